@@ -1,0 +1,1 @@
+//! Benchmarks of the Wisp broker against its peers.

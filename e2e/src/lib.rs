@@ -1,0 +1,1 @@
+//! The end-to-end suite: real clients against the broker on every host.

@@ -1,0 +1,1 @@
+//! The queue-per-topic core of the Wisp broker, without I/O.

@@ -1,0 +1,1 @@
+//! wisp-loadgen: drives an MQTT broker and checks what comes back.
