@@ -1,0 +1,189 @@
+# Shared by the scripts of this folder: names, versions, places. Sourced, never run.
+# shellcheck shell=bash disable=SC2034
+
+WASMER_VERSION=7.4.2
+# The last Wasmtime with wasi-threads, and the versions on PATH that are taken instead of it.
+WASMTIME_VERSION=46.0.3
+WASMTIME_OLDEST=25
+WASMTIME_NEWEST=46
+WASMEDGE_VERSION=0.14.1
+ZIGLANG_VERSION=0.17.0
+
+WASM_HOSTS=(wasix wasip1 wasmedge)
+WASM_TARGETS=(wasm32-wasip1-threads wasm32-wasip1)
+
+targets_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo_root=$(dirname "$targets_dir")
+modules_dir=$repo_root/target/wasm
+cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/wisp
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+# The three hosts by their own names, or by the runtime's.
+host_name() {
+  case $1 in
+    wasix | wasmer) echo wasix ;;
+    wasip1 | wasmtime) echo wasip1 ;;
+    wasmedge) echo wasmedge ;;
+    *) die "unknown host '$1': wasix (Wasmer), wasip1 (Wasmtime) or wasmedge" ;;
+  esac
+}
+
+host_target() {
+  case $1 in
+    wasmedge) echo wasm32-wasip1 ;;
+    *) echo wasm32-wasip1-threads ;;
+  esac
+}
+
+# The runtime's name, which is also its folder here.
+host_runtime() {
+  case $1 in
+    wasix) echo wasmer ;;
+    wasip1) echo wasmtime ;;
+    wasmedge) echo wasmedge ;;
+  esac
+}
+
+# The file of an ahead-of-time compiled module: each runtime has a name of its own for it.
+aot_file() { # HOST MODULE.wasm
+  case $1 in
+    wasix) echo "${2%.wasm}.wasmu" ;;
+    wasip1) echo "${2%.wasm}.cwasm" ;;
+    wasmedge) echo "${2%.wasm}-aot.wasm" ;;
+  esac
+}
+
+# Runs a command as root, directly or through sudo; fails where there is neither.
+as_root() {
+  if [[ $(id -u) == 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "this needs root, and there is no sudo: $*"
+  fi
+}
+
+# True if each directory of the sysroot $1 has the standard library of every target.
+has_wasm_std() {
+  local target
+  for target in "${WASM_TARGETS[@]}"; do
+    compgen -G "$1/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null || return 1
+  done
+}
+
+# Where the packages' compiler keeps the standard library that `toolchain` built for it. The key
+# has everything that goes in: the compiler, the C library's source, the shim.
+packages_sysroot() {
+  local shim
+  shim=$(cat "$targets_dir/sysroot" "$targets_dir"/shim/* | sha256sum | cut -c1-12)
+  echo "$cache_dir/sysroot-$(/usr/bin/rustc --version | cut -d' ' -f2)-zig-$ZIGLANG_VERSION-$shim"
+}
+
+# Sets WASM_KIND, WASM_CARGO and WASM_RUSTC (and WASM_SYSROOT, for the packages' compiler) to a
+# toolchain that has the targets; fails if there is none yet. WISP_WASM_TOOLCHAIN=rustup|packages
+# rules the other out.
+find_toolchain() {
+  local wanted=${WISP_WASM_TOOLCHAIN:-any} sysroot
+  if [[ $wanted != packages ]] && command -v rustc >/dev/null; then
+    sysroot=$(cd "$repo_root" && rustc --print sysroot)
+    if has_wasm_std "$sysroot"; then
+      WASM_KIND=rustup WASM_CARGO=cargo WASM_RUSTC=rustc WASM_SYSROOT=
+      return 0
+    fi
+  fi
+  if [[ $wanted != rustup && -x /usr/bin/rustc && -x /usr/bin/cargo ]]; then
+    sysroot=$(packages_sysroot)
+    if has_wasm_std "$sysroot"; then
+      WASM_KIND=packages WASM_CARGO=/usr/bin/cargo WASM_RUSTC=/usr/bin/rustc WASM_SYSROOT=$sysroot
+      return 0
+    fi
+  fi
+  return 1
+}
+
+# Where this project installs a host's runtime itself.
+runtime_folder() {
+  case $1 in
+    wasix) echo "$cache_dir/wasmer-$WASMER_VERSION" ;;
+    wasip1) echo "$cache_dir/wasmtime-$WASMTIME_VERSION" ;;
+    wasmedge) echo "$cache_dir/wasmedge-$WASMEDGE_VERSION" ;;
+  esac
+}
+
+runtime_version() { # PROGRAM
+  local version
+  version=$("$1" --version 2>/dev/null | grep -Eo '[0-9]+\.[0-9]+\.[0-9]+') && echo "${version%%$'\n'*}"
+}
+
+# True if a runtime of this version runs this project's modules: what is tried is taken, and so is
+# what only adds to it. Wasmtime 47 has no wasi-threads; an older Wasmer has another WASIX.
+suitable_version() { # HOST VERSION
+  local major minor
+  IFS=. read -r major minor _ <<<"$2"
+  case $1 in
+    wasix) ((major == 7 && minor >= 4)) ;;
+    wasip1) ((major >= WASMTIME_OLDEST && major <= WASMTIME_NEWEST)) ;;
+    wasmedge) ((major == 0 && minor >= 14)) ;;
+  esac
+}
+
+# Prints the path of a host's runtime; fails if there is none that fits.
+find_runtime() { # HOST
+  local runtime program version
+  runtime=$(host_runtime "$1")
+  for program in "$(command -v "$runtime")" "$(runtime_folder "$1")/bin/$runtime"; do
+    if [[ -x $program ]] && version=$(runtime_version "$program") && suitable_version "$1" "$version"; then
+      echo "$program"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Installs Debian packages; says what is missing where it cannot.
+install_packages() {
+  command -v apt-get >/dev/null || die "please install these, or what they are called here: $*"
+  say "installing $*"
+  as_root apt-get update >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
+}
+
+# Reads the arguments that the `run` scripts share, `[--jit] ADDR:PORT [FLAGS...]`, and sets what
+# they start: runtime, module, address and flags. WISP_MODULE names another program than
+# wisp-broker, for trying things.
+read_run_arguments() { # HOST ARGUMENTS...
+  local host=$1 jit=false
+  shift
+  if [[ ${1:-} == --jit ]]; then
+    jit=true
+    shift
+  fi
+  if [[ ${1:-} != *:* || $1 == -* ]]; then
+    echo "usage: wasm-targets/$(host_runtime "$host")/run [--jit] ADDR:PORT [wisp-broker's flags...]" >&2
+    exit 2
+  fi
+  address=$1 flags=("${@:2}")
+  runtime=$(find_runtime "$host") || die "there is no $(host_runtime "$host"): run wasm-targets/runtimes $host"
+  module=$modules_dir/${WISP_MODULE:-wisp-broker}-$host.wasm
+  [[ -e $module ]] || die "there is no $module: run wasm-targets/build $host"
+  $jit && return
+  local compiled
+  compiled=$(aot_file "$host" "$module")
+  # An older file would silently be another broker than the one just built.
+  [[ $compiled -nt $module ]] || die "$compiled is missing or older than its module: run wasm-targets/aot $host, or use --jit"
+  module=$compiled
+}
+
+# Appends to the runtime's options the variables that go on into the sandbox: the project's own and
+# RUST_BACKTRACE. The rest of the environment is none of the guest's business.
+add_guest_environment() {
+  local name
+  for name in $(compgen -e); do
+    case $name in
+      RUST_BACKTRACE | WISP_*) options+=(--env "$name=${!name}") ;;
+    esac
+  done
+}
