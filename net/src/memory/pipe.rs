@@ -56,6 +56,9 @@ impl Pipe {
         let len = state.read_into(buffer);
         if len < buffer.len() {
             state.reader_edge.arm();
+            if len > 0 && state.ended {
+                state.reader_edge.fire();
+            }
         }
         if len > 0 {
             state.writer_edge.fire();

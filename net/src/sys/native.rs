@@ -1,9 +1,11 @@
 //! The native host: the operating system's sockets, with mio's epoll or kqueue for readiness.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use mio::Interest;
@@ -54,15 +56,18 @@ impl Host for SysHost {
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<SysStream> {
-        mio::net::TcpStream::connect(addr).map(|stream| SysStream(stream.into()))
+        mio::net::TcpStream::connect(addr).map(|stream| SysStream::new(stream.into()))
     }
 
     fn poller(&self) -> io::Result<SysPoller> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;
+        let registry = poll.registry().try_clone()?;
         let registrar = Shared {
-            registry: poll.registry().try_clone()?,
+            registry,
             waker,
+            streams: Mutex::default(),
+            again: Mutex::default(),
         };
         Ok(SysPoller {
             poll,
@@ -85,42 +90,74 @@ impl Listener for SysListener {
 
     fn accept(&self) -> io::Result<(SysStream, Option<SocketAddr>)> {
         let (stream, peer) = retry_interrupted(|| self.0.accept())?;
-        Ok((SysStream(stream.into()), Some(peer)))
+        Ok((SysStream::new(stream.into()), Some(peer)))
     }
 }
 
 /// A connected or connecting socket.
 #[derive(Debug)]
-pub struct SysStream(TcpStream);
+pub struct SysStream {
+    socket: TcpStream,
+    registration: Option<Arc<Registration>>,
+}
 
 impl Stream for SysStream {
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry_interrupted(|| (&self.0).read(buffer)).map_err(|error| self.unless_connecting(error))
+        match retry_interrupted(|| (&self.socket).read(buffer)) {
+            Ok(len) => {
+                if 0 < len && len < buffer.len() {
+                    self.after_short_recv();
+                }
+                Ok(len)
+            }
+            Err(error) => Err(self.unless_connecting(error)),
+        }
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        retry_interrupted(|| (&self.0).write(bytes)).map_err(|error| self.unless_connecting(error))
+        retry_interrupted(|| (&self.socket).write(bytes))
+            .map_err(|error| self.unless_connecting(error))
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.shutdown(how)
+        self.socket.shutdown(how)
     }
 
     fn set_nodelay(&self) -> io::Result<()> {
-        self.0.set_nodelay(true)
+        self.socket.set_nodelay(true)
     }
 }
 
 impl SysStream {
+    fn new(socket: TcpStream) -> SysStream {
+        SysStream {
+            socket,
+            registration: None,
+        }
+    }
+
+    /// The caller is owed an event for whatever comes next. If the end of the stream was reported
+    /// together with the bytes just read, the system has no further event for it, so it is given here.
+    fn after_short_recv(&self) {
+        if let Some(registration) = &self.registration
+            && registration.hung_up.load(Ordering::Relaxed)
+            && let Some(shared) = registration.shared.upgrade()
+        {
+            shared.again().push(registration.token);
+            // Cannot fail but by a full counter, which wakes just as well.
+            let _ = shared.waker.wake();
+        }
+    }
+
     /// BSD systems call a socket that still connects "not connected", where Linux says would-block.
     #[cold]
     fn unless_connecting(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::NotConnected {
             return error;
         }
-        match self.0.take_error() {
+        match self.socket.take_error() {
             Ok(Some(cause)) => cause,
-            Ok(None) if self.0.peer_addr().is_err() => io::ErrorKind::WouldBlock.into(),
+            Ok(None) if self.socket.peer_addr().is_err() => io::ErrorKind::WouldBlock.into(),
             Ok(None) | Err(_) => error,
         }
     }
@@ -128,7 +165,7 @@ impl SysStream {
 
 impl AsFd for SysStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -155,15 +192,28 @@ impl Poller for SysPoller {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        let of_callers = self
-            .events
-            .iter()
-            .filter(|event| event.token() != WAKE_TOKEN);
-        events.extend(of_callers.map(|event| Event {
-            token: Token(event.token().0 as u64),
-            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
-        }));
+        let shared = &self.registrar.0;
+        for event in &self.events {
+            if event.token() == WAKE_TOKEN {
+                let again = std::mem::take(&mut *shared.again());
+                events.extend(again.into_iter().map(|token| Event {
+                    token,
+                    readable: true,
+                    writable: false,
+                }));
+                continue;
+            }
+            let token = Token(event.token().0 as u64);
+            let hung_up = event.is_read_closed() || event.is_error();
+            if hung_up && let Some(registration) = shared.streams().get(&token) {
+                registration.hung_up.store(true, Ordering::Relaxed);
+            }
+            events.push(Event {
+                token,
+                readable: event.is_readable() || hung_up,
+                writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            });
+        }
         Ok(())
     }
 }
@@ -176,6 +226,29 @@ pub struct SysRegistrar(Arc<Shared>);
 struct Shared {
     registry: mio::Registry,
     waker: mio::Waker,
+    /// Looked into when a peer hangs up, and at no other event.
+    streams: Mutex<HashMap<Token, Arc<Registration>>>,
+    /// Streams that are owed an event which the system will not give.
+    again: Mutex<Vec<Token>>,
+}
+
+impl Shared {
+    fn streams(&self) -> MutexGuard<'_, HashMap<Token, Arc<Registration>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn again(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a stream and its poller share.
+#[derive(Debug)]
+struct Registration {
+    token: Token,
+    shared: Weak<Shared>,
+    /// The system has reported the end of the stream or an error.
+    hung_up: AtomicBool,
 }
 
 impl SysRegistrar {
@@ -201,13 +274,36 @@ impl Registrar for SysRegistrar {
     }
 
     fn add(&self, stream: &mut SysStream, token: Token) -> io::Result<()> {
-        self.register(&stream.0, token, Interest::READABLE | Interest::WRITABLE)
+        let shared = Arc::downgrade(&self.0);
+        let registration = Arc::new(Registration {
+            token,
+            shared,
+            hung_up: AtomicBool::new(false),
+        });
+        // Known before the system can report on it.
+        self.0.streams().insert(token, Arc::clone(&registration));
+        let result = self.register(
+            &stream.socket,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        match &result {
+            Ok(()) => stream.registration = Some(registration),
+            Err(_) => drop(self.0.streams().remove(&token)),
+        }
+        result
     }
 
     fn remove(&self, stream: &SysStream) -> io::Result<()> {
+        let registration = stream
+            .registration
+            .as_ref()
+            .ok_or(io::ErrorKind::NotFound)?;
+        self.0.streams().remove(&registration.token);
+        self.0.again().retain(|token| *token != registration.token);
         self.0
             .registry
-            .deregister(&mut SourceFd(&stream.0.as_raw_fd()))
+            .deregister(&mut SourceFd(&stream.socket.as_raw_fd()))
     }
 
     fn wake(&self) -> bool {

@@ -1,0 +1,70 @@
+//! The echo server as a program, for each host: what the conformance test drives.
+//!
+//! `echo_server --listen ADDR:PORT [--workers N]`, the flags that the broker has, so that the same
+//! scripts start it. A host whose listeners are handed in ignores the address.
+
+#[allow(
+    unreachable_pub,
+    reason = "the conformance test includes this module too"
+)]
+mod server;
+
+use std::error::Error;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use server::Status;
+use wisp_net::{Host, SysHost};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo_server: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let (mut addr, mut workers) = (None, 1);
+    let mut args = std::env::args().skip(1);
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or("every flag has a value")?;
+        match flag.as_str() {
+            "--listen" => addr = Some(value.parse::<SocketAddr>()?),
+            "--workers" => workers = value.parse()?,
+            _ => return Err("usage: echo_server --listen ADDR:PORT [--workers N]".into()),
+        }
+    }
+    let addr = addr.ok_or("--listen is missing")?;
+    let listener = SysHost.listen(addr)?;
+    print_line(&format!("echo_server listening on {addr}"));
+    server::serve(
+        &SysHost,
+        listener,
+        workers,
+        &Arc::new(Status::default()),
+        |status| {
+            let (accepted, open) = (
+                status.accepted.load(Ordering::Relaxed),
+                status.open.load(Ordering::Relaxed),
+            );
+            print_line(&format!(
+                "accepted {accepted} open {open} waits {}",
+                status.waits.load(Ordering::Relaxed)
+            ));
+        },
+    )?;
+    Ok(())
+}
+
+/// Whole lines, also when workers print at once and when the output is a pipe that went away.
+fn print_line(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}

@@ -1,0 +1,202 @@
+//! One suite for every host: an echo server is driven through everything the contract promises.
+//!
+//! The server runs in this process, over the in-memory host and over the native one. For a module
+//! under its runtime, `WISP_NET_ECHO_CMD` gives the command that serves on `{port}`; then the tests
+//! named `sockets` drive that instead, from native sockets.
+
+mod client;
+#[path = "../../examples/echo_server/server.rs"]
+mod echo_server;
+mod server;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use client::Client;
+use server::Pair;
+
+const ECHO_BYTES: usize = 100_000_000;
+/// Above what the buffers between two peers hold on any host, so that a deaf peer blocks the server.
+const FLOOD_BYTES: usize = 64 << 20;
+
+/// The same tests for a host, whose servers have this many workers.
+macro_rules! conformance {
+    ($name:ident, $host:ty, $workers:expr) => {
+        mod $name {
+            #[test]
+            fn echoes_through_one_connection() {
+                super::echoes::<$host>($workers, 1);
+            }
+
+            #[test]
+            fn echoes_through_ten_connections() {
+                super::echoes::<$host>($workers, 10);
+            }
+
+            #[test]
+            fn echoes_through_a_hundred_connections() {
+                super::echoes::<$host>($workers, 100);
+            }
+
+            #[test]
+            fn half_close_leaves_the_other_half_open() {
+                super::half_close_leaves_the_other_half_open::<$host>($workers);
+            }
+
+            #[test]
+            fn reset_ends_one_connection_only() {
+                super::reset_ends_one_connection_only::<$host>($workers);
+            }
+
+            #[test]
+            fn blocked_send_resumes_and_loses_nothing() {
+                super::blocked_send_resumes_and_loses_nothing::<$host>($workers);
+            }
+
+            #[test]
+            fn blocked_recv_does_not_spin() {
+                super::blocked_recv_does_not_spin::<$host>($workers);
+            }
+
+            #[test]
+            fn reused_number_starts_afresh() {
+                super::reused_number_starts_afresh::<$host>($workers);
+            }
+        }
+    };
+}
+
+conformance!(memory_with_one_worker, wisp_net::memory::MemoryHost, 1);
+conformance!(memory_with_two_workers, wisp_net::memory::MemoryHost, 2);
+conformance!(sockets_with_one_worker, wisp_net::SysHost, 1);
+conformance!(sockets_with_two_workers, wisp_net::SysHost, 2);
+
+fn echoes<H: Pair>(workers: usize, connections: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    for _ in 0..connections {
+        client.connect(server.addr, ECHO_BYTES / connections);
+    }
+    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    drop(client);
+    server.wait_for_open(0);
+}
+
+fn half_close_leaves_the_other_half_open<H: Pair>(workers: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    // The one reads from the start; the other only once it has sent and shut down what fits, when
+    // most of its echo is still under way.
+    for (total, deaf) in [(10_000_000, false), (100_000, true)] {
+        let index = client.connect(server.addr, total);
+        client.talks[index].half_close = true;
+        client.talks[index].deaf = deaf;
+    }
+    client.run_until(|talks| talks[0].finished() && talks[1].sent == talks[1].total);
+    client.talks[1].deaf = false;
+    client.nudge(1);
+    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    server.wait_for_open(0);
+}
+
+fn reset_ends_one_connection_only<H: Pair>(workers: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    let bystander = client.connect(server.addr, 1000);
+    client.run_until(|talks| talks[bystander].finished());
+    for round in 1..=20 {
+        // By turns with an echo that is under way and without.
+        let index = client.connect(server.addr, FLOOD_BYTES);
+        client.run_until(|talks| talks[index].received > round % 2 * 100_000);
+        H::reset(client.take());
+        server.wait_for_open(1);
+        client.talks[bystander].total += 1000;
+        client.nudge(bystander);
+        client.run_until(|talks| talks[bystander].finished());
+    }
+    assert_eq!(server.status.accepted.load(Ordering::Relaxed), 21);
+}
+
+fn blocked_send_resumes_and_loses_nothing<H: Pair>(workers: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    let deaf = client.connect(server.addr, FLOOD_BYTES);
+    client.talks[deaf].deaf = true;
+    client.run_until_quiet(Duration::from_millis(500));
+    assert!(
+        client.talks[deaf].sent < FLOOD_BYTES,
+        "the server read on although nobody took its echo"
+    );
+    let other = client.connect(server.addr, 1_000_000);
+    client.run_until(|talks| talks[other].finished());
+    let (waits, before) = (
+        server.status.waits.load(Ordering::Relaxed),
+        server.cpu_time(),
+    );
+    client.run_until_quiet(Duration::from_millis(500));
+    drop(client.take());
+    server.wait_for_open(1);
+    assert_rests(&server, waits, before);
+    client.talks[deaf].deaf = false;
+    client.nudge(deaf);
+    client.run_until(|talks| talks[deaf].finished());
+}
+
+fn blocked_recv_does_not_spin<H: Pair>(workers: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    for _ in 0..10 {
+        client.connect(server.addr, 100);
+    }
+    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    server.wait_for_open(10);
+    let (waits, before) = (
+        server.status.waits.load(Ordering::Relaxed),
+        server.cpu_time(),
+    );
+    client.run_until_quiet(Duration::from_secs(1));
+    drop(client.take());
+    server.wait_for_open(9);
+    assert_rests(&server, waits, before);
+    for index in 0..9 {
+        client.talks[index].total += 100;
+        client.nudge(index);
+    }
+    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+}
+
+/// A server at rest comes out of its wait to look whether it shall stop, and for little else.
+fn assert_rests(server: &server::Server, waits_before: usize, cpu_before: Option<Duration>) {
+    let waits = server.status.waits.load(Ordering::Relaxed) - waits_before;
+    assert!(waits < 1000, "{waits} waits ended while nothing happened");
+    if let (Some(before), Some(after)) = (cpu_before, server.cpu_time()) {
+        assert!(
+            after - before < Duration::from_millis(600),
+            "the server took {:?} for nothing",
+            after - before
+        );
+    }
+}
+
+fn reused_number_starts_afresh<H: Pair>(workers: usize) {
+    let (host, server) = H::start(workers);
+    let mut client = Client::new(&host);
+    for _ in 0..3 {
+        client.connect(server.addr, 1000);
+    }
+    for round in 0..500 {
+        let index = client.connect(server.addr, 1 + round * 10);
+        client.run_until(|talks| talks[index].finished());
+        let stream = client.take();
+        if round % 3 == 0 {
+            H::reset(stream);
+        }
+    }
+    server.wait_for_open(3);
+    for index in 0..3 {
+        client.talks[index].total += 1000;
+        client.nudge(index);
+    }
+    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    assert_eq!(server.status.accepted.load(Ordering::Relaxed), 503);
+}

@@ -1,0 +1,177 @@
+//! Starts the echo server that a test drives: in this process, or by the command that
+//! `WISP_NET_ECHO_CMD` gives, with `{port}` for the port it shall listen on.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wisp_net::memory::MemoryHost;
+use wisp_net::{Host, Listener, SysHost};
+
+use crate::echo_server::{Status, serve};
+
+/// How long anything that must happen may take, on a busy machine and an interpreting runtime.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs until it is dropped.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) status: Arc<Status>,
+    runs: Runs,
+}
+
+enum Runs {
+    Here(Option<JoinHandle<()>>),
+    Outside {
+        child: Child,
+        /// Servers of the command run one after the other, so that each has the machine.
+        _turn: MutexGuard<'static, ()>,
+    },
+}
+
+/// A host and an echo server that can be reached by it.
+pub(crate) trait Pair: Host {
+    fn start(workers: usize) -> (Self, Server);
+    /// Ends a connection so that the peer gets a reset.
+    fn reset(stream: Self::Stream);
+}
+
+impl Pair for MemoryHost {
+    fn start(workers: usize) -> (MemoryHost, Server) {
+        let host = MemoryHost::new();
+        let server = Server::here(&host, workers);
+        (host, server)
+    }
+
+    fn reset(stream: Self::Stream) {
+        stream.reset();
+    }
+}
+
+impl Pair for SysHost {
+    fn start(workers: usize) -> (SysHost, Server) {
+        let server = match std::env::var("WISP_NET_ECHO_CMD") {
+            Ok(command) => Server::outside(&command),
+            Err(_) => Server::here(&SysHost, workers),
+        };
+        (SysHost, server)
+    }
+
+    fn reset(stream: Self::Stream) {
+        let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        linger.expect("a socket lingers as told");
+        drop(stream);
+    }
+}
+
+impl Server {
+    fn here<H: Host>(host: &H, workers: usize) -> Server {
+        let listener = host
+            .listen("127.0.0.1:0".parse().expect("legal"))
+            .expect("a free port");
+        let addr = listener.local_addr().expect("a listener knows its address");
+        let status = Arc::new(Status::default());
+        let (host, theirs) = (host.clone(), Arc::clone(&status));
+        let thread = std::thread::spawn(move || {
+            serve(&host, listener, workers, &theirs, |_| {}).expect("the server serves");
+        });
+        Server {
+            addr,
+            status,
+            runs: Runs::Here(Some(thread)),
+        }
+    }
+
+    fn outside(command: &str) -> Server {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let addr = free.expect("a free port");
+        let command = command.replace("{port}", &addr.port().to_string());
+        let mut words = command.split_whitespace();
+        let mut child = Command::new(words.next().expect("a command"))
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command}: {error}"));
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        let mut first = String::new();
+        lines.read_line(&mut first).expect("the server's output");
+        let server = Server {
+            addr,
+            status: Arc::default(),
+            runs: Runs::Outside { child, _turn: turn },
+        };
+        assert!(
+            first.contains("listening"),
+            "the server did not start, its output was {first:?}"
+        );
+        let status = Arc::clone(&server.status);
+        std::thread::spawn(move || follow(lines, &status));
+        server
+    }
+
+    /// The processor time the server took so far, if it is a process of its own on Linux.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let Runs::Outside { child, .. } = &self.runs else {
+            return None;
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let ticks: u64 =
+            fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        Some(Duration::from_millis(ticks * 10))
+    }
+
+    /// Waits until the server has this many connections open.
+    pub(crate) fn wait_for_open(&self, open: usize) {
+        let start = Instant::now();
+        while self.status.open.load(Ordering::Relaxed) != open {
+            let now = self.status.open.load(Ordering::Relaxed);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the server has {now} connections open, not {open}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        match &mut self.runs {
+            Runs::Here(thread) => {
+                self.status.stop.store(true, Ordering::Relaxed);
+                let result = thread.take().map(JoinHandle::join);
+                assert!(
+                    matches!(result, Some(Ok(()))) || std::thread::panicking(),
+                    "the server panicked"
+                );
+            }
+            Runs::Outside { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Keeps the status as the server's lines tell it: `accepted 3 open 1 waits 20`.
+fn follow(lines: BufReader<ChildStdout>, status: &Status) {
+    for line in lines.lines().map_while(Result::ok) {
+        let numbers: Vec<usize> = line
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        if let [accepted, open, waits] = numbers[..] {
+            status.waits.store(waits, Ordering::Relaxed);
+            status.accepted.store(accepted, Ordering::Relaxed);
+            status.open.store(open, Ordering::Relaxed);
+        }
+    }
+}
