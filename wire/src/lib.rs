@@ -1,1 +1,51 @@
 //! MQTT 3.1, 3.1.1 and 5: bytes to packets and back.
+//!
+//! This is step 3 of a message's way, from a connection's bytes to a packet for its session, and step 8, from a packet
+//! for a receiver to the bytes of its connection. A decoded packet is a view over the input: nothing is copied and
+//! nothing is allocated. What a packet holds is legal: [`TopicName`], [`TopicFilter`], [`PacketId`] and the values of
+//! [`Property`] exist in no other state, and whatever the standards call malformed is a [`DecodeError`] that names the
+//! rule. Incomplete input is no error but `Ok(None)`.
+//!
+//! ```
+//! use wisp_wire::{Packet, ProtocolVersion, Publish, TopicName, decode};
+//!
+//! let mut bytes = Vec::new();
+//! let publish = Publish::new(TopicName::new("a/b")?, b"hello");
+//! publish.encode(ProtocolVersion::Mqtt5, &mut bytes)?;
+//!
+//! assert_eq!(decode(&bytes[..4], ProtocolVersion::Mqtt5, 1024)?, None);
+//! assert_eq!(decode(&bytes, ProtocolVersion::Mqtt5, 1024)?, Some((Packet::Publish(publish), bytes.len())));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! There are no sockets, clocks or threads here, and no direction: which packets a peer may send, and when, is for the
+//! session to say.
+
+#![no_std]
+
+extern crate alloc;
+
+mod error;
+mod frame;
+mod list;
+mod packet;
+mod properties;
+mod reader;
+mod reason;
+mod text;
+mod topic;
+mod types;
+mod varint;
+
+pub use error::{DecodeError, EncodeError};
+pub use frame::packet_len;
+pub use list::{List, ListIter};
+pub use packet::{
+    Auth, ConnAck, Connect, Disconnect, Packet, PubAck, PubComp, PubRec, PubRel, Publish,
+    ReasonCodes, RetainHandling, SubAck, Subscribe, SubscriptionOptions, Subscriptions,
+    TopicFilters, UnsubAck, Unsubscribe, Will, decode,
+};
+pub use properties::{Properties, PropertiesIter, Property, PropertyOwner};
+pub use reason::ReasonCode;
+pub use topic::{Levels, TopicError, TopicFilter, TopicName};
+pub use types::{PacketId, PacketType, ProtocolVersion, QoS, SubscriptionId};

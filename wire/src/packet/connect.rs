@@ -1,0 +1,295 @@
+//! CONNECT: the first packet of a connection, which says what version the rest is in.
+
+use alloc::vec::Vec;
+
+use super::Body;
+use crate::reader::Reader;
+use crate::{
+    DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS,
+    TopicName, text, varint,
+};
+
+/// A client opens a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connect<'a> {
+    /// The version of this packet and of all that follow. It decides the encoding; the version given there does not.
+    pub version: ProtocolVersion,
+    /// Whether to forget an earlier session; clean session in MQTT 3.
+    pub clean_start: bool,
+    /// The longest silence the client promises, in seconds; 0 is any.
+    pub keep_alive_s: u16,
+    /// The client identifier; empty where the server is to choose one.
+    pub client_id: &'a str,
+    /// Properties of the connection.
+    pub properties: Properties<'a>,
+    /// What to publish when the client goes without a word.
+    pub will: Option<Will<'a>>,
+    /// The user name.
+    pub username: Option<&'a str>,
+    /// The password.
+    pub password: Option<&'a [u8]>,
+}
+
+/// A message that the server publishes for a client that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Will<'a> {
+    /// Where to publish it.
+    pub topic: TopicName<'a>,
+    /// What to publish.
+    pub payload: &'a [u8],
+    /// The QoS to publish it with.
+    pub qos: QoS,
+    /// Whether to retain it.
+    pub retain: bool,
+    /// Its properties.
+    pub properties: Properties<'a>,
+}
+
+mod flag {
+    pub(super) const RESERVED: u8 = 0x01;
+    pub(super) const CLEAN_START: u8 = 0x02;
+    pub(super) const WILL: u8 = 0x04;
+    pub(super) const WILL_QOS: u8 = 0x18;
+    pub(super) const WILL_QOS_SHIFT: u32 = 3;
+    pub(super) const WILL_RETAIN: u8 = 0x20;
+    pub(super) const PASSWORD: u8 = 0x40;
+    pub(super) const USERNAME: u8 = 0x80;
+}
+
+impl<'a> Connect<'a> {
+    /// The version that the CONNECT at the front of `input` asks for, as far as it is known; to answer one that
+    /// [`decode`](crate::decode) refuses in a form its sender understands.
+    pub fn peek_version(input: &[u8]) -> Option<ProtocolVersion> {
+        let (first, rest) = input.split_first()?;
+        if *first != PacketType::Connect.first_byte() {
+            return None;
+        }
+        let remaining = varint::read(rest).ok()??;
+        read_version(&mut Reader::new(&rest[remaining.len..])).ok()
+    }
+
+    /// Finds what the first bytes of an incomplete CONNECT already show to be wrong, so that something other than an
+    /// MQTT client is not waited for.
+    pub(super) fn check_start(start: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(start);
+        let checked = read_version(&mut reader)
+            .and_then(|version| read_flags(&mut reader, version).map(drop));
+        match checked {
+            Err(DecodeError::Truncated) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// `padded` says that the remaining length was not in its shortest form.
+    pub(super) fn decode(body: &'a [u8], padded: bool) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let version = read_version(&mut reader)?;
+        if padded && version.is_v5() {
+            return Err(DecodeError::LengthNotMinimal);
+        }
+        let flags = read_flags(&mut reader, version)?;
+        let clean_start = flags & flag::CLEAN_START != 0;
+        let keep_alive_s = reader.u16()?;
+        let properties = read_properties(&mut reader, version, PropertyOwner::Connect)?;
+        let client_id = reader.text()?;
+        if client_id_is_missing(version, clean_start, client_id) {
+            return Err(DecodeError::ClientIdEmpty);
+        }
+        let will = if flags & flag::WILL != 0 {
+            Some(Will::read(&mut reader, version, flags)?)
+        } else {
+            None
+        };
+        let username = if flags & flag::USERNAME != 0 {
+            Some(reader.text()?)
+        } else {
+            None
+        };
+        let password = if flags & flag::PASSWORD != 0 {
+            Some(reader.binary()?)
+        } else {
+            None
+        };
+        reader.finish()?;
+        Ok(Self {
+            version,
+            clean_start,
+            keep_alive_s,
+            client_id,
+            properties,
+            will,
+            username,
+            password,
+        })
+    }
+
+    fn flags(&self) -> u8 {
+        let bit = |set: bool, flag: u8| if set { flag } else { 0 };
+        let will = self.will.map_or(0, |will| {
+            flag::WILL
+                | (will.qos as u8) << flag::WILL_QOS_SHIFT
+                | bit(will.retain, flag::WILL_RETAIN)
+        });
+        bit(self.clean_start, flag::CLEAN_START)
+            | will
+            | bit(self.username.is_some(), flag::USERNAME)
+            | bit(self.password.is_some(), flag::PASSWORD)
+    }
+}
+
+impl<'a> Will<'a> {
+    fn read(
+        reader: &mut Reader<'a>,
+        version: ProtocolVersion,
+        flags: u8,
+    ) -> Result<Self, DecodeError> {
+        let properties = read_properties(reader, version, PropertyOwner::Will)?;
+        let topic = TopicName::decode(reader.binary()?)?;
+        let payload = reader.binary()?;
+        let qos = QoS::new((flags & flag::WILL_QOS) >> flag::WILL_QOS_SHIFT)
+            .ok_or(DecodeError::WillQos)?;
+        Ok(Self {
+            topic,
+            payload,
+            qos,
+            retain: flags & flag::WILL_RETAIN != 0,
+            properties,
+        })
+    }
+
+    fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+        let properties = properties_len(&self.properties, version, PropertyOwner::Will)?;
+        Ok(properties + 2 + self.topic.as_str().len() + text::binary_encoded_len(self.payload)?)
+    }
+
+    fn write(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        if version.is_v5() {
+            self.properties.write(out);
+        }
+        text::write_binary(self.topic.as_str().as_bytes(), out);
+        text::write_binary(self.payload, out);
+    }
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeError> {
+    let name_len = reader.u16()?;
+    if name_len != 4 && name_len != 6 {
+        return Err(DecodeError::ProtocolName);
+    }
+    let level_of: fn(u8) -> Option<ProtocolVersion> = match reader.take(usize::from(name_len))? {
+        b"MQTT" => |level| match level {
+            4 => Some(ProtocolVersion::Mqtt311),
+            5 => Some(ProtocolVersion::Mqtt5),
+            _ => None,
+        },
+        b"MQIsdp" => |level| (level == 3).then_some(ProtocolVersion::Mqtt31),
+        _ => return Err(DecodeError::ProtocolName),
+    };
+    level_of(reader.byte()?).ok_or(DecodeError::ProtocolLevel)
+}
+
+fn read_flags(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<u8, DecodeError> {
+    let flags = reader.byte()?;
+    // MQTT 3.1 leaves the bit unused rather than reserving it.
+    if flags & flag::RESERVED != 0 && version != ProtocolVersion::Mqtt31 {
+        return Err(DecodeError::ConnectFlagReserved);
+    }
+    if flags & flag::WILL == 0 {
+        if flags & flag::WILL_QOS != 0 {
+            return Err(DecodeError::WillQosWithoutWill);
+        }
+        if flags & flag::WILL_RETAIN != 0 {
+            return Err(DecodeError::WillRetainWithoutWill);
+        }
+    }
+    if flags & flag::WILL_QOS == flag::WILL_QOS {
+        return Err(DecodeError::WillQos);
+    }
+    if flags & flag::PASSWORD != 0 && flags & flag::USERNAME == 0 && !version.is_v5() {
+        return Err(DecodeError::PasswordWithoutUsername);
+    }
+    Ok(flags)
+}
+
+fn read_properties<'a>(
+    reader: &mut Reader<'a>,
+    version: ProtocolVersion,
+    owner: PropertyOwner,
+) -> Result<Properties<'a>, DecodeError> {
+    if version.is_v5() {
+        Properties::read(reader, owner)
+    } else {
+        Ok(Properties::EMPTY)
+    }
+}
+
+fn properties_len(
+    properties: &Properties<'_>,
+    version: ProtocolVersion,
+    owner: PropertyOwner,
+) -> Result<usize, EncodeError> {
+    if version.is_v5() {
+        properties.encoded_len(owner)
+    } else {
+        Ok(0)
+    }
+}
+
+/// MQTT 3.1 has no server that chooses identifiers; MQTT 3.1.1 has, but only for sessions that end with the connection.
+fn client_id_is_missing(version: ProtocolVersion, clean_start: bool, client_id: &str) -> bool {
+    client_id.is_empty()
+        && match version {
+            ProtocolVersion::Mqtt31 => true,
+            ProtocolVersion::Mqtt311 => !clean_start,
+            ProtocolVersion::Mqtt5 => false,
+        }
+}
+
+impl Body for Connect<'_> {
+    fn first_byte(&self) -> u8 {
+        PacketType::Connect.first_byte()
+    }
+
+    fn body_len(&self, _: ProtocolVersion) -> Result<usize, EncodeError> {
+        let version = self.version;
+        if client_id_is_missing(version, self.clean_start, self.client_id) {
+            return Err(EncodeError::ClientIdEmpty);
+        }
+        if self.password.is_some() && self.username.is_none() && !version.is_v5() {
+            return Err(EncodeError::PasswordWithoutUsername);
+        }
+        let fixed = 2 + version.name().len() + 4;
+        let mut len = fixed + properties_len(&self.properties, version, PropertyOwner::Connect)?;
+        len += text::encoded_len(self.client_id)?;
+        if let Some(will) = &self.will {
+            len += will.encoded_len(version)?;
+        }
+        if let Some(username) = self.username {
+            len += text::encoded_len(username)?;
+        }
+        if let Some(password) = self.password {
+            len += text::binary_encoded_len(password)?;
+        }
+        Ok(len)
+    }
+
+    fn write_body(&self, _: ProtocolVersion, out: &mut Vec<u8>) {
+        text::write_binary(self.version.name().as_bytes(), out);
+        out.push(self.version.level());
+        out.push(self.flags());
+        out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
+        if self.version.is_v5() {
+            self.properties.write(out);
+        }
+        text::write_binary(self.client_id.as_bytes(), out);
+        if let Some(will) = &self.will {
+            will.write(self.version, out);
+        }
+        if let Some(username) = self.username {
+            text::write_binary(username.as_bytes(), out);
+        }
+        if let Some(password) = self.password {
+            text::write_binary(password, out);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The fifteen packets: [`decode`] turns the bytes at the front of a connection's input into one, `encode` appends one
+//! to a connection's output.
+
+mod ack;
+mod connack;
+mod connect;
+mod disconnect;
+mod publish;
+mod suback;
+mod subscribe;
+
+use alloc::vec::Vec;
+
+pub use ack::{PubAck, PubComp, PubRec, PubRel};
+pub use connack::ConnAck;
+pub use connect::{Connect, Will};
+pub use disconnect::{Auth, Disconnect};
+pub use publish::Publish;
+pub use suback::{ReasonCodes, SubAck, UnsubAck};
+pub use subscribe::{
+    RetainHandling, Subscribe, SubscriptionOptions, Subscriptions, TopicFilters, Unsubscribe,
+};
+
+use crate::reader::Reader;
+use crate::varint::{self, VARINT_MAX};
+use crate::{DecodeError, EncodeError, PacketType, ProtocolVersion, ReasonCode, frame};
+
+/// A packet as a view over the bytes it was decoded from, or over what the caller wants written.
+#[expect(missing_docs, reason = "each is documented at the type it holds")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Packet<'a> {
+    Connect(Connect<'a>),
+    ConnAck(ConnAck<'a>),
+    Publish(Publish<'a>),
+    PubAck(PubAck<'a>),
+    PubRec(PubRec<'a>),
+    PubRel(PubRel<'a>),
+    PubComp(PubComp<'a>),
+    Subscribe(Subscribe<'a>),
+    SubAck(SubAck<'a>),
+    Unsubscribe(Unsubscribe<'a>),
+    UnsubAck(UnsubAck<'a>),
+    PingReq,
+    PingResp,
+    Disconnect(Disconnect<'a>),
+    Auth(Auth<'a>),
+}
+
+/// Decodes the packet at the front of `input` and says how many bytes it took; `None` while it is incomplete.
+///
+/// Nothing is copied or allocated. What the bytes that are there already show to be wrong is refused at once, be the
+/// packet complete or not. A CONNECT brings its own version and ignores `version`. Packets of both directions are
+/// decoded; which of them may come from a peer is for the caller to say.
+#[inline]
+pub fn decode<'a>(
+    input: &'a [u8],
+    version: ProtocolVersion,
+    packet_bytes_max: u32,
+) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
+    let Some(header) = frame::read(input, Some(version), packet_bytes_max)? else {
+        return Ok(None);
+    };
+    let Some(body) = input.get(header.len..header.packet_len) else {
+        if header.packet == PacketType::Connect {
+            Connect::check_start(&input[header.len..])?;
+        }
+        return Ok(None);
+    };
+    let packet = match header.packet {
+        PacketType::Publish => Packet::Publish(Publish::decode(input[0], body, version)?),
+        other => decode_other(
+            other,
+            body,
+            version,
+            header.len > 1 + varint::encoded_len(body.len() as u32),
+        )?,
+    };
+    Ok(Some((packet, header.packet_len)))
+}
+
+/// All but PUBLISH, kept out of its way.
+#[inline(never)]
+fn decode_other(
+    packet: PacketType,
+    body: &[u8],
+    version: ProtocolVersion,
+    padded: bool,
+) -> Result<Packet<'_>, DecodeError> {
+    Ok(match packet {
+        PacketType::Connect => Packet::Connect(Connect::decode(body, padded)?),
+        PacketType::ConnAck => Packet::ConnAck(ConnAck::decode(body, version)?),
+        PacketType::PubAck => Packet::PubAck(PubAck::decode(body, version)?),
+        PacketType::PubRec => Packet::PubRec(PubRec::decode(body, version)?),
+        PacketType::PubRel => Packet::PubRel(PubRel::decode(body, version)?),
+        PacketType::PubComp => Packet::PubComp(PubComp::decode(body, version)?),
+        PacketType::Subscribe => Packet::Subscribe(Subscribe::decode(body, version)?),
+        PacketType::SubAck => Packet::SubAck(SubAck::decode(body, version)?),
+        PacketType::Unsubscribe => Packet::Unsubscribe(Unsubscribe::decode(body, version)?),
+        PacketType::UnsubAck => Packet::UnsubAck(UnsubAck::decode(body, version)?),
+        PacketType::PingReq => Packet::PingReq,
+        PacketType::PingResp => Packet::PingResp,
+        PacketType::Disconnect => Packet::Disconnect(Disconnect::decode(body, version)?),
+        PacketType::Auth => Packet::Auth(Auth::decode(body)?),
+        // The caller decodes it.
+        PacketType::Publish => return Err(DecodeError::PacketTypeReserved),
+    })
+}
+
+fn read_code(reader: &mut Reader<'_>, packet: PacketType) -> Result<ReasonCode, DecodeError> {
+    let code = ReasonCode::try_from(reader.byte()?)?;
+    if code.is_legal_in(packet) {
+        Ok(code)
+    } else {
+        Err(DecodeError::ReasonCodeMisplaced)
+    }
+}
+
+/// What follows the fixed header. The length comes first and finds all that is wrong; writing then cannot fail.
+trait Body {
+    fn first_byte(&self) -> u8;
+    fn body_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError>;
+    fn write_body(&self, version: ProtocolVersion, out: &mut Vec<u8>);
+}
+
+#[inline]
+fn remaining_length(body: &impl Body, version: ProtocolVersion) -> Result<u32, EncodeError> {
+    let len = body.body_len(version)?;
+    u32::try_from(len)
+        .ok()
+        .filter(|&len| len <= VARINT_MAX)
+        .ok_or(EncodeError::PacketTooLong)
+}
+
+#[inline]
+fn encode(
+    body: &impl Body,
+    version: ProtocolVersion,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let remaining = remaining_length(body, version)?;
+    let len = 1 + varint::encoded_len(remaining) + remaining as usize;
+    out.reserve(len);
+    let start = out.len();
+    out.push(body.first_byte());
+    varint::write(remaining, out);
+    body.write_body(version, out);
+    debug_assert_eq!(out.len(), start + len);
+    Ok(())
+}
+
+macro_rules! packets {
+    ($($name:ident)*) => {
+        $(impl $name<'_> {
+            /// Appends the packet to `out`, which grows once at most; on an error `out` is left as it was.
+            ///
+            /// Before MQTT 5 there are no properties, and they are left out.
+            #[inline]
+            pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+                encode(self, version, out)
+            }
+
+            /// How many bytes `encode` appends.
+            #[inline]
+            pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+                let remaining = remaining_length(self, version)?;
+                Ok(1 + varint::encoded_len(remaining) + remaining as usize)
+            }
+        }
+
+        impl<'a> From<$name<'a>> for Packet<'a> {
+            fn from(packet: $name<'a>) -> Self {
+                Self::$name(packet)
+            }
+        })*
+
+        impl Packet<'_> {
+            /// The type of the packet.
+            pub const fn packet_type(&self) -> PacketType {
+                match self {
+                    $(Self::$name(_) => PacketType::$name,)*
+                    Self::PingReq => PacketType::PingReq,
+                    Self::PingResp => PacketType::PingResp,
+                }
+            }
+
+            /// Appends the packet to `out`, which grows once at most; on an error `out` is left as it was.
+            pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+                match self {
+                    $(Self::$name(packet) => packet.encode(version, out),)*
+                    Self::PingReq | Self::PingResp => {
+                        out.extend_from_slice(&[self.packet_type().first_byte(), 0]);
+                        Ok(())
+                    }
+                }
+            }
+
+            /// How many bytes `encode` appends.
+            pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+                match self {
+                    $(Self::$name(packet) => packet.encoded_len(version),)*
+                    Self::PingReq | Self::PingResp => Ok(2),
+                }
+            }
+        }
+    };
+}
+
+packets! { Connect ConnAck Publish PubAck PubRec PubRel PubComp Subscribe SubAck Unsubscribe UnsubAck Disconnect Auth }
