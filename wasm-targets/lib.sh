@@ -7,7 +7,8 @@ WASMTIME_VERSION=46.0.3
 WASMTIME_OLDEST=25
 WASMTIME_NEWEST=46
 WASMEDGE_VERSION=0.14.1
-ZIGLANG_VERSION=0.17.0
+# Its C library is the source of the packages' one: the last version with an allocator written in C.
+ZIGLANG_VERSION=0.15.2
 
 WASM_HOSTS=(wasix wasip1 wasmedge)
 WASM_TARGETS=(wasm32-wasip1-threads wasm32-wasip1)
@@ -94,7 +95,7 @@ find_toolchain() {
       return 0
     fi
   fi
-  if [[ $wanted != rustup && -x /usr/bin/rustc && -x /usr/bin/cargo ]]; then
+  if [[ $wanted != rustup && -x /usr/bin/rustc && -x /usr/bin/cargo && -x /usr/bin/rust-lld ]]; then
     sysroot=$(packages_sysroot)
     if has_wasm_std "$sysroot"; then
       WASM_KIND=packages WASM_CARGO=/usr/bin/cargo WASM_RUSTC=/usr/bin/rustc WASM_SYSROOT=$sysroot
