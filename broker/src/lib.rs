@@ -1,1 +1,27 @@
-//! The Wisp MQTT broker: a library to embed and the program wisp-broker.
+//! The Wisp MQTT broker: a library to embed and the program `wisp-broker`.
+//!
+//! This crate is the server around the engine: it owns the sockets, the clock and the threads.
+//!
+//! ```no_run
+//! use wisp_broker::{Broker, Config};
+//!
+//! let broker = Broker::start(Config::default())?;
+//! println!("listening on {:?}", broker.local_addrs());
+//! broker.shutdown();
+//! # Ok::<(), wisp_broker::StartError>(())
+//! ```
+//!
+//! The way of a message through it: [`wisp_net`] tells a worker that a socket is ready, `input` reads and decodes, the
+//! engine routes, `output` sends.
+
+mod acceptor;
+mod config;
+mod input;
+mod output;
+mod server;
+mod shared;
+mod worker;
+
+pub use config::{Config, MQTT_PORT};
+pub use server::{Broker, StartError, run};
+pub use wisp_engine::{Limits, StallPolicy, StatsSnapshot};

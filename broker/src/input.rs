@@ -1,0 +1,304 @@
+//! Steps 2 and 3 of a message's way: the receiving half of a connection, which only its owner uses.
+//!
+//! In: a socket that is ready. Out: packets, handed to the session and, if they are messages, staged for their receivers.
+//! One `recv` fills a stretch of the worker's scratch buffer, where the packets are decoded and stay until they are
+//! delivered. What is left at the end of a `recv`, the beginning of a packet, is held with the connection and put in
+//! front of what comes next:
+//!
+//! ```text
+//! scratch  [ staged by others | held | received                       | free ]
+//!                             '--------- packets ---------'- leftover -'
+//! ```
+//!
+//! A long packet does not take this way: its bytes are received straight into the connection's own buffer, which grows
+//! with what has come, not with what was announced.
+
+use std::io;
+use std::sync::Arc;
+
+use wisp_engine::{Budget, ConnectionId, Core, End, EndReason, Next, Publisher, Queue, Received, Routed, Session};
+use wisp_net::Stream;
+use wisp_wire::{decode, packet_len};
+
+use crate::worker::{Pause, Peer, Reading};
+
+/// Packets longer than this are assembled in the connection's own buffer.
+const LONG_PACKET_BYTES: usize = 64 * 1024;
+
+/// How many full reads the scratch buffer holds.
+const SCRATCH_READS: usize = 4;
+
+/// Rewritten messages are pushed once there are this many bytes of them.
+const TRANSLATED_BYTES_MAX: usize = 1024 * 1024;
+
+/// The buffer a worker receives into.
+pub(crate) struct Scratch {
+    bytes: Box<[u8]>,
+    /// Up to here packets lie that are staged and not yet delivered.
+    filled: usize,
+    recv_bytes: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new(recv_bytes: usize) -> Self {
+        let bytes = vec![0; SCRATCH_READS * recv_bytes + LONG_PACKET_BYTES].into_boxed_slice();
+        Self { bytes, filled: 0, recv_bytes }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Everything staged was delivered.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.bytes.len() - self.filled >= bytes
+    }
+
+    /// Receives and throws away.
+    pub(crate) fn discard<S: Stream>(&mut self, stream: &S) -> Reading {
+        let free = &mut self.bytes[self.filled..];
+        if free.is_empty() {
+            return Reading::More;
+        }
+        match stream.recv(free) {
+            Ok(0) => Reading::Ended(EndReason::Closed, false),
+            Ok(count) if count == free.len() => Reading::More,
+            Ok(_) => Reading::Drained,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Reading::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Reading::More,
+            Err(_) => Reading::Ended(EndReason::TransportFailed, false),
+        }
+    }
+}
+
+/// Where the packets of a connection go while it is read.
+pub(crate) struct Sink<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) publisher: &'a mut Publisher,
+    /// Packets for the connection itself.
+    pub(crate) replies: &'a mut Vec<u8>,
+    /// A connection to end because its client has connected here.
+    pub(crate) taken_over: &'a mut Option<ConnectionId>,
+    pub(crate) now_ms: u64,
+}
+
+/// Bytes of one connection that were received and not yet handled.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    held: Vec<u8>,
+    /// The length of the packet `held` begins with, if that is all there is in it and its length is known.
+    expected: Option<usize>,
+    /// `held` has whole packets in it, left there because a receiver had no room.
+    unhandled: bool,
+    /// What the budget was charged for `held`.
+    charged: usize,
+}
+
+impl Input {
+    /// The length of the long packet that is being assembled.
+    fn long_packet(&self) -> Option<usize> {
+        self.expected.filter(|&len| len > LONG_PACKET_BYTES)
+    }
+
+    /// Charges the budget for what is held now.
+    pub(crate) fn settle(&mut self, budget: &Budget) {
+        if self.held.len() > self.charged {
+            budget.charge(self.held.len() - self.charged);
+        } else if self.held.len() < self.charged {
+            budget.release(self.charged - self.held.len());
+        }
+        self.charged = self.held.len();
+    }
+
+    /// Forgets what is held.
+    pub(crate) fn clear(&mut self, budget: &Budget) {
+        self.held = Vec::new();
+        self.expected = None;
+        self.unhandled = false;
+        self.settle(budget);
+    }
+
+    /// Gives back the buffer if nothing is in it.
+    pub(crate) fn shrink(&mut self) {
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+}
+
+/// What became of the packet at the front of some bytes.
+enum Step {
+    /// It was handled; it had this many bytes.
+    Next(usize),
+    /// Its end has not come yet.
+    Incomplete,
+    /// It is a message, and this receiver has no room for it.
+    Blocked(Arc<Queue>),
+    Ended(EndReason, bool),
+}
+
+impl<S: Stream> Peer<S> {
+    /// Reads once and handles what came.
+    pub(crate) fn read(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
+        if !self.connection.queue.has_reply_room() {
+            return self.paused(Arc::clone(&self.connection.queue), sink.now_ms);
+        }
+        let reading = match self.input.long_packet() {
+            Some(len) => self.read_long(len, scratch, sink),
+            None => self.read_many(scratch, sink),
+        };
+        self.input.settle(&sink.core.budget);
+        reading
+    }
+
+    /// Reads into the scratch buffer.
+    fn read_many(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
+        let held = self.input.held.len();
+        if !scratch.has_room_for(held + scratch.recv_bytes) {
+            sink.publisher.batch().push_all(&scratch.bytes);
+            scratch.clear();
+        }
+        let start = scratch.filled;
+        let mut end = start + held;
+        let mut more = true;
+        if !std::mem::take(&mut self.input.unhandled) {
+            let recv_end = end + scratch.recv_bytes;
+            match receive(&*self.stream, &mut scratch.bytes[end..recv_end]) {
+                Ok((count, maybe)) => (end, more) = (end + count, maybe),
+                Err(reading) => return reading,
+            }
+        }
+        scratch.bytes[start..start + held].copy_from_slice(&self.input.held);
+        self.input.held.clear();
+        self.input.expected = None;
+
+        let mut rest = start;
+        let stopped = loop {
+            match handle_packet(&mut self.session, sink, &scratch.bytes[rest..end], Some(rest)) {
+                Step::Next(used) => rest += used,
+                stopped => break stopped,
+            }
+        };
+        scratch.filled = rest;
+        self.input.held.extend_from_slice(&scratch.bytes[rest..end]);
+        push_if_many_translated(sink.publisher, scratch);
+        match stopped {
+            Step::Next(_) | Step::Incomplete => {
+                let known = packet_len(&self.input.held, sink.core.limits.packet_bytes_max);
+                self.input.expected = known.ok().flatten();
+                if more { Reading::More } else { Reading::Drained }
+            }
+            Step::Blocked(queue) => {
+                self.input.unhandled = true;
+                self.paused(queue, sink.now_ms)
+            }
+            Step::Ended(reason, told) => Reading::Ended(reason, told),
+        }
+    }
+
+    /// Reads the rest of a long packet, and not a byte more.
+    fn read_long(&mut self, len: usize, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
+        let have = self.input.held.len();
+        if have < len {
+            if sink.core.budget.is_scarce() {
+                let end = self.session.end(EndReason::BuffersExhausted, sink.replies);
+                return Reading::Ended(end.reason, end.told);
+            }
+            let want = (len - have).min(scratch.recv_bytes);
+            let held = &mut self.input.held;
+            if held.capacity() < have + want {
+                held.reserve_exact((have * 2).clamp(have + want, len) - have);
+            }
+            held.resize(have + want, 0);
+            let received = receive(&*self.stream, &mut held[have..]);
+            held.truncate(have + received.as_ref().map_or(0, |(count, _)| *count));
+            let (count, more) = match received {
+                Ok(received) => received,
+                Err(reading) => return reading,
+            };
+            if have + count < len {
+                return if more { Reading::More } else { Reading::Drained };
+            }
+        }
+        self.handle_long(scratch, sink)
+    }
+
+    fn handle_long(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
+        let packet = std::mem::take(&mut self.input.held);
+        match handle_packet(&mut self.session, sink, &packet, None) {
+            Step::Next(used) => {
+                debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
+                self.input.expected = None;
+                push_if_many_translated(sink.publisher, scratch);
+                Reading::More
+            }
+            Step::Incomplete => unreachable!("as many bytes were read as the packet announced"),
+            Step::Blocked(queue) => {
+                self.input.held = packet;
+                self.paused(queue, sink.now_ms)
+            }
+            Step::Ended(reason, told) => Reading::Ended(reason, told),
+        }
+    }
+
+    fn paused(&mut self, queue: Arc<Queue>, now_ms: u64) -> Reading {
+        self.pause = Some(Pause { queue, since_ms: now_ms });
+        Reading::Paused
+    }
+}
+
+/// Receives once: how many bytes, and whether there may be more.
+fn receive<S: Stream>(stream: &S, buffer: &mut [u8]) -> Result<(usize, bool), Reading> {
+    match stream.recv(buffer) {
+        Ok(0) => Err(Reading::Ended(EndReason::Closed, false)),
+        Ok(count) => Ok((count, count == buffer.len())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Reading::Drained),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Reading::More),
+        Err(_) => Err(Reading::Ended(EndReason::TransportFailed, false)),
+    }
+}
+
+/// Handles the packet at the front of `bytes`, which lie at `in_scratch` if they lie in the scratch buffer.
+#[inline]
+fn handle_packet(session: &mut Session, sink: &mut Sink<'_>, bytes: &[u8], in_scratch: Option<usize>) -> Step {
+    let ended = |end: End| Step::Ended(end.reason, end.told);
+    let (packet, len) = match decode(bytes, session.version(), sink.core.limits.packet_bytes_max) {
+        Ok(Some(decoded)) => decoded,
+        Ok(None) => return Step::Incomplete,
+        Err(error) => return ended(session.refuse_bytes(error, sink.replies)),
+    };
+    match session.handle(packet, sink.now_ms, sink.replies) {
+        Ok(Next::Publish(publish)) => {
+            let received = Received {
+                publish,
+                raw: &bytes[..len],
+                in_scratch,
+                format: session.version().into(),
+                sender: session.queue(),
+            };
+            match sink.publisher.publish(sink.core, &received, sink.now_ms) {
+                Ok(Routed::Done) => Step::Next(len),
+                Ok(Routed::Blocked(queue)) => Step::Blocked(queue),
+                Err(error) => ended(session.refuse_topic(error, sink.replies)),
+            }
+        }
+        Ok(Next::Continue) => Step::Next(len),
+        Ok(Next::Connected { taken_over }) => {
+            *sink.taken_over = taken_over;
+            Step::Next(len)
+        }
+        Err(end) => ended(end),
+    }
+}
+
+/// Keeps the batch's own buffer small.
+fn push_if_many_translated(publisher: &mut Publisher, scratch: &mut Scratch) {
+    if publisher.batch().translated_bytes() > TRANSLATED_BYTES_MAX {
+        publisher.batch().push_all(&scratch.bytes);
+        scratch.clear();
+    }
+}

@@ -1,0 +1,160 @@
+//! Starting and ending a broker.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use wisp_engine::{Core, StatsSnapshot};
+use wisp_net::{Host, Listener, Poller, SysHost};
+
+use crate::acceptor::Acceptor;
+use crate::config::Config;
+use crate::shared::Shared;
+use crate::worker::Worker;
+
+/// A running broker. Dropping it ends it like [`Broker::shutdown`].
+pub struct Broker<H: Host = SysHost> {
+    shared: Arc<Shared<H>>,
+    local_addrs: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why a broker did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// There is nothing to listen on.
+    NoListener,
+    /// More than one worker was asked for on a host without threads.
+    NoThreads,
+    /// The host gives no poller or no thread.
+    Host(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(addr, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {addr}: the address is in use")
+            }
+            Self::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            Self::NoListener => write!(f, "no address to listen on was given"),
+            Self::NoThreads => write!(f, "this host has no threads: only one worker is possible"),
+            Self::Host(error) => write!(f, "the host cannot run the broker: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Broker {
+    /// Starts a broker on the host this program was compiled for. It accepts connections when this returns.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_on(SysHost, config)
+    }
+}
+
+impl<H: Host> Broker<H> {
+    /// Starts a broker on `host`, on threads of its own.
+    pub fn start_on(host: H, config: Config) -> Result<Self, StartError> {
+        let Prepared { shared, local_addrs, workers } = prepare(host, config)?;
+        let mut broker = Self { shared, local_addrs, threads: Vec::new() };
+        for (index, worker) in workers.into_iter().enumerate() {
+            let thread = spawn(index, worker).map_err(StartError::Host)?;
+            broker.threads.push(thread);
+        }
+        Ok(broker)
+    }
+
+    /// The addresses it listens on, with the ports that were picked for port 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.shared.core.stats.snapshot()
+    }
+
+    /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.
+    pub fn shutdown(self) {}
+}
+
+impl<H: Host> Drop for Broker<H> {
+    fn drop(&mut self) {
+        self.shared.stop();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs a broker with its first worker on the calling thread, as hosts without threads need it. `ready` is called once
+/// it accepts connections, with the addresses and a way to stop it; then this returns when the broker has ended.
+pub fn run<H: Host>(
+    host: H,
+    config: Config,
+    ready: impl FnOnce(&[SocketAddr], Box<dyn Fn() + Send>),
+) -> Result<(), StartError> {
+    let Prepared { shared, local_addrs, workers } = prepare(host, config)?;
+    let mut workers = workers.into_iter();
+    let first = workers.next().expect("there is at least one worker");
+    let stopper = Arc::clone(&shared);
+    let mut broker = Broker { shared, local_addrs, threads: Vec::new() };
+    for (index, worker) in workers.enumerate() {
+        let thread = spawn(index + 1, worker).map_err(StartError::Host)?;
+        broker.threads.push(thread);
+    }
+    ready(&broker.local_addrs, Box::new(move || stopper.stop()));
+    first.run();
+    Ok(())
+}
+
+struct Prepared<H: Host> {
+    shared: Arc<Shared<H>>,
+    local_addrs: Vec<SocketAddr>,
+    workers: Vec<Worker<H>>,
+}
+
+fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
+    let workers = worker_count(&host, config.workers)?;
+    let mut listeners = Vec::new();
+    let mut local_addrs = Vec::new();
+    for addr in config.listen {
+        let listener = host.listen(addr).map_err(|error| StartError::Listen(addr, error))?;
+        // A host that was handed the listener may not know its address; then it is what the operator says.
+        local_addrs.push(listener.local_addr().unwrap_or(addr));
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        return Err(StartError::NoListener);
+    }
+    let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
+    let pollers = pollers.map_err(StartError::Host)?;
+    let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
+    let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let shared = Arc::new(Shared::new(host, Core::new(config.limits, seed), registrars));
+    let workers = pollers.into_iter().enumerate();
+    let workers = workers.map(|(index, poller)| Worker::new(Arc::clone(&shared), index, poller, acceptor.take()));
+    Ok(Prepared { workers: workers.collect(), shared, local_addrs })
+}
+
+fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {
+    match wished {
+        Some(count) if count.get() > 1 && !host.capabilities().threads => Err(StartError::NoThreads),
+        Some(count) => Ok(count),
+        None if !host.capabilities().threads => Ok(NonZeroUsize::MIN),
+        None => Ok(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
+}
+
+fn spawn<H: Host>(index: usize, worker: Worker<H>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("wisp-worker-{index}")).spawn(move || worker.run())
+}

@@ -1,0 +1,401 @@
+//! The loop of one worker: it owns a poller and the connections dealt to it.
+//!
+//! One turn:
+//!
+//! 1. wait for events, not at all if there is work left over;
+//! 2. read every connection that is ready, once, and route what came ([`crate::input`]);
+//! 3. deliver to each receiver touched, once ([`crate::output`]).
+//!
+//! Reading everything before delivering anything is what makes batches: with a hundred senders and a hundred receivers a
+//! delivery after every read would carry one message.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::HashMap;
+use tracing::{debug, error, info, warn};
+use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Queue, Session, StallPolicy};
+use wisp_net::{Event, Host, Poller, Registrar};
+
+use crate::acceptor::{Acceptor, connection_of};
+use crate::input::{Input, Scratch, Sink};
+use crate::output::Connection;
+use crate::shared::{Letter, Shared};
+
+/// How often a worker looks for timeouts and idle buffers.
+const SWEEP_MS: u64 = 250;
+
+/// How long a peer that was told why has to close its side before the connection is closed under it.
+const FAREWELL_MS: u64 = 1_000;
+
+/// How soon a worker looks again whether a receiver has room for the senders it holds back.
+const PAUSE_TICK: Duration = Duration::from_millis(1);
+
+/// The owner's part of a connection.
+pub(crate) struct Peer<S> {
+    pub(crate) connection: Arc<Connection<S>>,
+    pub(crate) stream: Arc<S>,
+    pub(crate) session: Session,
+    pub(crate) input: Input,
+    pub(crate) peer_addr: Option<SocketAddr>,
+    /// In the worker's list of connections to read.
+    listed: bool,
+    pub(crate) pause: Option<Pause>,
+    /// The session has ended and the peer was told: what it still sends is thrown away until then.
+    farewell_until_ms: Option<u64>,
+    /// Bytes came or went since the last sweep.
+    active: bool,
+}
+
+/// Why a connection is not read.
+pub(crate) struct Pause {
+    /// The receiver without room; the connection's own queue if its replies are not read.
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) since_ms: u64,
+}
+
+impl<S> Peer<S> {
+    pub(crate) fn new(
+        connection: Arc<Connection<S>>,
+        stream: Arc<S>,
+        session: Session,
+        peer_addr: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            connection,
+            stream,
+            session,
+            input: Input::default(),
+            peer_addr,
+            listed: false,
+            pause: None,
+            farewell_until_ms: None,
+            active: true,
+        }
+    }
+}
+
+/// One worker.
+pub(crate) struct Worker<H: Host> {
+    shared: Arc<Shared<H>>,
+    index: usize,
+    poller: H::Poller,
+    acceptor: Option<Acceptor<H>>,
+    peers: HashMap<ConnectionId, Peer<H::Stream>>,
+    events: Vec<Event>,
+    /// Connections that may have more to read than was read.
+    ready: Vec<ConnectionId>,
+    paused: Vec<ConnectionId>,
+    scratch: Scratch,
+    publisher: Publisher,
+    replies: Vec<u8>,
+    next_sweep_ms: u64,
+}
+
+/// What is to become of a connection that was read.
+pub(crate) enum Reading {
+    /// Nothing more is there.
+    Drained,
+    /// More may be there.
+    More,
+    /// Not to be read until a receiver has room.
+    Paused,
+    /// The session is over. True if a packet that tells the peer why is among the replies.
+    Ended(EndReason, bool),
+}
+
+impl<H: Host> Worker<H> {
+    pub(crate) fn new(shared: Arc<Shared<H>>, index: usize, poller: H::Poller, acceptor: Option<Acceptor<H>>) -> Self {
+        let scratch = Scratch::new(shared.host.capabilities().recv_bytes);
+        Self {
+            shared,
+            index,
+            poller,
+            acceptor,
+            peers: HashMap::default(),
+            events: Vec::new(),
+            ready: Vec::new(),
+            paused: Vec::new(),
+            scratch,
+            publisher: Publisher::default(),
+            replies: Vec::new(),
+            next_sweep_ms: 0,
+        }
+    }
+
+    /// Turns until the broker stops.
+    pub(crate) fn run(mut self) {
+        while !self.shared.is_stopping() {
+            if let Err(error) = self.turn() {
+                error!(%error, "the host can no longer wait for sockets; the broker stops");
+                self.shared.stop();
+            }
+        }
+        self.end_all();
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        let mut events = std::mem::take(&mut self.events);
+        self.poller.wait(&mut events, timeout)?;
+        let now_ms = self.shared.now_ms();
+        self.open_letters(now_ms);
+        for event in &events {
+            self.dispatch(event, now_ms);
+        }
+        self.events = events;
+        self.resume(now_ms);
+        for id in std::mem::take(&mut self.ready) {
+            self.read(id, now_ms);
+        }
+        self.deliver(now_ms);
+        if now_ms >= self.next_sweep_ms {
+            self.sweep(now_ms);
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let capabilities = self.shared.host.capabilities();
+        let idle = self.peers.is_empty() && capabilities.wake;
+        let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
+        if !self.paused.is_empty() {
+            timeout = Some(PAUSE_TICK);
+        }
+        match (timeout, capabilities.poll_tick) {
+            (Some(timeout), Some(tick)) => Some(timeout.min(tick)),
+            (timeout, tick) => timeout.or(tick),
+        }
+    }
+
+    fn dispatch(&mut self, event: &Event, now_ms: u64) {
+        let Some(id) = connection_of(event.token) else {
+            if let Some(acceptor) = &mut self.acceptor {
+                acceptor.accept_all(&self.shared, now_ms);
+            }
+            return;
+        };
+        if !self.peers.contains_key(&id) {
+            // Registered by the acceptor after the letters were opened, or closed in the meantime.
+            self.open_letters(now_ms);
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            if event.writable {
+                peer.connection.writable();
+            }
+            if event.readable {
+                list(&mut self.ready, peer);
+            }
+        }
+    }
+
+    fn open_letters(&mut self, now_ms: u64) {
+        for letter in self.shared.posts[self.index].take() {
+            match letter {
+                Letter::Adopt(mut peer) => {
+                    debug!(peer = ?peer.peer_addr, worker = self.index, "connection accepted");
+                    list(&mut self.ready, &mut peer);
+                    self.peers.insert(peer.connection.id, *peer);
+                }
+                Letter::End(id, reason) => self.end(id, reason, now_ms),
+            }
+        }
+    }
+
+    /// Goes on with the connections whose receivers have room again, or are no longer waited for.
+    fn resume(&mut self, now_ms: u64) {
+        for id in std::mem::take(&mut self.paused) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(pause) = &peer.pause else { continue };
+            let own = Arc::ptr_eq(&pause.queue, &peer.connection.queue) && !peer.connection.queue.has_reply_room();
+            if own && now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max {
+                self.end(id, EndReason::Stuck, now_ms);
+            } else if own || !(pause.queue.has_room(0, 0, now_ms) || pause.queue.is_stuck(now_ms)) {
+                self.paused.push(id);
+            } else {
+                peer.pause = None;
+                peer.session.excuse_silence(now_ms);
+                list(&mut self.ready, peer);
+            }
+        }
+    }
+
+    fn read(&mut self, id: ConnectionId, now_ms: u64) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.listed = false;
+        peer.active = true;
+        if peer.pause.is_some() {
+            // It is listed again when the pause ends.
+            return;
+        }
+        if peer.farewell_until_ms.is_some() {
+            self.read_farewell(id);
+            return;
+        }
+        let mut taken_over = None;
+        let mut sink = Sink {
+            core: &self.shared.core,
+            publisher: &mut self.publisher,
+            replies: &mut self.replies,
+            taken_over: &mut taken_over,
+            now_ms,
+        };
+        let reading = peer.read(&mut self.scratch, &mut sink);
+        if !self.replies.is_empty() {
+            peer.connection.queue.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
+            self.publisher.batch().touch(&peer.connection.queue);
+            self.replies.clear();
+        }
+        match reading {
+            Reading::Drained => {}
+            Reading::More => list(&mut self.ready, peer),
+            Reading::Paused => self.paused.push(id),
+            Reading::Ended(reason, told) => self.ended(id, reason, told, now_ms),
+        }
+        if let Some(old) = taken_over {
+            self.end_elsewhere(old, EndReason::TakenOver);
+        }
+    }
+
+    /// Throws away what a peer sends that has been told of its end.
+    fn read_farewell(&mut self, id: ConnectionId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        match self.scratch.discard(&*peer.stream) {
+            Reading::More => list(&mut self.ready, peer),
+            Reading::Ended(..) => self.close(id),
+            Reading::Drained | Reading::Paused => {}
+        }
+    }
+
+    /// Sends everything staged and flushes every receiver touched.
+    fn deliver(&mut self, now_ms: u64) {
+        let shared = &self.shared;
+        let mut stuck = Vec::new();
+        self.publisher.batch().drain(self.scratch.bytes(), |staged| {
+            let Some(connection) = shared.connections.get(staged.queue.connection()) else { return };
+            connection.deliver(&staged);
+            if shared.core.limits.stall_policy == StallPolicy::Disconnect && staged.queue.is_stuck(now_ms) {
+                stuck.push(connection.id);
+            }
+        });
+        self.scratch.clear();
+        self.publisher.settle(&shared.core);
+        for id in stuck {
+            self.end_elsewhere(id, EndReason::Stuck);
+        }
+    }
+
+    /// Ends a connection whichever worker owns it.
+    fn end_elsewhere(&mut self, id: ConnectionId, reason: EndReason) {
+        if let Some(connection) = self.shared.connections.get(id) {
+            self.shared.posts[connection.worker].send(Letter::End(id, reason));
+        }
+    }
+
+    /// Ends a session for a reason of the server's, and tells the peer.
+    fn end(&mut self, id: ConnectionId, reason: EndReason, now_ms: u64) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.farewell_until_ms.is_some() {
+            return;
+        }
+        let mut farewell = Vec::new();
+        let end = peer.session.end(reason, &mut farewell);
+        peer.connection.queue.push([farewell.as_slice()].into_iter(), farewell.len(), 0);
+        peer.connection.flush();
+        self.ended(id, end.reason, end.told, now_ms);
+    }
+
+    fn ended(&mut self, id: ConnectionId, reason: EndReason, told: bool, now_ms: u64) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        log_end(peer, reason);
+        peer.session.close();
+        peer.pause = None;
+        if !told {
+            self.close(id);
+            return;
+        }
+        // Closing with unread input would reset the connection, and the reset could overtake the packet that says why.
+        peer.farewell_until_ms = Some(now_ms + FAREWELL_MS);
+        peer.input.clear(&self.shared.core.budget);
+        peer.connection.flush();
+        if peer.connection.is_flushed() {
+            peer.connection.shutdown(Shutdown::Write);
+        }
+        list(&mut self.ready, peer);
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let Some(mut peer) = self.peers.remove(&id) else { return };
+        // A socket the host already gave up need not be registered any more.
+        let _ = self.shared.posts[self.index].registrar.remove(&*peer.stream);
+        peer.session.close();
+        peer.input.clear(&self.shared.core.budget);
+        peer.connection.close();
+        self.shared.connections.remove(id);
+    }
+
+    /// Looks for timeouts, and gives back what idle connections do not need.
+    fn sweep(&mut self, now_ms: u64) {
+        self.next_sweep_ms = now_ms + SWEEP_MS;
+        let mut overdue = Vec::new();
+        let mut farewells = Vec::new();
+        for (id, peer) in &mut self.peers {
+            match peer.farewell_until_ms {
+                Some(until_ms) if now_ms >= until_ms => farewells.push(*id),
+                Some(_) if peer.connection.is_flushed() => peer.connection.shutdown(Shutdown::Write),
+                Some(_) => {}
+                None if peer.pause.is_some() => {}
+                None => overdue.extend(peer.session.overdue(now_ms).map(|reason| (*id, reason))),
+            }
+            if !std::mem::take(&mut peer.active) {
+                peer.input.shrink();
+                peer.connection.shrink();
+            }
+            let dropped = peer.connection.queue.take_dropped();
+            if dropped > 0 {
+                let client = peer.session.client_id();
+                warn!(client, peer = ?peer.peer_addr, dropped, "messages dropped: the receiver has no room for them");
+            }
+        }
+        overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
+        farewells.into_iter().for_each(|id| self.close(id));
+        self.publisher.forget_stale_routes(&self.shared.core);
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.accept_all(&self.shared, now_ms);
+        }
+    }
+
+    fn end_all(&mut self) {
+        let now_ms = self.shared.now_ms();
+        self.open_letters(now_ms);
+        let ids: Vec<ConnectionId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.end(id, EndReason::ShuttingDown, now_ms);
+            self.close(id);
+        }
+    }
+}
+
+/// Puts a connection on the list of those to read, once.
+fn list<S>(ready: &mut Vec<ConnectionId>, peer: &mut Peer<S>) {
+    if !peer.listed {
+        peer.listed = true;
+        ready.push(peer.connection.id);
+    }
+}
+
+fn log_end<S>(peer: &Peer<S>, reason: EndReason) {
+    let (client, addr) = (peer.session.client_id(), peer.peer_addr);
+    match reason.fault() {
+        Fault::Nobody => info!(client, peer = ?addr, "connection ended: {reason}"),
+        Fault::Transport | Fault::Limit | Fault::Peer => {
+            warn!(client, peer = ?addr, fault = ?reason.fault(), "connection ended: {reason}");
+        }
+    }
+}
+

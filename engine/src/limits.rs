@@ -1,0 +1,88 @@
+//! Every limit of the broker, with its default. docs/limits.md says what happens at each.
+//!
+//! Units stand last in a name. A limit here is what the operator allows; what a client announced for itself (its
+//! maximum packet size, its keep-alive) is kept with its session.
+
+/// What becomes of messages for a receiver that has been out of room for longer than [`Limits::stall_ms_max`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StallPolicy {
+    /// Messages for it are dropped, and counted, until it has room again.
+    Drop,
+    /// Its connection is closed with reason code 0x97, Quota exceeded.
+    Disconnect,
+}
+
+/// The limits, all of them. [`Limits::default`] gives the documented defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest packet accepted, its fixed header included.
+    pub packet_bytes_max: u32,
+    /// Most connections at a time.
+    pub connections_count_max: u32,
+    /// Most bytes waiting for one receiver before its senders are held back.
+    pub queue_bytes_max: usize,
+    /// Most messages waiting for one receiver before its senders are held back.
+    pub queue_messages_max: usize,
+    /// Most bytes waiting in all queues and input buffers together.
+    pub buffered_bytes_max: usize,
+    /// Longest time from accepting a connection to its CONNECT.
+    pub connect_timeout_ms: u64,
+    /// Longest keep-alive granted to a client of MQTT 5; longer wishes, and none, are answered with this one.
+    pub keep_alive_s_max: u16,
+    /// Longest time a sender is held back for a receiver without room.
+    pub stall_ms_max: u64,
+    /// What follows then.
+    pub stall_policy: StallPolicy,
+    /// Most subscriptions of one client.
+    pub subscriptions_count_max: u32,
+    /// Most levels of a topic name or filter.
+    pub topic_levels_max: u16,
+    /// Longest topic name or filter.
+    pub topic_bytes_max: u16,
+    /// Longest client identifier.
+    pub client_id_bytes_max: u16,
+}
+
+/// What is left of a receiver's share when all queues together are at [`Limits::buffered_bytes_max`]: enough that
+/// traffic goes on, so little that the sum stays close to the limit.
+pub const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
+
+/// The longest packet the protocol can express: a fixed header of five bytes and a remaining length of 2^28 - 1.
+pub const PACKET_BYTES_CEILING: u32 = 5 + 268_435_455;
+
+/// More levels than this would let one filter make the subscription tree deep enough to strain a thread's stack.
+pub const TOPIC_LEVELS_CEILING: u16 = 1024;
+
+impl Limits {
+    /// The documented defaults.
+    pub const DEFAULT: Self = Self {
+        packet_bytes_max: 16 * 1024 * 1024,
+        connections_count_max: 10_000,
+        queue_bytes_max: 4 * 1024 * 1024,
+        queue_messages_max: 100_000,
+        buffered_bytes_max: 512 * 1024 * 1024,
+        connect_timeout_ms: 10_000,
+        keep_alive_s_max: u16::MAX,
+        stall_ms_max: 30_000,
+        stall_policy: StallPolicy::Drop,
+        subscriptions_count_max: 1_000,
+        topic_levels_max: 128,
+        topic_bytes_max: u16::MAX,
+        client_id_bytes_max: u16::MAX,
+    };
+}
+
+const _: () = {
+    let limits = Limits::DEFAULT;
+    assert!(limits.packet_bytes_max <= PACKET_BYTES_CEILING);
+    assert!(limits.topic_levels_max <= TOPIC_LEVELS_CEILING);
+    assert!(QUEUE_BYTES_WHEN_SCARCE < limits.queue_bytes_max);
+    assert!(limits.queue_bytes_max < limits.buffered_bytes_max);
+    assert!((limits.packet_bytes_max as usize) < limits.buffered_bytes_max);
+};
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,140 @@
+//! Why a session ends, whose fault it is, and what the peer is told.
+
+use std::fmt;
+
+use wisp_wire::{DecodeError, PacketType, ReasonCode};
+
+use crate::router::TopicTooLarge;
+
+/// The end of a session.
+#[derive(Debug)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// Whether a packet that tells the peer was written, which should reach it before the connection is closed.
+    pub told: bool,
+}
+
+impl End {
+    pub(super) fn silent(reason: EndReason) -> Self {
+        Self { reason, told: false }
+    }
+}
+
+/// Why a session ends. `Display` is for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "Display says it in a sentence each")]
+pub enum EndReason {
+    Disconnected(ReasonCode),
+    Closed,
+    TransportFailed,
+    Malformed(DecodeError),
+    NotConnect,
+    SecondConnect,
+    Unexpected(PacketType),
+    ConnectRefused(ReasonCode),
+    ConnectTimeout,
+    KeepAliveTimeout,
+    TakenOver,
+    Stuck,
+    BuffersExhausted,
+    ShuttingDown,
+    QoSNotSupported,
+    RetainNotSupported,
+    TopicMissing,
+    TopicAlias,
+    Topic(TopicTooLarge),
+    SubscriptionIdentifier,
+    SubscriptionIdentifierFromClient,
+    SessionExpiryRaised,
+}
+
+/// Whose fault an end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody's: an end as the protocol provides for.
+    Nobody,
+    /// The peer broke the protocol, or used what the server said it does not offer.
+    Peer,
+    /// A limit of the operator's.
+    Limit,
+    /// The network or the host.
+    Transport,
+}
+
+impl EndReason {
+    /// The reason code for DISCONNECT in MQTT 5. None if the peer is not to be told, or is not there to be told.
+    pub fn code(self) -> Option<ReasonCode> {
+        Some(match self {
+            Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
+            Self::NotConnect | Self::ConnectRefused(_) | Self::ConnectTimeout => return None,
+            Self::Malformed(error) => error.reason_code(),
+            Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
+            Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
+            Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+            Self::TakenOver => ReasonCode::SessionTakenOver,
+            Self::Stuck | Self::BuffersExhausted => ReasonCode::QuotaExceeded,
+            Self::ShuttingDown => ReasonCode::ServerShuttingDown,
+            Self::QoSNotSupported => ReasonCode::QoSNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::TopicAlias => ReasonCode::TopicAliasInvalid,
+            Self::Topic(_) => ReasonCode::TopicNameInvalid,
+            Self::SubscriptionIdentifier => ReasonCode::SubscriptionIdentifiersNotSupported,
+        })
+    }
+
+    /// Whose fault it is.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
+            Self::TransportFailed => Fault::Transport,
+            Self::ConnectTimeout | Self::Stuck | Self::BuffersExhausted | Self::Topic(_) => Fault::Limit,
+            Self::ConnectRefused(ReasonCode::ServerBusy) => Fault::Limit,
+            _ => Fault::Peer,
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(code) => write!(f, "the client sent DISCONNECT: {code}"),
+            Self::Closed => write!(f, "the client closed the connection without DISCONNECT"),
+            Self::TransportFailed => write!(f, "the connection failed"),
+            Self::Malformed(error) => write!(f, "the client sent a malformed packet: {error}"),
+            Self::NotConnect => write!(f, "the client's first packet was not CONNECT [MQTT-3.1.0-1]"),
+            Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
+            Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which has no place here"),
+            Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
+            Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
+            Self::KeepAliveTimeout => {
+                write!(f, "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
+            }
+            Self::TakenOver => write!(f, "another connection took over the client identifier [MQTT-3.1.4-3]"),
+            Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max)"),
+            Self::BuffersExhausted => write!(f, "no room to assemble the client's packet (buffered-bytes-max)"),
+            Self::ShuttingDown => write!(f, "the server is shutting down"),
+            Self::QoSNotSupported => write!(f, "the client published above the maximum QoS, 0 [MQTT-3.2.2-11]"),
+            Self::RetainNotSupported => {
+                write!(f, "the client published with RETAIN, which is not available [MQTT-3.2.2-14]")
+            }
+            Self::TopicMissing => write!(f, "the client published without a topic name or alias (section 3.3.2.1)"),
+            Self::TopicAlias => write!(f, "the client used a topic alias, of which none are granted [MQTT-3.3.2-9]"),
+            Self::Topic(TopicTooLarge::Levels) => {
+                write!(f, "the client published to a topic with too many levels (topic-levels-max)")
+            }
+            Self::Topic(TopicTooLarge::Bytes) => {
+                write!(f, "the client published to a topic name that is too long (topic-bytes-max)")
+            }
+            Self::SubscriptionIdentifier => {
+                write!(f, "the client sent a subscription identifier, which are not available (section 3.2.2.3.12)")
+            }
+            Self::SubscriptionIdentifierFromClient => {
+                write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")
+            }
+            Self::SessionExpiryRaised => {
+                write!(f, "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)")
+            }
+        }
+    }
+}

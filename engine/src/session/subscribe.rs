@@ -1,0 +1,85 @@
+//! SUBSCRIBE and UNSUBSCRIBE in, changes of the router and acknowledgements out.
+
+use std::sync::Arc;
+
+use wisp_wire::{Properties, ReasonCode, ReasonCodes, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe};
+
+use super::{Client, End, EndReason, Next, Phase, Session, reply};
+use crate::core::Core;
+use crate::queue::Queue;
+use crate::router::{Target, TopicTooLarge};
+
+impl Session {
+    pub(super) fn subscribe<'a>(&mut self, subscribe: &Subscribe<'_>, out: &mut Vec<u8>) -> Result<Next<'a>, End> {
+        if subscribe.properties.subscription_identifier().is_some() {
+            return Err(self.end(EndReason::SubscriptionIdentifier, out));
+        }
+        let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
+        let codes: Vec<ReasonCode> = subscribe
+            .filters
+            .iter()
+            .map(|(filter, options)| grant(&self.core, &self.queue, client, filter, options))
+            .collect();
+        let acknowledgement =
+            SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: ReasonCodes::from_slice(&codes) };
+        reply(acknowledgement.encode(client.version, out));
+        Ok(Next::Continue)
+    }
+
+    pub(super) fn unsubscribe<'a>(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Next<'a>, End> {
+        let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
+        let codes: Vec<ReasonCode> = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| {
+                client.filters.remove(filter.as_str());
+                match self.core.router.unsubscribe(filter, &self.queue) {
+                    true => ReasonCode::Success,
+                    false => ReasonCode::NoSubscriptionExisted,
+                }
+            })
+            .collect();
+        let acknowledgement = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Properties::EMPTY,
+            codes: ReasonCodes::from_slice(&codes),
+        };
+        reply(acknowledgement.encode(client.version, out));
+        Ok(Next::Continue)
+    }
+
+    pub(super) fn unsubscribe_all(&self, client: &Client) {
+        for filter in &client.filters {
+            let filter = TopicFilter::new(filter).expect("only legal filters are kept");
+            self.core.router.unsubscribe(filter, &self.queue);
+        }
+    }
+}
+
+/// Subscribes at QoS 0, whatever was asked for, or says why not.
+fn grant(
+    core: &Core,
+    queue: &Arc<Queue>,
+    client: &mut Client,
+    filter: TopicFilter<'_>,
+    options: SubscriptionOptions,
+) -> ReasonCode {
+    let text = filter.as_str();
+    match TopicTooLarge::check(text, &core.limits) {
+        Err(TopicTooLarge::Levels | TopicTooLarge::Bytes) => return ReasonCode::TopicFilterInvalid,
+        Ok(()) if filter.shared().is_some() => return ReasonCode::SharedSubscriptionsNotSupported,
+        Ok(()) => {}
+    }
+    if !client.filters.contains(text) {
+        if client.filters.len() >= core.limits.subscriptions_count_max as usize {
+            return ReasonCode::QuotaExceeded;
+        }
+        client.filters.insert(text.into());
+    }
+    core.router.subscribe(filter, Target { queue: Arc::clone(queue), no_local: options.no_local });
+    ReasonCode::GRANTED_QOS0
+}
