@@ -24,4 +24,4 @@ mod worker;
 
 pub use config::{Config, MQTT_PORT};
 pub use server::{Broker, StartError, run};
-pub use wisp_engine::{Limits, StallPolicy, StatsSnapshot};
+pub use wisp_engine::{Limits, PACKET_BYTES_CEILING, StallPolicy, StatsSnapshot, TOPIC_LEVELS_CEILING};

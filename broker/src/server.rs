@@ -151,7 +151,7 @@ fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZe
         Some(count) if count.get() > 1 && !host.capabilities().threads => Err(StartError::NoThreads),
         Some(count) => Ok(count),
         None if !host.capabilities().threads => Ok(NonZeroUsize::MIN),
-        None => Ok(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        None => Ok(host.parallelism()),
     }
 }
 

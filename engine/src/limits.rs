@@ -45,7 +45,7 @@ pub struct Limits {
 
 /// What is left of a receiver's share when all queues together are at [`Limits::buffered_bytes_max`]: enough that
 /// traffic goes on, so little that the sum stays close to the limit.
-pub const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
+pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 
 /// The longest packet the protocol can express: a fixed header of five bytes and a remaining length of 2^28 - 1.
 pub const PACKET_BYTES_CEILING: u32 = 5 + 268_435_455;

@@ -81,7 +81,7 @@ pub struct Queue {
 
 impl Queue {
     /// An empty queue for whoever is at the other end of `connection`.
-    pub fn new(connection: ConnectionId, slot: Slot, budget: Arc<Budget>, limits: &Limits) -> Self {
+    pub(crate) fn new(connection: ConnectionId, slot: Slot, budget: Arc<Budget>, limits: &Limits) -> Self {
         Self {
             connection,
             receiver: OnceLock::new(),

@@ -11,7 +11,7 @@ const SHARDS: usize = 16;
 
 /// Client identifiers in use, in shards so that connecting clients do not wait for each other.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     hasher: RandomState,
     shards: [Mutex<HashMap<Box<str>, ConnectionId, RandomState>>; SHARDS],
 }
@@ -30,12 +30,12 @@ impl Registry {
 
     /// Gives the identifier to `connection` and returns the connection that had it, which must be closed
     /// [MQTT-3.1.4-3].
-    pub fn claim(&self, client_id: &str, connection: ConnectionId) -> Option<ConnectionId> {
+    pub(crate) fn claim(&self, client_id: &str, connection: ConnectionId) -> Option<ConnectionId> {
         self.shard(client_id).lock().insert(client_id.into(), connection)
     }
 
     /// Forgets the identifier, unless another connection has claimed it since.
-    pub fn release(&self, client_id: &str, connection: ConnectionId) {
+    pub(crate) fn release(&self, client_id: &str, connection: ConnectionId) {
         let mut shard = self.shard(client_id).lock();
         if shard.get(client_id) == Some(&connection) {
             shard.remove(client_id);

@@ -6,7 +6,7 @@ use crate::sync::Mutex;
 
 /// Hands out the lowest-numbered free slot it can without searching.
 #[derive(Debug, Default)]
-pub struct Slots {
+pub(crate) struct Slots {
     state: Mutex<State>,
 }
 
@@ -18,14 +18,14 @@ struct State {
 
 /// A number no other live queue has. It goes back to its [`Slots`] when dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     number: u32,
     home: Arc<Slots>,
 }
 
 impl Slots {
     /// Takes a slot.
-    pub fn take(self: &Arc<Self>) -> Slot {
+    pub(crate) fn take(self: &Arc<Self>) -> Slot {
         let mut state = self.state.lock();
         let number = state.free.pop().unwrap_or_else(|| {
             let number = state.next;
@@ -38,7 +38,7 @@ impl Slots {
 
 impl Slot {
     /// The number, below the most slots ever in use at a time.
-    pub fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.number as usize
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// A host of sockets: where listeners, streams and pollers come from.
@@ -32,6 +33,20 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// # Errors
     /// `Unsupported` where [`Capabilities::connect`] is false, else the host's own.
     fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
+
+    /// How many threads run at a time, as far as the host tells; at least 1.
+    fn parallelism(&self) -> NonZeroUsize {
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Calls `handler`, on a thread of its own, each time the process is told to end (SIGTERM or SIGINT).
+    ///
+    /// # Errors
+    /// `Unsupported` where [`Capabilities::signals`] is false, else the host's own.
+    fn on_termination(&self, handler: Box<dyn Fn() + Send>) -> io::Result<()> {
+        drop(handler);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Makes a poller with nothing registered.
     ///

@@ -1,17 +1,16 @@
 //! The native host: the operating system's sockets, with mio's epoll or kqueue for readiness.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::hangup::{Hangup, Hangups};
 use crate::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Token};
 
 /// Connections the system holds for a listener until they are accepted.
@@ -59,20 +58,25 @@ impl Host for SysHost {
         mio::net::TcpStream::connect(addr).map(|stream| SysStream::new(stream.into()))
     }
 
+    fn on_termination(&self, handler: Box<dyn Fn() + Send>) -> io::Result<()> {
+        let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
+        let wait = move || signals.forever().for_each(|_| handler());
+        std::thread::Builder::new().name("wisp-signals".into()).spawn(wait).map(|_| ())
+    }
+
     fn poller(&self) -> io::Result<SysPoller> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;
         let registry = poll.registry().try_clone()?;
-        let registrar = Shared {
+        let shared = Shared {
             registry,
             waker,
-            streams: Mutex::default(),
-            again: Mutex::default(),
+            hangups: Hangups::default(),
         };
         Ok(SysPoller {
             poll,
             events: mio::Events::with_capacity(EVENTS_PER_WAIT_MAX),
-            registrar: SysRegistrar(Arc::new(registrar)),
+            registrar: SysRegistrar(Arc::new(shared)),
         })
     }
 }
@@ -98,7 +102,7 @@ impl Listener for SysListener {
 #[derive(Debug)]
 pub struct SysStream {
     socket: TcpStream,
-    registration: Option<Arc<Registration>>,
+    registration: Option<(SysRegistrar, Arc<Hangup>)>,
 }
 
 impl Stream for SysStream {
@@ -136,16 +140,11 @@ impl SysStream {
         }
     }
 
-    /// The caller is owed an event for whatever comes next. If the end of the stream was reported
-    /// together with the bytes just read, the system has no further event for it, so it is given here.
     fn after_short_recv(&self) {
-        if let Some(registration) = &self.registration
-            && registration.hung_up.load(Ordering::Relaxed)
-            && let Some(shared) = registration.shared.upgrade()
+        if let Some((registrar, hangup)) = &self.registration
+            && registrar.0.hangups.after_short_recv(hangup)
         {
-            shared.again().push(registration.token);
-            // Cannot fail but by a full counter, which wakes just as well.
-            let _ = shared.waker.wake();
+            registrar.wake();
         }
     }
 
@@ -192,21 +191,16 @@ impl Poller for SysPoller {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        let shared = &self.registrar.0;
+        let hangups = &self.registrar.0.hangups;
+        hangups.drain_into(events);
         for event in &self.events {
             if event.token() == WAKE_TOKEN {
-                let again = std::mem::take(&mut *shared.again());
-                events.extend(again.into_iter().map(|token| Event {
-                    token,
-                    readable: true,
-                    writable: false,
-                }));
                 continue;
             }
             let token = Token(event.token().0 as u64);
             let hung_up = event.is_read_closed() || event.is_error();
-            if hung_up && let Some(registration) = shared.streams().get(&token) {
-                registration.hung_up.store(true, Ordering::Relaxed);
+            if hung_up {
+                hangups.report(token);
             }
             events.push(Event {
                 token,
@@ -226,29 +220,7 @@ pub struct SysRegistrar(Arc<Shared>);
 struct Shared {
     registry: mio::Registry,
     waker: mio::Waker,
-    /// Looked into when a peer hangs up, and at no other event.
-    streams: Mutex<HashMap<Token, Arc<Registration>>>,
-    /// Streams that are owed an event which the system will not give.
-    again: Mutex<Vec<Token>>,
-}
-
-impl Shared {
-    fn streams(&self) -> MutexGuard<'_, HashMap<Token, Arc<Registration>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn again(&self) -> MutexGuard<'_, Vec<Token>> {
-        self.again.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a stream and its poller share.
-#[derive(Debug)]
-struct Registration {
-    token: Token,
-    shared: Weak<Shared>,
-    /// The system has reported the end of the stream or an error.
-    hung_up: AtomicBool,
+    hangups: Hangups,
 }
 
 impl SysRegistrar {
@@ -274,33 +246,24 @@ impl Registrar for SysRegistrar {
     }
 
     fn add(&self, stream: &mut SysStream, token: Token) -> io::Result<()> {
-        let shared = Arc::downgrade(&self.0);
-        let registration = Arc::new(Registration {
-            token,
-            shared,
-            hung_up: AtomicBool::new(false),
-        });
-        // Known before the system can report on it.
-        self.0.streams().insert(token, Arc::clone(&registration));
-        let result = self.register(
-            &stream.socket,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        match &result {
-            Ok(()) => stream.registration = Some(registration),
-            Err(_) => drop(self.0.streams().remove(&token)),
+        let hangup = self.0.hangups.add(token);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self.register(&stream.socket, token, both) {
+            Ok(()) => stream.registration = Some((self.clone(), hangup)),
+            Err(error) => {
+                self.0.hangups.remove(&hangup);
+                return Err(error);
+            }
         }
-        result
+        Ok(())
     }
 
     fn remove(&self, stream: &SysStream) -> io::Result<()> {
-        let registration = stream
+        let (_, hangup) = stream
             .registration
             .as_ref()
             .ok_or(io::ErrorKind::NotFound)?;
-        self.0.streams().remove(&registration.token);
-        self.0.again().retain(|token| *token != registration.token);
+        self.0.hangups.remove(hangup);
         self.0
             .registry
             .deregister(&mut SourceFd(&stream.socket.as_raw_fd()))
