@@ -188,3 +188,14 @@ add_guest_environment() {
     esac
   done
 }
+
+# Prints the path of a program of tools/, built first if that has not been done.
+tool() { # NAME
+  local source_file=$targets_dir/tools/$1.rs program=$modules_dir/tools/$1
+  if [[ ! -x $program || $source_file -nt $program ]]; then
+    mkdir -p "$modules_dir/tools"
+    rustc --edition 2024 -O -o "$program.$$" "$source_file" >&2
+    mv "$program.$$" "$program"
+  fi
+  echo "$program"
+}
