@@ -52,14 +52,8 @@ impl MemoryHost {
     #[must_use]
     pub fn with_pipe_bytes(pipe_bytes_max: usize) -> MemoryHost {
         assert!(pipe_bytes_max > 0, "a pipe must hold something");
-        let network = Network {
-            listeners: BTreeMap::new(),
-            port_next: EPHEMERAL_PORT_MIN,
-        };
-        MemoryHost {
-            network: Arc::new(Mutex::new(network)),
-            pipe_bytes_max,
-        }
+        let network = Network { listeners: BTreeMap::new(), port_next: EPHEMERAL_PORT_MIN };
+        MemoryHost { network: Arc::new(Mutex::new(network)), pipe_bytes_max }
     }
 }
 
@@ -98,18 +92,12 @@ impl Host for MemoryHost {
         }
         let backlog = Arc::new(Backlog::default());
         network.listeners.insert(addr, Arc::clone(&backlog));
-        Ok(MemoryListener::new(
-            Arc::clone(&self.network),
-            addr,
-            backlog,
-        ))
+        Ok(MemoryListener::new(Arc::clone(&self.network), addr, backlog))
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<MemoryStream> {
         let mut network = lock(&self.network);
-        let backlog = network
-            .backlog(addr)
-            .ok_or(io::ErrorKind::ConnectionRefused)?;
+        let backlog = network.backlog(addr).ok_or(io::ErrorKind::ConnectionRefused)?;
         let peer = SocketAddr::new(addr.ip(), network.port_take());
         let (ours, theirs) = MemoryStream::pair(self.pipe_bytes_max);
         backlog.push(theirs, peer)?;
@@ -129,9 +117,7 @@ impl Network {
             SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
         let found = self.listeners.get(&addr);
-        found
-            .or_else(|| self.listeners.get(&SocketAddr::new(any, addr.port())))
-            .cloned()
+        found.or_else(|| self.listeners.get(&SocketAddr::new(any, addr.port()))).cloned()
     }
 
     fn port_free(&mut self, ip: IpAddr) -> io::Result<u16> {
@@ -163,17 +149,8 @@ impl MemoryStream {
     pub fn pair(pipe_bytes_max: usize) -> (MemoryStream, MemoryStream) {
         let there = Arc::new(Pipe::new(pipe_bytes_max));
         let back = Arc::new(Pipe::new(pipe_bytes_max));
-        let ours = MemoryStream {
-            incoming: Arc::clone(&back),
-            outgoing: Arc::clone(&there),
-        };
-        (
-            ours,
-            MemoryStream {
-                incoming: there,
-                outgoing: back,
-            },
-        )
+        let ours = MemoryStream { incoming: Arc::clone(&back), outgoing: Arc::clone(&there) };
+        (ours, MemoryStream { incoming: there, outgoing: back })
     }
 
     /// Ends the connection as a reset does: what is under way is lost, and both ends' next calls

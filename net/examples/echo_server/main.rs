@@ -3,10 +3,7 @@
 //! `echo_server --listen ADDR:PORT [--workers N]`, the flags that the broker has, so that the same
 //! scripts start it. A host whose listeners are handed in ignores the address.
 
-#[allow(
-    unreachable_pub,
-    reason = "the conformance test includes this module too"
-)]
+#[allow(unreachable_pub, reason = "the conformance test includes this module too")]
 mod server;
 
 use std::error::Error;
@@ -43,22 +40,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     let addr = addr.ok_or("--listen is missing")?;
     let listener = SysHost.listen(addr)?;
     print_line(&format!("echo_server listening on {addr}"));
-    server::serve(
-        &SysHost,
-        listener,
-        workers,
-        &Arc::new(Status::default()),
-        |status| {
-            let (accepted, open) = (
-                status.accepted.load(Ordering::Relaxed),
-                status.open.load(Ordering::Relaxed),
-            );
-            print_line(&format!(
-                "accepted {accepted} open {open} waits {}",
-                status.waits.load(Ordering::Relaxed)
-            ));
-        },
-    )?;
+    server::serve(&SysHost, listener, workers, &Arc::new(Status::default()), |status| {
+        let (accepted, open) = (status.accepted.load(Ordering::Relaxed), status.open.load(Ordering::Relaxed));
+        print_line(&format!("accepted {accepted} open {open} waits {}", status.waits.load(Ordering::Relaxed)));
+    })?;
     Ok(())
 }
 

@@ -41,24 +41,13 @@ pub(crate) fn serve<H: Host>(
     for _ in 1..workers {
         others.push(Worker::new(host, status, report)?);
     }
-    let desks: Vec<Arc<Desk<H>>> = std::iter::once(&first)
-        .chain(&others)
-        .map(|worker| Arc::clone(&worker.desk))
-        .collect();
+    let desks: Vec<Arc<Desk<H>>> =
+        std::iter::once(&first).chain(&others).map(|worker| Arc::clone(&worker.desk)).collect();
     first.desk.registrar.add_listener(&mut listener, LISTENER)?;
-    let threads: Vec<_> = others
-        .into_iter()
-        .map(|worker| std::thread::spawn(move || worker.run(None)))
-        .collect();
-    first.run(Some(Acceptor {
-        listener,
-        desks,
-        token_next: LISTENER.0 + 1,
-    }))?;
+    let threads: Vec<_> = others.into_iter().map(|worker| std::thread::spawn(move || worker.run(None))).collect();
+    first.run(Some(Acceptor { listener, desks, token_next: LISTENER.0 + 1 }))?;
     for thread in threads {
-        thread
-            .join()
-            .map_err(|_| io::Error::other("a worker panicked"))??;
+        thread.join().map_err(|_| io::Error::other("a worker panicked"))??;
     }
     Ok(())
 }
@@ -71,9 +60,7 @@ struct Desk<H: Host> {
 
 impl<H: Host> Desk<H> {
     fn connections(&self) -> MutexGuard<'_, HashMap<Token, Connection<H::Stream>>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,14 +88,7 @@ impl<H: Host> Acceptor<H> {
             // Under the lock by which the owner looks the token up, so that the first event finds it.
             let mut connections = desk.connections();
             desk.registrar.add(&mut stream, token)?;
-            connections.insert(
-                token,
-                Connection {
-                    stream,
-                    unsent: Vec::new(),
-                    ended: false,
-                },
-            );
+            connections.insert(token, Connection { stream, unsent: Vec::new(), ended: false });
             drop(connections);
             status.accepted.fetch_add(1, Ordering::Relaxed);
             status.open.fetch_add(1, Ordering::Relaxed);
@@ -128,18 +108,9 @@ struct Worker<H: Host> {
 impl<H: Host> Worker<H> {
     fn new(host: &H, status: &Arc<Status>, report: fn(&Status)) -> io::Result<Worker<H>> {
         let poller = host.poller()?;
-        let desk = Desk {
-            registrar: poller.registrar(),
-            connections: Mutex::default(),
-        };
+        let desk = Desk { registrar: poller.registrar(), connections: Mutex::default() };
         let scratch = vec![0; host.capabilities().recv_bytes];
-        Ok(Worker {
-            poller,
-            desk: Arc::new(desk),
-            scratch,
-            status: Arc::clone(status),
-            report,
-        })
+        Ok(Worker { poller, desk: Arc::new(desk), scratch, status: Arc::clone(status), report })
     }
 
     fn run(mut self, mut acceptor: Option<Acceptor<H>>) -> io::Result<()> {
@@ -147,11 +118,7 @@ impl<H: Host> Worker<H> {
         // Connections that were left although more may be there: no event is owed for them.
         let mut unfinished: Vec<Token> = Vec::new();
         while !self.status.stop.load(Ordering::Relaxed) {
-            let timeout = if unfinished.is_empty() {
-                STOP_CHECK
-            } else {
-                Duration::ZERO
-            };
+            let timeout = if unfinished.is_empty() { STOP_CHECK } else { Duration::ZERO };
             self.poller.wait(&mut events, Some(timeout))?;
             self.status.waits.fetch_add(1, Ordering::Relaxed);
             let mut todo = std::mem::take(&mut unfinished);
@@ -209,10 +176,7 @@ impl<S: Stream> Connection<S> {
             }
             if self.ended {
                 // Tells the peer although the close that follows would, to have it covered.
-                return self
-                    .stream
-                    .shutdown(Shutdown::Write)
-                    .map_or(After::Close, |()| After::Close);
+                return self.stream.shutdown(Shutdown::Write).map_or(After::Close, |()| After::Close);
             }
             let len = match self.stream.recv(scratch) {
                 Ok(0) => {

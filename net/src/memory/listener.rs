@@ -20,16 +20,8 @@ pub struct MemoryListener {
 }
 
 impl MemoryListener {
-    pub(super) fn new(
-        network: Arc<Mutex<Network>>,
-        addr: SocketAddr,
-        backlog: Arc<Backlog>,
-    ) -> MemoryListener {
-        MemoryListener {
-            network,
-            addr,
-            backlog,
-        }
+    pub(super) fn new(network: Arc<Mutex<Network>>, addr: SocketAddr, backlog: Arc<Backlog>) -> MemoryListener {
+        MemoryListener { network, addr, backlog }
     }
 
     pub(super) fn watch(&self, target: Target) -> io::Result<()> {
@@ -67,10 +59,7 @@ impl Drop for MemoryListener {
         if let Some(target) = queue.edge.unwatch() {
             target.forget();
         }
-        queue
-            .streams
-            .drain(..)
-            .for_each(|(stream, _)| stream.reset());
+        queue.streams.drain(..).for_each(|(stream, _)| stream.reset());
     }
 }
 
@@ -84,10 +73,7 @@ struct Queue {
 
 impl Default for Backlog {
     fn default() -> Backlog {
-        Backlog(Mutex::new(Queue {
-            streams: VecDeque::new(),
-            edge: Edge::new(Direction::Read),
-        }))
+        Backlog(Mutex::new(Queue { streams: VecDeque::new(), edge: Edge::new(Direction::Read) }))
     }
 }
 

@@ -34,10 +34,7 @@ impl Poller for MemoryPoller {
         let mut waiting = lock(&inbox.waiting);
         while waiting.events.is_empty() && !waiting.woken {
             let Some(deadline) = deadline else {
-                waiting = inbox
-                    .filled
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner);
+                waiting = inbox.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
@@ -62,28 +59,16 @@ impl Registrar for MemoryRegistrar {
     type Stream = MemoryStream;
 
     fn add_listener(&self, listener: &mut MemoryListener, token: Token) -> io::Result<()> {
-        listener.watch(Target {
-            inbox: Arc::clone(&self.0),
-            token,
-        })
+        listener.watch(Target { inbox: Arc::clone(&self.0), token })
     }
 
     fn add(&self, stream: &mut MemoryStream, token: Token) -> io::Result<()> {
-        stream.incoming.watch_reader(Target {
-            inbox: Arc::clone(&self.0),
-            token,
-        })?;
-        stream.outgoing.watch_writer(Target {
-            inbox: Arc::clone(&self.0),
-            token,
-        })
+        stream.incoming.watch_reader(Target { inbox: Arc::clone(&self.0), token })?;
+        stream.outgoing.watch_writer(Target { inbox: Arc::clone(&self.0), token })
     }
 
     fn remove(&self, stream: &MemoryStream) -> io::Result<()> {
-        let (reader, writer) = (
-            stream.incoming.unwatch_reader(),
-            stream.outgoing.unwatch_writer(),
-        );
+        let (reader, writer) = (stream.incoming.unwatch_reader(), stream.outgoing.unwatch_writer());
         match reader.or(writer) {
             Some(target) => target.forget(),
             None => return Err(io::ErrorKind::NotFound.into()),
@@ -119,19 +104,13 @@ pub(super) struct Target {
 
 impl Target {
     fn fire(&self, readable: bool, writable: bool) {
-        lock(&self.inbox.waiting).events.push(Event {
-            token: self.token,
-            readable,
-            writable,
-        });
+        lock(&self.inbox.waiting).events.push(Event { token: self.token, readable, writable });
         self.inbox.filled.notify_one();
     }
 
     /// Takes back what was not given out, so that the token can name something else.
     pub(super) fn forget(&self) {
-        lock(&self.inbox.waiting)
-            .events
-            .retain(|event| event.token != self.token);
+        lock(&self.inbox.waiting).events.retain(|event| event.token != self.token);
     }
 }
 
@@ -151,11 +130,7 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(direction: Direction) -> Edge {
-        Edge {
-            direction,
-            target: None,
-            armed: false,
-        }
+        Edge { direction, target: None, armed: false }
     }
 
     /// Registers, armed.
@@ -186,10 +161,7 @@ impl Edge {
     /// Fires although nobody is owed it, as a hang-up does.
     pub(super) fn fire_always(&mut self) {
         if let Some(target) = &self.target {
-            target.fire(
-                matches!(self.direction, Direction::Read),
-                matches!(self.direction, Direction::Write),
-            );
+            target.fire(matches!(self.direction, Direction::Read), matches!(self.direction, Direction::Write));
         }
     }
 }

@@ -1,14 +1,50 @@
 //! The host this program is compiled for: the one place that asks which it is.
 //!
 //! Native is any Unix. A WebAssembly build names its runtime by `--cfg wisp_host="..."` in RUSTFLAGS,
-//! since one target serves several runtimes whose imports differ. Each host's file has the same five
+//! since one target serves several runtimes whose imports differ. Each host's module has the same five
 //! types: `SysHost`, `SysListener`, `SysStream`, `SysPoller`, `SysRegistrar`.
+//!
+//! | host | its file | shared files |
+//! |---|---|---|
+//! | native | native.rs | hangup.rs |
+//! | WASIX | wasix.rs | hangup.rs, wasi.rs |
+//! | WASI preview 1 | wasip1.rs | oneoff.rs, poll.rs, wasi.rs |
+//! | WasmEdge | wasmedge.rs | oneoff.rs, poll.rs, wasi.rs |
 
 #[cfg(unix)]
 #[path = "native.rs"]
 mod imp;
 
-#[cfg(not(unix))]
-compile_error!("no host for this target");
+#[cfg(wisp_host = "wasix")]
+#[path = "wasix.rs"]
+#[allow(unsafe_code, reason = "imports of the host")]
+mod imp;
+
+#[cfg(wisp_host = "wasip1")]
+#[path = "wasip1.rs"]
+#[allow(unsafe_code, reason = "imports of the host")]
+mod imp;
+
+#[cfg(wisp_host = "wasmedge")]
+#[path = "wasmedge.rs"]
+#[allow(unsafe_code, reason = "imports of the host")]
+mod imp;
+
+#[cfg(any(unix, wisp_host = "wasix"))]
+mod hangup;
+
+#[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
+mod oneoff;
+
+#[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
+#[allow(unsafe_code, reason = "imports of the host")]
+mod poll;
+
+#[cfg(target_os = "wasi")]
+#[allow(unsafe_code, reason = "imports of the host")]
+mod wasi;
+
+#[cfg(not(any(unix, wisp_host = "wasix", wisp_host = "wasip1", wisp_host = "wasmedge")))]
+compile_error!("no host for this target: a wasm build needs --cfg wisp_host=\"wasix\", \"wasip1\" or \"wasmedge\"");
 
 pub use imp::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream};

@@ -68,11 +68,7 @@ impl Host for SysHost {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;
         let registry = poll.registry().try_clone()?;
-        let shared = Shared {
-            registry,
-            waker,
-            hangups: Hangups::default(),
-        };
+        let shared = Shared { registry, waker, hangups: Hangups::default() };
         Ok(SysPoller {
             poll,
             events: mio::Events::with_capacity(EVENTS_PER_WAIT_MAX),
@@ -119,8 +115,7 @@ impl Stream for SysStream {
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        retry_interrupted(|| (&self.socket).write(bytes))
-            .map_err(|error| self.unless_connecting(error))
+        retry_interrupted(|| (&self.socket).write(bytes)).map_err(|error| self.unless_connecting(error))
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -134,10 +129,7 @@ impl Stream for SysStream {
 
 impl SysStream {
     fn new(socket: TcpStream) -> SysStream {
-        SysStream {
-            socket,
-            registration: None,
-        }
+        SysStream { socket, registration: None }
     }
 
     fn after_short_recv(&self) {
@@ -228,12 +220,8 @@ impl SysRegistrar {
     /// threads may still send on the stream.
     fn register(&self, source: &impl AsRawFd, token: Token, interest: Interest) -> io::Result<()> {
         let token = usize::try_from(token.0).map(mio::Token).ok();
-        let token = token
-            .filter(|token| *token != WAKE_TOKEN)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        self.0
-            .registry
-            .register(&mut SourceFd(&source.as_raw_fd()), token, interest)
+        let token = token.filter(|token| *token != WAKE_TOKEN).ok_or(io::ErrorKind::InvalidInput)?;
+        self.0.registry.register(&mut SourceFd(&source.as_raw_fd()), token, interest)
     }
 }
 
@@ -259,14 +247,9 @@ impl Registrar for SysRegistrar {
     }
 
     fn remove(&self, stream: &SysStream) -> io::Result<()> {
-        let (_, hangup) = stream
-            .registration
-            .as_ref()
-            .ok_or(io::ErrorKind::NotFound)?;
+        let (_, hangup) = stream.registration.as_ref().ok_or(io::ErrorKind::NotFound)?;
         self.0.hangups.remove(hangup);
-        self.0
-            .registry
-            .deregister(&mut SourceFd(&stream.socket.as_raw_fd()))
+        self.0.registry.deregister(&mut SourceFd(&stream.socket.as_raw_fd()))
     }
 
     fn wake(&self) -> bool {

@@ -63,22 +63,14 @@ pub(crate) struct Client<H: Host> {
 impl<H: Host> Client<H> {
     pub(crate) fn new(host: &H) -> Client<H> {
         let poller = host.poller().expect("a poller");
-        Client {
-            host: host.clone(),
-            poller,
-            talks: Vec::new(),
-            unfinished: Vec::new(),
-        }
+        Client { host: host.clone(), poller, talks: Vec::new(), unfinished: Vec::new() }
     }
 
     /// Connects once more and gives the connection's index.
     pub(crate) fn connect(&mut self, addr: SocketAddr, total: usize) -> usize {
         let index = self.talks.len();
         let mut stream = self.host.connect(addr).expect("the server listens");
-        self.poller
-            .registrar()
-            .add(&mut stream, Token(index as u64))
-            .expect("registers");
+        self.poller.registrar().add(&mut stream, Token(index as u64)).expect("registers");
         self.talks.push(Talk {
             stream,
             shift: index * 7919 % PATTERN_BYTES,
@@ -96,10 +88,7 @@ impl<H: Host> Client<H> {
     pub(crate) fn take(&mut self) -> H::Stream {
         let talk = self.talks.pop().expect("there is one");
         self.unfinished.retain(|index| *index < self.talks.len());
-        self.poller
-            .registrar()
-            .remove(&talk.stream)
-            .expect("was registered");
+        self.poller.registrar().remove(&talk.stream).expect("was registered");
         talk.stream
     }
 
@@ -107,11 +96,7 @@ impl<H: Host> Client<H> {
     pub(crate) fn run_until(&mut self, mut done: impl FnMut(&[Talk<H::Stream>]) -> bool) {
         while !done(&self.talks) {
             let progress = self.step(PATIENCE);
-            assert!(
-                progress,
-                "nothing happened for {PATIENCE:?}: {}",
-                self.describe()
-            );
+            assert!(progress, "nothing happened for {PATIENCE:?}: {}", self.describe());
         }
     }
 
@@ -127,18 +112,10 @@ impl<H: Host> Client<H> {
 
     fn step(&mut self, patience: std::time::Duration) -> bool {
         let mut events: Vec<Event> = Vec::new();
-        let timeout = if self.unfinished.is_empty() {
-            patience
-        } else {
-            std::time::Duration::ZERO
-        };
+        let timeout = if self.unfinished.is_empty() { patience } else { std::time::Duration::ZERO };
         self.poller.wait(&mut events, Some(timeout)).expect("waits");
         let mut todo = std::mem::take(&mut self.unfinished);
-        todo.extend(
-            events
-                .iter()
-                .filter_map(|event| usize::try_from(event.token.0).ok()),
-        );
+        todo.extend(events.iter().filter_map(|event| usize::try_from(event.token.0).ok()));
         let something = !todo.is_empty();
         let mut scratch = vec![0; CHUNK_BYTES_MAX];
         for index in todo {
@@ -154,12 +131,8 @@ impl<H: Host> Client<H> {
     }
 
     fn describe(&self) -> String {
-        let talks = self.talks.iter().map(|talk| {
-            format!(
-                "sent {} received {} of {}",
-                talk.sent, talk.received, talk.total
-            )
-        });
+        let talks =
+            self.talks.iter().map(|talk| format!("sent {} received {} of {}", talk.sent, talk.received, talk.total));
         talks.collect::<Vec<_>>().join(", ")
     }
 }
@@ -209,24 +182,13 @@ impl<S: Stream> Talk<S> {
             result => result.expect("the server does not fail"),
         };
         if len == 0 {
-            assert!(
-                self.half_close,
-                "the stream ended after {} of {}",
-                self.received, self.total
-            );
+            assert!(self.half_close, "the stream ended after {} of {}", self.received, self.total);
             self.ended = true;
             return false;
         }
-        assert!(
-            self.received + len <= self.sent,
-            "more came back than was sent"
-        );
+        assert!(self.received + len <= self.sent, "more came back than was sent");
         let expected = &PATTERN[(self.shift + self.received) % PATTERN_BYTES..][..len];
-        assert!(
-            scratch[..len] == *expected,
-            "what came back differs after {} bytes",
-            self.received
-        );
+        assert!(scratch[..len] == *expected, "what came back differs after {} bytes", self.received);
         self.received += len;
         len == scratch.len()
     }

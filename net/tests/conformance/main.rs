@@ -123,16 +123,10 @@ fn blocked_send_resumes_and_loses_nothing<H: Pair>(workers: usize) {
     let deaf = client.connect(server.addr, FLOOD_BYTES);
     client.talks[deaf].deaf = true;
     client.run_until_quiet(Duration::from_millis(500));
-    assert!(
-        client.talks[deaf].sent < FLOOD_BYTES,
-        "the server read on although nobody took its echo"
-    );
+    assert!(client.talks[deaf].sent < FLOOD_BYTES, "the server read on although nobody took its echo");
     let other = client.connect(server.addr, 1_000_000);
     client.run_until(|talks| talks[other].finished());
-    let (waits, before) = (
-        server.status.waits.load(Ordering::Relaxed),
-        server.cpu_time(),
-    );
+    let (waits, before) = (server.status.waits.load(Ordering::Relaxed), server.cpu_time());
     client.run_until_quiet(Duration::from_millis(500));
     drop(client.take());
     server.wait_for_open(1);
@@ -150,10 +144,7 @@ fn blocked_recv_does_not_spin<H: Pair>(workers: usize) {
     }
     client.run_until(|talks| talks.iter().all(client::Talk::finished));
     server.wait_for_open(10);
-    let (waits, before) = (
-        server.status.waits.load(Ordering::Relaxed),
-        server.cpu_time(),
-    );
+    let (waits, before) = (server.status.waits.load(Ordering::Relaxed), server.cpu_time());
     client.run_until_quiet(Duration::from_secs(1));
     drop(client.take());
     server.wait_for_open(9);
@@ -170,11 +161,7 @@ fn assert_rests(server: &server::Server, waits_before: usize, cpu_before: Option
     let waits = server.status.waits.load(Ordering::Relaxed) - waits_before;
     assert!(waits < 1000, "{waits} waits ended while nothing happened");
     if let (Some(before), Some(after)) = (cpu_before, server.cpu_time()) {
-        assert!(
-            after - before < Duration::from_millis(600),
-            "the server took {:?} for nothing",
-            after - before
-        );
+        assert!(after - before < Duration::from_millis(600), "the server took {:?} for nothing", after - before);
     }
 }
 

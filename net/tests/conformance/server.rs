@@ -70,20 +70,14 @@ impl Pair for SysHost {
 
 impl Server {
     fn here<H: Host>(host: &H, workers: usize) -> Server {
-        let listener = host
-            .listen("127.0.0.1:0".parse().expect("legal"))
-            .expect("a free port");
+        let listener = host.listen("127.0.0.1:0".parse().expect("legal")).expect("a free port");
         let addr = listener.local_addr().expect("a listener knows its address");
         let status = Arc::new(Status::default());
         let (host, theirs) = (host.clone(), Arc::clone(&status));
         let thread = std::thread::spawn(move || {
             serve(&host, listener, workers, &theirs, |_| {}).expect("the server serves");
         });
-        Server {
-            addr,
-            status,
-            runs: Runs::Here(Some(thread)),
-        }
+        Server { addr, status, runs: Runs::Here(Some(thread)) }
     }
 
     fn outside(command: &str) -> Server {
@@ -102,15 +96,8 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         let mut first = String::new();
         lines.read_line(&mut first).expect("the server's output");
-        let server = Server {
-            addr,
-            status: Arc::default(),
-            runs: Runs::Outside { child, _turn: turn },
-        };
-        assert!(
-            first.contains("listening"),
-            "the server did not start, its output was {first:?}"
-        );
+        let server = Server { addr, status: Arc::default(), runs: Runs::Outside { child, _turn: turn } };
+        assert!(first.contains("listening"), "the server did not start, its output was {first:?}");
         let status = Arc::clone(&server.status);
         std::thread::spawn(move || follow(lines, &status));
         server
@@ -123,8 +110,7 @@ impl Server {
         };
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-        let ticks: u64 =
-            fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
         Some(Duration::from_millis(ticks * 10))
     }
 
@@ -133,10 +119,7 @@ impl Server {
         let start = Instant::now();
         while self.status.open.load(Ordering::Relaxed) != open {
             let now = self.status.open.load(Ordering::Relaxed);
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the server has {now} connections open, not {open}"
-            );
+            assert!(start.elapsed() < PATIENCE, "the server has {now} connections open, not {open}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -148,10 +131,7 @@ impl Drop for Server {
             Runs::Here(thread) => {
                 self.status.stop.store(true, Ordering::Relaxed);
                 let result = thread.take().map(JoinHandle::join);
-                assert!(
-                    matches!(result, Some(Ok(()))) || std::thread::panicking(),
-                    "the server panicked"
-                );
+                assert!(matches!(result, Some(Ok(()))) || std::thread::panicking(), "the server panicked");
             }
             Runs::Outside { child, .. } => {
                 let _ = child.kill();
@@ -164,10 +144,7 @@ impl Drop for Server {
 /// Keeps the status as the server's lines tell it: `accepted 3 open 1 waits 20`.
 fn follow(lines: BufReader<ChildStdout>, status: &Status) {
     for line in lines.lines().map_while(Result::ok) {
-        let numbers: Vec<usize> = line
-            .split(' ')
-            .filter_map(|word| word.parse().ok())
-            .collect();
+        let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         if let [accepted, open, waits] = numbers[..] {
             status.waits.store(waits, Ordering::Relaxed);
             status.accepted.store(accepted, Ordering::Relaxed);

@@ -1,0 +1,126 @@
+//! WASI preview 1, as Wasmtime with wasi-threads has it: listeners are handed in by the host.
+//!
+//! Missing are opening listeners and connections, the peer's address, TCP_NODELAY, and a way to wake
+//! a blocked poll. The host copies what it receives through a zeroed buffer of at most 64 KiB, and all
+//! that it is given to send.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub use super::oneoff::{SysListener, SysPoller, SysRegistrar, SysStream};
+
+use super::poll::{self, Answer, Question};
+use super::wasi::{self, FDFLAGS_NONBLOCK, Fd};
+use crate::{Capabilities, Host};
+
+/// What one call sends at most: the host copies all of it even when the socket takes a part.
+pub(super) const SEND_BYTES_MAX: usize = 256 * 1024;
+/// How long a wait may miss what other threads have armed or registered.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
+/// The first descriptor after the standard streams: the first listener, if one was handed in.
+const FIRST_LISTENER: u32 = 3;
+const FILETYPE_SOCKET_STREAM: u8 = 6;
+const RECV_PEEK: u16 = 1;
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn fd_fdstat_get(fd: u32, stat: *mut Fdstat) -> u16;
+    fn sock_accept(fd: u32, flags: u16, accepted: *mut u32) -> u16;
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct Fdstat {
+    filetype: u8,
+    flags: u16,
+    rights: u64,
+    rights_inheriting: u64,
+}
+
+/// The sockets of a WASI preview 1 host.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SysHost;
+
+impl Host for SysHost {
+    type Listener = SysListener;
+    type Stream = SysStream;
+    type Poller = SysPoller;
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            threads: true,
+            wake: false,
+            nodelay: false,
+            peer_address: false,
+            connect: false,
+            listen: false,
+            signals: false,
+            recv_bytes: 64 * 1024,
+            poll_tick: Some(TICK),
+        }
+    }
+
+    fn listen(&self, _: SocketAddr) -> io::Result<SysListener> {
+        static NEXT: AtomicU32 = AtomicU32::new(FIRST_LISTENER);
+        let number = NEXT.load(Ordering::Relaxed);
+        let mut stat = Fdstat::default();
+        // SAFETY: the result goes to a local of the call's layout, of which any content is valid.
+        let errno = unsafe { fd_fdstat_get(number, &mut stat) };
+        if errno != 0 || stat.filetype != FILETYPE_SOCKET_STREAM {
+            let message = "the runtime was told of no further address to listen on";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
+        NEXT.store(number + 1, Ordering::Relaxed);
+        let fd = Fd::new(number);
+        // For a listener that whoever started the runtime has opened. It fails as soon as there are
+        // threads, but those that the runtime opens are non-blocking already.
+        let _ = fd.set_nonblocking();
+        Ok(SysListener::new(fd))
+    }
+
+    fn connect(&self, _: SocketAddr) -> io::Result<SysStream> {
+        let message = "this runtime cannot open connections";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
+
+    fn poller(&self) -> io::Result<SysPoller> {
+        Ok(SysPoller::new())
+    }
+}
+
+pub(super) fn local_addr(_: &Fd) -> io::Result<SocketAddr> {
+    let message = "this runtime does not tell the address it listens on";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
+}
+
+pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
+    let mut accepted = 0;
+    // SAFETY: the result goes to a local.
+    wasi::check(unsafe { sock_accept(listener.number(), FDFLAGS_NONBLOCK, &mut accepted) })?;
+    Ok((Fd::new(accepted), None))
+}
+
+/// Whether an answer is to be believed. As soon as one descriptor is ready this host calls all that it
+/// was asked about ready. A look by itself is a tenth of what an attempt in vain would cost.
+pub(super) fn confirm(fd: u32, answer: &Answer) -> bool {
+    if !answer.is_plain() {
+        return true;
+    }
+    if answer.kind == Answer::READ {
+        // One byte is what it says of descriptors that have none.
+        return answer.bytes > 1 || can_recv(fd);
+    }
+    let mut answers = Vec::with_capacity(2);
+    let questions = [Question::write(fd, 0), Question::clock(Duration::ZERO)];
+    poll::poll(&questions, &mut answers).is_err() || answers.iter().any(|answer| answer.kind == Answer::WRITE)
+}
+
+fn can_recv(fd: u32) -> bool {
+    match wasi::recv(fd, &mut [0], RECV_PEEK) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}

@@ -1,0 +1,108 @@
+//! WasmEdge: its own calls for making sockets, and `poll_oneoff`.
+//!
+//! Missing are threads, TCP_NODELAY and a way to wake a blocked poll, which without threads nobody
+//! wants to. Sockets are made by the crate wasmedge_wasi_socket; what is received and sent goes
+//! straight from and to the guest's memory.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+use std::time::Duration;
+
+use wasmedge_wasi_socket::socket::{AddressFamily, Socket, SocketOptLevel, SocketOptName, SocketType};
+
+pub use super::oneoff::{SysListener, SysPoller, SysRegistrar, SysStream};
+
+use super::poll::Answer;
+use super::wasi::Fd;
+use crate::{Capabilities, Host};
+
+/// The host takes from guest memory what fits, so nothing is gained by handing it less.
+pub(super) const SEND_BYTES_MAX: usize = usize::MAX;
+/// Nothing happens behind the back of the one thread.
+pub(super) const TICK: Duration = Duration::MAX;
+
+/// Connections the system holds for a listener until they are accepted.
+const BACKLOG_CONNECTIONS_MAX: i32 = 1024;
+/// WASI's number for "operation in progress".
+const ERRNO_INPROGRESS: i32 = 26;
+
+/// The sockets of WasmEdge.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SysHost;
+
+impl Host for SysHost {
+    type Listener = SysListener;
+    type Stream = SysStream;
+    type Poller = SysPoller;
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            threads: false,
+            wake: false,
+            nodelay: false,
+            peer_address: true,
+            connect: true,
+            listen: true,
+            signals: false,
+            recv_bytes: 256 * 1024,
+            poll_tick: None,
+        }
+    }
+
+    fn listen(&self, addr: SocketAddr) -> io::Result<SysListener> {
+        let socket = Socket::new(AddressFamily::from(&addr), SocketType::Stream)?;
+        socket.setsockopt(SocketOptLevel::SolSocket, SocketOptName::SoReuseaddr, 1_i32)?;
+        socket.bind(&addr)?;
+        socket.listen(BACKLOG_CONNECTIONS_MAX)?;
+        let fd = take(socket);
+        fd.set_nonblocking()?;
+        Ok(SysListener::new(fd))
+    }
+
+    fn connect(&self, addr: SocketAddr) -> io::Result<SysStream> {
+        let socket = Socket::new(AddressFamily::from(&addr), SocketType::Stream)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&addr) {
+            Err(error) if error.raw_os_error() != Some(ERRNO_INPROGRESS) => Err(error),
+            _ => Ok(SysStream::new(take(socket))),
+        }
+    }
+
+    fn poller(&self) -> io::Result<SysPoller> {
+        Ok(SysPoller::new())
+    }
+}
+
+pub(super) fn local_addr(listener: &Fd) -> io::Result<SocketAddr> {
+    lend(listener, Socket::get_local)
+}
+
+pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
+    // The crate accepts without flags and makes the new socket non-blocking afterwards, which is what
+    // this host wants: flags given to accept end up on the listener.
+    let socket = lend(listener, |listener| listener.accept(true))?;
+    // A peer that is gone already has no address.
+    let peer = socket.get_peer().ok();
+    Ok((take(socket), peer))
+}
+
+/// This host says the truth.
+pub(super) fn confirm(_: u32, _: &Answer) -> bool {
+    true
+}
+
+/// Takes a socket out of the crate, which would shut it down before closing it.
+fn take(socket: Socket) -> Fd {
+    Fd::new(socket.into_raw_fd().cast_unsigned())
+}
+
+/// Lets the crate look at a socket that stays ours.
+fn lend<T>(fd: &Fd, look: impl FnOnce(&Socket) -> T) -> T {
+    use std::mem::ManuallyDrop;
+    use std::os::fd::FromRawFd;
+    // SAFETY: the descriptor is open while `fd` is borrowed, and the socket is never dropped, so that
+    // it is not closed here.
+    let socket = ManuallyDrop::new(unsafe { Socket::from_raw_fd(fd.number().cast_signed()) });
+    look(&socket)
+}
