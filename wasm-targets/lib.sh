@@ -105,6 +105,18 @@ find_toolchain() {
   return 1
 }
 
+# The most memory a module may ever have: one page short of 4 GiB, since at 4 GiB the C library's
+# sbrk would count the memory's size as zero. It is address space only; what is used is bounded by
+# the broker's own limits.
+MEMORY_BYTES_MAX=$((65535 * 65536))
+
+# rustc's options for a module, beyond its target. All three runtimes have had bulk memory and SIMD
+# for years.
+module_flags() { # HOST
+  echo "--cfg wisp_host=\"$1\" -C target-feature=+bulk-memory,+simd128" \
+    "-C link-arg=--max-memory=$MEMORY_BYTES_MAX${WASM_SYSROOT:+ --sysroot $WASM_SYSROOT}"
+}
+
 # Where this project installs a host's runtime itself.
 runtime_folder() {
   case $1 in
