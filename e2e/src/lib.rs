@@ -1,1 +1,40 @@
-//! The end-to-end suite: real clients against the broker on every host.
+//! The harness of the end-to-end suite: it starts a broker *process* on one of the hosts, and drives
+//! it over real sockets with real clients (mosquitto's, paho-mqtt) and with raw bytes.
+//!
+//! The suite itself is in tests/suite. It runs against the host that `WISP_HOST` names (see
+//! [`host::Host`]); a test that the host cannot run says so and why, from one table,
+//! [`host::Host::lacks`]. Nothing of Wisp is linked in: packets are put together byte by byte in
+//! [`packet`], so that a mistake in Wisp's codec cannot hide itself from its tests.
+//!
+//! No test sleeps until something has probably happened. Tests wait for a condition and give up after
+//! [`wait::PATIENCE`]; the only fixed times are those that are themselves under test.
+
+pub mod broker;
+pub mod host;
+pub mod mosquitto;
+pub mod packet;
+pub mod paho;
+pub mod program;
+pub mod raw;
+pub mod wait;
+
+/// The version of MQTT that a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// Protocol level 3, named MQIsdp.
+    V31,
+    /// Protocol level 4.
+    V311,
+    /// Protocol level 5.
+    V5,
+}
+
+impl Version {
+    /// Every version, for the tests that hold for all of them.
+    pub const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+    /// MQTT 5 adds properties to most packets and reason codes to the rest.
+    pub fn is_v5(self) -> bool {
+        self == Version::V5
+    }
+}

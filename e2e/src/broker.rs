@@ -1,0 +1,171 @@
+//! A broker process under test.
+
+use std::env;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::host::Host;
+use crate::program::{Finished, Program};
+use crate::wait::wait_for;
+
+/// A broker that accepts connections. Dropped, it is killed; if it died before that, or panicked, the
+/// test fails even if nothing else noticed.
+pub struct Broker {
+    program: Program,
+    addr: SocketAddr,
+    expected_to_end: bool,
+}
+
+const START_ATTEMPTS_MAX: usize = 5;
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Broker {
+    /// Starts a broker with its default limits.
+    pub fn start() -> Broker {
+        Broker::start_with(&[])
+    }
+
+    /// Starts a broker with these flags on a port of the harness's choice.
+    ///
+    /// # Panics
+    /// With the broker's log if it does not come up.
+    pub fn start_with(flags: &[&str]) -> Broker {
+        for _ in 0..START_ATTEMPTS_MAX {
+            if let Ok(broker) = Broker::try_start(free_addr(), flags) {
+                return broker;
+            }
+        }
+        panic!("{START_ATTEMPTS_MAX} ports in a row were taken between choosing and using them");
+    }
+
+    /// Starts a broker on exactly this address.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_at(addr: SocketAddr, flags: &[&str]) -> Broker {
+        Broker::try_start(addr, flags).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
+    }
+
+    fn try_start(addr: SocketAddr, flags: &[&str]) -> Result<Broker, PortInUse> {
+        let program = match Host::current() {
+            Host::Mosquitto => start_mosquitto(addr),
+            host => Program::start(host.command(addr, flags)),
+        };
+        let mut broker = Broker { program, addr, expected_to_end: false };
+        wait_for("a broker that accepts, or an error", || {
+            if let Some(status) = broker.program.ended() {
+                broker.expected_to_end = true;
+                let words = broker.program.last_words();
+                assert!(words.to_lowercase().contains("in use"), "the broker ended with {status}\n{words}");
+                return Some(Err(PortInUse));
+            }
+            broker.accepts().then_some(Ok(()))
+        })?;
+        Ok(broker)
+    }
+
+    fn accepts(&self) -> bool {
+        match Host::current() {
+            Host::Mosquitto => TcpStream::connect(self.addr).is_ok(),
+            _ => self.program.stdout().iter().any(|line| line.starts_with("wisp-broker listening on ")),
+        }
+    }
+
+    /// The address that clients connect to.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The lines of its standard output so far.
+    pub fn output(&self) -> Vec<String> {
+        self.program.stdout()
+    }
+
+    /// The lines of its log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.program.stderr()
+    }
+
+    /// Waits for a log line with this text in it, in any case of letters.
+    pub fn wait_log(&self, text: &str) -> String {
+        self.program.wait_stderr(&format!("a log line with {text:?}"), |lines| {
+            lines.iter().find(|line| line.to_lowercase().contains(text)).cloned()
+        })
+    }
+
+    /// The resident memory of the process: on a WebAssembly host, of the runtime with the broker in it.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("the broker runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1024
+    }
+
+    /// How many descriptors the process has open.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.program.pid());
+        fs::read_dir(folder).expect("the broker runs").count()
+    }
+
+    /// Kills the broker as a crash would, with SIGKILL.
+    pub fn kill(&mut self) {
+        self.expected_to_end = true;
+        self.program.kill();
+    }
+
+    /// Sends the broker a signal by name, as in "TERM".
+    pub fn signal(&self, name: &str) {
+        self.program.signal(name);
+    }
+
+    /// Waits until the broker has ended by itself.
+    pub fn finish(&mut self) -> Finished {
+        self.expected_to_end = true;
+        self.program.finish()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.program.last_words());
+            return;
+        }
+        let panicked = self.log().iter().any(|line| line.contains("panicked at"));
+        let died = !self.expected_to_end && self.program.ended().is_some();
+        assert!(!panicked && !died, "the broker did not survive this test\n{}", self.program.last_words());
+    }
+}
+
+#[derive(Debug)]
+struct PortInUse;
+
+/// An address on which nobody listens. Ports come from below the range that the system takes its own
+/// from, so no client's connection can occupy one while a broker restarts.
+pub fn free_addr() -> SocketAddr {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Suites that run at the same time begin at different places.
+    let start = (process::id() % u32::from(COUNT)) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_mul(37).wrapping_add(step) % COUNT;
+        let addr = SocketAddr::new(LOOPBACK, port);
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
+}
+
+fn start_mosquitto(addr: SocketAddr) -> Program {
+    let configuration = env::temp_dir().join(format!("wisp-e2e-mosquitto-{}.conf", addr.port()));
+    let text =
+        format!("listener {} {}\nallow_anonymous true\npersistence false\nlog_dest stderr\n", addr.port(), addr.ip());
+    fs::write(&configuration, text).expect("the temporary folder is writable");
+    let mut command = Command::new("/usr/sbin/mosquitto");
+    command.arg("-c").arg(configuration);
+    Program::start(command)
+}

@@ -1,0 +1,136 @@
+//! The hosts that a broker runs on: how it is started there, and what cannot be done there.
+
+use std::env;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where the broker under test runs. `WISP_HOST` chooses: native (also when unset), wasmer, wasmtime,
+/// wasmedge, or mosquitto.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// The program wisp-broker.
+    Native,
+    /// The WASIX module under Wasmer.
+    Wasmer,
+    /// The WASI preview 1 module with threads under Wasmtime.
+    Wasmtime,
+    /// The module under WasmEdge.
+    WasmEdge,
+    /// Not Wisp at all, but Debian's mosquitto: a test that fails here too is wrong about MQTT.
+    Mosquitto,
+}
+
+/// Something that a test needs of the host, beyond talking MQTT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ability {
+    /// The broker is Wisp: its flags, limits and log lines, what this version of it does not offer, and
+    /// how strictly it reads the standards.
+    Wisp,
+    /// SIGTERM and SIGINT reach the broker, which ends in order.
+    Signals,
+    /// The broker binds the addresses of its own command line, any number of them.
+    OwnListeners,
+    /// Port 0 makes the system pick one.
+    PortZero,
+    /// Programs that run natively and need no broker on another host to be tested.
+    NativePrograms,
+}
+
+impl Host {
+    /// The host that `WISP_HOST` names.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn current() -> Host {
+        static CURRENT: OnceLock<Host> = OnceLock::new();
+        *CURRENT.get_or_init(|| match env::var("WISP_HOST").as_deref() {
+            Err(_) | Ok("" | "native") => Host::Native,
+            Ok("wasmer") => Host::Wasmer,
+            Ok("wasmtime") => Host::Wasmtime,
+            Ok("wasmedge") => Host::WasmEdge,
+            Ok("mosquitto") => Host::Mosquitto,
+            Ok(other) => {
+                panic!("WISP_HOST={other}: use native, wasmer, wasmtime, wasmedge or mosquitto")
+            }
+        })
+    }
+
+    /// Why the host cannot do something; None if it can. This is the only place that knows.
+    pub fn lacks(self, ability: Ability) -> Option<&'static str> {
+        use Ability::{NativePrograms, OwnListeners, PortZero, Signals, Wisp};
+        match (self, ability) {
+            (Host::Native, _) => None,
+            (Host::Mosquitto, _) => Some("it is not Wisp"),
+            (_, Wisp) => None,
+            (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
+            (Host::Wasmer | Host::WasmEdge, OwnListeners) => None,
+            (_, OwnListeners) => Some("the host makes the listener and hands it in"),
+            (_, PortZero) => Some("its launcher wants to know the port beforehand"),
+            (_, NativePrograms) => Some("they are native programs, tested on the native host"),
+        }
+    }
+
+    /// The command that starts a broker listening on `addr`. It does not fork: killing the process
+    /// kills the broker, and the process's memory is the broker's.
+    pub fn command(self, addr: SocketAddr, flags: &[&str]) -> Command {
+        let mut command = match self {
+            Host::Native => {
+                let mut command = Command::new(native_program("wisp-broker", "WISP_BROKER_BIN"));
+                command.arg("--listen");
+                command
+            }
+            Host::Mosquitto => unreachable!("mosquitto is started from a configuration file"),
+            Host::Wasmer => Command::new(launcher("wasmer")),
+            Host::Wasmtime => Command::new(launcher("wasmtime")),
+            Host::WasmEdge => Command::new(launcher("wasmedge")),
+        };
+        command.arg(addr.to_string()).args(flags);
+        command
+    }
+}
+
+/// True where the host lacks the ability; the test then returns. It says so on the real standard
+/// error, past the capture of the test runner, so that no log looks as if the test had run.
+pub fn cannot(ability: Ability) -> bool {
+    let host = Host::current();
+    let Some(reason) = host.lacks(ability) else {
+        return false;
+    };
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Nothing can be done about a closed standard error.
+    drop(writeln!(std::io::stderr(), "not run on {host:?}: {test} needs {ability:?}: {reason}"));
+    true
+}
+
+fn launcher(host: &str) -> PathBuf {
+    repository().join("wasm-targets").join(host).join("run")
+}
+
+fn repository() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().expect("the crate lies in the repository").to_owned()
+}
+
+/// The path of one of Wisp's native programs: what the environment says, or else the newest build in
+/// the target folder that this test itself was built in.
+///
+/// # Panics
+/// If it has not been built.
+pub fn native_program(name: &str, variable: &str) -> PathBuf {
+    if let Some(path) = env::var_os(variable) {
+        return path.into();
+    }
+    let test = env::current_exe().expect("a program knows where it is");
+    // target/PROFILE/deps/suite-HASH
+    let target = test.ancestors().nth(3).expect("tests are built three levels down");
+    let built_at = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
+    ["release", "debug"]
+        .map(|profile| target.join(profile).join(name))
+        .into_iter()
+        .filter(|path| built_at(path).is_some())
+        .max_by_key(built_at)
+        .unwrap_or_else(|| panic!("no {name} under {}: build it, or set {variable}", target.display()))
+}

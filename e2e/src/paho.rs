@@ -1,0 +1,95 @@
+//! paho-mqtt, the Python client library, through the script clients/paho_client.py.
+
+use std::env;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Version;
+use crate::mosquitto::Message;
+use crate::program::Program;
+
+/// A running subscriber.
+pub struct Subscriber {
+    program: Program,
+}
+
+impl Subscriber {
+    /// Starts a subscriber and waits until its subscriptions are granted.
+    pub fn start(addr: SocketAddr, version: Version, filters: &[&str]) -> Subscriber {
+        let mut command = script(addr, version);
+        command.arg("sub").args(filters);
+        let subscriber = Subscriber { program: Program::start(command) };
+        subscriber.wait_for_lines("subscribed", 1);
+        subscriber
+    }
+
+    /// Takes one filter back and waits for the acknowledgement.
+    pub fn unsubscribe(&mut self, filter: &str) {
+        let before = self.count("unsubscribed");
+        self.program.tell(&format!("unsubscribe {filter}"));
+        self.wait_for_lines("unsubscribed", before + 1);
+    }
+
+    /// The messages that came so far.
+    pub fn messages(&self) -> Vec<Message> {
+        let lines = self.program.stdout();
+        lines.iter().filter_map(|line| line.strip_prefix("message ")).map(Message::from_line).collect()
+    }
+
+    /// Waits until this many messages have come, and returns them.
+    pub fn wait_for_messages(&self, count: usize) -> Vec<Message> {
+        self.program.wait_stdout(&format!("{count} messages at paho-mqtt"), |lines| {
+            let come = lines.iter().filter(|line| line.starts_with("message ")).count();
+            (come >= count).then_some(())
+        });
+        self.messages()
+    }
+
+    /// Waits until the script has printed this line so many times.
+    pub fn wait_for_lines(&self, line: &str, count: usize) {
+        self.program.wait_stdout(&format!("{count} times {line:?}"), |lines| {
+            (lines.iter().filter(|found| *found == line).count() >= count).then_some(())
+        });
+    }
+
+    fn count(&self, line: &str) -> usize {
+        self.program.with_stdout(|lines| lines.iter().filter(|found| *found == line).count())
+    }
+}
+
+/// Publishes the payload as one message.
+pub fn publish(addr: SocketAddr, version: Version, topic: &str, payload: &[u8]) {
+    run_publisher(addr, version, &[topic], payload);
+}
+
+/// Publishes the payload to `count` topics, in whose names {} stands for the numbers from 0.
+pub fn publish_to_many(addr: SocketAddr, version: Version, topic: &str, count: usize, payload: &[u8]) {
+    run_publisher(addr, version, &[topic, "--count", &count.to_string()], payload);
+}
+
+fn run_publisher(addr: SocketAddr, version: Version, arguments: &[&str], payload: &[u8]) {
+    let mut command = script(addr, version);
+    command.arg("pub").args(arguments);
+    let finished = Program::run(command, payload);
+    assert!(finished.status.success(), "paho-mqtt's publisher: {}\n{}", finished.status, finished.stderr.join("\n"));
+}
+
+fn script(addr: SocketAddr, version: Version) -> Command {
+    let version = match version {
+        Version::V31 => "3.1",
+        Version::V311 => "3.1.1",
+        Version::V5 => "5",
+    };
+    let mut command = Command::new(python());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/paho_client.py"));
+    command.args(["--host", &addr.ip().to_string(), "--port", &addr.port().to_string(), "--version", version]);
+    command
+}
+
+/// The Python of the environment that the set-up script makes.
+fn python() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+    cache.unwrap_or_else(home).join("wisp/python-paho-mqtt-2.1.0/bin/python")
+}

@@ -1,0 +1,113 @@
+//! Back-pressure: receivers that do not read cost neither memory nor messages, and nobody else notices.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::Broker;
+use wisp_e2e::host::{Ability, cannot};
+use wisp_e2e::packet::variable_integer;
+use wisp_e2e::raw::{Bystanders, RawClient};
+
+use crate::flood::{FLOOD_FILTER, Flood, Tally};
+
+const SENDERS: usize = 4;
+const MESSAGES_EACH: u64 = 32 << 10;
+
+/// Half as much again as the queues and output buffers of this many connections come to, and a small
+/// part of the 256 MiB that the senders offer to the two receivers.
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
+
+/// How long the receivers do not read after everything has come to a halt.
+const STANDSTILL: Duration = Duration::from_secs(3);
+
+#[test]
+fn receivers_that_do_not_read_cost_no_memory_and_lose_nothing() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&["--queue-bytes-max", "1048576", "--stall-ms-max", "600000"]);
+    let mut bystanders = Bystanders::connect(broker.addr(), "flood");
+    bystanders.round_trip();
+    let receivers = [Version::V311, Version::V5].map(|version| {
+        let mut client = RawClient::connect(broker.addr(), version, &format!("receiver {version:?}"));
+        client.subscribe(&[FLOOD_FILTER]);
+        client
+    });
+    let before = broker.resident_bytes();
+    let flood = Flood::start(broker.addr(), SENDERS, MESSAGES_EACH);
+    let sent = flood.wait_until_it_stops();
+
+    let start = Instant::now();
+    let mut round_trips = 0;
+    while start.elapsed() < STANDSTILL {
+        bystanders.round_trip();
+        RawClient::connect(broker.addr(), Version::V311, "newcomer").ping();
+        round_trips += 1;
+        let growth = broker.resident_bytes().saturating_sub(before);
+        assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {sent} messages");
+    }
+    // On a busy machine still ten times fewer than there should be.
+    assert!(round_trips > 10, "only {round_trips} round trips in {STANDSTILL:?}");
+
+    let readers = receivers.map(|mut receiver| {
+        thread::spawn(move || {
+            Tally::read_all(&mut receiver, SENDERS, MESSAGES_EACH);
+            receiver
+        })
+    });
+    for reader in readers {
+        reader.join().expect("every message arrives, once and in order").ping();
+    }
+    flood.finish();
+    bystanders.round_trip();
+}
+
+#[test]
+fn a_full_queue_holds_senders_back_by_bytes() {
+    a_full_queue_holds_senders_back(&["--queue-bytes-max", "65536", "--packet-bytes-max", "65536"]);
+}
+
+#[test]
+fn a_full_queue_holds_senders_back_by_messages() {
+    a_full_queue_holds_senders_back(&["--queue-messages-max", "10"]);
+}
+
+fn a_full_queue_holds_senders_back(limit: &[&str]) {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&[limit, &["--stall-ms-max", "600000"]].concat());
+    let mut receiver = RawClient::connect(broker.addr(), Version::V5, "receiver");
+    receiver.subscribe(&[FLOOD_FILTER]);
+    let flood = Flood::start(broker.addr(), 2, MESSAGES_EACH);
+    flood.wait_until_it_stops();
+    Tally::read_all(&mut receiver, 2, MESSAGES_EACH);
+    flood.finish();
+}
+
+#[test]
+fn a_packet_that_is_only_announced_takes_no_memory() {
+    const CONNECTIONS: usize = 50;
+    let broker = Broker::start();
+    let mut bystanders = Bystanders::connect(broker.addr(), "announced");
+    bystanders.round_trip();
+    let before = broker.resident_bytes();
+    // Just below the default of --packet-bytes-max; together they announce 750 MiB.
+    let announced = [&[0x30][..], &variable_integer(15 << 20), &[0, 5], b"topic", &[0; 100]].concat();
+    let mut clients: Vec<RawClient> = (0..CONNECTIONS)
+        .map(|number| {
+            let mut client = RawClient::connect(broker.addr(), Version::V311, &format!("announces {number}"));
+            client.send(&announced);
+            client
+        })
+        .collect();
+    // By then the broker has read what was sent before.
+    for _ in 0..100 {
+        bystanders.round_trip();
+    }
+    let growth = broker.resident_bytes().saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes for {CONNECTIONS} announced packets");
+    clients.clear();
+    bystanders.round_trip();
+}

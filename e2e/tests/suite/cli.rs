@@ -1,0 +1,161 @@
+//! The command line of wisp-broker: what it prints, and how it ends.
+
+use std::net::{SocketAddr, TcpListener};
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::host::{Ability, Host, cannot};
+use wisp_e2e::program::{Finished, Program};
+use wisp_e2e::raw::{Incoming, RawClient};
+
+const FLAGS: [&str; 18] = [
+    "--listen",
+    "--workers",
+    "--log",
+    "--packet-bytes-max",
+    "--connections-max",
+    "--queue-bytes-max",
+    "--queue-messages-max",
+    "--connect-timeout-ms",
+    "--keep-alive-s-max",
+    "--stall-ms-max",
+    "--stall-policy",
+    "--subscriptions-max",
+    "--topic-levels-max",
+    "--topic-bytes-max",
+    "--client-id-bytes-max",
+    "--help",
+    "--version",
+    "16777216",
+];
+
+fn run(flags: &[&str]) -> Finished {
+    Program::run(Host::current().command(free_addr(), flags), b"")
+}
+
+/// A usage error: status 2, nothing on standard output, and one line that names what is wrong.
+fn assert_usage_error(finished: &Finished, names: &str) {
+    let text = finished.stderr.join("\n");
+    assert_eq!(finished.status.code(), Some(2), "for {names}: {text}");
+    assert!(finished.stdout.is_empty(), "for {names}: {:?}", finished.stdout);
+    let clear = finished.stderr.iter().filter(|line| line.contains(names)).count();
+    assert_eq!(clear, 1, "one line names {names}: {text}");
+    // Runtimes may add lines of their own.
+    if Host::current() == Host::Native {
+        assert_eq!(finished.stderr.len(), 1, "one line and no more for {names}: {text}");
+    }
+}
+
+#[test]
+fn help_names_every_flag() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let finished = run(&["--help"]);
+    assert!(finished.status.success(), "{:?}", finished.stderr);
+    let text = finished.stdout.join("\n");
+    for flag in FLAGS {
+        assert!(text.contains(flag), "{flag} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn version_is_one_line() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let finished = run(&["--version"]);
+    assert!(finished.status.success(), "{:?}", finished.stderr);
+    let [line] = &finished.stdout[..] else { panic!("one line is expected: {:?}", finished.stdout) };
+    let version = line.strip_prefix("wisp-broker ").unwrap_or_else(|| panic!("{line:?}"));
+    assert!(version.starts_with(|letter: char| letter.is_ascii_digit()), "{line:?}");
+}
+
+#[test]
+fn a_bad_command_line_is_one_clear_line_and_status_2() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let bad: [(&[&str], &str); 10] = [
+        (&["--no-such-flag"], "--no-such-flag"),
+        (&["stray"], "stray"),
+        (&["--workers", "0"], "--workers"),
+        (&["--workers", "many"], "many"),
+        (&["--packet-bytes-max", "-1"], "-1"),
+        (&["--connections-max", "99999999999999999999"], "--connections-max"),
+        (&["--log", "loud"], "loud"),
+        (&["--stall-policy", "wait"], "wait"),
+        (&["--listen", "nonsense"], "nonsense"),
+        (&["--listen", "127.0.0.1:99999"], "127.0.0.1:99999"),
+    ];
+    for (flags, names) in bad {
+        assert_usage_error(&run(flags), names);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line_and_status_2() {
+    if cannot(Ability::OwnListeners) {
+        return;
+    }
+    let taken = TcpListener::bind(free_addr()).expect("it was free a moment ago");
+    let addr = taken.local_addr().expect("it is bound");
+    let finished = Program::run(Host::current().command(addr, &[]), b"");
+    assert_usage_error(&finished, &addr.to_string());
+    assert!(finished.stderr.join("\n").to_lowercase().contains("in use"), "{:?}", finished.stderr);
+}
+
+#[test]
+fn several_addresses_are_listened_on_and_named_in_one_line() {
+    if cannot(Ability::OwnListeners) {
+        return;
+    }
+    let second = free_addr();
+    let broker = Broker::start_with(&["--listen", &second.to_string()]);
+    let expected = format!("wisp-broker listening on {}, {second}", broker.addr());
+    assert_eq!(broker.output(), [expected]);
+    let mut subscriber = RawClient::connect(broker.addr(), Version::V5, "on the first");
+    subscriber.subscribe(&["between"]);
+    let mut publisher = RawClient::connect(second, Version::V311, "on the second");
+    publisher.publish("between", b"listeners");
+    assert_eq!(subscriber.read_message("between"), b"listeners");
+}
+
+#[test]
+fn port_0_picks_a_port_and_says_which() {
+    if cannot(Ability::PortZero) {
+        return;
+    }
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let program = Program::start(Host::current().command(any, &[]));
+    let addr: SocketAddr = program.wait_stdout("the address", |lines| {
+        let addr = lines.first()?.strip_prefix("wisp-broker listening on ")?;
+        Some(addr.parse().expect("an address"))
+    });
+    assert_ne!(addr.port(), 0);
+    RawClient::connect(addr, Version::V311, "anybody").ping();
+}
+
+#[test]
+fn sigterm_and_sigint_end_the_broker_in_order() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    for signal in ["TERM", "INT"] {
+        let mut broker = Broker::start();
+        let mut clients =
+            Version::ALL.map(|version| RawClient::connect(broker.addr(), version, &format!("{version:?}")));
+        clients[0].subscribe(&["#"]);
+        broker.signal(signal);
+        let finished = broker.finish();
+        assert_eq!(finished.status.code(), Some(0), "SIG{signal}: {:?}", finished.stderr);
+        assert_eq!(finished.stdout.len(), 1, "SIG{signal}: only the ready line: {:?}", finished.stdout);
+        for client in &mut clients {
+            match client.read() {
+                Incoming::Closed => {}
+                // Server shutting down.
+                Incoming::Packet(packet) => assert_eq!(packet.disconnect_code(), 0x8B),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A receiver that does not read for longer than --stall-ms-max is stuck, and --stall-policy says what
+//! becomes of it. Receivers that live lose nothing by it.
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::Broker;
+use wisp_e2e::host::{Ability, cannot};
+use wisp_e2e::raw::{Bystanders, RawClient};
+use wisp_e2e::wait::wait_until;
+
+use crate::flood::{END_TOPIC, FLOOD_FILTER, Flood, Tally};
+
+const SENDERS: usize = 2;
+const MESSAGES_EACH: u64 = 32 << 10;
+
+fn flags(policy: &str) -> [&str; 6] {
+    ["--stall-ms-max", "500", "--stall-policy", policy, "--queue-bytes-max", "1048576"]
+}
+
+fn subscriber(addr: SocketAddr, client_id: &str) -> RawClient {
+    let mut client = RawClient::connect(addr, Version::V5, client_id);
+    client.subscribe(&[FLOOD_FILTER]);
+    client
+}
+
+/// Runs a flood past a receiver that reads and one that does not, and returns the latter.
+fn flood_past_a_stuck_receiver(broker: &Broker) -> RawClient {
+    let stuck = subscriber(broker.addr(), "stuck");
+    let mut alive = subscriber(broker.addr(), "alive");
+    let reader = thread::spawn(move || {
+        Tally::read_all(&mut alive, SENDERS, MESSAGES_EACH);
+        alive
+    });
+    let flood = Flood::start(broker.addr(), SENDERS, MESSAGES_EACH);
+    flood.finish();
+    reader.join().expect("the receiver that reads gets everything in order").ping();
+    stuck
+}
+
+/// Reads all that is left for a receiver, on a thread, while messages that mark the end are published
+/// until one gets through.
+fn read_to_end(addr: SocketAddr, mut client: RawClient) -> (Tally, RawClient) {
+    let reader: JoinHandle<_> = thread::spawn(move || (Tally::read_to_end(&mut client, SENDERS), client));
+    let mut publisher = RawClient::connect(addr, Version::V5, "end of the flood");
+    wait_until("the end of what a receiver has to read", || {
+        publisher.publish(END_TOPIC, b"");
+        thread::sleep(Duration::from_millis(50));
+        reader.is_finished()
+    });
+    reader.join().expect("what arrives is in order")
+}
+
+#[test]
+fn with_the_policy_drop_a_stuck_receiver_loses_messages_that_are_counted() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&flags("drop"));
+    let mut bystanders = Bystanders::connect(broker.addr(), "drop");
+    let stuck = flood_past_a_stuck_receiver(&broker);
+    bystanders.round_trip();
+
+    let (tally, mut revived) = read_to_end(broker.addr(), stuck);
+    assert!(!tally.disconnected, "the policy is to drop messages, not the receiver");
+    assert!(tally.received > 0 && tally.received < SENDERS as u64 * MESSAGES_EACH, "{} came", tally.received);
+    let line = broker.wait_log("drop");
+    assert!(line.chars().any(|letter| letter.is_ascii_digit()), "the log counts what was dropped: {line}");
+
+    // Whoever reads again is alive again. Messages that marked the end may still be on their way.
+    revived.send(wisp_e2e::packet::PINGREQ);
+    while revived.read_packet().kind() != wisp_e2e::packet::kind::PINGRESP {}
+    let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
+    sender.publish("flood/after", b"welcome back");
+    while revived.read_packet().publish(Version::V5) != ("flood/after", b"welcome back") {}
+}
+
+#[test]
+fn with_the_policy_disconnect_a_stuck_receiver_is_disconnected() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&flags("disconnect"));
+    let mut bystanders = Bystanders::connect(broker.addr(), "disconnect");
+    let stuck = flood_past_a_stuck_receiver(&broker);
+    bystanders.round_trip();
+
+    let (tally, _) = read_to_end(broker.addr(), stuck);
+    assert!(tally.disconnected, "the connection of a stuck receiver ends");
+    broker.wait_log("stuck");
+    // It may come back.
+    let mut back = subscriber(broker.addr(), "stuck");
+    let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
+    sender.publish("flood/after", b"welcome back");
+    assert_eq!(back.read_message("flood/after"), b"welcome back");
+}
