@@ -66,8 +66,8 @@ rules! {
     NoLocalShared ProtocolError "no local on a shared subscription [MQTT-3.8.3-4]"
 
     ReasonCodeUnknown MalformedPacket "a reason code that does not exist"
-    ReasonCodeMisplaced ProtocolError "a reason code that this packet may not carry [MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.9.3-2, MQTT-3.14.2-1, MQTT-3.15.2-1]"
-    NoReasonCodes ProtocolError "a SUBACK or UNSUBACK without a reason code [MQTT-3.8.4-6, MQTT-3.11.3-1]"
+    ReasonCodeMisplaced ProtocolError "a reason code that this packet may not carry [MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2, MQTT-3.14.2-1, MQTT-3.15.2-1]"
+    NoReasonCodes ProtocolError "a SUBACK or UNSUBACK without a reason code [MQTT-3.8.4-6, MQTT-3.11.3-2]"
 
     PropertyUnknown MalformedPacket "a property identifier that does not exist"
     PropertyMisplaced MalformedPacket "a property that this packet may not carry"
@@ -152,9 +152,7 @@ impl fmt::Display for EncodeError {
             Self::PacketIdUnexpected => "a PUBLISH with QoS 0 and a packet identifier",
             Self::DupWithoutQos => "a PUBLISH with QoS 0 and DUP",
             Self::PasswordWithoutUsername => "a password without a user name before MQTT 5",
-            Self::ClientIdEmpty => {
-                "an empty client identifier in MQTT 3.1, or without a clean session in MQTT 3.1.1"
-            }
+            Self::ClientIdEmpty => "an empty client identifier in MQTT 3.1, or without a clean session in MQTT 3.1.1",
             Self::SessionPresentWithError => "session present in a refused CONNACK",
             Self::ReasonCode => "a reason code that the packet may not carry in this MQTT version",
             Self::NoFilters => "a SUBSCRIBE or UNSUBSCRIBE without topic filters",
@@ -163,9 +161,7 @@ impl fmt::Display for EncodeError {
             Self::PropertyMisplaced => "a property that the packet may not carry",
             Self::PropertyDuplicate => "a property twice that may be there once",
             Self::PropertyValue => "a property value outside its range",
-            Self::AuthenticationMethodMissing => {
-                "authentication data or an AUTH without an authentication method"
-            }
+            Self::AuthenticationMethodMissing => "authentication data or an AUTH without an authentication method",
         })
     }
 }

@@ -40,8 +40,7 @@ pub(crate) fn read(
         return Ok(None);
     };
     // The version of a CONNECT is not known here: `connect` looks at the length again.
-    if remaining.padded && version == Some(ProtocolVersion::Mqtt5) && packet != PacketType::Connect
-    {
+    if remaining.padded && version == Some(ProtocolVersion::Mqtt5) && packet != PacketType::Connect {
         return Err(DecodeError::LengthNotMinimal);
     }
     let len = 1 + remaining.len;
@@ -52,18 +51,11 @@ pub(crate) fn read(
     if packet != PacketType::Publish {
         check_remaining_length(packet, version, remaining.value)?;
     }
-    Ok(Some(Header {
-        packet,
-        len,
-        packet_len,
-    }))
+    Ok(Some(Header { packet, len, packet_len }))
 }
 
 #[inline]
-fn check_first_byte(
-    first: u8,
-    version: Option<ProtocolVersion>,
-) -> Result<PacketType, DecodeError> {
+fn check_first_byte(first: u8, version: Option<ProtocolVersion>) -> Result<PacketType, DecodeError> {
     let packet = PacketType::of(first).ok_or(DecodeError::PacketTypeReserved)?;
     if packet == PacketType::Publish {
         return match first & (QOS_MASK | DUP) {
@@ -76,20 +68,10 @@ fn check_first_byte(
         return Err(DecodeError::PacketTypeReserved);
     }
     // MQTT 3.1 sets DUP when it sends these three again; later versions reserve the bit.
-    let may_repeat = matches!(
-        packet,
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe
-    ) && version.is_none_or(|version| version == ProtocolVersion::Mqtt31);
-    let flags = if may_repeat {
-        first & 0x0F & !DUP
-    } else {
-        first & 0x0F
-    };
-    if flags == packet.fixed_flags() {
-        Ok(packet)
-    } else {
-        Err(DecodeError::HeaderFlags)
-    }
+    let may_repeat = matches!(packet, PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe)
+        && version.is_none_or(|version| version == ProtocolVersion::Mqtt31);
+    let flags = if may_repeat { first & 0x0F & !DUP } else { first & 0x0F };
+    if flags == packet.fixed_flags() { Ok(packet) } else { Err(DecodeError::HeaderFlags) }
 }
 
 /// Refuses a remaining length that no packet of this type has.

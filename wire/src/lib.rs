@@ -41,9 +41,8 @@ pub use error::{DecodeError, EncodeError};
 pub use frame::packet_len;
 pub use list::{List, ListIter};
 pub use packet::{
-    Auth, ConnAck, Connect, Disconnect, Packet, PubAck, PubComp, PubRec, PubRel, Publish,
-    ReasonCodes, RetainHandling, SubAck, Subscribe, SubscriptionOptions, Subscriptions,
-    TopicFilters, UnsubAck, Unsubscribe, Will, decode,
+    Auth, ConnAck, Connect, Disconnect, Packet, PubAck, PubComp, PubRec, PubRel, Publish, ReasonCodes, RetainHandling,
+    SubAck, Subscribe, SubscriptionOptions, Subscriptions, TopicFilters, UnsubAck, Unsubscribe, Will, decode,
 };
 pub use properties::{Properties, PropertiesIter, Property, PropertyOwner};
 pub use reason::ReasonCode;

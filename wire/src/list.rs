@@ -49,10 +49,7 @@ impl<'a, T> List<'a, T> {
     }
 }
 
-#[expect(
-    private_bounds,
-    reason = "the item types are those of the standard, and no others"
-)]
+#[expect(private_bounds, reason = "the item types are those of the standard, and no others")]
 impl<'a, T: Item<'a>> List<'a, T> {
     /// Checks and takes the rest of a packet as a list.
     pub(crate) fn read(mut reader: Reader<'a>, place: Place) -> Result<Self, DecodeError> {
@@ -67,10 +64,7 @@ impl<'a, T: Item<'a>> List<'a, T> {
     #[inline]
     pub fn iter(&self) -> ListIter<'a, T> {
         ListIter(match self.0 {
-            Source::Checked { bytes, place } => IterSource::Checked {
-                reader: Reader::new(bytes),
-                place,
-            },
+            Source::Checked { bytes, place } => IterSource::Checked { reader: Reader::new(bytes), place },
             Source::Given(items) => IterSource::Given(items.iter()),
         })
     }

@@ -151,9 +151,7 @@ mod tests {
         for &code in ReasonCode::ALL {
             assert_eq!(ReasonCode::try_from(code as u8), Ok(code));
         }
-        let known = (0..=255)
-            .filter(|&code| ReasonCode::try_from(code).is_ok())
-            .count();
+        let known = (0..=255).filter(|&code| ReasonCode::try_from(code).is_ok()).count();
         assert_eq!(known, ReasonCode::ALL.len());
     }
 
@@ -172,10 +170,7 @@ mod tests {
         for error in DecodeError::ALL {
             let code = error.reason_code();
             assert!(code.is_error());
-            assert!(
-                code.is_legal_in(PacketType::Disconnect) || code.is_legal_in(PacketType::ConnAck),
-                "{error}"
-            );
+            assert!(code.is_legal_in(PacketType::Disconnect) || code.is_legal_in(PacketType::ConnAck), "{error}");
         }
     }
 }

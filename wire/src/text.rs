@@ -12,11 +12,7 @@ pub(crate) const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 #[inline]
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, DecodeError> {
     let text = str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?;
-    if contains_any(bytes, [0]) {
-        Err(DecodeError::Nul)
-    } else {
-        Ok(text)
-    }
+    if contains_any(bytes, [0]) { Err(DecodeError::Nul) } else { Ok(text) }
 }
 
 /// How long `text` is on the wire, if it may go there.
@@ -31,11 +27,7 @@ pub(crate) fn encoded_len(text: &str) -> Result<usize, EncodeError> {
 /// How long `bytes` are on the wire, if they may go there.
 #[inline]
 pub(crate) const fn binary_encoded_len(bytes: &[u8]) -> Result<usize, EncodeError> {
-    if bytes.len() > FIELD_BYTES_MAX {
-        Err(EncodeError::FieldTooLong)
-    } else {
-        Ok(2 + bytes.len())
-    }
+    if bytes.len() > FIELD_BYTES_MAX { Err(EncodeError::FieldTooLong) } else { Ok(2 + bytes.len()) }
 }
 
 /// Appends a field whose length has been checked.
@@ -53,12 +45,7 @@ pub(crate) fn contains_any<const N: usize>(bytes: &[u8], needles: [u8; N]) -> bo
     let Some(last) = bytes.last_chunk::<8>() else {
         return bytes.iter().any(|byte| needles.contains(byte));
     };
-    bytes
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .chain([last])
-        .any(|chunk| word_contains_any(u64::from_ne_bytes(*chunk), needles))
+    bytes.as_chunks::<8>().0.iter().chain([last]).any(|chunk| word_contains_any(u64::from_ne_bytes(*chunk), needles))
 }
 
 /// The classical test for a zero byte in a word, on the word's difference from each needle.
@@ -85,10 +72,7 @@ mod tests {
             for place in 0..len {
                 for needle in [0, b'+', b'#'] {
                     bytes[place] = needle;
-                    assert!(
-                        contains_any(&bytes[..len], [0, b'+', b'#']),
-                        "{needle} at {place} of {len}"
-                    );
+                    assert!(contains_any(&bytes[..len], [0, b'+', b'#']), "{needle} at {place} of {len}");
                     bytes[place] = needle.wrapping_add(1).max(0x24);
                 }
             }

@@ -71,11 +71,7 @@ impl<'a> TopicName<'a> {
             return Err(TopicError::TooLong);
         }
         if text::contains_any(name.as_bytes(), [0, b'+', b'#']) {
-            return Err(if text::contains_any(name.as_bytes(), [0]) {
-                TopicError::Nul
-            } else {
-                TopicError::Wildcard
-            });
+            return Err(if text::contains_any(name.as_bytes(), [0]) { TopicError::Nul } else { TopicError::Wildcard });
         }
         Ok(Self(name))
     }
@@ -213,11 +209,7 @@ fn check_levels(filter: &str) -> Result<(), TopicError> {
 /// Checks what follows `$share/`: a share name without wildcards, a slash, a filter.
 fn check_shared(shared: &str) -> Result<(), TopicError> {
     let (name, filter) = shared.split_once('/').ok_or(TopicError::Share)?;
-    if name.is_empty()
-        || name.contains(['+', '#'])
-        || filter.is_empty()
-        || filter.starts_with(SHARE_PREFIX)
-    {
+    if name.is_empty() || name.contains(['+', '#']) || filter.is_empty() || filter.starts_with(SHARE_PREFIX) {
         return Err(TopicError::Share);
     }
     check_levels(filter)

@@ -20,11 +20,7 @@ pub(crate) struct Varint {
 #[inline]
 pub(crate) fn read(input: &[u8]) -> Result<Option<Varint>, DecodeError> {
     match input {
-        [byte, ..] if *byte < 0x80 => Ok(Some(Varint {
-            value: u32::from(*byte),
-            len: 1,
-            padded: false,
-        })),
+        [byte, ..] if *byte < 0x80 => Ok(Some(Varint { value: u32::from(*byte), len: 1, padded: false })),
         _ => read_long(input),
     }
 }
@@ -34,18 +30,10 @@ fn read_long(input: &[u8]) -> Result<Option<Varint>, DecodeError> {
     for (index, &byte) in input.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);
         if byte < 0x80 {
-            return Ok(Some(Varint {
-                value,
-                len: index + 1,
-                padded: index > 0 && byte == 0,
-            }));
+            return Ok(Some(Varint { value, len: index + 1, padded: index > 0 && byte == 0 }));
         }
     }
-    if input.len() >= 4 {
-        Err(DecodeError::LengthTooLong)
-    } else {
-        Ok(None)
-    }
+    if input.len() >= 4 { Err(DecodeError::LengthTooLong) } else { Ok(None) }
 }
 
 /// How many bytes `value` takes.
@@ -76,17 +64,12 @@ mod tests {
 
     #[test]
     fn every_boundary_survives_the_round_trip() {
-        for value in [
-            0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, VARINT_MAX,
-        ] {
+        for value in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, VARINT_MAX] {
             let mut bytes = Vec::new();
             write(value, &mut bytes);
             assert_eq!(bytes.len(), encoded_len(value));
             let varint = read(&bytes).unwrap().unwrap();
-            assert_eq!(
-                (varint.value, varint.len, varint.padded),
-                (value, bytes.len(), false)
-            );
+            assert_eq!((varint.value, varint.len, varint.padded), (value, bytes.len(), false));
             for cut in 0..bytes.len() {
                 assert!(read(&bytes[..cut]).unwrap().is_none());
             }
@@ -95,10 +78,7 @@ mod tests {
 
     #[test]
     fn a_fourth_continuation_bit_is_refused_at_once() {
-        assert_eq!(
-            read(&[0xFF, 0xFF, 0xFF, 0xFF]).err(),
-            Some(DecodeError::LengthTooLong)
-        );
+        assert_eq!(read(&[0xFF, 0xFF, 0xFF, 0xFF]).err(), Some(DecodeError::LengthTooLong));
     }
 
     #[test]

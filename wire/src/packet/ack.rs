@@ -4,10 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Body, read_code};
 use crate::reader::Reader;
-use crate::{
-    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion,
-    ReasonCode,
-};
+use crate::{DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
 macro_rules! acknowledgements {
     ($($name:ident $doc:literal)*) => {$(
@@ -103,16 +100,8 @@ pub(super) fn read_tail<'a>(
     packet: PacketType,
     owner: PropertyOwner,
 ) -> Result<(ReasonCode, Properties<'a>), DecodeError> {
-    let code = if reader.is_empty() {
-        ReasonCode::Success
-    } else {
-        read_code(&mut reader, packet)?
-    };
-    let properties = if reader.is_empty() {
-        Properties::EMPTY
-    } else {
-        Properties::read(&mut reader, owner)?
-    };
+    let code = if reader.is_empty() { ReasonCode::Success } else { read_code(&mut reader, packet)? };
+    let properties = if reader.is_empty() { Properties::EMPTY } else { Properties::read(&mut reader, owner)? };
     reader.finish()?;
     Ok((code, properties))
 }

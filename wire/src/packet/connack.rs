@@ -4,9 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Body, read_code};
 use crate::reader::Reader;
-use crate::{
-    DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode,
-};
+use crate::{DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
 /// The server answers a CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,19 +31,14 @@ impl<'a> ConnAck<'a> {
             let code = read_code(&mut reader, PacketType::ConnAck)?;
             (code, Properties::read(&mut reader, PropertyOwner::ConnAck)?)
         } else {
-            let code = ReasonCode::from_connect_return_code(reader.byte()?)
-                .ok_or(DecodeError::ReasonCodeUnknown)?;
+            let code = ReasonCode::from_connect_return_code(reader.byte()?).ok_or(DecodeError::ReasonCodeUnknown)?;
             (code, Properties::EMPTY)
         };
         if session_present && code.is_error() {
             return Err(DecodeError::SessionPresentWithError);
         }
         reader.finish()?;
-        Ok(Self {
-            session_present,
-            code,
-            properties,
-        })
+        Ok(Self { session_present, code, properties })
     }
 }
 
@@ -59,11 +52,7 @@ impl Body for ConnAck<'_> {
             return Err(EncodeError::SessionPresentWithError);
         }
         if !version.is_v5() {
-            return self
-                .code
-                .to_connect_return_code()
-                .map(|_| 2)
-                .ok_or(EncodeError::ReasonCode);
+            return self.code.to_connect_return_code().map(|_| 2).ok_or(EncodeError::ReasonCode);
         }
         if !self.code.is_legal_in(PacketType::ConnAck) {
             return Err(EncodeError::ReasonCode);
@@ -72,9 +61,7 @@ impl Body for ConnAck<'_> {
     }
 
     fn write_body(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
-        out.push(u8::from(
-            self.session_present && version != ProtocolVersion::Mqtt31,
-        ));
+        out.push(u8::from(self.session_present && version != ProtocolVersion::Mqtt31));
         if version.is_v5() {
             out.push(self.code as u8);
             self.properties.write(out);

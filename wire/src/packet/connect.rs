@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use super::Body;
 use crate::reader::Reader;
 use crate::{
-    DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS,
-    TopicName, text, varint,
+    DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS, TopicName, text, varint,
 };
 
 /// A client opens a connection.
@@ -72,8 +71,7 @@ impl<'a> Connect<'a> {
     /// MQTT client is not waited for.
     pub(super) fn check_start(start: &[u8]) -> Result<(), DecodeError> {
         let mut reader = Reader::new(start);
-        let checked = read_version(&mut reader)
-            .and_then(|version| read_flags(&mut reader, version).map(drop));
+        let checked = read_version(&mut reader).and_then(|version| read_flags(&mut reader, version).map(drop));
         match checked {
             Err(DecodeError::Truncated) => Ok(()),
             other => other,
@@ -95,40 +93,17 @@ impl<'a> Connect<'a> {
         if client_id_is_missing(version, clean_start, client_id) {
             return Err(DecodeError::ClientIdEmpty);
         }
-        let will = if flags & flag::WILL != 0 {
-            Some(Will::read(&mut reader, version, flags)?)
-        } else {
-            None
-        };
-        let username = if flags & flag::USERNAME != 0 {
-            Some(reader.text()?)
-        } else {
-            None
-        };
-        let password = if flags & flag::PASSWORD != 0 {
-            Some(reader.binary()?)
-        } else {
-            None
-        };
+        let will = if flags & flag::WILL != 0 { Some(Will::read(&mut reader, version, flags)?) } else { None };
+        let username = if flags & flag::USERNAME != 0 { Some(reader.text()?) } else { None };
+        let password = if flags & flag::PASSWORD != 0 { Some(reader.binary()?) } else { None };
         reader.finish()?;
-        Ok(Self {
-            version,
-            clean_start,
-            keep_alive_s,
-            client_id,
-            properties,
-            will,
-            username,
-            password,
-        })
+        Ok(Self { version, clean_start, keep_alive_s, client_id, properties, will, username, password })
     }
 
     fn flags(&self) -> u8 {
         let bit = |set: bool, flag: u8| if set { flag } else { 0 };
         let will = self.will.map_or(0, |will| {
-            flag::WILL
-                | (will.qos as u8) << flag::WILL_QOS_SHIFT
-                | bit(will.retain, flag::WILL_RETAIN)
+            flag::WILL | (will.qos as u8) << flag::WILL_QOS_SHIFT | bit(will.retain, flag::WILL_RETAIN)
         });
         bit(self.clean_start, flag::CLEAN_START)
             | will
@@ -138,23 +113,12 @@ impl<'a> Connect<'a> {
 }
 
 impl<'a> Will<'a> {
-    fn read(
-        reader: &mut Reader<'a>,
-        version: ProtocolVersion,
-        flags: u8,
-    ) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>, version: ProtocolVersion, flags: u8) -> Result<Self, DecodeError> {
         let properties = read_properties(reader, version, PropertyOwner::Will)?;
         let topic = TopicName::decode(reader.binary()?)?;
         let payload = reader.binary()?;
-        let qos = QoS::new((flags & flag::WILL_QOS) >> flag::WILL_QOS_SHIFT)
-            .ok_or(DecodeError::WillQos)?;
-        Ok(Self {
-            topic,
-            payload,
-            qos,
-            retain: flags & flag::WILL_RETAIN != 0,
-            properties,
-        })
+        let qos = QoS::new((flags & flag::WILL_QOS) >> flag::WILL_QOS_SHIFT).ok_or(DecodeError::WillQos)?;
+        Ok(Self { topic, payload, qos, retain: flags & flag::WILL_RETAIN != 0, properties })
     }
 
     fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
@@ -216,11 +180,7 @@ fn read_properties<'a>(
     version: ProtocolVersion,
     owner: PropertyOwner,
 ) -> Result<Properties<'a>, DecodeError> {
-    if version.is_v5() {
-        Properties::read(reader, owner)
-    } else {
-        Ok(Properties::EMPTY)
-    }
+    if version.is_v5() { Properties::read(reader, owner) } else { Ok(Properties::EMPTY) }
 }
 
 fn properties_len(
@@ -228,11 +188,7 @@ fn properties_len(
     version: ProtocolVersion,
     owner: PropertyOwner,
 ) -> Result<usize, EncodeError> {
-    if version.is_v5() {
-        properties.encoded_len(owner)
-    } else {
-        Ok(0)
-    }
+    if version.is_v5() { properties.encoded_len(owner) } else { Ok(0) }
 }
 
 /// MQTT 3.1 has no server that chooses identifiers; MQTT 3.1.1 has, but only for sessions that end with the connection.

@@ -5,9 +5,7 @@ use alloc::vec::Vec;
 use super::ack::{Tail, read_tail, tail, write_tail};
 use super::{Body, read_code};
 use crate::reader::Reader;
-use crate::{
-    DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode,
-};
+use crate::{DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
 /// The last packet of a connection. Before MQTT 5 only clients send it, and it says nothing more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,10 +20,7 @@ impl<'a> Disconnect<'a> {
     /// A DISCONNECT that only says why.
     #[inline]
     pub const fn new(code: ReasonCode) -> Self {
-        Self {
-            code,
-            properties: Properties::EMPTY,
-        }
+        Self { code, properties: Properties::EMPTY }
     }
 
     pub(super) fn decode(body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
@@ -34,8 +29,7 @@ impl<'a> Disconnect<'a> {
             reader.finish()?;
             return Ok(Self::new(ReasonCode::NORMAL_DISCONNECTION));
         }
-        let (code, properties) =
-            read_tail(reader, PacketType::Disconnect, PropertyOwner::Disconnect)?;
+        let (code, properties) = read_tail(reader, PacketType::Disconnect, PropertyOwner::Disconnect)?;
         Ok(Self { code, properties })
     }
 }
@@ -80,10 +74,7 @@ impl<'a> Auth<'a> {
     pub(super) fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         if reader.is_empty() {
-            return Ok(Self {
-                code: ReasonCode::Success,
-                properties: Properties::EMPTY,
-            });
+            return Ok(Self { code: ReasonCode::Success, properties: Properties::EMPTY });
         }
         let code = read_code(&mut reader, PacketType::Auth)?;
         let properties = Properties::read(&mut reader, PropertyOwner::Auth)?;
@@ -108,11 +99,7 @@ impl Body for Auth<'_> {
         if !self.code.is_legal_in(PacketType::Auth) {
             return Err(EncodeError::ReasonCode);
         }
-        if self.is_blank() {
-            Ok(0)
-        } else {
-            Ok(1 + self.properties.encoded_len(PropertyOwner::Auth)?)
-        }
+        if self.is_blank() { Ok(0) } else { Ok(1 + self.properties.encoded_len(PropertyOwner::Auth)?) }
     }
 
     fn write_body(&self, _: ProtocolVersion, out: &mut Vec<u8>) {

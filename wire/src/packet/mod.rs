@@ -17,9 +17,7 @@ pub use connect::{Connect, Will};
 pub use disconnect::{Auth, Disconnect};
 pub use publish::Publish;
 pub use suback::{ReasonCodes, SubAck, UnsubAck};
-pub use subscribe::{
-    RetainHandling, Subscribe, SubscriptionOptions, Subscriptions, TopicFilters, Unsubscribe,
-};
+pub use subscribe::{RetainHandling, Subscribe, SubscriptionOptions, Subscriptions, TopicFilters, Unsubscribe};
 
 use crate::reader::Reader;
 use crate::varint::{self, VARINT_MAX};
@@ -68,12 +66,7 @@ pub fn decode<'a>(
     };
     let packet = match header.packet {
         PacketType::Publish => Packet::Publish(Publish::decode(input[0], body, version)?),
-        other => decode_other(
-            other,
-            body,
-            version,
-            header.len > 1 + varint::encoded_len(body.len() as u32),
-        )?,
+        other => decode_other(other, body, version, header.len > 1 + varint::encoded_len(body.len() as u32))?,
     };
     Ok(Some((packet, header.packet_len)))
 }
@@ -108,11 +101,7 @@ fn decode_other(
 
 fn read_code(reader: &mut Reader<'_>, packet: PacketType) -> Result<ReasonCode, DecodeError> {
     let code = ReasonCode::try_from(reader.byte()?)?;
-    if code.is_legal_in(packet) {
-        Ok(code)
-    } else {
-        Err(DecodeError::ReasonCodeMisplaced)
-    }
+    if code.is_legal_in(packet) { Ok(code) } else { Err(DecodeError::ReasonCodeMisplaced) }
 }
 
 /// What follows the fixed header. The length comes first and finds all that is wrong; writing then cannot fail.
@@ -125,18 +114,11 @@ trait Body {
 #[inline]
 fn remaining_length(body: &impl Body, version: ProtocolVersion) -> Result<u32, EncodeError> {
     let len = body.body_len(version)?;
-    u32::try_from(len)
-        .ok()
-        .filter(|&len| len <= VARINT_MAX)
-        .ok_or(EncodeError::PacketTooLong)
+    u32::try_from(len).ok().filter(|&len| len <= VARINT_MAX).ok_or(EncodeError::PacketTooLong)
 }
 
 #[inline]
-fn encode(
-    body: &impl Body,
-    version: ProtocolVersion,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+fn encode(body: &impl Body, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let remaining = remaining_length(body, version)?;
     let len = 1 + varint::encoded_len(remaining) + remaining as usize;
     out.reserve(len);

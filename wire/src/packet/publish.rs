@@ -7,8 +7,7 @@ use super::Body;
 use crate::frame::{DUP, QOS_MASK, QOS_SHIFT, RETAIN};
 use crate::reader::Reader;
 use crate::{
-    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion,
-    QoS, TopicName, text,
+    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS, TopicName, text,
 };
 
 /// A message on its way.
@@ -47,24 +46,13 @@ impl<'a> Publish<'a> {
 
     /// `first` has been checked with the rest of the fixed header.
     #[inline]
-    pub(super) fn decode(
-        first: u8,
-        body: &'a [u8],
-        version: ProtocolVersion,
-    ) -> Result<Self, DecodeError> {
+    pub(super) fn decode(first: u8, body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let name = reader.binary()?;
         let qos = QoS::new((first & QOS_MASK) >> QOS_SHIFT).ok_or(DecodeError::Qos)?;
-        let packet_id = if qos == QoS::AtMostOnce {
-            None
-        } else {
-            Some(reader.packet_id()?)
-        };
-        let properties = if version.is_v5() {
-            Properties::read(&mut reader, PropertyOwner::Publish)?
-        } else {
-            Properties::EMPTY
-        };
+        let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
+        let properties =
+            if version.is_v5() { Properties::read(&mut reader, PropertyOwner::Publish)? } else { Properties::EMPTY };
         let topic = if name.is_empty() && version.is_v5() {
             properties.topic_alias().ok_or(DecodeError::TopicMissing)?;
             None
@@ -72,15 +60,7 @@ impl<'a> Publish<'a> {
             Some(TopicName::decode(name)?)
         };
         let (dup, retain) = (first & DUP != 0, first & RETAIN != 0);
-        Ok(Self {
-            dup,
-            qos,
-            retain,
-            topic,
-            packet_id,
-            properties,
-            payload: reader.rest(),
-        })
+        Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
     }
 
     /// Whether the payload is what its payload format indicator says. Decoding does not ask, because it would read
@@ -94,10 +74,7 @@ impl Body for Publish<'_> {
     #[inline]
     fn first_byte(&self) -> u8 {
         let dup = if self.dup { DUP } else { 0 };
-        PacketType::Publish.first_byte()
-            | dup
-            | (self.qos as u8) << QOS_SHIFT
-            | u8::from(self.retain)
+        PacketType::Publish.first_byte() | dup | (self.qos as u8) << QOS_SHIFT | u8::from(self.retain)
     }
 
     #[inline]
@@ -115,20 +92,13 @@ impl Body for Publish<'_> {
         }
         let name = 2 + self.topic.map_or(0, |topic| topic.as_str().len());
         let packet_id = if self.packet_id.is_some() { 2 } else { 0 };
-        let properties = if version.is_v5() {
-            self.properties.encoded_len(PropertyOwner::Publish)?
-        } else {
-            0
-        };
+        let properties = if version.is_v5() { self.properties.encoded_len(PropertyOwner::Publish)? } else { 0 };
         Ok(name + packet_id + properties + self.payload.len())
     }
 
     #[inline]
     fn write_body(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
-        text::write_binary(
-            self.topic.map_or(&[], |topic| topic.as_str().as_bytes()),
-            out,
-        );
+        text::write_binary(self.topic.map_or(&[], |topic| topic.as_str().as_bytes()), out);
         if let Some(packet_id) = self.packet_id {
             out.extend_from_slice(&packet_id.get().to_be_bytes());
         }

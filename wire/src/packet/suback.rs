@@ -5,10 +5,7 @@ use alloc::vec::Vec;
 use super::{Body, read_code};
 use crate::list::{Item, List, Place};
 use crate::reader::Reader;
-use crate::{
-    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion,
-    ReasonCode,
-};
+use crate::{DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
 /// The reason codes of a SUBACK or UNSUBACK.
 pub type ReasonCodes<'a> = List<'a, ReasonCode>;
@@ -50,19 +47,11 @@ impl<'a> Item<'a> for ReasonCode {
     }
 
     fn encoded_len(&self, place: Place) -> Result<usize, EncodeError> {
-        if self.is_legal_in(place.packet) {
-            Ok(1)
-        } else {
-            Err(EncodeError::ReasonCode)
-        }
+        if self.is_legal_in(place.packet) { Ok(1) } else { Err(EncodeError::ReasonCode) }
     }
 
     fn write(&self, place: Place, out: &mut Vec<u8>) {
-        let code = if !place.version.is_v5() && self.is_error() {
-            Self::UnspecifiedError
-        } else {
-            *self
-        };
+        let code = if !place.version.is_v5() && self.is_error() { Self::UnspecifiedError } else { *self };
         out.push(code as u8);
     }
 }

@@ -6,8 +6,7 @@ use super::Body;
 use crate::list::{Item, List, Place};
 use crate::reader::Reader;
 use crate::{
-    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion,
-    QoS, TopicFilter, text,
+    DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS, TopicFilter, text,
 };
 
 /// A client subscribes.
@@ -41,12 +40,7 @@ impl SubscriptionOptions {
     /// Nothing but a QoS.
     #[inline]
     pub const fn new(qos: QoS) -> Self {
-        Self {
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::Send,
-        }
+        Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
 }
 
@@ -74,11 +68,7 @@ mod option {
 
 impl SubscriptionOptions {
     fn decode(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let reserved = if version.is_v5() {
-            option::RESERVED
-        } else {
-            !option::QOS
-        };
+        let reserved = if version.is_v5() { option::RESERVED } else { !option::QOS };
         if byte & reserved != 0 {
             return Err(DecodeError::SubscriptionOptionsReserved);
         }
@@ -86,8 +76,7 @@ impl SubscriptionOptions {
             qos: QoS::new(byte & option::QOS).ok_or(DecodeError::SubscriptionQos)?,
             no_local: byte & option::NO_LOCAL != 0,
             retain_as_published: byte & option::RETAIN_AS_PUBLISHED != 0,
-            retain_handling: match (byte & option::RETAIN_HANDLING) >> option::RETAIN_HANDLING_SHIFT
-            {
+            retain_handling: match (byte & option::RETAIN_HANDLING) >> option::RETAIN_HANDLING_SHIFT {
                 0 => RetainHandling::Send,
                 1 => RetainHandling::SendIfNew,
                 2 => RetainHandling::DoNotSend,

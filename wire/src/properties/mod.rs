@@ -23,10 +23,7 @@ pub struct Properties<'a>(Source<'a>);
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// A block that is legal for `owner`, without its length.
-    Checked {
-        bytes: &'a [u8],
-        owner: PropertyOwner,
-    },
+    Checked { bytes: &'a [u8], owner: PropertyOwner },
     /// Properties of the caller, checked when they are written.
     Given(&'a [Property<'a>]),
 }
@@ -106,10 +103,7 @@ impl<'a> Properties<'a> {
     #[inline]
     fn block_len(&self, owner: PropertyOwner) -> Result<usize, EncodeError> {
         match self.0 {
-            Source::Checked {
-                bytes,
-                owner: checked_for,
-            } if checked_for == owner => Ok(bytes.len()),
+            Source::Checked { bytes, owner: checked_for } if checked_for == owner => Ok(bytes.len()),
             Source::Given([]) if owner != PropertyOwner::Auth => Ok(0),
             _ => self.checked_block_len(owner),
         }
@@ -128,11 +122,7 @@ impl<'a> Properties<'a> {
         if seen.lacks_authentication_method() {
             return Err(EncodeError::AuthenticationMethodMissing);
         }
-        if len > VARINT_MAX as usize {
-            Err(EncodeError::PacketTooLong)
-        } else {
-            Ok(len)
-        }
+        if len > VARINT_MAX as usize { Err(EncodeError::PacketTooLong) } else { Ok(len) }
     }
 
     /// How long the block is with its length in front, if `owner` may carry it.
@@ -152,10 +142,7 @@ impl<'a> Properties<'a> {
             }
             Source::Given([]) => out.push(0),
             Source::Given(properties) => {
-                let len = properties
-                    .iter()
-                    .map(|property| property.encoded_len().unwrap_or(0))
-                    .sum::<usize>();
+                let len = properties.iter().map(|property| property.encoded_len().unwrap_or(0)).sum::<usize>();
                 varint::write(len as u32, out);
                 for property in properties {
                     property.write(out);
@@ -169,13 +156,8 @@ impl<'a> Properties<'a> {
 fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, DecodeError> {
     const TOPIC_ALIAS_ZERO: [u8; 3] = [0x23, 0, 0];
     let block = reader.rest();
-    Property::read(reader).map_err(|error| {
-        if block.starts_with(&TOPIC_ALIAS_ZERO) {
-            DecodeError::TopicAliasZero
-        } else {
-            error
-        }
-    })
+    Property::read(reader)
+        .map_err(|error| if block.starts_with(&TOPIC_ALIAS_ZERO) { DecodeError::TopicAliasZero } else { error })
 }
 
 impl Default for Properties<'_> {

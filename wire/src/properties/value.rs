@@ -42,11 +42,7 @@ impl<'a> Value<'a> for QoS {
     }
 
     fn encoded_len(&self) -> Result<usize, EncodeError> {
-        if *self == Self::ExactlyOnce {
-            Err(EncodeError::PropertyValue)
-        } else {
-            Ok(1)
-        }
+        if *self == Self::ExactlyOnce { Err(EncodeError::PropertyValue) } else { Ok(1) }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -171,9 +167,7 @@ impl<'a> Value<'a> for &'a [u8] {
 impl<'a> Value<'a> for TopicName<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         TopicName::decode(reader.binary()?).map_err(|error| match error {
-            DecodeError::TopicNameEmpty | DecodeError::TopicNameWildcard => {
-                DecodeError::ResponseTopic
-            }
+            DecodeError::TopicNameEmpty | DecodeError::TopicNameWildcard => DecodeError::ResponseTopic,
             other => other,
         })
     }
