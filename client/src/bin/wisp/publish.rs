@@ -1,0 +1,164 @@
+//! `wisp pub`: a text, a file, or the lines of standard input become messages.
+
+use std::io::{self, BufRead};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use wisp_client::{Client, ConnectOptions};
+
+use crate::args::Publish;
+use crate::{Failure, connect};
+
+/// Pieces of standard input that may wait for the broker; each is at most the reader's buffer, 64 KiB.
+const PIECES_MAX: usize = 8;
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// How often to look after the connection while standard input says nothing, unless the keep-alive asks for more.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(options: &Publish) -> Result<(), Failure> {
+    let source = &options.source;
+    let whole = match (&source.message, &source.file) {
+        (Some(text), _) => Some(text.as_bytes().to_vec()),
+        (None, Some(path)) => Some(read_file(path)?),
+        (None, None) => None,
+    };
+    let mut client = connect(&options.server)?;
+    match whole {
+        Some(payload) => client.publish(&options.topic, &payload, options.retain)?,
+        None => publish_lines(&mut client, options)?,
+    }
+    client.disconnect()?;
+    Ok(())
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {shown}: {error}")))?;
+    if bytes.len() > ConnectOptions::PACKET_BYTES_MAX as usize {
+        return Err(Failure::Usage(format!("{shown} is larger than an MQTT message can be")));
+    }
+    Ok(bytes)
+}
+
+/// Publishes the lines as they come. Standard input is read by a thread of its own, because reading blocks, and the
+/// connection wants to be looked after meanwhile.
+fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> {
+    let (sender, pieces) = mpsc::sync_channel(PIECES_MAX);
+    thread::spawn(move || read_pieces(&sender));
+    let mut lines = Lines::default();
+    loop {
+        let piece = next_piece(client, &pieces)?;
+        let Some(piece) = piece else { break };
+        let piece = piece.map_err(|error| Failure::Stdio(format!("cannot read standard input: {error}")))?;
+        lines.add(&piece, |line| Ok(client.publish(&options.topic, line, options.retain)?))?;
+    }
+    lines.finish(|line| Ok(client.publish(&options.topic, line, options.retain)?))
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// The next piece of input, or `None` at its end. Flushes, pings and notices the end of the connection while there is none.
+fn next_piece(client: &mut Client, pieces: &Receiver<Piece>) -> Result<Option<Piece>, Failure> {
+    if let Ok(piece) = pieces.try_recv() {
+        return Ok(Some(piece));
+    }
+    client.flush()?;
+    loop {
+        match pieces.recv_timeout(IDLE_TICK) {
+            Ok(piece) => return Ok(Some(piece)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                // Nothing is subscribed, so this receives no messages; it answers for the keep-alive.
+                client.recv(Duration::ZERO)?;
+            }
+        }
+    }
+}
+
+fn read_pieces(sender: &SyncSender<Piece>) {
+    let mut input = io::BufReader::with_capacity(PIECE_BYTES_MAX, io::stdin());
+    loop {
+        let piece = match input.fill_buf() {
+            Ok([]) => return,
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let length = piece.as_ref().map_or(0, Vec::len);
+        let failed = piece.is_err();
+        if sender.send(piece).is_err() || failed {
+            return;
+        }
+        input.consume(length);
+    }
+}
+
+/// Pieces of input, cut into lines.
+#[derive(Default)]
+struct Lines {
+    /// The beginning of a line whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn add(&mut self, mut piece: &[u8], mut line: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            if self.begun.is_empty() {
+                line(&piece[..end])?;
+            } else {
+                self.begun.extend_from_slice(&piece[..end]);
+                line(&self.begun)?;
+                self.begun.clear();
+            }
+            piece = &piece[end + 1..];
+        }
+        if self.begun.len() + piece.len() > ConnectOptions::PACKET_BYTES_MAX as usize {
+            return Err(Failure::Stdio("a line is longer than an MQTT message can be".to_owned()));
+        }
+        self.begun.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// A last line without an end is a line, too.
+    fn finish(self, mut line: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        if self.begun.is_empty() { Ok(()) } else { line(&self.begun) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut lines = Lines::default();
+        let mut found = Vec::new();
+        for piece in pieces {
+            let added = lines.add(piece, |line| {
+                found.push(line.to_vec());
+                Ok(())
+            });
+            assert!(added.is_ok());
+        }
+        let finished = lines.finish(|line| {
+            found.push(line.to_vec());
+            Ok(())
+        });
+        assert!(finished.is_ok());
+        found
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_where_the_pieces_end() {
+        let text: &[u8] = b"one\n\n\xffthree\nfour";
+        let expected: Vec<Vec<u8>> = vec![b"one".to_vec(), b"".to_vec(), b"\xffthree".to_vec(), b"four".to_vec()];
+        for at in 0..=text.len() {
+            assert_eq!(lines_of(&[&text[..at], &text[at..]]), expected, "cut at {at}");
+        }
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(lines_of(&bytes), expected);
+        assert_eq!(lines_of(&[b"a\n"]), [b"a".to_vec()]);
+        assert!(lines_of(&[]).is_empty());
+    }
+}

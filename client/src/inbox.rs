@@ -1,0 +1,68 @@
+//! Messages that came while a call waited for something else.
+
+use std::collections::VecDeque;
+
+use crate::Message;
+
+/// A bounded queue of messages. Full means that no further packet is decoded, so one message may go past the
+/// limit of bytes, but no second.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    messages: VecDeque<Message>,
+    /// The sum over `messages`.
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.messages.len() >= self.messages_max || self.bytes >= self.bytes_max
+    }
+
+    pub(crate) fn keep(&mut self, message: Message) {
+        debug_assert!(!self.is_full());
+        self.bytes += message.bytes();
+        self.messages.push_back(message);
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.bytes();
+        debug_assert!(!self.messages.is_empty() || self.bytes == 0);
+        Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload_bytes: usize) -> Message {
+        Message { topic: "t".to_owned(), payload: vec![0; payload_bytes], retain: false }
+    }
+
+    #[test]
+    fn fills_by_messages_or_by_bytes_and_empties_in_order() {
+        let mut inbox = Inbox::new(2, 1000);
+        inbox.keep(message(1));
+        assert!(!inbox.is_full());
+        inbox.keep(message(2));
+        assert!(inbox.is_full());
+        assert_eq!(inbox.take(), Some(message(1)));
+        assert!(!inbox.is_full());
+        inbox.keep(message(5000));
+        assert_eq!((inbox.take(), inbox.take(), inbox.take()), (Some(message(2)), Some(message(5000)), None));
+
+        inbox.keep(message(5000));
+        assert!(inbox.is_full() && inbox.len() == 1);
+    }
+}

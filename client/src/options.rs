@@ -1,0 +1,92 @@
+//! How to connect, with every limit of the client in one place.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use wisp_wire::ProtocolVersion;
+
+use crate::ServerUrl;
+
+/// How to connect and what limits to keep. Start from [`ConnectOptions::new`] and change fields.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// The MQTT version to speak.
+    pub version: ProtocolVersion,
+    /// The client's name. [`ConnectOptions::new`] makes up a fresh one, so that no other client of the broker
+    /// is thrown out by it.
+    pub client_id: String,
+    /// Whether to start without what the broker may have kept from an earlier connection.
+    pub clean_start: bool,
+    /// The longest silence the broker should put up with; pings are sent by themselves while a call
+    /// waits. 0 turns it off. A broker that speaks MQTT 5 may order another value.
+    pub keep_alive_s: u16,
+    /// The user's name.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Vec<u8>>,
+    /// How long connecting may take, up to and including the broker's CONNACK.
+    pub connect_timeout: Duration,
+    /// How long any other call may wait for the broker: to take bytes, to answer SUBSCRIBE,
+    /// UNSUBSCRIBE or a ping.
+    pub answer_timeout: Duration,
+    /// The largest packet that is accepted from the broker.
+    pub packet_bytes_max: u32,
+    /// How many messages are kept that came while waiting for something else; past it nothing more is read.
+    pub inbox_messages_max: usize,
+    /// How many bytes those messages may have.
+    pub inbox_bytes_max: usize,
+}
+
+impl ConnectOptions {
+    /// The largest packet MQTT has: a header of 5 bytes, and what a length of four times seven bits can say.
+    pub const PACKET_BYTES_MAX: u32 = 5 + (1 << 28) - 1;
+
+    /// The defaults for this MQTT version.
+    #[must_use]
+    pub fn new(version: ProtocolVersion) -> Self {
+        Self {
+            version,
+            client_id: fresh_client_id(),
+            clean_start: true,
+            keep_alive_s: 60,
+            username: None,
+            password: None,
+            connect_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+            packet_bytes_max: Self::PACKET_BYTES_MAX,
+            inbox_messages_max: 10_000,
+            inbox_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+
+    /// Takes over the user's name and password of `url`.
+    #[must_use]
+    pub fn with_user_of(mut self, url: &ServerUrl) -> Self {
+        self.username = url.username().map(str::to_owned);
+        self.password = url.password().map(|password| password.as_bytes().to_vec());
+        self
+    }
+}
+
+/// A name of at most 23 letters and digits, the most that every broker must take (MQTT-3.1.3-5).
+fn fresh_client_id() -> String {
+    // The standard library's seed for hash maps is the one source of chance that every host has
+    // without a further crate.
+    let chance = RandomState::new().build_hasher().finish();
+    format!("wisp{chance:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_ids_are_fresh_and_taken_by_every_broker() {
+        let (one, other) = (fresh_client_id(), fresh_client_id());
+        assert_ne!(one, other);
+        for id in [one, other] {
+            assert!(id.len() <= 23 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        }
+    }
+}

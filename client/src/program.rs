@@ -1,0 +1,81 @@
+//! What the programs on top of this client have in common: one-line errors and names of versions.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::ProtocolVersion;
+
+/// The status of a program whose command line was wrong.
+pub const STATUS_USAGE: u8 = 2;
+
+/// Reads the command line. When it is wrong, says so in one line and gives the status to end with; likewise after
+/// `--help` and `--version`.
+///
+/// # Errors
+/// The status to end with.
+pub fn parse_arguments<A: Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader who has seen enough may have closed the pipe.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{}: {}", A::command().get_name(), one_line(&error.to_string()));
+            ExitCode::from(STATUS_USAGE)
+        }
+    })
+}
+
+/// The first paragraph of a message of clap's, in one line: what follows is the usage and hints.
+fn one_line(message: &str) -> String {
+    let first = message.split("\n\n").next().unwrap_or(message);
+    let words: Vec<_> = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect();
+    let line = words.join(" ");
+    if line.is_empty() { "an argument is missing, see --help".to_owned() } else { line }
+}
+
+/// The version that a person calls `3.1`, `3.1.1` or `5`.
+///
+/// # Errors
+/// When it is none of them.
+pub fn parse_version(name: &str) -> Result<ProtocolVersion, String> {
+    match name {
+        "3.1" => Ok(ProtocolVersion::Mqtt31),
+        "3.1.1" => Ok(ProtocolVersion::Mqtt311),
+        "5" | "5.0" => Ok(ProtocolVersion::Mqtt5),
+        _ => Err("use 3.1, 3.1.1 or 5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    #[command(name = "thing")]
+    struct Arguments {
+        #[arg(long)]
+        needed: u16,
+        #[arg(short = 'V', value_parser = parse_version, default_value = "3.1.1")]
+        version: ProtocolVersion,
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_that_names_the_argument() {
+        for (arguments, named) in [
+            (vec!["thing"], "--needed"),
+            (vec!["thing", "--needed", "x"], "--needed"),
+            (vec!["thing", "--needed", "1", "--unknown"], "--unknown"),
+            (vec!["thing", "--needed", "1", "-V", "4"], "3.1, 3.1.1 or 5"),
+        ] {
+            let error = Arguments::try_parse_from(&arguments).expect_err("wrong on purpose");
+            let line = one_line(&error.to_string());
+            assert!(line.contains(named) && !line.contains('\n') && !line.starts_with("error"), "{line:?}");
+        }
+        let right = Arguments::try_parse_from(["thing", "--needed", "1"]).unwrap();
+        assert_eq!((right.needed, right.version), (1, ProtocolVersion::Mqtt311));
+    }
+}
