@@ -5,6 +5,7 @@
 //! if it is time, and else waits for the socket until the call's deadline. While the inbox is full nothing is
 //! read, and the broker's own flow control holds the rest back.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -294,15 +295,19 @@ impl<H: Host> Connection<H> {
 
     /// When sending fails, the broker's last words may still be there to receive. They are no more than the
     /// socket holds, since nothing more can come.
-    fn end_after_last_words(&mut self, error: std::io::Error) {
-        let end = loop {
+    fn end_after_last_words(&mut self, error: io::Error) {
+        let received = loop {
             match self.link.receive_now() {
                 Ok(Received::Bytes) => {}
-                Ok(Received::End) => break Error::Closed { code: None, reason: None },
-                Ok(Received::Nothing) | Err(_) => break Error::transport(error),
+                received => break received,
             }
         };
-        self.end(end);
+        // A connection that never came about also gives an end of stream, but its error tells more.
+        let by_peer = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        self.end(match received {
+            Ok(Received::End) if by_peer => Error::Closed { code: None, reason: None },
+            _ => Error::transport(error),
+        });
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
