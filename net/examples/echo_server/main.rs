@@ -1,7 +1,7 @@
 //! The echo server as a program, for each host: what the conformance test drives.
 //!
-//! `echo_server --listen ADDR:PORT [--workers N]`, the flags that the broker has, so that the same
-//! scripts start it. A host whose listeners are handed in ignores the address.
+//! `echo_server --listen ADDR:PORT [--workers N] [--mode echo|relay]`: the flags that the broker has,
+//! so that the same scripts start it, and one of its own. A host whose listeners are handed in ignores the address.
 
 #[allow(unreachable_pub, reason = "the conformance test includes this module too")]
 mod server;
@@ -13,8 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use server::Status;
+use server::{Mode, Status};
 use wisp_net::{Host, SysHost};
+
+const USAGE: &str = "usage: echo_server --listen ADDR:PORT [--workers N] [--mode echo|relay]";
 
 fn main() -> ExitCode {
     match run() {
@@ -27,20 +29,22 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let (mut addr, mut workers) = (None, 1);
+    let (mut addr, mut workers, mut mode) = (None, 1, Mode::Echo);
     let mut args = std::env::args().skip(1);
     while let Some(flag) = args.next() {
         let value = args.next().ok_or("every flag has a value")?;
         match flag.as_str() {
             "--listen" => addr = Some(value.parse::<SocketAddr>()?),
             "--workers" => workers = value.parse()?,
-            _ => return Err("usage: echo_server --listen ADDR:PORT [--workers N]".into()),
+            "--mode" if value == "echo" => mode = Mode::Echo,
+            "--mode" if value == "relay" => mode = Mode::Relay,
+            _ => return Err(USAGE.into()),
         }
     }
     let addr = addr.ok_or("--listen is missing")?;
     let listener = SysHost.listen(addr)?;
     print_line(&format!("echo_server listening on {addr}"));
-    server::serve(&SysHost, listener, workers, &Arc::new(Status::default()), |status| {
+    server::serve(&SysHost, listener, (mode, workers), &Arc::new(Status::default()), |status| {
         let (accepted, open) = (status.accepted.load(Ordering::Relaxed), status.open.load(Ordering::Relaxed));
         print_line(&format!("accepted {accepted} open {open} waits {}", status.waits.load(Ordering::Relaxed)));
     })?;

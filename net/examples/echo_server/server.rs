@@ -1,6 +1,7 @@
-//! An echo server against the `Host` traits, as plain as the contract allows: what a stream gives is
-//! sent back, and while that does not fit nothing more is read. It never retries on a timer, so an
-//! event that a host loses shows as a connection that stands still.
+//! A server against the `Host` traits, as plain as the contract allows. As an echo it sends back what
+//! a stream gives, and while that does not fit reads nothing more. As a relay it sends it to the other
+//! stream of a pair, whichever worker owns that. It never retries on a timer, so an event that a host
+//! loses shows as a connection that stands still.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,10 +13,21 @@ use std::time::Duration;
 use wisp_net::{Event, Host, Listener, Poller, Registrar, Stream, Token};
 
 const LISTENER: Token = Token(0);
+/// Even, so that pairs differ in the last bit.
+const FIRST_TOKEN: u64 = 2;
 /// Reads of one connection before the others have their turn.
 const READS_PER_TURN_MAX: usize = 8;
 /// How often a worker with nothing to do looks whether it shall stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// Where a server sends what it receives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Back.
+    Echo,
+    /// On, between the first connection and the second, the third and the fourth, and so on.
+    Relay,
+}
 
 /// What a server has done, for whoever watches it.
 #[derive(Default)]
@@ -27,106 +39,129 @@ pub(crate) struct Status {
     pub(crate) stop: AtomicBool,
 }
 
+/// What all workers share.
+struct Shared<H: Host> {
+    mode: Mode,
+    desks: Vec<Desk<H>>,
+    status: Arc<Status>,
+    /// Called when a connection was opened or closed.
+    report: fn(&Status),
+}
+
+/// What others may reach of a worker: they put connections onto its desk.
+struct Desk<H: Host> {
+    registrar: <H::Poller as Poller>::Registrar,
+    connections: Mutex<HashMap<Token, Arc<Connection<H::Stream>>>>,
+}
+
 /// Serves until the status says stop, with `workers` workers of which the first accepts and deals
-/// the connections out. `report` is called when a connection was opened or closed.
+/// the connections out.
 pub(crate) fn serve<H: Host>(
     host: &H,
     mut listener: H::Listener,
-    workers: usize,
+    (mode, workers): (Mode, usize),
     status: &Arc<Status>,
     report: fn(&Status),
 ) -> io::Result<()> {
-    let first = Worker::new(host, status, report)?;
-    let mut others = Vec::new();
-    for _ in 1..workers {
-        others.push(Worker::new(host, status, report)?);
-    }
-    let desks: Vec<Arc<Desk<H>>> =
-        std::iter::once(&first).chain(&others).map(|worker| Arc::clone(&worker.desk)).collect();
-    first.desk.registrar.add_listener(&mut listener, LISTENER)?;
-    let threads: Vec<_> = others.into_iter().map(|worker| std::thread::spawn(move || worker.run(None))).collect();
-    first.run(Some(Acceptor { listener, desks, token_next: LISTENER.0 + 1 }))?;
+    let pollers: Vec<H::Poller> = (0..workers).map(|_| host.poller()).collect::<Result<_, _>>()?;
+    let desk = |poller: &H::Poller| Desk { registrar: poller.registrar(), connections: Mutex::default() };
+    let desks: Vec<Desk<H>> = pollers.iter().map(desk).collect();
+    let shared: Arc<Shared<H>> = Arc::new(Shared { mode, desks, status: Arc::clone(status), report });
+    shared.desks[0].registrar.add_listener(&mut listener, LISTENER)?;
+    let mut acceptor = Some(Acceptor { listener, token_next: FIRST_TOKEN });
+    let mut workers = pollers.into_iter().map(|poller| Worker::<H> {
+        poller,
+        shared: Arc::clone(&shared),
+        acceptor: acceptor.take(),
+        scratch: vec![0; host.capabilities().recv_bytes],
+    });
+    let first = workers.next().ok_or(io::ErrorKind::InvalidInput)?;
+    let threads: Vec<_> = workers.map(|worker| std::thread::spawn(|| worker.run())).collect();
+    first.run()?;
     for thread in threads {
         thread.join().map_err(|_| io::Error::other("a worker panicked"))??;
     }
     Ok(())
 }
 
-/// What others may reach of a worker: they put connections onto its desk.
-struct Desk<H: Host> {
-    registrar: <H::Poller as Poller>::Registrar,
-    connections: Mutex<HashMap<Token, Connection<H::Stream>>>,
-}
+impl<H: Host> Shared<H> {
+    fn desk(&self, token: Token) -> &Desk<H> {
+        &self.desks[usize::try_from(token.0).unwrap_or(0) % self.desks.len()]
+    }
 
-impl<H: Host> Desk<H> {
-    fn connections(&self) -> MutexGuard<'_, HashMap<Token, Connection<H::Stream>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&self, token: Token) -> Option<Arc<Connection<H::Stream>>> {
+        lock(&self.desk(token).connections).get(&token).cloned()
+    }
+
+    fn add(&self, token: Token, mut stream: H::Stream) -> io::Result<()> {
+        stream.set_nodelay()?;
+        let desk = self.desk(token);
+        // Under the lock by which the owner looks the token up, so that the first event finds it.
+        let mut connections = lock(&desk.connections);
+        desk.registrar.add(&mut stream, token)?;
+        let connection = Connection { stream, unsent: Mutex::default(), ended: AtomicBool::default() };
+        connections.insert(token, Arc::new(connection));
+        drop(connections);
+        self.status.accepted.fetch_add(1, Ordering::Relaxed);
+        self.status.open.fetch_add(1, Ordering::Relaxed);
+        (self.report)(&self.status);
+        Ok(())
+    }
+
+    fn remove(&self, token: Token, connection: Arc<Connection<H::Stream>>) -> io::Result<()> {
+        let desk = self.desk(token);
+        desk.registrar.remove(&connection.stream)?;
+        lock(&desk.connections).remove(&token);
+        drop(connection);
+        self.status.open.fetch_sub(1, Ordering::Relaxed);
+        (self.report)(&self.status);
+        Ok(())
     }
 }
 
-struct Acceptor<H: Host> {
-    listener: H::Listener,
-    desks: Vec<Arc<Desk<H>>>,
+struct Acceptor<L> {
+    listener: L,
     token_next: u64,
 }
 
-impl<H: Host> Acceptor<H> {
-    fn accept_all(&mut self, status: &Status, report: fn(&Status)) -> io::Result<()> {
+impl<L: Listener> Acceptor<L> {
+    fn accept_all<H: Host<Stream = L::Stream>>(&mut self, shared: &Shared<H>) -> io::Result<()> {
         loop {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
+            match self.listener.accept() {
+                Ok((stream, _)) => shared.add(Token(self.token_next), stream)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
                     eprintln!("a connection could not be accepted: {error}");
                     continue;
                 }
-            };
-            stream.set_nodelay()?;
-            let token = Token(self.token_next);
+            }
             self.token_next += 1;
-            let desk = &self.desks[usize::try_from(token.0).unwrap_or(0) % self.desks.len()];
-            // Under the lock by which the owner looks the token up, so that the first event finds it.
-            let mut connections = desk.connections();
-            desk.registrar.add(&mut stream, token)?;
-            connections.insert(token, Connection { stream, unsent: Vec::new(), ended: false });
-            drop(connections);
-            status.accepted.fetch_add(1, Ordering::Relaxed);
-            status.open.fetch_add(1, Ordering::Relaxed);
-            report(status);
         }
     }
 }
 
 struct Worker<H: Host> {
     poller: H::Poller,
-    desk: Arc<Desk<H>>,
+    shared: Arc<Shared<H>>,
+    acceptor: Option<Acceptor<H::Listener>>,
     scratch: Vec<u8>,
-    status: Arc<Status>,
-    report: fn(&Status),
 }
 
 impl<H: Host> Worker<H> {
-    fn new(host: &H, status: &Arc<Status>, report: fn(&Status)) -> io::Result<Worker<H>> {
-        let poller = host.poller()?;
-        let desk = Desk { registrar: poller.registrar(), connections: Mutex::default() };
-        let scratch = vec![0; host.capabilities().recv_bytes];
-        Ok(Worker { poller, desk: Arc::new(desk), scratch, status: Arc::clone(status), report })
-    }
-
-    fn run(mut self, mut acceptor: Option<Acceptor<H>>) -> io::Result<()> {
+    fn run(mut self) -> io::Result<()> {
         let mut events: Vec<Event> = Vec::new();
         // Connections that were left although more may be there: no event is owed for them.
         let mut unfinished: Vec<Token> = Vec::new();
-        while !self.status.stop.load(Ordering::Relaxed) {
+        while !self.shared.status.stop.load(Ordering::Relaxed) {
             let timeout = if unfinished.is_empty() { STOP_CHECK } else { Duration::ZERO };
             self.poller.wait(&mut events, Some(timeout))?;
-            self.status.waits.fetch_add(1, Ordering::Relaxed);
+            self.shared.status.waits.fetch_add(1, Ordering::Relaxed);
             let mut todo = std::mem::take(&mut unfinished);
             todo.extend(events.iter().map(|event| event.token));
             for token in todo {
                 if token == LISTENER {
-                    if let Some(acceptor) = &mut acceptor {
-                        acceptor.accept_all(&self.status, self.report)?;
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.accept_all(&self.shared)?;
                     }
                 } else if let After::GoOn = self.turn(token)? {
                     unfinished.push(token);
@@ -137,17 +172,17 @@ impl<H: Host> Worker<H> {
     }
 
     fn turn(&mut self, token: Token) -> io::Result<After> {
-        let mut connections = self.desk.connections();
-        let Some(connection) = connections.get_mut(&token) else {
+        let Some(connection) = self.shared.find(token) else {
             return Ok(After::Wait);
         };
-        let after = connection.turn(&mut self.scratch);
+        let other = match self.shared.mode {
+            Mode::Echo => None,
+            Mode::Relay => self.shared.find(Token(token.0 ^ 1)),
+        };
+        // Who is alone is answered by an echo.
+        let after = connection.turn(other.as_ref().unwrap_or(&connection), &mut self.scratch);
         if let After::Close = after {
-            self.desk.registrar.remove(&connection.stream)?;
-            connections.remove(&token);
-            drop(connections);
-            self.status.open.fetch_sub(1, Ordering::Relaxed);
-            (self.report)(&self.status);
+            self.shared.remove(token, connection)?;
         }
         Ok(after)
     }
@@ -163,54 +198,67 @@ enum After {
 
 struct Connection<S> {
     stream: S,
-    unsent: Vec<u8>,
+    unsent: Mutex<Vec<u8>>,
     /// The peer sends no more; what is unsent is still owed.
-    ended: bool,
+    ended: AtomicBool,
 }
 
 impl<S: Stream> Connection<S> {
-    fn turn(&mut self, scratch: &mut [u8]) -> After {
+    /// Does what an event asks for, with `to` taking what is received.
+    fn turn(&self, to: &Connection<S>, scratch: &mut [u8]) -> After {
         for _ in 0..READS_PER_TURN_MAX {
-            if let Err(after) = self.flush() {
-                return after;
+            match self.send(&[]) {
+                Ok(sent_all) if sent_all || !std::ptr::eq(self, to) => {}
+                // An echo reads on when this has gone, for which there will be an event.
+                Ok(_) => return After::Wait,
+                Err(_) => return After::Close,
             }
-            if self.ended {
+            if self.ended.load(Ordering::Relaxed) {
                 // Tells the peer although the close that follows would, to have it covered.
                 return self.stream.shutdown(Shutdown::Write).map_or(After::Close, |()| After::Close);
             }
             let len = match self.stream.recv(scratch) {
                 Ok(0) => {
-                    self.ended = true;
+                    self.ended.store(true, Ordering::Relaxed);
                     continue;
                 }
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return After::Wait,
                 Err(_) => return After::Close,
             };
-            self.unsent.extend_from_slice(&scratch[..len]);
+            if to.send(&scratch[..len]).is_err() {
+                return After::Close;
+            }
             if len < scratch.len() {
                 // The read was short, so an event announces the next bytes.
-                return self.flush().map_or_else(|after| after, |()| After::Wait);
+                return After::Wait;
             }
         }
         After::GoOn
     }
 
-    /// Sends what is owed; if that does not fit, says what comes after.
-    fn flush(&mut self) -> Result<(), After> {
-        while !self.unsent.is_empty() {
-            match self.stream.send(&self.unsent) {
+    /// Sends what is owed and then `bytes`; says whether all of it went. What did not goes at the
+    /// owner's next writable event.
+    fn send(&self, bytes: &[u8]) -> io::Result<bool> {
+        let mut unsent = lock(&self.unsent);
+        unsent.extend_from_slice(bytes);
+        while !unsent.is_empty() {
+            match self.stream.send(&unsent) {
                 Ok(len) => {
-                    let all = len == self.unsent.len();
-                    self.unsent.drain(..len);
+                    let all = len == unsent.len();
+                    unsent.drain(..len);
                     if !all {
-                        return Err(After::Wait);
+                        return Ok(false);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(After::Wait),
-                Err(_) => return Err(After::Close),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -33,6 +33,8 @@ pub(crate) struct Talk<S> {
     pub(crate) stream: S,
     /// Where in the pattern this connection begins, so that connections differ.
     shift: usize,
+    /// Where in the pattern what it receives begins.
+    shift_heard: usize,
     pub(crate) sent: usize,
     pub(crate) received: usize,
     /// How much to send in all.
@@ -69,11 +71,13 @@ impl<H: Host> Client<H> {
     /// Connects once more and gives the connection's index.
     pub(crate) fn connect(&mut self, addr: SocketAddr, total: usize) -> usize {
         let index = self.talks.len();
+        let shift = index * 7919 % PATTERN_BYTES;
         let mut stream = self.host.connect(addr).expect("the server listens");
         self.poller.registrar().add(&mut stream, Token(index as u64)).expect("registers");
         self.talks.push(Talk {
             stream,
-            shift: index * 7919 % PATTERN_BYTES,
+            shift,
+            shift_heard: shift,
             sent: 0,
             received: 0,
             total,
@@ -82,6 +86,13 @@ impl<H: Host> Client<H> {
             ended: false,
         });
         index
+    }
+
+    /// Lets each two connections hear each other instead of themselves.
+    pub(crate) fn pair_up(&mut self) {
+        for pair in self.talks.chunks_exact_mut(2) {
+            (pair[0].shift_heard, pair[1].shift_heard) = (pair[1].shift, pair[0].shift);
+        }
     }
 
     /// Takes the last connection away from the poller.
@@ -186,8 +197,8 @@ impl<S: Stream> Talk<S> {
             self.ended = true;
             return false;
         }
-        assert!(self.received + len <= self.sent, "more came back than was sent");
-        let expected = &PATTERN[(self.shift + self.received) % PATTERN_BYTES..][..len];
+        assert!(self.received + len <= self.total, "more came than was sent");
+        let expected = &PATTERN[(self.shift_heard + self.received) % PATTERN_BYTES..][..len];
         assert!(scratch[..len] == *expected, "what came back differs after {} bytes", self.received);
         self.received += len;
         len == scratch.len()

@@ -1,8 +1,9 @@
-//! One suite for every host: an echo server is driven through everything the contract promises.
+//! One suite for every host: a server is driven through everything the contract promises.
 //!
 //! The server runs in this process, over the in-memory host and over the native one. For a module
-//! under its runtime, `WISP_NET_ECHO_CMD` gives the command that serves on `{port}`; then the tests
-//! named `sockets` drive that instead, from native sockets.
+//! under its runtime, `WISP_NET_ECHO_CMD` gives a command such as
+//! `runtime module --listen 127.0.0.1:{port} --workers {workers} --mode {mode}`; then the tests named
+//! `sockets` drive that instead, from native sockets.
 
 mod client;
 #[path = "../../examples/echo_server/server.rs"]
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::Client;
+use echo_server::Mode;
 use server::Pair;
 
 const ECHO_BYTES: usize = 100_000_000;
@@ -44,6 +46,16 @@ macro_rules! conformance {
             }
 
             #[test]
+            fn end_that_comes_with_the_bytes_is_noticed() {
+                super::end_that_comes_with_the_bytes_is_noticed::<$host>($workers);
+            }
+
+            #[test]
+            fn what_others_send_goes_out_whole() {
+                super::what_others_send_goes_out_whole::<$host>($workers);
+            }
+
+            #[test]
             fn reset_ends_one_connection_only() {
                 super::reset_ends_one_connection_only::<$host>($workers);
             }
@@ -72,7 +84,7 @@ conformance!(sockets_with_one_worker, wisp_net::SysHost, 1);
 conformance!(sockets_with_two_workers, wisp_net::SysHost, 2);
 
 fn echoes<H: Pair>(workers: usize, connections: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     for _ in 0..connections {
         client.connect(server.addr, ECHO_BYTES / connections);
@@ -83,7 +95,7 @@ fn echoes<H: Pair>(workers: usize, connections: usize) {
 }
 
 fn half_close_leaves_the_other_half_open<H: Pair>(workers: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     // The one reads from the start; the other only once it has sent and shut down what fits, when
     // most of its echo is still under way.
@@ -99,8 +111,46 @@ fn half_close_leaves_the_other_half_open<H: Pair>(workers: usize) {
     server.wait_for_open(0);
 }
 
+fn end_that_comes_with_the_bytes_is_noticed<H: Pair>(workers: usize) {
+    let (host, server) = H::start(Mode::Echo, workers);
+    let mut client = Client::new(&host);
+    for round in 0..300 {
+        let index = client.connect(server.addr, 1 + round);
+        client.talks[index].half_close = true;
+        if round % 10 == 9 {
+            client.run_until(|talks| talks.iter().all(client::Talk::finished));
+        }
+    }
+    server.wait_for_open(0);
+}
+
+/// The worker that receives sends to a connection of another worker, and leaves to the owner what
+/// does not fit.
+fn what_others_send_goes_out_whole<H: Pair>(workers: usize) {
+    let (host, server) = H::start(Mode::Relay, workers);
+    let mut client = Client::new(&host);
+    for _ in 0..20 {
+        client.connect(server.addr, 0);
+    }
+    client.pair_up();
+    server.wait_for_open(20);
+    for round in 1..=3 {
+        for index in 0..20 {
+            client.talks[index].deaf = true;
+            client.talks[index].total = round * 2_000_000;
+            client.nudge(index);
+        }
+        client.run_until(|talks| talks.iter().all(|talk| talk.sent == talk.total));
+        for index in 0..20 {
+            client.talks[index].deaf = false;
+            client.nudge(index);
+        }
+        client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    }
+}
+
 fn reset_ends_one_connection_only<H: Pair>(workers: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     let bystander = client.connect(server.addr, 1000);
     client.run_until(|talks| talks[bystander].finished());
@@ -118,7 +168,7 @@ fn reset_ends_one_connection_only<H: Pair>(workers: usize) {
 }
 
 fn blocked_send_resumes_and_loses_nothing<H: Pair>(workers: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     let deaf = client.connect(server.addr, FLOOD_BYTES);
     client.talks[deaf].deaf = true;
@@ -137,7 +187,7 @@ fn blocked_send_resumes_and_loses_nothing<H: Pair>(workers: usize) {
 }
 
 fn blocked_recv_does_not_spin<H: Pair>(workers: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     for _ in 0..10 {
         client.connect(server.addr, 100);
@@ -166,7 +216,7 @@ fn assert_rests(server: &server::Server, waits_before: usize, cpu_before: Option
 }
 
 fn reused_number_starts_afresh<H: Pair>(workers: usize) {
-    let (host, server) = H::start(workers);
+    let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     for _ in 0..3 {
         client.connect(server.addr, 1000);

@@ -1,5 +1,6 @@
 //! Starts the echo server that a test drives: in this process, or by the command that
-//! `WISP_NET_ECHO_CMD` gives, with `{port}` for the port it shall listen on.
+//! `WISP_NET_ECHO_CMD` gives, with `{port}` for the port it shall listen on `{workers}` for how many
+//! workers it shall have, and `{mode}` for `echo` or `relay`.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use wisp_net::memory::MemoryHost;
 use wisp_net::{Host, Listener, SysHost};
 
-use crate::echo_server::{Status, serve};
+use crate::echo_server::{Mode, Status, serve};
 
 /// How long anything that must happen may take, on a busy machine and an interpreting runtime.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,17 +34,17 @@ enum Runs {
     },
 }
 
-/// A host and an echo server that can be reached by it.
+/// A host and a server that can be reached by it.
 pub(crate) trait Pair: Host {
-    fn start(workers: usize) -> (Self, Server);
+    fn start(mode: Mode, workers: usize) -> (Self, Server);
     /// Ends a connection so that the peer gets a reset.
     fn reset(stream: Self::Stream);
 }
 
 impl Pair for MemoryHost {
-    fn start(workers: usize) -> (MemoryHost, Server) {
+    fn start(mode: Mode, workers: usize) -> (MemoryHost, Server) {
         let host = MemoryHost::new();
-        let server = Server::here(&host, workers);
+        let server = Server::here(&host, mode, workers);
         (host, server)
     }
 
@@ -53,10 +54,10 @@ impl Pair for MemoryHost {
 }
 
 impl Pair for SysHost {
-    fn start(workers: usize) -> (SysHost, Server) {
+    fn start(mode: Mode, workers: usize) -> (SysHost, Server) {
         let server = match std::env::var("WISP_NET_ECHO_CMD") {
-            Ok(command) => Server::outside(&command),
-            Err(_) => Server::here(&SysHost, workers),
+            Ok(command) => Server::outside(&command, mode, workers),
+            Err(_) => Server::here(&SysHost, mode, workers),
         };
         (SysHost, server)
     }
@@ -69,23 +70,26 @@ impl Pair for SysHost {
 }
 
 impl Server {
-    fn here<H: Host>(host: &H, workers: usize) -> Server {
+    fn here<H: Host>(host: &H, mode: Mode, workers: usize) -> Server {
         let listener = host.listen("127.0.0.1:0".parse().expect("legal")).expect("a free port");
         let addr = listener.local_addr().expect("a listener knows its address");
         let status = Arc::new(Status::default());
         let (host, theirs) = (host.clone(), Arc::clone(&status));
         let thread = std::thread::spawn(move || {
-            serve(&host, listener, workers, &theirs, |_| {}).expect("the server serves");
+            serve(&host, listener, (mode, workers), &theirs, |_| {}).expect("the server serves");
         });
         Server { addr, status, runs: Runs::Here(Some(thread)) }
     }
 
-    fn outside(command: &str) -> Server {
+    fn outside(command: &str, mode: Mode, workers: usize) -> Server {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let addr = free.expect("a free port");
-        let command = command.replace("{port}", &addr.port().to_string());
+        let command = command
+            .replace("{port}", &addr.port().to_string())
+            .replace("{workers}", &workers.to_string())
+            .replace("{mode}", if mode == Mode::Relay { "relay" } else { "echo" });
         let mut words = command.split_whitespace();
         let mut child = Command::new(words.next().expect("a command"))
             .args(words)
