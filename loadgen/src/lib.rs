@@ -1,1 +1,23 @@
-//! wisp-loadgen: drives an MQTT broker and checks what comes back.
+//! The program `wisp-loadgen`: drives an MQTT broker at full speed and checks what comes back.
+//!
+//! ```text
+//!   spread ---> outgoing ---> worker --socket--> broker --socket--> worker ---> inbound ---> checker
+//!   who sends   encoded       one thread's                                      packets      lost, doubled,
+//!   what        packets       event loop                                        found        out of order
+//! ```
+//!
+//! [`run`](run::run) is one run against a broker, [`Sink`](sink::Sink) a broker that forwards nothing, against which
+//! the generator measures itself. The generator must not be what limits a run: whatever is done for each
+//! message touches a few cache lines and allocates nothing, and each system call carries many messages.
+
+pub mod args;
+pub mod checker;
+mod inbound;
+pub mod outgoing;
+pub mod payload;
+pub mod report;
+pub mod run;
+mod setup;
+pub mod sink;
+pub mod spread;
+mod worker;

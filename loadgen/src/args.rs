@@ -1,0 +1,128 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use wisp_client::program::parse_version;
+use wisp_client::{ProtocolVersion, ServerUrl};
+
+use crate::payload::HEADER_BYTES;
+use crate::run::Config;
+
+/// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
+const SIZE_MAX: usize = 255 * 1024 * 1024;
+
+/// Drive an MQTT broker at full speed, and check that every message arrives once and in order.
+#[derive(Parser, Debug)]
+#[command(name = "wisp-loadgen", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Send through a broker and check what is received
+    ///
+    /// Messages are spread evenly over as many topics as there are receivers, one for each. Status 0 if all came once
+    /// and in order, 1 if not, 2 if the run could not start.
+    Run(Run),
+    /// Be a broker that counts what it gets and forwards nothing, to measure the generator itself
+    ///
+    /// Drive it with `run --receivers 0`. Prints a line when it listens, and one with the rate each time the last
+    /// client has gone.
+    Sink(Sink),
+}
+
+/// The arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The broker: mqtt://[USER[:PASSWORD]@]HOST[:PORT]
+    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    pub url: ServerUrl,
+    /// Connections that send
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub senders: u32,
+    /// Connections that receive; with 0, the clock stops when the broker has read everything
+    #[arg(long, default_value_t = 1)]
+    pub receivers: u32,
+    /// Bytes of each message, of which the first 16 are its number
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = parse_size)]
+    pub size: usize,
+    /// Messages of all senders together
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// The MQTT version: 3.1, 3.1.1 or 5
+    #[arg(short = 'V', long, value_name = "VERSION", default_value = "3.1.1", value_parser = parse_version)]
+    pub mqtt_version: ProtocolVersion,
+    /// Threads: one for everything, or half of them for senders and half for receivers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Topics are PREFIX/0, PREFIX/1, ... [default: one of its own for each run]
+    #[arg(long, value_name = "PREFIX")]
+    pub topic_prefix: Option<String>,
+    /// Give up when nothing has moved for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout_s: u64,
+    /// Print one line of JSON with all settings and results
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `sink`.
+#[derive(Args, Debug)]
+pub struct Sink {
+    /// Where to listen; port 0 picks one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1883")]
+    pub listen: SocketAddr,
+}
+
+impl Run {
+    /// What is to be run.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config {
+            url: self.url.clone(),
+            version: self.mqtt_version,
+            senders: self.senders,
+            receivers: self.receivers,
+            size: self.size,
+            messages: self.count,
+            threads: self.threads.into(),
+            topic_prefix: self.topic_prefix.clone(),
+            timeout: Duration::from_secs(self.timeout_s),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size: usize = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    match size {
+        ..HEADER_BYTES => Err(format!("a message needs {HEADER_BYTES} bytes for its number")),
+        HEADER_BYTES..=SIZE_MAX => Ok(size),
+        _ => Err(format!("at most {SIZE_MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_below_the_header_are_refused() {
+        for (text, right) in
+            [("15", false), ("16", true), ("0", false), ("x", false), ("267386880", true), ("267386881", false)]
+        {
+            assert_eq!(parse_size(text).is_ok(), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

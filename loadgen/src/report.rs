@@ -1,0 +1,186 @@
+//! What a run found, for people and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::checker::Tally;
+use crate::run::Config;
+
+/// A run's settings and results. As JSON, one line with these fields.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Results {
+    /// The generator's own version.
+    pub loadgen_version: &'static str,
+    /// The broker.
+    pub url: String,
+    /// The MQTT version that was spoken.
+    pub mqtt_version: &'static str,
+    /// Connections that sent.
+    pub senders: u32,
+    /// Connections that received.
+    pub receivers: u32,
+    /// Bytes of each message.
+    pub size_bytes: usize,
+    /// Messages that were to be sent.
+    pub messages: u64,
+    /// The generator's threads.
+    pub threads: usize,
+    /// Messages handed to sockets.
+    pub sent: u64,
+    /// Different messages that were received.
+    pub received: u64,
+    /// Messages that were to be received and were not.
+    pub lost: u64,
+    /// Messages that came once more.
+    pub duplicated: u64,
+    /// Messages that came after one that was sent later.
+    pub out_of_order: u64,
+    /// Messages of this run that were not what was sent.
+    pub corrupt: u64,
+    /// Messages of others on the same topics.
+    pub foreign: u64,
+    /// From the first send to the last receipt.
+    pub seconds: f64,
+    /// Received in a second; without receivers, read by the broker.
+    pub messages_per_s: f64,
+    /// Millions of payload bytes a second.
+    pub megabytes_per_s: f64,
+    /// Why the run ended early.
+    pub error: Option<String>,
+}
+
+impl Results {
+    /// Puts together what was found in `elapsed`.
+    #[must_use]
+    pub fn new(config: &Config, elapsed: Duration, sent: u64, tally: &Tally, error: Option<String>) -> Self {
+        let (expected, counted) = match config.receivers {
+            0 => (0, sent),
+            _ => (config.messages, tally.received),
+        };
+        let seconds = elapsed.as_secs_f64();
+        let messages_per_s = if seconds > 0.0 { counted as f64 / seconds } else { 0.0 };
+        Self {
+            loadgen_version: env!("CARGO_PKG_VERSION"),
+            url: config.url.to_string(),
+            mqtt_version: version_name(config),
+            senders: config.senders,
+            receivers: config.receivers,
+            size_bytes: config.size,
+            messages: config.messages,
+            threads: config.threads,
+            sent,
+            received: tally.received,
+            lost: expected - tally.received,
+            duplicated: tally.duplicated,
+            out_of_order: tally.out_of_order,
+            corrupt: tally.corrupt,
+            foreign: tally.foreign,
+            seconds,
+            messages_per_s,
+            megabytes_per_s: messages_per_s * config.size as f64 / 1e6,
+            error,
+        }
+    }
+
+    /// Whether every message came once, in order, and as it was sent.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.error.is_none() && self.lost + self.duplicated + self.out_of_order + self.corrupt == 0
+    }
+
+    /// All of it in one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts only")
+    }
+}
+
+/// Two lines for people: what was found, and what was done.
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} msg/s, {:.1} MB/s", self.messages_per_s, self.megabytes_per_s)?;
+        write!(f, ", lost {}, duplicated {}, out of order {}", self.lost, self.duplicated, self.out_of_order)?;
+        if self.corrupt > 0 {
+            write!(f, ", corrupt {}", self.corrupt)?;
+        }
+        if self.foreign > 0 {
+            write!(f, ", of others {}", self.foreign)?;
+        }
+        let Self { sent, size_bytes, senders, receivers, mqtt_version, seconds, .. } = self;
+        write!(
+            f,
+            "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers, MQTT {mqtt_version}, \
+             in {seconds:.3} s"
+        )
+    }
+}
+
+fn version_name(config: &Config) -> &'static str {
+    use wisp_client::ProtocolVersion::{Mqtt5, Mqtt31, Mqtt311};
+    match config.version {
+        Mqtt31 => "3.1",
+        Mqtt311 => "3.1.1",
+        Mqtt5 => "5",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wisp_client::ProtocolVersion;
+
+    fn results(receivers: u32, sent: u64, tally: Tally) -> Results {
+        let config = Config {
+            url: "mqtt://u:secret@h:1".parse().unwrap(),
+            version: ProtocolVersion::Mqtt5,
+            senders: 1,
+            receivers,
+            size: 1000,
+            messages: 100,
+            threads: 2,
+            topic_prefix: None,
+            timeout: Duration::from_secs(1),
+        };
+        Results::new(&config, Duration::from_millis(500), sent, &tally, None)
+    }
+
+    #[test]
+    fn rates_are_of_what_was_received() {
+        let good = results(1, 100, Tally { received: 100, ..Tally::default() });
+        assert!(good.is_good());
+        assert_eq!(good.to_string().lines().next(), Some("200 msg/s, 0.2 MB/s, lost 0, duplicated 0, out of order 0"));
+        let none = results(0, 100, Tally::default());
+        assert!(none.is_good() && (none.messages_per_s - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn each_fault_alone_is_bad() {
+        let all = Tally { received: 100, ..Tally::default() };
+        for tally in [
+            Tally { received: 99, ..all },
+            Tally { duplicated: 1, ..all },
+            Tally { out_of_order: 1, ..all },
+            Tally { corrupt: 1, ..all },
+        ] {
+            assert!(!results(1, 100, tally).is_good(), "{tally:?}");
+        }
+        assert!(results(1, 100, Tally { foreign: 1, ..all }).is_good());
+        assert!(!Results { error: Some("x".to_owned()), ..results(1, 100, all) }.is_good());
+    }
+
+    #[test]
+    fn json_is_one_line_with_settings_and_results_and_no_password() {
+        let json = results(1, 100, Tally { received: 98, ..Tally::default() }).to_json();
+        assert!(!json.contains('\n') && !json.contains("secret"), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for (field, value) in [("url", "mqtt://h:1"), ("mqtt_version", "5")] {
+            assert_eq!(read[field], value);
+        }
+        for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2)] {
+            assert_eq!(read[field], value);
+        }
+        assert!(read["error"].is_null());
+    }
+}

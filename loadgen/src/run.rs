@@ -1,0 +1,128 @@
+//! One run: connect, start all threads together, watch until everything has come or nothing moves any more.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wisp_client::{ProtocolVersion, ServerUrl};
+use wisp_net::{Host, SysHost};
+
+use crate::report::Results;
+use crate::setup::{Plan, deal};
+use crate::worker::{Done, Findings, Link, Shared, Worker};
+
+/// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
+const SEND_BYTES: usize = 256 * 1024;
+/// How often the supervisor looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long to go on receiving after the last message that was expected, so that one that comes twice is seen.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The broker.
+    pub url: ServerUrl,
+    /// The MQTT version to speak.
+    pub version: ProtocolVersion,
+    /// Connections that send; at least one.
+    pub senders: u32,
+    /// Connections that receive, each from a topic of its own.
+    pub receivers: u32,
+    /// Bytes of each message; at least those of the header.
+    pub size: usize,
+    /// Messages of all senders together.
+    pub messages: u64,
+    /// Threads of the generator; at least one.
+    pub threads: usize,
+    /// What topics begin with; by default one of its own for each run.
+    pub topic_prefix: Option<String>,
+    /// How long nothing may move before the run is given up.
+    pub timeout: Duration,
+}
+
+/// Runs it, and gives what was found, also when that is bad.
+///
+/// # Errors
+/// Why the run could not start, in one line.
+pub fn run(config: &Config) -> Result<Results, String> {
+    let plan = Plan::new(config, run_id())?;
+    let (receivers, senders) = plan.connect()?;
+    let hands = deal_out(receivers, senders, config.threads);
+    let shared = Arc::new(Shared::new(hands.len()));
+    let scratch_bytes = SysHost.capabilities().recv_bytes.max(2 * plan.packet_bytes_max());
+    let mut workers = Vec::new();
+    for (index, links) in hands.into_iter().enumerate() {
+        let worker = Worker::new(links, plan.outgoing(SEND_BYTES), scratch_bytes, Arc::clone(&shared), index);
+        workers.push(worker.map_err(|error| format!("cannot wait for sockets: {error}"))?);
+    }
+    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
+    shared.start.wait();
+    let error = supervise(&shared, config);
+    shared.stop.store(true, Ordering::Relaxed);
+    let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
+    Ok(results(config, findings, error))
+}
+
+/// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
+/// that neither waits for the other.
+fn deal_out(receivers: Vec<Link>, senders: Vec<Link>, threads: usize) -> Vec<Vec<Link>> {
+    let for_receivers = (threads / 2).min(receivers.len());
+    if for_receivers == 0 {
+        // The receivers, if any, are first in the one hand.
+        let for_senders = threads.min(senders.len());
+        return deal(receivers.into_iter().chain(senders).collect(), for_senders);
+    }
+    let for_senders = (threads - for_receivers).min(senders.len());
+    let mut hands = deal(receivers, for_receivers);
+    hands.extend(deal(senders, for_senders));
+    hands
+}
+
+/// Watches until all is done. Gives the reason when it will never be.
+fn supervise(shared: &Shared, config: &Config) -> Option<String> {
+    let mut last = (Done::default(), Instant::now());
+    loop {
+        thread::park_timeout(LOOK_EVERY);
+        if let Some(failure) = shared.failure() {
+            return Some(failure);
+        }
+        let done = shared.done();
+        let is_complete = match config.receivers {
+            0 => done.confirmed == u64::from(config.senders),
+            _ => done.received == config.messages,
+        };
+        if is_complete {
+            thread::sleep(SETTLE);
+            return None;
+        }
+        if done != last.0 {
+            last = (done, Instant::now());
+        } else if last.1.elapsed() >= config.timeout {
+            return Some(format!("nothing has moved for {} s", config.timeout.as_secs()));
+        }
+    }
+}
+
+fn results(config: &Config, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
+    let mut all = Findings::default();
+    for one in findings {
+        all.tally.add(&one.tally);
+        all.sent += one.sent;
+        all.first_send = all.first_send.into_iter().chain(one.first_send).min();
+        all.last_message = all.last_message.max(one.last_message);
+        all.last_answer = all.last_answer.max(one.last_answer);
+    }
+    let last = if config.receivers == 0 { all.last_answer } else { all.last_message };
+    let elapsed = all.first_send.zip(last).map(|(first, last)| last.saturating_duration_since(first));
+    Results::new(config, elapsed.unwrap_or_default(), all.sent, &all.tally, error)
+}
+
+/// A number that no other run has, most likely.
+fn run_id() -> u32 {
+    // The low half is as random as the whole.
+    RandomState::new().build_hasher().finish() as u32
+}
