@@ -10,6 +10,7 @@ pub TOPIC [--count N]   publishes standard input as one message; with a count, t
 
 import argparse
 import sys
+import threading
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -65,8 +66,13 @@ def subscribe(options):
 def publish(options):
     payload = sys.stdin.buffer.read()
     client = new_client(options)
+    # A packet queued before the CONNACK has come may be lost when it does not fit into the socket at once.
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
     client.connect(options.host, options.port)
     client.loop_start()
+    if not connected.wait(PATIENCE_S):
+        sys.exit("not connected in time")
     if options.count is None:
         topics = [options.topic]
     else:

@@ -56,9 +56,8 @@ impl Broker {
         let mut broker = Broker { program, addr, expected_to_end: false };
         wait_for("a broker that accepts, or an error", || {
             if let Some(status) = broker.program.ended() {
-                broker.expected_to_end = true;
-                let words = broker.program.last_words();
-                assert!(words.to_lowercase().contains("in use"), "the broker ended with {status}\n{words}");
+                let words = broker.finish().stderr.join("\n");
+                assert!(words.to_lowercase().contains("in use"), "the broker ended with {status}: {words}");
                 return Some(Err(PortInUse));
             }
             broker.accepts().then_some(Ok(()))

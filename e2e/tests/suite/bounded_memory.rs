@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::host::{Ability, cannot};
-use wisp_e2e::packet::variable_integer;
-use wisp_e2e::raw::{Bystanders, RawClient};
+use wisp_e2e::packet::{publish, variable_integer};
+use wisp_e2e::raw::{Bystanders, Incoming, RawClient};
+use wisp_e2e::wait::wait_until;
 
 use crate::flood::{FLOOD_FILTER, Flood, Tally};
 
@@ -110,4 +111,51 @@ fn a_packet_that_is_only_announced_takes_no_memory() {
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes for {CONNECTIONS} announced packets");
     clients.clear();
     bystanders.round_trip();
+}
+
+#[test]
+fn packets_that_never_end_cannot_take_more_than_the_limit_on_all_buffers() {
+    const CONNECTIONS: usize = 40;
+    const PIECE: usize = 4 << 20;
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&["--buffered-bytes-max", "16777216"]);
+    let mut bystanders = Bystanders::connect(broker.addr(), "endless");
+    bystanders.round_trip();
+    let before = broker.resident_bytes();
+    // Half a packet each, 160 MiB together.
+    let half = [&[0x30][..], &variable_integer(2 * PIECE), &[0, 5], b"topic", &[0], &vec![0; PIECE]].concat();
+    let mut clients = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut client = RawClient::connect(broker.addr(), Version::V5, &format!("endless {number}"));
+        // The broker may close the connection in the middle.
+        drop(client.try_send(&half));
+        bystanders.round_trip();
+        let growth = broker.resident_bytes().saturating_sub(before);
+        assert!(growth < GROWTH_BYTES_MAX + (16 << 20), "{growth} bytes for {number} halves of packets");
+        clients.push(client);
+    }
+    // Four halves fill the buffers and a fifth may be on its way; the rest is refused: Quota exceeded.
+    wait_until("an end to all packets but five", || {
+        clients.retain_mut(|client| match client.read_within(Duration::from_millis(1)) {
+            None => true,
+            Some(Incoming::Packet(packet)) => {
+                assert_eq!(packet.disconnect_code(), 0x97);
+                false
+            }
+            Some(Incoming::Closed) => panic!("a client was disconnected without a reason"),
+        });
+        clients.len() <= 5
+    });
+    drop(clients);
+    // There is room again for those who finish what they begin.
+    let mut receiver = RawClient::connect(broker.addr(), Version::V311, "receiver");
+    receiver.subscribe(&["long"]);
+    let long = vec![7; PIECE];
+    wait_until("a long packet that gets through", || {
+        let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
+        sender.try_send(&publish(Version::V311, "long", &long)).is_ok()
+            && matches!(receiver.read_within(Duration::from_secs(1)), Some(Incoming::Packet(_)))
+    });
 }

@@ -8,7 +8,7 @@ use wisp_e2e::host::{Ability, Host, cannot};
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::{Incoming, RawClient};
 
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 19] = [
     "--listen",
     "--workers",
     "--log",
@@ -16,6 +16,7 @@ const FLAGS: [&str; 18] = [
     "--connections-max",
     "--queue-bytes-max",
     "--queue-messages-max",
+    "--buffered-bytes-max",
     "--connect-timeout-ms",
     "--keep-alive-s-max",
     "--stall-ms-max",

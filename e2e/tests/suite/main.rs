@@ -1,6 +1,7 @@
 //! The end-to-end suite. Each test starts a broker of its own on the host that `WISP_HOST` names, so
 //! tests neither share state nor depend on their order.
 
+mod announced;
 mod bounded_memory;
 mod churn;
 mod cli;
@@ -11,7 +12,7 @@ mod limits;
 mod malformed;
 mod malformed_cases;
 mod matching;
-mod not_offered;
+
 mod payloads;
 mod real_input;
 mod restart;

@@ -1,10 +1,10 @@
-//! What this version of the broker does not offer is announced in CONNACK, and using it all the same
-//! ends the connection with the code that MQTT 5 has for it.
+//! What MQTT 5 lets the two sides tell each other beforehand: what this version of the broker does not
+//! offer is announced in CONNACK, and using it all the same ends the connection with the code for it.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::host::{Ability, cannot};
-use wisp_e2e::packet::{Connect, kind, properties, publish_with, subscribe};
+use wisp_e2e::packet::{Connect, kind, properties, publish, publish_with, subscribe};
 use wisp_e2e::raw::{Bystanders, Incoming, RawClient};
 
 const MAXIMUM_QOS: u8 = 0x24;
@@ -27,7 +27,12 @@ fn connack_tells_mqtt_5_clients_what_is_not_offered() {
     assert_eq!(answer.number(TOPIC_ALIAS_MAXIMUM).unwrap_or(0), 0);
     if answer.number(SHARED_SUBSCRIPTIONS_AVAILABLE) == Some(0) {
         client.send(&subscribe(Version::V5, 9, &[("$share/group/filter", 0)]));
-        client.expect_disconnect(0x9E);
+        // Shared Subscriptions not supported, for the filter or for the connection.
+        let answer = client.read_packet();
+        match answer.kind() {
+            kind::SUBACK => assert_eq!(answer.acknowledgement(Version::V5), (9, &[0x9E][..])),
+            _ => assert_eq!(answer.disconnect_code(), 0x9E),
+        }
     }
 }
 
@@ -87,6 +92,26 @@ fn qos_1_before_mqtt_5_is_acknowledged_or_ends_the_connection() {
             }
         }
         bystanders.round_trip();
+    }
+}
+
+#[test]
+fn a_client_gets_no_packet_longer_than_it_accepts() {
+    let broker = Broker::start();
+    let mut modest = RawClient::open(broker.addr(), Version::V5);
+    // Maximum Packet Size 100.
+    modest.send(&Connect { properties: &[0x27, 0, 0, 0, 100], ..Connect::new(Version::V5, "modest") }.encode());
+    assert_eq!(modest.read_packet().conn_ack(Version::V5).code, 0);
+    modest.subscribe(&["size"]);
+    let mut other = RawClient::connect(broker.addr(), Version::V5, "other");
+    other.subscribe(&["size"]);
+    let overhead = publish(Version::V5, "size", b"").len();
+    for bytes in [50, 101, 1000, 100] {
+        other.publish("size", &vec![7; bytes - overhead]);
+        assert_eq!(other.read_message("size").len(), bytes - overhead);
+    }
+    for bytes in [50, 100] {
+        assert_eq!(modest.read_message("size").len(), bytes - overhead, "longer ones are left out");
     }
 }
 
