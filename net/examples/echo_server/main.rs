@@ -43,17 +43,21 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let addr = addr.ok_or("--listen is missing")?;
     let listener = SysHost.listen(addr)?;
-    print_line(&format!("echo_server listening on {addr}"));
+    print_line(|| format!("echo_server listening on {addr}"));
     server::serve(&SysHost, listener, (mode, workers), &Arc::new(Status::default()), |status| {
-        let (accepted, open) = (status.accepted.load(Ordering::Relaxed), status.open.load(Ordering::Relaxed));
-        print_line(&format!("accepted {accepted} open {open} waits {}", status.waits.load(Ordering::Relaxed)));
+        print_line(|| {
+            let [accepted, open, waits] =
+                [&status.accepted, &status.open, &status.waits].map(|count| count.load(Ordering::SeqCst));
+            format!("accepted {accepted} open {open} waits {waits}")
+        });
     })?;
     Ok(())
 }
 
-/// Whole lines, also when workers print at once and when the output is a pipe that went away.
-fn print_line(line: &str) {
+/// Prints a whole line, also when workers print at once. It is made under the lock, so that the last
+/// line is the latest. That nobody reads it is no reason to fail.
+fn print_line(line: impl FnOnce() -> String) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "{}", line());
     let _ = out.flush();
 }

@@ -102,8 +102,8 @@ impl<H: Host> Shared<H> {
         let connection = Connection { stream, unsent: Mutex::default(), ended: AtomicBool::default() };
         connections.insert(token, Arc::new(connection));
         drop(connections);
-        self.status.accepted.fetch_add(1, Ordering::Relaxed);
-        self.status.open.fetch_add(1, Ordering::Relaxed);
+        self.status.open.fetch_add(1, Ordering::SeqCst);
+        self.status.accepted.fetch_add(1, Ordering::SeqCst);
         (self.report)(&self.status);
         Ok(())
     }
@@ -113,7 +113,7 @@ impl<H: Host> Shared<H> {
         desk.registrar.remove(&connection.stream)?;
         lock(&desk.connections).remove(&token);
         drop(connection);
-        self.status.open.fetch_sub(1, Ordering::Relaxed);
+        self.status.open.fetch_sub(1, Ordering::SeqCst);
         (self.report)(&self.status);
         Ok(())
     }

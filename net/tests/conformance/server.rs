@@ -118,12 +118,20 @@ impl Server {
         Some(Duration::from_millis(ticks * 10))
     }
 
-    /// Waits until the server has this many connections open.
-    pub(crate) fn wait_for_open(&self, open: usize) {
+    /// Waits until the server has accepted this many connections and has so many still open.
+    pub(crate) fn wait_for(&self, accepted: usize, open: usize) {
         let start = Instant::now();
-        while self.status.open.load(Ordering::Relaxed) != open {
-            let now = self.status.open.load(Ordering::Relaxed);
-            assert!(start.elapsed() < PATIENCE, "the server has {now} connections open, not {open}");
+        loop {
+            // A connection counts as open before it counts as accepted.
+            let accepted_now = self.status.accepted.load(Ordering::SeqCst);
+            let open_now = self.status.open.load(Ordering::SeqCst);
+            if (accepted_now, open_now) == (accepted, open) {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "of {accepted_now} connections the server has {open_now} open, not {open} of {accepted}"
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -150,9 +158,9 @@ fn follow(lines: BufReader<ChildStdout>, status: &Status) {
     for line in lines.lines().map_while(Result::ok) {
         let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         if let [accepted, open, waits] = numbers[..] {
-            status.waits.store(waits, Ordering::Relaxed);
-            status.accepted.store(accepted, Ordering::Relaxed);
-            status.open.store(open, Ordering::Relaxed);
+            status.waits.store(waits, Ordering::SeqCst);
+            status.open.store(open, Ordering::SeqCst);
+            status.accepted.store(accepted, Ordering::SeqCst);
         }
     }
 }
