@@ -66,19 +66,21 @@ pub fn decode<'a>(
     };
     let packet = match header.packet {
         PacketType::Publish => Packet::Publish(Publish::decode(input[0], body, version)?),
-        other => decode_other(other, body, version, header.len > 1 + varint::encoded_len(body.len() as u32))?,
+        _ => decode_body(header.packet, &input[..header.packet_len], header.len, version)?,
     };
     Ok(Some((packet, header.packet_len)))
 }
 
-/// All but PUBLISH, kept out of its way.
+/// Decodes a whole packet behind a fixed header of `header_len` bytes; not inlined, to keep out of the way of PUBLISH.
 #[inline(never)]
-fn decode_other(
+fn decode_body(
     packet: PacketType,
-    body: &[u8],
+    bytes: &[u8],
+    header_len: usize,
     version: ProtocolVersion,
-    padded: bool,
 ) -> Result<Packet<'_>, DecodeError> {
+    let body = &bytes[header_len..];
+    let padded = header_len > 1 + varint::encoded_len(body.len() as u32);
     Ok(match packet {
         PacketType::Connect => Packet::Connect(Connect::decode(body, padded)?),
         PacketType::ConnAck => Packet::ConnAck(ConnAck::decode(body, version)?),
@@ -94,8 +96,7 @@ fn decode_other(
         PacketType::PingResp => Packet::PingResp,
         PacketType::Disconnect => Packet::Disconnect(Disconnect::decode(body, version)?),
         PacketType::Auth => Packet::Auth(Auth::decode(body)?),
-        // The caller decodes it.
-        PacketType::Publish => return Err(DecodeError::PacketTypeReserved),
+        PacketType::Publish => Packet::Publish(Publish::decode(bytes[0], body, version)?),
     })
 }
 
