@@ -69,7 +69,6 @@ impl Scratch {
             Ok(count) if count == free.len() => Reading::More,
             Ok(_) => Reading::Drained,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Reading::Drained,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Reading::More,
             Err(_) => Reading::Ended(EndReason::TransportFailed, false),
         }
     }
@@ -257,7 +256,6 @@ fn receive<S: Stream>(stream: &S, buffer: &mut [u8]) -> Result<(usize, bool), Re
         Ok(0) => Err(Reading::Ended(EndReason::Closed, false)),
         Ok(count) => Ok((count, count == buffer.len())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Reading::Drained),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Reading::More),
         Err(_) => Err(Reading::Ended(EndReason::TransportFailed, false)),
     }
 }

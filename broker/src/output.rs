@@ -8,17 +8,19 @@
 //! at the queue once more after it has let go, and so sees everything that was pushed before somebody left.
 //!
 //! ```text
-//!            push, lock free                 would block
-//!   idle ----------------------> sending ------------------> blocked
-//!     ^                             |                           |
-//!     '---------- all sent ---------'<--- owner: writable event -'
+//!           somebody sends                 would block
+//!   idle -------------------> busy, sending -----------> busy, full
+//!     ^                          |    ^                      |
+//!     '------- all sent ---------'    '--- owner: writable --'
 //! ```
 //!
-//! While *blocked*, others only push; the owner goes on when the socket is writable again.
+//! While it is *busy* others only push. It becomes busy before the first send: were the flag set only when the socket
+//! proved full, the event for that could come, and be taken for a spurious one, before the flag is there.
 
+use std::io;
 use std::sync::Arc;
 
-use wisp_engine::sync::{AtomicBool, Mutex, Ordering};
+use wisp_engine::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use wisp_engine::{Chunk, ConnectionId, Queue, Staged};
 use wisp_net::Stream;
 
@@ -37,8 +39,8 @@ pub(crate) struct Connection<S> {
     pub(crate) worker: usize,
     pub(crate) queue: Arc<Queue>,
     output: Mutex<Output<S>>,
-    /// The socket took no more when it was last tried. Changes only under the lock of `output`.
-    blocked: AtomicBool,
+    /// Somebody sends, or the socket was full when last tried. Changes only under the lock of `output`.
+    busy: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -53,19 +55,20 @@ struct Output<S> {
 impl<S: Stream> Connection<S> {
     pub(crate) fn new(id: ConnectionId, worker: usize, queue: Arc<Queue>, stream: Arc<S>) -> Self {
         let output = Output { stream: Some(stream), chunk: Chunk::default(), sent: 0 };
-        Self { id, worker, queue, output: Mutex::new(output), blocked: AtomicBool::new(false) }
+        Self { id, worker, queue, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
     /// Sends what a worker staged for this receiver, or leaves it in the queue for whoever can.
     pub(crate) fn deliver(&self, staged: &Staged<'_>) {
-        let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_blocked());
+        let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_busy());
         if let Some(bytes) = direct
             && let Some(mut output) = self.output.try_lock()
             && output.is_idle()
             && self.queue.bypass(bytes.len(), staged.messages)
         {
-            self.send_direct(&mut output, bytes, staged.messages);
-            drop(output);
+            self.busy.store(true, Ordering::Relaxed);
+            let room = output.send_direct(bytes, staged.messages, &self.queue);
+            self.release(output, room);
             if self.queue.is_empty() {
                 return;
             }
@@ -75,23 +78,11 @@ impl<S: Stream> Connection<S> {
         self.flush();
     }
 
-    fn send_direct(&self, output: &mut Output<S>, bytes: &[u8], messages: usize) {
-        let sent = output.send(bytes, &self.blocked);
-        if sent == bytes.len() {
-            self.queue.sent(sent, messages);
-        } else {
-            self.queue.sent(sent, 0);
-            output.chunk.bytes.extend_from_slice(&bytes[sent..]);
-            output.chunk.messages = messages;
-        }
-    }
-
     /// Sends what waits, as far as the socket takes it.
     pub(crate) fn flush(&self) {
-        while !self.is_blocked() {
-            let Some(mut output) = self.output.try_lock() else { return };
-            output.drain(&self.queue, &self.blocked);
-            drop(output);
+        while !self.is_busy() {
+            let Some(output) = self.output.try_lock() else { return };
+            self.drain(output);
             if self.queue.is_empty() {
                 return;
             }
@@ -100,19 +91,28 @@ impl<S: Stream> Connection<S> {
 
     /// The owner was told that the socket is writable again.
     pub(crate) fn writable(&self) {
-        if !self.is_blocked() {
-            return;
+        if self.is_busy() {
+            // Not `try_lock`: whoever holds the lock may have found the socket full before this event, and will leave.
+            self.drain(self.output.lock());
+            self.flush();
         }
-        // Not `try_lock`: whoever holds the lock may be about to find the socket full, as it was before this event.
-        let mut output = self.output.lock();
-        self.blocked.store(false, Ordering::Relaxed);
-        output.drain(&self.queue, &self.blocked);
-        drop(output);
-        self.flush();
     }
 
-    fn is_blocked(&self) -> bool {
-        self.blocked.load(Ordering::Relaxed)
+    fn drain(&self, mut output: MutexGuard<'_, Output<S>>) {
+        self.busy.store(true, Ordering::Relaxed);
+        let room = output.drain(&self.queue);
+        self.release(output, room);
+    }
+
+    fn release(&self, output: MutexGuard<'_, Output<S>>, room: bool) {
+        if room {
+            self.busy.store(false, Ordering::Relaxed);
+        }
+        drop(output);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// Whether everything pushed so far is in the socket.
@@ -152,45 +152,44 @@ impl<S: Stream> Output<S> {
         self.stream.is_some() && self.chunk.bytes.is_empty()
     }
 
-    /// Sends the chunk, then what the queue has, until either the queue is empty or the socket full.
-    fn drain(&mut self, queue: &Queue, blocked: &AtomicBool) {
-        while self.stream.is_some() && !blocked.load(Ordering::Relaxed) {
+    /// Sends bytes that are not in the queue, and keeps what the socket does not take. True if it took all.
+    fn send_direct(&mut self, bytes: &[u8], messages: usize, queue: &Queue) -> bool {
+        let sent = self.send(bytes);
+        let all = sent == bytes.len();
+        if !all {
+            self.chunk.bytes.extend_from_slice(&bytes[sent..]);
+            self.chunk.messages = messages;
+        }
+        queue.sent(sent, if all { messages } else { 0 });
+        all
+    }
+
+    /// Sends the chunk, then what the queue has. True if the queue was empty before the socket was full.
+    fn drain(&mut self, queue: &Queue) -> bool {
+        loop {
             if self.chunk.bytes.is_empty() && !queue.take(&mut self.chunk) {
-                return;
+                return true;
             }
-            let chunk = std::mem::take(&mut self.chunk.bytes);
-            let sent = self.send(&chunk[self.sent..], blocked);
-            self.chunk.bytes = chunk;
+            let sent = self.send(&self.chunk.bytes[self.sent..]);
             self.sent += sent;
-            if self.sent == self.chunk.bytes.len() {
-                queue.sent(sent, self.chunk.messages);
-                self.reset();
-            } else {
+            if self.sent < self.chunk.bytes.len() {
                 queue.sent(sent, 0);
+                return false;
             }
+            queue.sent(sent, self.chunk.messages);
+            self.reset();
         }
     }
 
-    /// Sends a prefix of `bytes` and says how long it was. A broken connection takes everything: its owner is told by
-    /// the host, and until then nobody shall wait for it.
-    fn send(&self, bytes: &[u8], blocked: &AtomicBool) -> usize {
+    /// Sends a prefix of `bytes` and says how long it was; if it is not all, the host will say when to go on. A broken
+    /// connection takes everything: its owner is told by the host, and until then nobody shall wait for it.
+    fn send(&self, bytes: &[u8]) -> usize {
         let Some(stream) = &self.stream else { return bytes.len() };
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match stream.send(&bytes[sent..]) {
-                Ok(count) if count == bytes.len() - sent => return bytes.len(),
-                // Short: the socket is full, and the host will say when it no longer is.
-                Ok(count) => {
-                    sent += count;
-                    break;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(_) => return bytes.len(),
-            }
+        match stream.send(bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => bytes.len(),
         }
-        blocked.store(true, Ordering::Relaxed);
-        sent
     }
 
     fn reset(&mut self) {
@@ -204,5 +203,138 @@ impl<S: Stream> Output<S> {
         queue.sent(self.chunk.bytes.len() - self.sent, self.chunk.messages);
         self.chunk = Chunk::default();
         self.sent = 0;
+    }
+}
+
+/// Every interleaving of the protocol, on small cases: `RUSTFLAGS="--cfg loom" cargo test -p wisp-broker --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::net::Shutdown;
+
+    use loom::thread;
+    use wisp_engine::{Batch, Core, Limits, Piece, ReceiverInfo, Source, WireFormat};
+
+    use super::*;
+
+    /// A socket with an edge-triggered event, as the contract of `wisp-net` has it.
+    struct Socket(Mutex<State>);
+
+    #[derive(Default)]
+    struct State {
+        room: usize,
+        armed: bool,
+        closed: bool,
+        received: Vec<u8>,
+    }
+
+    impl Socket {
+        /// The peer reads everything from now on. True if the owner is told that the socket is writable.
+        fn open_up(&self) -> bool {
+            let mut state = self.0.lock();
+            state.room = usize::MAX;
+            std::mem::take(&mut state.armed)
+        }
+    }
+
+    impl Stream for Socket {
+        fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("the sending half is under test")
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.lock();
+            assert!(!state.closed, "sent to a closed socket");
+            let count = bytes.len().min(state.room);
+            state.room -= count;
+            state.received.extend_from_slice(&bytes[..count]);
+            state.armed = count < bytes.len();
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }
+
+        fn shutdown(&self, _: Shutdown) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn connection(room: usize) -> (Arc<Core>, Arc<Socket>, Arc<Connection<Socket>>) {
+        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+        let id = ConnectionId { slot: 0, generation: 1 };
+        let queue = core.new_queue(id);
+        queue.set_receiver(ReceiverInfo { format: WireFormat::V3, packet_bytes_max: u32::MAX });
+        let socket = Arc::new(Socket(Mutex::new(State { room, ..State::default() })));
+        let connection = Arc::new(Connection::new(id, 0, queue, Arc::clone(&socket)));
+        (core, socket, connection)
+    }
+
+    /// What a worker does that routed `bytes` to the connection.
+    fn deliver(connection: &Connection<Socket>, bytes: &[u8]) {
+        let mut batch = Batch::default();
+        batch.stage(&connection.queue, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
+        batch.drain(bytes, |staged| connection.deliver(&staged));
+    }
+
+    fn spawn_delivery(connection: &Arc<Connection<Socket>>, bytes: Vec<u8>) -> thread::JoinHandle<()> {
+        let connection = Arc::clone(connection);
+        thread::spawn(move || deliver(&connection, &bytes))
+    }
+
+    /// Two preemptions at the worst places find what such protocols get wrong; all interleavings would take hours.
+    fn model(test: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(2));
+        builder.check(test);
+    }
+
+    /// Nothing stays behind when the last worker has left and the socket is writable.
+    fn everything_arrives(room: usize, lens: [usize; 2]) {
+        model(move || {
+            let (core, socket, connection) = connection(room);
+            let workers: Vec<_> = (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
+            if socket.open_up() {
+                connection.writable();
+            }
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            // The event of a send that blocked after the peer began to read: there is room, so it comes at once.
+            if socket.open_up() {
+                connection.writable();
+            }
+            let mut received = std::mem::take(&mut socket.0.lock().received);
+            let changes = received.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert_eq!(changes, 1, "each worker's bytes arrive in one piece");
+            received.sort_unstable();
+            assert_eq!(received, [vec![0; lens[0]], vec![1; lens[1]]].concat());
+            assert_eq!(core.budget.used_bytes(), 0);
+        });
+    }
+
+    #[test]
+    fn loom_queued_messages_of_two_workers_arrive() {
+        everything_arrives(0, [1, 1]);
+    }
+
+    #[test]
+    fn loom_a_socket_that_fills_up_midway_loses_nothing() {
+        everything_arrives(1, [2, 2]);
+    }
+
+    #[test]
+    fn loom_direct_and_queued_messages_arrive() {
+        everything_arrives(3, [DIRECT_BYTES_MIN, 2]);
+    }
+
+    #[test]
+    fn loom_nothing_is_sent_to_a_closed_socket() {
+        model(|| {
+            let (core, socket, connection) = connection(1);
+            let worker = spawn_delivery(&connection, vec![7; 2]);
+            connection.close();
+            socket.0.lock().closed = true;
+            worker.join().unwrap();
+            assert_eq!(core.budget.used_bytes(), 0, "what was not sent is no longer counted");
+        });
     }
 }
