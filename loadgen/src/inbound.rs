@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn properties_of_the_broker_do_not_make_another_message() {
         let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5);
-        let mut payload = vec![0; 40];
+        let mut payload = [0; 40];
         payload[..16].copy_from_slice(&Header { run: 5, sender: 1, sequence: 0 }.to_bytes());
         let mut bytes = Vec::new();
         let added = [Property::MessageExpiryInterval(5)];

@@ -1,0 +1,191 @@
+//! Whole runs, over real sockets, against brokers that are right and brokers that are not.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod fake_broker;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use fake_broker::Fault;
+use wisp_client::ProtocolVersion;
+use wisp_loadgen::report::Results;
+use wisp_loadgen::run::{Config, run};
+use wisp_loadgen::sink::Sink;
+
+/// Long enough for any machine; runs in which messages are lost wait for it.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
+    Config {
+        url: format!("mqtt://{address}").parse().unwrap(),
+        version: ProtocolVersion::Mqtt311,
+        senders,
+        receivers,
+        size: 100,
+        messages,
+        threads: 2,
+        topic_prefix: None,
+        timeout: TIMEOUT,
+    }
+}
+
+fn against(fault: Fault, senders: u32, receivers: u32, messages: u64) -> Results {
+    run(&config(fake_broker::start(fault), senders, receivers, messages)).unwrap()
+}
+
+/// (lost, duplicated, out of order, corrupt)
+fn faults(results: &Results) -> (u64, u64, u64, u64) {
+    (results.lost, results.duplicated, results.out_of_order, results.corrupt)
+}
+
+#[test]
+fn a_correct_broker_is_found_correct() {
+    let address = fake_broker::start(Fault::None);
+    for version in ProtocolVersion::ALL {
+        for (senders, receivers, size, threads) in
+            [(1, 1, 16, 1), (1, 1, 1024, 2), (3, 2, 17, 2), (2, 5, 300, 4), (4, 4, 70_000, 3), (5, 3, 100, 32)]
+        {
+            let mut config = config(address, senders, receivers, 1000);
+            (config.version, config.size, config.threads, config.timeout) = (version, size, threads, 30 * TIMEOUT);
+            let results = run(&config).unwrap();
+            assert_eq!((results.error.as_deref(), faults(&results)), (None, (0, 0, 0, 0)), "{config:?}");
+            assert_eq!((results.sent, results.received, results.foreign), (1000, 1000, 0));
+            assert!(results.is_good() && results.messages_per_s > 0.0 && results.seconds > 0.0);
+        }
+    }
+}
+
+#[test]
+fn loss_is_found() {
+    let results = against(Fault::Drop(10), 2, 2, 1000);
+    assert_eq!((faults(&results), results.sent), ((100, 0, 0, 0), 1000));
+    assert!(results.error.is_some() && !results.is_good());
+}
+
+#[test]
+fn duplicates_are_found_also_of_the_very_last_message() {
+    assert_eq!(faults(&against(Fault::Duplicate(10), 2, 2, 1000)), (0, 100, 0, 0));
+    assert_eq!(faults(&against(Fault::Duplicate(500), 1, 1, 500)), (0, 1, 0, 0));
+}
+
+#[test]
+fn disorder_is_found() {
+    // Of one sender and one topic, so that what is held back is overtaken by a message of the same flow.
+    let results = against(Fault::Reorder(7), 1, 1, 1000);
+    assert_eq!(faults(&results), (0, 0, 142, 0));
+    assert!(!results.is_good());
+}
+
+#[test]
+fn changed_messages_are_found() {
+    let results = against(Fault::Corrupt(100), 2, 2, 1000);
+    assert_eq!(faults(&results), (10, 0, 0, 10));
+}
+
+#[test]
+fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
+    for version in [ProtocolVersion::Mqtt311, ProtocolVersion::Mqtt5] {
+        // So many that the socket cannot hold them all.
+        let mut config = config(fake_broker::start(Fault::Die(1000)), 2, 2, 1_000_000);
+        (config.version, config.timeout) = (version, Duration::from_secs(3600));
+        let results = run(&config).unwrap();
+        let error = results.error.as_deref().unwrap();
+        assert!(error.contains("sender") || error.contains("receiver"), "{error}");
+        assert!(results.lost > 0 && !results.is_good());
+    }
+}
+
+#[test]
+fn a_refused_subscription_is_a_run_that_cannot_start() {
+    let error = run(&config(fake_broker::start(Fault::Refuse), 1, 1, 10)).unwrap_err();
+    assert!(error.contains("refused the subscription") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn many_connections_work() {
+    let mut config = config(fake_broker::start(Fault::None), 200, 150, 10_000);
+    config.timeout = 30 * TIMEOUT;
+    let results = run(&config).unwrap();
+    assert!(results.is_good(), "{results}");
+}
+
+#[test]
+fn the_sink_counts_what_was_sent() {
+    for version in ProtocolVersion::ALL {
+        let mut sink = Sink::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut config = config(sink.local_addr().unwrap(), 7, 0, 100_000);
+        (config.version, config.timeout) = (version, 30 * TIMEOUT);
+        let serving = std::thread::spawn(move || sink.serve().unwrap());
+        let results = run(&config).unwrap();
+        assert!(results.is_good(), "{results}");
+        assert_eq!((results.sent, results.received), (100_000, 0));
+        let burst = serving.join().unwrap();
+        assert_eq!(burst.messages, 100_000);
+        assert!(burst.bytes > 100_000 * 100 && burst.messages_per_s() > 0.0);
+    }
+}
+
+fn loadgen(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wisp-loadgen"));
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_program_tells_good_runs_from_bad_ones() {
+    for (fault, status) in [(Fault::None, 0), (Fault::Duplicate(5), 1), (Fault::Die(10), 1)] {
+        let url = format!("mqtt://{}", fake_broker::start(fault));
+        let output = loadgen(&["run", "--url", &url, "--count", "1000", "--json", "-V", "5"]);
+        assert_eq!(output.status.code(), Some(status), "{fault:?}");
+        let (json, complaint) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(json.lines().count(), 1);
+        assert!(json.starts_with(r#"{"loadgen_version":"#) && json.contains(r#""messages":1000"#), "{json}");
+        assert_eq!(complaint.lines().count(), usize::from(fault == Fault::Die(10)), "{complaint}");
+    }
+}
+
+#[test]
+fn runs_that_cannot_start_are_one_line_and_status_2() {
+    for arguments in [
+        // A port for the administrator's programs alone, so that nobody is there.
+        &["run", "--url", "mqtt://127.0.0.1:1", "--count", "1"][..],
+        &["run", "--url", "nonsense"],
+        &["run", "--size", "15"],
+        &["run", "--senders", "0"],
+        &["run", "--count", "0"],
+        &["run", "-V", "6"],
+        &["run", "--url", "mqtt://127.0.0.1:1", "--topic-prefix", "a/#"],
+        &["run", "--url", "mqtt://127.0.0.1:1", "--senders", "4000000000"],
+        &["sink", "--listen", "nowhere"],
+        &["sweep"],
+    ] {
+        let output = loadgen(arguments);
+        let (printed, complaint) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
+        assert!(printed.is_empty() && complaint.lines().count() == 1, "{arguments:?}: {complaint}");
+        assert!(complaint.starts_with("wisp-loadgen: "), "{complaint}");
+    }
+}
+
+#[test]
+fn the_sink_program_prints_what_came() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wisp-loadgen"));
+    let mut sink = command.args(["sink", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(sink.stdout.take().unwrap()).lines();
+    let listening = lines.next().unwrap().unwrap();
+    let address = listening.strip_prefix("wisp-loadgen sink listening on ").unwrap();
+    let taken = loadgen(&["sink", "--listen", address]);
+    let output = loadgen(&["run", "--url", &format!("mqtt://{address}"), "--receivers", "0", "--count", "5000"]);
+    let counted = lines.next().unwrap().unwrap();
+    sink.kill().unwrap();
+    sink.wait().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(counted.starts_with("5000 messages, ") && counted.ends_with(" msg/s"), "{counted}");
+    assert_eq!((taken.status.code(), text(&taken.stderr).lines().count()), (Some(2), 1));
+}
