@@ -31,8 +31,6 @@ pub enum Ability {
     Wisp,
     /// SIGTERM and SIGINT reach the broker, which ends in order.
     Signals,
-    /// The broker binds the addresses of its own command line, any number of them.
-    OwnListeners,
     /// Port 0 makes the system pick one.
     PortZero,
     /// Programs that run natively and need no broker on another host to be tested.
@@ -60,14 +58,12 @@ impl Host {
 
     /// Why the host cannot do something; None if it can. This is the only place that knows.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{NativePrograms, OwnListeners, PortZero, Signals, Wisp};
+        use Ability::{NativePrograms, PortZero, Signals, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp) => None,
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
-            (Host::Wasmer | Host::WasmEdge, OwnListeners) => None,
-            (_, OwnListeners) => Some("the host makes the listener and hands it in"),
             (_, PortZero) => Some("its launcher wants to know the port beforehand"),
             (_, NativePrograms) => Some("they are native programs, tested on the native host"),
         }

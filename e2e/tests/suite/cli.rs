@@ -96,7 +96,7 @@ fn a_bad_command_line_is_one_clear_line_and_status_2() {
 
 #[test]
 fn a_port_in_use_is_one_clear_line_and_status_2() {
-    if cannot(Ability::OwnListeners) {
+    if cannot(Ability::Wisp) {
         return;
     }
     let taken = TcpListener::bind(free_addr()).expect("it was free a moment ago");
@@ -108,7 +108,7 @@ fn a_port_in_use_is_one_clear_line_and_status_2() {
 
 #[test]
 fn several_addresses_are_listened_on_and_named_in_one_line() {
-    if cannot(Ability::OwnListeners) {
+    if cannot(Ability::Wisp) {
         return;
     }
     let second = free_addr();
