@@ -50,7 +50,7 @@
 //! | connects | yes | yes | no | yes | yes |
 //! | peer's address | yes | yes | no | yes | yes |
 //! | nodelay | yes | yes | no | no | no need |
-//! | wakes a blocked wait | yes | no | no | no | yes |
+//! | wakes a blocked wait | yes | yes | no | no | yes |
 //! | best size of a recv | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB |
 
 mod host;

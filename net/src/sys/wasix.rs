@@ -17,6 +17,7 @@ const SOCKET_STREAM: u32 = 1;
 const PROTOCOL_TCP: u32 = 6;
 const OPTION_REUSE_ADDR: u32 = 2;
 const OPTION_NODELAY: u32 = 3;
+const STATUS_FAILED: u8 = 3;
 const RECV_DONT_WAIT: u16 = 8;
 const SEND_DONT_WAIT: u16 = 1;
 /// The host ignores it and takes 128.
@@ -53,6 +54,7 @@ unsafe extern "C" {
     fn sock_listen(fd: u32, backlog: usize) -> u16;
     fn sock_accept_v2(fd: u32, flags: u16, accepted: *mut u32, peer: *mut AddrPort) -> u16;
     fn sock_connect(fd: u32, addr: *const AddrPort) -> u16;
+    fn sock_status(fd: u32, status: *mut u8) -> u16;
     fn sock_addr_local(fd: u32, addr: *mut AddrPort) -> u16;
     fn fd_event(initial: u64, flags: u16, opened: *mut u32) -> u16;
     fn epoll_create(opened: *mut u32) -> u16;
@@ -109,6 +111,14 @@ impl Host for SysHost {
         match unsafe { sock_connect(fd.number(), &AddrPort::new(addr)) } {
             ERRNO_INPROGRESS => {}
             errno => check(errno)?,
+        }
+        // The host looks at the socket before it says that the connection is in progress, which takes
+        // an error away that `recv` or `send` would have told.
+        let mut status = 0;
+        // SAFETY: the result goes to a local.
+        check(unsafe { sock_status(fd.number(), &mut status) })?;
+        if status == STATUS_FAILED {
+            return Err(io::ErrorKind::ConnectionRefused.into());
         }
         Ok(SysStream { registration: None, fd })
     }

@@ -1,0 +1,184 @@
+//! What a host promises besides carrying bytes, checked from the inside: capabilities, kinds of
+//! errors, time limits of waits, wake-ups and registrations from other threads.
+
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use wisp_net::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Token};
+
+/// How long anything that must happen may take; a wait that lasts as long has missed its end.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LISTENER: Token = Token(1);
+const OURS: Token = Token(2);
+const THEIRS: Token = Token(3);
+
+/// Checks everything that the host's capabilities allow to check. `addr` is where to listen, with a
+/// port that is free or 0.
+///
+/// # Panics
+/// If the host does not keep a promise.
+pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
+    let capabilities = host.capabilities();
+    assert!(capabilities.recv_bytes >= 4096 && capabilities.recv_bytes <= 1 << 20);
+    wait_ends_in_time(host);
+    wake_ends_a_wait(host, capabilities);
+    let listener = host.listen(addr).expect("listens");
+    match listener.accept() {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        _ => panic!("accept says would-block when nobody waits"),
+    }
+    if !capabilities.listen {
+        expect_kind(host.listen(addr).map(drop), ErrorKind::Unsupported);
+        return;
+    }
+    let addr = listener.local_addr().expect("knows its address");
+    expect_kind(host.listen(addr).map(drop), ErrorKind::AddrInUse);
+    if capabilities.connect {
+        connection_carries_bytes_and_its_end(host, listener, addr);
+        refused_connection_is_told(host, addr);
+        if capabilities.threads {
+            registration_reaches_a_blocked_wait(host, addr);
+        }
+    }
+}
+
+fn wait_ends_in_time<H: Host>(host: &H) {
+    let (mut poller, mut events) = (host.poller().expect("a poller"), Vec::new());
+    for timeout in [Duration::ZERO, Duration::from_millis(30)] {
+        let start = Instant::now();
+        poller.wait(&mut events, Some(timeout)).expect("waits");
+        assert!(events.is_empty(), "there is nothing to report");
+        assert!(start.elapsed() + Duration::from_millis(2) >= timeout, "came back after {:?}", start.elapsed());
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
+fn wake_ends_a_wait<H: Host>(host: &H, capabilities: Capabilities) {
+    let (mut poller, mut events) = (host.poller().expect("a poller"), Vec::new());
+    let registrar = poller.registrar();
+    assert_eq!(registrar.wake(), capabilities.wake);
+    if !capabilities.wake {
+        return;
+    }
+    let start = Instant::now();
+    // The wake-up from before the wait ends it too.
+    poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+    for _ in 0..100 {
+        let registrar = registrar.clone();
+        let waker = std::thread::spawn(move || registrar.wake());
+        poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+        assert!(waker.join().expect("does not panic"));
+    }
+    assert!(start.elapsed() < PATIENCE, "a wake-up was missed");
+}
+
+fn connection_carries_bytes_and_its_end<H: Host>(host: &H, mut listener: H::Listener, addr: SocketAddr) {
+    let mut watch = Watch::new(host.poller().expect("a poller"));
+    let registrar = watch.poller.registrar();
+    registrar.add_listener(&mut listener, LISTENER).expect("registers");
+    let mut ours = host.connect(addr).expect("connects");
+    registrar.add(&mut ours, OURS).expect("registers");
+    watch.wait_for(|event| event.token == LISTENER && event.readable);
+    let (mut theirs, peer) = listener.accept().expect("somebody waits");
+    assert_eq!(peer.is_some(), host.capabilities().peer_address);
+    theirs.set_nodelay().expect("sends at once, or says it does");
+    registrar.add(&mut theirs, THEIRS).expect("registers");
+    watch.wait_for(|event| event.token == OURS && event.writable);
+
+    expect_kind(theirs.recv(&mut [0; 16]), ErrorKind::WouldBlock);
+    assert_eq!(ours.send(b"hello").expect("has room"), 5);
+    assert_eq!(watch.recv(&theirs, THEIRS), b"hello");
+    ours.shutdown(Shutdown::Write).expect("shuts down");
+    assert_eq!(watch.recv(&theirs, THEIRS), b"");
+    assert_eq!(theirs.send(b"bye").expect("the other half is open"), 3);
+    assert_eq!(watch.recv(&ours, OURS), b"bye");
+    registrar.remove(&ours).expect("was registered");
+    drop(ours);
+    registrar.remove(&theirs).expect("was registered");
+}
+
+/// The listener that had `addr` is gone by now.
+fn refused_connection_is_told<H: Host>(host: &H, addr: SocketAddr) {
+    let mut stream = match host.connect(addr) {
+        Ok(stream) => stream,
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}"),
+    };
+    let mut poller = host.poller().expect("a poller");
+    poller.registrar().add(&mut stream, OURS).expect("registers");
+    let start = Instant::now();
+    loop {
+        match stream.recv(&mut [0; 16]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return expect_kind(result, ErrorKind::ConnectionRefused),
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing was told");
+        poller.wait(&mut Vec::new(), Some(PATIENCE)).expect("waits");
+    }
+}
+
+fn registration_reaches_a_blocked_wait<H: Host>(host: &H, addr: SocketAddr) {
+    let listener = host.listen(addr).expect("nobody has the address any more");
+    let mut watch = Watch::new(host.poller().expect("a poller"));
+    let registrar = watch.poller.registrar();
+    let owner = std::thread::spawn(move || watch.wait_for(|event| event.token == THEIRS));
+    let _ours = host.connect(addr).expect("connects");
+    let start = Instant::now();
+    let mut theirs = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody came");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    registrar.add(&mut theirs, THEIRS).expect("registers");
+    owner.join().expect("the event came");
+}
+
+/// A poller and what it has reported that nobody has asked for yet.
+struct Watch<P> {
+    poller: P,
+    seen: Vec<Event>,
+}
+
+impl<P: Poller> Watch<P> {
+    fn new(poller: P) -> Watch<P> {
+        Watch { poller, seen: Vec::new() }
+    }
+
+    fn wait_for(&mut self, wanted: impl Fn(&Event) -> bool) {
+        let (start, mut events) = (Instant::now(), Vec::new());
+        loop {
+            if let Some(index) = self.seen.iter().position(&wanted) {
+                self.seen.remove(index);
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the event did not come");
+            self.poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+            self.seen.append(&mut events);
+        }
+    }
+
+    /// What comes next, once an event has said so.
+    fn recv(&mut self, stream: &P::Stream, token: Token) -> Vec<u8>
+    where
+        P::Stream: Stream,
+    {
+        let mut buffer = [0; 16];
+        loop {
+            self.wait_for(|event| event.token == token && event.readable);
+            match stream.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return buffer[..result.expect("it is there")].to_vec(),
+            }
+        }
+    }
+}
+
+fn expect_kind<T>(result: io::Result<T>, kind: ErrorKind) {
+    match result {
+        Ok(_) => panic!("expected {kind:?}, and it succeeded"),
+        Err(error) => assert_eq!(error.kind(), kind, "{error}"),
+    }
+}
