@@ -1,0 +1,69 @@
+# Everything sets itself up: what is missing is installed, with a line that says so; what is there is skipped.
+
+PORT ?= 1883
+FUZZ_SECONDS ?= 60
+LISTEN = 127.0.0.1:$(PORT)
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
+	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke release
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+	@echo 'PORT=1883 sets the port of the run targets, FUZZ_SECONDS=60 the time of each fuzz target.'
+
+run: ## Start the broker on 127.0.0.1:PORT
+	cargo run --release -p wisp-broker --bin wisp-broker -- --listen $(LISTEN)
+
+run-wasmer run-wasmtime run-wasmedge: run-%: ## Start the broker's module under a runtime
+	@$(MAKE) --no-print-directory aot HOSTS=$*
+	wasm-targets/$*/run $(LISTEN)
+
+wasm: ## Build the WebAssembly modules into target/wasm
+	wasm-targets/toolchain
+	wasm-targets/build $(HOSTS)
+	wasm-targets/imports $(HOSTS)
+
+aot: wasm ## Compile the modules ahead of time
+	wasm-targets/runtimes $(HOSTS)
+	wasm-targets/aot $(HOSTS)
+
+release: # The programs that suites and benchmarks start
+	cargo build --release -p wisp-broker -p wisp-client -p wisp-loadgen
+
+test: test-native test-loom test-wasm ## All tests, natively and under each runtime
+
+test-native: release ## All tests that need no WebAssembly runtime
+	cargo test --workspace --exclude wisp-e2e
+	e2e/setup
+	WISP_HOST=native cargo test -p wisp-e2e
+
+test-loom: ## Every interleaving of the lock protocols, on small cases
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom \
+		cargo test --release -p wisp-broker --lib loom
+
+test-wasm: test-wasmer test-wasmtime test-wasmedge ## The same suites under each runtime
+
+test-wasmer test-wasmtime test-wasmedge: test-%:
+	@$(MAKE) --no-print-directory aot HOSTS=$*
+	e2e/setup
+	wasm-targets/check $*
+	wasm-targets/conformance $*
+	WISP_HOST=$* cargo test -p wisp-e2e
+
+lint: ## Formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+deny: ## Licences and sources of all dependencies
+	.ci/deny
+
+fuzz: ## Each fuzz target for FUZZ_SECONDS
+	.ci/fuzz $(FUZZ_SECONDS)
+
+bench-smoke: release aot ## Messages a second on every host, against mosquitto
+	e2e/setup
+	cargo run --release -p wisp-bench -- smoke
