@@ -3,15 +3,14 @@
 PORT ?= 1883
 FUZZ_SECONDS ?= 60
 LISTEN = 127.0.0.1:$(PORT)
-CARGO_TARGET_DIR ?= target
-export CARGO_TARGET_DIR
+LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
 	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke release
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
 	@echo 'PORT=1883 sets the port of the run targets, FUZZ_SECONDS=60 the time of each fuzz target.'
 
 run: ## Start the broker on 127.0.0.1:PORT
@@ -41,7 +40,7 @@ test-native: release ## All tests that need no WebAssembly runtime
 	WISP_HOST=native cargo test -p wisp-e2e
 
 test-loom: ## Every interleaving of the lock protocols, on small cases
-	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom \
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \
 		cargo test --release -p wisp-broker --lib loom
 
 test-wasm: test-wasmer test-wasmtime test-wasmedge ## The same suites under each runtime
