@@ -53,6 +53,30 @@
 //! | wakes a blocked wait | yes | yes | no | no | yes |
 //! | best size of a recv | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB |
 
+//! - WASI preview 1: which address is listened on is unknown to the guest, accepted connections keep
+//!   Nagle's algorithm, and a wait notices what other threads arm or register only at its next tick,
+//!   5 ms later at most.
+//! - WasmEdge: connects to IPv4 only. A half-closed peer that only room to send is wanted from costs a
+//!   thousand wake-ups a second.
+//! - WASIX: the host's backlog is 128. A wait without a limit is cheaper than one with, for which the
+//!   host starts a task.
+//!
+//! # Trying a host
+//!
+//! `cargo test -p wisp-net` drives the native and the in-memory host. The same conformance suite drives
+//! any other through its build of the example `echo_server`, and the example `host_check` checks from
+//! the inside what cannot be seen from a socket:
+//!
+//! ```text
+//! wasm-targets/build --package wisp-net --example echo_server wasix
+//! wasm-targets/aot --name echo_server wasix
+//! WISP_MODULE=echo_server WISP_NET_ECHO_CMD="$PWD/wasm-targets/wasmer/run 127.0.0.1:{port} --workers {workers} --mode {mode}" \
+//!     cargo test -p wisp-net --test conformance sockets
+//! WISP_MODULE=host_check wasm-targets/wasmer/run 127.0.0.1:1883
+//! ```
+//!
+//! A host without threads gets `--workers 1`.
+
 mod host;
 pub mod memory;
 mod sys;

@@ -312,7 +312,7 @@ impl Poller for SysPoller {
         let start = Instant::now();
         loop {
             let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
-            let slice = left.unwrap_or(WAIT_MAX).min(imp::TICK);
+            let slice = left.unwrap_or(WAIT_MAX).min(WAIT_MAX).min(imp::TICK);
             self.ask(slice)?;
             let time_is_up = self.report(events);
             if !events.is_empty() || left.is_some_and(|left| left <= slice) {
