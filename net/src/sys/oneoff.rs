@@ -93,11 +93,13 @@ impl Stream for SysStream {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.slot.arm(WRITE);
-                    return if sent == 0 { Err(error) } else { Ok(sent) };
+                Err(error) if sent == 0 => {
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        self.slot.arm(WRITE);
+                    }
+                    return Err(error);
                 }
-                Err(error) if sent == 0 => return Err(error),
+                // The next call tells.
                 Err(_) => break,
             }
         }
