@@ -25,3 +25,7 @@ mod worker;
 pub use config::{Config, MQTT_PORT};
 pub use server::{Broker, StartError, run};
 pub use wisp_engine::{Limits, PACKET_BYTES_CEILING, StallPolicy, StatsSnapshot, TOPIC_LEVELS_CEILING};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
