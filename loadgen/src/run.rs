@@ -102,7 +102,12 @@ fn supervise(shared: &Shared, config: &Config) -> Option<String> {
         if done != last.0 {
             last = (done, Instant::now());
         } else if last.1.elapsed() >= config.timeout {
-            return Some(format!("nothing has moved for {} s", config.timeout.as_secs()));
+            // Tells a broker that has lost messages from one that has stopped reading.
+            let (seconds, Done { confirmed, .. }) = (config.timeout.as_secs(), done);
+            return Some(format!(
+                "nothing has moved for {seconds} s; the broker has read everything of {confirmed} of {} senders",
+                config.senders
+            ));
         }
     }
 }
