@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -62,6 +63,10 @@ impl Broker {
             }
             broker.accepts().then_some(Ok(()))
         })?;
+        if Host::current() == Host::Mosquitto {
+            // It has read the file by now; if it cannot be removed, the temporary folder keeps it.
+            drop(fs::remove_file(mosquitto_configuration(addr)));
+        }
         Ok(broker)
     }
 
@@ -159,8 +164,12 @@ pub fn free_addr() -> SocketAddr {
     }
 }
 
+fn mosquitto_configuration(addr: SocketAddr) -> PathBuf {
+    env::temp_dir().join(format!("wisp-e2e-mosquitto-{}.conf", addr.port()))
+}
+
 fn start_mosquitto(addr: SocketAddr) -> Program {
-    let configuration = env::temp_dir().join(format!("wisp-e2e-mosquitto-{}.conf", addr.port()));
+    let configuration = mosquitto_configuration(addr);
     let text =
         format!("listener {} {}\nallow_anonymous true\npersistence false\nlog_dest stderr\n", addr.port(), addr.ip());
     fs::write(&configuration, text).expect("the temporary folder is writable");
