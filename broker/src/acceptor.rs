@@ -18,10 +18,26 @@ use crate::worker::Peer;
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;
 
+/// Most connections accepted from one listener in a row, so that a flood of them does not keep the worker from the
+/// connections it has.
+const ACCEPTED_IN_A_ROW_MAX: usize = 256;
+
 pub(crate) struct Acceptor<H: Host> {
     listeners: Vec<H::Listener>,
     next_worker: usize,
     refusing: bool,
+    backlog: Backlog,
+}
+
+/// What is known of the connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Backlog {
+    /// The next one comes with an event.
+    Empty,
+    /// The host could not accept one; it may be able to later, and will not say so.
+    Failing,
+    /// Not all were accepted yet.
+    MayHaveMore,
 }
 
 impl<H: Host> Acceptor<H> {
@@ -31,26 +47,35 @@ impl<H: Host> Acceptor<H> {
             let id = ConnectionId { slot: slot as u32, generation: LISTENER_GENERATION };
             registrar.add_listener(listener, token(id))?;
         }
-        Ok(Self { listeners, next_worker: 0, refusing: false })
+        Ok(Self { listeners, next_worker: 0, refusing: false, backlog: Backlog::Empty })
     }
 
-    /// Accepts all that waits.
-    pub(crate) fn accept_all(&mut self, shared: &Shared<H>, now_ms: u64) {
-        for index in 0..self.listeners.len() {
-            loop {
-                match self.listeners[index].accept() {
-                    Ok((stream, peer_addr)) => self.accepted(shared, stream, peer_addr, now_ms),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        // Such as too many open files: tried again at the worker's next look around.
-                        warn!(%error, "the host cannot accept a connection");
-                        break;
-                    }
+    /// What waits, as far as the last look told.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.backlog
+    }
+
+    /// Accepts what waits, within bounds.
+    pub(crate) fn accept_some(&mut self, shared: &Shared<H>, now_ms: u64) {
+        let backlogs = (0..self.listeners.len()).map(|index| self.accept_from(index, shared, now_ms));
+        self.backlog = backlogs.max().unwrap_or(Backlog::Empty);
+    }
+
+    fn accept_from(&mut self, index: usize, shared: &Shared<H>, now_ms: u64) -> Backlog {
+        for _ in 0..ACCEPTED_IN_A_ROW_MAX {
+            match self.listeners[index].accept() {
+                Ok((stream, peer_addr)) => self.accepted(shared, stream, peer_addr, now_ms),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Such as too many open files: tried again at the worker's next look around.
+                    warn!(%error, "the host cannot accept a connection");
+                    return Backlog::Failing;
                 }
             }
         }
+        Backlog::MayHaveMore
     }
 
     fn accepted(&mut self, shared: &Shared<H>, stream: H::Stream, peer_addr: Option<SocketAddr>, now_ms: u64) {

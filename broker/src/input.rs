@@ -28,9 +28,6 @@ const LONG_PACKET_BYTES: usize = 64 * 1024;
 /// How many full reads the scratch buffer holds.
 const SCRATCH_READS: usize = 4;
 
-/// Rewritten messages are pushed once there are this many bytes of them.
-const TRANSLATED_BYTES_MAX: usize = 1024 * 1024;
-
 /// The buffer a worker receives into.
 pub(crate) struct Scratch {
     bytes: Box<[u8]>,
@@ -83,6 +80,21 @@ pub(crate) struct Sink<'a> {
     /// A connection to end because its client has connected here.
     pub(crate) taken_over: &'a mut Option<ConnectionId>,
     pub(crate) now_ms: u64,
+}
+
+impl Sink<'_> {
+    /// Puts the replies so far into the connection's queue. Nothing follows them if they are the `last`.
+    pub(crate) fn reply(&mut self, queue: &Arc<Queue>, last: bool) {
+        if last {
+            queue.finish(self.replies);
+        } else if !self.replies.is_empty() {
+            queue.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
+        } else {
+            return;
+        }
+        self.replies.clear();
+        self.publisher.batch().touch(queue);
+    }
 }
 
 /// Bytes of one connection that were received and not yet handled.
@@ -181,12 +193,19 @@ impl<S: Stream> Peer<S> {
                 Step::Next(used) => rest += used,
                 stopped => break stopped,
             }
+            if sink.publisher.batch().is_heavy() {
+                break Step::Next(0);
+            }
         };
         scratch.filled = rest;
         self.input.held.extend_from_slice(&scratch.bytes[rest..end]);
-        push_if_many_translated(sink.publisher, scratch);
         match stopped {
-            Step::Next(_) | Step::Incomplete => {
+            Step::Next(_) => {
+                // It goes on when the worker has delivered the batch, which is heavy.
+                self.input.unhandled = true;
+                Reading::More
+            }
+            Step::Incomplete => {
                 let known = packet_len(&self.input.held, sink.core.limits.packet_bytes_max);
                 self.input.expected = known.ok().flatten();
                 if more { Reading::More } else { Reading::Drained }
@@ -219,20 +238,20 @@ impl<S: Stream> Peer<S> {
                 Ok(received) => received,
                 Err(reading) => return reading,
             };
+            self.session.excuse_silence(sink.now_ms);
             if have + count < len {
                 return if more { Reading::More } else { Reading::Drained };
             }
         }
-        self.handle_long(scratch, sink)
+        self.handle_long(sink)
     }
 
-    fn handle_long(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
+    fn handle_long(&mut self, sink: &mut Sink<'_>) -> Reading {
         let packet = std::mem::take(&mut self.input.held);
         match handle_packet(&mut self.session, sink, &packet, None) {
             Step::Next(used) => {
                 debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
                 self.input.expected = None;
-                push_if_many_translated(sink.publisher, scratch);
                 Reading::More
             }
             Step::Incomplete => unreachable!("as many bytes were read as the packet announced"),
@@ -287,16 +306,10 @@ fn handle_packet(session: &mut Session, sink: &mut Sink<'_>, bytes: &[u8], in_sc
         Ok(Next::Continue) => Step::Next(len),
         Ok(Next::Connected { taken_over }) => {
             *sink.taken_over = taken_over;
+            // CONNACK comes first [MQTT-3.2.0-1]: as soon as this client subscribes, other workers write to its queue.
+            sink.reply(session.queue(), false);
             Step::Next(len)
         }
         Err(end) => ended(end),
-    }
-}
-
-/// Keeps the batch's own buffer small.
-fn push_if_many_translated(publisher: &mut Publisher, scratch: &mut Scratch) {
-    if publisher.batch().translated_bytes() > TRANSLATED_BYTES_MAX {
-        publisher.batch().push_all(&scratch.bytes);
-        scratch.clear();
     }
 }

@@ -78,7 +78,10 @@ impl<H: Host> Broker<H> {
 
     /// What it has done so far.
     pub fn stats(&self) -> StatsSnapshot {
-        self.shared.core.stats.snapshot()
+        let core = &self.shared.core;
+        let mut stats = core.stats.snapshot();
+        stats.messages_dropped += core.budget.overflowed_messages();
+        stats
     }
 
     /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.

@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Queue, Session, StallPolicy};
 use wisp_net::{Event, Host, Poller, Registrar};
 
-use crate::acceptor::{Acceptor, connection_of};
+use crate::acceptor::{Acceptor, Backlog, connection_of};
 use crate::input::{Input, Scratch, Sink};
 use crate::output::Connection;
 use crate::shared::{Letter, Shared};
@@ -146,6 +146,9 @@ impl<H: Host> Worker<H> {
             self.dispatch(event, now_ms);
         }
         self.events = events;
+        if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.backlog() == Backlog::MayHaveMore) {
+            self.accept(now_ms);
+        }
         self.resume(now_ms);
         for id in std::mem::take(&mut self.ready) {
             self.read(id, now_ms);
@@ -158,11 +161,12 @@ impl<H: Host> Worker<H> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        let backlog = self.acceptor.as_ref().map_or(Backlog::Empty, Acceptor::backlog);
+        if !self.ready.is_empty() || backlog == Backlog::MayHaveMore {
             return Some(Duration::ZERO);
         }
         let capabilities = self.shared.host.capabilities();
-        let idle = self.peers.is_empty() && capabilities.wake;
+        let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
         if !self.paused.is_empty() {
             timeout = Some(PAUSE_TICK);
@@ -175,9 +179,7 @@ impl<H: Host> Worker<H> {
 
     fn dispatch(&mut self, event: &Event, now_ms: u64) {
         let Some(id) = connection_of(event.token) else {
-            if let Some(acceptor) = &mut self.acceptor {
-                acceptor.accept_all(&self.shared, now_ms);
-            }
+            self.accept(now_ms);
             return;
         };
         if !self.peers.contains_key(&id) {
@@ -246,11 +248,7 @@ impl<H: Host> Worker<H> {
             now_ms,
         };
         let reading = peer.read(&mut self.scratch, &mut sink);
-        if !self.replies.is_empty() {
-            peer.connection.queue.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
-            self.publisher.batch().touch(&peer.connection.queue);
-            self.replies.clear();
-        }
+        sink.reply(&peer.connection.queue, matches!(reading, Reading::Ended(..)));
         match reading {
             Reading::Drained => {}
             Reading::More => list(&mut self.ready, peer),
@@ -259,6 +257,9 @@ impl<H: Host> Worker<H> {
         }
         if let Some(old) = taken_over {
             self.end_elsewhere(old, EndReason::TakenOver);
+        }
+        if self.publisher.batch().is_heavy() {
+            self.deliver(now_ms);
         }
     }
 
@@ -305,8 +306,7 @@ impl<H: Host> Worker<H> {
         }
         let mut farewell = Vec::new();
         let end = peer.session.end(reason, &mut farewell);
-        peer.connection.queue.push([farewell.as_slice()].into_iter(), farewell.len(), 0);
-        peer.connection.flush();
+        peer.connection.queue.finish(&farewell);
         self.ended(id, end.reason, end.told, now_ms);
     }
 
@@ -315,6 +315,7 @@ impl<H: Host> Worker<H> {
         log_end(peer, reason);
         peer.session.close();
         peer.pause = None;
+        peer.connection.flush();
         if !told {
             self.close(id);
             return;
@@ -322,7 +323,6 @@ impl<H: Host> Worker<H> {
         // Closing with unread input would reset the connection, and the reset could overtake the packet that says why.
         peer.farewell_until_ms = Some(now_ms + FAREWELL_MS);
         peer.input.clear(&self.shared.core.budget);
-        peer.connection.flush();
         if peer.connection.is_flushed() {
             peer.connection.shutdown(Shutdown::Write);
         }
@@ -344,7 +344,13 @@ impl<H: Host> Worker<H> {
         self.next_sweep_ms = now_ms + SWEEP_MS;
         let mut overdue = Vec::new();
         let mut farewells = Vec::new();
+        let scarce = self.shared.core.budget.is_scarce();
         for (id, peer) in &mut self.peers {
+            let queue = &peer.connection.queue;
+            if scarce && !queue.has_room(1, 1, now_ms) && queue.is_stuck(now_ms) {
+                // It keeps room from those who read, whatever the policy for its own messages is.
+                overdue.push((*id, EndReason::Stuck));
+            }
             match peer.farewell_until_ms {
                 Some(until_ms) if now_ms >= until_ms => farewells.push(*id),
                 Some(_) if peer.connection.is_flushed() => peer.connection.shutdown(Shutdown::Write),
@@ -365,8 +371,12 @@ impl<H: Host> Worker<H> {
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
         farewells.into_iter().for_each(|id| self.close(id));
         self.publisher.forget_stale_routes(&self.shared.core);
+        self.accept(now_ms);
+    }
+
+    fn accept(&mut self, now_ms: u64) {
         if let Some(acceptor) = &mut self.acceptor {
-            acceptor.accept_all(&self.shared, now_ms);
+            acceptor.accept_some(&self.shared, now_ms);
         }
     }
 

@@ -51,8 +51,15 @@ struct Share {
 
 const NONE: u32 = u32::MAX;
 
-/// The batch's own buffer up to this size is kept for the next batch.
+/// The batch's own buffer up to this size is kept for the next batch; beyond it the batch is heavy.
 const KEPT_BYTES: usize = 1024 * 1024;
+
+/// A batch is heavy from this many bytes, each receiver's share counted by itself. No queue and no budget knows of
+/// them before they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
+const HEAVY_BYTES: usize = 32 * 1024 * 1024;
+
+/// A batch is heavy from this many pieces.
+const HEAVY_PIECES: usize = 128 * 1024;
 
 /// The routed, unpushed messages of one worker, and the receivers it has touched since they were last flushed.
 #[derive(Debug, Default)]
@@ -62,6 +69,8 @@ pub struct Batch {
     /// Index into `shares` by the queue's index, or `NONE`.
     share_of: Vec<u32>,
     translated: Vec<u8>,
+    /// The sum over all shares.
+    staged_bytes: usize,
 }
 
 /// What one receiver is to get, ready to be pushed.
@@ -147,6 +156,7 @@ impl Batch {
         let share = &mut self.shares[index];
         share.bytes += piece.len;
         share.messages += 1;
+        self.staged_bytes += piece.len;
         if let Some(last) = self.links.get_mut(share.last as usize) {
             let end = last.piece.start + last.piece.len;
             if last.piece.source == piece.source && end == piece.start {
@@ -177,9 +187,9 @@ impl Batch {
         Piece { source: Source::Translated, start, len: packet.len() }
     }
 
-    /// Bytes rewritten since the last push; the caller pushes before they become too many.
-    pub fn translated_bytes(&self) -> usize {
-        self.translated.len()
+    /// Whether it should be delivered before anything else is staged.
+    pub fn is_heavy(&self) -> bool {
+        self.staged_bytes >= HEAVY_BYTES || self.links.len() >= HEAVY_PIECES || self.translated.len() > KEPT_BYTES
     }
 
     /// Pushes everything staged to its queues. The receivers stay touched.
@@ -215,6 +225,7 @@ impl Batch {
     }
 
     fn clear_pieces(&mut self) {
+        self.staged_bytes = 0;
         self.links.clear();
         self.translated.clear();
         self.translated.shrink_to(KEPT_BYTES);
@@ -274,12 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn many_bytes_or_pieces_make_a_batch_heavy_until_it_is_delivered() {
+        let (a, b, mut batch) = (queue(), queue(), Batch::default());
+        batch.stage(&a, scratch(0, HEAVY_BYTES / 2));
+        assert!(!batch.is_heavy());
+        batch.stage(&b, scratch(0, HEAVY_BYTES / 2));
+        assert!(batch.is_heavy());
+        batch.drain(&[0; HEAVY_BYTES / 2], |_| {});
+        assert!(!batch.is_heavy());
+        (0..HEAVY_PIECES).for_each(|_| batch.stage(&a, scratch(0, 1)));
+        assert!(batch.is_heavy());
+        batch.push_all(b"x");
+        assert!(!batch.is_heavy());
+    }
+
+    #[test]
     fn a_failed_translation_leaves_nothing_behind() {
         let mut batch = Batch::default();
         let failed = batch.translate(|out| {
             out.push(1);
             Err("no")
         });
-        assert_eq!((failed.map(|_| ()), batch.translated_bytes()), (Err("no"), 0));
+        assert_eq!((failed.map(|_| ()), batch.translated.len()), (Err("no"), 0));
     }
 }

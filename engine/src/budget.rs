@@ -1,18 +1,20 @@
 //! One count of the bytes that wait anywhere in the broker, so that many modest queues cannot add up to too much.
 
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes in use out of a fixed allowance. Shared by all workers, touched once a batch, not once a message.
 #[derive(Debug)]
 pub struct Budget {
     used_bytes: AtomicUsize,
     bytes_max: usize,
+    /// Messages that did not even fit into what is tolerated beyond the allowance.
+    overflowed_messages: AtomicU64,
 }
 
 impl Budget {
     /// An allowance of `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { used_bytes: AtomicUsize::new(0), bytes_max }
+        Self { used_bytes: AtomicUsize::new(0), bytes_max, overflowed_messages: AtomicU64::new(0) }
     }
 
     /// Counts `bytes` as in use, whether or not they fit: the caller asked [`Budget::is_scarce`] before.
@@ -29,6 +31,22 @@ impl Budget {
     /// Whether the allowance is used up.
     pub fn is_scarce(&self) -> bool {
         self.used_bytes() >= self.bytes_max
+    }
+
+    /// Whether `bytes` more stay within what is tolerated beyond the allowance: half as much again, for what many
+    /// workers admit at once and for the small shares that keep traffic going while the allowance is used up.
+    pub(crate) fn tolerates(&self, bytes: usize) -> bool {
+        self.used_bytes().saturating_add(bytes) <= self.bytes_max.saturating_add(self.bytes_max / 2)
+    }
+
+    /// Counts messages that were not tolerated.
+    pub(crate) fn count_overflowed(&self, messages: usize) {
+        self.overflowed_messages.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Messages dropped because all buffers together were beyond what is tolerated.
+    pub fn overflowed_messages(&self) -> u64 {
+        self.overflowed_messages.load(Ordering::Relaxed)
     }
 
     /// Bytes in use now.

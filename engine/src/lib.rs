@@ -21,6 +21,7 @@ mod router;
 mod session;
 mod slot;
 pub mod sync;
+mod targets;
 
 pub use batch::{Batch, Piece, Source, Staged};
 pub use budget::Budget;

@@ -11,7 +11,7 @@ use crate::batch::{Batch, Piece, Source};
 use crate::core::{Core, StatsSnapshot};
 use crate::limits::StallPolicy;
 use crate::queue::{Queue, WireFormat};
-use crate::router::{Route, RouteCache, TopicTooLarge};
+use crate::router::{Route, RouteCache, Target, TopicTooLarge};
 
 impl From<ProtocolVersion> for WireFormat {
     fn from(version: ProtocolVersion) -> Self {
@@ -41,6 +41,13 @@ pub struct Received<'a> {
     pub format: WireFormat,
     /// The sender's own queue.
     pub sender: &'a Arc<Queue>,
+}
+
+impl Received<'_> {
+    /// Whether the target is the sender and does not want what it sent itself.
+    fn is_own(&self, target: &Target) -> bool {
+        target.no_local && target.queue.index() == self.sender.index()
+    }
 }
 
 /// What became of a PUBLISH.
@@ -75,7 +82,7 @@ impl Publisher {
         let mut forms = Forms::new(received);
         for target in route {
             let queue = &target.queue;
-            if (target.no_local && queue.index() == received.sender.index()) || queue.is_closed() {
+            if received.is_own(target) || queue.is_closed() {
                 continue;
             }
             let piece = forms.piece_for(queue.receiver().format, &mut self.batch);
@@ -119,7 +126,9 @@ fn blocked_by<'r>(route: &'r Route, batch: &Batch, received: &Received<'_>, now_
     let len = received.raw.len();
     let blocked = route.iter().find(|target| {
         let (bytes, messages) = batch.staged_for(&target.queue);
-        !target.queue.has_room(bytes + len, messages + 1, now_ms) && !target.queue.is_stuck(now_ms)
+        !target.queue.has_room(bytes + len, messages + 1, now_ms)
+            && !target.queue.is_stuck(now_ms)
+            && !received.is_own(target)
     });
     blocked.map(|target| &target.queue)
 }

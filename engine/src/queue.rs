@@ -74,7 +74,7 @@ pub struct Queue {
     /// When a sender was first refused since the queue last had room, plus one; 0 while it has room.
     full_since: AtomicU64,
     dropped: AtomicU64,
-    /// Set under the lock of `incoming`; afterwards nothing enters.
+    /// Set under the lock of `incoming`; afterwards nothing enters, though what entered before may still leave.
     closed: AtomicBool,
     incoming: Mutex<Chunk>,
 }
@@ -123,20 +123,22 @@ impl Queue {
 
     /// Whether `bytes` more in `messages` messages fit. `now_ms` is noted as the beginning of the stall if not.
     ///
-    /// An empty queue has room for anything: a packet longer than the limit must still get through. Several workers
-    /// may be told yes at once, so the depth can pass the limit by what each of them has staged.
+    /// An empty queue has room for anything: a packet longer than the limit must still get through, unless all queues
+    /// together are too long. Several workers may be told yes at once, so the depth can pass the limit by what each of
+    /// them has staged. A closed queue has room, since nobody is to wait for it.
     pub fn has_room(&self, bytes: usize, messages: usize, now_ms: u64) -> bool {
         let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
-        let bytes_max = if self.budget.is_scarce() { QUEUE_BYTES_WHEN_SCARCE } else { self.bytes_max };
+        let scarce = self.budget.is_scarce();
+        let bytes_max = self.bytes_max_if(scarce);
         if self.full_since.load(Ordering::Relaxed) != 0 {
-            if depth_bytes > bytes_max / 2 || depth_messages > self.messages_max / 2 {
-                return false;
+            if !self.has_drained(bytes_max) {
+                return self.is_closed();
             }
             self.full_since.store(0, Ordering::Relaxed);
         }
         let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
-        let alone = depth_bytes == 0 && messages <= 1;
+        let alone = depth_bytes == 0 && messages <= 1 && !scarce;
         if fits || alone || self.is_closed() {
             return true;
         }
@@ -144,24 +146,46 @@ impl Queue {
         false
     }
 
+    /// The receiver's share, which is smaller while all queues together are too long.
+    fn bytes_max_if(&self, scarce: bool) -> usize {
+        if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.bytes_max) } else { self.bytes_max }
+    }
+
+    fn bytes_max_now(&self) -> usize {
+        self.bytes_max_if(self.budget.is_scarce())
+    }
+
+    fn has_drained(&self, bytes_max: usize) -> bool {
+        self.depth_bytes() <= bytes_max / 2 && self.depth_messages.load(Ordering::Relaxed) <= self.messages_max / 2
+    }
+
     /// Whether replies to the client itself fit. They have a share of their own beyond the messages', since a receiver
     /// with a full queue must still be answered; it ends when the client sends on without reading.
     pub fn has_reply_room(&self) -> bool {
         const REPLY_BYTES_MAX: usize = 64 * 1024;
-        self.depth_bytes() <= self.bytes_max + REPLY_BYTES_MAX
+        self.depth_bytes() <= self.bytes_max_now() + REPLY_BYTES_MAX
     }
 
-    /// Whether senders have been held back for this receiver longer than the limit allows.
+    /// Whether senders have been held back for this receiver longer than the limit allows, and would be still.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
-        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max
+        since != 0
+            && now_ms.saturating_sub(since - 1) > self.stall_ms_max
+            && !self.has_drained(self.bytes_max_now())
     }
 
     /// Appends `pieces`, which are whole packets or runs of them, holding `messages` messages. A closed queue ignores
-    /// them: its receiver is gone. The caller asked [`Queue::has_room`] for messages; acknowledgements enter always.
+    /// them: its receiver is gone. The caller asked [`Queue::has_room`] for messages, and yet they are dropped and
+    /// counted if all buffers together pass what is tolerated, as one message for very many receivers can make them.
+    /// Acknowledgements, which hold no messages, enter always.
     pub fn push<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, bytes: usize, messages: usize) {
         let mut incoming = self.incoming.lock();
         if self.is_closed() {
+            return;
+        }
+        if messages > 0 && !self.budget.tolerates(bytes) {
+            self.count_dropped(messages as u64);
+            self.budget.count_overflowed(messages);
             return;
         }
         self.add_depth(bytes, messages);
@@ -172,11 +196,22 @@ impl Queue {
         incoming.messages += messages;
     }
 
+    /// Appends the last packet the receiver is to get. Nothing enters afterwards; what waits can still be taken.
+    pub fn finish(&self, packet: &[u8]) {
+        let mut incoming = self.incoming.lock();
+        if !self.is_closed() {
+            self.add_depth(packet.len(), 0);
+            incoming.bytes.extend_from_slice(packet);
+            self.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Counts packets that went, or are about to go, to the socket without lying in the queue first. False if the
-    /// queue is closed or packets wait in it, which must go out before: then nothing was counted.
+    /// queue is closed, packets wait in it, which must go out before, or there would be no place for what the socket
+    /// does not take: then nothing was counted.
     pub fn bypass(&self, bytes: usize, messages: usize) -> bool {
         let incoming = self.incoming.lock();
-        if self.is_closed() || !incoming.bytes.is_empty() {
+        if self.is_closed() || !incoming.bytes.is_empty() || !self.budget.tolerates(bytes) {
             return false;
         }
         self.add_depth(bytes, messages);
@@ -336,10 +371,67 @@ mod tests {
 
     #[test]
     fn scarcity_shrinks_every_share() {
-        let limits = Limits { buffered_bytes_max: 1_000, ..Limits::DEFAULT };
+        let limits = Limits { buffered_bytes_max: QUEUE_BYTES_WHEN_SCARCE, ..Limits::DEFAULT };
         let queue = queue(&limits);
         push(&queue, &[0; QUEUE_BYTES_WHEN_SCARCE]);
         assert!(!queue.has_room(1, 1, 0));
+    }
+
+    #[test]
+    fn a_receiver_that_has_drained_is_not_stuck_though_nobody_asked_for_room_since() {
+        let queue = queue(&small());
+        push(&queue, &[0; 100]);
+        assert!(!queue.has_room(1, 1, 0));
+        queue.sent(100, 1);
+        assert!(!queue.is_stuck(60_000));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_receiver_that_is_gone() {
+        let queue = queue(&small());
+        push(&queue, &[0; 100]);
+        assert!(!queue.has_room(1, 1, 0));
+        queue.finish(b"the end");
+        assert!(queue.has_room(1, 1, 1));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_packet() {
+        let queue = queue(&small());
+        push(&queue, b"message ");
+        queue.finish(b"the end");
+        push(&queue, b"late");
+        assert!(!queue.bypass(1, 1));
+        let mut chunk = Chunk::default();
+        assert!(queue.take(&mut chunk));
+        assert_eq!((chunk.bytes.as_slice(), chunk.messages), (&b"message the end"[..], 1));
+        queue.sent(chunk.bytes.len(), 1);
+        queue.finish(b"again");
+        assert!(queue.is_empty());
+        assert_eq!(queue.budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn all_queues_together_stop_short_of_twice_the_allowance() {
+        let queue = queue(&Limits { buffered_bytes_max: 100, ..Limits::DEFAULT });
+        push(&queue, &[0; 90]);
+        push(&queue, &[0; 60]);
+        push(&queue, &[0; 1]);
+        assert!(!queue.bypass(1, 1));
+        assert_eq!((queue.depth_bytes(), queue.take_dropped()), (150, 1));
+        assert_eq!(queue.budget.overflowed_messages(), 1);
+        queue.push([&b"PINGRESP"[..]].into_iter(), 8, 0);
+        assert_eq!(queue.depth_bytes(), 158, "replies are not messages");
+    }
+
+    #[test]
+    fn scarcity_keeps_long_packets_out_of_empty_queues() {
+        let limits = Limits { buffered_bytes_max: 1_000, ..Limits::DEFAULT };
+        let queue = queue(&limits);
+        assert!(queue.has_room(QUEUE_BYTES_WHEN_SCARCE + 1, 1, 0));
+        queue.budget.charge(1_000);
+        assert!(!queue.has_room(QUEUE_BYTES_WHEN_SCARCE + 1, 1, 0));
+        assert!(queue.has_room(QUEUE_BYTES_WHEN_SCARCE, 1, 0));
     }
 
     #[test]

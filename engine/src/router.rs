@@ -12,6 +12,7 @@ use wisp_wire::{TopicFilter, TopicName};
 
 use crate::limits::Limits;
 use crate::queue::Queue;
+use crate::targets::Targets;
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 /// Someone who gets what is published to a topic.
@@ -40,27 +41,16 @@ struct Node {
     /// The child for `+`.
     any: Option<Box<Node>>,
     /// Subscriptions to the path.
-    exact: Vec<Target>,
+    exact: Targets,
     /// Subscriptions to the path and all below it: `path/#`.
-    below: Vec<Target>,
+    below: Targets,
 }
 
 impl Router {
     /// Adds a subscription, or replaces the one the receiver has to the same filter. True if there was one.
     pub fn subscribe(&self, filter: TopicFilter<'_>, target: Target) -> bool {
         let mut tree = self.tree.write();
-        let place = tree.place(filter);
-        let index = target.queue.index();
-        let replaced = match place.iter_mut().find(|known| known.queue.index() == index) {
-            Some(known) => {
-                *known = target;
-                true
-            }
-            None => {
-                place.push(target);
-                false
-            }
-        };
+        let replaced = tree.place(filter).insert(target);
         self.epoch.fetch_add(1, Ordering::Release);
         replaced
     }
@@ -102,7 +92,7 @@ impl Router {
 }
 
 impl Node {
-    fn place(&mut self, filter: TopicFilter<'_>) -> &mut Vec<Target> {
+    fn place(&mut self, filter: TopicFilter<'_>) -> &mut Targets {
         let mut node = self;
         for level in filter.as_str().split('/') {
             node = match level {
@@ -121,13 +111,9 @@ impl Node {
 
     /// Removes one subscription and every node left empty on the way to it.
     fn remove(&mut self, levels: &[&str], queue_index: usize) -> bool {
-        let take = |targets: &mut Vec<Target>| {
-            let found = targets.iter().position(|target| target.queue.index() == queue_index);
-            found.map(|at| targets.swap_remove(at)).is_some()
-        };
         match levels {
-            [] => take(&mut self.exact),
-            ["#"] => take(&mut self.below),
+            [] => self.exact.remove(queue_index),
+            ["#"] => self.below.remove(queue_index),
             ["+", rest @ ..] => {
                 let Some(child) = &mut self.any else { return false };
                 let removed = child.remove(rest, queue_index);
@@ -148,7 +134,7 @@ impl Node {
     }
 
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.any.is_none() && self.exact.is_empty() && self.below.is_empty()
+        self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.all.is_empty()
     }
 
     /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked. Wildcards at the
@@ -156,7 +142,7 @@ impl Node {
     fn collect(&self, rest: &str, first: bool, found: &mut impl FnMut(&[Target])) {
         let wildcards = !(first && rest.starts_with('$'));
         if wildcards {
-            found(&self.below);
+            found(&self.below.all);
         }
         let (level, deeper) = match rest.split_once('/') {
             Some((level, deeper)) => (level, Some(deeper)),
@@ -167,8 +153,8 @@ impl Node {
             match deeper {
                 Some(deeper) => child.collect(deeper, false, found),
                 None => {
-                    found(&child.exact);
-                    found(&child.below);
+                    found(&child.exact.all);
+                    found(&child.below.all);
                 }
             }
         }
@@ -205,11 +191,14 @@ pub struct RouteCache {
     known: HashMap<Box<str>, u32, RandomState>,
     routes: Vec<Route>,
     targets: usize,
+    name_bytes: usize,
 }
 
 impl RouteCache {
     const TOPICS_MAX: usize = 16 * 1024;
     const TARGETS_MAX: usize = 256 * 1024;
+    /// A topic name may have 64 KiB, and not all senders repeat themselves.
+    const NAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
     /// Everyone who gets what is published to `topic`.
     pub fn lookup(&mut self, router: &Router, topic: TopicName<'_>, limits: &Limits) -> Result<&Route, TopicTooLarge> {
@@ -219,11 +208,12 @@ impl RouteCache {
         }
         TopicTooLarge::check(topic.as_str(), limits)?;
         let route = router.route(topic);
-        if self.routes.len() >= Self::TOPICS_MAX || self.targets + route.len() > Self::TARGETS_MAX {
+        if self.is_full(topic, &route) {
             self.clear();
         }
         let index = self.routes.len() as u32;
         self.targets += route.len();
+        self.name_bytes += topic.as_str().len();
         self.routes.push(route);
         self.known.insert(topic.as_str().into(), index);
         Ok(&self.routes[index as usize])
@@ -240,10 +230,17 @@ impl RouteCache {
         }
     }
 
+    fn is_full(&self, topic: TopicName<'_>, route: &Route) -> bool {
+        self.routes.len() >= Self::TOPICS_MAX
+            || self.targets + route.len() > Self::TARGETS_MAX
+            || self.name_bytes + topic.as_str().len() > Self::NAME_BYTES_MAX
+    }
+
     fn clear(&mut self) {
         self.known.clear();
         self.routes.clear();
         self.targets = 0;
+        self.name_bytes = 0;
     }
 }
 
@@ -310,6 +307,18 @@ mod tests {
         for number in 0..RouteCache::TOPICS_MAX * 2 + 5 {
             cache.lookup(&router, topic(&number.to_string()), &limits).unwrap();
             assert!(cache.known.len() <= RouteCache::TOPICS_MAX && cache.routes.len() == cache.known.len());
+        }
+    }
+
+    #[test]
+    fn long_topic_names_do_not_fill_the_memory_with_routes() {
+        let (router, limits) = (Router::default(), Limits::DEFAULT);
+        let mut cache = RouteCache::default();
+        let long = "x".repeat(60_000);
+        for number in 0..500 {
+            cache.lookup(&router, topic(&format!("{number} {long}")), &limits).unwrap();
+            let remembered: usize = cache.known.keys().map(|name| name.len()).sum();
+            assert!(remembered <= RouteCache::NAME_BYTES_MAX);
         }
     }
 

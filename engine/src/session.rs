@@ -173,9 +173,12 @@ impl Session {
         }
     }
 
-    /// Restarts the clock of the keep-alive: while the server does not read, silence is not the client's fault.
+    /// Restarts the clock of the keep-alive, but not that of CONNECT. While the server does not read, silence is not the
+    /// client's fault, and a long packet that is still coming is no silence.
     pub fn excuse_silence(&mut self, now_ms: u64) {
-        self.heard_ms = now_ms;
+        if matches!(self.phase, Phase::Connected(_)) {
+            self.heard_ms = now_ms;
+        }
     }
 
     /// Gives up all the session holds: subscriptions, client identifier, and what waits for it. Called once, when the

@@ -15,10 +15,16 @@ impl Session {
             return Err(self.end(EndReason::SubscriptionIdentifier, out));
         }
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
+        // One packet can name millions of filters, the same one over and over.
+        let most = self.core.limits.subscriptions_count_max as usize;
         let codes: Vec<ReasonCode> = subscribe
             .filters
             .iter()
-            .map(|(filter, options)| grant(&self.core, &self.queue, client, filter, options))
+            .enumerate()
+            .map(|(number, (filter, options))| match number < most {
+                true => grant(&self.core, &self.queue, client, filter, options),
+                false => ReasonCode::QuotaExceeded,
+            })
             .collect();
         let acknowledgement =
             SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: ReasonCodes::from_slice(&codes) };
@@ -36,11 +42,13 @@ impl Session {
             .filters
             .iter()
             .map(|filter| {
-                client.filters.remove(filter.as_str());
-                match self.core.router.unsubscribe(filter, &self.queue) {
-                    true => ReasonCode::Success,
-                    false => ReasonCode::NoSubscriptionExisted,
+                // The router is asked only for what is there: a change of it costs every worker its routes.
+                if !client.filters.remove(filter.as_str()) {
+                    return ReasonCode::NoSubscriptionExisted;
                 }
+                let removed = self.core.router.unsubscribe(filter, &self.queue);
+                debug_assert!(removed, "the router has every filter of a client");
+                ReasonCode::Success
             })
             .collect();
         let acknowledgement = UnsubAck {
