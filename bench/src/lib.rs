@@ -1,1 +1,27 @@
-//! Benchmarks of the Wisp broker against its peers.
+//! The program `wisp-bench`: measures the Wisp broker against its peers, on one machine and in one run.
+//!
+//! ```text
+//!   plan ---> smoke ---> broker   started for each sample, stopped after it
+//!   who, when   |  `---> loadgen  drives it: a warm-up, then the sample
+//!               v
+//!            samples ---> summary ---> terminal, and a folder of docs/results
+//!                           ^
+//!               goals, machine, versions
+//! ```
+//!
+//! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
+//! out of order ends the run at once, since a rate without it would be no rate.
+
+pub mod args;
+pub mod broker;
+pub mod failure;
+pub mod goals;
+pub mod loadgen;
+pub mod machine;
+pub mod places;
+pub mod plan;
+pub mod results;
+pub mod smoke;
+pub mod statistics;
+pub mod summary;
+pub mod table;

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::broker::Broker;
+use crate::plan::{self, Plan, Point};
+
+/// Measure the Wisp broker against its peers.
+#[derive(Parser, Debug)]
+#[command(name = "wisp-bench", version)]
+pub struct Arguments {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to measure.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Forwarding at QoS 0, natively and under each WebAssembly runtime, beside mosquitto
+    ///
+    /// Needs release builds of wisp-broker and wisp-loadgen, the modules compiled ahead of time, and mosquitto; each
+    /// can be left out with --brokers. Takes some minutes; the machine should have nothing else to do.
+    Smoke(Smoke),
+}
+
+/// The arguments of `smoke`.
+#[derive(Args, Debug)]
+pub struct Smoke {
+    /// Which brokers, separated by commas
+    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',', default_values_t = Broker::ALL)]
+    pub brokers: Vec<Broker>,
+    /// How many senders and receivers, as in 1x1,10x10
+    #[arg(long, value_name = "SxR", value_delimiter = ',', default_values_t = plan::POINTS)]
+    pub points: Vec<Point>,
+    /// Messages of a sample
+    #[arg(long, value_name = "MESSAGES", default_value_t = plan::MESSAGES, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// How often each broker is measured at each point
+    #[arg(long, value_name = "TIMES", default_value_t = plan::REPETITIONS)]
+    pub repetitions: NonZeroU32,
+    /// Workers of each broker that has threads [default: the processors]
+    #[arg(long)]
+    pub workers: Option<NonZeroUsize>,
+    /// Where the results go [default: docs/results/DATE-smoke, if nothing was left out or changed]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+impl Smoke {
+    /// What is to be run on a machine with so many processors.
+    #[must_use]
+    pub fn plan(&self, processors: usize) -> Plan {
+        Plan {
+            brokers: without_repeats(&self.brokers),
+            points: without_repeats(&self.points),
+            messages: self.count,
+            repetitions: self.repetitions.get(),
+            workers: self.workers.map_or(processors, NonZeroUsize::get),
+        }
+    }
+}
+
+fn without_repeats<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for &item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(arguments: &[&str]) -> Result<Plan, clap::Error> {
+        let all = ["wisp-bench", "smoke"].iter().chain(arguments);
+        let Command::Smoke(options) = Arguments::try_parse_from(all)?.command;
+        Ok(options.plan(2))
+    }
+
+    #[test]
+    fn without_options_everything_is_measured() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan, Plan::everything(2));
+    }
+
+    #[test]
+    fn each_option_changes_its_part() {
+        let options = "--brokers native,mosquitto,native --points 1x1,3x5 --count 7 --repetitions 2 --workers 9";
+        let plan = plan(&options.split(' ').collect::<Vec<_>>()).unwrap();
+        assert_eq!(plan.brokers, [Broker::Native, Broker::Mosquitto]);
+        assert_eq!(plan.points, [Point { senders: 1, receivers: 1 }, Point { senders: 3, receivers: 5 }]);
+        assert_eq!((plan.messages, plan.repetitions, plan.workers), (7, 2, 9));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for arguments in
+            ["--brokers other", "--points 1", "--points 0x1", "--count 0", "--repetitions 0", "--workers 0"]
+        {
+            assert!(plan(&arguments.split(' ').collect::<Vec<_>>()).is_err(), "{arguments}");
+        }
+    }
+}

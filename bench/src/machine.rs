@@ -1,0 +1,187 @@
+//! What a figure depends on beside the plan: the machine, and the versions of everything that runs.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use crate::broker::Broker;
+use crate::places;
+
+/// What is said of a thing that cannot be found out.
+const UNKNOWN: &str = "unknown";
+
+/// Names and values, in the order they are listed. They have no host names and no paths.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Facts {
+    /// The machine.
+    pub machine: Vec<(&'static str, String)>,
+    /// The versions.
+    pub versions: Vec<(&'static str, String)>,
+}
+
+impl Facts {
+    /// Looks around.
+    #[must_use]
+    pub fn gather(brokers: &[Broker]) -> Self {
+        let mut versions = vec![("wisp", wisp_version())];
+        for &broker in brokers {
+            versions.extend(versions_of(broker));
+        }
+        let machine = vec![
+            ("processor", processor_model()),
+            ("processors", processors().to_string()),
+            ("memory", memory()),
+            ("kernel", output("uname", &["-srm"]).unwrap_or_else(unknown)),
+            ("busy processes in the minute before", load_average().map_or_else(unknown, |load| load.to_string())),
+        ];
+        Self { machine, versions }
+    }
+}
+
+/// How many processors this program may use.
+#[must_use]
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many processes wanted a processor in the last minute, on average; None where the system does not tell.
+#[must_use]
+pub fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// Today, as in 2026-01-31, by universal time.
+#[must_use]
+pub fn today() -> Option<String> {
+    output("date", &["-u", "+%Y-%m-%d"])
+}
+
+fn unknown() -> String {
+    UNKNOWN.to_owned()
+}
+
+fn versions_of(broker: Broker) -> Vec<(&'static str, String)> {
+    if broker == Broker::Mosquitto {
+        let help = places::mosquitto().ok().and_then(|program| output_whatever(program.to_str()?, &["-h"]));
+        return vec![("mosquitto", help.as_deref().and_then(find_version).unwrap_or_else(unknown))];
+    }
+    let repository = places::repository();
+    let built = broker.wasm_host().map_or_else(
+        || places::native_program("wisp-broker").ok(),
+        |host| Some(repository.join(format!("target/wasm/wisp-broker-{host}.wasm"))),
+    );
+    let compiler = built.and_then(|file| compiler_of(&fs::read(file).ok()?)).unwrap_or_else(unknown);
+    let Some(host) = broker.wasm_host() else {
+        return vec![("rustc of the native program", compiler)];
+    };
+    // The scripts know which runtime they take.
+    let script = r#"source "$0/lib.sh" && runtime_version "$(find_runtime "$1")""#;
+    let scripts = repository.join("wasm-targets");
+    let runtime = scripts.to_str().and_then(|scripts| output("bash", &["-c", script, scripts, host]));
+    let name = match broker {
+        Broker::Wasmer => "rustc of the module for Wasmer",
+        Broker::Wasmtime => "rustc of the module for Wasmtime",
+        _ => "rustc of the module for WasmEdge",
+    };
+    vec![(broker.title(), runtime.unwrap_or_else(unknown)), (name, compiler)]
+}
+
+/// The version and the commit of the sources, which need not be what the programs were built from.
+fn wisp_version() -> String {
+    let repository = places::repository();
+    let commit = repository
+        .to_str()
+        .and_then(|folder| output("git", &["-C", folder, "describe", "--always", "--dirty"]))
+        .unwrap_or_else(unknown);
+    let (commit, state) = match commit.strip_suffix("-dirty") {
+        Some(commit) => (commit.to_owned(), "with changes that are not committed"),
+        None => (commit, "clean"),
+    };
+    format!("{}, commit {commit}, {state}", env!("CARGO_PKG_VERSION"))
+}
+
+fn processor_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    field(&text, "model name").unwrap_or_else(unknown)
+}
+
+fn memory() -> String {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = field(&text, "MemTotal").and_then(|value| value.strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.map_or_else(unknown, |kib| format!("{:.1} GiB", kib / 1024.0 / 1024.0))
+}
+
+/// The value of the first line `name : value`.
+fn field(text: &str, name: &str) -> Option<String> {
+    let values = text.lines().filter_map(|line| line.split_once(':'));
+    values.into_iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// The compiler that a program or module names: programs in a section of comments, as in `rustc version 1.95.0 (...)`,
+/// modules in their list of producers, as the texts `rustc` and `1.95.0 (...)`, each after a byte with its length.
+fn compiler_of(program: &[u8]) -> Option<String> {
+    let after = |mark: &[u8]| {
+        let at = program.windows(mark.len()).position(|window| window == mark)?;
+        Some(&program[at + mark.len()..])
+    };
+    let text = if program.starts_with(b"\0asm") {
+        let (&length, rest) = after(b"\x05rustc")?.split_first()?;
+        rest.get(..length.into())?
+    } else {
+        after(b"rustc version ")?.split(|&byte| byte == 0).next()?
+    };
+    let text = String::from_utf8(text.to_vec()).ok()?;
+    text.starts_with(|first: char| first.is_ascii_digit()).then_some(text)
+}
+
+/// The first thing in a text that looks like a version, as in 2.0.11.
+fn find_version(text: &str) -> Option<String> {
+    let is_version = |word: &&str| {
+        let parts: Vec<_> = word.split('.').collect();
+        parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
+    };
+    text.split_whitespace().find(is_version).map(str::to_owned)
+}
+
+/// What a command prints, if it succeeds.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let done = Command::new(program).args(arguments).output().ok()?;
+    done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+/// What a command prints, whatever its status: mosquitto ends its help with 3.
+fn output_whatever(program: &str, arguments: &[&str]) -> Option<String> {
+    let done = Command::new(program).args(arguments).output().ok()?;
+    Some(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compilers_are_found_in_programs_and_modules() {
+        let native = b"\x7fELF...GCC: 12\0rustc version 1.95.0 (5980 2026-04-14)\0Linker: x";
+        assert_eq!(compiler_of(native).as_deref(), Some("1.95.0 (5980 2026-04-14)"));
+        let module = b"\0asm.../rustc/5980/library...processed-by\x01\x05rustc\x061.95.0and more";
+        assert_eq!(compiler_of(module).as_deref(), Some("1.95.0"));
+        for none in [&b""[..], b"\0asm", b"\0asm\x05rustc", b"\0asm\x05rustc\xff1.95.0", b"\x7fELF"] {
+            assert_eq!(compiler_of(none), None);
+        }
+    }
+
+    #[test]
+    fn versions_are_found_in_help() {
+        let help = "mosquitto version 2.0.11\n\nmosquitto is an MQTT v5.0/v3.1.1/v3.1 broker.";
+        assert_eq!(find_version(help).as_deref(), Some("2.0.11"));
+        assert_eq!(find_version("no 1.2 and 1.2.x"), None);
+    }
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "model\t\t: 2\nmodel name\t: A processor\nMemTotal:  1024 kB\n";
+        assert_eq!(field(text, "model name").as_deref(), Some("A processor"));
+        assert_eq!(field(text, "MemTotal").as_deref(), Some("1024 kB"));
+        assert_eq!(field(text, "name"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Where programs are found, and where passing files are put.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::failure::Failure;
+
+/// Where Debian has it, which is not on everybody's PATH.
+const MOSQUITTO_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
+
+/// The repository that this program was built from.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().expect("the crate lies in the repository").to_owned()
+}
+
+/// The release build of one of Wisp's native programs: in the target folder that cargo is told of, else in the one
+/// that this program was built into, else in the repository's.
+///
+/// # Errors
+/// When it was not built.
+pub fn native_program(name: &str) -> Result<PathBuf, Failure> {
+    let told = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    // TARGET/release/wisp-bench
+    let own = env::current_exe().ok().and_then(|program| program.ancestors().nth(2).map(Path::to_owned));
+    [told, own, Some(repository().join("target"))]
+        .into_iter()
+        .flatten()
+        .map(|target| target.join("release").join(name))
+        .find(|program| program.is_file())
+        .ok_or_else(|| {
+            Failure::Missing(format!("there is no release build of {name}: cargo build --release -p {name}"))
+        })
+}
+
+/// The program mosquitto, on PATH or where packages put it.
+///
+/// # Errors
+/// When it is not installed.
+pub fn mosquitto() -> Result<PathBuf, Failure> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(MOSQUITTO_FOLDERS.map(PathBuf::from))
+        .map(|folder| folder.join("mosquitto"))
+        .find(|program| program.is_file())
+        .ok_or_else(|| Failure::Missing("there is no mosquitto: apt-get install mosquitto".to_owned()))
+}
+
+/// A folder for the passing files of one run, gone when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the folder.
+    ///
+    /// # Errors
+    /// When the folder for temporary files is not writable, or the name is taken.
+    pub fn new() -> io::Result<Self> {
+        let folder = env::temp_dir().join(format!("wisp-bench-{}", process::id()));
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    /// The path of a file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A file that stays behind in the folder for temporary files is no reason to fail.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,188 @@
+//! What is measured, and in which order.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use crate::broker::Broker;
+
+/// The points that the goals are set for.
+pub const POINTS: [Point; 3] = [Point::new(1, 1), Point::new(10, 10), Point::new(100, 100)];
+/// Messages of a sample.
+pub const MESSAGES: u64 = 1_000_000;
+/// Bytes of each message.
+pub const SIZE_BYTES: usize = 1024;
+/// How often each broker is measured at each point.
+pub const REPETITIONS: NonZeroU32 = NonZeroU32::new(3).expect("three is not zero");
+/// A warm-up before each sample has one message for so many of the sample.
+const WARM_UP_SHARE: u64 = 20;
+
+/// How many senders and receivers; written `1x1` on the command line and `(1,1)` in tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Connections that send.
+    pub senders: u32,
+    /// Connections that receive.
+    pub receivers: u32,
+}
+
+impl Point {
+    /// So many senders and receivers.
+    #[must_use]
+    pub const fn new(senders: u32, receivers: u32) -> Self {
+        Self { senders, receivers }
+    }
+
+    /// How tables write it.
+    #[must_use]
+    pub fn title(self) -> String {
+        format!("({},{})", self.senders, self.receivers)
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.senders, self.receivers)
+    }
+}
+
+impl FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse::<NonZeroU32>().ok().map(NonZeroU32::get);
+        text.split_once('x')
+            .and_then(|(senders, receivers)| Some(Self::new(number(senders)?, number(receivers)?)))
+            .ok_or_else(|| "use SENDERSxRECEIVERS, as in 10x10".to_owned())
+    }
+}
+
+/// What is measured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The brokers, each once.
+    pub brokers: Vec<Broker>,
+    /// The points, each once.
+    pub points: Vec<Point>,
+    /// Messages of a sample.
+    pub messages: u64,
+    /// How often each broker is measured at each point.
+    pub repetitions: u32,
+    /// Workers of each broker that has threads.
+    pub workers: usize,
+}
+
+/// One sample to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Counted from 1.
+    pub repetition: u32,
+    /// How many senders and receivers.
+    pub point: Point,
+    /// Who is measured.
+    pub broker: Broker,
+}
+
+impl Plan {
+    /// What is measured unless one says otherwise.
+    #[must_use]
+    pub fn everything(workers: usize) -> Self {
+        Self {
+            brokers: Broker::ALL.to_vec(),
+            points: POINTS.to_vec(),
+            messages: MESSAGES,
+            repetitions: REPETITIONS.get(),
+            workers,
+        }
+    }
+
+    /// Messages that a broker forwards before each sample, unmeasured.
+    #[must_use]
+    pub fn warm_up_messages(&self) -> u64 {
+        (self.messages / WARM_UP_SHARE).max(1)
+    }
+
+    /// All samples in the order they are taken. Within a repetition all brokers take their turn at a point before
+    /// the next point comes, so that a machine that grows slower meanwhile does so for all of them; and nobody
+    /// always comes first, or always after the same one.
+    #[must_use]
+    pub fn turns(&self) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for repetition in 1..=self.repetitions {
+            for (index, &point) in self.points.iter().enumerate() {
+                let mut brokers = self.brokers.clone();
+                let shift = (repetition as usize + index) % brokers.len();
+                brokers.rotate_left(shift);
+                if repetition % 2 == 0 {
+                    brokers[1..].reverse();
+                }
+                turns.extend(brokers.into_iter().map(|broker| Turn { repetition, point, broker }));
+            }
+        }
+        turns
+    }
+
+    /// The command that runs this again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let names = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
+        format!(
+            "wisp-bench smoke --brokers {} --points {} --count {} --repetitions {} --workers {}",
+            names(&mut self.brokers.iter().map(ToString::to_string)),
+            names(&mut self.points.iter().map(ToString::to_string)),
+            self.messages,
+            self.repetitions,
+            self.workers
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_read_as_they_are_written() {
+        for point in POINTS {
+            assert_eq!(point.to_string().parse(), Ok(point));
+        }
+        for wrong in ["", "1", "x", "1x", "x1", "0x1", "1x0", "1x1x1", "-1x1"] {
+            assert!(wrong.parse::<Point>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_broker_is_measured_once_at_each_point_of_each_repetition() {
+        let plan = Plan::everything(2);
+        let turns = plan.turns();
+        assert_eq!(turns.len(), 5 * 3 * 3);
+        for repetition in 1..=3 {
+            for point in POINTS {
+                for broker in Broker::ALL {
+                    let turn = Turn { repetition, point, broker };
+                    assert_eq!(turns.iter().filter(|other| **other == turn).count(), 1, "{turn:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn brokers_alternate_so_that_none_is_first_at_a_point_twice() {
+        let turns = Plan::everything(2).turns();
+        for point in POINTS {
+            let mut first: Vec<_> = (1..=3)
+                .map(|repetition| turns.iter().find(|turn| turn.point == point && turn.repetition == repetition))
+                .map(|turn| turn.expect("all are there").broker.to_string())
+                .collect();
+            first.sort();
+            first.dedup();
+            assert_eq!(first.len(), 3, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn a_repetition_finishes_before_the_next_begins() {
+        let turns = Plan::everything(2).turns();
+        assert!(turns.is_sorted_by_key(|turn| turn.repetition));
+    }
+}

@@ -1,0 +1,133 @@
+//! The run itself: look whether everything is there, take the samples, say and write what came out.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::args::Smoke;
+use crate::failure::{Failure, Interrupt};
+use crate::loadgen;
+use crate::machine::{self, Facts};
+use crate::places::{self, Scratch};
+use crate::plan::{Plan, Turn};
+use crate::results;
+use crate::statistics::Sample;
+use crate::summary;
+use crate::table::thousands;
+
+/// Beyond so many busy processes for each processor the machine has something else to do.
+const LOAD_MAX: f64 = 0.5;
+
+/// What all samples share.
+struct Bench {
+    plan: Plan,
+    scratch: Scratch,
+    interrupt: Interrupt,
+}
+
+/// Measures what the options say.
+///
+/// # Errors
+/// When something is missing or a message was lost; a goal that is missed is no error.
+pub fn run(options: &Smoke) -> Result<(), Failure> {
+    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let bench =
+        Bench { plan: options.plan(machine::processors()), scratch: Scratch::new().map_err(system)?, interrupt };
+    bench.look_around()?;
+    let facts = Facts::gather(&bench.plan.brokers);
+    warn_if_busy();
+    let samples = bench.take_samples()?;
+    let date =
+        machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))?;
+    println!("\n{}", summary::tables(&bench.plan, &samples));
+    let Some(folder) = folder(options, &bench.plan, &date) else {
+        println!("Not written, since the run is not the usual one: --out DIR says where to.");
+        return Ok(());
+    };
+    results::write(&folder, &samples, &summary::page(&bench.plan, &samples, &facts, &date))
+        .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+    println!("Written to {}", folder.display());
+    Ok(())
+}
+
+/// Where results go. Only the usual run has a folder of its own, so that no attempt with a few messages takes its place.
+fn folder(options: &Smoke, plan: &Plan, date: &str) -> Option<PathBuf> {
+    let usual = || {
+        let results = places::repository().join("docs").join("results");
+        (*plan == Plan::everything(machine::processors())).then(|| results.join(format!("{date}-smoke")))
+    };
+    options.out.clone().or_else(usual)
+}
+
+fn warn_if_busy() {
+    if let Some(load) = machine::load_average().filter(|load| *load > LOAD_MAX * machine::processors() as f64) {
+        println!("The machine is busy with other things (load average {load}): figures will be low and uneven.");
+    }
+}
+
+impl Bench {
+    /// Starts each broker once, so that everything that is missing is known before anything is measured.
+    fn look_around(&self) -> Result<(), Failure> {
+        let mut missing = Vec::new();
+        if let Err(failure) = places::native_program("wisp-loadgen") {
+            missing.push(failure.to_string());
+        }
+        for &broker in &self.plan.brokers {
+            match broker.start(self.plan.workers, &self.scratch, &self.interrupt) {
+                Ok(running) => running.stop()?,
+                Err(Failure::Missing(what)) => missing.push(what),
+                Err(failure) => return Err(failure),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.push("or leave brokers out with --brokers".to_owned());
+        Err(Failure::Missing(missing.join("\nwisp-bench: ")))
+    }
+
+    fn take_samples(&self) -> Result<Vec<Sample>, Failure> {
+        let turns = self.plan.turns();
+        let mut samples = Vec::with_capacity(turns.len());
+        for (index, turn) in turns.iter().enumerate() {
+            let sample = self.take_sample(*turn)?;
+            println!(
+                "[{:>2}/{}] repetition {} {:>9} {:<9} {:>9} msg/s",
+                index + 1,
+                turns.len(),
+                turn.repetition,
+                turn.point.title(),
+                turn.broker.title(),
+                thousands(sample.report.messages_per_s)
+            );
+            samples.push(sample);
+        }
+        Ok(samples)
+    }
+
+    /// Measures a broker that was started for this sample alone, so that none of the others is there to disturb it.
+    fn take_sample(&self, turn: Turn) -> Result<Sample, Failure> {
+        let Plan { messages, workers, .. } = self.plan;
+        let Turn { repetition, point, broker } = turn;
+        let running = broker.start(workers, &self.scratch, &self.interrupt)?;
+        let drive = |messages| loadgen::drive(running.address(), point, messages, &self.interrupt);
+        let warm_up_messages = self.plan.warm_up_messages();
+        let driven = drive(warm_up_messages).and_then(|_| drive(messages));
+        let report = driven.map_err(|failure| blame(failure, turn))?;
+        running.stop()?;
+        Ok(Sample { broker, repetition, workers: broker.workers(workers), warm_up_messages, report })
+    }
+}
+
+/// Says whose messages were lost, and where.
+fn blame(failure: Failure, turn: Turn) -> Failure {
+    match failure {
+        Failure::Broken(what) => Failure::Broken(format!(
+            "{} at {} in repetition {}: {what}",
+            turn.broker,
+            turn.point.title(),
+            turn.repetition
+        )),
+        other => other,
+    }
+}

@@ -1,0 +1,130 @@
+//! Samples, and what is computed from them.
+
+use serde::Serialize;
+
+use crate::broker::Broker;
+use crate::loadgen::Report;
+use crate::plan::{Point, Turn};
+
+/// One measurement, with its settings. As JSON, one line.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Sample {
+    /// Who was measured.
+    pub broker: Broker,
+    /// Counted from 1.
+    pub repetition: u32,
+    /// The broker's workers, where it has such a setting.
+    pub workers: Option<usize>,
+    /// Messages that it forwarded before, unmeasured.
+    pub warm_up_messages: u64,
+    /// What the load generator found.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+impl Sample {
+    /// What it is a sample of.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        let point = Point::new(self.report.senders, self.report.receivers);
+        Turn { repetition: self.repetition, point, broker: self.broker }
+    }
+}
+
+/// The rates of a broker at a point, in the order they were measured.
+#[must_use]
+pub fn rates(samples: &[Sample], broker: Broker, point: Point) -> Vec<f64> {
+    let is_of = |sample: &&Sample| sample.turn().point == point && sample.broker == broker;
+    samples.iter().filter(is_of).map(|sample| sample.report.messages_per_s).collect()
+}
+
+/// How many times as fast as `base` a broker is at a point: the median over the repetitions, in each of which both were
+/// measured shortly after each other. None unless there is such a repetition.
+#[must_use]
+pub fn ratio(samples: &[Sample], broker: Broker, base: Broker, point: Point) -> Option<f64> {
+    let rate = |turn: Turn| samples.iter().find(|sample| sample.turn() == turn).map(|s| s.report.messages_per_s);
+    let ratios: Vec<_> = samples
+        .iter()
+        .map(Sample::turn)
+        .filter(|turn| turn.broker == broker && turn.point == point)
+        .filter_map(|turn| Some(rate(turn)? / rate(Turn { broker: base, ..turn })?))
+        .collect();
+    median(&ratios)
+}
+
+/// The middle value, or the mean of the two in the middle; None of nothing.
+#[must_use]
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len() % 2 == 1 { Some(upper) } else { Some((sorted[middle - 1] + upper) / 2.0) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::loadgen::tests::good_report;
+
+    /// A sample at three senders and five receivers.
+    pub(crate) fn sample(broker: Broker, repetition: u32, messages_per_s: f64) -> Sample {
+        Sample {
+            broker,
+            repetition,
+            workers: broker.workers(2),
+            warm_up_messages: 50,
+            report: good_report(messages_per_s),
+        }
+    }
+
+    pub(crate) const POINT: Point = Point::new(3, 5);
+
+    #[test]
+    fn a_median_is_in_the_middle_whatever_the_order() {
+        for (values, expected) in [
+            (vec![], None),
+            (vec![4.0], Some(4.0)),
+            (vec![9.0, 1.0], Some(5.0)),
+            (vec![3.0, 1.0, 2.0], Some(2.0)),
+            (vec![1000.0, 1.0, 2.0, 3.0], Some(2.5)),
+        ] {
+            assert_eq!(median(&values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_compares_within_repetitions() {
+        // The machine is half as fast in the second repetition, which the ratio of medians would not see.
+        let samples = [
+            sample(Broker::Native, 1, 1000.0),
+            sample(Broker::Mosquitto, 1, 100.0),
+            sample(Broker::Mosquitto, 2, 50.0),
+            sample(Broker::Native, 2, 500.0),
+            sample(Broker::Native, 3, 900.0),
+            sample(Broker::Mosquitto, 3, 90.0),
+        ];
+        assert_eq!(ratio(&samples, Broker::Native, Broker::Mosquitto, POINT), Some(10.0));
+        assert_eq!(ratio(&samples, Broker::Mosquitto, Broker::Native, POINT), Some(0.1));
+        assert_eq!(rates(&samples, Broker::Native, POINT), [1000.0, 500.0, 900.0]);
+    }
+
+    #[test]
+    fn there_is_no_ratio_without_both_in_one_repetition() {
+        let samples = [sample(Broker::Native, 1, 1000.0), sample(Broker::Mosquitto, 2, 100.0)];
+        assert_eq!(ratio(&samples, Broker::Native, Broker::Mosquitto, POINT), None);
+        assert_eq!(ratio(&samples[..1], Broker::Native, Broker::Native, Point::new(1, 1)), None);
+    }
+
+    #[test]
+    fn a_sample_is_one_flat_line() {
+        let json = serde_json::to_string(&sample(Broker::WasmEdge, 2, 5.5)).unwrap();
+        assert!(!json.contains('\n'));
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["broker"], "wasmedge");
+        for (field, value) in [("repetition", 2), ("workers", 1), ("senders", 3), ("size_bytes", 1024), ("lost", 0)] {
+            assert_eq!(read[field], value, "{field}");
+        }
+        assert_eq!(read["messages_per_s"], 5.5);
+    }
+}
