@@ -97,6 +97,9 @@ fn qos_1_before_mqtt_5_is_acknowledged_or_ends_the_connection() {
 
 #[test]
 fn a_client_gets_no_packet_longer_than_it_accepts() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
     let broker = Broker::start();
     let mut modest = RawClient::open(broker.addr(), Version::V5);
     // Maximum Packet Size 100.

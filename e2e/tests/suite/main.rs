@@ -12,7 +12,6 @@ mod limits;
 mod malformed;
 mod malformed_cases;
 mod matching;
-
 mod payloads;
 mod real_input;
 mod restart;
