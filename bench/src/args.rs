@@ -31,10 +31,16 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Smoke {
     /// Which brokers, separated by commas
-    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',', default_values_t = Broker::ALL)]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto"
+    )]
     pub brokers: Vec<Broker>,
     /// How many senders and receivers, as in 1x1,10x10
-    #[arg(long, value_name = "SxR", value_delimiter = ',', default_values_t = plan::POINTS)]
+    #[arg(long, value_name = "SxR", value_delimiter = ',', default_value = "1x1,10x10,100x100")]
     pub points: Vec<Point>,
     /// Messages of a sample
     #[arg(long, value_name = "MESSAGES", default_value_t = plan::MESSAGES, value_parser = clap::value_parser!(u64).range(1..))]

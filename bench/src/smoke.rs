@@ -113,21 +113,17 @@ impl Bench {
         let drive = |messages| loadgen::drive(running.address(), point, messages, &self.interrupt);
         let warm_up_messages = self.plan.warm_up_messages();
         let driven = drive(warm_up_messages).and_then(|_| drive(messages));
-        let report = driven.map_err(|failure| blame(failure, turn))?;
-        running.stop()?;
+        let stopped = running.stop();
+        let report = driven.map_err(|failure| blame(failure, turn, stopped.as_ref().err()))?;
+        stopped?;
         Ok(Sample { broker, repetition, workers: broker.workers(workers), warm_up_messages, report })
     }
 }
 
-/// Says whose messages were lost, and where.
-fn blame(failure: Failure, turn: Turn) -> Failure {
-    match failure {
-        Failure::Broken(what) => Failure::Broken(format!(
-            "{} at {} in repetition {}: {what}",
-            turn.broker,
-            turn.point.title(),
-            turn.repetition
-        )),
-        other => other,
-    }
+/// Says whose messages were lost, and where; and that the broker had died, if that is why.
+fn blame(failure: Failure, turn: Turn, death: Option<&Failure>) -> Failure {
+    let Failure::Broken(what) = failure else { return failure };
+    let death = death.map(|death| format!("; {death}")).unwrap_or_default();
+    let Turn { repetition, point, broker } = turn;
+    Failure::Broken(format!("{broker} at {} in repetition {repetition}: {what}{death}", point.title()))
 }
