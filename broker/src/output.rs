@@ -293,7 +293,8 @@ mod loom_tests {
     fn everything_arrives(room: usize, lens: [usize; 2]) {
         model(move || {
             let (core, socket, connection) = connection(room);
-            let workers: Vec<_> = (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
+            let workers: Vec<_> =
+                (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
             if socket.open_up() {
                 connection.writable();
             }

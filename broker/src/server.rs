@@ -84,6 +84,11 @@ impl<H: Host> Broker<H> {
         stats
     }
 
+    /// Bytes that wait in all queues and input buffers now.
+    pub fn buffered_bytes(&self) -> usize {
+        self.shared.core.budget.used_bytes()
+    }
+
     /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.
     pub fn shutdown(self) {}
 }

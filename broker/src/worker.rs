@@ -408,4 +408,3 @@ fn log_end<S>(peer: &Peer<S>, reason: EndReason) {
         }
     }
 }
-

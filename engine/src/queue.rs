@@ -169,9 +169,7 @@ impl Queue {
     /// Whether senders have been held back for this receiver longer than the limit allows, and would be still.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
-        since != 0
-            && now_ms.saturating_sub(since - 1) > self.stall_ms_max
-            && !self.has_drained(self.bytes_max_now())
+        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.has_drained(self.bytes_max_now())
     }
 
     /// Appends `pieces`, which are whole packets or runs of them, holding `messages` messages. A closed queue ignores

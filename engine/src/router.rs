@@ -12,8 +12,8 @@ use wisp_wire::{TopicFilter, TopicName};
 
 use crate::limits::Limits;
 use crate::queue::Queue;
-use crate::targets::Targets;
 use crate::sync::{AtomicU64, Ordering, RwLock};
+use crate::targets::Targets;
 
 /// Someone who gets what is published to a topic.
 #[derive(Clone, Debug)]

@@ -19,9 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use wisp_wire::{
-    DecodeError, Disconnect, Packet, Properties, Property, ProtocolVersion, Publish, QoS,
-};
+use wisp_wire::{DecodeError, Disconnect, Packet, Properties, Property, ProtocolVersion, Publish, QoS};
 
 pub use self::end::{End, EndReason, Fault};
 use crate::core::Core;

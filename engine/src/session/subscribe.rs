@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use wisp_wire::{Properties, ReasonCode, ReasonCodes, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe};
+use wisp_wire::{
+    Properties, ReasonCode, ReasonCodes, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe,
+};
 
 use super::{Client, End, EndReason, Next, Phase, Session, reply};
 use crate::core::Core;
@@ -26,8 +28,11 @@ impl Session {
                 false => ReasonCode::QuotaExceeded,
             })
             .collect();
-        let acknowledgement =
-            SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: ReasonCodes::from_slice(&codes) };
+        let acknowledgement = SubAck {
+            packet_id: subscribe.packet_id,
+            properties: Properties::EMPTY,
+            codes: ReasonCodes::from_slice(&codes),
+        };
         reply(acknowledgement.encode(client.version, out));
         Ok(Next::Continue)
     }
