@@ -3,6 +3,7 @@
 //!
 //! It matters most for the shim, on which threads and memory stand where rustup's target cannot be had.
 
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -20,6 +21,7 @@ const EVERYWHERE: &[Property] = &[
     ("hash_seeds_differ", hash_seeds_differ),
     ("formatting_of_floats_works", formatting_of_floats_works),
     ("freed_memory_is_used_again", freed_memory_is_used_again),
+    ("blocks_keep_what_is_in_them", blocks_keep_what_is_in_them),
     ("a_gibibyte_can_be_had", a_gibibyte_can_be_had),
 ];
 
@@ -29,7 +31,7 @@ const WITH_THREADS: &[Property] = &[
     ("a_wait_ends_at_its_timeout", a_wait_ends_at_its_timeout),
     ("readers_and_writers_exclude_each_other", readers_and_writers_exclude_each_other),
     ("thread_locals_are_dropped_before_join_returns", thread_locals_are_dropped_before_join_returns),
-    ("blocks_of_several_threads_never_overlap", blocks_of_several_threads_never_overlap),
+    ("blocks_of_several_threads_keep_what_is_in_them", blocks_of_several_threads_keep_what_is_in_them),
     ("a_block_may_be_freed_by_another_thread", a_block_may_be_freed_by_another_thread),
     ("threads_that_ended_leave_no_memory_behind", threads_that_ended_leave_no_memory_behind),
 ];
@@ -177,23 +179,91 @@ fn next_random(state: &mut u64) -> usize {
     (*state >> 33) as usize
 }
 
-fn blocks_of_several_threads_never_overlap() {
-    in_threads(|index| {
-        let mark = u8::try_from(index).expect("few threads");
-        let (mut random, mut blocks) = (index as u64, Vec::new());
-        for round in 0..50_000 {
-            let largest = if round % 64 == 0 { 100_000 } else { 700 };
-            let mut block = vec![mark; 1 + next_random(&mut random) % largest];
-            if round % 3 == 0 {
-                block.extend_from_slice(&[mark; 333]);
-            }
-            blocks.push(block);
-            if blocks.len() > 500 {
-                let freed = blocks.swap_remove(next_random(&mut random) % blocks.len());
-                assert!(freed.iter().all(|byte| *byte == mark));
-            }
+/// A block of the heap, filled with a byte of its own.
+struct Block {
+    start: *mut u8,
+    layout: Layout,
+    mark: u8,
+}
+
+impl Block {
+    fn new(layout: Layout, mark: u8, zeroed: bool) -> Block {
+        // SAFETY: no layout here has size 0.
+        let start = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+        let block = Block { start, layout, mark: 0 };
+        assert_eq!(start as usize % layout.align(), 0);
+        if zeroed {
+            block.check(layout.size());
         }
-    });
+        block.fill(mark)
+    }
+
+    fn fill(mut self, mark: u8) -> Block {
+        assert!(!self.start.is_null());
+        self.mark = mark;
+        // SAFETY: the block is this long, and nobody else has it.
+        unsafe { self.start.write_bytes(mark, self.layout.size()) };
+        self
+    }
+
+    fn check(&self, size: usize) {
+        // SAFETY: the block is at least this long, and has been written to.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start, size) };
+        assert!(bytes.iter().all(|byte| *byte == self.mark), "a block has changed by itself");
+    }
+
+    fn resized(self, size: usize) -> Block {
+        // SAFETY: the block came from this allocator with this layout, and the size is not 0.
+        let start = unsafe { realloc(self.start, self.layout, size) };
+        let layout = Layout::from_size_align(size, self.layout.align()).expect("small");
+        let kept = size.min(self.layout.size());
+        let (block, mark) = (Block { start, layout, mark: self.mark }, self.mark);
+        block.check(kept);
+        block.fill(mark)
+    }
+
+    fn free(self) {
+        self.check(self.layout.size());
+        // SAFETY: the block came from this allocator with this layout, and is gone after this.
+        unsafe { dealloc(self.start, self.layout) };
+    }
+}
+
+/// Takes, resizes and frees blocks of random sizes and alignments, and looks at each byte of them.
+fn use_the_heap_at_random(seed: usize) {
+    let mut state = seed as u64;
+    let mut random = |below| next_random(&mut state) % below;
+    let mut blocks = Vec::new();
+    for _ in 0..20_000 {
+        let largest = [600, 600, 600, 20_000, 200_000][random(5)];
+        let size = 1 + random(largest);
+        match random(4) {
+            0 | 1 => {
+                let align = if random(8) == 0 { 1 << random(13) } else { 8 };
+                let layout = Layout::from_size_align(size, align).expect("small");
+                let mark = u8::try_from(random(256)).expect("a byte");
+                blocks.push(Block::new(layout, mark, random(3) == 0));
+            }
+            2 if !blocks.is_empty() => {
+                let block = blocks.swap_remove(random(blocks.len()));
+                blocks.push(block.resized(size));
+            }
+            _ if !blocks.is_empty() => blocks.swap_remove(random(blocks.len())).free(),
+            _ => {}
+        }
+        // Now and then nearly all go, so that what is free is joined again.
+        let kept = if blocks.len() > 300 { 20 } else { blocks.len() };
+        blocks.drain(kept..).for_each(Block::free);
+    }
+    blocks.into_iter().for_each(Block::free);
+}
+
+fn blocks_keep_what_is_in_them() {
+    use_the_heap_at_random(1);
+}
+
+fn blocks_of_several_threads_keep_what_is_in_them() {
+    in_threads(|index| use_the_heap_at_random(index + 1));
 }
 
 fn a_block_may_be_freed_by_another_thread() {
