@@ -4,8 +4,9 @@
 //! worker that routed a message sends it itself, whichever worker owns the receiver's connection; nobody is woken for it.
 //!
 //! One lock covers the socket and the bytes on their way into it, so a closed socket's number can never be written to by
-//! a late flush. It is held during a send, which does not block. A worker that finds it taken leaves: the holder looks
-//! at the queue once more after it has let go, and so sees everything that was pushed before somebody left.
+//! a late flush. It is held during a send, which does not block. A worker that finds it taken leaves: the holder, whatever
+//! it held the lock for, looks at the queue once more after it has let go, and so sees everything that was pushed before
+//! somebody left.
 //!
 //! ```text
 //!           somebody sends                 would block
@@ -126,6 +127,7 @@ impl<S: Stream> Connection<S> {
             // The peer may have closed already: then there is nothing to tell it.
             let _ = stream.shutdown(how);
         }
+        self.flush_for_others();
     }
 
     /// Lets go of the socket and of everything that waits for it. Nothing is sent afterwards.
@@ -143,6 +145,15 @@ impl<S: Stream> Connection<S> {
         {
             output.chunk.bytes = Vec::new();
             self.queue.shrink();
+        }
+        self.flush_for_others();
+    }
+
+    /// To be called by whoever held the lock for anything but sending: a worker that wanted to send has found it taken
+    /// and left.
+    fn flush_for_others(&self) {
+        if !self.queue.is_empty() {
+            self.flush();
         }
     }
 }
@@ -325,6 +336,28 @@ mod loom_tests {
     #[test]
     fn loom_direct_and_queued_messages_arrive() {
         everything_arrives(3, [DIRECT_BYTES_MIN, 2]);
+    }
+
+    /// Whoever holds the lock for another purpose than sending makes a worker leave too.
+    fn a_message_arrives_in_spite_of(other: fn(&Connection<Socket>)) {
+        model(move || {
+            let (core, socket, connection) = connection(usize::MAX);
+            let worker = spawn_delivery(&connection, vec![7; 2]);
+            other(&connection);
+            worker.join().unwrap();
+            assert_eq!(socket.0.lock().received, [7; 2]);
+            assert_eq!(core.budget.used_bytes(), 0);
+        });
+    }
+
+    #[test]
+    fn loom_shrinking_holds_no_message_back() {
+        a_message_arrives_in_spite_of(Connection::shrink);
+    }
+
+    #[test]
+    fn loom_shutting_down_holds_no_message_back() {
+        a_message_arrives_in_spite_of(|connection| connection.shutdown(Shutdown::Read));
     }
 
     #[test]
