@@ -286,7 +286,7 @@ fn handle_packet(session: &mut Session, sink: &mut Sink<'_>, bytes: &[u8], in_sc
     let (packet, len) = match decode(bytes, session.version(), sink.core.limits.packet_bytes_max) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return Step::Incomplete,
-        Err(error) => return ended(session.refuse_bytes(error, sink.replies)),
+        Err(error) => return ended(session.refuse_bytes(error, bytes, sink.replies)),
     };
     match session.handle(packet, sink.now_ms, sink.replies) {
         Ok(Next::Publish(publish)) => {

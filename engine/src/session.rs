@@ -135,10 +135,10 @@ impl Session {
         End::silent(EndReason::Disconnected(disconnect.code))
     }
 
-    /// Ends the session because of bytes that are not MQTT.
-    pub fn refuse_bytes(&mut self, error: DecodeError, out: &mut Vec<u8>) -> End {
+    /// Ends the session because `bytes` are not MQTT.
+    pub fn refuse_bytes(&mut self, error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
         if matches!(self.phase, Phase::New) {
-            return connect::refuse_bytes(error, out);
+            return connect::refuse_bytes(error, bytes, out);
         }
         self.end(EndReason::Malformed(error), out)
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use wisp_wire::{ConnAck, Connect, DecodeError, Properties, Property, ProtocolVersion, QoS, ReasonCode};
+use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, QoS, ReasonCode};
 
 use super::{Client, End, EndReason, Next, Phase, Session, reply};
 use crate::queue::ReceiverInfo;
@@ -96,12 +96,15 @@ pub(super) fn refuse(version: ProtocolVersion, code: ReasonCode, out: &mut Vec<u
     End { reason: EndReason::ConnectRefused(code), told: tellable }
 }
 
-/// A malformed CONNECT is answered only if it is a matter of the protocol's version: in all other cases it is not
-/// certain that the peer speaks MQTT at all (MQTT 5 section 3.1.4).
-pub(super) fn refuse_bytes(error: DecodeError, out: &mut Vec<u8>) -> End {
-    let told = error.reason_code() == ReasonCode::UnsupportedProtocolVersion;
-    if told {
-        refuse(ProtocolVersion::Mqtt311, ReasonCode::UnsupportedProtocolVersion, out);
-    }
-    End { reason: EndReason::Malformed(error), told }
+/// Answers a malformed CONNECT as far as it shows who asks: in its own version, if that has a code for what is wrong; in
+/// the form of MQTT 3.1.1, if the version is what is wrong. Anything else may not be MQTT at all, and gets no answer (MQTT 5
+/// section 3.1.4).
+pub(super) fn refuse_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
+    let code = error.reason_code();
+    let version = match Connect::peek_version(bytes) {
+        None if code == ReasonCode::UnsupportedProtocolVersion => Some(ProtocolVersion::Mqtt311),
+        known => known,
+    };
+    let refused = version.filter(|_| code.is_legal_in(PacketType::ConnAck)).map(|version| refuse(version, code, out));
+    End { reason: EndReason::Malformed(error), told: refused.is_some_and(|end| end.told) }
 }
