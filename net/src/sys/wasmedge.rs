@@ -14,7 +14,7 @@ use wasmedge_wasi_socket::socket::{AddressFamily, Socket, SocketOptLevel, Socket
 pub use super::oneoff::{SysListener, SysPoller, SysRegistrar, SysStream};
 
 use super::poll::Answer;
-use super::wasi::Fd;
+use super::wasi::{Fd, check};
 use crate::{Capabilities, Host};
 
 /// The host takes from guest memory what fits, so nothing is gained by handing it less.
@@ -75,16 +75,51 @@ impl Host for SysHost {
 }
 
 pub(super) fn local_addr(listener: &Fd) -> io::Result<SocketAddr> {
-    lend(listener, Socket::get_local)
+    address(listener.number(), sock_getlocaladdr)
 }
 
 pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
     // The crate accepts without flags and makes the new socket non-blocking afterwards, which is what
     // this host wants: flags given to accept end up on the listener.
-    let socket = lend(listener, |listener| listener.accept(true))?;
+    let stream = take(lend(listener, |listener| listener.accept(true))?);
     // A peer that is gone already has no address.
-    let peer = socket.get_peer().ok();
-    Ok((take(socket), peer))
+    let peer = address(stream.number(), sock_getpeeraddr).ok();
+    Ok((stream, peer))
+}
+
+// The crate has these too, but lends the host a buffer that the compiler may take to stay zero.
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn sock_getlocaladdr(fd: u32, buffer: *mut AddressBuffer, family: *mut u32, port: *mut u32) -> u32;
+    fn sock_getpeeraddr(fd: u32, buffer: *mut AddressBuffer, family: *mut u32, port: *mut u32) -> u32;
+}
+
+#[repr(C)]
+struct AddressBuffer {
+    octets: *mut u8,
+    len: usize,
+}
+
+type AddressCall = unsafe extern "C" fn(u32, *mut AddressBuffer, *mut u32, *mut u32) -> u32;
+
+/// Asks for one of the two addresses of a socket. The host takes 16 bytes for either family, calls the families 4 and 6,
+/// and fills the first four for IPv4.
+fn address(fd: u32, ask: AddressCall) -> io::Result<SocketAddr> {
+    let mut octets = [0_u8; 16];
+    let mut buffer = AddressBuffer { octets: octets.as_mut_ptr(), len: octets.len() };
+    let (mut family, mut port) = (0, 0);
+    // SAFETY: all three pointers are to live variables of the types the host writes, and the buffer says its length.
+    let errno = unsafe { ask(fd, &raw mut buffer, &raw mut family, &raw mut port) };
+    check(errno as u16)?;
+    let port = u16::try_from(port).map_err(|_| io::ErrorKind::InvalidData)?;
+    match family {
+        4 => {
+            let [a, b, c, d, ..] = octets;
+            Ok(SocketAddr::from(([a, b, c, d], port)))
+        }
+        6 => Ok(SocketAddr::from((octets, port))),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// This host says the truth.
