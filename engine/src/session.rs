@@ -19,7 +19,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use wisp_wire::{DecodeError, Disconnect, Packet, Properties, Property, ProtocolVersion, Publish, QoS};
+use wisp_wire::{
+    DecodeError, Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode,
+};
 
 pub use self::end::{End, EndReason, Fault};
 use crate::core::Core;
@@ -152,6 +154,9 @@ impl Session {
     pub fn end(&mut self, reason: EndReason, out: &mut Vec<u8>) -> End {
         match (&self.phase, reason.code()) {
             (Phase::Connected(client), Some(code)) if client.version.is_v5() => {
+                // What is wrong with a second CONNECT may have a code that only CONNACK carries.
+                let legal = code.is_legal_in(PacketType::Disconnect);
+                let code = if legal { code } else { ReasonCode::ProtocolError };
                 reply(Disconnect { code, properties: Properties::EMPTY }.encode(client.version, out));
                 End { reason, told: true }
             }

@@ -172,7 +172,7 @@ fn who_asks_without_reading_the_answers_is_ended_in_time() {
 
 #[test]
 fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers() {
-    const BUFFERED: usize = 8 << 20;
+    const BUFFERED: usize = 2 << 20;
     let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: 200, ..Limits::DEFAULT };
     let net = Net::start(2, limits);
     let stuck: Vec<_> = (0..100).map(|n| subscriber(&net, &n.to_string(), "wide")).collect();

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wisp_broker::{Broker, Config, Limits};
@@ -43,6 +44,23 @@ impl Net {
     pub(crate) fn open(&self, version: ProtocolVersion) -> Client {
         let stream = self.host.connect(self.addr()).unwrap();
         Client { stream, version, incoming: Vec::new() }
+    }
+
+    /// Does something while another client publishes to a topic as fast as it can. What is done must not panic.
+    pub(crate) fn while_flooded<T>(&self, topic: &str, action: impl FnOnce() -> T) -> T {
+        let mut flood = self.client(V3, "flood");
+        let messages: Vec<u8> = (0..500).flat_map(|number| numbered(V3, topic, number, 16)).collect();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    flood.send(&messages);
+                }
+            });
+            let result = action();
+            stop.store(true, Ordering::Relaxed);
+            result
+        })
     }
 
     pub(crate) fn client(&self, version: ProtocolVersion, id: &str) -> Client {
@@ -172,6 +190,15 @@ impl Client {
             self.receive() == Some(0)
         });
         code
+    }
+
+    /// The first bytes of the last packets before the end of the connection.
+    pub(crate) fn last_packets(&mut self, count: usize) -> Vec<u8> {
+        let mut firsts = Vec::new();
+        while let Some(packet) = self.packet_if_open() {
+            firsts.push(packet[0]);
+        }
+        firsts.split_off(firsts.len().saturating_sub(count))
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str) {

@@ -1,0 +1,155 @@
+//! CONNECT: identifiers, keep-alive, what CONNACK announces, takeover.
+
+use wisp_engine::{ConnectionId, EndReason, Limits};
+use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, ReasonCode, decode};
+
+use crate::support::{ALL, Outcome, Peer, V3, V5, V31, World, connect, encoded, plain, publish, subscribe};
+
+fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, Outcome) {
+    let mut peer = world.accept();
+    let outcome = world.feed(&mut peer, &encoded(|out| connect.encode(connect.version, out)));
+    (peer, outcome)
+}
+
+fn announced(outcome: &Outcome, wanted: impl Fn(&Property<'_>) -> bool) -> bool {
+    match decode(&outcome.replies, V5, 1 << 20).unwrap().unwrap().0 {
+        Packet::ConnAck(acknowledgement) => acknowledgement.properties.iter().any(|property| wanted(&property)),
+        other => panic!("{other:?} instead of CONNACK"),
+    }
+}
+
+#[test]
+fn an_empty_identifier_is_refused_or_replaced_as_the_version_has_it() {
+    // Version, clean session or start, and the return code if it is refused.
+    let cases = [(V31, true, Some(2)), (V31, false, Some(2)), (V3, false, Some(2)), (V3, true, None)];
+    for (version, clean_start, refused) in cases {
+        let mut world = World::new(Limits::DEFAULT);
+        // The codec would not write it.
+        let mut packet = encoded(|out| Connect { clean_start, ..plain(version, "x") }.encode(version, out));
+        let last = packet.len() - 2;
+        packet[last] = 0;
+        packet[1] -= 1;
+        packet.pop();
+        let mut peer = world.accept();
+        let outcome = world.feed(&mut peer, &packet);
+        assert_eq!(outcome.replies, [0x20, 2, 0, refused.unwrap_or(0)], "{version:?} {clean_start}");
+        assert_eq!(peer.session.client_id().is_some(), refused.is_none());
+    }
+    let mut world = World::new(Limits::DEFAULT);
+    let (first, outcome) = ask(&mut world, &plain(V5, ""));
+    let id = first.session.client_id().unwrap();
+    assert!(announced(&outcome, |property| *property == Property::AssignedClientIdentifier(id)));
+    let (second, _) = ask(&mut world, &plain(V5, ""));
+    assert_ne!(second.session.client_id(), Some(id));
+}
+
+#[test]
+fn identifiers_beyond_the_limit_are_refused() {
+    let mut world = World::new(Limits { client_id_bytes_max: 23, ..Limits::DEFAULT });
+    let (just, long) = ("x".repeat(23), "x".repeat(24));
+    for version in ALL {
+        assert!(ask(&mut world, &plain(version, &just)).1.end.is_none());
+        let (_, outcome) = ask(&mut world, &plain(version, &long));
+        assert_eq!(outcome.reason(), Some(EndReason::ConnectRefused(ReasonCode::ClientIdentifierNotValid)));
+        assert_eq!(outcome.replies[3], if version.is_v5() { 0x85 } else { 2 });
+    }
+}
+
+#[test]
+fn silence_is_tolerated_for_one_and_a_half_times_the_keep_alive() {
+    for version in ALL {
+        let mut world = World::new(Limits::DEFAULT);
+        world.now_ms = 5_000;
+        let (mut peer, _) = ask(&mut world, &Connect { keep_alive_s: 2, ..plain(version, "c") });
+        assert_eq!(peer.session.overdue(8_000), None);
+        assert_eq!(peer.session.overdue(8_001), Some(EndReason::KeepAliveTimeout));
+        world.now_ms = 8_000;
+        world.feed(&mut peer, &[0xc0, 0]);
+        assert_eq!(peer.session.overdue(11_000), None);
+        peer.session.excuse_silence(11_000);
+        assert_eq!(peer.session.overdue(14_000), None);
+        assert_eq!(peer.session.overdue(14_001), Some(EndReason::KeepAliveTimeout));
+    }
+}
+
+#[test]
+fn no_keep_alive_means_any_silence() {
+    let mut world = World::new(Limits::DEFAULT);
+    assert_eq!(world.connected(V3, "c").session.overdue(u64::MAX), None);
+}
+
+#[test]
+fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
+    let limits = Limits { keep_alive_s_max: 10, ..Limits::DEFAULT };
+    for (wish, granted) in [(0, Some(10)), (20, Some(10)), (10, None), (5, None)] {
+        let mut world = World::new(limits);
+        let (peer, outcome) = ask(&mut world, &Connect { keep_alive_s: wish, ..plain(V5, "c") });
+        let told = announced(&outcome, |property| matches!(property, Property::ServerKeepAlive(_)));
+        assert_eq!(told, granted.is_some(), "{wish}");
+        assert!(granted.is_none_or(|s| announced(&outcome, |property| *property == Property::ServerKeepAlive(s))));
+        let silence_ms = u64::from(granted.unwrap_or(wish)) * 1_500;
+        assert_eq!(peer.session.overdue(silence_ms), None);
+        assert_eq!(peer.session.overdue(silence_ms + 1), Some(EndReason::KeepAliveTimeout));
+    }
+    let mut world = World::new(limits);
+    let (peer, _) = ask(&mut world, &Connect { keep_alive_s: 20, ..plain(V3, "c") });
+    assert_eq!(peer.session.overdue(30_000), None, "earlier versions cannot be told");
+}
+
+#[test]
+fn connect_has_to_come_in_time_whatever_excuses_there_are() {
+    let mut world = World::new(Limits { connect_timeout_ms: 100, ..Limits::DEFAULT });
+    world.now_ms = 50;
+    let mut peer = world.accept();
+    peer.session.excuse_silence(120);
+    assert_eq!(peer.session.overdue(149), None);
+    assert_eq!(peer.session.overdue(150), Some(EndReason::ConnectTimeout));
+}
+
+#[test]
+fn a_wish_for_a_session_that_stays_is_answered_with_none() {
+    let mut world = World::new(Limits::DEFAULT);
+    let properties = [Property::SessionExpiryInterval(60)];
+    let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&properties), ..plain(V5, "c") });
+    assert!(announced(&outcome, |property| *property == Property::SessionExpiryInterval(0)));
+}
+
+#[test]
+fn authentication_that_is_not_offered_is_refused() {
+    let mut world = World::new(Limits::DEFAULT);
+    let properties = [Property::AuthenticationMethod("any")];
+    let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&properties), ..plain(V5, "c") });
+    assert_eq!(outcome.reason(), Some(EndReason::ConnectRefused(ReasonCode::BadAuthenticationMethod)));
+    assert_eq!(outcome.replies, [0x20, 3, 0, 0x8c, 0]);
+}
+
+fn id_of(peer: &Peer) -> ConnectionId {
+    peer.session.queue().connection()
+}
+
+#[test]
+fn the_newest_connection_has_the_identifier_and_closing_the_old_one_changes_nothing() {
+    let versions: [(ProtocolVersion, ProtocolVersion); 3] = [(V3, V3), (V3, V5), (V5, V31)];
+    for (old_version, new_version) in versions {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut old = world.connected(old_version, "c");
+        world.feed(&mut old, &subscribe(old_version, &["t"]));
+        let mut new = world.accept();
+        let outcome = world.feed(&mut new, &connect(new_version, "c"));
+        assert_eq!(outcome.taken_over, Some(id_of(&old)));
+        let mut farewell = Vec::new();
+        let end = old.session.end(EndReason::TakenOver, &mut farewell);
+        assert_eq!(farewell, if old_version.is_v5() { vec![0xe0, 1, 0x8e] } else { vec![] });
+        assert_eq!(end.told, old_version.is_v5());
+        old.session.close();
+
+        world.feed(&mut new, &publish(new_version, "t", b"x"));
+        old.read();
+        assert_eq!(old.received, [], "its subscriptions are gone");
+        let mut third = world.accept();
+        assert_eq!(world.feed(&mut third, &connect(V3, "c")).taken_over, Some(id_of(&new)));
+        third.session.close();
+        let mut fourth = world.accept();
+        assert_eq!(world.feed(&mut fourth, &connect(V3, "c")).taken_over, None, "who was last has let go of it");
+    }
+}

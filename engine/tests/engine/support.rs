@@ -1,0 +1,232 @@
+//! A broker without a server: what a worker does with the bytes of a connection, one connection at a time.
+
+use std::sync::Arc;
+
+use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Next, Publisher, Received, Routed, Session};
+use wisp_wire::{
+    Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
+    Subscriptions, TopicFilter, TopicFilters, TopicName, Unsubscribe, decode,
+};
+
+pub(crate) const V31: ProtocolVersion = ProtocolVersion::Mqtt31;
+pub(crate) const V3: ProtocolVersion = ProtocolVersion::Mqtt311;
+pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
+pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
+
+pub(crate) struct World {
+    pub(crate) core: Arc<Core>,
+    publisher: Publisher,
+    pub(crate) now_ms: u64,
+    connections: u32,
+}
+
+pub(crate) struct Peer {
+    pub(crate) session: Session,
+    /// Everything the client was sent.
+    pub(crate) received: Vec<u8>,
+}
+
+/// What came of some bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) replies: Vec<u8>,
+    pub(crate) end: Option<End>,
+    pub(crate) taken_over: Option<ConnectionId>,
+    pub(crate) blocked: bool,
+    /// How many of the bytes were handled.
+    pub(crate) used: usize,
+}
+
+impl Outcome {
+    pub(crate) fn reason(&self) -> Option<EndReason> {
+        self.end.as_ref().map(|end| end.reason)
+    }
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { core: Arc::new(Core::new(limits, 7)), publisher: Publisher::default(), now_ms: 0, connections: 0 }
+    }
+
+    /// A connection that was just accepted.
+    pub(crate) fn accept(&mut self) -> Peer {
+        self.connections += 1;
+        let queue = self.core.new_queue(ConnectionId { slot: self.connections, generation: 1 });
+        Peer { session: Session::new(Arc::clone(&self.core), queue, self.now_ms), received: Vec::new() }
+    }
+
+    pub(crate) fn connected(&mut self, version: ProtocolVersion, id: &str) -> Peer {
+        let mut peer = self.accept();
+        let outcome = self.feed(&mut peer, &connect(version, id));
+        assert!(outcome.end.is_none(), "{outcome:?}");
+        peer
+    }
+
+    /// Handles the bytes of one read, and delivers what came of them.
+    pub(crate) fn feed(&mut self, peer: &mut Peer, bytes: &[u8]) -> Outcome {
+        let mut outcome = Outcome::default();
+        while self.step(peer, bytes, &mut outcome) {}
+        self.publisher.batch().drain(bytes, |staged| staged.push());
+        self.publisher.settle(&self.core);
+        outcome
+    }
+
+    /// Handles one packet. False if there is no more to handle.
+    fn step(&mut self, peer: &mut Peer, bytes: &[u8], outcome: &mut Outcome) -> bool {
+        let rest = &bytes[outcome.used..];
+        let session = &mut peer.session;
+        let (packet, len) = match decode(rest, session.version(), self.core.limits.packet_bytes_max) {
+            Ok(Some(decoded)) => decoded,
+            Ok(None) => return false,
+            Err(error) => {
+                outcome.end = Some(session.refuse_bytes(error, rest, &mut outcome.replies));
+                return false;
+            }
+        };
+        match session.handle(packet, self.now_ms, &mut outcome.replies) {
+            Ok(Next::Continue) => {}
+            Ok(Next::Connected { taken_over }) => outcome.taken_over = taken_over,
+            Ok(Next::Publish(publish)) => {
+                let received = Received {
+                    publish,
+                    raw: &rest[..len],
+                    in_scratch: Some(outcome.used),
+                    format: session.version().into(),
+                    sender: session.queue(),
+                };
+                match self.publisher.publish(&self.core, &received, self.now_ms) {
+                    Ok(Routed::Done) => {}
+                    Ok(Routed::Blocked(_)) => {
+                        outcome.blocked = true;
+                        return false;
+                    }
+                    Err(error) => {
+                        outcome.end = Some(session.refuse_topic(error, &mut outcome.replies));
+                        return false;
+                    }
+                }
+            }
+            Err(end) => {
+                outcome.end = Some(end);
+                return false;
+            }
+        }
+        outcome.used += len;
+        true
+    }
+}
+
+impl Peer {
+    /// Reads all that waits.
+    pub(crate) fn read(&mut self) {
+        let mut chunk = Chunk::default();
+        if self.session.queue().take(&mut chunk) {
+            self.session.queue().sent(chunk.bytes.len(), chunk.messages);
+            self.received.extend(chunk.bytes);
+        }
+    }
+
+    /// Topics and payloads of all that was received.
+    pub(crate) fn messages(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.read();
+        let (version, mut rest, mut messages) = (self.session.queue().receiver().format, &self.received[..], vec![]);
+        let version = if version == V5.into() { V5 } else { V3 };
+        while let Some((packet, len)) = decode(rest, version, u32::MAX >> 4).unwrap() {
+            let Packet::Publish(publish) = packet else { panic!("{packet:?} instead of a message") };
+            assert!(!publish.retain && !publish.dup);
+            messages.push((publish.topic.unwrap().as_str().to_owned(), publish.payload.to_vec()));
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty(), "half a packet was delivered");
+        messages
+    }
+}
+
+pub(crate) fn encoded<E: std::fmt::Debug>(encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out).unwrap();
+    out
+}
+
+/// A CONNECT that asks for nothing.
+pub(crate) fn plain(version: ProtocolVersion, id: &str) -> Connect<'_> {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id: id,
+        properties: Properties::EMPTY,
+        will: None,
+        username: None,
+        password: None,
+    }
+}
+
+pub(crate) fn connect(version: ProtocolVersion, id: &str) -> Vec<u8> {
+    encoded(|out| plain(version, id).encode(version, out))
+}
+
+pub(crate) fn publish(version: ProtocolVersion, topic: &str, payload: &[u8]) -> Vec<u8> {
+    encoded(|out| Publish::new(TopicName::new(topic).unwrap(), payload).encode(version, out))
+}
+
+pub(crate) fn publish_with(topic: &str, properties: &[Property<'_>]) -> Vec<u8> {
+    let publish = Publish::new(TopicName::new(topic).unwrap(), b"x");
+    let publish = Publish { properties: Properties::from_slice(properties), ..publish };
+    encoded(|out| publish.encode(V5, out))
+}
+
+pub(crate) fn subscribe(version: ProtocolVersion, filters: &[&str]) -> Vec<u8> {
+    subscribe_with(version, filters, SubscriptionOptions::new(QoS::AtMostOnce), &[])
+}
+
+pub(crate) fn subscribe_with(
+    version: ProtocolVersion,
+    filters: &[&str],
+    options: SubscriptionOptions,
+    properties: &[Property<'_>],
+) -> Vec<u8> {
+    let filters: Vec<_> = filters.iter().map(|filter| (TopicFilter::new(filter).unwrap(), options)).collect();
+    let subscribe = Subscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        properties: Properties::from_slice(properties),
+        filters: Subscriptions::from_slice(&filters),
+    };
+    encoded(|out| subscribe.encode(version, out))
+}
+
+pub(crate) fn unsubscribe(version: ProtocolVersion, filters: &[&str]) -> Vec<u8> {
+    let filters: Vec<_> = filters.iter().map(|filter| TopicFilter::new(filter).unwrap()).collect();
+    let unsubscribe = Unsubscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        properties: Properties::EMPTY,
+        filters: TopicFilters::from_slice(&filters),
+    };
+    encoded(|out| unsubscribe.encode(version, out))
+}
+
+/// One packet of each type, as `version` writes it.
+pub(crate) fn one_of_each(version: ProtocolVersion) -> Vec<Vec<u8>> {
+    let five = version.is_v5();
+    let pick = |three: &[u8], other: &[u8]| if five { other.to_vec() } else { three.to_vec() };
+    let mut packets = vec![
+        connect(version, "again"),
+        pick(&[0x20, 2, 0, 0], &[0x20, 3, 0, 0, 0]),
+        publish(version, "t", b"x"),
+        vec![0x40, 2, 0, 1],
+        vec![0x50, 2, 0, 1],
+        vec![0x62, 2, 0, 1],
+        vec![0x70, 2, 0, 1],
+        subscribe(version, &["t"]),
+        pick(&[0x90, 3, 0, 1, 0], &[0x90, 4, 0, 1, 0, 0]),
+        unsubscribe(version, &["t"]),
+        pick(&[0xb0, 2, 0, 1], &[0xb0, 4, 0, 1, 0, 0]),
+        vec![0xc0, 0],
+        vec![0xd0, 0],
+        vec![0xe0, 0],
+    ];
+    if five {
+        packets.push(vec![0xf0, 0]);
+    }
+    packets
+}
