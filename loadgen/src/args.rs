@@ -40,7 +40,7 @@ pub enum Command {
 /// The arguments of `run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// The broker: mqtt://[USER[:PASSWORD]@]HOST[:PORT]
+    /// The broker: mqtt://HOST:PORT, or mqtt://USER:PASSWORD@HOST:PORT
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     pub url: ServerUrl,
     /// Connections that send

@@ -24,7 +24,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Server {
-    /// The broker: mqtt://[USER[:PASSWORD]@]HOST[:PORT]
+    /// The broker: mqtt://HOST:PORT, or mqtt://USER:PASSWORD@HOST:PORT
     #[arg(short, long, value_name = "URL")]
     pub(crate) url: ServerUrl,
     /// The MQTT version: 3.1, 3.1.1 or 5
