@@ -32,6 +32,10 @@ const DIRECT_BYTES_MIN: usize = 2 * 1024;
 /// A chunk's buffer up to this size is kept for the next chunk.
 const KEPT_BYTES: usize = 1024 * 1024;
 
+/// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
+/// fast as others push would do nothing else.
+const FLUSH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// The part of a connection that all workers share.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
@@ -59,8 +63,9 @@ impl<S: Stream> Connection<S> {
         Self { id, worker, queue, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
-    /// Sends what a worker staged for this receiver, or leaves it in the queue for whoever can.
-    pub(crate) fn deliver(&self, staged: &Staged<'_>) {
+    /// Sends what a worker staged for this receiver, or leaves it in the queue for whoever can. True if the worker has
+    /// to come back and [`flush`](Self::flush), as with every `bool` here.
+    pub(crate) fn deliver(&self, staged: &Staged<'_>) -> bool {
         let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_busy());
         if let Some(bytes) = direct
             && let Some(mut output) = self.output.try_lock()
@@ -71,38 +76,40 @@ impl<S: Stream> Connection<S> {
             let room = output.send_direct(bytes, staged.messages, &self.queue);
             self.release(output, room);
             if self.queue.is_empty() {
-                return;
+                return false;
             }
         } else {
             staged.push();
         }
-        self.flush();
+        self.flush()
     }
 
     /// Sends what waits, as far as the socket takes it.
-    pub(crate) fn flush(&self) {
+    pub(crate) fn flush(&self) -> bool {
         while !self.is_busy() {
-            let Some(output) = self.output.try_lock() else { return };
-            self.drain(output);
-            if self.queue.is_empty() {
-                return;
+            let Some(output) = self.output.try_lock() else { return false };
+            let drained = self.drain(output);
+            if drained == Drained::Enough || self.queue.is_empty() {
+                return drained == Drained::Enough;
             }
         }
+        false
     }
 
     /// The owner was told that the socket is writable again.
-    pub(crate) fn writable(&self) {
-        if self.is_busy() {
-            // Not `try_lock`: whoever holds the lock may have found the socket full before this event, and will leave.
-            self.drain(self.output.lock());
-            self.flush();
+    pub(crate) fn writable(&self) -> bool {
+        if !self.is_busy() {
+            return false;
         }
+        // Not `try_lock`: whoever holds the lock may have found the socket full before this event, and will leave.
+        self.drain(self.output.lock()) == Drained::Enough || self.flush()
     }
 
-    fn drain(&self, mut output: MutexGuard<'_, Output<S>>) {
+    fn drain(&self, mut output: MutexGuard<'_, Output<S>>) -> Drained {
         self.busy.store(true, Ordering::Relaxed);
-        let room = output.drain(&self.queue);
-        self.release(output, room);
+        let drained = output.drain(&self.queue);
+        self.release(output, drained != Drained::SocketFull);
+        drained
     }
 
     fn release(&self, output: MutexGuard<'_, Output<S>>, room: bool) {
@@ -127,6 +134,7 @@ impl<S: Stream> Connection<S> {
             // The peer may have closed already: then there is nothing to tell it.
             let _ = stream.shutdown(how);
         }
+        // Nothing enters the queue of who is told to go, so this does not come back.
         self.flush_for_others();
     }
 
@@ -139,23 +147,32 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Gives back buffers that nothing is in.
-    pub(crate) fn shrink(&self) {
+    pub(crate) fn shrink(&self) -> bool {
         if let Some(mut output) = self.output.try_lock()
             && output.chunk.bytes.is_empty()
         {
             output.chunk.bytes = Vec::new();
             self.queue.shrink();
         }
-        self.flush_for_others();
+        self.flush_for_others()
     }
 
     /// To be called by whoever held the lock for anything but sending: a worker that wanted to send has found it taken
     /// and left.
-    fn flush_for_others(&self) {
-        if !self.queue.is_empty() {
-            self.flush();
-        }
+    fn flush_for_others(&self) -> bool {
+        !self.queue.is_empty() && self.flush()
     }
+}
+
+/// Why no more was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    /// Nothing waited any more.
+    Empty,
+    /// An event will tell when to go on.
+    SocketFull,
+    /// It was enough for one turn.
+    Enough,
 }
 
 impl<S: Stream> Output<S> {
@@ -175,17 +192,24 @@ impl<S: Stream> Output<S> {
         all
     }
 
-    /// Sends the chunk, then what the queue has. True if the queue was empty before the socket was full.
-    fn drain(&mut self, queue: &Queue) -> bool {
+    /// Sends the chunk, then what the queue has.
+    fn drain(&mut self, queue: &Queue) -> Drained {
+        let mut total = 0;
         loop {
-            if self.chunk.bytes.is_empty() && !queue.take(&mut self.chunk) {
-                return true;
+            if self.chunk.bytes.is_empty() {
+                if total >= FLUSH_BYTES_MAX {
+                    return Drained::Enough;
+                }
+                if !queue.take(&mut self.chunk) {
+                    return Drained::Empty;
+                }
             }
             let sent = self.send(&self.chunk.bytes[self.sent..]);
             self.sent += sent;
+            total += sent;
             if self.sent < self.chunk.bytes.len() {
                 queue.sent(sent, 0);
-                return false;
+                return Drained::SocketFull;
             }
             queue.sent(sent, self.chunk.messages);
             self.reset();
@@ -214,6 +238,55 @@ impl<S: Stream> Output<S> {
         queue.sent(self.chunk.bytes.len() - self.sent, self.chunk.messages);
         self.chunk = Chunk::default();
         self.sent = 0;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::net::Shutdown;
+    use std::sync::OnceLock;
+
+    use wisp_engine::{Core, Limits};
+
+    use super::*;
+
+    /// A socket that takes everything, while others push as fast as it does.
+    struct Insatiable(OnceLock<Arc<Queue>>);
+
+    impl Stream for Insatiable {
+        fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let more = vec![0; 1 << 20];
+            self.0.get().expect("set before anything is sent").push([&more[..]].into_iter(), more.len(), 1);
+            Ok(bytes.len())
+        }
+
+        fn shutdown(&self, _: Shutdown) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_takes_all_others_push_does_not_keep_its_flusher() {
+        let core = Core::new(Limits::DEFAULT, 1);
+        let id = ConnectionId { slot: 0, generation: 1 };
+        let queue = core.new_queue(id);
+        let socket = Arc::new(Insatiable(OnceLock::new()));
+        assert!(socket.0.set(Arc::clone(&queue)).is_ok());
+        let connection = Connection::new(id, 0, Arc::clone(&queue), socket);
+        queue.push([&b"first"[..]].into_iter(), 5, 1);
+        for _ in 0..3 {
+            assert!(connection.flush(), "it has to come back");
+        }
+        connection.close();
+        assert_eq!(core.budget.used_bytes(), 0);
     }
 }
 

@@ -45,8 +45,6 @@ pub(crate) struct Peer<S> {
     pub(crate) pause: Option<Pause>,
     /// The session has ended and the peer was told: what it still sends is thrown away until then.
     farewell_until_ms: Option<u64>,
-    /// Bytes came or went since the last sweep.
-    active: bool,
 }
 
 /// Why a connection is not read.
@@ -72,7 +70,6 @@ impl<S> Peer<S> {
             listed: false,
             pause: None,
             farewell_until_ms: None,
-            active: true,
         }
     }
 }
@@ -88,6 +85,8 @@ pub(crate) struct Worker<H: Host> {
     /// Connections that may have more to read than was read.
     ready: Vec<ConnectionId>,
     paused: Vec<ConnectionId>,
+    /// Connections, of whichever worker, for which this one has more to send than it did in its last turn.
+    unflushed: Vec<ConnectionId>,
     scratch: Scratch,
     publisher: Publisher,
     replies: Vec<u8>,
@@ -118,6 +117,7 @@ impl<H: Host> Worker<H> {
             events: Vec::new(),
             ready: Vec::new(),
             paused: Vec::new(),
+            unflushed: Vec::new(),
             scratch,
             publisher: Publisher::default(),
             replies: Vec::new(),
@@ -150,6 +150,8 @@ impl<H: Host> Worker<H> {
             self.accept(now_ms);
         }
         self.resume(now_ms);
+        let connections = &self.shared.connections;
+        self.unflushed.retain(|id| connections.get(*id).is_some_and(|connection| connection.flush()));
         for id in std::mem::take(&mut self.ready) {
             self.read(id, now_ms);
         }
@@ -162,7 +164,7 @@ impl<H: Host> Worker<H> {
 
     fn timeout(&self) -> Option<Duration> {
         let backlog = self.acceptor.as_ref().map_or(Backlog::Empty, Acceptor::backlog);
-        if !self.ready.is_empty() || backlog == Backlog::MayHaveMore {
+        if !self.ready.is_empty() || !self.unflushed.is_empty() || backlog == Backlog::MayHaveMore {
             return Some(Duration::ZERO);
         }
         let capabilities = self.shared.host.capabilities();
@@ -187,8 +189,8 @@ impl<H: Host> Worker<H> {
             self.open_letters(now_ms);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            if event.writable {
-                peer.connection.writable();
+            if event.writable && peer.connection.writable() {
+                self.unflushed.push(id);
             }
             if event.readable {
                 list(&mut self.ready, peer);
@@ -230,7 +232,6 @@ impl<H: Host> Worker<H> {
     fn read(&mut self, id: ConnectionId, now_ms: u64) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.listed = false;
-        peer.active = true;
         if peer.pause.is_some() {
             // It is listed again when the pause ends.
             return;
@@ -276,10 +277,13 @@ impl<H: Host> Worker<H> {
     /// Sends everything staged and flushes every receiver touched.
     fn deliver(&mut self, now_ms: u64) {
         let shared = &self.shared;
+        let unflushed = &mut self.unflushed;
         let mut stuck = Vec::new();
         self.publisher.batch().drain(self.scratch.bytes(), |staged| {
             let Some(connection) = shared.connections.get(staged.queue.connection()) else { return };
-            connection.deliver(&staged);
+            if connection.deliver(&staged) {
+                unflushed.push(connection.id);
+            }
             if shared.core.limits.stall_policy == StallPolicy::Disconnect && staged.queue.is_stuck(now_ms) {
                 stuck.push(connection.id);
             }
@@ -315,7 +319,9 @@ impl<H: Host> Worker<H> {
         log_end(peer, reason);
         peer.session.close();
         peer.pause = None;
-        peer.connection.flush();
+        if peer.connection.flush() {
+            self.unflushed.push(id);
+        }
         if !told {
             self.close(id);
             return;
@@ -339,7 +345,7 @@ impl<H: Host> Worker<H> {
         self.shared.connections.remove(id);
     }
 
-    /// Looks for timeouts, and gives back what idle connections do not need.
+    /// Looks for timeouts, and gives back the buffers that are empty: kept with each connection they would add up.
     fn sweep(&mut self, now_ms: u64) {
         self.next_sweep_ms = now_ms + SWEEP_MS;
         let mut overdue = Vec::new();
@@ -358,9 +364,9 @@ impl<H: Host> Worker<H> {
                 None if peer.pause.is_some() => {}
                 None => overdue.extend(peer.session.overdue(now_ms).map(|reason| (*id, reason))),
             }
-            if !std::mem::take(&mut peer.active) {
-                peer.input.shrink();
-                peer.connection.shrink();
+            peer.input.shrink();
+            if peer.connection.shrink() {
+                self.unflushed.push(*id);
             }
             let dropped = peer.connection.queue.take_dropped();
             if dropped > 0 {
