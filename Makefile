@@ -49,6 +49,8 @@ test-wasmer test-wasmtime test-wasmedge: test-%:
 	@$(MAKE) --no-print-directory aot HOSTS=$*
 	e2e/setup
 	wasm-targets/check $*
+	wasm-targets/build --package wisp-client --bin wisp $*
+	wasm-targets/aot --name wisp $*
 	wasm-targets/conformance $*
 	WISP_HOST=$* cargo test -p wisp-e2e
 

@@ -166,7 +166,8 @@ install_packages() {
 
 # Reads the arguments that the `run` scripts share, `[--jit] ADDR:PORT [FLAGS...]`, and sets what
 # they start: runtime, module, address and flags. WISP_MODULE names another program than
-# wisp-broker, for trying things.
+# wisp-broker; one that does not listen is started with `[--jit] -- ARGUMENTS...`, and then address
+# is empty and all its arguments are flags.
 read_run_arguments() { # HOST ARGUMENTS...
   local host=$1 jit=false
   shift
@@ -174,11 +175,15 @@ read_run_arguments() { # HOST ARGUMENTS...
     jit=true
     shift
   fi
-  if [[ ${1:-} != *:* || $1 == -* ]]; then
-    echo "usage: wasm-targets/$(host_runtime "$host")/run [--jit] ADDR:PORT [wisp-broker's flags...]" >&2
-    exit 2
-  fi
-  address=$1 flags=("${@:2}")
+  case ${1:-} in
+    --) address= flags=("${@:2}") ;;
+    *:*) address=$1 flags=(--listen "$1" "${@:2}") ;;
+    *)
+      echo "usage: wasm-targets/$(host_runtime "$host")/run [--jit] ADDR:PORT [wisp-broker's flags...]" >&2
+      echo "       WISP_MODULE=wisp wasm-targets/$(host_runtime "$host")/run [--jit] -- [its arguments...]" >&2
+      exit 2
+      ;;
+  esac
   runtime=$(find_runtime "$host") || die "there is no $(host_runtime "$host"): run wasm-targets/runtimes $host"
   module=$modules_dir/${WISP_MODULE:-wisp-broker}-$host.wasm
   [[ -e $module ]] || die "there is no $module: run wasm-targets/build $host"

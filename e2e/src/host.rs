@@ -33,8 +33,8 @@ pub enum Ability {
     Signals,
     /// Port 0 makes the system pick one.
     PortZero,
-    /// Programs that run natively and need no broker on another host to be tested.
-    NativePrograms,
+    /// A program on the host can connect, so that the client runs there too.
+    Clients,
 }
 
 impl Host {
@@ -58,14 +58,15 @@ impl Host {
 
     /// Why the host cannot do something; None if it can. This is the only place that knows.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{NativePrograms, PortZero, Signals, Wisp};
+        use Ability::{Clients, PortZero, Signals, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp) => None,
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
             (_, PortZero) => Some("its launcher wants to know the port beforehand"),
-            (_, NativePrograms) => Some("they are native programs, tested on the native host"),
+            (Host::Wasmer | Host::WasmEdge, Clients) => None,
+            (Host::Wasmtime, Clients) => Some("its guests cannot connect"),
         }
     }
 
@@ -86,6 +87,18 @@ impl Host {
         command.arg(addr.to_string()).args(flags);
         command
     }
+
+    /// The command that runs the client program `wisp` on the host.
+    pub fn client_command(self, arguments: &[&str]) -> Command {
+        let mut command = match self {
+            Host::Native | Host::Mosquitto => Command::new(native_program("wisp", "WISP_BIN")),
+            Host::Wasmer => guest("wasmer"),
+            Host::Wasmtime => guest("wasmtime"),
+            Host::WasmEdge => guest("wasmedge"),
+        };
+        command.args(arguments);
+        command
+    }
 }
 
 /// True where the host lacks the ability; the test then returns. It says so on the real standard
@@ -103,6 +116,12 @@ pub fn cannot(ability: Ability) -> bool {
 
 fn launcher(host: &str) -> PathBuf {
     repository().join("wasm-targets").join(host).join("run")
+}
+
+fn guest(host: &str) -> Command {
+    let mut command = Command::new(launcher(host));
+    command.env("WISP_MODULE", "wisp").arg("--");
+    command
 }
 
 fn repository() -> PathBuf {

@@ -1,11 +1,11 @@
-//! The programs `wisp pub` and `wisp sub` together with mosquitto's.
+//! The programs `wisp pub` and `wisp sub`, on the broker's host, together with mosquitto's.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
-use wisp_e2e::host::{Ability, cannot, native_program};
+use wisp_e2e::host::{Ability, Host, cannot};
 use wisp_e2e::mosquitto::{self, Message};
 use wisp_e2e::program::Program;
 use wisp_e2e::wait::wait_until;
@@ -13,14 +13,13 @@ use wisp_e2e::wait::wait_until;
 const VERSIONS: [(&str, Version); 2] = [("3.1.1", Version::V311), ("5", Version::V5)];
 
 fn wisp(command: &str, addr: SocketAddr, version: &str, arguments: &[&str]) -> Command {
-    let mut program = Command::new(native_program("wisp", "WISP_BIN"));
-    program.args([command, "-u", &format!("mqtt://{addr}"), "-V", version]).args(arguments);
-    program
+    let url = format!("mqtt://{addr}");
+    Host::current().client_command(&[&[command, "-u", &url, "-V", version], arguments].concat())
 }
 
 #[test]
 fn mosquitto_sub_gets_what_wisp_pub_publishes() {
-    if cannot(Ability::NativePrograms) {
+    if cannot(Ability::Clients) {
         return;
     }
     let broker = Broker::start();
@@ -41,7 +40,7 @@ fn mosquitto_sub_gets_what_wisp_pub_publishes() {
 
 #[test]
 fn wisp_sub_gets_what_mosquitto_pub_publishes() {
-    if cannot(Ability::NativePrograms) {
+    if cannot(Ability::Clients) {
         return;
     }
     let broker = Broker::start();
@@ -64,7 +63,7 @@ fn wisp_sub_gets_what_mosquitto_pub_publishes() {
 
 #[test]
 fn wisp_sub_ends_after_the_messages_it_was_asked_for() {
-    if cannot(Ability::NativePrograms) {
+    if cannot(Ability::Clients) {
         return;
     }
     let broker = Broker::start();
@@ -82,7 +81,7 @@ fn wisp_sub_ends_after_the_messages_it_was_asked_for() {
 
 #[test]
 fn without_a_broker_both_programs_say_so_and_fail() {
-    if cannot(Ability::NativePrograms) {
+    if cannot(Ability::Clients) {
         return;
     }
     let nowhere = wisp_e2e::broker::free_addr();

@@ -1,12 +1,14 @@
 //! `wisp pub`: a text, a file, or the lines of standard input become messages.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Stdin};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use wisp_client::{Client, ConnectOptions};
+use wisp_net::{Host, SysHost};
+use wisp_net::{Host, SysHost};
 
 use crate::args::Publish;
 use crate::{Failure, connect};
@@ -14,7 +16,7 @@ use crate::{Failure, connect};
 /// Pieces of standard input that may wait for the broker; each is at most the reader's buffer, 64 KiB.
 const PIECES_MAX: usize = 8;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// How often to look after the connection while standard input says nothing, unless the keep-alive asks for more.
+/// How often to look after the connection while standard input says nothing.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Publish) -> Result<(), Failure> {
@@ -42,15 +44,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Publishes the lines as they come. Standard input is read by a thread of its own, because reading blocks, and the
-/// connection wants to be looked after meanwhile.
+/// Publishes the lines as they come.
 fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> {
-    let (sender, pieces) = mpsc::sync_channel(PIECES_MAX);
-    thread::spawn(move || read_pieces(&sender));
+    let mut input = Input::open();
     let mut lines = Lines::default();
-    loop {
-        let piece = next_piece(client, &pieces)?;
-        let Some(piece) = piece else { break };
+    while let Some(piece) = input.next(client)? {
         let piece = piece.map_err(|error| Failure::Stdio(format!("cannot read standard input: {error}")))?;
         lines.add(&piece, |line| Ok(client.publish(&options.topic, line, options.retain)?))?;
     }
@@ -59,8 +57,45 @@ fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> 
 
 type Piece = io::Result<Vec<u8>>;
 
-/// The next piece of input, or `None` at its end. Flushes, pings and notices the end of the connection while there is none.
-fn next_piece(client: &mut Client, pieces: &Receiver<Piece>) -> Result<Option<Piece>, Failure> {
+/// Standard input in pieces. It is read by a thread of its own, because reading blocks, and the connection wants to be
+/// looked after meanwhile. On a host without threads the keep-alive has to be long enough for the input's silences.
+enum Input {
+    Thread(Receiver<Piece>),
+    Direct(BufReader<Stdin>),
+}
+
+impl Input {
+    fn open() -> Self {
+        let mut input = BufReader::with_capacity(PIECE_BYTES_MAX, io::stdin());
+        if !SysHost.capabilities().threads {
+            return Self::Direct(input);
+        }
+        let (sender, pieces) = mpsc::sync_channel(PIECES_MAX);
+        thread::spawn(move || {
+            while let Some(piece) = read_piece(&mut input) {
+                let is_last = piece.is_err();
+                if sender.send(piece).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self::Thread(pieces)
+    }
+
+    /// The next piece, or `None` at the end. What was published before is flushed when none is there yet.
+    fn next(&mut self, client: &mut Client) -> Result<Option<Piece>, Failure> {
+        match self {
+            Self::Thread(pieces) => next_of_thread(pieces, client),
+            Self::Direct(input) => {
+                client.flush()?;
+                Ok(read_piece(input))
+            }
+        }
+    }
+}
+
+/// Flushes, pings and notices the end of the connection while there is no piece.
+fn next_of_thread(pieces: &Receiver<Piece>, client: &mut Client) -> Result<Option<Piece>, Failure> {
     if let Ok(piece) = pieces.try_recv() {
         return Ok(Some(piece));
     }
@@ -77,21 +112,18 @@ fn next_piece(client: &mut Client, pieces: &Receiver<Piece>) -> Result<Option<Pi
     }
 }
 
-fn read_pieces(sender: &SyncSender<Piece>) {
-    let mut input = io::BufReader::with_capacity(PIECE_BYTES_MAX, io::stdin());
+fn read_piece(input: &mut BufReader<Stdin>) -> Option<Piece> {
     loop {
-        let piece = match input.fill_buf() {
-            Ok([]) => return,
-            Ok(bytes) => Ok(bytes.to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(error),
-        };
-        let length = piece.as_ref().map_or(0, Vec::len);
-        let failed = piece.is_err();
-        if sender.send(piece).is_err() || failed {
-            return;
+        match input.fill_buf() {
+            Ok([]) => return None,
+            Ok(bytes) => {
+                let piece = bytes.to_vec();
+                input.consume(piece.len());
+                return Some(Ok(piece));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Some(Err(error)),
         }
-        input.consume(length);
     }
 }
 
