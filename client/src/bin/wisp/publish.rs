@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use wisp_client::{Client, ConnectOptions};
 use wisp_net::{Host, SysHost};
-use wisp_net::{Host, SysHost};
 
 use crate::args::Publish;
 use crate::{Failure, connect};
