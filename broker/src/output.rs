@@ -34,7 +34,7 @@ const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
 /// fast as others push would do nothing else.
-const FLUSH_BYTES_MAX: usize = 4 * 1024 * 1024;
+const FLUSH_BYTES_MAX: usize = if cfg!(loom) { 1 } else { 4 * 1024 * 1024 };
 
 /// The part of a connection that all workers share.
 #[derive(Debug)]
@@ -129,13 +129,12 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Ends the sending direction after what was sent, or both directions.
-    pub(crate) fn shutdown(&self, how: std::net::Shutdown) {
+    pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> bool {
         if let Some(stream) = &self.output.lock().stream {
             // The peer may have closed already: then there is nothing to tell it.
             let _ = stream.shutdown(how);
         }
-        // Nothing enters the queue of who is told to go, so this does not come back.
-        self.flush_for_others();
+        self.flush_for_others()
     }
 
     /// Lets go of the socket and of everything that waits for it. Nothing is sent afterwards.
@@ -354,11 +353,20 @@ mod loom_tests {
         (core, socket, connection)
     }
 
+    /// What a worker does in its next turns.
+    fn come_back(connection: &Connection<Socket>, mut unfinished: bool) {
+        while unfinished {
+            unfinished = connection.flush();
+        }
+    }
+
     /// What a worker does that routed `bytes` to the connection.
     fn deliver(connection: &Connection<Socket>, bytes: &[u8]) {
         let mut batch = Batch::default();
         batch.stage(&connection.queue, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
-        batch.drain(bytes, |staged| connection.deliver(&staged));
+        let mut unfinished = false;
+        batch.drain(bytes, |staged| unfinished = connection.deliver(&staged));
+        come_back(connection, unfinished);
     }
 
     fn spawn_delivery(connection: &Arc<Connection<Socket>>, bytes: Vec<u8>) -> thread::JoinHandle<()> {
@@ -380,12 +388,12 @@ mod loom_tests {
             let workers: Vec<_> =
                 (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
             if socket.open_up() {
-                connection.writable();
+                come_back(&connection, connection.writable());
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
             // The event of a send that blocked after the peer began to read: there is room, so it comes at once.
             if socket.open_up() {
-                connection.writable();
+                come_back(&connection, connection.writable());
             }
             let mut received = std::mem::take(&mut socket.0.lock().received);
             let changes = received.windows(2).filter(|pair| pair[0] != pair[1]).count();
@@ -412,11 +420,11 @@ mod loom_tests {
     }
 
     /// Whoever holds the lock for another purpose than sending makes a worker leave too.
-    fn a_message_arrives_in_spite_of(other: fn(&Connection<Socket>)) {
+    fn a_message_arrives_in_spite_of(other: fn(&Connection<Socket>) -> bool) {
         model(move || {
             let (core, socket, connection) = connection(usize::MAX);
             let worker = spawn_delivery(&connection, vec![7; 2]);
-            other(&connection);
+            come_back(&connection, other(&connection));
             worker.join().unwrap();
             assert_eq!(socket.0.lock().received, [7; 2]);
             assert_eq!(core.budget.used_bytes(), 0);
@@ -431,6 +439,26 @@ mod loom_tests {
     #[test]
     fn loom_shutting_down_holds_no_message_back() {
         a_message_arrives_in_spite_of(|connection| connection.shutdown(Shutdown::Read));
+    }
+
+    #[test]
+    fn loom_a_farewell_arrives_and_is_the_last() {
+        model(|| {
+            let (core, socket, connection) = connection(1);
+            let worker = spawn_delivery(&connection, vec![7; 2]);
+            connection.queue.finish(b"end");
+            come_back(&connection, connection.flush());
+            if socket.open_up() {
+                come_back(&connection, connection.writable());
+            }
+            worker.join().unwrap();
+            if socket.open_up() {
+                come_back(&connection, connection.writable());
+            }
+            let received = socket.0.lock().received.clone();
+            assert!(received == b"end" || received == b"\x07\x07end", "{received:?}");
+            assert_eq!(core.budget.used_bytes(), 0);
+        });
     }
 
     #[test]

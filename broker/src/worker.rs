@@ -329,8 +329,8 @@ impl<H: Host> Worker<H> {
         // Closing with unread input would reset the connection, and the reset could overtake the packet that says why.
         peer.farewell_until_ms = Some(now_ms + FAREWELL_MS);
         peer.input.clear(&self.shared.core.budget);
-        if peer.connection.is_flushed() {
-            peer.connection.shutdown(Shutdown::Write);
+        if peer.connection.is_flushed() && peer.connection.shutdown(Shutdown::Write) {
+            self.unflushed.push(id);
         }
         list(&mut self.ready, peer);
     }
@@ -359,7 +359,9 @@ impl<H: Host> Worker<H> {
             }
             match peer.farewell_until_ms {
                 Some(until_ms) if now_ms >= until_ms => farewells.push(*id),
-                Some(_) if peer.connection.is_flushed() => peer.connection.shutdown(Shutdown::Write),
+                Some(_) if peer.connection.is_flushed() && peer.connection.shutdown(Shutdown::Write) => {
+                    self.unflushed.push(*id);
+                }
                 Some(_) => {}
                 None if peer.pause.is_some() => {}
                 None => overdue.extend(peer.session.overdue(now_ms).map(|reason| (*id, reason))),
