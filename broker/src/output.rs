@@ -55,11 +55,13 @@ struct Output<S> {
     /// Bytes taken from the queue, or left over from a direct send; `sent` of them are gone.
     chunk: Chunk,
     sent: usize,
+    /// The longest chunk since buffers were last given back.
+    longest_bytes: usize,
 }
 
 impl<S: Stream> Connection<S> {
     pub(crate) fn new(id: ConnectionId, worker: usize, queue: Arc<Queue>, stream: Arc<S>) -> Self {
-        let output = Output { stream: Some(stream), chunk: Chunk::default(), sent: 0 };
+        let output = Output { stream: Some(stream), chunk: Chunk::default(), sent: 0, longest_bytes: 0 };
         Self { id, worker, queue, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
@@ -145,13 +147,14 @@ impl<S: Stream> Connection<S> {
         self.queue.close();
     }
 
-    /// Gives back buffers that nothing is in.
+    /// Gives back buffers that nothing is in, as far as they were too large for what has passed since the last call.
     pub(crate) fn shrink(&self) -> bool {
         if let Some(mut output) = self.output.try_lock()
             && output.chunk.bytes.is_empty()
         {
-            output.chunk.bytes = Vec::new();
-            self.queue.shrink();
+            let longest_bytes = std::mem::take(&mut output.longest_bytes);
+            output.chunk.bytes.shrink_to(2 * longest_bytes);
+            self.queue.shrink_to(2 * longest_bytes);
         }
         self.flush_for_others()
     }
@@ -202,6 +205,7 @@ impl<S: Stream> Output<S> {
                 if !queue.take(&mut self.chunk) {
                     return Drained::Empty;
                 }
+                self.longest_bytes = self.longest_bytes.max(self.chunk.bytes.len());
             }
             let sent = self.send(&self.chunk.bytes[self.sent..]);
             self.sent += sent;

@@ -261,11 +261,11 @@ impl Queue {
         self.depth_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives back the buffer of a queue nothing has passed through lately.
-    pub fn shrink(&self) {
+    /// Gives back what the buffer of an empty queue has beyond `bytes`.
+    pub fn shrink_to(&self, bytes: usize) {
         let mut incoming = self.incoming.lock();
         if incoming.bytes.is_empty() {
-            incoming.bytes = Vec::new();
+            incoming.bytes.shrink_to(bytes);
         }
     }
 

@@ -192,13 +192,13 @@ impl Client {
         code
     }
 
-    /// The first bytes of the last packets before the end of the connection.
-    pub(crate) fn last_packets(&mut self, count: usize) -> Vec<u8> {
+    /// The first byte of each packet until the end of the connection.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut firsts = Vec::new();
         while let Some(packet) = self.packet_if_open() {
             firsts.push(packet[0]);
         }
-        firsts.split_off(firsts.len().saturating_sub(count))
+        firsts
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str) {
