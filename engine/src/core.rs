@@ -21,6 +21,8 @@ pub struct Core {
     pub(crate) registry: Registry,
     /// Bytes waiting anywhere.
     pub budget: Arc<Budget>,
+    /// Bytes that subscriptions take.
+    pub(crate) subscriptions: Budget,
     /// Counts since the start.
     pub stats: Stats,
     slots: Arc<Slots>,
@@ -38,6 +40,7 @@ impl Core {
             router: Router::default(),
             registry: Registry::default(),
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
+            subscriptions: Budget::new(limits.subscription_bytes_max),
             stats: Stats::default(),
             slots: Arc::default(),
             assigned: AtomicU64::new(0),

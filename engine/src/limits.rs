@@ -35,6 +35,8 @@ pub struct Limits {
     pub stall_policy: StallPolicy,
     /// Most subscriptions of one client.
     pub subscriptions_count_max: u32,
+    /// Most bytes that the subscriptions of all clients together take, by an estimate.
+    pub subscription_bytes_max: usize,
     /// Most levels of a topic name or filter.
     pub topic_levels_max: u16,
     /// Longest topic name or filter.
@@ -66,9 +68,10 @@ impl Limits {
         stall_ms_max: 30_000,
         stall_policy: StallPolicy::Drop,
         subscriptions_count_max: 1_000,
+        subscription_bytes_max: 256 * 1024 * 1024,
         topic_levels_max: 128,
         topic_bytes_max: u16::MAX,
-        client_id_bytes_max: u16::MAX,
+        client_id_bytes_max: 1024,
     };
 }
 

@@ -19,6 +19,9 @@ use crate::limits::{Limits, QUEUE_BYTES_WHEN_SCARCE};
 use crate::slot::Slot;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
+/// A full receiver that takes the eighth part of what waits, within the time allowed for a stall, is not stuck.
+const PROGRESS_SHARE: usize = 8;
+
 /// The two encodings a PUBLISH has: that of MQTT 3.1 and 3.1.1, and that of MQTT 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireFormat {
@@ -73,6 +76,8 @@ pub struct Queue {
     depth_messages: AtomicUsize,
     /// When a sender was first refused since the queue last had room, plus one; 0 while it has room.
     full_since: AtomicU64,
+    /// The depth then. A receiver that takes a good part of it is slow, not stuck, and its clock starts anew.
+    full_depth_bytes: AtomicUsize,
     dropped: AtomicU64,
     /// Set under the lock of `incoming`; afterwards nothing enters, though what entered before may still leave.
     closed: AtomicBool,
@@ -93,6 +98,7 @@ impl Queue {
             depth_bytes: AtomicUsize::new(0),
             depth_messages: AtomicUsize::new(0),
             full_since: AtomicU64::new(0),
+            full_depth_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             incoming: Mutex::new(Chunk::default()),
@@ -133,6 +139,10 @@ impl Queue {
         let bytes_max = self.bytes_max_if(scarce);
         if self.full_since.load(Ordering::Relaxed) != 0 {
             if !self.has_drained(bytes_max) {
+                let then = self.full_depth_bytes.load(Ordering::Relaxed);
+                if depth_bytes <= then - then / PROGRESS_SHARE {
+                    self.mark_full(depth_bytes, now_ms);
+                }
                 return self.is_closed();
             }
             self.full_since.store(0, Ordering::Relaxed);
@@ -142,8 +152,13 @@ impl Queue {
         if fits || alone || self.is_closed() {
             return true;
         }
-        self.full_since.store(now_ms + 1, Ordering::Relaxed);
+        self.mark_full(depth_bytes, now_ms);
         false
+    }
+
+    fn mark_full(&self, depth_bytes: usize, now_ms: u64) {
+        self.full_depth_bytes.store(depth_bytes, Ordering::Relaxed);
+        self.full_since.store(now_ms + 1, Ordering::Relaxed);
     }
 
     /// The receiver's share, which is smaller while all queues together are too long.
@@ -166,7 +181,8 @@ impl Queue {
         self.depth_bytes() <= self.bytes_max_now() + REPLY_BYTES_MAX
     }
 
-    /// Whether senders have been held back for this receiver longer than the limit allows, and would be still.
+    /// Whether senders have been held back for this receiver longer than the limit allows, without its taking a good part
+    /// of what waited, and would be still.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
         since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.has_drained(self.bytes_max_now())
@@ -351,6 +367,19 @@ mod tests {
         queue.sent(60, 1);
         assert!(queue.has_room(1, 1, 2_000));
         assert!(!queue.is_stuck(9_999));
+    }
+
+    #[test]
+    fn a_receiver_that_gets_on_is_slow_and_not_stuck() {
+        let queue = queue(&small());
+        push(&queue, &[0; 100]);
+        assert!(!queue.has_room(1, 1, 1_000));
+        queue.sent(13, 0);
+        assert!(!queue.has_room(1, 1, 1_040), "it has not drained to half");
+        assert!(!queue.is_stuck(1_090));
+        queue.sent(1, 0);
+        assert!(!queue.has_room(1, 1, 1_080), "a byte now and then does not count");
+        assert!(queue.is_stuck(1_091));
     }
 
     #[test]

@@ -94,6 +94,21 @@ fn subscriptions_past_the_limit_are_refused_one_by_one() {
 }
 
 #[test]
+fn the_filters_of_all_clients_together_are_bounded() {
+    let Some(broker) = limited(&["--subscription-bytes-max", "10000"]) else {
+        return;
+    };
+    let mut greedy = RawClient::connect(broker.addr(), Version::V5, "greedy");
+    let mut other = RawClient::connect(broker.addr(), Version::V5, "other");
+    let long = "x".repeat(6_000);
+    assert_eq!(greedy.subscribe_code(&long, 0), 0);
+    assert_eq!(greedy.subscribe_code("b", 0), 0x97);
+    assert_eq!(other.subscribe_code("b", 0), 0x97);
+    greedy.send(DISCONNECT);
+    wait_for("room for a subscription", || (other.subscribe_code("b", 0) == 0).then_some(()));
+}
+
+#[test]
 fn packets_past_the_limit_end_the_connection_and_those_at_it_pass() {
     let Some(broker) = limited(&["--packet-bytes-max", "2000"]) else {
         return;

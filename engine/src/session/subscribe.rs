@@ -51,6 +51,7 @@ impl Session {
                 if !client.filters.remove(filter.as_str()) {
                     return ReasonCode::NoSubscriptionExisted;
                 }
+                self.core.subscriptions.release(footprint_bytes(filter));
                 let removed = self.core.router.unsubscribe(filter, &self.queue);
                 debug_assert!(removed, "the router has every filter of a client");
                 ReasonCode::Success
@@ -69,8 +70,16 @@ impl Session {
         for filter in &client.filters {
             let filter = TopicFilter::new(filter).expect("only legal filters are kept");
             self.core.router.unsubscribe(filter, &self.queue);
+            self.core.subscriptions.release(footprint_bytes(filter));
         }
     }
+}
+
+/// About what a subscription takes: the filter, kept with its client and level by level in the tree, and the tree's nodes,
+/// as if no other filter shared them.
+fn footprint_bytes(filter: TopicFilter<'_>) -> usize {
+    const LEVEL_BYTES: usize = 256;
+    2 * filter.as_str().len() + LEVEL_BYTES * filter.levels().count()
 }
 
 /// Subscribes at QoS 0, whatever was asked for, or says why not.
@@ -88,9 +97,11 @@ fn grant(
         Ok(()) => {}
     }
     if !client.filters.contains(text) {
-        if client.filters.len() >= core.limits.subscriptions_count_max as usize {
+        let count = client.filters.len();
+        if count >= core.limits.subscriptions_count_max as usize || core.subscriptions.is_scarce() {
             return ReasonCode::QuotaExceeded;
         }
+        core.subscriptions.charge(footprint_bytes(filter));
         client.filters.insert(text.into());
     }
     core.router.subscribe(filter, Target { queue: Arc::clone(queue), no_local: options.no_local });

@@ -36,6 +36,17 @@ fn each_filter_beyond_a_limit_is_refused_by_itself() {
 }
 
 #[test]
+fn the_filters_of_all_clients_together_are_bounded() {
+    let mut world = World::new(Limits { subscription_bytes_max: 10_000, ..Limits::DEFAULT });
+    let (mut greedy, mut other) = (world.connected(V5, "greedy"), world.connected(V3, "other"));
+    let long = "x".repeat(5_000);
+    assert_eq!(world.feed(&mut greedy, &subscribe(V5, &["a", &long, "b"])).replies[5..], [0, 0, 0x97]);
+    assert_eq!(world.feed(&mut other, &subscribe(V3, &["b"])).replies.last(), Some(&0x80));
+    world.feed(&mut greedy, &unsubscribe(V5, &[&long]));
+    assert_eq!(world.feed(&mut other, &subscribe(V3, &["b"])).replies.last(), Some(&0));
+}
+
+#[test]
 fn one_packet_cannot_keep_the_router_busy_with_the_same_filter() {
     let mut world = World::new(Limits { subscriptions_count_max: 3, ..Limits::DEFAULT });
     let mut peer = world.connected(V5, "c");

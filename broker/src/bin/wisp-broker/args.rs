@@ -96,6 +96,11 @@ struct LimitFlags {
         value_parser = value_parser!(u32).range(1..))]
     subscriptions_max: u32,
 
+    /// Most bytes that the subscriptions of all clients together take, by an estimate
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.subscription_bytes_max as u64,
+        value_parser = value_parser!(u64).range(1024..=1 << 40))]
+    subscription_bytes_max: u64,
+
     /// Most levels of a topic
     #[arg(long, value_name = "COUNT", default_value_t = Limits::DEFAULT.topic_levels_max,
         value_parser = value_parser!(u16).range(1..=i64::from(wisp_broker::TOPIC_LEVELS_CEILING)))]
@@ -170,6 +175,7 @@ impl From<LimitFlags> for Limits {
                 StallPolicyFlag::Disconnect => StallPolicy::Disconnect,
             },
             subscriptions_count_max: flags.subscriptions_max,
+            subscription_bytes_max: usize::try_from(flags.subscription_bytes_max).unwrap_or(usize::MAX),
             topic_levels_max: flags.topic_levels_max,
             topic_bytes_max: flags.topic_bytes_max,
             client_id_bytes_max: flags.client_id_bytes_max,
