@@ -5,6 +5,7 @@ mod announced;
 mod bounded_memory;
 mod churn;
 mod cli;
+mod config;
 mod connect;
 mod flood;
 mod keep_alive;

@@ -1,0 +1,106 @@
+//! The effective configuration: defaults, then the file, then the environment, then the flags, each over the one
+//! before. Every layer is checked whole, also where a later one hides it.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::args::Args;
+use crate::file::ConfigFile;
+use crate::settings::{SETTINGS, Section, Settings};
+
+/// The variable for `--config`.
+const CONFIG_VARIABLE: &str = "WISP_CONFIG";
+
+/// The settings, and where each came from.
+pub(crate) struct Effective {
+    pub(crate) settings: Settings,
+    /// In the order of [`SETTINGS`].
+    sources: [Source; SETTINGS.len()],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Default,
+    File { line: usize },
+    Environment,
+    Flag,
+}
+
+impl Effective {
+    /// Reads all layers. The error is one line for the operator.
+    pub(crate) fn resolve(args: &Args, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+        // An empty variable counts as none: that is how it is unset where a list of variables is fixed.
+        let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
+        let file = path.as_deref().map(Path::new).map(ConfigFile::read).transpose()?;
+        Self::from_layers(file.as_ref(), environment, &args.flags)
+    }
+
+    fn from_layers(
+        file: Option<&ConfigFile>,
+        environment: impl Fn(&str) -> Option<OsString>,
+        flags: &[Option<Vec<String>>],
+    ) -> Result<Self, String> {
+        let mut effective = Self { settings: Settings::default(), sources: [Source::Default; SETTINGS.len()] };
+        if let Some(file) = file {
+            for entry in file.entries()? {
+                let line = entry.line;
+                effective.set(entry.index, &entry.values, Source::File { line }).map_err(|error| {
+                    let words = entry.values.join(", ").escape_debug().to_string();
+                    file.locate(line, &format!("{} = {words}: {error}", SETTINGS[entry.index].name))
+                })?;
+            }
+        }
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let variable = setting.variable();
+            let Some(value) = environment(&variable) else { continue };
+            let text = value.into_string().map_err(|_| format!("{variable}: not UTF-8"))?;
+            let values: Vec<String> = if setting.is_list() {
+                text.split(',').map(|part| part.trim().to_owned()).collect()
+            } else {
+                vec![text.clone()]
+            };
+            effective
+                .set(index, &values, Source::Environment)
+                .map_err(|error| format!("{variable}={}: {error}", text.escape_debug()))?;
+        }
+        for (index, values) in flags.iter().enumerate() {
+            if let Some(values) = values {
+                let name = SETTINGS[index].name;
+                effective.set(index, values, Source::Flag).map_err(|error| format!("--{name}: {error}"))?;
+            }
+        }
+        Ok(effective)
+    }
+
+    fn set(&mut self, index: usize, values: &[String], source: Source) -> Result<(), String> {
+        SETTINGS[index].set(&mut self.settings, values)?;
+        self.sources[index] = source;
+        Ok(())
+    }
+
+    /// The configuration as a file that gives the same configuration again.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = Section::Top;
+        for (setting, source) in SETTINGS.iter().zip(self.sources) {
+            if setting.section != section {
+                section = setting.section;
+                text.push_str("\n[limits]\n");
+            }
+            let value = setting.show(&self.settings);
+            let source = match source {
+                Source::Default => "default".to_owned(),
+                Source::File { line } => format!("file, line {line}"),
+                Source::Environment => setting.variable(),
+                Source::Flag => format!("--{}", setting.name),
+            };
+            writeln!(text, "{} = {value} # {source}", setting.name).expect("a string takes all that is written");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The layers together: what wins, what is refused and in which words, and that the documents say what the code does.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::args;
+use crate::settings::Kind;
+
+const EXAMPLE: &str = include_str!("../../../../../docs/wisp.toml");
+const CONFIGURATION: &str = include_str!("../../../../../docs/configuration.md");
+const LIMITS: &str = include_str!("../../../../../docs/limits.md");
+
+fn file(text: &str) -> ConfigFile {
+    ConfigFile { name: "wisp.toml".to_owned(), text: text.to_owned() }
+}
+
+fn resolve(text: Option<&str>, environment: &[(&str, &str)], flags: &[&str]) -> Result<Effective, String> {
+    let flags = args::try_parse(["wisp-broker"].iter().chain(flags).map(OsString::from)).ok().unwrap().flags;
+    let variable =
+        |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+    Effective::from_layers(text.map(file).as_ref(), variable, &flags)
+}
+
+fn error(text: &str) -> String {
+    resolve(Some(text), &[], &[]).err().unwrap_or_else(|| panic!("accepted: {text}"))
+}
+
+/// The values alone, for comparing.
+fn shown(effective: &Effective) -> Vec<String> {
+    SETTINGS.iter().map(|setting| setting.show(&effective.settings)).collect()
+}
+
+/// A value for each setting that is neither its default nor that of another layer, as text and as TOML.
+fn sample(index: usize, layer: usize) -> (String, String) {
+    match &SETTINGS[index].kind {
+        Kind::Addresses => {
+            let addr = format!("127.0.0.1:{}", 2000 + layer);
+            (addr.clone(), format!("[\"{addr}\"]"))
+        }
+        Kind::Word { words, .. } => {
+            let word = words[layer % words.len()];
+            (word.to_owned(), format!("\"{word}\""))
+        }
+        Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
+        Kind::Number { range, .. } => {
+            let number = (range.start() + 1 + layer as u64).to_string();
+            (number.clone(), number)
+        }
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_the_default() {
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        let default = setting.show(&Settings::default());
+        let table = if setting.section == Section::Limits { "[limits]\n" } else { "" };
+        let [in_file, in_environment, in_flag] = [0, 1, 2].map(|layer| sample(index, layer));
+        let text = format!("{table}{} = {}\n", setting.name, in_file.1);
+        let (variable, flag) = (setting.variable(), format!("--{}", setting.name));
+        // Every subset of the three layers.
+        for given in 0..8 {
+            let text = (given & 1 != 0).then_some(text.as_str());
+            let environment = [(variable.as_str(), in_environment.0.as_str())];
+            let environment = if given & 2 != 0 { &environment[..] } else { &[] };
+            let flags = [flag.as_str(), &in_flag.0];
+            let flags = if given & 4 != 0 { &flags[..] } else { &[] };
+            let (value, source) = match given {
+                4.. => (&in_flag.1, Source::Flag),
+                2.. => (&in_environment.1, Source::Environment),
+                1 => (&in_file.1, Source::File { line: 1 + table.lines().count() }),
+                _ => (&default, Source::Default),
+            };
+            let effective = resolve(text, environment, flags).unwrap();
+            assert_eq!(&setting.show(&effective.settings), value, "{} with layers {given:03b}", setting.name);
+            assert_eq!(effective.sources[index], source, "{} with layers {given:03b}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_given_is_the_default_of_the_library() {
+    let settings = resolve(Some(""), &[], &[]).unwrap().settings;
+    let default = wisp_broker::Config::default();
+    assert_eq!((settings.config.listen, settings.config.limits), (default.listen, default.limits));
+    assert_eq!(settings.config.workers, None);
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_said_with_its_line() {
+    let cases = [
+        ("log = \"info\"\n\nworkrs = 2\n", "wisp.toml:3: unknown key workrs"),
+        ("\n[limits]\npacket-bytes = 2\n", "wisp.toml:3: unknown key packet-bytes"),
+        ("[limit]\n", "wisp.toml:1: unknown key limit"),
+        (
+            "connections_max = 5",
+            "wisp.toml:1: unknown key connections_max: did you mean connections-max in the table [limits]?",
+        ),
+        ("[limits]\nlog = \"info\"", "wisp.toml:2: unknown key log: did you mean log, above all tables?"),
+        ("\"a\\nb\" = 1", "wisp.toml:1: unknown key a\\nb"),
+        ("workers = 2\nworkers = 3\n", "wisp.toml:2: duplicate key"),
+        ("[limits]\n\n[limits]\n", "wisp.toml:3: duplicate key"),
+        ("\nworkers = 257", "wisp.toml:2: workers = 257: not a number from 1 to 256, nor auto"),
+        ("workers = -1", "wisp.toml:1: workers = -1: not a number from 1 to 256, nor auto"),
+        ("workers = \"2\"", "wisp.toml:1: workers: expected a whole number or \"auto\", found a string"),
+        ("[limits]\ntopic-levels-max = 0", "wisp.toml:2: topic-levels-max = 0: not a number from 1 to 1024"),
+        (
+            "[limits]\ntopic-levels-max = 99999999999999999999999",
+            "wisp.toml:2: topic-levels-max = 99999999999999999999999: not a number from 1 to 1024",
+        ),
+        ("[limits]\n\nstall-ms-max = \"1\"", "wisp.toml:3: stall-ms-max: expected a whole number, found a string"),
+        ("[limits]\nstall-ms-max = 1.5", "wisp.toml:2: stall-ms-max: expected a whole number, found a fraction"),
+        ("limits = 3", "wisp.toml:1: expected a table, [limits], found a whole number"),
+        ("log = true", "wisp.toml:1: log: expected a string, found a truth value"),
+        ("log = \"loud\"", "wisp.toml:1: log = loud: not one of error, warn, info, debug, trace"),
+        ("listen = []", "wisp.toml:1: listen = : at least one address is needed"),
+        ("listen = [\n  \"[::1]:1\",\n  7,\n]", "wisp.toml:3: listen: expected a string, found a whole number"),
+        ("\nlisten = 1883", "wisp.toml:2: listen: expected a string or an array of strings, found a whole number"),
+        // The first of several.
+        ("zz = 1\naa = 2", "wisp.toml:1: unknown key zz"),
+    ];
+    for (text, message) in cases {
+        assert_eq!(error(text), message, "for {text:?}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_one_line_with_its_number() {
+    for (text, line) in [("log", 1), ("\n\nlog = ", 3), ("log = \"info", 1), ("# a\n[limits\n", 2), ("a b = 1", 1)] {
+        let message = error(text);
+        assert!(message.starts_with(&format!("wisp.toml:{line}: ")) && !message.contains('\n'), "{message:?}");
+    }
+}
+
+#[test]
+fn numbers_may_be_written_in_every_way_of_toml() {
+    for text in ["1_024", "0x400", "0o2000", "0b100_0000_0000", "+1024"] {
+        let effective = resolve(Some(&format!("[limits]\nqueue-bytes-max = {text}")), &[], &[]).unwrap();
+        assert_eq!(effective.settings.config.limits.queue_bytes_max, 1024, "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_also_where_a_later_layer_hides_it() {
+    let flags = ["--workers", "2"];
+    assert!(resolve(Some("workers = 0"), &[], &flags).is_err());
+    let message = resolve(None, &[("WISP_WORKERS", "none")], &flags).err().unwrap();
+    assert_eq!(message, "WISP_WORKERS=none: not a number from 1 to 256, nor auto");
+}
+
+#[test]
+fn addresses_of_a_layer_replace_those_of_the_one_below() {
+    let text = Some("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]");
+    let listen = |environment: &[(&str, &str)], flags: &[&str]| {
+        let listen = resolve(text, environment, flags).unwrap().settings.config.listen;
+        listen.iter().map(SocketAddr::port).collect::<Vec<_>>()
+    };
+    let environment = [("WISP_LISTEN", "127.0.0.1:3, [::1]:4")];
+    assert_eq!(listen(&[], &[]), [1, 2]);
+    assert_eq!(listen(&environment, &[]), [3, 4]);
+    assert_eq!(listen(&environment, &["--listen", "[::1]:5", "--listen", "[::1]:6"]), [5, 6]);
+}
+
+#[test]
+fn an_empty_variable_counts_as_none() {
+    let args = args::try_parse(["wisp-broker".into()]).ok().unwrap();
+    let effective = Effective::resolve(&args, |_| Some(OsString::new())).unwrap();
+    assert_eq!(effective.sources, [Source::Default; SETTINGS.len()]);
+}
+
+#[test]
+fn what_is_printed_gives_the_same_again() {
+    let text = (0..SETTINGS.len()).fold(String::new(), |text, index| {
+        let table = if SETTINGS[index].name == "packet-bytes-max" { "[limits]\n" } else { "" };
+        format!("{text}{table}{} = {}\n", SETTINGS[index].name, sample(index, 1).1)
+    });
+    for first in [resolve(None, &[], &[]), resolve(Some(&text), &[("WISP_WORKERS", "9")], &["--log", "warn"])] {
+        let first = first.unwrap();
+        let second = resolve(Some(&first.to_toml()), &[], &[]).unwrap();
+        assert_eq!(shown(&first), shown(&second));
+        assert!(second.sources.iter().all(|source| matches!(source, Source::File { .. })));
+    }
+}
+
+#[test]
+fn what_is_printed_says_where_each_value_came_from() {
+    let text = Some("\nworkers = 3");
+    let printed = resolve(text, &[("WISP_LOG", "warn")], &["--topic-levels-max", "9"]).unwrap().to_toml();
+    for line in ["workers = 3 # file, line 2", "log = \"warn\" # WISP_LOG", "topic-levels-max = 9 # --topic-levels-max"]
+    {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is missing in\n{printed}");
+    }
+    assert!(printed.contains("listen = [\"127.0.0.1:1883\"] # default\n"), "{printed}");
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let example = resolve(Some(EXAMPLE), &[], &[]).unwrap();
+    assert_eq!(shown(&example), shown(&resolve(None, &[], &[]).unwrap()));
+    for (setting, source) in SETTINGS.iter().zip(example.sources) {
+        assert!(matches!(source, Source::File { .. }), "{} is missing", setting.name);
+    }
+}
+
+#[test]
+fn the_documents_name_every_setting_with_its_range_and_default() {
+    for setting in &SETTINGS {
+        let default = setting.show(&Settings::default());
+        let values = match &setting.kind {
+            Kind::Addresses => "addresses with ports".to_owned(),
+            Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
+            Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            Kind::Number { range, .. } => format!("{} to {}", range.start(), range.end()),
+        };
+        let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());
+        assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
+        let explained = setting.section == Section::Top || LIMITS.contains(&format!("`--{}`", setting.name));
+        assert!(explained, "docs/limits.md does not explain {}", setting.name);
+    }
+}

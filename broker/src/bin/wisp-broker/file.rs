@@ -1,0 +1,175 @@
+//! The configuration file: TOML in, values with their lines out. What is wrong in it is said with its line.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::settings::{Kind, SETTINGS, Section, Setting};
+
+/// Far more than all settings need; a device that never ends is not read for ever.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What a file says about one setting.
+pub(crate) struct Entry {
+    /// Where the setting stands in [`SETTINGS`].
+    pub(crate) index: usize,
+    pub(crate) values: Vec<String>,
+    pub(crate) line: usize,
+}
+
+/// A file's text, and the name by which errors call it.
+pub(crate) struct ConfigFile {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// What is wrong, and where in the text.
+struct Fault {
+    at: usize,
+    what: String,
+}
+
+type Entries<'a, 'i> = Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)>;
+
+impl ConfigFile {
+    /// Reads the file; `-` is standard input.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let standard_input = path.as_os_str() == "-";
+        let name = if standard_input { "standard input".to_owned() } else { path.display().to_string() };
+        let bytes = if standard_input { read_all(io::stdin()) } else { File::open(path).and_then(read_all) };
+        let bytes = bytes.map_err(|error| format!("cannot read {name}: {error}"))?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(format!("{name} is longer than {FILE_BYTES_MAX} bytes"));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = line_of(error.as_bytes(), error.utf8_error().valid_up_to());
+            format!("{name}:{line}: not UTF-8")
+        })?;
+        Ok(Self { name, text })
+    }
+
+    /// What it says, in its order.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, String> {
+        self.parse().map_err(|fault| self.locate(line_of(self.text.as_bytes(), fault.at), &fault.what))
+    }
+
+    /// An error message about a line.
+    pub(crate) fn locate(&self, line: usize, what: &str) -> String {
+        format!("{}:{line}: {what}", self.name)
+    }
+
+    fn parse(&self) -> Result<Vec<Entry>, Fault> {
+        let document = DeTable::parse(&self.text).map_err(|error| Fault {
+            at: error.span().map_or(0, |span| span.start),
+            what: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+        })?;
+        let mut found = Vec::new();
+        for (key, value) in in_order(document.get_ref()) {
+            match value.get_ref() {
+                DeValue::Table(table) if key.get_ref() == "limits" => {
+                    for (key, value) in in_order(table) {
+                        found.push(self.entry(Section::Limits, key.get_ref(), &key.span(), value)?);
+                    }
+                }
+                _ if key.get_ref() == "limits" => return Err(expected("a table, [limits]", key.span().start, value)),
+                _ => found.push(self.entry(Section::Top, key.get_ref(), &key.span(), value)?),
+            }
+        }
+        Ok(found)
+    }
+
+    fn entry(
+        &self,
+        section: Section,
+        key: &str,
+        span: &Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Entry, Fault> {
+        let at = span.start;
+        let Some(index) = SETTINGS.iter().position(|setting| setting.name == key && setting.section == section) else {
+            return Err(Fault { at, what: unknown(key) });
+        };
+        let values = values(&SETTINGS[index], value)
+            .map_err(|fault| Fault { at: fault.at, what: format!("{key}: {}", fault.what) })?;
+        Ok(Entry { index, values, line: line_of(self.text.as_bytes(), at) })
+    }
+}
+
+fn read_all(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A table's entries as they stand in the file, so that the first fault is the one that is named.
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Entries<'a, 'i> {
+    let mut entries: Entries<'a, 'i> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// What to say of a key that is none, with the place where it would be one.
+fn unknown(key: &str) -> String {
+    // Quoted keys may have anything in them, and the message is one line.
+    let shown = key.escape_debug();
+    match SETTINGS.iter().find(|setting| setting.name == key.replace('_', "-")) {
+        Some(Setting { name, section: Section::Limits, .. }) => {
+            format!("unknown key {shown}: did you mean {name} in the table [limits]?")
+        }
+        Some(Setting { name, section: Section::Top, .. }) => {
+            format!("unknown key {shown}: did you mean {name}, above all tables?")
+        }
+        None => format!("unknown key {shown}"),
+    }
+}
+
+/// The value as text, if it is of the right type; whether it is in range, the setting itself says.
+fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Fault> {
+    let at = value.span().start;
+    let one = match (&setting.kind, value.get_ref()) {
+        (Kind::Addresses, DeValue::Array(items)) => {
+            let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                _ => Err(expected("a string", item.span().start, item)),
+            };
+            return items.iter().map(text).collect();
+        }
+        (Kind::Addresses | Kind::Word { .. }, DeValue::String(text)) => text.to_string(),
+        (Kind::Workers, DeValue::String(text)) if text == "auto" => text.to_string(),
+        // A number beyond 64 bits is written as it stands, for the message about its range.
+        (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => {
+            i128::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.to_string(), |number| number.to_string())
+        }
+        (Kind::Addresses, _) => return Err(expected("a string or an array of strings", at, value)),
+        (Kind::Workers, _) => return Err(expected("a whole number or \"auto\"", at, value)),
+        (Kind::Word { .. }, _) => return Err(expected("a string", at, value)),
+        (Kind::Number { .. }, _) => return Err(expected("a whole number", at, value)),
+    };
+    Ok(vec![one])
+}
+
+fn expected(what: &str, at: usize, found: &Spanned<DeValue<'_>>) -> Fault {
+    Fault { at, what: format!("expected {what}, found {}", type_name(found.get_ref())) }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "a truth value",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Lines count from 1.
+fn line_of(text: &[u8], at: usize) -> usize {
+    1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
+}

@@ -1,0 +1,192 @@
+//! The configuration of wisp-broker: file, environment and flags, and what is said when one of them is wrong.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{self, Command};
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::host::{Ability, Host, cannot, native_program};
+use wisp_e2e::program::{Finished, Program};
+use wisp_e2e::raw::RawClient;
+
+/// A file of the test's own, removed when dropped.
+struct ConfigFile(PathBuf);
+
+impl ConfigFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = env::temp_dir().join(format!("wisp-e2e-{}-{name}.toml", process::id()));
+        fs::write(&path, text).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the temporary folder's name is UTF-8")
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        // The temporary folder keeps what cannot be removed.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// Runs the broker on the host of this run with `--listen` from the harness, and these flags and variables.
+fn run(flags: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = Host::current().command(free_addr(), flags);
+    command.envs(environment.iter().copied());
+    Program::run(command, b"")
+}
+
+/// What `--print-config` says of one key.
+fn printed(finished: &Finished, key: &str) -> String {
+    assert!(finished.status.success(), "{:?}", finished.stderr);
+    let start = format!("{key} = ");
+    let value = finished.stdout.iter().find_map(|line| line.strip_prefix(&start));
+    value.unwrap_or_else(|| panic!("no {key} in {:?}", finished.stdout)).to_owned()
+}
+
+#[test]
+fn the_broker_listens_where_the_file_says_and_then_where_the_environment_and_the_flag_say() {
+    // The launchers of the other hosts are told the address themselves.
+    if cannot(Ability::PortZero) {
+        return;
+    }
+    let [in_file, in_environment, in_flag] = [free_addr(), free_addr(), free_addr()];
+    let file = ConfigFile::new("listen", &format!("listen = [\"{in_file}\"]\n"));
+    let start = |variable: Option<SocketAddr>, flag: Option<SocketAddr>| {
+        let mut command = Command::new(native_program("wisp-broker", "WISP_BROKER_BIN"));
+        command.args(["--config", file.path()]);
+        command.envs(variable.map(|addr| ("WISP_LISTEN", addr.to_string())));
+        command.args(flag.map(|addr| format!("--listen={addr}")));
+        Program::start(command)
+    };
+    let cases = [
+        (None, None, in_file),
+        (Some(in_environment), None, in_environment),
+        (Some(in_environment), Some(in_flag), in_flag),
+    ];
+    for (variable, flag, expected) in cases {
+        let program = start(variable, flag);
+        let line = program.wait_stdout("the ready line", |lines| lines.first().cloned());
+        assert_eq!(line, format!("wisp-broker listening on {expected}"));
+        RawClient::connect(expected, Version::V311, "anybody").ping();
+    }
+}
+
+#[test]
+fn a_limit_from_the_file_holds() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let file = ConfigFile::new("limit", "[limits]\nsubscriptions-max = 1\n");
+    let broker = Broker::start_with(&["--config", file.path()]);
+    let mut client = RawClient::connect(broker.addr(), Version::V5, "collector");
+    client.subscribe(&["first"]);
+    assert_eq!(client.try_subscribe(&["second"]), [0x97]);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let file = ConfigFile::new("layers", "workers = 3\nlog = \"warn\"\n[limits]\ntopic-levels-max = 7\n");
+    let flags = ["--print-config", "--config", file.path(), "--topic-levels-max", "9"];
+    let finished = run(&flags, &[("WISP_LOG", "debug"), ("WISP_TOPIC_LEVELS_MAX", "8")]);
+    assert_eq!(printed(&finished, "workers"), "3 # file, line 1");
+    assert_eq!(printed(&finished, "log"), "\"debug\" # WISP_LOG");
+    assert_eq!(printed(&finished, "topic-levels-max"), "9 # --topic-levels-max");
+    assert_eq!(printed(&finished, "connections-max"), "10000 # default");
+}
+
+#[test]
+fn the_variable_for_the_file_names_it_too() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let file = ConfigFile::new("variable", "log = \"trace\"\n");
+    let finished = run(&["--print-config"], &[("WISP_CONFIG", file.path())]);
+    assert_eq!(printed(&finished, "log"), "\"trace\" # file, line 1");
+}
+
+#[test]
+fn what_is_printed_can_be_fed_back() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let values = |finished: &Finished| -> Vec<String> {
+        assert!(finished.status.success(), "{:?}", finished.stderr);
+        let value = |line: &String| line.split(" # ").next().unwrap_or_default().to_owned();
+        // The harness gives each run a port of its own.
+        finished.stdout.iter().filter(|line| !line.starts_with("listen")).map(value).collect()
+    };
+    let flags = ["--print-config", "--workers", "1", "--stall-policy", "disconnect", "--queue-bytes-max", "4096"];
+    let first = run(&flags, &[]);
+    let file = ConfigFile::new("fed-back", &first.stdout.join("\n"));
+    let second = run(&["--print-config", "--config", file.path()], &[]);
+    assert_eq!(values(&first), values(&second));
+    assert_eq!(printed(&second, "queue-bytes-max").split(' ').next(), Some("4096"));
+}
+
+#[test]
+fn a_wrong_file_is_one_line_with_its_number_and_status_2() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let cases = [
+        ("unknown", "log = \"warn\"\n\nno-such-key = 1\n", ":3: unknown key no-such-key"),
+        ("range", "[limits]\ntopic-levels-max = 5000\n", ":2: topic-levels-max = 5000: not a number from 1 to 1024"),
+        ("type", "log = 5\n", ":1: log: expected a string, found a whole number"),
+        ("twice", "log = \"warn\"\nlog = \"info\"\n", ":2: duplicate key"),
+        ("syntax", "\n\n\nlog = = 5\n", ":4: "),
+    ];
+    for (name, text, message) in cases {
+        let file = ConfigFile::new(name, text);
+        // Launchers hand the file in as standard input.
+        let called = if Host::current() == Host::Native { file.path() } else { "standard input" };
+        for flags in [&["--config", file.path()][..], &["--check-config", "--config", file.path()]] {
+            let finished = run(flags, &[]);
+            let words = finished.stderr.join("\n");
+            assert_eq!(finished.status.code(), Some(2), "{name}: {words}");
+            assert!(finished.stdout.is_empty(), "{name}: {:?}", finished.stdout);
+            let expected = format!("wisp-broker: {called}{message}");
+            let lines = finished.stderr.iter().filter(|line| line.starts_with(&expected)).count();
+            assert_eq!(lines, 1, "{name}: {expected:?} is one line of\n{words}");
+            if Host::current() == Host::Native {
+                assert_eq!(finished.stderr.len(), 1, "{name}: {words}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_variable_and_a_missing_file_are_refused_by_name() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let wrong = run(&[], &[("WISP_STALL_POLICY", "wait")]);
+    assert_eq!(wrong.status.code(), Some(2), "{:?}", wrong.stderr);
+    assert!(wrong.stderr.join("\n").contains("WISP_STALL_POLICY=wait: not one of drop, disconnect"));
+
+    let missing = env::temp_dir().join("wisp-e2e-no-such-file.toml");
+    let missing = missing.to_str().expect("the temporary folder's name is UTF-8");
+    let finished = run(&["--config", missing], &[]);
+    assert!(!finished.status.success());
+    let lines = finished.stderr.iter().filter(|line| line.contains(missing)).count();
+    assert_eq!(lines, 1, "{:?}", finished.stderr);
+}
+
+#[test]
+fn a_right_configuration_is_said_to_be_right() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wisp.toml");
+    let finished = run(&["--check-config", "--config", example], &[]);
+    assert_eq!(finished.status.code(), Some(0), "{:?}", finished.stderr);
+    assert_eq!(finished.stdout, ["wisp-broker: the configuration is right"]);
+}
