@@ -195,6 +195,34 @@ read_run_arguments() { # HOST ARGUMENTS...
   module=$compiled
 }
 
+# The guest is granted no folder. The file that --config, or else WISP_CONFIG, names is opened here
+# and handed in as standard input, which the guest is told to read. Sets config to the file's name,
+# or to nothing.
+hand_in_config() {
+  local at
+  config=
+  [[ ${WISP_MODULE:-wisp-broker} == wisp-broker ]] || return 0
+  for ((at = 0; at < ${#flags[@]}; at++)); do
+    case ${flags[at]} in
+      --config)
+        ((at + 1 < ${#flags[@]})) || break
+        config=${flags[at + 1]} flags[at + 1]=-
+        ;;
+      --config=*) config=${flags[at]#*=} flags[at]=--config=- ;;
+    esac
+  done
+  if [[ -z $config && -n ${WISP_CONFIG:-} ]]; then
+    config=$WISP_CONFIG
+    export WISP_CONFIG=-
+  fi
+  [[ -n $config && $config != - ]] || return 0
+  if [[ ! -r $config || -d $config ]]; then
+    say "cannot read $config"
+    exit 2
+  fi
+  exec <"$config"
+}
+
 # Appends to the runtime's options the variables that go on into the sandbox: the project's own and
 # RUST_BACKTRACE. The rest of the environment is none of the guest's business.
 add_guest_environment() {

@@ -8,7 +8,10 @@ use wisp_e2e::host::{Ability, Host, cannot};
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::{Incoming, RawClient};
 
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 23] = [
+    "--config",
+    "--check-config",
+    "--print-config",
     "--listen",
     "--workers",
     "--log",
@@ -22,6 +25,7 @@ const FLAGS: [&str; 19] = [
     "--stall-ms-max",
     "--stall-policy",
     "--subscriptions-max",
+    "--subscription-bytes-max",
     "--topic-levels-max",
     "--topic-bytes-max",
     "--client-id-bytes-max",

@@ -86,7 +86,7 @@ fn a_limit_from_the_file_holds() {
     let broker = Broker::start_with(&["--config", file.path()]);
     let mut client = RawClient::connect(broker.addr(), Version::V5, "collector");
     client.subscribe(&["first"]);
-    assert_eq!(client.try_subscribe(&["second"]), [0x97]);
+    assert_eq!(client.subscribe_code("second", 0), 0x97);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_wrong_variable_and_a_missing_file_are_refused_by_name() {
     let missing = env::temp_dir().join("wisp-e2e-no-such-file.toml");
     let missing = missing.to_str().expect("the temporary folder's name is UTF-8");
     let finished = run(&["--config", missing], &[]);
-    assert!(!finished.status.success());
+    assert_eq!(finished.status.code(), Some(2), "{:?}", finished.stderr);
     let lines = finished.stderr.iter().filter(|line| line.contains(missing)).count();
     assert_eq!(lines, 1, "{:?}", finished.stderr);
 }
