@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::args::Args;
 use crate::file::ConfigFile;
@@ -33,7 +33,7 @@ impl Effective {
         // An empty variable counts as none: that is how it is unset where a list of variables is fixed.
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
         let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
-        let file = path.as_deref().map(Path::new).map(ConfigFile::read).transpose()?;
+        let file = path.as_deref().map(ConfigFile::read).transpose()?;
         Self::from_layers(file.as_ref(), environment, &args.flags)
     }
 
@@ -47,8 +47,9 @@ impl Effective {
             for entry in file.entries()? {
                 let line = entry.line;
                 effective.set(entry.index, &entry.values, Source::File { line }).map_err(|error| {
-                    let words = entry.values.join(", ").escape_debug().to_string();
-                    file.locate(line, &format!("{} = {words}: {error}", SETTINGS[entry.index].name))
+                    let words = entry.values.join(", ");
+                    let words = if SETTINGS[entry.index].is_list() { format!("[{words}]") } else { words };
+                    file.locate(line, &format!("{} = {}: {error}", SETTINGS[entry.index].name, words.escape_debug()))
                 })?;
             }
         }

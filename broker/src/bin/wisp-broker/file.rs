@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
-use crate::settings::{Kind, SETTINGS, Section, Setting};
+use crate::settings::{Kind, SETTINGS, Section, Setting, WORKERS_AUTO};
 
 /// Far more than all settings need; a device that never ends is not read for ever.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -33,7 +33,7 @@ struct Fault {
     what: String,
 }
 
-type Entries<'a, 'i> = Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)>;
+type Entries<'a, 'i> = Vec<(&'a Spanned<DeString<'i>>, &'a Spanned<DeValue<'i>>)>;
 
 impl ConfigFile {
     /// Reads the file; `-` is standard input.
@@ -139,7 +139,7 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
             return items.iter().map(text).collect();
         }
         (Kind::Addresses | Kind::Word { .. }, DeValue::String(text)) => text.to_string(),
-        (Kind::Workers, DeValue::String(text)) if text == "auto" => text.to_string(),
+        (Kind::Workers, DeValue::String(text)) if text == WORKERS_AUTO => text.to_string(),
         // A number beyond 64 bits is written as it stands, for the message about its range.
         (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => {
             i128::from_str_radix(number.as_str(), number.radix())

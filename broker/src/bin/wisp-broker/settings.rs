@@ -52,7 +52,8 @@ pub(crate) enum Kind {
 }
 
 const WORKERS_MAX: usize = 256;
-const WORKERS_AUTO: &str = "auto";
+/// The word for one thread for each core.
+pub(crate) const WORKERS_AUTO: &str = "auto";
 const DAY_MS: u64 = 86_400_000;
 
 const LOG_LEVELS: [(&str, LevelFilter); 5] = [

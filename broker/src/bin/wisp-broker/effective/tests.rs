@@ -112,7 +112,12 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
         ("limits = 3", "wisp.toml:1: expected a table, [limits], found a whole number"),
         ("log = true", "wisp.toml:1: log: expected a string, found a truth value"),
         ("log = \"loud\"", "wisp.toml:1: log = loud: not one of error, warn, info, debug, trace"),
-        ("listen = []", "wisp.toml:1: listen = : at least one address is needed"),
+        ("listen = []", "wisp.toml:1: listen = []: at least one address is needed"),
+        (
+            "listen = [\"[::1]:1\", \"here\"]",
+            "wisp.toml:1: listen = [[::1]:1, here]: \
+             not an address and a port, like 127.0.0.1:1883 or [::1]:1883",
+        ),
         ("listen = [\n  \"[::1]:1\",\n  7,\n]", "wisp.toml:3: listen: expected a string, found a whole number"),
         ("\nlisten = 1883", "wisp.toml:2: listen: expected a string or an array of strings, found a whole number"),
         // The first of several.
