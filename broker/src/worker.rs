@@ -202,7 +202,7 @@ impl<H: Host> Worker<H> {
         for letter in self.shared.posts[self.index].take() {
             match letter {
                 Letter::Adopt(mut peer) => {
-                    debug!(peer = ?peer.peer_addr, worker = self.index, "connection accepted");
+                    debug!(peer = peer.peer_addr.map(display), worker = self.index, "connection accepted");
                     list(&mut self.ready, &mut peer);
                     self.peers.insert(peer.connection.id, *peer);
                 }
@@ -373,7 +373,12 @@ impl<H: Host> Worker<H> {
             let dropped = peer.connection.queue.take_dropped();
             if dropped > 0 {
                 let client = peer.session.client_id();
-                warn!(client, peer = ?peer.peer_addr, dropped, "messages dropped: the receiver has no room for them");
+                warn!(
+                    client,
+                    peer = peer.peer_addr.map(display),
+                    dropped,
+                    "messages dropped: the receiver has no room for them"
+                );
             }
         }
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
@@ -410,9 +415,9 @@ fn list<S>(ready: &mut Vec<ConnectionId>, peer: &mut Peer<S>) {
 fn log_end<S>(peer: &Peer<S>, reason: EndReason) {
     let (client, addr) = (peer.session.client_id(), peer.peer_addr);
     match reason.fault() {
-        Fault::Nobody => info!(client, peer = ?addr, "connection ended: {reason}"),
+        Fault::Nobody => info!(client, peer = addr.map(display), "connection ended: {reason}"),
         Fault::Transport | Fault::Limit | Fault::Peer => {
-            warn!(client, peer = ?addr, fault = ?reason.fault(), "connection ended: {reason}");
+            warn!(client, peer = addr.map(display), fault = ?reason.fault(), "connection ended: {reason}");
         }
     }
 }
