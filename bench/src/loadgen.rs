@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use wisp_loadgen::report::Results;
 
 use crate::broker::{kill, last_lines, spawn};
 use crate::failure::{Failure, Interrupt};
@@ -16,75 +16,17 @@ use crate::plan::{Point, SIZE_BYTES};
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What wisp-loadgen reports as one line of JSON: settings and results of a run.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
-pub struct Report {
-    /// The generator's version.
-    pub loadgen_version: String,
-    /// The MQTT version that was spoken.
-    pub mqtt_version: String,
-    /// Connections that sent.
-    pub senders: u32,
-    /// Connections that received.
-    pub receivers: u32,
-    /// Bytes of each message.
-    pub size_bytes: usize,
-    /// Messages that were to be sent.
-    pub messages: u64,
-    /// The generator's threads.
-    pub threads: usize,
-    /// Messages that were sent.
-    pub sent: u64,
-    /// Different messages that were received.
-    pub received: u64,
-    /// Messages that did not arrive.
-    pub lost: u64,
-    /// Messages that came once more.
-    pub duplicated: u64,
-    /// Messages that came after one that was sent later.
-    pub out_of_order: u64,
-    /// Messages that were not what was sent.
-    pub corrupt: u64,
-    /// From the first send to the last receipt.
-    pub seconds: f64,
-    /// Received in a second.
-    pub messages_per_s: f64,
-    /// Why the run ended early.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-impl Report {
-    /// Reads the generator's line.
-    ///
-    /// # Errors
-    /// When it is something else.
-    pub fn from_json(line: &str) -> Result<Self, Failure> {
-        serde_json::from_str(line)
-            .map_err(|error| Failure::Missing(format!("wisp-loadgen is of another version: {error} in {line:?}")))
-    }
-
-    /// What is bad about the run; None if every message came once and in order.
-    #[must_use]
-    pub fn fault(&self) -> Option<String> {
-        let Self { messages, received, lost, duplicated, out_of_order, corrupt, .. } = self;
-        if let Some(error) = &self.error {
-            return Some(format!("{error}; received {received} of {messages}"));
-        }
-        let is_good = received == messages && lost + duplicated + out_of_order + corrupt == 0;
-        (!is_good).then(|| {
-            format!(
-                "of {messages}: lost {lost}, duplicated {duplicated}, out of order {out_of_order}, corrupt {corrupt}"
-            )
-        })
-    }
+/// Reads the generator's line.
+fn read_results(line: &str) -> Result<Results, Failure> {
+    Results::from_json(line)
+        .map_err(|error| Failure::Missing(format!("wisp-loadgen is of another version: {error} in {line:?}")))
 }
 
 /// Sends `messages` through the broker at `address` and checks what comes back.
 ///
 /// # Errors
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
-pub fn drive(address: SocketAddr, point: Point, messages: u64, interrupt: &Interrupt) -> Result<Report, Failure> {
+pub fn drive(address: SocketAddr, point: Point, messages: u64, interrupt: &Interrupt) -> Result<Results, Failure> {
     let mut command = Command::new(places::native_program("wisp-loadgen")?);
     command
         .args(["run", "--json", "--url", &format!("mqtt://{address}")])
@@ -100,11 +42,11 @@ pub fn drive(address: SocketAddr, point: Point, messages: u64, interrupt: &Inter
         let words = last_lines(&words).unwrap_or_else(|| "it said nothing".to_owned());
         return Err(Failure::Broken(format!("wisp-loadgen could not run ({status}): {words}")));
     };
-    let report = Report::from_json(line)?;
-    match report.fault() {
+    let results = read_results(line)?;
+    match results.fault() {
         Some(fault) => Err(Failure::Broken(fault)),
         None if !status.success() => Err(Failure::Broken(format!("wisp-loadgen reports nothing bad, yet {status}"))),
-        None => Ok(report),
+        None => Ok(results),
     }
 }
 
@@ -139,7 +81,6 @@ impl Drop for Generator {
 pub(crate) mod tests {
     use super::*;
     use wisp_loadgen::checker::Tally;
-    use wisp_loadgen::report::Results;
     use wisp_loadgen::run::Config;
 
     /// What the generator itself writes.
@@ -158,14 +99,14 @@ pub(crate) mod tests {
         Results::new(&config, Duration::from_millis(500), 1000, &tally, error.map(str::to_owned)).to_json()
     }
 
-    pub(crate) fn good_report(messages_per_s: f64) -> Report {
+    pub(crate) fn good_report(messages_per_s: f64) -> Results {
         let line = line(Tally { received: 1000, ..Tally::default() }, None);
-        Report { messages_per_s, ..Report::from_json(&line).unwrap() }
+        Results { messages_per_s, ..read_results(&line).unwrap() }
     }
 
     #[test]
     fn the_generators_line_is_understood() {
-        let report = Report::from_json(&line(Tally { received: 1000, ..Tally::default() }, None)).unwrap();
+        let report = read_results(&line(Tally { received: 1000, ..Tally::default() }, None)).unwrap();
         assert_eq!((report.senders, report.receivers, report.size_bytes), (3, 5, SIZE_BYTES));
         assert_eq!((report.messages, report.received, report.threads), (1000, 1000, 2));
         assert!((report.messages_per_s - 2000.0).abs() < 1e-9, "{report:?}");
@@ -181,17 +122,17 @@ pub(crate) mod tests {
             (Tally { out_of_order: 4, ..all }, "out of order 4"),
             (Tally { corrupt: 5, ..all }, "corrupt 5"),
         ] {
-            let fault = Report::from_json(&line(tally, None)).unwrap().fault().expect("a fault");
+            let fault = read_results(&line(tally, None)).unwrap().fault().expect("a fault");
             assert!(fault.contains(word), "{fault}");
         }
-        let fault = Report::from_json(&line(all, Some("the broker hung up"))).unwrap().fault().expect("a fault");
+        let fault = read_results(&line(all, Some("the broker hung up"))).unwrap().fault().expect("a fault");
         assert!(fault.contains("the broker hung up"), "{fault}");
     }
 
     #[test]
     fn other_lines_are_refused() {
         for wrong in ["", "1,000 msg/s", "{}", "[1]"] {
-            assert!(matches!(Report::from_json(wrong), Err(Failure::Missing(_))), "{wrong:?}");
+            assert!(matches!(read_results(wrong), Err(Failure::Missing(_))), "{wrong:?}");
         }
     }
 }

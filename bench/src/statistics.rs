@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::broker::Broker;
-use crate::loadgen::Report;
 use crate::plan::{Point, Turn};
+use wisp_loadgen::report::Results;
 
 /// One measurement, with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -19,7 +19,7 @@ pub struct Sample {
     pub warm_up_messages: u64,
     /// What the load generator found.
     #[serde(flatten)]
-    pub report: Report,
+    pub report: Results,
 }
 
 impl Sample {

@@ -12,8 +12,8 @@ use wisp_engine::{ConnectionId, Session};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
 use crate::output::Connection;
+use crate::peer::Peer;
 use crate::shared::{Letter, RegistrarOf, Shared};
-use crate::worker::Peer;
 
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;

@@ -20,7 +20,7 @@ use wisp_engine::{Budget, ConnectionId, Core, End, EndReason, Next, Publisher, Q
 use wisp_net::Stream;
 use wisp_wire::{decode, packet_len};
 
-use crate::worker::{Pause, Peer, Reading};
+use crate::peer::{Pause, Peer, Reading};
 
 /// Packets longer than this are assembled in the connection's own buffer.
 const LONG_PACKET_BYTES: usize = 64 * 1024;

@@ -18,6 +18,7 @@ mod acceptor;
 mod config;
 mod input;
 mod output;
+mod peer;
 mod server;
 mod shared;
 mod worker;

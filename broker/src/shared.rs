@@ -8,7 +8,7 @@ use wisp_engine::{ConnectionId, Core, EndReason};
 use wisp_net::{Host, Poller, Registrar};
 
 use crate::output::Connection;
-use crate::worker::Peer;
+use crate::peer::Peer;
 
 /// The registrar of a host's poller.
 pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;

@@ -10,18 +10,18 @@
 //! delivery after every read would carry one message.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
 use tracing::{debug, error, info, warn};
-use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Queue, Session, StallPolicy};
+use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, StallPolicy};
 use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
-use crate::input::{Input, Scratch, Sink};
-use crate::output::Connection;
+use crate::input::{Scratch, Sink};
+use crate::peer::{Peer, Reading};
 use crate::shared::{Letter, Shared};
 
 /// How often a worker looks for timeouts and idle buffers.
@@ -32,47 +32,6 @@ const FAREWELL_MS: u64 = 1_000;
 
 /// How soon a worker looks again whether a receiver has room for the senders it holds back.
 const PAUSE_TICK: Duration = Duration::from_millis(1);
-
-/// The owner's part of a connection.
-pub(crate) struct Peer<S> {
-    pub(crate) connection: Arc<Connection<S>>,
-    pub(crate) stream: Arc<S>,
-    pub(crate) session: Session,
-    pub(crate) input: Input,
-    pub(crate) peer_addr: Option<SocketAddr>,
-    /// In the worker's list of connections to read.
-    listed: bool,
-    pub(crate) pause: Option<Pause>,
-    /// The session has ended and the peer was told: what it still sends is thrown away until then.
-    farewell_until_ms: Option<u64>,
-}
-
-/// Why a connection is not read.
-pub(crate) struct Pause {
-    /// The receiver without room; the connection's own queue if its replies are not read.
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) since_ms: u64,
-}
-
-impl<S> Peer<S> {
-    pub(crate) fn new(
-        connection: Arc<Connection<S>>,
-        stream: Arc<S>,
-        session: Session,
-        peer_addr: Option<SocketAddr>,
-    ) -> Self {
-        Self {
-            connection,
-            stream,
-            session,
-            input: Input::default(),
-            peer_addr,
-            listed: false,
-            pause: None,
-            farewell_until_ms: None,
-        }
-    }
-}
 
 /// One worker.
 pub(crate) struct Worker<H: Host> {
@@ -91,18 +50,6 @@ pub(crate) struct Worker<H: Host> {
     publisher: Publisher,
     replies: Vec<u8>,
     next_sweep_ms: u64,
-}
-
-/// What is to become of a connection that was read.
-pub(crate) enum Reading {
-    /// Nothing more is there.
-    Drained,
-    /// More may be there.
-    More,
-    /// Not to be read until a receiver has room.
-    Paused,
-    /// The session is over. True if a packet that tells the peer why is among the replies.
-    Ended(EndReason, bool),
 }
 
 impl<H: Host> Worker<H> {
@@ -202,7 +149,7 @@ impl<H: Host> Worker<H> {
         for letter in self.shared.posts[self.index].take() {
             match letter {
                 Letter::Adopt(mut peer) => {
-                    debug!(peer = ?peer.peer_addr, worker = self.index, "connection accepted");
+                    debug!(peer = peer.peer_addr.map(display), worker = self.index, "connection accepted");
                     list(&mut self.ready, &mut peer);
                     self.peers.insert(peer.connection.id, *peer);
                 }
@@ -373,7 +320,12 @@ impl<H: Host> Worker<H> {
             let dropped = peer.connection.queue.take_dropped();
             if dropped > 0 {
                 let client = peer.session.client_id();
-                warn!(client, peer = ?peer.peer_addr, dropped, "messages dropped: the receiver has no room for them");
+                warn!(
+                    client,
+                    peer = peer.peer_addr.map(display),
+                    dropped,
+                    "messages dropped: the receiver has no room for them"
+                );
             }
         }
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
@@ -410,9 +362,9 @@ fn list<S>(ready: &mut Vec<ConnectionId>, peer: &mut Peer<S>) {
 fn log_end<S>(peer: &Peer<S>, reason: EndReason) {
     let (client, addr) = (peer.session.client_id(), peer.peer_addr);
     match reason.fault() {
-        Fault::Nobody => info!(client, peer = ?addr, "connection ended: {reason}"),
+        Fault::Nobody => info!(client, peer = addr.map(display), "connection ended: {reason}"),
         Fault::Transport | Fault::Limit | Fault::Peer => {
-            warn!(client, peer = ?addr, fault = ?reason.fault(), "connection ended: {reason}");
+            warn!(client, peer = addr.map(display), fault = ?reason.fault(), "connection ended: {reason}");
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checker::Tally;
 use crate::run::Config;
 
 /// A run's settings and results. As JSON, one line with these fields.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Results {
     /// The generator's own version.
-    pub loadgen_version: &'static str,
+    pub loadgen_version: String,
     /// The broker.
     pub url: String,
     /// The MQTT version that was spoken.
-    pub mqtt_version: &'static str,
+    pub mqtt_version: String,
     /// Connections that sent.
     pub senders: u32,
     /// Connections that received.
@@ -62,9 +62,9 @@ impl Results {
         let seconds = elapsed.as_secs_f64();
         let messages_per_s = if seconds > 0.0 { counted as f64 / seconds } else { 0.0 };
         Self {
-            loadgen_version: env!("CARGO_PKG_VERSION"),
+            loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
             url: config.url.to_string(),
-            mqtt_version: version_name(config),
+            mqtt_version: version_name(config).to_owned(),
             senders: config.senders,
             receivers: config.receivers,
             size_bytes: config.size,
@@ -88,6 +88,28 @@ impl Results {
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.error.is_none() && self.lost + self.duplicated + self.out_of_order + self.corrupt == 0
+    }
+
+    /// What is bad about the run; None if it [is good](Self::is_good).
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let Self { messages, received, lost, duplicated, out_of_order, corrupt, .. } = self;
+        if let Some(error) = &self.error {
+            return Some(format!("{error}; received {received} of {messages}"));
+        }
+        (!self.is_good()).then(|| {
+            format!(
+                "of {messages}: lost {lost}, duplicated {duplicated}, out of order {out_of_order}, corrupt {corrupt}"
+            )
+        })
+    }
+
+    /// Reads what [`Results::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When it is something else, such as the line of another version.
+    pub fn from_json(line: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(line)
     }
 
     /// All of it in one line.
