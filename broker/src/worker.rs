@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use tracing::{debug, error, info, warn};
-use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, StallPolicy};
+use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Routed, StallPolicy, Will};
 use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
@@ -46,6 +46,8 @@ pub(crate) struct Worker<H: Host> {
     paused: Vec<ConnectionId>,
     /// Connections, of whichever worker, for which this one has more to send than it did in its last turn.
     unflushed: Vec<ConnectionId>,
+    /// Wills of clients that have ended, not yet published: they wait for room like any message.
+    wills: Vec<Will>,
     scratch: Scratch,
     publisher: Publisher,
     replies: Vec<u8>,
@@ -65,6 +67,7 @@ impl<H: Host> Worker<H> {
             ready: Vec::new(),
             paused: Vec::new(),
             unflushed: Vec::new(),
+            wills: Vec::new(),
             scratch,
             publisher: Publisher::default(),
             replies: Vec::new(),
@@ -102,6 +105,8 @@ impl<H: Host> Worker<H> {
         for id in std::mem::take(&mut self.ready) {
             self.read(id, now_ms);
         }
+        let (core, publisher) = (&self.shared.core, &mut self.publisher);
+        self.wills.retain(|will| matches!(publisher.publish_will(core, will, now_ms), Routed::Blocked(_)));
         self.deliver(now_ms);
         if now_ms >= self.next_sweep_ms {
             self.sweep(now_ms);
@@ -117,7 +122,7 @@ impl<H: Host> Worker<H> {
         let capabilities = self.shared.host.capabilities();
         let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
-        if !self.paused.is_empty() {
+        if !self.paused.is_empty() || !self.wills.is_empty() {
             timeout = Some(PAUSE_TICK);
         }
         match (timeout, capabilities.poll_tick) {
@@ -264,6 +269,7 @@ impl<H: Host> Worker<H> {
     fn ended(&mut self, id: ConnectionId, reason: EndReason, told: bool, now_ms: u64) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         log_end(peer, reason);
+        self.wills.extend(peer.session.take_will(reason));
         peer.session.close();
         peer.pause = None;
         if peer.connection.flush() {

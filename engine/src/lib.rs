@@ -22,6 +22,7 @@ mod session;
 mod slot;
 pub mod sync;
 mod targets;
+mod will;
 
 pub use batch::{Batch, Piece, Source, Staged};
 pub use budget::Budget;
@@ -31,6 +32,7 @@ pub use publish::{Publisher, Received, Routed};
 pub use queue::{Chunk, ConnectionId, Queue, ReceiverInfo, WireFormat};
 pub use router::{Route, RouteCache, Router, Target, TopicTooLarge};
 pub use session::{End, EndReason, Fault, Next, Session};
+pub use will::Will;
 
 #[cfg(test)]
 mod testing {

@@ -27,6 +27,7 @@ pub use self::end::{End, EndReason, Fault};
 use crate::core::Core;
 use crate::queue::{ConnectionId, Queue};
 use crate::router::TopicTooLarge;
+use crate::will::Will;
 
 /// What the caller does after a packet was handled.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ struct Client {
     /// What CONNECT asked for, which limits what DISCONNECT may ask for.
     session_expiry_s: u32,
     filters: HashSet<Box<str>, RandomState>,
+    will: Option<Will>,
 }
 
 impl Session {
@@ -181,6 +183,15 @@ impl Session {
     pub fn excuse_silence(&mut self, now_ms: u64) {
         if matches!(self.phase, Phase::Connected(_)) {
             self.heard_ms = now_ms;
+        }
+    }
+
+    /// The will to publish, if the client left one and `reason` is not an end that discards it. Called before
+    /// [`Session::close`].
+    pub fn take_will(&mut self, reason: EndReason) -> Option<Will> {
+        match &mut self.phase {
+            Phase::Connected(client) if reason.publishes_will() => client.will.take(),
+            _ => None,
         }
     }
 

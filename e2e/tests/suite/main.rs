@@ -17,4 +17,5 @@ mod payloads;
 mod real_input;
 mod restart;
 mod stuck_receiver;
+mod wills;
 mod wisp_programs;

@@ -6,6 +6,8 @@ use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property,
 
 use super::{Client, End, EndReason, Next, Phase, Session, reply};
 use crate::queue::ReceiverInfo;
+use crate::router::TopicTooLarge;
+use crate::will::Will;
 
 impl Session {
     pub(super) fn connect<'a>(&mut self, connect: &Connect<'_>, out: &mut Vec<u8>) -> Result<Next<'a>, End> {
@@ -18,6 +20,8 @@ impl Session {
             packet_bytes_max: connect.properties.maximum_packet_size().map_or(u32::MAX, NonZeroU32::get),
         });
         let taken_over = self.core.registry.claim(id, self.queue.connection());
+        let will = connect.will.as_ref();
+        let will = will.and_then(|will| Will::new(will, connect.version, &self.queue, &self.core.budget));
         let session_expiry_s = connect.properties.session_expiry_interval_s().unwrap_or(0);
         self.acknowledge(connect, assigned.as_deref(), keep_alive_s, out);
         self.phase = Phase::Connected(Client {
@@ -26,6 +30,7 @@ impl Session {
             silence_ms_max: (keep_alive_s > 0).then(|| u64::from(keep_alive_s) * 1500),
             session_expiry_s,
             filters: Default::default(),
+            will,
         });
         Ok(Next::Connected { taken_over })
     }
@@ -47,6 +52,10 @@ impl Session {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
         match &connect.will {
+            Some(will) if TopicTooLarge::check(will.topic.as_str(), &self.core.limits).is_err() => {
+                Err(ReasonCode::TopicNameInvalid)
+            }
+            Some(_) if self.core.budget.is_scarce() => Err(ReasonCode::QuotaExceeded),
             Some(will) if connect.version.is_v5() && will.qos != QoS::AtMostOnce => Err(ReasonCode::QoSNotSupported),
             Some(will) if connect.version.is_v5() && will.retain => Err(ReasonCode::RetainNotSupported),
             _ => Ok(()),

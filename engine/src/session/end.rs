@@ -83,6 +83,12 @@ impl EndReason {
         })
     }
 
+    /// Whether the client's will is published [MQTT-3.1.2-8]: at every end but the client's own goodbye [MQTT-3.14.4-3], and
+    /// that of the server, which leaves nobody to receive it.
+    pub(super) fn publishes_will(self) -> bool {
+        !matches!(self, Self::Disconnected(ReasonCode::NORMAL_DISCONNECTION) | Self::ShuttingDown)
+    }
+
     /// Whose fault it is.
     pub fn fault(self) -> Fault {
         match self {

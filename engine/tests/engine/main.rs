@@ -8,3 +8,4 @@ mod model;
 mod states;
 mod subscribing;
 mod support;
+mod wills;

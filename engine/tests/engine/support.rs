@@ -15,7 +15,7 @@ pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
 
 pub(crate) struct World {
     pub(crate) core: Arc<Core>,
-    publisher: Publisher,
+    pub(crate) publisher: Publisher,
     pub(crate) now_ms: u64,
     connections: u32,
 }
