@@ -126,9 +126,10 @@ fn blocked_by<'r>(route: &'r Route, batch: &Batch, received: &Received<'_>, now_
     let len = received.raw.len();
     let blocked = route.iter().find(|target| {
         let (bytes, messages) = batch.staged_for(&target.queue);
-        !target.queue.has_room(bytes + len, messages + 1, now_ms)
+        // Asking a queue for room starts its clock, so one that is not to get the message is not asked.
+        !received.is_own(target)
+            && !target.queue.has_room(bytes + len, messages + 1, now_ms)
             && !target.queue.is_stuck(now_ms)
-            && !received.is_own(target)
     });
     blocked.map(|target| &target.queue)
 }

@@ -1,7 +1,7 @@
 //! WASIX, as Wasmer has it: sockets much like the system's, with an epoll that is always edge-triggered.
 //!
 //! Every call here is non-blocking: a blocking one would time out after 30 seconds and, worse, take
-//! over the one waker that a socket has. Each call costs 7 to 14 µs whatever its size and each iovec
+//! over the one waker that a socket has. Each call costs much the same whatever its size and each iovec
 //! is a call of its own, so bytes go in large single pieces.
 
 use std::io;
