@@ -87,7 +87,7 @@ impl Replay {
             outbox.push([turn.buffer.as_slice()].into_iter(), turn.buffer.len(), 1);
             turn.buffer.clear();
         } else {
-            session.room().count_dropped(1);
+            turn.count_dropped(session.room());
         }
         true
     }

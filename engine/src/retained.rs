@@ -79,7 +79,8 @@ impl RetainedStore {
         Ok(())
     }
 
-    fn remove(&self, topic: &str) {
+    /// Removes the message of a topic.
+    pub(crate) fn remove(&self, topic: &str) {
         let mut state = self.state.write();
         if let Some(old) = state.by_topic.remove(topic) {
             state.bytes -= old.message.cost_bytes();

@@ -102,6 +102,14 @@ impl Session {
         self.lifetime.lock()
     }
 
+    /// Forgets the will that came with `connection`, if that still has the session.
+    pub(crate) fn discard_will(&self, connection: ConnectionId) {
+        // Locked, so that the session does not change hands in between.
+        if let Ok(_incoming) = self.incoming(connection) {
+            self.lifetime.lock().will = None;
+        }
+    }
+
     /// The subscriptions, to be changed together with the router.
     pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
         self.subscriptions.lock()
@@ -172,17 +180,16 @@ impl Session {
         (outgoing.end(&self.room), outbox)
     }
 
-    /// Queues messages and sends what the window has room for. Returns how many found no room, and the outbox to flush.
-    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, turn: &mut Turn<'_>) -> (u64, Option<Arc<Outbox>>) {
+    /// Queues messages and sends what the window has room for. Returns the outbox to flush, if there is anything to.
+    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, turn: &mut Turn<'_>) -> Option<Arc<Outbox>> {
         let mut outgoing = self.outgoing.lock();
         if outgoing.is_ended() {
-            return (0, None);
+            return None;
         }
-        let mut dropped = 0;
         for delivery in deliveries.drain(..) {
-            dropped += u64::from(!outgoing.enqueue(delivery, &self.room, turn.now_ms));
+            outgoing.enqueue(delivery, &self.room, turn);
         }
-        (dropped, outgoing.pump(&self.room, turn))
+        outgoing.pump(&self.room, turn)
     }
 
     /// Sends what the window has room for after acknowledgements, and says which topic queues have more.

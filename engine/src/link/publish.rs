@@ -62,8 +62,8 @@ impl Link {
             (Answer::Refused(code), Some(id)) if version.is_v5() => {
                 client.acknowledge_publish(publish.qos, id, code, out);
             }
-            // The sender of a message at QoS 0 is not told of a full queue, and sends on.
-            (Answer::Refused(ReasonCode::QuotaExceeded), None) => publisher.count_dropped(),
+            // Counted. The sender of a message at QoS 0 is not told of a full queue, and sends on.
+            (Answer::Refused(ReasonCode::QuotaExceeded), None) => {}
             // The others cannot be told but by an end: nothing was acknowledged, so nothing is lost.
             (Answer::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), out)),
         }

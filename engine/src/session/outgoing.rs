@@ -52,6 +52,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) now_ms: u64,
     /// Empty; packets are written here before they go to an outbox in one piece.
     pub(crate) buffer: &'a mut Vec<u8>,
+    /// Counts messages that are not delivered.
+    pub(crate) dropped: &'a mut u64,
+}
+
+impl Turn<'_> {
+    /// Counts a message that a receiver does not get.
+    pub(crate) fn count_dropped(&mut self, room: &Room) {
+        *self.dropped += 1;
+        room.count_dropped(1);
+    }
 }
 
 /// The sending half of a session.
@@ -185,20 +195,19 @@ impl Outgoing {
         returned
     }
 
-    /// Puts a message behind those that wait. False if there is no room and it is dropped: a client that is away is not
-    /// waited for.
-    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, now_ms: u64) -> bool {
+    /// Puts a message behind those that wait. It is dropped if there is no room for it and the client is away: then it is
+    /// not waited for.
+    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
         let bytes = delivery.message.cost_bytes();
         if self.attached.is_none() && room.is_full_with(bytes, 1) {
-            self.drop_expired(room, now_ms);
+            self.drop_expired(room, turn.now_ms);
             if room.is_full_with(bytes, 1) {
-                room.count_dropped(1);
-                return false;
+                turn.count_dropped(room);
+                return;
             }
         }
         room.add(bytes, 1);
         self.pending.push_back(delivery);
-        true
     }
 
     fn drop_expired(&mut self, room: &Room, now_ms: u64) {
@@ -253,9 +262,10 @@ impl Outgoing {
             return false;
         }
         let id = self.free_id();
-        let dup = delivery.source.as_ref().is_some_and(|source| source.deliveries > 1);
+        // For a group's next receiver it is the first time; with topic queues DUP says that it has been to somebody.
+        let dup = delivery.source.as_ref().is_some_and(|source| source.deliveries > 1 && !source.queue.is_group());
         if !write(&delivery, id, dup, outbox, turn) {
-            room.count_dropped(1);
+            turn.count_dropped(room);
             settle(&delivery, room);
             return false;
         }
@@ -277,7 +287,7 @@ impl Outgoing {
         if write(delivery, id, true, outbox, turn) {
             return true;
         }
-        room.count_dropped(1);
+        turn.count_dropped(room);
         self.finish(id, room);
         false
     }
