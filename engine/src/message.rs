@@ -7,7 +7,7 @@
 //! [ topic name | properties to forward | payload ]
 //! ```
 
-mod pool;
+pub(crate) mod pool;
 
 use std::ops::Deref;
 use std::sync::Arc;

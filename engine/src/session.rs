@@ -5,6 +5,7 @@
 //! its subscriptions, and what is on its way to it. Whoever asks on behalf of a connection says which; a connection that
 //! has lost the session to another is answered with [`Taken`], and changes nothing.
 
+mod inflight;
 pub(crate) mod outgoing;
 
 use std::collections::{HashSet, VecDeque};
