@@ -67,7 +67,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Box<Will>>,
+    wills: Vec<Will>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -179,7 +179,7 @@ impl Publisher {
 
     /// Publishes a will as soon as there is room for it.
     pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
-        self.wills.extend(will);
+        self.wills.extend(will.map(|will| *will));
     }
 
     /// Whether the worker has to come back soon though nothing may happen.
@@ -234,7 +234,7 @@ struct SharedMessage<'a> {
 impl SharedMessage<'_> {
     fn get(&mut self) -> MessageRef {
         let Self { received, core, now_ms, message } = self;
-        let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
+        let make = || Message::keep(&received.publish, received.topic, *now_ms, &core.stored);
         message.get_or_insert_with(make).clone()
     }
 }
