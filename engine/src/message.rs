@@ -182,7 +182,7 @@ impl Message {
         publish.encode(version, out)
     }
 
-    /// Whole seconds left, rounded up: a message that is delivered has some.
+    /// Whole seconds left, rounded up: 0 only in the millisecond in which it expires.
     fn remaining_s(&self, now_ms: u64) -> u32 {
         self.expires_at_ms.saturating_sub(now_ms).div_ceil(1000) as u32
     }

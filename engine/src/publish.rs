@@ -161,11 +161,17 @@ impl Publisher {
         }
     }
 
-    /// Stages a message for the topic queue `name`.
+    /// Stages a message that has no sender any more for the topic queue `name`.
     pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: MessageRef) {
         match core.queue(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
+                let (staged_bytes, staged) = self.queued.staged_for(&queue);
+                // Nobody is there to be told or held back.
+                if queue.policy() == FullPolicy::Refuse && queue.room().is_full_with(staged_bytes + bytes, staged + 1) {
+                    self.counts.messages_dropped += 1;
+                    return;
+                }
                 self.queued.stage(&queue, Queued { message, deliveries: 0 }, bytes);
             }
             Err(_) => self.counts.messages_dropped += 1,

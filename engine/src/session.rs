@@ -199,6 +199,7 @@ impl Session {
         incoming.owner = Some(outbox.connection());
         let mut outgoing = self.outgoing.lock();
         let old = outgoing.attach(outbox, usize::from(window));
+        self.room.set_unattended(false);
         if let Some(old) = &old {
             old.finish(&farewell(old));
         }
@@ -214,7 +215,9 @@ impl Session {
             return Err(Taken);
         }
         incoming.owner = None;
-        Ok(self.outgoing.lock().detach())
+        let mut outgoing = self.outgoing.lock();
+        self.room.set_unattended(true);
+        Ok(outgoing.detach())
     }
 
     /// Whether the client is connected.
