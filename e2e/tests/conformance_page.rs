@@ -210,7 +210,8 @@ fn ids_in(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices("MQTT-").map(|(start, prefix)| {
         let rest = &line[start..];
         let number = |character: char| character.is_ascii_digit() || ".-".contains(character);
-        let end = rest[prefix.len()..].find(|character| !number(character)).map_or(rest.len(), |end| prefix.len() + end);
+        let end =
+            rest[prefix.len()..].find(|character| !number(character)).map_or(rest.len(), |end| prefix.len() + end);
         rest[..end].trim_end_matches(['.', '-'])
     })
 }
