@@ -10,11 +10,13 @@
 //! [`wait::PATIENCE`]; the only fixed times are those that are themselves under test.
 
 pub mod broker;
+pub mod client;
 pub mod host;
 pub mod mosquitto;
 pub mod packet;
 pub mod paho;
 pub mod program;
+pub mod properties;
 pub mod raw;
 pub mod wait;
 

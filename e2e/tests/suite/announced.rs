@@ -103,7 +103,7 @@ fn a_client_gets_no_packet_longer_than_it_accepts() {
     let broker = Broker::start();
     let mut modest = RawClient::open(broker.addr(), Version::V5);
     // Maximum Packet Size 100.
-    modest.send(&Connect { properties: &[0x27, 0, 0, 0, 100], ..Connect::new(Version::V5, "modest") }.encode());
+    modest.send(&Connect::new(Version::V5, "modest").with(0x27, 100).encode());
     assert_eq!(modest.read_packet().conn_ack(Version::V5).code, 0);
     modest.subscribe(&["size"]);
     let mut other = RawClient::connect(broker.addr(), Version::V5, "other");
