@@ -17,6 +17,7 @@ pub mod packet;
 pub mod paho;
 pub mod program;
 pub mod properties;
+pub mod random;
 pub mod raw;
 pub mod wait;
 

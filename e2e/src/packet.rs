@@ -367,6 +367,7 @@ impl Received {
         let (properties, payload) = read_properties(version, rest);
         Message {
             topic: str::from_utf8(topic).expect("topics are UTF-8").to_owned(),
+            topic_left_out: topic.is_empty(),
             payload: payload.to_vec(),
             qos,
             retain: self.first & 1 != 0,
@@ -454,8 +455,10 @@ impl ConnAck {
 /// A PUBLISH packet from the broker, at any QoS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// The topic name as it is in the packet; empty where a topic alias stands for it.
+    /// The topic name; empty where a topic alias stands for it that nobody has looked up yet.
     pub topic: String,
+    /// The topic name is not in the packet.
+    pub topic_left_out: bool,
     /// The payload.
     pub payload: Vec<u8>,
     /// 0, 1 or 2.
