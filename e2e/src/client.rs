@@ -312,6 +312,13 @@ impl Client {
         }
     }
 
+    /// Sets packets aside that were read with [`Client::read_within`], to be read again.
+    pub fn put_back(&mut self, packets: Vec<Received>) {
+        for packet in packets.into_iter().rev() {
+            self.aside.push_front(packet);
+        }
+    }
+
     fn find_packet(&mut self, limit: Duration, fits: impl Fn(&Received) -> bool) -> Option<Received> {
         if let Some(position) = self.aside.iter().position(&fits) {
             return self.aside.remove(position);

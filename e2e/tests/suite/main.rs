@@ -1,7 +1,6 @@
 //! The end-to-end suite. Each test starts a broker of its own on the host that `WISP_HOST` names, so
 //! tests neither share state nor depend on their order.
 
-mod announced;
 mod bounded_memory;
 mod churn;
 mod cli;
@@ -26,9 +25,11 @@ mod restart;
 mod retained;
 mod sessions;
 mod shared;
+mod shared_hammer;
 mod stuck_receiver;
 mod subscriptions;
 mod takeover;
+mod takeover_hammer;
 mod topic_alias;
 mod will_options;
 mod wills;
