@@ -58,6 +58,8 @@ fn a_queue_stores_messages_until_somebody_receives() {
             let mut receiver = Client::clean(&broker, version, "receiver");
             receiver.subscribe(QUEUE, 2);
             receiver.nothing_came();
+            // What is sent at QoS 0 to somebody who is about to go is lost.
+            receiver.disconnect();
         }
     }
 }
@@ -153,10 +155,13 @@ fn unacknowledged_messages_come_back_to_the_head_of_the_queue_with_dup() {
                 publish_numbers(&mut publisher, qos, 3..5);
                 let mut second = Client::clean(&broker, version, "second");
                 second.subscribe(QUEUE, 2);
-                for (text, duplicate) in [("0", true), ("2", true), ("3", false), ("4", false)] {
+                for text in ["0", "2", "3", "4"] {
                     let message = second.receive();
-                    let found = (message.text(), message.duplicate, message.qos);
-                    assert_eq!(found, (text, duplicate, qos), "{version:?}, in order: {says_goodbye}");
+                    assert_eq!((message.text(), message.qos), (text, qos), "{version:?}, in order: {says_goodbye}");
+                    // One that dies may still be sent the later ones before the broker knows.
+                    if says_goodbye || message.text() < "3" {
+                        assert_eq!(message.duplicate, message.text() < "3", "{version:?}: {message:?}");
+                    }
                 }
                 second.nothing_came();
                 second.disconnect();

@@ -263,7 +263,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_sends() {
         sender.resume(&mut owner);
         let deadline = Instant::now() + Duration::from_millis(random.below(30));
         while Instant::now() < deadline {
-            sender.go_on(&mut owner, usize::MAX);
+            sender.go_on(&mut owner, MESSAGES_MAX);
             if let Some(Incoming::Packet(packet)) = owner.read_within(Duration::from_millis(2)) {
                 sender.take(&mut owner, &packet);
             }
