@@ -170,10 +170,10 @@ fn mosquitto_configuration(addr: SocketAddr) -> PathBuf {
 
 fn start_mosquitto(addr: SocketAddr) -> Program {
     let configuration = mosquitto_configuration(addr);
-    // Its own limits on waiting messages are lifted, so that it holds what tests make it hold.
+    // Its own limits on messages under way and waiting are lifted, so that it holds what tests make it hold.
     let text = format!(
         "listener {} {}\nallow_anonymous true\npersistence false\nlog_dest stderr\nset_tcp_nodelay true\n\
-         max_queued_messages 0\n",
+         max_inflight_messages 200\nmax_queued_messages 0\n",
         addr.port(),
         addr.ip()
     );
