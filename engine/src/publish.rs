@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::bundles::Bundles;
 use crate::core::{Core, StatsSnapshot};
 use crate::limits::{Limits, StallPolicy};
-use crate::message::Message;
+use crate::message::{Message, MessageRef};
 use crate::outbox::{ConnectionId, WireFormat};
 use crate::retained::Retained;
 use crate::room::Room;
@@ -67,7 +67,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Will>,
+    wills: Vec<Box<Will>>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -162,7 +162,7 @@ impl Publisher {
     }
 
     /// Stages a message for the topic queue `name`.
-    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: Arc<Message>) {
+    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: MessageRef) {
         match core.queue(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
@@ -178,7 +178,7 @@ impl Publisher {
     }
 
     /// Publishes a will as soon as there is room for it.
-    pub(crate) fn publish_later(&mut self, will: Option<Will>) {
+    pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
         self.wills.extend(will);
     }
 
@@ -226,14 +226,14 @@ struct SharedMessage<'a> {
     received: &'a Received<'a>,
     core: &'a Core,
     now_ms: u64,
-    message: Option<Arc<Message>>,
+    message: Option<MessageRef>,
 }
 
 impl SharedMessage<'_> {
-    fn get(&mut self) -> Arc<Message> {
+    fn get(&mut self) -> MessageRef {
         let Self { received, core, now_ms, message } = self;
         let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
-        Arc::clone(message.get_or_insert_with(make))
+        message.get_or_insert_with(make).clone()
     }
 }
 
@@ -353,7 +353,7 @@ impl Staging<'_> {
     }
 }
 
-fn deliver_at(target: &Target, qos: QoS, message: Arc<Message>) -> Delivery {
+fn deliver_at(target: &Target, qos: QoS, message: MessageRef) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
     Delivery { message, qos, retain, subscription_ids: target.subscription_ids.clone(), source: None }
 }

@@ -97,7 +97,7 @@ impl Replay {
             return false;
         }
         let delivery = Delivery {
-            message: Arc::clone(&retained.message),
+            message: retained.message.clone(),
             qos,
             retain: true,
             subscription_ids: self.subscription_ids.clone(),

@@ -23,7 +23,7 @@ pub(crate) use self::directory::{Directory, TooManyQueues, queue_name};
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::message::Message;
+use crate::message::{Message, MessageRef};
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::session::Session;
@@ -61,7 +61,7 @@ struct State {
 /// A message in a queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: MessageRef,
     /// How often it was delivered and not acknowledged.
     pub(crate) deliveries: u16,
 }

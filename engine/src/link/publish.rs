@@ -122,16 +122,16 @@ impl Client {
             Ok(incoming) => incoming,
             Err(Taken) => return Answer::End(EndReason::TakenOver),
         };
-        if incoming.unreleased.contains(&id) {
+        if incoming.contains(id) {
             // It has come before [MQTT-4.3.3-10].
             return Answer::Accepted { matched: true };
         }
-        if self.version.is_v5() && incoming.unreleased.len() >= usize::from(core.limits.receive_maximum) {
+        if self.version.is_v5() && incoming.unreleased() >= usize::from(core.limits.receive_maximum) {
             return Answer::End(EndReason::ReceiveMaximum);
         }
         let routed = publisher.publish(core, &received, now_ms);
         if let Routed::Done(_) = routed {
-            incoming.unreleased.insert(id);
+            incoming.insert(id);
         }
         routed.into()
     }
