@@ -7,7 +7,7 @@ use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, cannot};
-use wisp_e2e::packet::{Connect, DISCONNECT, Publish, Will, kind, packet};
+use wisp_e2e::packet::{Connect, Publish, Will, kind, packet};
 use wisp_e2e::properties::Properties;
 use wisp_e2e::properties::property::{
     CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY_INTERVAL, PAYLOAD_FORMAT_INDICATOR, RESPONSE_TOPIC,
@@ -141,32 +141,6 @@ fn a_normal_disconnect_discards_the_will() {
         Client::kept(&broker, version, "polite").die();
         no_will_came(&broker, &mut heir);
         Client::clean(&broker, version, "polite").disconnect();
-        no_will_came(&broker, &mut heir);
-    }
-}
-
-#[test]
-fn a_goodbye_discards_the_will_though_the_client_is_back_before_it_is_read() {
-    if cannot(Ability::Wisp) {
-        // mosquitto may take the session over before it reads the goodbye, and publishes.
-        return;
-    }
-    const ROUNDS: usize = 150;
-    let broker = Broker::start();
-    for version in [Version::V311, Version::V5] {
-        let mut heir = heir(&broker, version);
-        for _ in 0..ROUNDS {
-            let connect = Connect::new(version, "hasty").will(Will::new("wills/hasty", "gone").qos(1));
-            let mut old = Client::connect(&broker, &connect);
-            for _ in 0..20 {
-                old.send_publish(&Publish::new("other", "text"));
-            }
-            // The new connection does not wait for the end of the old one; both may be read at the same time.
-            old.send(DISCONNECT);
-            let new = Client::clean(&broker, version, "hasty");
-            old.read_to_close();
-            new.disconnect();
-        }
         no_will_came(&broker, &mut heir);
     }
 }
