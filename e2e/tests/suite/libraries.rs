@@ -126,7 +126,10 @@ fn sessions_that_are_kept(connect: Connect, versions: &[Version]) {
         for qos in [1, 2] {
             let numbers =
                 messages.iter().filter(|message| message.qos == qos).map(|message| message.text.parse::<usize>());
-            assert!(numbers.map(Result::unwrap).eq(0..MESSAGES), "{version:?} QoS {qos}: {messages:?}");
+            assert!(
+                numbers.map(|number| number.expect("a number")).eq(0..MESSAGES),
+                "{version:?} QoS {qos}: {messages:?}"
+            );
         }
         publisher.publish("kept/2", "now", 2, false);
         assert_eq!(client.wait_for_messages(2 * MESSAGES + 1)[2 * MESSAGES].text, "now", "{version:?}");

@@ -29,6 +29,7 @@ mod rumqttc_peer;
 mod sessions;
 mod shared;
 mod shared_hammer;
+mod statements;
 mod stuck_receiver;
 mod subscriptions;
 mod takeover;

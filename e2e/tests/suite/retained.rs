@@ -148,7 +148,7 @@ fn wildcards_match_retained_messages_and_the_lower_qos_applies() {
             for message in &messages {
                 assert_eq!(message.text(), message.topic, "{version:?} {filter}");
                 assert!(message.retain, "{version:?} {filter}: {message:?}");
-                let position = topics.iter().position(|topic| *topic == message.topic).unwrap();
+                let position = topics.iter().position(|topic| *topic == message.topic).expect("one of them");
                 assert_eq!(usize::from(message.qos), position % 3, "{version:?} {filter}: {message:?}");
             }
         }
@@ -277,7 +277,7 @@ fn retained_messages_of_a_thousand_topics_all_come() {
     publisher.ping();
     for version in [Version::V311, Version::V5] {
         let messages = retained(&broker, version, &["many/+"]);
-        let numbers: Vec<usize> = messages.iter().map(|message| message.text().parse().unwrap()).collect();
+        let numbers: Vec<usize> = messages.iter().map(|message| message.text().parse().expect("a number")).collect();
         assert!(numbers.iter().copied().eq(0..COUNT), "{version:?}: {numbers:?}");
     }
 }

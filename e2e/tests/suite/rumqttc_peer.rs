@@ -15,6 +15,8 @@ use wisp_e2e::wait::PATIENCE;
 
 /// How soon a connection ends whose test has let it go.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const QOS: &str = "0, 1 or 2";
+const RUNS: &str = "the connection runs";
 /// Requests that may wait for the library.
 const REQUESTS_MAX: usize = 1000;
 
@@ -55,11 +57,11 @@ impl<C: Client> Peer for Running<C> {
     fn disconnect(&mut self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
         self.client.disconnect();
-        self.thread.take().expect("it runs").join().unwrap();
+        self.thread.take().expect("it runs").join().expect("the thread does not panic");
     }
 
     fn lines(&self) -> Vec<String> {
-        self.shared.lines.lock().unwrap().clone()
+        self.shared.lines.lock().expect("no thread panicked").clone()
     }
 }
 
@@ -94,7 +96,7 @@ fn run<C>(client: C, mut receive: impl FnMut(Duration) -> Next + Send + 'static)
     let shared = Arc::new(Shared::default());
     let for_thread = Arc::clone(&shared);
     let thread = thread::spawn(move || {
-        let say = |line: String| for_thread.lines.lock().unwrap().push(line);
+        let say = |line: String| for_thread.lines.lock().expect("no thread panicked").push(line);
         // A wait that is given up before there is a connection would begin it anew.
         let mut limit = PATIENCE;
         while !for_thread.dropped.load(Ordering::Relaxed) {
@@ -120,7 +122,7 @@ fn old(options: &Options) -> Running<rumqttc::Client> {
         rumqttc::MqttOptions::new(&options.client_id, options.addr.ip().to_string(), options.addr.port());
     settings.set_clean_session(options.clean);
     if let Some((topic, text, qos, retain)) = &options.will {
-        settings.set_last_will(rumqttc::LastWill::new(topic, text.as_bytes(), old_qos(*qos).unwrap(), *retain));
+        settings.set_last_will(rumqttc::LastWill::new(topic, text.as_bytes(), old_qos(*qos).expect(QOS), *retain));
     }
     let (client, mut connection) = rumqttc::Client::new(settings, REQUESTS_MAX);
     let timeout = |error| matches!(error, rumqttc::RecvTimeoutError::Timeout);
@@ -144,15 +146,15 @@ fn old_line(event: rumqttc::Event) -> Option<String> {
 
 impl Client for rumqttc::Client {
     fn subscribe(&self, filter: &str, qos: u8) {
-        rumqttc::Client::subscribe(self, filter, old_qos(qos).unwrap()).unwrap();
+        rumqttc::Client::subscribe(self, filter, old_qos(qos).expect(QOS)).expect(RUNS);
     }
 
     fn publish(&self, topic: &str, text: &str, qos: u8, retain: bool) {
-        rumqttc::Client::publish(self, topic, old_qos(qos).unwrap(), retain, text).unwrap();
+        rumqttc::Client::publish(self, topic, old_qos(qos).expect(QOS), retain, text).expect(RUNS);
     }
 
     fn disconnect(&self) {
-        rumqttc::Client::disconnect(self).unwrap();
+        rumqttc::Client::disconnect(self).expect(RUNS);
     }
 }
 
@@ -162,7 +164,7 @@ fn new(options: &Options) -> Running<rumqttc::v5::Client> {
     settings.set_clean_start(options.clean);
     settings.set_session_expiry_interval((!options.clean).then_some(3600));
     if let Some((topic, text, qos, retain)) = &options.will {
-        let qos = new_qos(*qos).unwrap();
+        let qos = new_qos(*qos).expect(QOS);
         settings.set_last_will(v5::LastWill::new(topic, text.as_bytes(), qos, *retain, None));
     }
     let (client, mut connection) = rumqttc::v5::Client::new(settings, REQUESTS_MAX);
@@ -195,14 +197,14 @@ fn new_line(event: rumqttc::v5::Event) -> Option<String> {
 
 impl Client for rumqttc::v5::Client {
     fn subscribe(&self, filter: &str, qos: u8) {
-        rumqttc::v5::Client::subscribe(self, filter, new_qos(qos).unwrap()).unwrap();
+        rumqttc::v5::Client::subscribe(self, filter, new_qos(qos).expect(QOS)).expect(RUNS);
     }
 
     fn publish(&self, topic: &str, text: &str, qos: u8, retain: bool) {
-        rumqttc::v5::Client::publish(self, topic, new_qos(qos).unwrap(), retain, text.to_owned()).unwrap();
+        rumqttc::v5::Client::publish(self, topic, new_qos(qos).expect(QOS), retain, text.to_owned()).expect(RUNS);
     }
 
     fn disconnect(&self) {
-        rumqttc::v5::Client::disconnect(self).unwrap();
+        rumqttc::v5::Client::disconnect(self).expect(RUNS);
     }
 }

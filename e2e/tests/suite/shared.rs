@@ -205,7 +205,7 @@ fn messages_wait_for_a_group_whose_sessions_are_all_away() {
         member.disconnect();
         publish_numbers(&mut publisher, 1, 0..10);
         let mut member = Client::kept(&broker, version, "member");
-        let texts: Vec<usize> = (0..10).map(|_| member.receive().text().parse().unwrap()).collect();
+        let texts: Vec<usize> = (0..10).map(|_| member.receive().text().parse().expect("a number")).collect();
         assert_eq!(texts, Vec::from_iter(0..10), "{version:?}");
         member.nothing_came();
         Client::clean(&broker, version, "member").disconnect();

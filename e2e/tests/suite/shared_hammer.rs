@@ -62,7 +62,10 @@ impl Group {
                     let message = packet.message(member.version());
                     if random.percent(care) {
                         member.answer(kind::PUBACK, message.packet_id);
-                        self.received.lock().unwrap().insert(message.text().parse().expect("a number"));
+                        self.received
+                            .lock()
+                            .expect("no thread panicked")
+                            .insert(message.text().parse().expect("a number"));
                     }
                 }
                 Some(Incoming::Closed) => panic!("a member was disconnected"),
@@ -121,9 +124,9 @@ fn churn(filter: &'static str, sessions: Sessions) {
             published += 1;
         }
         group.calm.store(true, Ordering::Relaxed);
-        let all_came = || (group.received.lock().unwrap().len() == published).then_some(());
+        let all_came = || (group.received.lock().expect("no thread panicked").len() == published).then_some(());
         let missing = || {
-            let received = group.received.lock().unwrap();
+            let received = group.received.lock().expect("no thread panicked");
             let lost: Vec<usize> = (0..published).filter(|number| !received.contains(number)).collect();
             format!("{} of {published} are lost: {lost:?}", lost.len())
         };

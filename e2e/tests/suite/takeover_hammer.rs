@@ -37,7 +37,11 @@ fn burst(broker: &Broker, client_id: &str, random: &mut Random) -> Client {
             Client::try_connect(broker, &connect)
         };
         let threads: Vec<_> = versions.into_iter().map(|version| scope.spawn(move || connect(version))).collect();
-        threads.into_iter().filter_map(|thread| thread.join().unwrap()).map(|client| (client, Vec::new())).collect()
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().expect("the thread does not panic"))
+            .map(|client| (client, Vec::new()))
+            .collect()
     });
     let deadline = Instant::now() + PATIENCE;
     while candidates.len() > 1 {
@@ -159,7 +163,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
             }
         }
         stop.store(true, Ordering::Relaxed);
-        publishers.map(|publisher| publisher.join().unwrap())
+        publishers.map(|publisher| publisher.join().expect("the thread does not panic"))
     });
     assert!(published.iter().all(|count| *count > 0), "{published:?}");
 
