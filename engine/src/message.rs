@@ -7,7 +7,7 @@
 //! [ topic name | properties to forward | payload ]
 //! ```
 
-mod pool;
+pub(crate) mod pool;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ fn is_forwarded(property: &Property<'_>) -> bool {
 
 impl Message {
     /// Keeps what was published to `topic` at `now_ms`.
-    pub(crate) fn new(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> MessageRef {
+    pub(crate) fn keep(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> MessageRef {
         let topic = topic.as_str().as_bytes();
         let mut shared = pool::take(topic.len() + publish.payload.len(), budget);
         let message = Arc::get_mut(&mut shared).expect("the pool has no other share");

@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::bundles::Bundles;
 use crate::core::{Core, StatsSnapshot};
 use crate::limits::{Limits, StallPolicy};
-use crate::message::{Message, MessageRef};
+use crate::message::{Message, MessageRef, pool};
 use crate::outbox::{ConnectionId, WireFormat};
 use crate::retained::Retained;
 use crate::room::Room;
@@ -67,7 +67,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Box<Will>>,
+    wills: Vec<Will>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -129,7 +129,7 @@ impl Publisher {
 
     /// Whether what is staged should be delivered before anything else is.
     pub fn is_heavy(&self) -> bool {
-        const STORED_BYTES_MAX: usize = 16 * 1024 * 1024;
+        const STORED_BYTES_MAX: usize = 1024 * 1024;
         self.batch.is_heavy() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
 
@@ -179,7 +179,7 @@ impl Publisher {
 
     /// Publishes a will as soon as there is room for it.
     pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
-        self.wills.extend(will);
+        self.wills.extend(will.map(|will| *will));
     }
 
     /// Whether the worker has to come back soon though nothing may happen.
@@ -215,9 +215,11 @@ impl Publisher {
         core.stats.add(std::mem::take(&mut self.counts));
     }
 
-    /// Lets go of what is remembered of receivers that are gone.
-    pub fn forget_stale_routes(&mut self, core: &Core) {
+    /// Lets go of what is remembered of receivers that are gone, and of memory that was of no use since the last call. Every
+    /// worker calls it now and then.
+    pub fn tidy(&mut self, core: &Core) {
         self.cache.forget_if_stale(&core.router);
+        pool::trim();
     }
 }
 
@@ -232,7 +234,7 @@ struct SharedMessage<'a> {
 impl SharedMessage<'_> {
     fn get(&mut self) -> MessageRef {
         let Self { received, core, now_ms, message } = self;
-        let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
+        let make = || Message::keep(&received.publish, received.topic, *now_ms, &core.stored);
         message.get_or_insert_with(make).clone()
     }
 }
@@ -355,7 +357,7 @@ impl Staging<'_> {
 
 fn deliver_at(target: &Target, qos: QoS, message: MessageRef) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
-    Delivery { message, qos, retain, subscription_ids: target.subscription_ids.clone(), source: None }
+    Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }
 
 /// The room, if a sender has to wait for it.

@@ -96,13 +96,7 @@ impl Replay {
         if !session.room().has_room(retained.message.cost_bytes(), 1, turn.now_ms) {
             return false;
         }
-        let delivery = Delivery {
-            message: retained.message.clone(),
-            qos,
-            retain: true,
-            subscription_ids: self.subscription_ids.clone(),
-            source: None,
-        };
+        let delivery = Delivery::new(retained.message.clone(), qos, true, self.subscription_ids.clone());
         session.deliver(&mut vec![delivery], turn);
         true
     }

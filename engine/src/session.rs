@@ -5,6 +5,7 @@
 //! its subscriptions, and what is on its way to it. Whoever asks on behalf of a connection says which; a connection that
 //! has lost the session to another is answered with [`Taken`], and changes nothing.
 
+mod inflight;
 pub(crate) mod outgoing;
 
 use std::collections::{HashSet, VecDeque};
@@ -35,6 +36,9 @@ pub(crate) struct Session {
     outgoing: Mutex<Outgoing>,
     lifetime: Mutex<Lifetime>,
 }
+
+/// Writes the last packet of a connection that loses its session.
+pub(crate) type Farewell<'a> = &'a dyn Fn(&Outbox) -> Vec<u8>;
 
 /// The session belongs to another connection now, or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +192,7 @@ impl Session {
         &self,
         outbox: &Arc<Outbox>,
         window: u16,
-        (connack, farewell): (&[u8], &dyn Fn(&Outbox) -> Vec<u8>),
+        (connack, farewell): (&[u8], Farewell<'_>),
         turn: &mut Turn<'_>,
     ) -> Option<Arc<Outbox>> {
         let mut incoming = self.incoming.lock();
@@ -220,11 +224,7 @@ impl Session {
 
     /// Ends the session, which is no longer in the registry: its subscriptions, what waits, what is on loan. The
     /// connection it had, if any, gets `farewell`.
-    pub(crate) fn end(
-        &self,
-        core: &Core,
-        farewell: &dyn Fn(&Outbox) -> Vec<u8>,
-    ) -> (Vec<Returned>, Option<Arc<Outbox>>) {
+    pub(crate) fn end(&self, core: &Core, farewell: Farewell<'_>) -> (Vec<Returned>, Option<Arc<Outbox>>) {
         self.incoming.lock().owner = None;
         let mut subscriptions = self.subscriptions.lock();
         subscriptions.ended = true;

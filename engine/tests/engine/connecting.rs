@@ -5,9 +5,11 @@ use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, ReasonCo
 
 use crate::support::{ALL, Outcome, Peer, V3, V5, V31, World, connect, encoded, plain, publish, subscribe};
 
+/// Connects, and has the CONNACK among the replies.
 fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, Outcome) {
     let mut peer = world.accept();
-    let outcome = world.feed(&mut peer, &encoded(|out| connect.encode(connect.version, out)));
+    let mut outcome = world.feed(&mut peer, &encoded(|out| connect.encode(connect.version, out)));
+    outcome.replies = peer.take();
     (peer, outcome)
 }
 
@@ -32,15 +34,16 @@ fn an_empty_identifier_is_refused_or_replaced_as_the_version_has_it() {
         packet.pop();
         let mut peer = world.accept();
         let outcome = world.feed(&mut peer, &packet);
-        assert_eq!(outcome.replies, [0x20, 2, 0, refused.unwrap_or(0)], "{version:?} {clean_start}");
-        assert_eq!(peer.session.client_id().is_some(), refused.is_none());
+        assert_eq!(outcome.end.is_some(), refused.is_some());
+        assert_eq!(peer.take(), [0x20, 2, 0, refused.unwrap_or(0)], "{version:?} {clean_start}");
+        assert_eq!(peer.link.client_id().is_some(), refused.is_none());
     }
     let mut world = World::new(Limits::DEFAULT);
     let (first, outcome) = ask(&mut world, &plain(V5, ""));
-    let id = first.session.client_id().unwrap();
+    let id = first.link.client_id().unwrap();
     assert!(announced(&outcome, |property| *property == Property::AssignedClientIdentifier(id)));
     let (second, _) = ask(&mut world, &plain(V5, ""));
-    assert_ne!(second.session.client_id(), Some(id));
+    assert_ne!(second.link.client_id(), Some(id));
 }
 
 #[test]
@@ -61,21 +64,21 @@ fn silence_is_tolerated_for_one_and_a_half_times_the_keep_alive() {
         let mut world = World::new(Limits::DEFAULT);
         world.now_ms = 5_000;
         let (mut peer, _) = ask(&mut world, &Connect { keep_alive_s: 2, ..plain(version, "c") });
-        assert_eq!(peer.session.overdue(8_000), None);
-        assert_eq!(peer.session.overdue(8_001), Some(EndReason::KeepAliveTimeout));
+        assert_eq!(peer.link.overdue(8_000), None);
+        assert_eq!(peer.link.overdue(8_001), Some(EndReason::KeepAliveTimeout));
         world.now_ms = 8_000;
         world.feed(&mut peer, &[0xc0, 0]);
-        assert_eq!(peer.session.overdue(11_000), None);
-        peer.session.excuse_silence(11_000);
-        assert_eq!(peer.session.overdue(14_000), None);
-        assert_eq!(peer.session.overdue(14_001), Some(EndReason::KeepAliveTimeout));
+        assert_eq!(peer.link.overdue(11_000), None);
+        peer.link.excuse_silence(11_000);
+        assert_eq!(peer.link.overdue(14_000), None);
+        assert_eq!(peer.link.overdue(14_001), Some(EndReason::KeepAliveTimeout));
     }
 }
 
 #[test]
 fn no_keep_alive_means_any_silence() {
     let mut world = World::new(Limits::DEFAULT);
-    assert_eq!(world.connected(V3, "c").session.overdue(u64::MAX), None);
+    assert_eq!(world.connected(V3, "c").link.overdue(u64::MAX), None);
 }
 
 #[test]
@@ -88,12 +91,12 @@ fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
         assert_eq!(told, granted.is_some(), "{wish}");
         assert!(granted.is_none_or(|s| announced(&outcome, |property| *property == Property::ServerKeepAlive(s))));
         let silence_ms = u64::from(granted.unwrap_or(wish)) * 1_500;
-        assert_eq!(peer.session.overdue(silence_ms), None);
-        assert_eq!(peer.session.overdue(silence_ms + 1), Some(EndReason::KeepAliveTimeout));
+        assert_eq!(peer.link.overdue(silence_ms), None);
+        assert_eq!(peer.link.overdue(silence_ms + 1), Some(EndReason::KeepAliveTimeout));
     }
     let mut world = World::new(limits);
     let (peer, _) = ask(&mut world, &Connect { keep_alive_s: 20, ..plain(V3, "c") });
-    assert_eq!(peer.session.overdue(30_000), None, "earlier versions cannot be told");
+    assert_eq!(peer.link.overdue(30_000), None, "earlier versions cannot be told");
 }
 
 #[test]
@@ -101,17 +104,23 @@ fn connect_has_to_come_in_time_whatever_excuses_there_are() {
     let mut world = World::new(Limits { connect_timeout_ms: 100, ..Limits::DEFAULT });
     world.now_ms = 50;
     let mut peer = world.accept();
-    peer.session.excuse_silence(120);
-    assert_eq!(peer.session.overdue(149), None);
-    assert_eq!(peer.session.overdue(150), Some(EndReason::ConnectTimeout));
+    peer.link.excuse_silence(120);
+    assert_eq!(peer.link.overdue(149), None);
+    assert_eq!(peer.link.overdue(150), Some(EndReason::ConnectTimeout));
 }
 
 #[test]
-fn a_wish_for_a_session_that_stays_is_answered_with_none() {
-    let mut world = World::new(Limits::DEFAULT);
-    let properties = [Property::SessionExpiryInterval(60)];
-    let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&properties), ..plain(V5, "c") });
-    assert!(announced(&outcome, |property| *property == Property::SessionExpiryInterval(0)));
+fn a_wish_for_a_longer_session_than_allowed_is_answered_with_what_is() {
+    for (wish, granted) in [(59, None), (60, None), (61, Some(60)), (u32::MAX, Some(60))] {
+        let mut world = World::new(Limits { session_expiry_s_max: 60, ..Limits::DEFAULT });
+        let wished = [Property::SessionExpiryInterval(wish)];
+        let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&wished), ..plain(V5, "c") });
+        let told = announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));
+        assert_eq!(told, granted.is_some(), "{wish}");
+        assert!(
+            granted.is_none_or(|s| announced(&outcome, |property| *property == Property::SessionExpiryInterval(s)))
+        );
+    }
 }
 
 #[test]
@@ -123,8 +132,12 @@ fn authentication_that_is_not_offered_is_refused() {
     assert_eq!(outcome.replies, [0x20, 3, 0, 0x8c, 0]);
 }
 
+fn suback(version: ProtocolVersion) -> &'static [u8] {
+    if version.is_v5() { &[0x90, 4, 0, 1, 0, 0] } else { &[0x90, 3, 0, 1, 0] }
+}
+
 fn id_of(peer: &Peer) -> ConnectionId {
-    peer.session.outbox().connection()
+    peer.link.outbox().connection()
 }
 
 #[test]
@@ -137,18 +150,17 @@ fn the_newest_connection_has_the_identifier_and_closing_the_old_one_changes_noth
         let mut new = world.accept();
         let outcome = world.feed(&mut new, &connect(new_version, "c"));
         assert_eq!(outcome.taken_over, Some(id_of(&old)));
-        let mut farewell = Vec::new();
-        let end = old.session.end(EndReason::TakenOver, &mut farewell);
-        assert_eq!(farewell, if old_version.is_v5() { vec![0xe0, 1, 0x8e] } else { vec![] });
-        assert_eq!(end.told, old_version.is_v5());
-        old.session.close();
+        let farewell: &[u8] = if old_version.is_v5() { &[0xe0, 1, 0x8e] } else { &[] };
+        assert_eq!(old.take(), [suback(old_version), farewell].concat());
+        world.close(&mut old, EndReason::TakenOver);
 
+        new.take();
         world.feed(&mut new, &publish(new_version, "t", b"x"));
-        old.read();
-        assert_eq!(old.received, [], "its subscriptions are gone");
+        assert_eq!((old.take(), new.take()), (vec![], vec![]), "the old session's subscriptions are gone");
         let mut third = world.accept();
         assert_eq!(world.feed(&mut third, &connect(V3, "c")).taken_over, Some(id_of(&new)));
-        third.session.close();
+        world.close(&mut new, EndReason::TakenOver);
+        world.close(&mut third, EndReason::Closed);
         let mut fourth = world.accept();
         assert_eq!(world.feed(&mut fourth, &connect(V3, "c")).taken_over, None, "who was last has let go of it");
     }

@@ -1,7 +1,7 @@
 //! Bytes that nobody in his right mind sends: the session ends or goes on, and nothing else happens.
 
 use proptest::prelude::*;
-use wisp_engine::Limits;
+use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Properties, ProtocolVersion, decode};
 
 use crate::support::{ALL, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with, subscribe};
@@ -65,7 +65,7 @@ fn life(version: ProtocolVersion, picks: &[usize]) -> Vec<u8> {
 
 /// Feeds the bytes to a fresh connection, in reads that end at `cuts`, and looks at what it leaves behind.
 fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
-    let mut world = World::new(Limits { topic_levels_max: 8, ..Limits::DEFAULT });
+    let mut world = World::new(Limits { topic_levels_max: 8, session_expiry_s_max: 8, ..Limits::DEFAULT });
     let mut witness = world.connected(V5, "witness");
     world.feed(&mut witness, &subscribe(V5, &["#"]));
     let mut peer = world.accept();
@@ -76,19 +76,22 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     for end in ends {
         let outcome = world.feed(&mut peer, &bytes[used.min(end)..end]);
         used += outcome.used;
-        assert_replies(&outcome.replies, peer.session.version())?;
+        assert_replies(&outcome.replies, peer.link.version())?;
         if outcome.end.is_some() {
             break;
         }
     }
-    peer.session.close();
-    peer.session.outbox().close();
+    world.close(&mut peer, EndReason::Closed);
     // Every message it got through is one that the witness can read.
     witness.messages();
     world.feed(&mut witness, &publish(V5, "t", b"still here"));
     let last = witness.messages().pop();
     prop_assert_eq!(last, Some(("t".to_owned(), b"still here".to_vec())));
-    prop_assert_eq!(world.core.budget.used_bytes(), 0);
+    // Whatever session it asked for is over now.
+    world.close(&mut witness, EndReason::Closed);
+    world.pass_ms(9_000);
+    prop_assert_eq!((world.core.sessions_count(), world.core.budget.used_bytes()), (0, 0));
+    prop_assert!(world.core.retained_count() > 0 || world.core.stored.used_bytes() == 0);
     Ok(())
 }
 

@@ -133,27 +133,29 @@ impl Both {
                 let Some(mut connection) = self.clients[client].take() else { return Ok(()) };
                 let outcome = self.world.feed(&mut connection.peer, &[0xe0, 0]);
                 prop_assert!(matches!(outcome.reason(), Some(EndReason::Disconnected(_))));
-                connection.peer.session.close();
-                self.ended.push(connection);
+                self.end(connection);
             }
             Operation::Vanish { client } => {
-                let Some(mut connection) = self.clients[client].take() else { return Ok(()) };
-                connection.peer.session.close();
-                self.ended.push(connection);
+                let Some(connection) = self.clients[client].take() else { return Ok(()) };
+                self.end(connection);
             }
         }
         Ok(())
+    }
+
+    fn end(&mut self, mut connection: Connection) {
+        connection.read();
+        self.world.close(&mut connection.peer, EndReason::Closed);
+        self.ended.push(connection);
     }
 
     fn connect(&mut self, client: usize, version: ProtocolVersion) -> Result<(), TestCaseError> {
         let mut peer = self.world.accept();
         let outcome = self.world.feed(&mut peer, &connect(version, &format!("client {client}")));
         let old = self.clients[client].take();
-        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.session.outbox().connection()));
-        if let Some(mut old) = old {
-            old.peer.session.end(EndReason::TakenOver, &mut Vec::new());
-            old.peer.session.close();
-            self.ended.push(old);
+        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.link.outbox().connection()));
+        if let Some(old) = old {
+            self.end(old);
         }
         let connection = Connection { peer, version, subscriptions: BTreeMap::new(), expected: vec![], unread: 0 };
         self.clients[client] = Some(connection);
@@ -204,13 +206,9 @@ impl Both {
         connections.extend(self.clients.iter_mut().filter_map(Option::take));
         for connection in &mut connections {
             connection.check()?;
-            connection.peer.session.close();
-            connection.peer.session.outbox().close();
+            self.world.close(&mut connection.peer, EndReason::Closed);
         }
         prop_assert_eq!(self.world.core.budget.used_bytes(), 0);
-        for topic in TOPICS {
-            prop_assert!(self.world.core.router.route(TopicName::new(topic).unwrap()).is_empty());
-        }
         Ok(())
     }
 }

@@ -1,19 +1,25 @@
 //! Every state of a session times every packet: what is answered, and how the session ends.
 
-use wisp_engine::{EndReason, Limits, TopicTooLarge};
-use wisp_wire::{PacketType, Property, ProtocolVersion, QoS, ReasonCode};
+use wisp_engine::{EndReason, Limits};
+use wisp_wire::{Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode, decode};
 
 use crate::support::{ALL, Peer, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with};
 
-/// DISCONNECT with a reason code, which only MQTT 5 sends to clients.
-fn farewell(version: ProtocolVersion, code: u8) -> Vec<u8> {
-    if version.is_v5() { vec![0xe0, 1, code] } else { Vec::new() }
+/// DISCONNECT with a reason code, and the reason in words, which only MQTT 5 sends to clients.
+fn farewell(version: ProtocolVersion, reason: EndReason) -> Vec<u8> {
+    let Some(code) = reason.code().filter(|_| version.is_v5()) else { return Vec::new() };
+    let text = reason.to_string();
+    let words = [Property::ReasonString(&text)];
+    let farewell = Disconnect { code, properties: Properties::from_slice(&words) };
+    encoded(|out| farewell.encode(version, out))
 }
 
-fn assert_ends(world: &mut World, peer: &mut Peer, bytes: &[u8], reason: EndReason, replies: &[u8]) {
+fn assert_ends(world: &mut World, peer: &mut Peer, bytes: &[u8], reason: EndReason, code: Option<u8>) {
     let outcome = world.feed(peer, bytes);
-    assert_eq!((outcome.reason(), outcome.replies.as_slice()), (Some(reason), replies), "{bytes:02x?}");
-    assert_eq!(outcome.end.map(|end| end.told), Some(!replies.is_empty()), "{bytes:02x?}");
+    let expected = if code.is_some() { farewell(peer.link.version(), reason) } else { Vec::new() };
+    assert_eq!((outcome.reason(), &outcome.replies), (Some(reason), &expected), "{bytes:02x?}");
+    assert_eq!(outcome.end.map(|end| end.told), Some(!expected.is_empty()), "{bytes:02x?}");
+    assert!(expected.is_empty() || reason.code().map(|code| code as u8) == code, "{bytes:02x?}");
 }
 
 #[test]
@@ -22,7 +28,7 @@ fn nothing_but_connect_opens_a_session() {
     for packet in one_of_each(V3).into_iter().skip(1) {
         let mut world = World::new(Limits::DEFAULT);
         let mut peer = world.accept();
-        assert_ends(&mut world, &mut peer, &packet, EndReason::NotConnect, &[]);
+        assert_ends(&mut world, &mut peer, &packet, EndReason::NotConnect, None);
     }
 }
 
@@ -31,14 +37,14 @@ fn each_version_has_its_connack() {
     for version in ALL {
         let mut world = World::new(Limits::DEFAULT);
         let mut peer = world.accept();
-        let outcome = world.feed(&mut peer, &connect(version, "c"));
+        assert!(world.feed(&mut peer, &connect(version, "c")).end.is_none());
         let expected: &[u8] = match version.is_v5() {
             false => &[0x20, 2, 0, 0],
-            // Maximum QoS 0, no retain, no subscription identifiers, no shared subscriptions, 16 MiB.
-            true => &[0x20, 16, 0, 0, 13, 0x24, 0, 0x25, 0, 0x29, 0, 0x2a, 0, 0x27, 1, 0, 0, 0],
+            // Receive Maximum 1024, Maximum Packet Size 16 MiB, Topic Alias Maximum 64; the rest is there by default.
+            true => &[0x20, 14, 0, 0, 11, 0x21, 4, 0, 0x27, 1, 0, 0, 0, 0x22, 0, 64],
         };
-        assert_eq!(outcome.replies, expected, "{version:?}");
-        assert_eq!((peer.session.version(), peer.session.client_id()), (version, Some("c")));
+        assert_eq!(peer.take(), expected, "{version:?}");
+        assert_eq!((peer.link.version(), peer.link.client_id()), (version, Some("c")));
     }
 }
 
@@ -49,7 +55,12 @@ fn a_connected_session_answers_or_ends_as_its_version_has_it() {
             let mut world = World::new(Limits::DEFAULT);
             let mut peer = world.connected(version, "c");
             let answered: Option<&[u8]> = match packet[0] >> 4 {
-                3 => Some(&[]),
+                // Acknowledgements of nothing: what they call for is sent, with 0x92 where there is a code.
+                3 | 4 | 7 => Some(&[]),
+                5 if version.is_v5() => Some(&[0x62, 3, 0, 1, 0x92]),
+                5 => Some(&[0x62, 2, 0, 1]),
+                6 if version.is_v5() => Some(&[0x70, 3, 0, 1, 0x92]),
+                6 => Some(&[0x70, 2, 0, 1]),
                 8 if version.is_v5() => Some(&[0x90, 4, 0, 1, 0, 0]),
                 8 => Some(&[0x90, 3, 0, 1, 0]),
                 10 if version.is_v5() => Some(&[0xb0, 4, 0, 1, 0, 0x11]),
@@ -69,18 +80,13 @@ fn a_connected_session_answers_or_ends_as_its_version_has_it() {
             let (reason, code) = match packet[0] >> 4 {
                 1 => (EndReason::SecondConnect, Some(0x82)),
                 2 => (EndReason::Unexpected(PacketType::ConnAck), Some(0x82)),
-                4 => (EndReason::Unexpected(PacketType::PubAck), Some(0x82)),
-                5 => (EndReason::Unexpected(PacketType::PubRec), Some(0x82)),
-                6 => (EndReason::Unexpected(PacketType::PubRel), Some(0x82)),
-                7 => (EndReason::Unexpected(PacketType::PubComp), Some(0x82)),
                 9 => (EndReason::Unexpected(PacketType::SubAck), Some(0x82)),
                 11 => (EndReason::Unexpected(PacketType::UnsubAck), Some(0x82)),
                 13 => (EndReason::Unexpected(PacketType::PingResp), Some(0x82)),
                 14 => (EndReason::Disconnected(ReasonCode::Success), None),
                 _ => (EndReason::Unexpected(PacketType::Auth), Some(0x82)),
             };
-            let replies = code.map_or_else(Vec::new, |code| farewell(version, code));
-            assert_ends(&mut world, &mut peer, &packet, reason, &replies);
+            assert_ends(&mut world, &mut peer, &packet, reason, code);
         }
     }
 }
@@ -91,50 +97,30 @@ fn an_ended_session_does_nothing() {
         for packet in one_of_each(V3) {
             let mut world = World::new(Limits::DEFAULT);
             let mut peer = world.connected(version, "c");
-            peer.session.close();
-            peer.session.close();
-            assert_ends(&mut world, &mut peer, &packet, EndReason::Closed, &[]);
-            assert_eq!((peer.session.client_id(), peer.session.overdue(u64::MAX)), (None, None));
+            world.close(&mut peer, EndReason::Closed);
+            world.close(&mut peer, EndReason::Closed);
+            assert_ends(&mut world, &mut peer, &packet, EndReason::Closed, None);
+            assert_eq!((peer.link.client_id(), peer.link.overdue(u64::MAX)), (None, None));
         }
     }
 }
 
 #[test]
-fn publishing_what_connack_ruled_out_ends_the_session() {
+fn publishing_what_is_not_allowed_ends_the_connection() {
     let property = |property| publish_with("t", &[property]);
     let cases = [
-        (vec![0x32, 6, 0, 1, b't', 0, 1, 0], EndReason::QoSNotSupported, 0x9b),
-        (vec![0x34, 6, 0, 1, b't', 0, 1, 0], EndReason::QoSNotSupported, 0x9b),
-        (vec![0x31, 4, 0, 1, b't', 0], EndReason::RetainNotSupported, 0x9a),
-        (property(Property::TopicAlias(1.try_into().unwrap())), EndReason::TopicAlias, 0x94),
-        // An alias instead of the name.
-        (vec![0x30, 6, 0, 0, 3, 0x23, 0, 1], EndReason::TopicAlias, 0x94),
+        (property(Property::TopicAlias(65.try_into().unwrap())), EndReason::TopicAlias, 0x94),
+        // An alias instead of the name: above the maximum, and one that stands for nothing yet.
+        (vec![0x30, 6, 0, 0, 3, 0x23, 0, 65], EndReason::TopicAlias, 0x94),
+        (vec![0x30, 6, 0, 0, 3, 0x23, 0, 64], EndReason::TopicMissing, 0x82),
         (vec![0x30, 6, 0, 1, b't', 2, 0x0b, 1], EndReason::SubscriptionIdentifierFromClient, 0x82),
+        // QoS 0 has no acknowledgement to say so with.
+        (vec![0x30, 7, 0, 1, b't', 2, 1, 1, 0xff], EndReason::PublishRefused(ReasonCode::PayloadFormatInvalid), 0x99),
     ];
     for (packet, reason, code) in cases {
         let mut world = World::new(Limits::DEFAULT);
         let mut peer = world.connected(V5, "c");
-        assert_ends(&mut world, &mut peer, &packet, reason, &[0xe0, 1, code]);
-    }
-    for (packet, reason) in [
-        (vec![0x32, 5, 0, 1, b't', 0, 1], EndReason::QoSNotSupported),
-        (vec![0x34, 5, 0, 1, b't', 0, 1], EndReason::QoSNotSupported),
-    ] {
-        let mut world = World::new(Limits::DEFAULT);
-        let mut peer = world.connected(V3, "c");
-        assert_ends(&mut world, &mut peer, &packet, reason, &[]);
-    }
-}
-
-#[test]
-fn retain_of_3_1_1_is_delivered_and_cleared() {
-    let mut world = World::new(Limits::DEFAULT);
-    let (mut sender, mut old, mut new) = (world.connected(V3, "s"), world.connected(V3, "o"), world.connected(V5, "n"));
-    world.feed(&mut old, &crate::support::subscribe(V3, &["t"]));
-    world.feed(&mut new, &crate::support::subscribe(V5, &["t"]));
-    world.feed(&mut sender, &[0x31, 4, 0, 1, b't', b'x']);
-    for receiver in [&mut old, &mut new] {
-        assert_eq!(receiver.messages(), [("t".to_owned(), b"x".to_vec())]);
+        assert_ends(&mut world, &mut peer, &packet, reason, Some(code));
     }
 }
 
@@ -144,6 +130,7 @@ fn properties_reach_clients_of_mqtt_5_alone() {
     let (mut sender, mut old, mut new) = (world.connected(V5, "s"), world.connected(V3, "o"), world.connected(V5, "n"));
     world.feed(&mut old, &crate::support::subscribe(V3, &["t"]));
     world.feed(&mut new, &crate::support::subscribe(V5, &["t"]));
+    (old.take(), new.take());
     let properties = [
         Property::UserProperty(("key", "value")),
         Property::ContentType("text"),
@@ -151,21 +138,19 @@ fn properties_reach_clients_of_mqtt_5_alone() {
     ];
     let packet = publish_with("t", &properties);
     world.feed(&mut sender, &packet);
-    old.read();
-    new.read();
-    assert_eq!(old.received, publish(V3, "t", b"x"));
-    assert_eq!(new.received, packet);
+    assert_eq!(old.take(), publish(V3, "t", b"x"));
+    assert_eq!(new.take(), packet);
 }
 
 #[test]
-fn topics_beyond_the_limits_end_the_session() {
+fn topics_beyond_the_limits_end_the_connection_at_qos_0() {
     let limits = Limits { topic_levels_max: 2, topic_bytes_max: 10, ..Limits::DEFAULT };
     for version in ALL {
-        for (topic, reason) in [("a/b/c", TopicTooLarge::Levels), ("12345678901", TopicTooLarge::Bytes)] {
+        for topic in ["a/b/c", "12345678901"] {
             let mut world = World::new(limits);
             let mut peer = world.connected(version, "c");
-            let (packet, farewell) = (publish(version, topic, b""), farewell(version, 0x90));
-            assert_ends(&mut world, &mut peer, &packet, EndReason::Topic(reason), &farewell);
+            let reason = EndReason::PublishRefused(ReasonCode::TopicNameInvalid);
+            assert_ends(&mut world, &mut peer, &publish(version, topic, b""), reason, Some(0x90));
         }
     }
 }
@@ -175,13 +160,13 @@ fn a_session_cannot_be_prolonged_at_its_end() {
     let raise = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 1];
     let mut world = World::new(Limits::DEFAULT);
     let mut peer = world.connected(V5, "c");
-    assert_ends(&mut world, &mut peer, &raise, EndReason::SessionExpiryRaised, &[0xe0, 1, 0x82]);
+    assert_ends(&mut world, &mut peer, &raise, EndReason::SessionExpiryRaised, Some(0x82));
 
     let mut peer = world.accept();
     let properties = [Property::SessionExpiryInterval(1)];
     let asked = wisp_wire::Connect { properties: wisp_wire::Properties::from_slice(&properties), ..plain(V5, "d") };
     world.feed(&mut peer, &encoded(|out| asked.encode(V5, out)));
-    assert_ends(&mut world, &mut peer, &raise, EndReason::Disconnected(ReasonCode::Success), &[]);
+    assert_ends(&mut world, &mut peer, &raise, EndReason::Disconnected(ReasonCode::Success), None);
 }
 
 #[test]
@@ -190,8 +175,10 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
     for version in ALL {
         let mut peer = world.connected(version, "c");
         let outcome = world.feed(&mut peer, &[0xc1, 0]);
-        assert!(matches!(outcome.reason(), Some(EndReason::Malformed(_))));
-        assert_eq!(outcome.replies, farewell(version, 0x81));
+        let reason = outcome.reason().unwrap();
+        assert!(matches!(reason, EndReason::Malformed(_)));
+        assert_eq!(reason.code(), Some(ReasonCode::MalformedPacket));
+        assert_eq!(outcome.replies, farewell(version, reason));
     }
     // A first packet that is no MQTT is not answered, a version that is unknown is.
     let mut peer = world.accept();
@@ -211,23 +198,12 @@ fn a_second_connect_of_an_unknown_version_ends_the_session_with_a_code_disconnec
     let mut future = connect(V5, "c");
     future[8] = 6;
     let outcome = world.feed(&mut peer, &future);
-    assert_eq!(outcome.replies, [0xe0, 1, 0x82]);
+    assert_eq!(disconnect_code(&outcome.replies), ReasonCode::ProtocolError);
 }
 
-#[test]
-fn wills_that_cannot_be_kept_are_refused() {
-    for (qos, retain, code) in [(QoS::AtLeastOnce, false, 0x9b), (QoS::AtMostOnce, true, 0x9a)] {
-        let will = wisp_wire::Will {
-            topic: wisp_wire::TopicName::new("t").unwrap(),
-            payload: b"",
-            qos,
-            retain,
-            properties: wisp_wire::Properties::EMPTY,
-        };
-        let asked = wisp_wire::Connect { will: Some(will), ..plain(V5, "c") };
-        let mut world = World::new(Limits::DEFAULT);
-        let mut peer = world.accept();
-        let outcome = world.feed(&mut peer, &encoded(|out| asked.encode(V5, out)));
-        assert_eq!(outcome.replies, [0x20, 3, 0, code, 0]);
+fn disconnect_code(replies: &[u8]) -> ReasonCode {
+    match decode(replies, V5, 1000).unwrap() {
+        Some((Packet::Disconnect(disconnect), len)) if len == replies.len() => disconnect.code,
+        other => panic!("{other:?} instead of DISCONNECT"),
     }
 }

@@ -102,6 +102,13 @@ impl World {
         peer.link.outbox().close();
     }
 
+    /// Nobody is there, and nothing is left of anybody.
+    pub(crate) fn assert_empty(&self) {
+        let core = &self.core;
+        assert_eq!((core.sessions_count(), core.retained_count()), (0, 0));
+        assert_eq!((core.budget.used_bytes(), core.stored.used_bytes()), (0, 0));
+    }
+
     /// Handles one packet. False if there is no more to handle.
     fn step(&mut self, peer: &mut Peer, bytes: &[u8], outcome: &mut Outcome) -> bool {
         let rest = &bytes[outcome.used..];

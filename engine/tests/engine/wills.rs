@@ -1,6 +1,6 @@
 //! Wills: when they are published, and as what.
 
-use wisp_engine::{EndReason, Limits, Routed};
+use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode, TopicName, Will, decode};
 
 use crate::support::{ALL, Peer, V3, V5, World, encoded, plain, subscribe};
@@ -20,22 +20,12 @@ fn connect_with_will(version: ProtocolVersion, topic: &str, payload: &[u8]) -> V
     encoded(|out| Connect { will: Some(will), ..plain(version, "mortal") }.encode(version, out))
 }
 
-/// Ends the peer's session, and publishes its will if there is one to publish.
-fn end(world: &mut World, peer: &mut Peer, reason: EndReason) -> bool {
-    let will = peer.session.take_will(reason);
-    peer.session.close();
-    let Some(will) = will else { return false };
-    assert!(matches!(world.publisher.publish_will(&world.core, &will, world.now_ms), Routed::Done));
-    world.publisher.batch().drain(&[], |staged| staged.push());
-    true
-}
-
 fn mortal_and_heir(world: &mut World, version: ProtocolVersion) -> (Peer, Peer) {
     let mut heir = world.connected(V3, "heir");
     world.feed(&mut heir, &subscribe(V3, &["will/#"]));
     let mut mortal = world.accept();
     assert!(world.feed(&mut mortal, &connect_with_will(version, "will/of", b"all to you")).end.is_none());
-    heir.received.clear();
+    heir.take();
     (mortal, heir)
 }
 
@@ -57,10 +47,11 @@ fn every_end_but_a_goodbye_publishes_the_will() {
         for (reason, published) in cases {
             let mut world = World::new(Limits::DEFAULT);
             let (mut mortal, mut heir) = mortal_and_heir(&mut world, version);
-            let before = heir.messages().len();
-            assert_eq!(end(&mut world, &mut mortal, reason), published, "{version:?} {reason:?}");
+            world.close(&mut mortal, reason);
             let expected = if published { vec![("will/of".to_owned(), b"all to you".to_vec())] } else { Vec::new() };
-            assert_eq!(heir.messages()[before..], expected, "{version:?} {reason:?}");
+            assert_eq!(heir.messages(), expected, "{version:?} {reason:?}");
+            world.close(&mut heir, EndReason::Closed);
+            world.assert_empty();
         }
     }
 }
@@ -71,9 +62,8 @@ fn a_will_keeps_its_properties_but_the_delay() {
     let (mut mortal, _) = mortal_and_heir(&mut world, V5);
     let mut heir = world.connected(V5, "heir of version 5");
     world.feed(&mut heir, &subscribe(V5, &["will/of"]));
-    heir.read();
-    heir.received.clear();
-    end(&mut world, &mut mortal, EndReason::Closed);
+    heir.take();
+    world.close(&mut mortal, EndReason::Closed);
     heir.read();
     let Some((Packet::Publish(publish), _)) = decode(&heir.received, V5, 1000).unwrap() else { panic!("no message") };
     assert_eq!(publish.properties.iter().collect::<Vec<_>>(), [TYPE]);
@@ -86,8 +76,8 @@ fn a_will_counts_as_waiting_until_it_is_gone() {
     world.feed(&mut mortal, &connect_with_will(V3, "will/of", &[0; 5_000]));
     mortal.read();
     assert!(world.core.budget.used_bytes() > 5_000);
-    mortal.session.close();
-    assert_eq!(world.core.budget.used_bytes(), 0);
+    world.close(&mut mortal, EndReason::Closed);
+    world.assert_empty();
 }
 
 #[test]
