@@ -7,6 +7,7 @@
 
 mod client;
 mod connection;
+mod delivery;
 mod error;
 mod inbox;
 mod incoming;
@@ -20,6 +21,6 @@ pub use client::Client;
 pub use connection::Parts;
 pub use error::{Error, Fault};
 pub use incoming::Message;
-pub use options::ConnectOptions;
+pub use options::{ConnectOptions, PublishOptions, Will};
 pub use url::ServerUrl;
-pub use wisp_wire::{ProtocolVersion, ReasonCode};
+pub use wisp_wire::{ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};
