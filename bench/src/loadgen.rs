@@ -88,6 +88,8 @@ pub(crate) mod tests {
         let config = Config {
             url: "mqtt://127.0.0.1:1".parse().unwrap(),
             version: wisp_client::ProtocolVersion::Mqtt311,
+            qos: wisp_client::QoS::AtMostOnce,
+            window: 1000,
             senders: 3,
             receivers: 5,
             size: SIZE_BYTES,
