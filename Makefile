@@ -65,6 +65,7 @@ deny: ## Licences and sources of all dependencies
 fuzz: ## Each fuzz target for FUZZ_SECONDS
 	.ci/fuzz $(FUZZ_SECONDS)
 
-bench-smoke: release aot ## Messages a second on every host, against mosquitto
+bench-smoke: release aot ## Messages a second at each QoS on every host, against mosquitto and rumqttd
 	e2e/setup
+	bench/setup
 	cargo run --release -p wisp-bench -- smoke

@@ -13,6 +13,7 @@
 //! out of order ends the run at once, since a rate without it would be no rate.
 
 pub mod args;
+pub mod baseline;
 pub mod broker;
 pub mod failure;
 pub mod goals;
