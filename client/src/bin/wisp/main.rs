@@ -12,7 +12,7 @@ use std::io;
 use std::process::ExitCode;
 
 use wisp_client::program::{self, STATUS_USAGE};
-use wisp_client::{Client, ConnectOptions, Error, Fault};
+use wisp_client::{Client, ConnectOptions, Error, Fault, Will};
 
 use crate::args::{Arguments, Command, Server};
 
@@ -91,6 +91,22 @@ fn connect(server: &Server) -> Result<Client, Failure> {
     if let Some(id) = &server.client_id {
         options.client_id.clone_from(id);
     }
+    options.clean_start = server.clean_start || server.session_expiry_s == 0;
+    if server.mqtt_version.is_v5() {
+        options.session_expiry_s = server.session_expiry_s;
+    } else if server.clean_start && server.session_expiry_s > 0 {
+        // One flag says both there.
+        let text = format!("{} cannot begin a new session and keep it", server.mqtt_version);
+        return Err(Failure::Usage(text));
+    }
+    let will = &server.will;
+    options.will = will.will_topic.as_ref().map(|topic| Will {
+        topic: topic.clone(),
+        payload: will.will_message.clone().into_bytes(),
+        qos: will.will_qos,
+        retain: will.will_retain,
+        delay_s: will.will_delay_s,
+    });
     let mut last = None;
     for address in server.url.resolve()? {
         match Client::connect(address, options.clone()) {

@@ -1,15 +1,11 @@
-//! The client against a broker that follows a script.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
+//! Every call of the client, at QoS 0.
 
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Peer, broker, connected, final_error, options};
+use crate::common::{PATIENCE, Peer, broker, connected, final_error, options};
 use wisp_client::{Client, Error, Fault, Message, ProtocolVersion, ReasonCode};
 use wisp_net::memory::MemoryHost;
-use wisp_wire::{Disconnect, List, Packet, PacketId, Properties, Property, Publish, QoS, SubAck, TopicName, UnsubAck};
+use wisp_wire::{Disconnect, List, Packet, PacketId, Properties, Property, QoS, SubAck, UnsubAck};
 
 const V311: ProtocolVersion = ProtocolVersion::Mqtt311;
 const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
