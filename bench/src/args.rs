@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::broker::Broker;
+use crate::memory;
 use crate::plan::{self, Plan, Point};
 
 /// Measure the Wisp broker against its peers.
@@ -25,6 +26,10 @@ pub enum Command {
     /// Needs release builds of wisp-broker and wisp-loadgen, the modules compiled ahead of time, mosquitto and rumqttd;
     /// each can be left out with --brokers. Takes some minutes; the machine should have nothing else to do.
     Smoke(Smoke),
+    /// Memory of the native broker for each idle connected client, and for each session whose client is away
+    ///
+    /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
+    Memory(Memory),
 }
 
 /// The arguments of `smoke`.
@@ -62,6 +67,20 @@ pub struct Smoke {
     pub out: Option<PathBuf>,
 }
 
+/// The arguments of `memory`.
+#[derive(Args, Debug)]
+pub struct Memory {
+    /// How many clients
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroU32::new(memory::CLIENTS).expect("not zero"))]
+    pub clients: NonZeroU32,
+    /// Workers of the broker [default: the processors]
+    #[arg(long)]
+    pub workers: Option<NonZeroUsize>,
+    /// Where the results go [default: docs/results/DATE-memory, if nothing was changed]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
 impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
@@ -94,8 +113,10 @@ mod tests {
 
     fn plan(arguments: &[&str]) -> Result<Plan, clap::Error> {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
-        let Command::Smoke(options) = Arguments::try_parse_from(all)?.command;
-        Ok(options.plan(2))
+        match Arguments::try_parse_from(all)?.command {
+            Command::Smoke(options) => Ok(options.plan(2)),
+            Command::Memory(_) => unreachable!("it begins with smoke"),
+        }
     }
 
     #[test]

@@ -175,8 +175,23 @@ impl Broker {
     /// # Errors
     /// When it is not there or does not come up, with what is to be done about it; or when interrupted.
     pub fn start(self, workers: usize, scratch: &Scratch, interrupt: &Interrupt) -> Result<Running, Failure> {
+        self.start_with(workers, scratch, interrupt, &|_| Vec::new())
+    }
+
+    /// As [`start`](Self::start), with further arguments, which may depend on its address.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        self,
+        workers: usize,
+        scratch: &Scratch,
+        interrupt: &Interrupt,
+        arguments: &dyn Fn(SocketAddr) -> Vec<String>,
+    ) -> Result<Running, Failure> {
         let address = free_address();
         let mut command = self.command(address, workers, scratch)?;
+        command.args(arguments(address));
         let words = scratch.file(&format!("{self}.stderr"));
         let stderr = File::create(&words).map_err(|error| unwritable(&error))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
@@ -226,6 +241,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process, which is the broker itself where that is a native program.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Stops it.
