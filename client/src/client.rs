@@ -10,6 +10,7 @@ use wisp_wire::{
     SubscriptionOptions, TopicFilter, TopicName, Unsubscribe,
 };
 
+use crate::aliases::SentAliases;
 use crate::connection::{Connection, Parts};
 use crate::incoming::{Ack, ConnAnswer, Incoming, Receipt};
 use crate::keep_alive::KeepAlive;
@@ -71,6 +72,9 @@ impl<H: Host> Client<H> {
         })?;
         connection.prefer_latency();
         connection.limits = answer.limits;
+        if options.use_topic_aliases {
+            connection.sent_aliases = SentAliases::new(answer.limits.topic_alias_max);
+        }
         connection.send_bytes_max = answer.packet_bytes_max.unwrap_or(u32::MAX);
         let keep_alive_s = answer.server_keep_alive_s.unwrap_or(options.keep_alive_s);
         connection.keep_alive = KeepAlive::new(keep_alive_s, options.answer_timeout, Instant::now());
@@ -125,8 +129,8 @@ impl<H: Host> Client<H> {
     /// When the topic is illegal, the message larger than the broker takes, or the connection has ended; or when
     /// a full buffer could not be sent in time, in which case the message is in the buffer all the same.
     pub fn publish(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), Error> {
-        let publish = Publish { retain, ..Publish::new(parse_topic(topic)?, payload) };
-        self.connection.queue(&Packet::Publish(publish))?;
+        let topic = parse_topic(topic)?;
+        self.connection.queue_message(&Publish { retain, ..Publish::new(topic, payload) }, topic)?;
         if self.connection.queued_bytes() >= OUTPUT_BYTES_MAX { self.flush() } else { Ok(()) }
     }
 
@@ -156,7 +160,7 @@ impl<H: Host> Client<H> {
         }
         let packet_id = self.connection.delivery.take_id();
         let publish = Publish { qos, retain, packet_id: Some(packet_id), ..Publish::new(topic, payload) };
-        self.connection.queue(&Packet::Publish(publish))?;
+        self.connection.queue_message(&publish, topic)?;
         self.connection.delivery.published(packet_id, qos);
         let waiting = "for the broker to acknowledge a message";
         let receipt = self.connection.await_answer(waiting, |incoming| match incoming {
@@ -350,10 +354,15 @@ fn connect_properties(options: &ConnectOptions) -> Result<Vec<Property<'static>>
         let illegal = || Error::Usage("at least one message has to be on its way at once".to_owned());
         properties.push(Property::ReceiveMaximum(receive_max.ok_or_else(illegal)?));
     }
+    if options.topic_alias_max > 0 {
+        properties.push(Property::TopicAliasMaximum(options.topic_alias_max));
+    }
     let is_delayed = options.will.as_ref().is_some_and(|will| will.delay_s > 0);
     if !options.version.is_v5() && (is_delayed || !properties.is_empty()) {
         let version = options.version;
-        return Err(Error::Usage(format!("{version} has no session expiry, receive maximum or will delay")));
+        return Err(Error::Usage(format!(
+            "{version} has no session expiry, receive maximum, topic aliases or will delay"
+        )));
     }
     let limit =
         NonZeroU32::new(options.packet_bytes_max).filter(|limit| limit.get() < ConnectOptions::PACKET_BYTES_MAX);

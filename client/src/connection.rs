@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use wisp_net::Host;
 use wisp_wire::{
-    Disconnect, Packet, PacketId, Properties, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, QoS, ReasonCode,
+    Disconnect, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, Publish, QoS,
+    ReasonCode, TopicName,
 };
 
+use crate::aliases::{Alias, ReceivedAliases, SentAliases};
 use crate::delivery::{Arrival, Delivery, Step};
 use crate::inbox::Inbox;
 use crate::incoming::{self, Delivered, Incoming, Receipt, ServerLimits};
@@ -33,6 +35,8 @@ pub(crate) struct Connection<H: Host> {
     pub(crate) send_bytes_max: u32,
     pub(crate) limits: ServerLimits,
     pub(crate) delivery: Delivery,
+    received_aliases: ReceivedAliases,
+    pub(crate) sent_aliases: SentAliases,
     pub(crate) answer_timeout: Duration,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) inbox: Inbox,
@@ -60,8 +64,15 @@ impl<H: Host> Connection<H> {
             version: options.version,
             recv_bytes_max: options.packet_bytes_max,
             send_bytes_max: u32::MAX,
-            limits: ServerLimits { receive_max: u16::MAX, qos_max: QoS::ExactlyOnce, retain_available: true },
+            limits: ServerLimits {
+                receive_max: u16::MAX,
+                qos_max: QoS::ExactlyOnce,
+                retain_available: true,
+                topic_alias_max: 0,
+            },
             delivery: Delivery::default(),
+            received_aliases: ReceivedAliases::new(options.topic_alias_max),
+            sent_aliases: SentAliases::new(0),
             answer_timeout: options.answer_timeout,
             // Until CONNACK came there is nothing to ping; a timeout watches over the wait for it.
             keep_alive: KeepAlive::new(0, options.answer_timeout, Instant::now()),
@@ -91,6 +102,23 @@ impl<H: Host> Connection<H> {
         };
         bytes.truncate(before);
         Err(Error::Usage(refusal))
+    }
+
+    /// Encodes a message, by the alias of its topic where it has one.
+    pub(crate) fn queue_message(&mut self, publish: &Publish<'_>, topic: TopicName<'_>) -> Result<(), Error> {
+        let alias = self.sent_aliases.of(topic.as_str());
+        let (topic, number) = match alias {
+            Alias::None => (Some(topic), None),
+            Alias::New(number) => (Some(topic), Some(number)),
+            Alias::Known(number) => (None, Some(number)),
+        };
+        let property = number.map(Property::TopicAlias);
+        let properties = Properties::from_slice(property.as_slice());
+        self.queue(&Packet::Publish(Publish { topic, properties, ..*publish }))?;
+        if let (Some(topic), Alias::New(number)) = (topic, alias) {
+            self.sent_aliases.keep(topic.as_str(), number);
+        }
+        Ok(())
     }
 
     /// How many bytes are queued and not yet sent.
@@ -200,7 +228,15 @@ impl<H: Host> Connection<H> {
     }
 
     /// Gives a message that has not come before.
-    fn arrived(&mut self, delivered: Delivered) -> Option<Delivered> {
+    fn arrived(&mut self, mut delivered: Delivered) -> Option<Delivered> {
+        let topic = Some(std::mem::take(&mut delivered.message.topic)).filter(|topic| !topic.is_empty());
+        match self.received_aliases.resolve(topic, delivered.topic_alias) {
+            Ok(topic) => delivered.message.topic = topic,
+            Err(rule) => {
+                self.violated(Error::Protocol(rule.to_owned()), ReasonCode::TopicAliasInvalid);
+                return None;
+            }
+        }
         let exactly_once = delivered.packet_id.filter(|_| delivered.message.qos == QoS::ExactlyOnce);
         match exactly_once.map_or(Arrival::New, |packet_id| self.delivery.arrived(packet_id)) {
             Arrival::New => return Some(delivered),
@@ -225,7 +261,7 @@ impl<H: Host> Connection<H> {
 
     /// The message for the caller, acknowledged by that.
     pub(crate) fn hand_over(&mut self, delivered: Delivered) -> Message {
-        let Delivered { message, packet_id } = delivered;
+        let Delivered { message, packet_id, .. } = delivered;
         if let Some(packet_id) = packet_id.filter(|_| message.qos == QoS::ExactlyOnce) {
             self.delivery.handed_over(packet_id);
         }

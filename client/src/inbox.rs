@@ -56,7 +56,7 @@ mod tests {
             retain: false,
             subscription_ids: Vec::new(),
         };
-        Delivered { message, packet_id: None }
+        Delivered { message, topic_alias: None, packet_id: None }
     }
 
     #[test]

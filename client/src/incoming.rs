@@ -35,7 +35,9 @@ impl Message {
 /// A message on its way to the caller, who acknowledges it by taking it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Delivered {
+    /// Its topic is empty where an alias stands for it.
     pub(crate) message: Message,
+    pub(crate) topic_alias: Option<NonZeroU16>,
     /// There with QoS 1 and 2.
     pub(crate) packet_id: Option<PacketId>,
 }
@@ -79,6 +81,7 @@ pub(crate) struct ServerLimits {
     pub(crate) receive_max: u16,
     pub(crate) qos_max: QoS,
     pub(crate) retain_available: bool,
+    pub(crate) topic_alias_max: u16,
 }
 
 /// The broker's answer to a message with QoS 1 or 2.
@@ -116,7 +119,7 @@ pub(crate) fn decode(
 /// The packet as a value, or the rule that it breaks by coming from a broker to this client.
 fn incoming(packet: Packet<'_>) -> Result<Incoming, &'static str> {
     Ok(match packet {
-        Packet::Publish(publish) => Incoming::Message(message(&publish)?),
+        Packet::Publish(publish) => Incoming::Message(message(&publish)),
         Packet::ConnAck(ack) => Incoming::ConnAck(conn_answer(ack.session_present, ack.code, ack.properties)),
         Packet::SubAck(ack) => Incoming::SubAck(Ack { packet_id: ack.packet_id, codes: ack.codes.iter().collect() }),
         Packet::UnsubAck(ack) => {
@@ -137,21 +140,20 @@ fn incoming(packet: Packet<'_>) -> Result<Incoming, &'static str> {
     })
 }
 
-fn message(publish: &Publish<'_>) -> Result<Delivered, &'static str> {
-    let topic = publish.topic.ok_or("it used a topic alias although CONNECT allowed none [MQTT-3.1.2-27]")?;
+fn message(publish: &Publish<'_>) -> Delivered {
     let subscription_ids = publish.properties.iter().filter_map(|property| match property {
         Property::SubscriptionIdentifier(id) => Some(id.get()),
         _ => None,
     });
     let message = Message {
-        topic: topic.as_str().to_owned(),
+        topic: publish.topic.map(|topic| topic.as_str().to_owned()).unwrap_or_default(),
         payload: publish.payload.to_vec(),
         qos: publish.qos,
         dup: publish.dup,
         retain: publish.retain,
         subscription_ids: subscription_ids.collect(),
     };
-    Ok(Delivered { message, packet_id: publish.packet_id })
+    Delivered { message, topic_alias: publish.properties.topic_alias(), packet_id: publish.packet_id }
 }
 
 fn receipt(packet_id: PacketId, code: ReasonCode, properties: Properties<'_>) -> Receipt {
@@ -170,6 +172,7 @@ fn conn_answer(session_present: bool, code: ReasonCode, properties: Properties<'
             receive_max: properties.receive_maximum().map_or(u16::MAX, NonZeroU16::get),
             qos_max: properties.maximum_qos().unwrap_or(QoS::ExactlyOnce),
             retain_available: properties.retain_available().unwrap_or(true),
+            topic_alias_max: properties.topic_alias_maximum().unwrap_or(0),
         },
     }
 }

@@ -5,6 +5,7 @@
 //! ([`Capabilities::connect`](wisp_net::Capabilities)), WebAssembly guests included. Nothing waits without a
 //! deadline, no buffer grows without a bound, and no thread is started.
 
+mod aliases;
 mod client;
 mod connection;
 mod delivery;

@@ -25,6 +25,10 @@ pub struct ConnectOptions {
     /// How many messages with QoS 1 and 2 the broker may deliver before they are acknowledged (MQTT 5 only). At least
     /// one.
     pub receive_max: u16,
+    /// How many topic aliases the broker may give (MQTT 5 only).
+    pub topic_alias_max: u16,
+    /// Whether to publish by topic aliases, as many as the broker allows (MQTT 5; before, it changes nothing).
+    pub use_topic_aliases: bool,
     /// What the broker publishes when the connection ends without DISCONNECT.
     pub will: Option<Will>,
     /// The longest silence the broker should put up with; pings are sent by themselves while a call
@@ -93,6 +97,8 @@ impl ConnectOptions {
             clean_start: true,
             session_expiry_s: 0,
             receive_max: u16::MAX,
+            topic_alias_max: 0,
+            use_topic_aliases: false,
             will: None,
             keep_alive_s: 60,
             username: None,

@@ -259,6 +259,7 @@ fn sessions_and_wills_are_said_at_the_beginning() {
     for wrong in [
         plain(&|options| options.session_expiry_s = 1),
         plain(&|options| options.receive_max = 1),
+        plain(&|options| options.topic_alias_max = 1),
         plain(&|options| options.will = Some(will.clone())),
         plain(&|options| options.will = Some(Will { topic: "#".to_owned(), delay_s: 0, ..will.clone() })),
         wisp_client::ConnectOptions { receive_max: 0, ..options(V5) },
@@ -309,4 +310,47 @@ fn subscriptions_carry_their_options_and_messages_their_identifiers() {
     }
     drop(old);
     thread.join().unwrap();
+}
+
+#[test]
+fn topics_are_said_by_their_aliases_both_ways() {
+    let host = MemoryHost::new();
+    let (address, thread) = broker(&host, V5, |peer| {
+        let one = [Property::TopicAliasMaximum(1)];
+        peer.answer_connect(Properties::from_slice(&one), ReasonCode::Success, false);
+        let sent: Vec<_> = (0..4)
+            .map(|_| {
+                peer.take(|packet| {
+                    let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                    let topic = publish.topic.map(|topic| topic.as_str().to_owned());
+                    (topic, publish.properties.topic_alias().map(u16::from))
+                })
+            })
+            .collect();
+        for (topic, alias) in [(Some("x"), 2), (None, 2), (None, 3)] {
+            let property = [Property::TopicAlias(alias.try_into().unwrap())];
+            let topic = topic.map(|topic| TopicName::new(topic).unwrap());
+            let publish = Publish::new(TopicName::new("t").unwrap(), b"");
+            peer.send(&Packet::Publish(Publish { topic, properties: Properties::from_slice(&property), ..publish }));
+        }
+        let goodbye = peer.take(|packet| match packet {
+            Packet::Disconnect(disconnect) => disconnect.code,
+            other => panic!("{other:?}"),
+        });
+        (sent, goodbye)
+    });
+    let mut options = options(V5);
+    (options.use_topic_aliases, options.topic_alias_max) = (true, 2);
+    let mut client = Client::connect_on(&host, address, options).unwrap();
+    for topic in ["a", "b", "a", "b"] {
+        client.publish_now(topic, b"", false).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(client.recv(PATIENCE).unwrap().unwrap().topic, "x");
+    }
+    assert!(matches!(final_error(&mut client), Error::Protocol(_)));
+    let (sent, goodbye) = thread.join().unwrap();
+    let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+    assert_eq!(sent, [(a, Some(1)), (b.clone(), None), (None, Some(1)), (b, None)]);
+    assert_eq!(goodbye, ReasonCode::TopicAliasInvalid);
 }

@@ -43,6 +43,9 @@ pub(crate) struct Server {
     /// Begin a new session, whatever the broker has kept
     #[arg(long)]
     pub(crate) clean_start: bool,
+    /// Say topics by numbers, and let the broker do so (MQTT 5)
+    #[arg(long)]
+    pub(crate) topic_aliases: bool,
     #[command(flatten)]
     pub(crate) will: Will,
 }

@@ -19,6 +19,9 @@ use crate::args::{Arguments, Command, Server};
 /// The status after a failure that is not the caller's.
 const STATUS_FAILED: u8 = 1;
 
+/// How many topic aliases the broker may give, if any.
+const TOPIC_ALIAS_MAX: u16 = 1000;
+
 fn main() -> ExitCode {
     let arguments: Arguments = match program::parse_arguments() {
         Ok(arguments) => arguments,
@@ -98,6 +101,9 @@ fn connect(server: &Server) -> Result<Client, Failure> {
         // One flag says both there.
         let text = format!("{} cannot begin a new session and keep it", server.mqtt_version);
         return Err(Failure::Usage(text));
+    }
+    if server.topic_aliases {
+        (options.use_topic_aliases, options.topic_alias_max) = (true, TOPIC_ALIAS_MAX);
     }
     let will = &server.will;
     options.will = will.will_topic.as_ref().map(|topic| Will {
