@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
-use wisp_engine::{ConnectionId, Session};
+use wisp_engine::{ConnectionId, Link};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
 use crate::output::Connection;
@@ -114,11 +114,11 @@ fn deal<H: Host>(
     let dealt = post.send_with(|| {
         post.registrar.add(&mut stream, token(id))?;
         let stream = Arc::new(stream);
-        let queue = shared.core.new_queue(id);
-        let session = Session::new(Arc::clone(&shared.core), Arc::clone(&queue), now_ms);
-        let connection = Arc::new(Connection::new(id, worker, queue, Arc::clone(&stream)));
+        let outbox = shared.core.new_outbox(id);
+        let link = Link::new(Arc::clone(&shared.core), Arc::clone(&outbox), now_ms);
+        let connection = Arc::new(Connection::new(id, worker, outbox, Arc::clone(&stream)));
         shared.connections.insert(Arc::clone(&connection));
-        Ok(Letter::Adopt(Box::new(Peer::new(connection, stream, session, peer_addr))))
+        Ok(Letter::Adopt(Box::new(Peer::new(connection, stream, link, peer_addr))))
     });
     dealt.inspect_err(|_| shared.connections.remove(id))
 }

@@ -16,11 +16,11 @@
 use std::io;
 use std::sync::Arc;
 
-use wisp_engine::{Budget, ConnectionId, Core, End, EndReason, Next, Publisher, Queue, Received, Routed, Session};
+use wisp_engine::{Budget, ConnectionId, Core, End, EndReason, Link, Next, Outbox, Publisher, Raw, Room};
 use wisp_net::Stream;
 use wisp_wire::{decode, packet_len};
 
-use crate::peer::{Pause, Peer, Reading};
+use crate::peer::{Pause, PauseCause, Peer, Reading};
 
 /// Packets longer than this are assembled in the connection's own buffer.
 const LONG_PACKET_BYTES: usize = 64 * 1024;
@@ -77,23 +77,21 @@ pub(crate) struct Sink<'a> {
     pub(crate) publisher: &'a mut Publisher,
     /// Packets for the connection itself.
     pub(crate) replies: &'a mut Vec<u8>,
-    /// A connection to end because its client has connected here.
-    pub(crate) taken_over: &'a mut Option<ConnectionId>,
     pub(crate) now_ms: u64,
 }
 
 impl Sink<'_> {
-    /// Puts the replies so far into the connection's queue. Nothing follows them if they are the `last`.
-    pub(crate) fn reply(&mut self, queue: &Arc<Queue>, last: bool) {
+    /// Puts the replies so far into the connection's outbox. Nothing follows them if they are the `last`.
+    pub(crate) fn reply(&mut self, outbox: &Arc<Outbox>, last: bool) {
         if last {
-            queue.finish(self.replies);
+            outbox.finish(self.replies);
         } else if !self.replies.is_empty() {
-            queue.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
+            outbox.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
         } else {
             return;
         }
         self.replies.clear();
-        self.publisher.batch().touch(queue);
+        self.publisher.batch().touch(outbox);
     }
 }
 
@@ -147,16 +145,18 @@ enum Step {
     Next(usize),
     /// Its end has not come yet.
     Incomplete,
-    /// It is a message, and this receiver has no room for it.
-    Blocked(Arc<Queue>),
+    /// It is a message, and here is no room for it.
+    Blocked(Arc<Room>),
+    /// It was a CONNECT of this many bytes, and took the session from that connection.
+    TookOver(usize, ConnectionId),
     Ended(EndReason, bool),
 }
 
 impl<S: Stream> Peer<S> {
     /// Reads once and handles what came.
     pub(crate) fn read(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
-        if !self.connection.queue.has_reply_room() {
-            return self.paused(Arc::clone(&self.connection.queue), sink.now_ms);
+        if !self.connection.outbox.room().has_reply_room() {
+            return self.paused(PauseCause::Replies, sink.now_ms);
         }
         let reading = match self.input.long_packet() {
             Some(len) => self.read_long(len, scratch, sink),
@@ -189,11 +189,15 @@ impl<S: Stream> Peer<S> {
 
         let mut rest = start;
         let stopped = loop {
-            match handle_packet(&mut self.session, sink, &scratch.bytes[rest..end], Some(rest)) {
+            match handle_packet(&mut self.link, sink, &scratch.bytes[rest..end], Some(rest)) {
                 Step::Next(used) => rest += used,
+                Step::TookOver(used, old) => {
+                    rest += used;
+                    break Step::TookOver(used, old);
+                }
                 stopped => break stopped,
             }
-            if sink.publisher.batch().is_heavy() {
+            if sink.publisher.is_heavy() {
                 break Step::Next(0);
             }
         };
@@ -210,9 +214,13 @@ impl<S: Stream> Peer<S> {
                 self.input.expected = known.ok().flatten();
                 if more { Reading::More } else { Reading::Drained }
             }
-            Step::Blocked(queue) => {
+            Step::Blocked(room) => {
                 self.input.unhandled = true;
-                self.paused(queue, sink.now_ms)
+                self.paused(PauseCause::Room(room), sink.now_ms)
+            }
+            Step::TookOver(_, old) => {
+                self.input.unhandled = true;
+                self.paused(PauseCause::TakenOver(old), sink.now_ms)
             }
             Step::Ended(reason, told) => Reading::Ended(reason, told),
         }
@@ -223,7 +231,7 @@ impl<S: Stream> Peer<S> {
         let have = self.input.held.len();
         if have < len {
             if sink.core.budget.is_scarce() {
-                let end = self.session.end(EndReason::BuffersExhausted, sink.replies);
+                let end = self.link.end(EndReason::BuffersExhausted, sink.replies);
                 return Reading::Ended(end.reason, end.told);
             }
             let want = (len - have).min(scratch.recv_bytes);
@@ -238,7 +246,7 @@ impl<S: Stream> Peer<S> {
                 Ok(received) => received,
                 Err(reading) => return reading,
             };
-            self.session.excuse_silence(sink.now_ms);
+            self.link.excuse_silence(sink.now_ms);
             if have + count < len {
                 return if more { Reading::More } else { Reading::Drained };
             }
@@ -248,23 +256,27 @@ impl<S: Stream> Peer<S> {
 
     fn handle_long(&mut self, sink: &mut Sink<'_>) -> Reading {
         let packet = std::mem::take(&mut self.input.held);
-        match handle_packet(&mut self.session, sink, &packet, None) {
+        match handle_packet(&mut self.link, sink, &packet, None) {
             Step::Next(used) => {
                 debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
                 self.input.expected = None;
                 Reading::More
             }
             Step::Incomplete => unreachable!("as many bytes were read as the packet announced"),
-            Step::Blocked(queue) => {
+            Step::Blocked(room) => {
                 self.input.held = packet;
-                self.paused(queue, sink.now_ms)
+                self.paused(PauseCause::Room(room), sink.now_ms)
+            }
+            Step::TookOver(_, old) => {
+                self.input.expected = None;
+                self.paused(PauseCause::TakenOver(old), sink.now_ms)
             }
             Step::Ended(reason, told) => Reading::Ended(reason, told),
         }
     }
 
-    fn paused(&mut self, queue: Arc<Queue>, now_ms: u64) -> Reading {
-        self.pause = Some(Pause { queue, since_ms: now_ms });
+    fn paused(&mut self, cause: PauseCause, now_ms: u64) -> Reading {
+        self.pause = Some(Pause { cause, since_ms: now_ms });
         Reading::Paused
     }
 }
@@ -281,35 +293,18 @@ fn receive<S: Stream>(stream: &S, buffer: &mut [u8]) -> Result<(usize, bool), Re
 
 /// Handles the packet at the front of `bytes`, which lie at `in_scratch` if they lie in the scratch buffer.
 #[inline]
-fn handle_packet(session: &mut Session, sink: &mut Sink<'_>, bytes: &[u8], in_scratch: Option<usize>) -> Step {
+fn handle_packet(link: &mut Link, sink: &mut Sink<'_>, bytes: &[u8], in_scratch: Option<usize>) -> Step {
     let ended = |end: End| Step::Ended(end.reason, end.told);
-    let (packet, len) = match decode(bytes, session.version(), sink.core.limits.packet_bytes_max) {
+    let (packet, len) = match decode(bytes, link.version(), sink.core.limits.packet_bytes_max) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return Step::Incomplete,
-        Err(error) => return ended(session.refuse_bytes(error, bytes, sink.replies)),
+        Err(error) => return ended(link.refuse_bytes(error, bytes, sink.replies)),
     };
-    match session.handle(packet, sink.now_ms, sink.replies) {
-        Ok(Next::Publish(publish)) => {
-            let received = Received {
-                publish,
-                raw: &bytes[..len],
-                in_scratch,
-                format: session.version().into(),
-                sender: session.queue(),
-            };
-            match sink.publisher.publish(sink.core, &received, sink.now_ms) {
-                Ok(Routed::Done) => Step::Next(len),
-                Ok(Routed::Blocked(queue)) => Step::Blocked(queue),
-                Err(error) => ended(session.refuse_topic(error, sink.replies)),
-            }
-        }
-        Ok(Next::Continue) => Step::Next(len),
-        Ok(Next::Connected { taken_over }) => {
-            *sink.taken_over = taken_over;
-            // CONNACK comes first [MQTT-3.2.0-1]: as soon as this client subscribes, other workers write to its queue.
-            sink.reply(session.queue(), false);
-            Step::Next(len)
-        }
+    let raw = Raw { bytes: &bytes[..len], in_scratch };
+    match link.handle(packet, raw, sink.publisher, sink.now_ms, sink.replies) {
+        Ok(Next::Continue | Next::Connected { taken_over: None }) => Step::Next(len),
+        Ok(Next::Connected { taken_over: Some(old) }) => Step::TookOver(len, old),
+        Ok(Next::Blocked(room)) => Step::Blocked(room),
         Err(end) => ended(end),
     }
 }

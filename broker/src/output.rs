@@ -1,11 +1,11 @@
 //! Steps 8 and 9 of a message's way: the sending half of a connection, which any worker may use.
 //!
-//! In: packets, staged by the worker that routed them or waiting in the receiver's queue. Out: bytes in its socket. The
+//! In: packets, staged by the worker that routed them or waiting in the receiver's outbox. Out: bytes in its socket. The
 //! worker that routed a message sends it itself, whichever worker owns the receiver's connection; nobody is woken for it.
 //!
 //! One lock covers the socket and the bytes on their way into it, so a closed socket's number can never be written to by
 //! a late flush. It is held during a send, which does not block. A worker that finds it taken leaves: the holder, whatever
-//! it held the lock for, looks at the queue once more after it has let go, and so sees everything that was pushed before
+//! it held the lock for, looks at the outbox once more after it has let go, and so sees everything that was pushed before
 //! somebody left.
 //!
 //! ```text
@@ -22,11 +22,11 @@ use std::io;
 use std::sync::Arc;
 
 use wisp_engine::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use wisp_engine::{Chunk, ConnectionId, Queue, Staged};
+use wisp_engine::{Chunk, ConnectionId, Outbox, Staged};
 use wisp_net::Stream;
 
 /// Staged packets that lie in one piece of at least this length are sent from where they lie; shorter ones are not
-/// worth a turn without the queue.
+/// worth a turn without the outbox.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
 
 /// A chunk's buffer up to this size is kept for the next chunk.
@@ -42,7 +42,9 @@ pub(crate) struct Connection<S> {
     pub(crate) id: ConnectionId,
     /// The worker that owns it.
     pub(crate) worker: usize,
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// Its link is closed and all it had in hand is delivered.
+    released: AtomicBool,
     output: Mutex<Output<S>>,
     /// Somebody sends, or the socket was full when last tried. Changes only under the lock of `output`.
     busy: AtomicBool,
@@ -52,7 +54,7 @@ pub(crate) struct Connection<S> {
 struct Output<S> {
     /// None once the connection is closed.
     stream: Option<Arc<S>>,
-    /// Bytes taken from the queue, or left over from a direct send; `sent` of them are gone.
+    /// Bytes taken from the outbox, or left over from a direct send; `sent` of them are gone.
     chunk: Chunk,
     sent: usize,
     /// The longest chunk since buffers were last given back.
@@ -60,24 +62,41 @@ struct Output<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(id: ConnectionId, worker: usize, queue: Arc<Queue>, stream: Arc<S>) -> Self {
+    pub(crate) fn new(id: ConnectionId, worker: usize, outbox: Arc<Outbox>, stream: Arc<S>) -> Self {
         let output = Output { stream: Some(stream), chunk: Chunk::default(), sent: 0, longest_bytes: 0 };
-        Self { id, worker, queue, output: Mutex::new(output), busy: AtomicBool::new(false) }
+        Self {
+            id,
+            worker,
+            outbox,
+            released: AtomicBool::new(false),
+            output: Mutex::new(output),
+            busy: AtomicBool::new(false),
+        }
     }
 
-    /// Sends what a worker staged for this receiver, or leaves it in the queue for whoever can. True if the worker has
+    /// The owner is done with what the peer sent.
+    pub(crate) fn release_session(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    /// Whether whoever has taken over the session may go on.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// Sends what a worker staged for this receiver, or leaves it in the outbox for whoever can. True if the worker has
     /// to come back and [`flush`](Self::flush), as with every `bool` here.
     pub(crate) fn deliver(&self, staged: &Staged<'_>) -> bool {
         let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_busy());
         if let Some(bytes) = direct
             && let Some(mut output) = self.output.try_lock()
             && output.is_idle()
-            && self.queue.bypass(bytes.len(), staged.messages)
+            && self.outbox.bypass(bytes.len(), staged.messages)
         {
             self.busy.store(true, Ordering::Relaxed);
-            let room = output.send_direct(bytes, staged.messages, &self.queue);
+            let room = output.send_direct(bytes, staged.messages, &self.outbox);
             self.release(output, room);
-            if self.queue.is_empty() {
+            if self.outbox.is_empty() {
                 return false;
             }
         } else {
@@ -91,7 +110,7 @@ impl<S: Stream> Connection<S> {
         while !self.is_busy() {
             let Some(output) = self.output.try_lock() else { return false };
             let drained = self.drain(output);
-            if drained == Drained::Enough || self.queue.is_empty() {
+            if drained == Drained::Enough || self.outbox.is_empty() {
                 return drained == Drained::Enough;
             }
         }
@@ -109,7 +128,7 @@ impl<S: Stream> Connection<S> {
 
     fn drain(&self, mut output: MutexGuard<'_, Output<S>>) -> Drained {
         self.busy.store(true, Ordering::Relaxed);
-        let drained = output.drain(&self.queue);
+        let drained = output.drain(&self.outbox);
         self.release(output, drained != Drained::SocketFull);
         drained
     }
@@ -127,7 +146,7 @@ impl<S: Stream> Connection<S> {
 
     /// Whether everything pushed so far is in the socket.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.queue.depth_bytes() == 0
+        self.outbox.depth_bytes() == 0
     }
 
     /// Ends the sending direction after what was sent, or both directions.
@@ -143,8 +162,8 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn close(&self) {
         let mut output = self.output.lock();
         output.stream = None;
-        output.abandon(&self.queue);
-        self.queue.close();
+        output.abandon(&self.outbox);
+        self.outbox.close();
     }
 
     /// Gives back buffers that nothing is in, as far as they were too large for what has passed since the last call.
@@ -154,7 +173,7 @@ impl<S: Stream> Connection<S> {
         {
             let longest_bytes = std::mem::take(&mut output.longest_bytes);
             output.chunk.bytes.shrink_to(2 * longest_bytes);
-            self.queue.shrink_to(2 * longest_bytes);
+            self.outbox.shrink_to(2 * longest_bytes);
         }
         self.flush_for_others()
     }
@@ -162,7 +181,7 @@ impl<S: Stream> Connection<S> {
     /// To be called by whoever held the lock for anything but sending: a worker that wanted to send has found it taken
     /// and left.
     fn flush_for_others(&self) -> bool {
-        !self.queue.is_empty() && self.flush()
+        !self.outbox.is_empty() && self.flush()
     }
 }
 
@@ -182,27 +201,27 @@ impl<S: Stream> Output<S> {
         self.stream.is_some() && self.chunk.bytes.is_empty()
     }
 
-    /// Sends bytes that are not in the queue, and keeps what the socket does not take. True if it took all.
-    fn send_direct(&mut self, bytes: &[u8], messages: usize, queue: &Queue) -> bool {
+    /// Sends bytes that are not in the outbox, and keeps what the socket does not take. True if it took all.
+    fn send_direct(&mut self, bytes: &[u8], messages: usize, outbox: &Outbox) -> bool {
         let sent = self.send(bytes);
         let all = sent == bytes.len();
         if !all {
             self.chunk.bytes.extend_from_slice(&bytes[sent..]);
             self.chunk.messages = messages;
         }
-        queue.sent(sent, if all { messages } else { 0 });
+        outbox.sent(sent, if all { messages } else { 0 });
         all
     }
 
-    /// Sends the chunk, then what the queue has.
-    fn drain(&mut self, queue: &Queue) -> Drained {
+    /// Sends the chunk, then what the outbox has.
+    fn drain(&mut self, outbox: &Outbox) -> Drained {
         let mut total = 0;
         loop {
             if self.chunk.bytes.is_empty() {
                 if total >= FLUSH_BYTES_MAX {
                     return Drained::Enough;
                 }
-                if !queue.take(&mut self.chunk) {
+                if !outbox.take(&mut self.chunk) {
                     return Drained::Empty;
                 }
                 self.longest_bytes = self.longest_bytes.max(self.chunk.bytes.len());
@@ -211,10 +230,10 @@ impl<S: Stream> Output<S> {
             self.sent += sent;
             total += sent;
             if self.sent < self.chunk.bytes.len() {
-                queue.sent(sent, 0);
+                outbox.sent(sent, 0);
                 return Drained::SocketFull;
             }
-            queue.sent(sent, self.chunk.messages);
+            outbox.sent(sent, self.chunk.messages);
             self.reset();
         }
     }
@@ -237,8 +256,8 @@ impl<S: Stream> Output<S> {
         self.chunk.bytes.shrink_to(KEPT_BYTES);
     }
 
-    fn abandon(&mut self, queue: &Queue) {
-        queue.sent(self.chunk.bytes.len() - self.sent, self.chunk.messages);
+    fn abandon(&mut self, outbox: &Outbox) {
+        outbox.sent(self.chunk.bytes.len() - self.sent, self.chunk.messages);
         self.chunk = Chunk::default();
         self.sent = 0;
     }
@@ -254,7 +273,7 @@ mod tests {
     use super::*;
 
     /// A socket that takes everything, while others push as fast as it does.
-    struct Insatiable(OnceLock<Arc<Queue>>);
+    struct Insatiable(OnceLock<Arc<Outbox>>);
 
     impl Stream for Insatiable {
         fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
@@ -280,11 +299,11 @@ mod tests {
     fn a_receiver_that_takes_all_others_push_does_not_keep_its_flusher() {
         let core = Core::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
-        let queue = core.new_queue(id);
+        let outbox = core.new_outbox(id);
         let socket = Arc::new(Insatiable(OnceLock::new()));
-        assert!(socket.0.set(Arc::clone(&queue)).is_ok());
-        let connection = Connection::new(id, 0, Arc::clone(&queue), socket);
-        queue.push([&b"first"[..]].into_iter(), 5, 1);
+        assert!(socket.0.set(Arc::clone(&outbox)).is_ok());
+        let connection = Connection::new(id, 0, Arc::clone(&outbox), socket);
+        outbox.push([&b"first"[..]].into_iter(), 5, 1);
         for _ in 0..3 {
             assert!(connection.flush(), "it has to come back");
         }
@@ -350,10 +369,10 @@ mod loom_tests {
     fn connection(room: usize) -> (Arc<Core>, Arc<Socket>, Arc<Connection<Socket>>) {
         let core = Arc::new(Core::new(Limits::DEFAULT, 1));
         let id = ConnectionId { slot: 0, generation: 1 };
-        let queue = core.new_queue(id);
-        queue.set_receiver(ReceiverInfo { format: WireFormat::V3, packet_bytes_max: u32::MAX });
+        let outbox = core.new_outbox(id);
+        outbox.set_receiver(ReceiverInfo { format: WireFormat::V3, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
         let socket = Arc::new(Socket(Mutex::new(State { room, ..State::default() })));
-        let connection = Arc::new(Connection::new(id, 0, queue, Arc::clone(&socket)));
+        let connection = Arc::new(Connection::new(id, 0, outbox, Arc::clone(&socket)));
         (core, socket, connection)
     }
 
@@ -367,7 +386,7 @@ mod loom_tests {
     /// What a worker does that routed `bytes` to the connection.
     fn deliver(connection: &Connection<Socket>, bytes: &[u8]) {
         let mut batch = Batch::default();
-        batch.stage(&connection.queue, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
+        batch.stage(&connection.outbox, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
         let mut unfinished = false;
         batch.drain(bytes, |staged| unfinished = connection.deliver(&staged));
         come_back(connection, unfinished);
@@ -450,7 +469,7 @@ mod loom_tests {
         model(|| {
             let (core, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
-            connection.queue.finish(b"end");
+            connection.outbox.finish(b"end");
             come_back(&connection, connection.flush());
             if socket.open_up() {
                 come_back(&connection, connection.writable());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use wisp_engine::{EndReason, Queue, Session};
+use wisp_engine::{ConnectionId, EndReason, Link, Room};
 
 use crate::input::Input;
 use crate::output::Connection;
@@ -12,38 +12,50 @@ use crate::output::Connection;
 pub(crate) struct Peer<S> {
     pub(crate) connection: Arc<Connection<S>>,
     pub(crate) stream: Arc<S>,
-    pub(crate) session: Session,
+    pub(crate) link: Link,
     pub(crate) input: Input,
     pub(crate) peer_addr: Option<SocketAddr>,
     /// In the worker's list of connections to read.
     pub(crate) listed: bool,
     pub(crate) pause: Option<Pause>,
+    /// In the worker's list of connections with retained messages to come.
+    pub(crate) replaying: bool,
     /// The session has ended and the peer was told: what it still sends is thrown away until then.
     pub(crate) farewell_until_ms: Option<u64>,
 }
 
-/// Why a connection is not read.
+/// Why a connection is not read, and since when.
 pub(crate) struct Pause {
-    /// The receiver without room; the connection's own queue if its replies are not read.
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) cause: PauseCause,
     pub(crate) since_ms: u64,
+}
+
+/// What a connection that is not read waits for.
+pub(crate) enum PauseCause {
+    /// A place without room for its messages.
+    Room(Arc<Room>),
+    /// Its own peer, who does not read the replies.
+    Replies,
+    /// The connection that had its session before: what that one still had in hand comes first.
+    TakenOver(ConnectionId),
 }
 
 impl<S> Peer<S> {
     pub(crate) fn new(
         connection: Arc<Connection<S>>,
         stream: Arc<S>,
-        session: Session,
+        link: Link,
         peer_addr: Option<SocketAddr>,
     ) -> Self {
         Self {
             connection,
             stream,
-            session,
+            link,
             input: Input::default(),
             peer_addr,
             listed: false,
             pause: None,
+            replaying: false,
             farewell_until_ms: None,
         }
     }
@@ -55,7 +67,7 @@ pub(crate) enum Reading {
     Drained,
     /// More may be there.
     More,
-    /// Not to be read until a receiver has room.
+    /// Not to be read until what it waits for has happened.
     Paused,
     /// The session is over. True if a packet that tells the peer why is among the replies.
     Ended(EndReason, bool),

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use tracing::{debug, error, info, warn};
-use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Routed, StallPolicy, Will};
+use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Replaying};
 use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
 use crate::input::{Scratch, Sink};
-use crate::peer::{Peer, Reading};
+use crate::peer::{Pause, PauseCause, Peer, Reading};
 use crate::shared::{Letter, Shared};
 
 /// How often a worker looks for timeouts and idle buffers.
@@ -46,8 +46,9 @@ pub(crate) struct Worker<H: Host> {
     paused: Vec<ConnectionId>,
     /// Connections, of whichever worker, for which this one has more to send than it did in its last turn.
     unflushed: Vec<ConnectionId>,
-    /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Will>,
+    /// Connections with retained messages to come, and whether one of them has room for more.
+    replaying: Vec<ConnectionId>,
+    replays_have_room: bool,
     scratch: Scratch,
     publisher: Publisher,
     replies: Vec<u8>,
@@ -67,7 +68,8 @@ impl<H: Host> Worker<H> {
             ready: Vec::new(),
             paused: Vec::new(),
             unflushed: Vec::new(),
-            wills: Vec::new(),
+            replaying: Vec::new(),
+            replays_have_room: false,
             scratch,
             publisher: Publisher::default(),
             replies: Vec::new(),
@@ -105,8 +107,8 @@ impl<H: Host> Worker<H> {
         for id in std::mem::take(&mut self.ready) {
             self.read(id, now_ms);
         }
-        let (core, publisher) = (&self.shared.core, &mut self.publisher);
-        self.wills.retain(|will| matches!(publisher.publish_will(core, will, now_ms), Routed::Blocked(_)));
+        self.replay(now_ms);
+        self.publisher.go_on(&self.shared.core, now_ms);
         self.deliver(now_ms);
         if now_ms >= self.next_sweep_ms {
             self.sweep(now_ms);
@@ -116,13 +118,15 @@ impl<H: Host> Worker<H> {
 
     fn timeout(&self) -> Option<Duration> {
         let backlog = self.acceptor.as_ref().map_or(Backlog::Empty, Acceptor::backlog);
-        if !self.ready.is_empty() || !self.unflushed.is_empty() || backlog == Backlog::MayHaveMore {
+        let left_over = !self.ready.is_empty() || !self.unflushed.is_empty() || self.replays_have_room;
+        if left_over || backlog == Backlog::MayHaveMore {
             return Some(Duration::ZERO);
         }
         let capabilities = self.shared.host.capabilities();
-        let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty;
+        let timeless = self.index != 0 || self.shared.core.is_timeless();
+        let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty && timeless;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
-        if !self.paused.is_empty() || !self.wills.is_empty() {
+        if !self.paused.is_empty() || !self.replaying.is_empty() || self.publisher.is_waiting() {
             timeout = Some(PAUSE_TICK);
         }
         match (timeout, capabilities.poll_tick) {
@@ -163,20 +167,45 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// Goes on with the connections whose receivers have room again, or are no longer waited for.
+    /// Goes on with the connections that wait no longer.
     fn resume(&mut self, now_ms: u64) {
         for id in std::mem::take(&mut self.paused) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let Some(pause) = &peer.pause else { continue };
-            let own = Arc::ptr_eq(&pause.queue, &peer.connection.queue) && !peer.connection.queue.has_reply_room();
-            if own && now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max {
+            let waits = match &pause.cause {
+                PauseCause::Room(room) => !room.has_room(0, 0, now_ms) && !room.is_stuck(now_ms),
+                PauseCause::Replies => !peer.connection.outbox.room().has_reply_room(),
+                PauseCause::TakenOver(old) => {
+                    self.shared.connections.get(*old).is_some_and(|connection| !connection.is_released())
+                }
+            };
+            let stalled = now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max;
+            if waits && stalled && matches!(pause.cause, PauseCause::Replies) {
                 self.end(id, EndReason::Stuck, now_ms);
-            } else if own || !(pause.queue.has_room(0, 0, now_ms) || pause.queue.is_stuck(now_ms)) {
+            } else if waits {
                 self.paused.push(id);
             } else {
+                if matches!(pause.cause, PauseCause::TakenOver(_)) {
+                    peer.link.take_up();
+                }
                 peer.pause = None;
-                peer.session.excuse_silence(now_ms);
+                peer.link.excuse_silence(now_ms);
                 list(&mut self.ready, peer);
+            }
+        }
+    }
+
+    /// Delivers retained messages to new subscriptions.
+    fn replay(&mut self, now_ms: u64) {
+        self.replays_have_room = false;
+        for id in std::mem::take(&mut self.replaying) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            match peer.link.replay(&mut self.publisher, now_ms) {
+                Replaying::Done => peer.replaying = false,
+                more => {
+                    self.replays_have_room |= more == Replaying::More;
+                    self.replaying.push(id);
+                }
             }
         }
     }
@@ -192,16 +221,19 @@ impl<H: Host> Worker<H> {
             self.read_farewell(id);
             return;
         }
-        let mut taken_over = None;
-        let mut sink = Sink {
-            core: &self.shared.core,
-            publisher: &mut self.publisher,
-            replies: &mut self.replies,
-            taken_over: &mut taken_over,
-            now_ms,
-        };
+        let mut sink =
+            Sink { core: &self.shared.core, publisher: &mut self.publisher, replies: &mut self.replies, now_ms };
         let reading = peer.read(&mut self.scratch, &mut sink);
-        sink.reply(&peer.connection.queue, matches!(reading, Reading::Ended(..)));
+        sink.reply(&peer.connection.outbox, matches!(reading, Reading::Ended(..)));
+        peer.link.settle(&mut self.publisher, now_ms);
+        if peer.link.is_replaying() && !peer.replaying {
+            peer.replaying = true;
+            self.replaying.push(id);
+        }
+        let taken_over = match peer.pause {
+            Some(Pause { cause: PauseCause::TakenOver(old), .. }) => Some(old),
+            _ => None,
+        };
         match reading {
             Reading::Drained => {}
             Reading::More => list(&mut self.ready, peer),
@@ -211,7 +243,7 @@ impl<H: Host> Worker<H> {
         if let Some(old) = taken_over {
             self.end_elsewhere(old, EndReason::TakenOver);
         }
-        if self.publisher.batch().is_heavy() {
+        if self.publisher.is_heavy() {
             self.deliver(now_ms);
         }
     }
@@ -230,19 +262,16 @@ impl<H: Host> Worker<H> {
     fn deliver(&mut self, now_ms: u64) {
         let shared = &self.shared;
         let unflushed = &mut self.unflushed;
-        let mut stuck = Vec::new();
+        self.publisher.hand_over(&shared.core, now_ms);
         self.publisher.batch().drain(self.scratch.bytes(), |staged| {
-            let Some(connection) = shared.connections.get(staged.queue.connection()) else { return };
+            let Some(connection) = shared.connections.get(staged.outbox.connection()) else { return };
             if connection.deliver(&staged) {
                 unflushed.push(connection.id);
-            }
-            if shared.core.limits.stall_policy == StallPolicy::Disconnect && staged.queue.is_stuck(now_ms) {
-                stuck.push(connection.id);
             }
         });
         self.scratch.clear();
         self.publisher.settle(&shared.core);
-        for id in stuck {
+        for id in self.publisher.take_stuck() {
             self.end_elsewhere(id, EndReason::Stuck);
         }
     }
@@ -261,17 +290,20 @@ impl<H: Host> Worker<H> {
             return;
         }
         let mut farewell = Vec::new();
-        let end = peer.session.end(reason, &mut farewell);
-        peer.connection.queue.finish(&farewell);
+        let end = peer.link.end(reason, &mut farewell);
+        peer.connection.outbox.finish(&farewell);
         self.ended(id, end.reason, end.told, now_ms);
     }
 
     fn ended(&mut self, id: ConnectionId, reason: EndReason, told: bool, now_ms: u64) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         log_end(peer, reason);
-        self.wills.extend(peer.session.take_will(reason));
-        peer.session.close();
         peer.pause = None;
+        // What it sent goes out before anything that its client does next, wherever that will be.
+        self.deliver(now_ms);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.link.close(reason, &mut self.publisher, now_ms);
+        peer.connection.release_session();
         if peer.connection.flush() {
             self.unflushed.push(id);
         }
@@ -292,7 +324,6 @@ impl<H: Host> Worker<H> {
         let Some(mut peer) = self.peers.remove(&id) else { return };
         // A socket the host already gave up need not be registered any more.
         let _ = self.shared.posts[self.index].registrar.remove(&*peer.stream);
-        peer.session.close();
         peer.input.clear(&self.shared.core.budget);
         peer.connection.close();
         self.shared.connections.remove(id);
@@ -305,8 +336,8 @@ impl<H: Host> Worker<H> {
         let mut farewells = Vec::new();
         let scarce = self.shared.core.budget.is_scarce();
         for (id, peer) in &mut self.peers {
-            let queue = &peer.connection.queue;
-            if scarce && !queue.has_room(1, 1, now_ms) && queue.is_stuck(now_ms) {
+            let outbox = &peer.connection.outbox;
+            if scarce && !outbox.room().has_room(1, 1, now_ms) && outbox.room().is_stuck(now_ms) {
                 // It keeps room from those who read, whatever the policy for its own messages is.
                 overdue.push((*id, EndReason::Stuck));
             }
@@ -317,15 +348,15 @@ impl<H: Host> Worker<H> {
                 }
                 Some(_) => {}
                 None if peer.pause.is_some() => {}
-                None => overdue.extend(peer.session.overdue(now_ms).map(|reason| (*id, reason))),
+                None => overdue.extend(peer.link.overdue(now_ms).map(|reason| (*id, reason))),
             }
             peer.input.shrink();
             if peer.connection.shrink() {
                 self.unflushed.push(*id);
             }
-            let dropped = peer.connection.queue.take_dropped();
+            let dropped: u64 = peer.link.rooms().map(|room| room.take_dropped()).sum();
             if dropped > 0 {
-                let client = peer.session.client_id();
+                let client = peer.link.client_id();
                 warn!(
                     client,
                     peer = peer.peer_addr.map(display),
@@ -337,6 +368,9 @@ impl<H: Host> Worker<H> {
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
         farewells.into_iter().for_each(|id| self.close(id));
         self.publisher.forget_stale_routes(&self.shared.core);
+        if self.index == 0 {
+            self.shared.core.review(&mut self.publisher, now_ms);
+        }
         self.accept(now_ms);
     }
 
@@ -366,7 +400,7 @@ fn list<S>(ready: &mut Vec<ConnectionId>, peer: &mut Peer<S>) {
 }
 
 fn log_end<S>(peer: &Peer<S>, reason: EndReason) {
-    let (client, addr) = (peer.session.client_id(), peer.peer_addr);
+    let (client, addr) = (peer.link.client_id(), peer.peer_addr);
     match reason.fault() {
         Fault::Nobody => info!(client, peer = addr.map(display), "connection ended: {reason}"),
         Fault::Transport | Fault::Limit | Fault::Peer => {

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::queue::Queue;
+use crate::outbox::Outbox;
 
 /// Where the bytes of a piece lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ struct Link {
 /// One receiver's share of the batch.
 #[derive(Debug)]
 struct Share {
-    queue: Arc<Queue>,
+    outbox: Arc<Outbox>,
     first: u32,
     last: u32,
     bytes: usize,
@@ -54,7 +54,7 @@ const NONE: u32 = u32::MAX;
 /// The batch's own buffer up to this size is kept for the next batch; beyond it the batch is heavy.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// A batch is heavy from this many bytes, each receiver's share counted by itself. No queue and no budget knows of
+/// A batch is heavy from this many bytes, each receiver's share counted by itself. No outbox and no budget knows of
 /// them before they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
 const HEAVY_BYTES: usize = 32 * 1024 * 1024;
 
@@ -66,7 +66,7 @@ const HEAVY_PIECES: usize = 128 * 1024;
 pub struct Batch {
     shares: Vec<Share>,
     links: Vec<Link>,
-    /// Index into `shares` by the queue's index, or `NONE`.
+    /// Index into `shares` by the outbox's index, or `NONE`.
     share_of: Vec<u32>,
     translated: Vec<u8>,
     /// The sum over all shares.
@@ -77,7 +77,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Staged<'a> {
     /// The receiver.
-    pub queue: &'a Arc<Queue>,
+    pub outbox: &'a Arc<Outbox>,
     /// Bytes in all pieces together; 0 if the receiver was touched but all it was to get has been pushed.
     pub bytes: usize,
     /// Messages in them.
@@ -112,47 +112,47 @@ impl<'a> Staged<'a> {
         (only.len() == self.bytes).then_some(only)
     }
 
-    /// Copies the pieces into the queue.
+    /// Copies the pieces into the outbox.
     pub fn push(&self) {
         if self.bytes > 0 {
-            self.queue.push(self.pieces(), self.bytes, self.messages);
+            self.outbox.push(self.pieces(), self.bytes, self.messages);
         }
     }
 }
 
 impl Batch {
-    /// Bytes and messages staged for `queue` so far.
-    pub fn staged_for(&self, queue: &Queue) -> (usize, usize) {
-        match self.share_index(queue) {
+    /// Bytes and messages staged for `outbox` so far.
+    pub fn staged_for(&self, outbox: &Outbox) -> (usize, usize) {
+        match self.share_index(outbox) {
             Some(index) => (self.shares[index].bytes, self.shares[index].messages),
             None => (0, 0),
         }
     }
 
-    fn share_index(&self, queue: &Queue) -> Option<usize> {
-        match self.share_of.get(queue.index()) {
+    fn share_index(&self, outbox: &Outbox) -> Option<usize> {
+        match self.share_of.get(outbox.index()) {
             Some(&index) if index != NONE => Some(index as usize),
             _ => None,
         }
     }
 
     /// Marks the receiver as one to flush, without giving it anything.
-    pub fn touch(&mut self, queue: &Arc<Queue>) -> usize {
-        if let Some(index) = self.share_index(queue) {
+    pub fn touch(&mut self, outbox: &Arc<Outbox>) -> usize {
+        if let Some(index) = self.share_index(outbox) {
             return index;
         }
         let index = self.shares.len();
-        if self.share_of.len() <= queue.index() {
-            self.share_of.resize(queue.index() + 1, NONE);
+        if self.share_of.len() <= outbox.index() {
+            self.share_of.resize(outbox.index() + 1, NONE);
         }
-        self.share_of[queue.index()] = index as u32;
-        self.shares.push(Share { queue: Arc::clone(queue), first: NONE, last: NONE, bytes: 0, messages: 0 });
+        self.share_of[outbox.index()] = index as u32;
+        self.shares.push(Share { outbox: Arc::clone(outbox), first: NONE, last: NONE, bytes: 0, messages: 0 });
         index
     }
 
-    /// Notes that `queue` is to get the packet at `piece`.
-    pub fn stage(&mut self, queue: &Arc<Queue>, piece: Piece) {
-        let index = self.touch(queue);
+    /// Notes that `outbox` is to get the packet at `piece`.
+    pub fn stage(&mut self, outbox: &Arc<Outbox>, piece: Piece) {
+        let index = self.touch(outbox);
         let share = &mut self.shares[index];
         share.bytes += piece.len;
         share.messages += 1;
@@ -192,7 +192,7 @@ impl Batch {
         self.staged_bytes >= HEAVY_BYTES || self.links.len() >= HEAVY_PIECES || self.translated.len() > KEPT_BYTES
     }
 
-    /// Pushes everything staged to its queues. The receivers stay touched.
+    /// Pushes everything staged to its outboxes. The receivers stay touched.
     pub fn push_all(&mut self, scratch: &[u8]) {
         self.for_each(scratch, |staged| staged.push());
         for share in &mut self.shares {
@@ -205,7 +205,7 @@ impl Batch {
     pub fn drain(&mut self, scratch: &[u8], deliver: impl FnMut(Staged<'_>)) {
         self.for_each(scratch, deliver);
         for share in self.shares.drain(..) {
-            self.share_of[share.queue.index()] = NONE;
+            self.share_of[share.outbox.index()] = NONE;
         }
         self.clear_pieces();
     }
@@ -213,7 +213,7 @@ impl Batch {
     fn for_each(&self, scratch: &[u8], mut deliver: impl FnMut(Staged<'_>)) {
         for share in &self.shares {
             deliver(Staged {
-                queue: &share.queue,
+                outbox: &share.outbox,
                 bytes: share.bytes,
                 messages: share.messages,
                 links: &self.links,
@@ -235,7 +235,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::queue;
+    use crate::testing::outbox;
 
     fn scratch(start: usize, len: usize) -> Piece {
         Piece { source: Source::Scratch, start, len }
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn neighbouring_packets_become_one_piece() {
-        let (a, mut batch) = (queue(), Batch::default());
+        let (a, mut batch) = (outbox(), Batch::default());
         batch.stage(&a, scratch(0, 2));
         batch.stage(&a, scratch(2, 3));
         assert_eq!(drained(&mut batch, b"abcde"), [(2, b"abcde".to_vec(), true)]);
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn each_receiver_gets_its_own_pieces_in_order() {
-        let (a, b, mut batch) = (queue(), queue(), Batch::default());
+        let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
         batch.stage(&a, scratch(0, 1));
         batch.stage(&b, scratch(1, 1));
         batch.stage(&a, scratch(2, 1));
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn pushed_messages_leave_the_receiver_touched() {
-        let (a, mut batch) = (queue(), Batch::default());
+        let (a, mut batch) = (outbox(), Batch::default());
         batch.stage(&a, scratch(0, 3));
         assert_eq!(batch.staged_for(&a), (3, 1));
         batch.push_all(b"abc");
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn many_bytes_or_pieces_make_a_batch_heavy_until_it_is_delivered() {
-        let (a, b, mut batch) = (queue(), queue(), Batch::default());
+        let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
         batch.stage(&a, scratch(0, HEAVY_BYTES / 2));
         assert!(!batch.is_heavy());
         batch.stage(&b, scratch(0, HEAVY_BYTES / 2));

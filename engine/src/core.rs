@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use crate::budget::Budget;
+use crate::lifetime::Calendar;
 use crate::limits::Limits;
-use crate::queue::{ConnectionId, Queue};
+use crate::outbox::{ConnectionId, Outbox};
+use crate::publish::Publisher;
 use crate::registry::Registry;
+use crate::retained::RetainedStore;
 use crate::router::Router;
 use crate::slot::Slots;
 use crate::sync::{AtomicU64, Ordering};
+use crate::topic_queue::{Directory, InvalidQueue, QueueSettings};
 
 /// The shared state of a broker.
 #[derive(Debug)]
@@ -16,41 +20,106 @@ pub struct Core {
     /// The limits in force.
     pub limits: Limits,
     /// All subscriptions.
-    pub router: Router,
-    /// Client identifiers in use.
+    pub(crate) router: Router,
+    /// All sessions.
     pub(crate) registry: Registry,
-    /// Bytes waiting anywhere.
+    /// When sessions end and wills are due.
+    pub(crate) calendar: Calendar,
+    /// Topic queues and shared subscription groups.
+    pub(crate) queues: Directory,
+    /// Retained messages.
+    pub(crate) retained: RetainedStore,
+    /// Bytes waiting on their way in and out.
     pub budget: Arc<Budget>,
+    /// Bytes of stored messages.
+    pub stored: Arc<Budget>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
+    /// What clients that ask are told to make response topics of (MQTT 5 section 3.2.2.3.15).
+    pub(crate) response_information: Option<Box<str>>,
     /// Counts since the start.
     pub stats: Stats,
-    slots: Arc<Slots>,
+    /// Numbers of sessions and queues.
+    pub(crate) receiver_slots: Arc<Slots>,
+    outbox_slots: Arc<Slots>,
     /// Makes assigned client identifiers unique.
     assigned: AtomicU64,
     /// Tells this run's assigned client identifiers from those of another run.
     seed: u64,
+    queues_reviewed_ms: AtomicU64,
+}
+
+/// What an operator decides beside the limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Topic queues that are there from the start.
+    pub queues: Vec<QueueSettings>,
+    /// What clients of MQTT 5 that ask for it are told to make response topics of.
+    pub response_information: Option<Box<str>>,
 }
 
 impl Core {
     /// An empty broker. `seed` should differ from run to run.
     pub fn new(limits: Limits, seed: u64) -> Self {
-        Self {
+        Self::with_options(limits, Options::default(), seed).expect("no queues, none invalid")
+    }
+
+    /// A broker with topic queues of the operator's. `seed` should differ from run to run.
+    ///
+    /// # Errors
+    /// If the settings of a queue make no sense.
+    pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidQueue> {
+        let core = Self {
             limits,
             router: Router::default(),
             registry: Registry::default(),
+            calendar: Calendar::default(),
+            queues: Directory::new(options.queues, &limits)?,
+            retained: RetainedStore::default(),
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
+            stored: Arc::new(Budget::new(limits.stored_bytes_max)),
             subscriptions: Budget::new(limits.subscription_bytes_max),
+            response_information: options.response_information,
             stats: Stats::default(),
-            slots: Arc::default(),
+            receiver_slots: Arc::default(),
+            outbox_slots: Arc::default(),
             assigned: AtomicU64::new(0),
             seed,
+            queues_reviewed_ms: AtomicU64::new(0),
+        };
+        core.bind_queues();
+        Ok(core)
+    }
+
+    /// Ends sessions, publishes wills and removes messages whose time has come. One worker calls it a few times a second.
+    pub fn review(&self, publisher: &mut Publisher, now_ms: u64) {
+        const QUEUES_EVERY_MS: u64 = 1_000;
+        self.review_sessions(publisher, now_ms);
+        if now_ms.saturating_sub(self.queues_reviewed_ms.load(Ordering::Relaxed)) >= QUEUES_EVERY_MS {
+            self.queues_reviewed_ms.store(now_ms, Ordering::Relaxed);
+            self.review_queues(now_ms);
+            self.retained.remove_expired(now_ms);
         }
     }
 
-    /// A queue for a connection that was just accepted.
-    pub fn new_queue(&self, connection: ConnectionId) -> Arc<Queue> {
-        Arc::new(Queue::new(connection, self.slots.take(), Arc::clone(&self.budget), &self.limits))
+    /// Whether nothing is kept for which time matters.
+    pub fn is_timeless(&self) -> bool {
+        self.calendar.is_empty() && self.stored.used_bytes() == 0
+    }
+
+    /// Sessions there are, of connected clients and of those that are away.
+    pub fn sessions_count(&self) -> usize {
+        self.registry.count()
+    }
+
+    /// Retained messages there are.
+    pub fn retained_count(&self) -> usize {
+        self.retained.count()
+    }
+
+    /// An outbox for a connection that was just accepted.
+    pub fn new_outbox(&self, connection: ConnectionId) -> Arc<Outbox> {
+        Arc::new(Outbox::new(connection, self.outbox_slots.take(), Arc::clone(&self.budget), &self.limits))
     }
 
     /// A client identifier for a client that brought none [MQTT-3.1.3-6].
@@ -66,6 +135,7 @@ pub struct Stats {
     received: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
+    retained_refused: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -77,6 +147,8 @@ pub struct StatsSnapshot {
     pub messages_delivered: u64,
     /// Messages a subscribed receiver did not get: it was stuck, or accepts only smaller packets.
     pub messages_dropped: u64,
+    /// Messages that were delivered and not retained, for lack of room.
+    pub retained_refused: u64,
 }
 
 impl Stats {
@@ -86,6 +158,7 @@ impl Stats {
             (&self.received, more.messages_received),
             (&self.delivered, more.messages_delivered),
             (&self.dropped, more.messages_dropped),
+            (&self.retained_refused, more.retained_refused),
         ] {
             if more > 0 {
                 count.fetch_add(more, Ordering::Relaxed);
@@ -99,6 +172,7 @@ impl Stats {
             messages_received: self.received.load(Ordering::Relaxed),
             messages_delivered: self.delivered.load(Ordering::Relaxed),
             messages_dropped: self.dropped.load(Ordering::Relaxed),
+            retained_refused: self.retained_refused.load(Ordering::Relaxed),
         }
     }
 }

@@ -43,6 +43,29 @@ pub struct Limits {
     pub topic_bytes_max: u16,
     /// Longest client identifier.
     pub client_id_bytes_max: u16,
+    /// Most sessions at a time, those of connected clients and of clients that are away.
+    pub sessions_count_max: u32,
+    /// Longest time a session is kept for a client that is away.
+    pub session_expiry_s_max: u32,
+    /// Most messages at QoS 1 and 2 on their way to one client and not yet acknowledged.
+    pub inflight_count_max: u16,
+    /// Most messages at QoS 2 on their way from one client of MQTT 5 (Receive Maximum).
+    pub receive_maximum: u16,
+    /// Most topic aliases each way on one connection.
+    pub topic_alias_max: u16,
+    /// Most bytes of stored messages together: those for clients that are away or slow, unacknowledged ones, and those
+    /// in topic queues.
+    pub stored_bytes_max: usize,
+    /// Most retained messages.
+    pub retained_count_max: u32,
+    /// Most bytes of retained messages together.
+    pub retained_bytes_max: usize,
+    /// Most topic queues and shared subscription groups.
+    pub topic_queues_count_max: u32,
+    /// Most messages a second from one client before it is read more slowly; 0 for any number.
+    pub messages_per_s_max: u32,
+    /// Most bytes a second from one client before it is read more slowly; 0 for any number.
+    pub bytes_per_s_max: u64,
 }
 
 /// What is left of a receiver's share when all queues together are at [`Limits::buffered_bytes_max`]: enough that
@@ -72,6 +95,17 @@ impl Limits {
         topic_levels_max: 128,
         topic_bytes_max: u16::MAX,
         client_id_bytes_max: 1024,
+        sessions_count_max: 100_000,
+        session_expiry_s_max: 7 * 24 * 60 * 60,
+        inflight_count_max: 1024,
+        receive_maximum: 1024,
+        topic_alias_max: 64,
+        stored_bytes_max: 512 * 1024 * 1024,
+        retained_count_max: 100_000,
+        retained_bytes_max: 64 * 1024 * 1024,
+        topic_queues_count_max: 10_000,
+        messages_per_s_max: 0,
+        bytes_per_s_max: 0,
     };
 }
 

@@ -1,62 +1,60 @@
 //! Steps 5 and 6 of a message's way for one worker: a PUBLISH in, its place in the batch out, for each receiver.
 //!
 //! A message is staged for all its receivers or for none. If one of them has no room the message is handed back, with
-//! the receiver to wait for; the caller stops reading that sender and comes back with the same bytes.
+//! the room to wait for; the caller stops reading that sender and comes back with the same bytes.
+//!
+//! ```text
+//!              QoS 0, to a connected client           -> batch: the bytes as they came, to its outbox
+//!   PUBLISH -> QoS 1 and 2                            -> deliveries: one shared message, to its session
+//!              topic queue, shared subscription group -> queued: the same message, to the queue
+//! ```
+
+mod forms;
 
 use std::sync::Arc;
 
-use wisp_wire::{ProtocolVersion, Publish, QoS};
+use wisp_wire::{Publish, QoS, ReasonCode, TopicName};
 
-use crate::batch::{Batch, Piece, Source};
+use self::forms::Forms;
+use crate::batch::Batch;
+use crate::bundles::Bundles;
 use crate::core::{Core, StatsSnapshot};
-use crate::limits::StallPolicy;
-use crate::queue::{Queue, WireFormat};
-use crate::router::{Route, RouteCache, Target, TopicTooLarge};
-
-impl From<ProtocolVersion> for WireFormat {
-    fn from(version: ProtocolVersion) -> Self {
-        if version.is_v5() { Self::V5 } else { Self::V3 }
-    }
-}
-
-impl WireFormat {
-    fn version(self) -> ProtocolVersion {
-        match self {
-            Self::V3 => ProtocolVersion::Mqtt311,
-            Self::V5 => ProtocolVersion::Mqtt5,
-        }
-    }
-}
+use crate::limits::{Limits, StallPolicy};
+use crate::message::Message;
+use crate::outbox::{ConnectionId, WireFormat};
+use crate::retained::Retained;
+use crate::room::Room;
+use crate::router::{Route, RouteCache, Target, Unroutable};
+use crate::session::Session;
+use crate::session::outgoing::{Delivery, Turn};
+use crate::topic_queue::{FullPolicy, Queued, TopicQueue, queue_name};
+use crate::will::Will;
 
 /// A PUBLISH as it was received, where it lies and who sent it.
 #[derive(Debug)]
-pub struct Received<'a> {
-    /// The packet.
-    pub publish: Publish<'a>,
+pub(crate) struct Received<'a> {
+    pub(crate) publish: Publish<'a>,
+    /// What it is published to, though the packet may have an alias instead.
+    pub(crate) topic: TopicName<'a>,
     /// Its encoding.
-    pub raw: &'a [u8],
+    pub(crate) raw: &'a [u8],
     /// Where in the worker's scratch buffer the encoding lies, if it does and stays there until the batch is pushed.
-    pub in_scratch: Option<usize>,
+    pub(crate) in_scratch: Option<usize>,
     /// How it is written.
-    pub format: WireFormat,
-    /// The sender's own queue.
-    pub sender: &'a Arc<Queue>,
-}
-
-impl Received<'_> {
-    /// Whether the target is the sender and does not want what it sent itself.
-    fn is_own(&self, target: &Target) -> bool {
-        target.no_local && target.queue.index() == self.sender.index()
-    }
+    pub(crate) format: WireFormat,
+    /// Who sent it.
+    pub(crate) client_id: &'a Arc<str>,
 }
 
 /// What became of a PUBLISH.
 #[derive(Debug)]
-pub enum Routed {
-    /// It is staged for everyone who wants it, or nobody does.
-    Done,
-    /// This receiver has no room. Nothing was staged.
-    Blocked(Arc<Queue>),
+pub(crate) enum Routed {
+    /// It is staged for everyone who wants it; false if nobody does.
+    Done(bool),
+    /// Here is no room. Nothing was staged.
+    Blocked(Arc<Room>),
+    /// It is not accepted. Nothing was staged.
+    Refused(ReasonCode),
 }
 
 /// One worker's way into the core for messages.
@@ -64,50 +62,142 @@ pub enum Routed {
 pub struct Publisher {
     cache: RouteCache,
     batch: Batch,
+    deliveries: Bundles<Session, Delivery>,
+    queued: Bundles<TopicQueue, Queued>,
+    /// Queues with messages for receivers at QoS 0 that have to read first.
+    watched: Vec<Arc<TopicQueue>>,
+    /// Wills of clients that have ended, not yet published: they wait for room like any message.
+    wills: Vec<Will>,
+    /// Connections of receivers that are stuck, to be closed.
+    stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
+    /// Packets on their way into an outbox; empty between calls.
+    buffer: Vec<u8>,
 }
 
 impl Publisher {
     /// Stages `received` for everyone who wants it.
-    pub fn publish(&mut self, core: &Core, received: &Received<'_>, now_ms: u64) -> Result<Routed, TopicTooLarge> {
-        let Some(topic) = received.publish.topic else {
-            debug_assert!(false, "the session resolves topic aliases or refuses them");
-            return Ok(Routed::Done);
+    pub(crate) fn publish(&mut self, core: &Core, received: &Received<'_>, now_ms: u64) -> Routed {
+        let route = match self.cache.lookup(core, received.topic) {
+            Ok(route) => route,
+            Err(Unroutable::Topic(_)) => return Routed::Refused(ReasonCode::TopicNameInvalid),
+            Err(Unroutable::TooManyQueues) => return Routed::Refused(ReasonCode::QuotaExceeded),
         };
-        let route = self.cache.lookup(&core.router, topic, &core.limits)?;
-        if let Some(blocked) = blocked_by(route, &self.batch, received, now_ms) {
-            return Ok(Routed::Blocked(Arc::clone(blocked)));
+        let staging = Staging {
+            batch: &mut self.batch,
+            deliveries: &mut self.deliveries,
+            queued: &mut self.queued,
+            stuck: &mut self.stuck,
+        };
+        if let Some(obstacle) = staging.obstacle(route, received, now_ms) {
+            return obstacle;
+        }
+        let mut shared = SharedMessage { received, core, now_ms, message: None };
+        if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
+            let retained = Retained { message: shared.get(), sender: Some(Arc::clone(received.client_id)) };
+            if core.retained.store(retained, &core.limits).is_err() {
+                if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
+                    return Routed::Refused(ReasonCode::QuotaExceeded);
+                }
+                self.counts.retained_refused += 1;
+            }
         }
         self.counts.messages_received += 1;
-        let mut forms = Forms::new(received);
-        for target in route {
-            let queue = &target.queue;
-            if received.is_own(target) || queue.is_closed() {
-                continue;
-            }
-            let piece = forms.piece_for(queue.receiver().format, &mut self.batch);
-            let fits = piece.is_some_and(|piece| piece.len <= queue.receiver().packet_bytes_max as usize);
-            match piece {
-                Some(piece) if fits && !queue.is_stuck(now_ms) => {
-                    self.batch.stage(queue, piece);
-                    self.counts.messages_delivered += 1;
-                }
-                _ => {
-                    queue.count_dropped(1);
-                    self.counts.messages_dropped += 1;
-                    if fits && core.limits.stall_policy == StallPolicy::Disconnect {
-                        // Whoever flushes the receiver closes it.
-                        self.batch.touch(queue);
-                    }
-                }
-            }
+        let reached = staging.stage(route, &mut shared, &core.limits, &mut self.counts);
+        if reached.matched && !reached.taken && received.publish.qos != QoS::AtMostOnce {
+            return Routed::Refused(ReasonCode::QuotaExceeded);
         }
-        Ok(Routed::Done)
+        Routed::Done(reached.matched)
     }
 
-    /// The messages staged so far and the receivers touched.
+    /// The messages at QoS 0 staged so far and the outboxes touched.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
+    }
+
+    /// Whether what is staged should be delivered before anything else is.
+    pub fn is_heavy(&self) -> bool {
+        const STORED_BYTES_MAX: usize = 16 * 1024 * 1024;
+        self.batch.is_heavy() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
+    }
+
+    /// What is lent to a session or a queue to do something with.
+    pub(crate) fn turn<'a>(&'a mut self, limits: &'a Limits, now_ms: u64) -> Turn<'a> {
+        debug_assert!(self.buffer.is_empty(), "whoever had it last has emptied it");
+        Turn { limits, now_ms, buffer: &mut self.buffer }
+    }
+
+    /// Hands what is staged at QoS 1 and 2, and for queues, over to where it goes. The outboxes are touched.
+    pub fn hand_over(&mut self, core: &Core, now_ms: u64) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        deliveries.drain(|session, items| {
+            let (dropped, flush) = session.deliver(items, &mut self.turn(&core.limits, now_ms));
+            self.counts.messages_dropped += dropped;
+            if let Some(outbox) = flush {
+                self.batch.touch(&outbox);
+            }
+        });
+        self.deliveries = deliveries;
+        // Dead letters make more of them, a few times at most: a queue is not its own.
+        while self.queued.bytes() > 0 {
+            let mut queued = std::mem::take(&mut self.queued);
+            queued.drain(|queue, items| {
+                queue.push(items, core, self, now_ms);
+                // What is left found the queue gone, which then is made again.
+                if let (false, Some(name)) = (items.is_empty(), queue_name(queue.name())) {
+                    items.drain(..).for_each(|queued| self.publish_to_queue(core, name, queued.message));
+                }
+            });
+        }
+    }
+
+    /// Stages a message for the topic queue `name`.
+    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: Arc<Message>) {
+        match core.queue(&format!("$queue/{name}")) {
+            Ok(queue) => {
+                let bytes = message.cost_bytes();
+                self.queued.stage(&queue, Queued { message, deliveries: 0 }, bytes);
+            }
+            Err(_) => self.counts.messages_dropped += 1,
+        }
+    }
+
+    /// Has the worker look after a queue until its receivers have read.
+    pub(crate) fn watch(&mut self, queue: &Arc<TopicQueue>) {
+        self.watched.push(Arc::clone(queue));
+    }
+
+    /// Publishes a will as soon as there is room for it.
+    pub(crate) fn publish_later(&mut self, will: Option<Will>) {
+        self.wills.extend(will);
+    }
+
+    /// Whether the worker has to come back soon though nothing may happen.
+    pub fn is_waiting(&self) -> bool {
+        !self.wills.is_empty() || !self.watched.is_empty()
+    }
+
+    /// Publishes the wills for which there is room, and deals out what watched queues have.
+    pub fn go_on(&mut self, core: &Core, now_ms: u64) {
+        for will in std::mem::take(&mut self.wills) {
+            if let Routed::Blocked(_) = self.publish_will(core, &will, now_ms) {
+                self.wills.push(will);
+            }
+        }
+        for queue in std::mem::take(&mut self.watched) {
+            queue.unwatch();
+            queue.pump(core, self, now_ms);
+        }
+    }
+
+    /// Connections to end with [`EndReason::Stuck`](crate::EndReason::Stuck), found since the last call.
+    pub fn take_stuck(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.stuck)
+    }
+
+    /// Counts a message that was not accepted and whose sender could not be told.
+    pub(crate) fn count_dropped(&mut self) {
+        self.counts.messages_dropped += 1;
     }
 
     /// Adds what this worker counted since the last call to the shared counts.
@@ -121,51 +211,144 @@ impl Publisher {
     }
 }
 
-/// The first receiver to wait for. Those that are stuck are not waited for.
-fn blocked_by<'r>(route: &'r Route, batch: &Batch, received: &Received<'_>, now_ms: u64) -> Option<&'r Arc<Queue>> {
-    let len = received.raw.len();
-    let blocked = route.iter().find(|target| {
-        let (bytes, messages) = batch.staged_for(&target.queue);
-        // Asking a queue for room starts its clock, so one that is not to get the message is not asked.
-        !received.is_own(target)
-            && !target.queue.has_room(bytes + len, messages + 1, now_ms)
-            && !target.queue.is_stuck(now_ms)
-    });
-    blocked.map(|target| &target.queue)
-}
-
-/// A message in each wire format it is wanted in, written at most once for each.
-struct Forms<'a> {
+/// A message that is made when the first receiver needs it.
+struct SharedMessage<'a> {
     received: &'a Received<'a>,
-    by_format: [Option<Piece>; 2],
+    core: &'a Core,
+    now_ms: u64,
+    message: Option<Arc<Message>>,
 }
 
-/// The first byte of a PUBLISH at QoS 0 without DUP and RETAIN: it can be forwarded as it is.
-const PLAIN_PUBLISH: u8 = 0x30;
+impl SharedMessage<'_> {
+    fn get(&mut self) -> Arc<Message> {
+        let Self { received, core, now_ms, message } = self;
+        let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
+        Arc::clone(message.get_or_insert_with(make))
+    }
+}
 
-impl<'a> Forms<'a> {
-    fn new(received: &'a Received<'a>) -> Self {
-        Self { received, by_format: [None; 2] }
+/// Whom a message has reached.
+struct Reached {
+    /// Somebody wants it.
+    matched: bool,
+    /// It is staged for somebody.
+    taken: bool,
+}
+
+/// Where messages are staged.
+struct Staging<'p> {
+    batch: &'p mut Batch,
+    deliveries: &'p mut Bundles<Session, Delivery>,
+    queued: &'p mut Bundles<TopicQueue, Queued>,
+    stuck: &'p mut Vec<ConnectionId>,
+}
+
+impl Staging<'_> {
+    /// Why the message cannot be staged now. Receivers that are stuck are not waited for, nor those that are away.
+    fn obstacle(&self, route: &Route, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
+        let len = received.raw.len();
+        // Asking for room starts a clock, so one that is not to get the message is not asked.
+        let wanting = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
+        let mut full = wanting.filter_map(|target| match target.qos.min(received.publish.qos) {
+            QoS::AtMostOnce => {
+                let outbox = target.outbox.as_ref()?;
+                let (bytes, messages) = self.batch.staged_for(outbox);
+                waits_for(outbox.room(), bytes + len, messages + 1, now_ms)
+            }
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                target.outbox.as_ref()?;
+                let (bytes, messages) = self.deliveries.staged_for(&target.session);
+                waits_for(target.session.room(), bytes + len, messages + 1, now_ms)
+            }
+        });
+        if let Some(room) = full.next() {
+            return Some(Routed::Blocked(Arc::clone(room)));
+        }
+        route.queues.iter().find_map(|queue| self.obstacle_at(queue, received, now_ms))
     }
 
-    /// None if the message cannot be written in this format: it would be longer than a packet can be.
-    fn piece_for(&mut self, format: WireFormat, batch: &mut Batch) -> Option<Piece> {
-        if self.by_format[format as usize].is_none() {
-            self.by_format[format as usize] = self.write(format, batch);
+    fn obstacle_at(&self, queue: &TopicQueue, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
+        if queue.policy() != FullPolicy::Refuse {
+            return None;
         }
-        self.by_format[format as usize]
+        let (bytes, messages) = self.queued.staged_for(queue);
+        let has_room = queue.room().has_room(bytes + received.raw.len(), messages + 1, now_ms);
+        let acknowledged = received.publish.qos != QoS::AtMostOnce;
+        // A group's receivers are waited for like any; who publishes to a topic queue can be told.
+        let tellable = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
+        match has_room {
+            true => None,
+            false if tellable || queue.room().is_stuck(now_ms) => Some(Routed::Refused(ReasonCode::QuotaExceeded)),
+            false => Some(Routed::Blocked(Arc::clone(queue.room()))),
+        }
     }
 
-    fn write(&self, format: WireFormat, batch: &mut Batch) -> Option<Piece> {
-        let received = self.received;
-        if received.format != format || received.raw[0] != PLAIN_PUBLISH {
-            let forwarded =
-                Publish { dup: false, qos: QoS::AtMostOnce, retain: false, packet_id: None, ..received.publish };
-            return batch.translate(|out| forwarded.encode(format.version(), out)).ok();
+    fn stage(
+        self,
+        route: &Route,
+        shared: &mut SharedMessage<'_>,
+        limits: &Limits,
+        counts: &mut StatsSnapshot,
+    ) -> Reached {
+        let (received, now_ms) = (shared.received, shared.now_ms);
+        let mut forms = Forms::new(received);
+        let mut reached = Reached { matched: !route.queues.is_empty(), taken: !route.queues.is_empty() };
+        for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
+            reached.matched = true;
+            let qos = target.qos.min(received.publish.qos);
+            let room = match (&target.outbox, qos) {
+                // Messages at QoS 0 are not kept for a client that is away (section 4.5).
+                (None, QoS::AtMostOnce) => {
+                    reached.taken = true;
+                    continue;
+                }
+                (Some(outbox), QoS::AtMostOnce) => outbox.room(),
+                _ => target.session.room(),
+            };
+            if room.is_stuck(now_ms) {
+                room.count_dropped(1);
+                counts.messages_dropped += 1;
+                if limits.stall_policy == StallPolicy::Disconnect {
+                    self.stuck.extend(target.outbox.as_ref().map(|outbox| outbox.connection()));
+                }
+                continue;
+            }
+            reached.taken = true;
+            if qos != QoS::AtMostOnce {
+                let delivery = deliver_at(target, qos, shared.get());
+                let bytes = delivery.message.cost_bytes();
+                self.deliveries.stage(&target.session, delivery, bytes);
+            } else if let Some(outbox) = &target.outbox
+                && !outbox.is_closed()
+            {
+                let piece = forms.piece_for(target, outbox.receiver().format, self.batch);
+                match piece.filter(|piece| piece.len <= outbox.receiver().packet_bytes_max as usize) {
+                    Some(piece) => self.batch.stage(outbox, piece),
+                    None => {
+                        // Longer than the client accepts [MQTT-3.1.2-25].
+                        room.count_dropped(1);
+                        counts.messages_dropped += 1;
+                        continue;
+                    }
+                }
+            }
+            counts.messages_delivered += 1;
         }
-        match received.in_scratch {
-            Some(start) => Some(Piece { source: Source::Scratch, start, len: received.raw.len() }),
-            None => Some(batch.copy(received.raw)),
+        for queue in &route.queues {
+            let message = shared.get();
+            let bytes = message.cost_bytes();
+            self.queued.stage(queue, Queued { message, deliveries: 0 }, bytes);
         }
+        reached
     }
+}
+
+fn deliver_at(target: &Target, qos: QoS, message: Arc<Message>) -> Delivery {
+    let retain = message.retain() && target.retain_as_published;
+    Delivery { message, qos, retain, subscription_ids: target.subscription_ids.clone(), source: None }
+}
+
+/// The room, if a sender has to wait for it.
+fn waits_for(room: &Arc<Room>, bytes: usize, messages: usize, now_ms: u64) -> Option<&Arc<Room>> {
+    (!room.has_room(bytes, messages, now_ms) && !room.is_stuck(now_ms)).then_some(room)
 }

@@ -1,231 +1,254 @@
-//! Step 4 of a message's way: packets of one connection in, replies and checked messages out.
+//! A session: what the server keeps for a client identifier, for as long as the client is connected and, if it wishes,
+//! after (MQTT 5 section 4.1).
 //!
-//! ```text
-//!             CONNECT accepted                 DISCONNECT, error, timeout, takeover
-//!  +-----+ -----------------------> +-----------+ ------------------------> +-------+
-//!  | New |                          | Connected |                           | Ended |
-//!  +-----+ -----------------------> +-----------+                           +-------+
-//!             anything else: Ended
-//! ```
-//!
-//! Replies are appended, encoded, to a buffer of the caller's. A session that ends says so with [`End`]; if the peer is
-//! to be told why, the packet that tells it is in that buffer too.
+//! It has three parts, each under a lock of its own, taken in this order: what the client is in the middle of sending,
+//! its subscriptions, and what is on its way to it. Whoever asks on behalf of a connection says which; a connection that
+//! has lost the session to another is answered with [`Taken`], and changes nothing.
 
-mod connect;
-mod end;
-mod subscribe;
+pub(crate) mod outgoing;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use wisp_wire::{
-    DecodeError, Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode,
-};
+use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
 
-pub use self::end::{End, EndReason, Fault};
+use self::outgoing::{Acknowledged, Delivery, Offered, Outgoing, Returned, Turn};
+use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::queue::{ConnectionId, Queue};
-use crate::router::TopicTooLarge;
-use crate::will::Will;
+use crate::lifetime::Lifetime;
+use crate::outbox::{ConnectionId, Outbox};
+use crate::replay::Replay;
+use crate::room::Room;
+use crate::slot::Slot;
+use crate::sync::{Mutex, MutexGuard};
+use crate::topic_queue::{Queued, Receiver, TopicQueue};
 
-/// What the caller does after a packet was handled.
+/// The session of one client.
 #[derive(Debug)]
-pub enum Next<'a> {
-    /// Goes on with the next packet.
-    Continue,
-    /// Routes this message.
-    Publish(Publish<'a>),
-    /// Closes that connection with [`EndReason::TakenOver`], if any: the client is connected here now.
-    Connected {
-        /// The connection that had the client identifier before.
-        taken_over: Option<ConnectionId>,
-    },
+pub(crate) struct Session {
+    client_id: Arc<str>,
+    slot: Slot,
+    room: Arc<Room>,
+    incoming: Mutex<Incoming>,
+    subscriptions: Mutex<Subscriptions>,
+    outgoing: Mutex<Outgoing>,
+    lifetime: Mutex<Lifetime>,
 }
 
-/// The protocol state of one connection. Belongs to the worker that owns the connection.
-#[derive(Debug)]
-pub struct Session {
-    core: Arc<Core>,
-    queue: Arc<Queue>,
-    /// When the last packet came, or the connection was accepted.
-    heard_ms: u64,
-    phase: Phase,
+/// The session belongs to another connection now, or is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken;
+
+/// The receiving half: messages at QoS 2 between their PUBLISH and their PUBREL.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    owner: Option<ConnectionId>,
+    pub(crate) unreleased: HashSet<PacketId, RandomState>,
 }
 
-#[derive(Debug)]
-enum Phase {
-    New,
-    Connected(Client),
-    Ended,
+/// Filter to what was asked for with it.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    pub(crate) ended: bool,
+    pub(crate) by_filter: HashMap<Box<str>, Subscription, RandomState>,
 }
 
-#[derive(Debug)]
-struct Client {
-    id: Box<str>,
-    version: ProtocolVersion,
-    /// Longest silence tolerated: one and a half times the keep-alive [MQTT-3.1.2-22].
-    silence_ms_max: Option<u64>,
-    /// What CONNECT asked for, which limits what DISCONNECT may ask for.
-    session_expiry_s: u32,
-    filters: HashSet<Box<str>, RandomState>,
-    will: Option<Will>,
+/// What a client wants of a subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) id: Option<SubscriptionId>,
+}
+
+impl Indexed for Session {
+    fn index(&self) -> usize {
+        self.slot.index()
+    }
 }
 
 impl Session {
-    /// A session for a connection that was just accepted.
-    pub fn new(core: Arc<Core>, queue: Arc<Queue>, now_ms: u64) -> Self {
-        Self { core, queue, heard_ms: now_ms, phase: Phase::New }
-    }
-
-    /// What waits for the client.
-    pub fn queue(&self) -> &Arc<Queue> {
-        &self.queue
-    }
-
-    /// The version to decode packets with. CONNECT brings its own.
-    pub fn version(&self) -> ProtocolVersion {
-        match &self.phase {
-            Phase::Connected(client) => client.version,
-            Phase::New | Phase::Ended => ProtocolVersion::Mqtt311,
+    pub(crate) fn new(client_id: &str, core: &Core, slot: Slot) -> Self {
+        let limits = &core.limits;
+        let room = Room::new(limits.queue_bytes_max, limits.queue_messages_max, limits, Arc::clone(&core.stored));
+        Self {
+            client_id: client_id.into(),
+            slot,
+            room: Arc::new(room),
+            incoming: Mutex::default(),
+            subscriptions: Mutex::default(),
+            outgoing: Mutex::default(),
+            lifetime: Mutex::default(),
         }
     }
 
-    /// The client identifier, once there is one.
-    pub fn client_id(&self) -> Option<&str> {
-        match &self.phase {
-            Phase::Connected(client) => Some(&client.id),
-            Phase::New | Phase::Ended => None,
+    /// Whose it is.
+    pub(crate) fn client_id(&self) -> &Arc<str> {
+        &self.client_id
+    }
+
+    /// What waits for the client or is unacknowledged, at QoS 1 and 2, and how much may.
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// The connection the client is on now.
+    pub(crate) fn outbox(&self) -> Option<Arc<Outbox>> {
+        self.outgoing.lock().outbox().cloned()
+    }
+
+    /// How long it lasts, and what is published when it ends. Locked last of all.
+    pub(crate) fn lifetime(&self) -> MutexGuard<'_, Lifetime> {
+        self.lifetime.lock()
+    }
+
+    /// The subscriptions, to be changed together with the router.
+    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        self.subscriptions.lock()
+    }
+
+    /// The receiving half. While it is locked the session does not change hands, so a message at QoS 2 can be routed and
+    /// its identifier noted as one step.
+    pub(crate) fn incoming(&self, connection: ConnectionId) -> Result<MutexGuard<'_, Incoming>, Taken> {
+        let incoming = self.incoming.lock();
+        if incoming.owner == Some(connection) { Ok(incoming) } else { Err(Taken) }
+    }
+
+    /// Hands the session over to the connection of `outbox`, with `connack` as the first packet there, and returns the
+    /// one it had. The old one gets `farewell`, and nothing after it.
+    pub(crate) fn attach(
+        &self,
+        outbox: &Arc<Outbox>,
+        window: u16,
+        (connack, farewell): (&[u8], &dyn Fn(&Outbox) -> Vec<u8>),
+        turn: &mut Turn<'_>,
+    ) -> Option<Arc<Outbox>> {
+        let mut incoming = self.incoming.lock();
+        incoming.owner = Some(outbox.connection());
+        let mut outgoing = self.outgoing.lock();
+        let old = outgoing.attach(outbox, usize::from(window));
+        if let Some(old) = &old {
+            old.finish(&farewell(old));
+        }
+        outbox.push([connack].into_iter(), connack.len(), 0);
+        outgoing.pump(&self.room, turn);
+        old
+    }
+
+    /// Takes the session from `connection`, if it still has it. What was on loan from topic queues is returned.
+    pub(crate) fn detach(&self, connection: ConnectionId) -> Result<Vec<Returned>, Taken> {
+        let mut incoming = self.incoming.lock();
+        if incoming.owner != Some(connection) {
+            return Err(Taken);
+        }
+        incoming.owner = None;
+        Ok(self.outgoing.lock().detach())
+    }
+
+    /// Whether the client is connected.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.incoming.lock().owner.is_some()
+    }
+
+    /// Ends the session, which is no longer in the registry: its subscriptions, what waits, what is on loan. The
+    /// connection it had, if any, gets `farewell`.
+    pub(crate) fn end(
+        &self,
+        core: &Core,
+        farewell: &dyn Fn(&Outbox) -> Vec<u8>,
+    ) -> (Vec<Returned>, Option<Arc<Outbox>>) {
+        self.incoming.lock().owner = None;
+        let mut subscriptions = self.subscriptions.lock();
+        subscriptions.ended = true;
+        for (filter, _) in std::mem::take(&mut subscriptions.by_filter) {
+            core.remove_subscription(&filter, self);
+        }
+        drop(subscriptions);
+        let mut outgoing = self.outgoing.lock();
+        let outbox = outgoing.outbox().cloned();
+        if let Some(outbox) = &outbox {
+            outbox.finish(&farewell(outbox));
+        }
+        (outgoing.end(&self.room), outbox)
+    }
+
+    /// Queues messages and sends what the window has room for. Returns how many found no room, and the outbox to flush.
+    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, turn: &mut Turn<'_>) -> (u64, Option<Arc<Outbox>>) {
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.is_ended() {
+            return (0, None);
+        }
+        let mut dropped = 0;
+        for delivery in deliveries.drain(..) {
+            dropped += u64::from(!outgoing.enqueue(delivery, &self.room, turn.now_ms));
+        }
+        (dropped, outgoing.pump(&self.room, turn))
+    }
+
+    /// Sends what the window has room for after acknowledgements, and says which topic queues have more.
+    pub(crate) fn go_on(&self, turn: &mut Turn<'_>) -> (Option<Arc<Outbox>>, Vec<Arc<TopicQueue>>) {
+        let mut outgoing = self.outgoing.lock();
+        let flush = outgoing.pump(&self.room, turn);
+        let waiting = outgoing.sources.iter().filter(|queue| queue.has_backlog()).cloned().collect();
+        (flush, waiting)
+    }
+
+    /// Takes messages from the front of a topic queue.
+    pub(crate) fn take_from(
+        &self,
+        queue: &Arc<TopicQueue>,
+        messages: &mut VecDeque<Queued>,
+        most: usize,
+        receiver: &Receiver,
+        turn: &mut Turn<'_>,
+    ) -> Offered {
+        self.outgoing.lock().take_from(queue, messages, most, receiver, (&self.room, turn))
+    }
+
+    fn acknowledge(
+        &self,
+        connection: ConnectionId,
+        change: impl FnOnce(&mut Outgoing, &Room) -> Acknowledged,
+    ) -> Acknowledged {
+        let mut outgoing = self.outgoing.lock();
+        if !outgoing.is_attached_to(connection) {
+            return Acknowledged::Stale;
+        }
+        change(&mut outgoing, &self.room)
+    }
+
+    pub(crate) fn puback(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
+        self.acknowledge(connection, |outgoing, room| outgoing.puback(id, room))
+    }
+
+    pub(crate) fn pubrec(&self, connection: ConnectionId, id: PacketId, code: ReasonCode) -> Acknowledged {
+        self.acknowledge(connection, |outgoing, room| outgoing.pubrec(id, code, room))
+    }
+
+    pub(crate) fn pubcomp(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
+        self.acknowledge(connection, |outgoing, room| outgoing.pubcomp(id, room))
+    }
+
+    /// Whether routes lead here.
+    pub(crate) fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.lock().by_filter.is_empty()
+    }
+
+    /// Notes that the client receives from a topic queue, or no longer does.
+    pub(crate) fn change_sources(&self, change: impl FnOnce(&mut Vec<Arc<TopicQueue>>)) {
+        change(&mut self.outgoing.lock().sources);
+    }
+
+    /// Keeps what retained messages are still to come while the client is away.
+    pub(crate) fn keep_replays(&self, replays: Vec<Replay>) {
+        let mut outgoing = self.outgoing.lock();
+        if !outgoing.is_ended() {
+            outgoing.replays.extend(replays);
         }
     }
 
-    /// Handles one packet. Replies are appended to `out`.
-    pub fn handle<'a>(&mut self, packet: Packet<'a>, now_ms: u64, out: &mut Vec<u8>) -> Result<Next<'a>, End> {
-        self.heard_ms = now_ms;
-        let client = match &mut self.phase {
-            Phase::Connected(client) => client,
-            Phase::New => {
-                return match packet {
-                    Packet::Connect(connect) => self.connect(&connect, out),
-                    _ => Err(End::silent(EndReason::NotConnect)),
-                };
-            }
-            Phase::Ended => return Err(End::silent(EndReason::Closed)),
-        };
-        match packet {
-            Packet::Publish(publish) => match check_publish(&publish, client.version) {
-                Ok(()) => Ok(Next::Publish(publish)),
-                Err(reason) => Err(self.end(reason, out)),
-            },
-            Packet::PingReq => {
-                reply(Packet::PingResp.encode(client.version, out));
-                Ok(Next::Continue)
-            }
-            Packet::Subscribe(subscribe) => self.subscribe(&subscribe, out),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe, out),
-            Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect, out)),
-            Packet::Connect(_) => Err(self.end(EndReason::SecondConnect, out)),
-            other => Err(self.end(EndReason::Unexpected(other.packet_type()), out)),
-        }
+    /// Takes them up again.
+    pub(crate) fn take_replays(&self) -> Vec<Replay> {
+        std::mem::take(&mut self.outgoing.lock().replays)
     }
-
-    fn disconnected(&mut self, disconnect: &Disconnect<'_>, out: &mut Vec<u8>) -> End {
-        let Phase::Connected(client) = &self.phase else { return End::silent(EndReason::Closed) };
-        let expiry = disconnect.properties.session_expiry_interval_s();
-        if client.session_expiry_s == 0 && expiry.is_some_and(|seconds| seconds > 0) {
-            // Zero at CONNECT cannot become more (MQTT 5 section 3.14.2.2.2).
-            return self.end(EndReason::SessionExpiryRaised, out);
-        }
-        End::silent(EndReason::Disconnected(disconnect.code))
-    }
-
-    /// Ends the session because `bytes` are not MQTT.
-    pub fn refuse_bytes(&mut self, error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
-        if matches!(self.phase, Phase::New) {
-            return connect::refuse_bytes(error, bytes, out);
-        }
-        self.end(EndReason::Malformed(error), out)
-    }
-
-    /// Ends the session because of a topic name beyond the limits.
-    pub fn refuse_topic(&mut self, error: TopicTooLarge, out: &mut Vec<u8>) -> End {
-        self.end(EndReason::Topic(error), out)
-    }
-
-    /// Ends the session, for the peer's fault or the server's own reasons. A client of MQTT 5 is told.
-    pub fn end(&mut self, reason: EndReason, out: &mut Vec<u8>) -> End {
-        match (&self.phase, reason.code()) {
-            (Phase::Connected(client), Some(code)) if client.version.is_v5() => {
-                // What is wrong with a second CONNECT may have a code that only CONNACK carries.
-                let legal = code.is_legal_in(PacketType::Disconnect);
-                let code = if legal { code } else { ReasonCode::ProtocolError };
-                reply(Disconnect { code, properties: Properties::EMPTY }.encode(client.version, out));
-                End { reason, told: true }
-            }
-            _ => End::silent(reason),
-        }
-    }
-
-    /// Why the session is overdue, if it is: no CONNECT in time, or silence beyond the keep-alive.
-    pub fn overdue(&self, now_ms: u64) -> Option<EndReason> {
-        let silence_ms = now_ms.saturating_sub(self.heard_ms);
-        match &self.phase {
-            Phase::New if silence_ms >= self.core.limits.connect_timeout_ms => Some(EndReason::ConnectTimeout),
-            Phase::Connected(client) if client.silence_ms_max.is_some_and(|max| silence_ms > max) => {
-                Some(EndReason::KeepAliveTimeout)
-            }
-            _ => None,
-        }
-    }
-
-    /// Restarts the clock of the keep-alive, but not that of CONNECT. While the server does not read, silence is not the
-    /// client's fault, and a long packet that is still coming is no silence.
-    pub fn excuse_silence(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.heard_ms = now_ms;
-        }
-    }
-
-    /// The will to publish, if the client left one and `reason` is not an end that discards it. Called before
-    /// [`Session::close`].
-    pub fn take_will(&mut self, reason: EndReason) -> Option<Will> {
-        match &mut self.phase {
-            Phase::Connected(client) if reason.publishes_will() => client.will.take(),
-            _ => None,
-        }
-    }
-
-    /// Gives up all the session holds: subscriptions, client identifier, and what waits for it. Called once, when the
-    /// connection is closed.
-    pub fn close(&mut self) {
-        if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            self.unsubscribe_all(&client);
-            self.core.registry.release(&client.id, self.queue.connection());
-        }
-    }
-}
-
-/// What this server does not offer, and said so in CONNACK, a client must not use.
-///
-/// Before MQTT 5, RETAIN cannot be refused short of closing the connection: the message is delivered and not kept.
-fn check_publish(publish: &Publish<'_>, version: ProtocolVersion) -> Result<(), EndReason> {
-    if publish.qos != QoS::AtMostOnce {
-        return Err(EndReason::QoSNotSupported);
-    }
-    if publish.retain && version.is_v5() {
-        return Err(EndReason::RetainNotSupported);
-    }
-    for property in publish.properties.iter() {
-        match property {
-            Property::TopicAlias(_) => return Err(EndReason::TopicAlias),
-            Property::SubscriptionIdentifier(_) => return Err(EndReason::SubscriptionIdentifierFromClient),
-            _ => {}
-        }
-    }
-    if publish.topic.is_none() { Err(EndReason::TopicMissing) } else { Ok(()) }
-}
-
-/// Replies are built here from parts known to fit.
-fn reply(encoded: Result<(), wisp_wire::EncodeError>) {
-    debug_assert!(encoded.is_ok(), "a reply is always encodable");
 }

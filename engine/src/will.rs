@@ -1,50 +1,57 @@
 //! Wills: what is published for a client that ends without saying goodbye (MQTT 5 section 3.1.2.5).
 //!
 //! A will is kept as the PUBLISH it becomes, in the version of the client that left it, and goes the way of any message from
-//! there on. Since no session outlives its connection, the end of the connection is the end of the session, and a will delay
-//! interval never runs [MQTT-3.1.2-8].
+//! there on.
 
 use std::sync::Arc;
 
-use wisp_wire::{self as wire, Packet, Properties, Property, ProtocolVersion, Publish, QoS, decode};
+use wisp_wire::{self as wire, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, decode};
 
 use crate::budget::Budget;
 use crate::core::Core;
 use crate::publish::{Publisher, Received, Routed};
-use crate::queue::Queue;
 
 /// A will. Its bytes count as waiting for as long as it exists.
 #[derive(Debug)]
-pub struct Will {
+pub(crate) struct Will {
     packet: Vec<u8>,
     version: ProtocolVersion,
-    sender: Arc<Queue>,
+    client_id: Arc<str>,
+    delay_s: u32,
     budget: Arc<Budget>,
 }
 
 impl Will {
-    /// Keeps the will of a CONNECT, to be published at QoS 0 and without RETAIN. None if it is longer than a packet can be.
+    /// Keeps the will of a CONNECT. None if it is longer than a packet can be.
     pub(crate) fn new(
         will: &wire::Will<'_>,
         version: ProtocolVersion,
-        sender: &Arc<Queue>,
+        client_id: &str,
         budget: &Arc<Budget>,
     ) -> Option<Self> {
         let is_published = |property: &Property<'_>| !matches!(property, Property::WillDelayInterval(_));
         let properties: Vec<Property<'_>> = will.properties.iter().filter(is_published).collect();
         let publish = Publish {
             dup: false,
-            qos: QoS::AtMostOnce,
-            retain: false,
+            qos: will.qos,
+            retain: will.retain,
             topic: Some(will.topic),
-            packet_id: None,
+            // It is not acknowledged to anyone.
+            packet_id: if will.qos == QoS::AtMostOnce { None } else { PacketId::new(1) },
             properties: Properties::from_slice(&properties),
             payload: will.payload,
         };
         let mut packet = Vec::new();
         publish.encode(version, &mut packet).ok()?;
+        packet.shrink_to_fit();
         budget.charge(packet.len());
-        Some(Self { packet, version, sender: Arc::clone(sender), budget: Arc::clone(budget) })
+        let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
+        Some(Self { packet, version, client_id: client_id.into(), delay_s, budget: Arc::clone(budget) })
+    }
+
+    /// How long after the end of the connection it is published (section 3.1.3.2.2).
+    pub(crate) fn delay_s(&self) -> u32 {
+        self.delay_s
     }
 }
 
@@ -56,19 +63,24 @@ impl Drop for Will {
 
 impl Publisher {
     /// Stages a will like a message that its client has just sent.
-    pub fn publish_will(&mut self, core: &Core, will: &Will, now_ms: u64) -> Routed {
-        let Ok(Some((Packet::Publish(publish), _))) = decode(&will.packet, will.version, u32::MAX) else {
+    pub(crate) fn publish_will(&mut self, core: &Core, will: &Will, now_ms: u64) -> Routed {
+        let decoded = decode(&will.packet, will.version, u32::MAX);
+        let Ok(Some((Packet::Publish(publish @ Publish { topic: Some(topic), .. }), _))) = decoded else {
             debug_assert!(false, "what was encoded can be decoded");
-            return Routed::Done;
+            return Routed::Done(false);
         };
         let received = Received {
             publish,
+            topic,
             raw: &will.packet,
             in_scratch: None,
             format: will.version.into(),
-            sender: &will.sender,
+            client_id: &will.client_id,
         };
-        // Its topic was held against the limits at CONNECT.
-        self.publish(core, &received, now_ms).unwrap_or(Routed::Done)
+        let routed = self.publish(core, &received, now_ms);
+        if let Routed::Refused(_) = routed {
+            self.count_dropped();
+        }
+        routed
     }
 }

@@ -111,8 +111,8 @@ fn nothing_follows_a_disconnect_though_messages_keep_coming() {
             let mut client = net.open(V5);
             client.send(&[connect(V5, &n.to_string(), 0, &[]), subscribe(V5, "busy")].concat());
             while client.packet()[0] != 0x30 {}
-            // RETAIN was said to be unavailable.
-            client.send(&[0x31, 4, 0, 1, b'x', 0]);
+            // A topic alias above the maximum.
+            client.send(&[0x30, 7, 0, 1, b'x', 3, 0x23, 0xff, 0xff]);
             client.rest()
         });
         ends.collect()

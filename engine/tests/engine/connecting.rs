@@ -124,7 +124,7 @@ fn authentication_that_is_not_offered_is_refused() {
 }
 
 fn id_of(peer: &Peer) -> ConnectionId {
-    peer.session.queue().connection()
+    peer.session.outbox().connection()
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
         }
     }
     peer.session.close();
-    peer.session.queue().close();
+    peer.session.outbox().close();
     // Every message it got through is one that the witness can read.
     witness.messages();
     world.feed(&mut witness, &publish(V5, "t", b"still here"));

@@ -149,7 +149,7 @@ impl Both {
         let mut peer = self.world.accept();
         let outcome = self.world.feed(&mut peer, &connect(version, &format!("client {client}")));
         let old = self.clients[client].take();
-        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.session.queue().connection()));
+        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.session.outbox().connection()));
         if let Some(mut old) = old {
             old.peer.session.end(EndReason::TakenOver, &mut Vec::new());
             old.peer.session.close();
@@ -205,7 +205,7 @@ impl Both {
         for connection in &mut connections {
             connection.check()?;
             connection.peer.session.close();
-            connection.peer.session.queue().close();
+            connection.peer.session.outbox().close();
         }
         prop_assert_eq!(self.world.core.budget.used_bytes(), 0);
         for topic in TOPICS {

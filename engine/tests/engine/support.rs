@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Next, Publisher, Received, Routed, Session};
+use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Link, Next, Publisher, Raw, Replaying};
 use wisp_wire::{
     Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
     Subscriptions, TopicFilter, TopicFilters, TopicName, Unsubscribe, decode,
@@ -21,9 +21,10 @@ pub(crate) struct World {
 }
 
 pub(crate) struct Peer {
-    pub(crate) session: Session,
+    pub(crate) link: Link,
     /// Everything the client was sent.
     pub(crate) received: Vec<u8>,
+    version: ProtocolVersion,
 }
 
 /// What came of some bytes.
@@ -51,60 +52,78 @@ impl World {
     /// A connection that was just accepted.
     pub(crate) fn accept(&mut self) -> Peer {
         self.connections += 1;
-        let queue = self.core.new_queue(ConnectionId { slot: self.connections, generation: 1 });
-        Peer { session: Session::new(Arc::clone(&self.core), queue, self.now_ms), received: Vec::new() }
+        let outbox = self.core.new_outbox(ConnectionId { slot: self.connections, generation: 1 });
+        let link = Link::new(Arc::clone(&self.core), outbox, self.now_ms);
+        Peer { link, received: Vec::new(), version: V3 }
     }
 
     pub(crate) fn connected(&mut self, version: ProtocolVersion, id: &str) -> Peer {
         let mut peer = self.accept();
         let outcome = self.feed(&mut peer, &connect(version, id));
         assert!(outcome.end.is_none(), "{outcome:?}");
+        peer.skip_connack();
         peer
     }
 
-    /// Handles the bytes of one read, and delivers what came of them.
+    /// Handles the bytes of one read, and delivers what came of them. Replies go to the client as well.
     pub(crate) fn feed(&mut self, peer: &mut Peer, bytes: &[u8]) -> Outcome {
         let mut outcome = Outcome::default();
         while self.step(peer, bytes, &mut outcome) {}
-        self.publisher.batch().drain(bytes, |staged| staged.push());
-        self.publisher.settle(&self.core);
+        let replies = &outcome.replies;
+        match &outcome.end {
+            Some(_) => peer.link.outbox().finish(replies),
+            None => peer.link.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
+        }
+        peer.link.settle(&mut self.publisher, self.now_ms);
+        while peer.link.replay(&mut self.publisher, self.now_ms) == Replaying::More {}
+        self.deliver(bytes);
         outcome
+    }
+
+    /// What a worker does at the end of a turn.
+    pub(crate) fn deliver(&mut self, scratch: &[u8]) {
+        self.publisher.go_on(&self.core, self.now_ms);
+        self.publisher.hand_over(&self.core, self.now_ms);
+        self.publisher.batch().drain(scratch, |staged| staged.push());
+        self.publisher.settle(&self.core);
+    }
+
+    /// Lets time pass, and happen what is due then.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.core.review(&mut self.publisher, self.now_ms);
+        self.deliver(&[]);
+    }
+
+    /// The connection has ended.
+    pub(crate) fn close(&mut self, peer: &mut Peer, reason: EndReason) {
+        peer.link.close(reason, &mut self.publisher, self.now_ms);
+        self.deliver(&[]);
+        peer.link.outbox().close();
     }
 
     /// Handles one packet. False if there is no more to handle.
     fn step(&mut self, peer: &mut Peer, bytes: &[u8], outcome: &mut Outcome) -> bool {
         let rest = &bytes[outcome.used..];
-        let session = &mut peer.session;
-        let (packet, len) = match decode(rest, session.version(), self.core.limits.packet_bytes_max) {
+        let link = &mut peer.link;
+        let (packet, len) = match decode(rest, link.version(), self.core.limits.packet_bytes_max) {
             Ok(Some(decoded)) => decoded,
             Ok(None) => return false,
             Err(error) => {
-                outcome.end = Some(session.refuse_bytes(error, rest, &mut outcome.replies));
+                outcome.end = Some(link.refuse_bytes(error, rest, &mut outcome.replies));
                 return false;
             }
         };
-        match session.handle(packet, self.now_ms, &mut outcome.replies) {
+        let raw = Raw { bytes: &rest[..len], in_scratch: Some(outcome.used) };
+        match link.handle(packet, raw, &mut self.publisher, self.now_ms, &mut outcome.replies) {
             Ok(Next::Continue) => {}
-            Ok(Next::Connected { taken_over }) => outcome.taken_over = taken_over,
-            Ok(Next::Publish(publish)) => {
-                let received = Received {
-                    publish,
-                    raw: &rest[..len],
-                    in_scratch: Some(outcome.used),
-                    format: session.version().into(),
-                    sender: session.queue(),
-                };
-                match self.publisher.publish(&self.core, &received, self.now_ms) {
-                    Ok(Routed::Done) => {}
-                    Ok(Routed::Blocked(_)) => {
-                        outcome.blocked = true;
-                        return false;
-                    }
-                    Err(error) => {
-                        outcome.end = Some(session.refuse_topic(error, &mut outcome.replies));
-                        return false;
-                    }
-                }
+            Ok(Next::Connected { taken_over }) => {
+                outcome.taken_over = taken_over;
+                peer.version = link.version();
+            }
+            Ok(Next::Blocked(_)) => {
+                outcome.blocked = true;
+                return false;
             }
             Err(end) => {
                 outcome.end = Some(end);
@@ -120,21 +139,34 @@ impl Peer {
     /// Reads all that waits.
     pub(crate) fn read(&mut self) {
         let mut chunk = Chunk::default();
-        if self.session.queue().take(&mut chunk) {
-            self.session.queue().sent(chunk.bytes.len(), chunk.messages);
+        if self.link.outbox().take(&mut chunk) {
+            self.link.outbox().sent(chunk.bytes.len(), chunk.messages);
             self.received.extend(chunk.bytes);
         }
     }
 
-    /// Topics and payloads of all that was received.
+    /// Everything received since the last call.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.read();
+        std::mem::take(&mut self.received)
+    }
+
+    fn skip_connack(&mut self) {
+        let received = self.take();
+        assert_eq!(received.first(), Some(&0x20), "CONNACK is the first packet");
+        let (_, len) = decode(&received, self.version, u32::MAX >> 4).unwrap().unwrap();
+        self.received = received[len..].to_vec();
+    }
+
+    /// Topics and payloads of all messages that were received, other packets left out.
     pub(crate) fn messages(&mut self) -> Vec<(String, Vec<u8>)> {
         self.read();
-        let (version, mut rest, mut messages) = (self.session.queue().receiver().format, &self.received[..], vec![]);
-        let version = if version == V5.into() { V5 } else { V3 };
-        while let Some((packet, len)) = decode(rest, version, u32::MAX >> 4).unwrap() {
-            let Packet::Publish(publish) = packet else { panic!("{packet:?} instead of a message") };
-            assert!(!publish.retain && !publish.dup);
-            messages.push((publish.topic.unwrap().as_str().to_owned(), publish.payload.to_vec()));
+        let (mut rest, mut messages) = (&self.received[..], vec![]);
+        while let Some((packet, len)) = decode(rest, self.version, u32::MAX >> 4).unwrap() {
+            if let Packet::Publish(publish) = packet {
+                assert!(!publish.retain && !publish.dup);
+                messages.push((publish.topic.unwrap().as_str().to_owned(), publish.payload.to_vec()));
+            }
             rest = &rest[len..];
         }
         assert!(rest.is_empty(), "half a packet was delivered");

@@ -1,12 +1,10 @@
-//! Why a session ends, whose fault it is, and what the peer is told.
+//! Why a link ends, whose fault it is, and what the peer is told.
 
 use std::fmt;
 
 use wisp_wire::{DecodeError, PacketType, ReasonCode};
 
-use crate::router::TopicTooLarge;
-
-/// The end of a session.
+/// The end of a link.
 #[derive(Debug)]
 pub struct End {
     /// Why.
@@ -21,7 +19,7 @@ impl End {
     }
 }
 
-/// Why a session ends. `Display` is for the log.
+/// Why a link ends. `Display` is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "Display says it in a sentence each")]
 pub enum EndReason {
@@ -39,12 +37,13 @@ pub enum EndReason {
     Stuck,
     BuffersExhausted,
     ShuttingDown,
-    QoSNotSupported,
-    RetainNotSupported,
     TopicMissing,
     TopicAlias,
-    Topic(TopicTooLarge),
-    SubscriptionIdentifier,
+    PublishRefused(ReasonCode),
+    ReceiveMaximum,
+    AcknowledgementMismatch,
+    NoLocalOnShared,
+    ReplyTooLong,
     SubscriptionIdentifierFromClient,
     SessionExpiryRaised,
 }
@@ -75,17 +74,17 @@ impl EndReason {
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::Stuck | Self::BuffersExhausted => ReasonCode::QuotaExceeded,
             Self::ShuttingDown => ReasonCode::ServerShuttingDown,
-            Self::QoSNotSupported => ReasonCode::QoSNotSupported,
-            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::AcknowledgementMismatch | Self::NoLocalOnShared => ReasonCode::ProtocolError,
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
-            Self::Topic(_) => ReasonCode::TopicNameInvalid,
-            Self::SubscriptionIdentifier => ReasonCode::SubscriptionIdentifiersNotSupported,
+            Self::PublishRefused(code) => code,
+            Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
+            Self::ReplyTooLong => ReasonCode::PacketTooLarge,
         })
     }
 
     /// Whether the client's will is published [MQTT-3.1.2-8]: at every end but the client's own goodbye [MQTT-3.14.4-3], and
     /// that of the server, which leaves nobody to receive it.
-    pub(super) fn publishes_will(self) -> bool {
+    pub(crate) fn publishes_will(self) -> bool {
         !matches!(self, Self::Disconnected(ReasonCode::NORMAL_DISCONNECTION) | Self::ShuttingDown)
     }
 
@@ -94,7 +93,7 @@ impl EndReason {
         match self {
             Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
             Self::TransportFailed => Fault::Transport,
-            Self::ConnectTimeout | Self::Stuck | Self::BuffersExhausted | Self::Topic(_) => Fault::Limit,
+            Self::ConnectTimeout | Self::Stuck | Self::BuffersExhausted | Self::PublishRefused(_) => Fault::Limit,
             Self::ConnectRefused(ReasonCode::ServerBusy) => Fault::Limit,
             _ => Fault::Peer,
         }
@@ -120,20 +119,24 @@ impl fmt::Display for EndReason {
             Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max)"),
             Self::BuffersExhausted => write!(f, "no room to assemble the client's packet (buffered-bytes-max)"),
             Self::ShuttingDown => write!(f, "the server is shutting down"),
-            Self::QoSNotSupported => write!(f, "the client published above the maximum QoS, 0 [MQTT-3.2.2-11]"),
-            Self::RetainNotSupported => {
-                write!(f, "the client published with RETAIN, which is not available [MQTT-3.2.2-14]")
+            Self::TopicMissing => {
+                write!(f, "the client published without a topic name or known alias (section 3.3.2.1)")
             }
-            Self::TopicMissing => write!(f, "the client published without a topic name or alias (section 3.3.2.1)"),
-            Self::TopicAlias => write!(f, "the client used a topic alias, of which none are granted [MQTT-3.3.2-9]"),
-            Self::Topic(TopicTooLarge::Levels) => {
-                write!(f, "the client published to a topic with too many levels (topic-levels-max)")
+            Self::TopicAlias => {
+                write!(f, "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]")
             }
-            Self::Topic(TopicTooLarge::Bytes) => {
-                write!(f, "the client published to a topic name that is too long (topic-bytes-max)")
+            Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
+            Self::ReceiveMaximum => {
+                write!(f, "the client had more messages on their way than allowed (receive-maximum) [MQTT-3.3.4-7]")
             }
-            Self::SubscriptionIdentifier => {
-                write!(f, "the client sent a subscription identifier, which are not available (section 3.2.2.3.12)")
+            Self::AcknowledgementMismatch => {
+                write!(f, "the client acknowledged a message as if it had another QoS (section 4.3)")
+            }
+            Self::NoLocalOnShared => {
+                write!(f, "the client asked for No Local on a shared subscription [MQTT-3.8.3-4]")
+            }
+            Self::ReplyTooLong => {
+                write!(f, "the client accepts no packet as long as the answer would be [MQTT-3.1.2-24]")
             }
             Self::SubscriptionIdentifierFromClient => {
                 write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")

@@ -1,0 +1,240 @@
+//! How much waits at one place, how much may, and since when it is too much. Outboxes, sessions and topic queues each
+//! have a room; a sender that is held back waits for one.
+//!
+//! A room at its limit is *full* from the first refusal until it has drained to half: senders then stop and start a few
+//! times a second, not once a message.
+
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::limits::{Limits, QUEUE_BYTES_WHEN_SCARCE};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// A full place from which the eighth part of what waits is taken, within the time allowed for a stall, is not stuck.
+const PROGRESS_SHARE: usize = 8;
+
+/// The depth of one place and its limits. Shared by all workers, without a lock.
+#[derive(Debug)]
+pub struct Room {
+    /// That of all places of its kind; only asked, never charged here.
+    budget: Arc<Budget>,
+    bytes_max: usize,
+    messages_max: usize,
+    stall_ms_max: u64,
+    depth_bytes: AtomicUsize,
+    depth_messages: AtomicUsize,
+    /// When a sender was first refused since there last was room, plus one; 0 while there is room.
+    full_since: AtomicU64,
+    /// The depth then. A receiver that takes a good part of it is slow, not stuck, and its clock starts anew.
+    full_depth_bytes: AtomicUsize,
+    dropped: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Room {
+    /// An empty room for `bytes_max` in `messages_max` messages.
+    pub(crate) fn new(bytes_max: usize, messages_max: usize, limits: &Limits, budget: Arc<Budget>) -> Self {
+        Self {
+            budget,
+            bytes_max,
+            messages_max,
+            stall_ms_max: limits.stall_ms_max,
+            depth_bytes: AtomicUsize::new(0),
+            depth_messages: AtomicUsize::new(0),
+            full_since: AtomicU64::new(0),
+            full_depth_bytes: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether `bytes` more in `messages` messages fit. `now_ms` is noted as the beginning of the stall if not.
+    ///
+    /// An empty place has room for anything: a packet longer than the limit must still get through, unless all places
+    /// together have too much. Several workers may be told yes at once, so the depth can pass the limit by what each of
+    /// them has staged. A closed place has room, since nobody is to wait for it.
+    pub fn has_room(&self, bytes: usize, messages: usize, now_ms: u64) -> bool {
+        let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
+        let depth_messages = self.depth_messages.load(Ordering::Relaxed);
+        let scarce = self.budget.is_scarce();
+        let bytes_max = self.bytes_max_if(scarce);
+        if self.full_since.load(Ordering::Relaxed) != 0 {
+            if !self.has_drained(bytes_max) {
+                let then = self.full_depth_bytes.load(Ordering::Relaxed);
+                if depth_bytes <= then - then / PROGRESS_SHARE {
+                    self.mark_full(depth_bytes, now_ms);
+                }
+                return self.is_closed();
+            }
+            self.full_since.store(0, Ordering::Relaxed);
+        }
+        let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
+        let alone = depth_bytes == 0 && messages <= 1 && !scarce;
+        if fits || alone || self.is_closed() {
+            return true;
+        }
+        self.mark_full(depth_bytes, now_ms);
+        false
+    }
+
+    /// Whether nothing more fits, by the depth alone: for places nobody waits for.
+    pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {
+        let depth_bytes = self.depth_bytes();
+        self.depth_messages.load(Ordering::Relaxed) + messages > self.messages_max
+            || (depth_bytes > 0 || self.budget.is_scarce())
+                && depth_bytes + bytes > self.bytes_max_if(self.budget.is_scarce())
+    }
+
+    fn mark_full(&self, depth_bytes: usize, now_ms: u64) {
+        self.full_depth_bytes.store(depth_bytes, Ordering::Relaxed);
+        self.full_since.store(now_ms + 1, Ordering::Relaxed);
+    }
+
+    /// The share of one place, which is smaller while all together have too much.
+    fn bytes_max_if(&self, scarce: bool) -> usize {
+        if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.bytes_max) } else { self.bytes_max }
+    }
+
+    fn bytes_max_now(&self) -> usize {
+        self.bytes_max_if(self.budget.is_scarce())
+    }
+
+    fn has_drained(&self, bytes_max: usize) -> bool {
+        self.depth_bytes() <= bytes_max / 2 && self.depth_messages.load(Ordering::Relaxed) <= self.messages_max / 2
+    }
+
+    /// Whether replies to the client itself fit. They have a share of their own beyond the messages', since a receiver
+    /// with a full outbox must still be answered; it ends when the client sends on without reading.
+    pub fn has_reply_room(&self) -> bool {
+        const REPLY_BYTES_MAX: usize = 64 * 1024;
+        self.depth_bytes() <= self.bytes_max_now() + REPLY_BYTES_MAX
+    }
+
+    /// Whether senders have been held back here longer than the limit allows, without a good part of what waited being
+    /// taken, and would be still.
+    pub fn is_stuck(&self, now_ms: u64) -> bool {
+        let since = self.full_since.load(Ordering::Relaxed);
+        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.has_drained(self.bytes_max_now())
+    }
+
+    /// Counts what came in.
+    pub(crate) fn add(&self, bytes: usize, messages: usize) {
+        self.depth_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.depth_messages.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts what has left.
+    pub(crate) fn remove(&self, bytes: usize, messages: usize) {
+        let before = self.depth_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more bytes left than came in");
+        self.depth_messages.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages that were refused here for good.
+    pub fn count_dropped(&self, messages: u64) {
+        self.dropped.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Messages refused since the last call.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Bytes here now.
+    pub fn depth_bytes(&self) -> usize {
+        self.depth_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Messages here now.
+    pub fn depth_messages(&self) -> usize {
+        self.depth_messages.load(Ordering::Relaxed)
+    }
+
+    /// Lets nobody wait here any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the place is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> Room {
+        let limits = Limits { stall_ms_max: 50, ..Limits::DEFAULT };
+        Room::new(100, 4, &limits, Arc::new(Budget::new(1_000)))
+    }
+
+    #[test]
+    fn a_full_room_has_room_again_at_half() {
+        let room = room();
+        room.add(60, 1);
+        assert!(!room.has_room(50, 1, 1_000));
+        assert!(!room.has_room(1, 1, 1_001), "refused until it drained to half");
+        room.remove(9, 0);
+        assert!(!room.has_room(1, 1, 1_002));
+        room.remove(1, 0);
+        assert!(room.has_room(50, 1, 1_003));
+    }
+
+    #[test]
+    fn messages_are_bounded_as_well_as_bytes() {
+        let room = room();
+        room.add(4, 4);
+        assert!(!room.has_room(1, 1, 0));
+    }
+
+    #[test]
+    fn an_empty_room_takes_a_packet_beyond_its_limit() {
+        assert!(room().has_room(10_000, 1, 0));
+    }
+
+    #[test]
+    fn a_receiver_is_stuck_only_after_the_stall_limit() {
+        let room = room();
+        room.add(100, 1);
+        assert!(!room.has_room(1, 1, 1_000));
+        assert!(!room.is_stuck(1_050));
+        assert!(room.is_stuck(1_051));
+        room.remove(60, 1);
+        assert!(room.has_room(1, 1, 2_000));
+        assert!(!room.is_stuck(9_999));
+    }
+
+    #[test]
+    fn a_receiver_that_gets_on_is_slow_and_not_stuck() {
+        let room = room();
+        room.add(100, 1);
+        assert!(!room.has_room(1, 1, 1_000));
+        room.remove(13, 0);
+        assert!(!room.has_room(1, 1, 1_040), "it has not drained to half");
+        assert!(!room.is_stuck(1_090));
+        room.remove(1, 0);
+        assert!(!room.has_room(1, 1, 1_080), "a byte now and then does not count");
+        assert!(room.is_stuck(1_091));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_closed_room() {
+        let room = room();
+        room.add(100, 4);
+        assert!(!room.has_room(1, 1, 0));
+        room.close();
+        assert!(room.has_room(1, 1, 1));
+    }
+
+    #[test]
+    fn while_all_together_have_too_much_each_has_little() {
+        let budget = Arc::new(Budget::new(1_000));
+        let room = Room::new(1 << 20, 100, &Limits::DEFAULT, Arc::clone(&budget));
+        budget.charge(1_000);
+        assert!(room.has_room(QUEUE_BYTES_WHEN_SCARCE, 1, 0));
+        assert!(!room.has_room(QUEUE_BYTES_WHEN_SCARCE + 1, 1, 0));
+        budget.release(1_000);
+    }
+}
