@@ -87,7 +87,7 @@ impl Replay {
             outbox.push([turn.buffer.as_slice()].into_iter(), turn.buffer.len(), 1);
             turn.buffer.clear();
         } else {
-            session.room().count_dropped(1);
+            turn.count_dropped(session.room());
         }
         true
     }
@@ -97,7 +97,7 @@ impl Replay {
             return false;
         }
         let delivery = Delivery {
-            message: Arc::clone(&retained.message),
+            message: retained.message.clone(),
             qos,
             retain: true,
             subscription_ids: self.subscription_ids.clone(),

@@ -10,12 +10,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode, SubscriptionId};
 
 use crate::limits::Limits;
-use crate::message::{Head, Message};
+use crate::message::{Head, Message, MessageRef};
 use crate::outbox::{ConnectionId, Outbox};
+use crate::packet_ids::PacketIdState;
 use crate::replay::Replay;
 use crate::room::Room;
 use crate::topic_queue::{Queued, Receiver, TopicQueue};
@@ -26,7 +26,7 @@ pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
 /// A message for one session.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: MessageRef,
     /// The lower of the publisher's and the subscription's, and never 0.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
@@ -52,6 +52,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) now_ms: u64,
     /// Empty; packets are written here before they go to an outbox in one piece.
     pub(crate) buffer: &'a mut Vec<u8>,
+    /// Counts messages that are not delivered.
+    pub(crate) dropped: &'a mut u64,
+}
+
+impl Turn<'_> {
+    /// Counts a message that a receiver does not get.
+    pub(crate) fn count_dropped(&mut self, room: &Room) {
+        *self.dropped += 1;
+        room.count_dropped(1);
+    }
 }
 
 /// The sending half of a session.
@@ -62,16 +72,22 @@ pub(crate) struct Outgoing {
     /// Not yet sent, in the order they came.
     pending: VecDeque<Delivery>,
     /// Sent and not yet acknowledged, by their packet identifiers.
-    inflight: HashMap<PacketId, Inflight, RandomState>,
-    /// Those of `inflight` that this connection has not seen yet, in their order.
-    unsent: VecDeque<PacketId>,
+    inflight: HashMap<PacketId, Inflight, PacketIdState>,
     last_id: u16,
     sequence: u64,
     inflight_bytes: usize,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most sessions have not, most of the time.
+#[derive(Debug, Default)]
+struct Seldom {
+    /// Those of `inflight` that this connection has not seen yet, in their order.
+    unsent: VecDeque<PacketId>,
     /// Topic queues and groups that this client receives from.
-    pub(crate) sources: Vec<Arc<TopicQueue>>,
+    sources: Vec<Arc<TopicQueue>>,
     /// Retained messages still to be delivered, while the client is away.
-    pub(crate) replays: Vec<Replay>,
+    replays: Vec<Replay>,
 }
 
 #[derive(Debug)]
@@ -130,16 +146,60 @@ impl Outgoing {
     pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize) -> Option<Arc<Outbox>> {
         debug_assert!(!self.ended, "an ended session is not in the registry");
         let old = self.attached.replace(Attached { outbox: Arc::clone(outbox), window });
-        self.unsent = self.inflight.keys().copied().collect();
-        self.unsent.make_contiguous().sort_unstable_by_key(|id| self.inflight[id].sequence);
+        let mut unsent: Vec<PacketId> = self.inflight.keys().copied().collect();
+        unsent.sort_unstable_by_key(|id| self.inflight[id].sequence);
+        self.change_seldom(|seldom| seldom.unsent = unsent.into());
         old.map(|attached| attached.outbox)
     }
 
     /// Takes the session from its connection. What was on loan from topic queues goes back to them.
     pub(crate) fn detach(&mut self) -> Vec<Returned> {
         self.attached = None;
-        self.unsent = VecDeque::new();
-        self.take_loans(|source| !source.queue.is_group())
+        self.change_seldom(|seldom| seldom.unsent = VecDeque::new());
+        let returned = self.take_loans(|source| !source.queue.is_group());
+        self.shrink();
+        returned
+    }
+
+    /// Gives back what is empty: a client may be away for long.
+    fn shrink(&mut self) {
+        self.pending.shrink_to_fit();
+        self.inflight.shrink_to_fit();
+    }
+
+    /// Changes what most sessions have not, and keeps it only if there is something left.
+    fn change_seldom(&mut self, change: impl FnOnce(&mut Seldom)) {
+        let mut seldom = self.seldom.take().unwrap_or_default();
+        change(&mut seldom);
+        let empty = seldom.unsent.is_empty() && seldom.sources.is_empty() && seldom.replays.is_empty();
+        self.seldom = (!empty).then_some(seldom);
+    }
+
+    /// Notes that the client receives from a topic queue, or no longer does.
+    pub(crate) fn change_sources(&mut self, change: impl FnOnce(&mut Vec<Arc<TopicQueue>>)) {
+        self.change_seldom(|seldom| change(&mut seldom.sources));
+    }
+
+    /// The queues among its sources that have messages.
+    pub(crate) fn backlogs(&self) -> Vec<Arc<TopicQueue>> {
+        let sources = self.seldom.iter().flat_map(|seldom| &seldom.sources);
+        sources.filter(|queue| queue.has_backlog()).cloned().collect()
+    }
+
+    /// Keeps what retained messages are still to come while the client is away.
+    pub(crate) fn keep_replays(&mut self, replays: Vec<Replay>) {
+        if !self.ended && !replays.is_empty() {
+            self.change_seldom(|seldom| seldom.replays.extend(replays));
+        }
+    }
+
+    /// Takes them up again.
+    pub(crate) fn take_replays(&mut self) -> Vec<Replay> {
+        let mut replays = Vec::new();
+        if self.seldom.is_some() {
+            self.change_seldom(|seldom| replays = std::mem::take(&mut seldom.replays));
+        }
+        replays
     }
 
     /// Takes back unacknowledged messages on loan. At QoS 2 their identifiers stay in use until the client, who may have
@@ -178,27 +238,24 @@ impl Outgoing {
         let returned = self.take_loans(|_| true);
         self.pending = VecDeque::new();
         self.inflight = HashMap::default();
-        self.unsent = VecDeque::new();
-        self.sources = Vec::new();
-        self.replays = Vec::new();
+        self.seldom = None;
         room.close();
         returned
     }
 
-    /// Puts a message behind those that wait. False if there is no room and it is dropped: a client that is away is not
-    /// waited for.
-    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, now_ms: u64) -> bool {
+    /// Puts a message behind those that wait. It is dropped if there is no room for it and the client is away: then it is
+    /// not waited for.
+    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
         let bytes = delivery.message.cost_bytes();
         if self.attached.is_none() && room.is_full_with(bytes, 1) {
-            self.drop_expired(room, now_ms);
+            self.drop_expired(room, turn.now_ms);
             if room.is_full_with(bytes, 1) {
-                room.count_dropped(1);
-                return false;
+                turn.count_dropped(room);
+                return;
             }
         }
         room.add(bytes, 1);
         self.pending.push_back(delivery);
-        true
     }
 
     fn drop_expired(&mut self, room: &Room, now_ms: u64) {
@@ -216,7 +273,7 @@ impl Outgoing {
         let outbox = Arc::clone(self.outbox()?);
         let mut sent = 0;
         while self.has_window() {
-            if let Some(id) = self.unsent.pop_front() {
+            if let Some(id) = self.next_unsent() {
                 sent += usize::from(self.send_again(id, &outbox, room, turn));
                 continue;
             }
@@ -236,12 +293,11 @@ impl Outgoing {
             return None;
         }
         outbox.push_windowed(turn.buffer, sent);
-        turn.buffer.clear();
         Some(outbox)
     }
 
     fn has_window(&self) -> bool {
-        let sent = self.inflight.len() - self.unsent.len();
+        let sent = self.inflight.len() - self.seldom.as_ref().map_or(0, |seldom| seldom.unsent.len());
         self.attached.as_ref().is_some_and(|attached| sent < attached.window)
     }
 
@@ -253,9 +309,10 @@ impl Outgoing {
             return false;
         }
         let id = self.free_id();
-        let dup = delivery.source.as_ref().is_some_and(|source| source.deliveries > 1);
+        // For a group's next receiver it is the first time; with topic queues DUP says that it has been to somebody.
+        let dup = delivery.source.as_ref().is_some_and(|source| source.deliveries > 1 && !source.queue.is_group());
         if !write(&delivery, id, dup, outbox, turn) {
-            room.count_dropped(1);
+            turn.count_dropped(room);
             settle(&delivery, room);
             return false;
         }
@@ -277,7 +334,7 @@ impl Outgoing {
         if write(delivery, id, true, outbox, turn) {
             return true;
         }
-        room.count_dropped(1);
+        turn.count_dropped(room);
         self.finish(id, room);
         false
     }
@@ -304,8 +361,23 @@ impl Outgoing {
         }
     }
 
+    fn next_unsent(&mut self) -> Option<PacketId> {
+        let seldom = self.seldom.as_mut()?;
+        let next = seldom.unsent.pop_front()?;
+        if seldom.unsent.is_empty() {
+            self.change_seldom(|_| {});
+        }
+        Some(next)
+    }
+
     fn is_unsent(&self, id: PacketId) -> bool {
-        self.unsent.contains(&id)
+        self.seldom.as_ref().is_some_and(|seldom| seldom.unsent.contains(&id))
+    }
+
+    fn forget_unsent(&mut self, id: PacketId) {
+        if self.seldom.is_some() {
+            self.change_seldom(|seldom| seldom.unsent.retain(|unsent| *unsent != id));
+        }
     }
 
     /// PUBACK: the end of a message at QoS 1, whatever the reason code is.
@@ -327,7 +399,7 @@ impl Outgoing {
             None => Acknowledged::Unknown,
             Some(Inflight { delivery: Some(Delivery { qos: QoS::AtLeastOnce, .. }), .. }) => Acknowledged::Mismatch,
             Some(_) if code.is_error() => {
-                self.unsent.retain(|unsent| *unsent != id);
+                self.forget_unsent(id);
                 self.finish(id, room);
                 Acknowledged::Known
             }
@@ -347,7 +419,7 @@ impl Outgoing {
             None => Acknowledged::Unknown,
             Some(Inflight { delivery: Some(_), .. }) => Acknowledged::Mismatch,
             Some(Inflight { delivery: None, .. }) => {
-                self.unsent.retain(|unsent| *unsent != id);
+                self.forget_unsent(id);
                 self.finish(id, room);
                 Acknowledged::Known
             }
@@ -403,7 +475,6 @@ impl Outgoing {
         }
         if !turn.buffer.is_empty() {
             outbox.push_windowed(turn.buffer, sent);
-            turn.buffer.clear();
             offered.outbox = Some(outbox);
         }
         offered.outbox = offered.outbox.or(before);
