@@ -138,7 +138,7 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
             };
             return items.iter().map(text).collect();
         }
-        (Kind::Addresses | Kind::Word { .. }, DeValue::String(text)) => text.to_string(),
+        (Kind::Addresses | Kind::Word { .. } | Kind::Text { .. }, DeValue::String(text)) => text.to_string(),
         (Kind::Workers, DeValue::String(text)) if text == WORKERS_AUTO => text.to_string(),
         // A number beyond 64 bits is written as it stands, for the message about its range.
         (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => {
@@ -147,7 +147,7 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
         }
         (Kind::Addresses, _) => return Err(expected("a string or an array of strings", at, value)),
         (Kind::Workers, _) => return Err(expected("a whole number or \"auto\"", at, value)),
-        (Kind::Word { .. }, _) => return Err(expected("a string", at, value)),
+        (Kind::Word { .. } | Kind::Text { .. }, _) => return Err(expected("a string", at, value)),
         (Kind::Number { .. }, _) => return Err(expected("a whole number", at, value)),
     };
     Ok(vec![one])

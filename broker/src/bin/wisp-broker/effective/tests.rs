@@ -41,6 +41,7 @@ fn sample(index: usize, layer: usize) -> (String, String) {
             let word = words[layer % words.len()];
             (word.to_owned(), format!("\"{word}\""))
         }
+        Kind::Text { .. } => (format!("layer {layer}"), format!("\"layer {layer}\"")),
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
         Kind::Number { range, .. } => {
             let number = (range.start() + 1 + layer as u64).to_string();
@@ -214,6 +215,7 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
             Kind::Addresses => "addresses with ports".to_owned(),
             Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
             Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            Kind::Text { .. } => "a text".to_owned(),
             Kind::Number { range, .. } => format!("{} to {}", range.start(), range.end()),
         };
         let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());
