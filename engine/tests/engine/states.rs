@@ -130,7 +130,8 @@ fn properties_reach_clients_of_mqtt_5_alone() {
     let (mut sender, mut old, mut new) = (world.connected(V5, "s"), world.connected(V3, "o"), world.connected(V5, "n"));
     world.feed(&mut old, &crate::support::subscribe(V3, &["t"]));
     world.feed(&mut new, &crate::support::subscribe(V5, &["t"]));
-    (old.take(), new.take());
+    old.take();
+    new.take();
     let properties = [
         Property::UserProperty(("key", "value")),
         Property::ContentType("text"),
