@@ -367,7 +367,7 @@ impl<H: Host> Worker<H> {
         }
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
         farewells.into_iter().for_each(|id| self.close(id));
-        self.publisher.forget_stale_routes(&self.shared.core);
+        self.publisher.tidy(&self.shared.core);
         if self.index == 0 {
             self.shared.core.review(&mut self.publisher, now_ms);
         }

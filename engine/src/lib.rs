@@ -20,6 +20,7 @@ mod limits;
 mod link;
 mod message;
 mod outbox;
+mod packet_ids;
 mod publish;
 mod registry;
 mod replay;

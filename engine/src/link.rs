@@ -207,7 +207,13 @@ impl Link {
             }
             client.new_expiry_s = Some(self.core.granted_expiry_s(seconds));
         }
-        End::silent(EndReason::Disconnected(disconnect.code))
+        let reason = EndReason::Disconnected(disconnect.code);
+        if !reason.publishes_will() {
+            // At once: the client may be back, and take its session over, before this connection is closed
+            // [MQTT-3.14.4-3].
+            client.session.discard_will(self.outbox.connection());
+        }
+        End::silent(reason)
     }
 
     /// Sends what the acknowledgements since the last call have made room for. Called once a read.

@@ -7,6 +7,9 @@
 //! [ topic name | properties to forward | payload ]
 //! ```
 
+pub(crate) mod pool;
+
+use std::ops::Deref;
 use std::sync::Arc;
 
 use wisp_wire::{
@@ -24,13 +27,36 @@ const NEVER: u64 = u64::MAX;
 /// A message. Its bytes count as stored for as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Message {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     topic_len: u16,
     properties_len: u32,
     qos: QoS,
     retain: bool,
     expires_at_ms: u64,
+    /// What the budget was charged.
+    charged: usize,
     budget: Arc<Budget>,
+}
+
+/// A share of a message. What the last one leaves is used again for another message by the thread that drops it, since at a
+/// million messages a second the allocator would be the slowest part.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageRef(Option<Arc<Message>>);
+
+impl Deref for MessageRef {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        self.0.as_deref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for MessageRef {
+    fn drop(&mut self) {
+        if let Some(message) = self.0.take() {
+            pool::give(message);
+        }
+    }
 }
 
 /// What of a PUBLISH differs from receiver to receiver.
@@ -54,31 +80,35 @@ fn is_forwarded(property: &Property<'_>) -> bool {
 
 impl Message {
     /// Keeps what was published to `topic` at `now_ms`.
-    pub(crate) fn new(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> MessageRef {
         let topic = topic.as_str().as_bytes();
-        let mut bytes = Vec::new();
-        let mut expires_at_ms = NEVER;
-        let properties_most = if publish.properties.is_empty() { 0 } else { 64 };
-        bytes.reserve_exact(topic.len() + publish.payload.len() + properties_most);
+        let mut shared = pool::take(topic.len() + publish.payload.len(), budget);
+        let message = Arc::get_mut(&mut shared).expect("the pool has no other share");
+        let bytes = &mut message.bytes;
         bytes.extend_from_slice(topic);
+        message.expires_at_ms = NEVER;
         if !publish.properties.is_empty() {
-            let copied = publish.properties.copy_where(&mut bytes, is_forwarded);
+            let copied = publish.properties.copy_where(bytes, is_forwarded);
             debug_assert!(copied.is_ok(), "what was decoded can be encoded");
             let interval_s = publish.properties.message_expiry_interval_s();
-            expires_at_ms = interval_s.map_or(NEVER, |seconds| now_ms + u64::from(seconds) * 1000);
+            message.expires_at_ms = interval_s.map_or(NEVER, |seconds| now_ms + u64::from(seconds) * 1000);
         }
-        let properties_len = bytes.len() - topic.len();
+        message.properties_len = (bytes.len() - topic.len()) as u32;
         bytes.extend_from_slice(publish.payload);
-        budget.charge(bytes.len() + OVERHEAD_BYTES);
-        Arc::new(Self {
-            topic_len: topic.len() as u16,
-            properties_len: properties_len as u32,
-            bytes: bytes.into_boxed_slice(),
-            qos: publish.qos,
-            retain: publish.retain,
-            expires_at_ms,
-            budget: Arc::clone(budget),
-        })
+        message.topic_len = topic.len() as u16;
+        (message.qos, message.retain) = (publish.qos, publish.retain);
+        message.charge();
+        MessageRef(Some(shared))
+    }
+
+    fn charge(&mut self) {
+        debug_assert_eq!(self.charged, 0, "it was let go of before");
+        self.charged = self.bytes.capacity() + OVERHEAD_BYTES;
+        self.budget.charge(self.charged);
+    }
+
+    fn let_go(&mut self) {
+        self.budget.release(std::mem::take(&mut self.charged));
     }
 
     /// What it was published to.
@@ -160,6 +190,6 @@ impl Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        self.budget.release(self.bytes.len() + OVERHEAD_BYTES);
+        self.let_go();
     }
 }

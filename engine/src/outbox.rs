@@ -153,14 +153,22 @@ impl Outbox {
         self.append(&mut incoming, pieces, bytes, messages);
     }
 
-    /// Appends packets of a session. They are bounded by the session's window and must not be lost on the way, so they
-    /// enter always. False if the connection is gone.
-    pub(crate) fn push_windowed(&self, packets: &[u8], messages: usize) -> bool {
+    /// Appends packets of a session, and empties `packets`. They are bounded by the session's window and must not be lost
+    /// on the way, so they enter always, unless the connection is gone.
+    pub(crate) fn push_windowed(&self, packets: &mut Vec<u8>, messages: usize) {
         let mut incoming = self.incoming.lock();
-        if !self.is_closed() {
-            self.append(&mut incoming, [packets].into_iter(), packets.len(), messages);
+        let alone = incoming.chunk.bytes.is_empty() && incoming.aliases.is_none();
+        if self.is_closed() {
+            packets.clear();
+        } else if alone {
+            // The buffers change places, and nothing is copied.
+            self.add_depth(packets.len(), messages);
+            std::mem::swap(&mut incoming.chunk.bytes, packets);
+            incoming.chunk.messages += messages;
+        } else {
+            self.append(&mut incoming, [packets.as_slice()].into_iter(), packets.len(), messages);
+            packets.clear();
         }
-        !self.is_closed()
     }
 
     fn append<'a>(

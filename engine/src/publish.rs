@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::bundles::Bundles;
 use crate::core::{Core, StatsSnapshot};
 use crate::limits::{Limits, StallPolicy};
-use crate::message::Message;
+use crate::message::{Message, MessageRef, pool};
 use crate::outbox::{ConnectionId, WireFormat};
 use crate::retained::Retained;
 use crate::room::Room;
@@ -67,7 +67,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Will>,
+    wills: Vec<Box<Will>>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -78,6 +78,14 @@ pub struct Publisher {
 impl Publisher {
     /// Stages `received` for everyone who wants it.
     pub(crate) fn publish(&mut self, core: &Core, received: &Received<'_>, now_ms: u64) -> Routed {
+        let routed = self.route(core, received, now_ms);
+        if matches!(routed, Routed::Refused(_)) && received.publish.qos == QoS::AtMostOnce {
+            self.counts.messages_dropped += 1;
+        }
+        routed
+    }
+
+    fn route(&mut self, core: &Core, received: &Received<'_>, now_ms: u64) -> Routed {
         let route = match self.cache.lookup(core, received.topic) {
             Ok(route) => route,
             Err(Unroutable::Topic(_)) => return Routed::Refused(ReasonCode::TopicNameInvalid),
@@ -99,12 +107,16 @@ impl Publisher {
                 if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
                     return Routed::Refused(ReasonCode::QuotaExceeded);
                 }
+                // It goes on all the same, and what was retained before is no longer the last [MQTT-3.3.1-5].
+                core.retained.remove(received.topic.as_str());
                 self.counts.retained_refused += 1;
             }
         }
         self.counts.messages_received += 1;
         let reached = staging.stage(route, &mut shared, &core.limits, &mut self.counts);
-        if reached.matched && !reached.taken && received.publish.qos != QoS::AtMostOnce {
+        let acknowledged = received.publish.qos != QoS::AtMostOnce;
+        if reached.matched && !reached.taken && acknowledged && received.format == WireFormat::V5 {
+            // Counted as dropped already. A sender that can be told is; another is not ended for its receivers' fault.
             return Routed::Refused(ReasonCode::QuotaExceeded);
         }
         Routed::Done(reached.matched)
@@ -117,23 +129,21 @@ impl Publisher {
 
     /// Whether what is staged should be delivered before anything else is.
     pub fn is_heavy(&self) -> bool {
-        const STORED_BYTES_MAX: usize = 16 * 1024 * 1024;
+        const STORED_BYTES_MAX: usize = 1024 * 1024;
         self.batch.is_heavy() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
 
     /// What is lent to a session or a queue to do something with.
     pub(crate) fn turn<'a>(&'a mut self, limits: &'a Limits, now_ms: u64) -> Turn<'a> {
         debug_assert!(self.buffer.is_empty(), "whoever had it last has emptied it");
-        Turn { limits, now_ms, buffer: &mut self.buffer }
+        Turn { limits, now_ms, buffer: &mut self.buffer, dropped: &mut self.counts.messages_dropped }
     }
 
     /// Hands what is staged at QoS 1 and 2, and for queues, over to where it goes. The outboxes are touched.
     pub fn hand_over(&mut self, core: &Core, now_ms: u64) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         deliveries.drain(|session, items| {
-            let (dropped, flush) = session.deliver(items, &mut self.turn(&core.limits, now_ms));
-            self.counts.messages_dropped += dropped;
-            if let Some(outbox) = flush {
+            if let Some(outbox) = session.deliver(items, &mut self.turn(&core.limits, now_ms)) {
                 self.batch.touch(&outbox);
             }
         });
@@ -152,7 +162,7 @@ impl Publisher {
     }
 
     /// Stages a message for the topic queue `name`.
-    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: Arc<Message>) {
+    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: MessageRef) {
         match core.queue(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
@@ -168,7 +178,7 @@ impl Publisher {
     }
 
     /// Publishes a will as soon as there is room for it.
-    pub(crate) fn publish_later(&mut self, will: Option<Will>) {
+    pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
         self.wills.extend(will);
     }
 
@@ -205,9 +215,11 @@ impl Publisher {
         core.stats.add(std::mem::take(&mut self.counts));
     }
 
-    /// Lets go of what is remembered of receivers that are gone.
-    pub fn forget_stale_routes(&mut self, core: &Core) {
+    /// Lets go of what is remembered of receivers that are gone, and of memory that was of no use since the last call. Every
+    /// worker calls it now and then.
+    pub fn tidy(&mut self, core: &Core) {
         self.cache.forget_if_stale(&core.router);
+        pool::trim();
     }
 }
 
@@ -216,14 +228,14 @@ struct SharedMessage<'a> {
     received: &'a Received<'a>,
     core: &'a Core,
     now_ms: u64,
-    message: Option<Arc<Message>>,
+    message: Option<MessageRef>,
 }
 
 impl SharedMessage<'_> {
-    fn get(&mut self) -> Arc<Message> {
+    fn get(&mut self) -> MessageRef {
         let Self { received, core, now_ms, message } = self;
         let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
-        Arc::clone(message.get_or_insert_with(make))
+        message.get_or_insert_with(make).clone()
     }
 }
 
@@ -343,9 +355,9 @@ impl Staging<'_> {
     }
 }
 
-fn deliver_at(target: &Target, qos: QoS, message: Arc<Message>) -> Delivery {
+fn deliver_at(target: &Target, qos: QoS, message: MessageRef) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
-    Delivery { message, qos, retain, subscription_ids: target.subscription_ids.clone(), source: None }
+    Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }
 
 /// The room, if a sender has to wait for it.

@@ -84,7 +84,7 @@ pub(crate) struct Opening<'a> {
     /// How many messages may be unacknowledged.
     pub(crate) window: u16,
     pub(crate) expiry_s: u32,
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<Box<Will>>,
 }
 
 /// A session that is the connection's now.

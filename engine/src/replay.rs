@@ -87,7 +87,7 @@ impl Replay {
             outbox.push([turn.buffer.as_slice()].into_iter(), turn.buffer.len(), 1);
             turn.buffer.clear();
         } else {
-            session.room().count_dropped(1);
+            turn.count_dropped(session.room());
         }
         true
     }
@@ -96,13 +96,7 @@ impl Replay {
         if !session.room().has_room(retained.message.cost_bytes(), 1, turn.now_ms) {
             return false;
         }
-        let delivery = Delivery {
-            message: Arc::clone(&retained.message),
-            qos,
-            retain: true,
-            subscription_ids: self.subscription_ids.clone(),
-            source: None,
-        };
+        let delivery = Delivery::new(retained.message.clone(), qos, true, self.subscription_ids.clone());
         session.deliver(&mut vec![delivery], turn);
         true
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wisp_wire::TopicFilter;
 
 use crate::limits::Limits;
-use crate::message::Message;
+use crate::message::MessageRef;
 use crate::sync::RwLock;
 
 /// All retained messages.
@@ -28,7 +28,7 @@ struct State {
 /// A retained message and who sent it.
 #[derive(Clone, Debug)]
 pub(crate) struct Retained {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: MessageRef,
     /// Whose subscriptions with No Local do not get it.
     pub(crate) sender: Option<Arc<str>>,
 }
@@ -79,7 +79,8 @@ impl RetainedStore {
         Ok(())
     }
 
-    fn remove(&self, topic: &str) {
+    /// Removes the message of a topic.
+    pub(crate) fn remove(&self, topic: &str) {
         let mut state = self.state.write();
         if let Some(old) = state.by_topic.remove(topic) {
             state.bytes -= old.message.cost_bytes();
@@ -150,6 +151,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budget;
+    use crate::message::Message;
 
     fn retained(topic: &str, payload: &[u8]) -> Retained {
         let topic = TopicName::new(topic).unwrap();

@@ -4,12 +4,15 @@
 //! each keeps a [`RouteCache`] of resolved topics and throws it away when the router's epoch has moved, which it does
 //! with every change of a subscription.
 
+mod children;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use wisp_wire::{QoS, SubscriptionId, SubscriptionOptions, TopicFilter, TopicName};
 
+use self::children::Children;
 use crate::bundles::Indexed;
 use crate::core::Core;
 use crate::limits::Limits;
@@ -142,16 +145,17 @@ pub(crate) struct Router {
     epoch: AtomicU64,
 }
 
-/// One level of the tree. The path to a node spells a filter, without its `#`.
+/// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are as
+/// many nodes as clients, so an empty part takes little.
 #[derive(Debug, Default)]
 struct Node {
-    children: HashMap<Box<str>, Box<Node>, RandomState>,
+    children: Children,
     /// The child for `+`.
     any: Option<Box<Node>>,
     /// Subscriptions to the path.
     exact: Subscribers,
     /// Subscriptions to the path and all below it: `path/#`.
-    below: Subscribers,
+    below: Option<Box<Subscribers>>,
 }
 
 impl Router {
@@ -196,14 +200,9 @@ impl Node {
         let mut node = self;
         for level in filter.as_str().split('/') {
             node = match level {
-                "#" => return &mut node.below,
+                "#" => return node.below.get_or_insert_default(),
                 "+" => node.any.get_or_insert_default(),
-                _ => {
-                    if !node.children.contains_key(level) {
-                        node.children.insert(level.into(), Box::default());
-                    }
-                    node.children.get_mut(level).expect("was inserted above if it was not there")
-                }
+                _ => node.children.get_or_insert(level),
             };
         }
         &mut node.exact
@@ -213,7 +212,14 @@ impl Node {
     fn remove(&mut self, levels: &[&str], index: usize) -> bool {
         match levels {
             [] => self.exact.remove(index),
-            ["#"] => self.below.remove(index),
+            ["#"] => {
+                let Some(below) = &mut self.below else { return false };
+                let removed = below.remove(index);
+                if below.all.is_empty() {
+                    self.below = None;
+                }
+                removed
+            }
             ["+", rest @ ..] => {
                 let Some(child) = &mut self.any else { return false };
                 let removed = child.remove(rest, index);
@@ -223,10 +229,10 @@ impl Node {
                 removed
             }
             [level, rest @ ..] => {
-                let Some(child) = self.children.get_mut(*level) else { return false };
+                let Some(child) = self.children.get_mut(level) else { return false };
                 let removed = child.remove(rest, index);
                 if child.is_empty() {
-                    self.children.remove(*level);
+                    self.children.remove(level);
                 }
                 removed
             }
@@ -234,27 +240,29 @@ impl Node {
     }
 
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.all.is_empty()
+        self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.is_none()
     }
 
     /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked. Wildcards at the
     /// first level do not match topics that begin with `$` [MQTT-4.7.2-1].
     fn collect(&self, rest: &str, first: bool, found: &mut impl FnMut(&[Subscriber])) {
         let wildcards = !(first && rest.starts_with('$'));
-        if wildcards {
-            found(&self.below.all);
+        if wildcards && let Some(below) = &self.below {
+            found(&below.all);
         }
         let (level, deeper) = match rest.split_once('/') {
             Some((level, deeper)) => (level, Some(deeper)),
             None => (rest, None),
         };
         let any = self.any.as_deref().filter(|_| wildcards);
-        for child in self.children.get(level).map(|child| &**child).into_iter().chain(any) {
+        for child in self.children.get(level).into_iter().chain(any) {
             match deeper {
                 Some(deeper) => child.collect(deeper, false, found),
                 None => {
                     found(&child.exact.all);
-                    found(&child.below.all);
+                    if let Some(below) = &child.below {
+                        found(&below.all);
+                    }
                 }
             }
         }

@@ -5,12 +5,12 @@
 //! its subscriptions, and what is on its way to it. Whoever asks on behalf of a connection says which; a connection that
 //! has lost the session to another is answered with [`Taken`], and changes nothing.
 
+mod inflight;
 pub(crate) mod outgoing;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
 
 use self::outgoing::{Acknowledged, Delivery, Offered, Outgoing, Returned, Turn};
@@ -18,6 +18,7 @@ use crate::bundles::Indexed;
 use crate::core::Core;
 use crate::lifetime::Lifetime;
 use crate::outbox::{ConnectionId, Outbox};
+use crate::packet_ids::PacketIdState;
 use crate::replay::Replay;
 use crate::room::Room;
 use crate::slot::Slot;
@@ -44,14 +45,74 @@ pub(crate) struct Taken;
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     owner: Option<ConnectionId>,
-    pub(crate) unreleased: HashSet<PacketId, RandomState>,
+    unreleased: Option<Box<PacketIds>>,
 }
 
-/// Filter to what was asked for with it.
+type PacketIds = HashSet<PacketId, PacketIdState>;
+
+impl Incoming {
+    /// How many messages are between their PUBLISH and their PUBREL.
+    pub(crate) fn unreleased(&self) -> usize {
+        self.unreleased.as_ref().map_or(0, |ids| ids.len())
+    }
+
+    /// Whether the message has come before.
+    pub(crate) fn contains(&self, id: PacketId) -> bool {
+        self.unreleased.as_ref().is_some_and(|ids| ids.contains(&id))
+    }
+
+    /// Notes that the message has come.
+    pub(crate) fn insert(&mut self, id: PacketId) {
+        self.unreleased.get_or_insert_default().insert(id);
+    }
+
+    /// The message will not come again. False if it never came.
+    pub(crate) fn release(&mut self, id: PacketId) -> bool {
+        let Some(ids) = &mut self.unreleased else { return false };
+        let known = ids.remove(&id);
+        if ids.is_empty() {
+            self.unreleased = None;
+        }
+        known
+    }
+}
+
+/// The filters of a session. Most have one or a few, so they lie in a vector, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     pub(crate) ended: bool,
-    pub(crate) by_filter: HashMap<Box<str>, Subscription, RandomState>,
+    filters: Vec<Box<str>>,
+}
+
+impl Subscriptions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    fn place_of(&self, filter: &str) -> Result<usize, usize> {
+        self.filters.binary_search_by(|known| (**known).cmp(filter))
+    }
+
+    /// Whether there is one to `filter`.
+    pub(crate) fn contains(&self, filter: &str) -> bool {
+        self.place_of(filter).is_ok()
+    }
+
+    /// Notes one to `filter`.
+    pub(crate) fn insert(&mut self, filter: &str) {
+        if let Err(place) = self.place_of(filter) {
+            if self.filters.is_empty() {
+                self.filters.reserve_exact(1);
+            }
+            self.filters.insert(place, filter.into());
+        }
+    }
+
+    /// Forgets the one to `filter`. False if there is none.
+    pub(crate) fn remove(&mut self, filter: &str) -> bool {
+        self.place_of(filter).map(|place| self.filters.remove(place)).is_ok()
+    }
 }
 
 /// What a client wants of a subscription.
@@ -100,6 +161,14 @@ impl Session {
     /// How long it lasts, and what is published when it ends. Locked last of all.
     pub(crate) fn lifetime(&self) -> MutexGuard<'_, Lifetime> {
         self.lifetime.lock()
+    }
+
+    /// Forgets the will that came with `connection`, if that still has the session.
+    pub(crate) fn discard_will(&self, connection: ConnectionId) {
+        // Locked, so that the session does not change hands in between.
+        if let Ok(_incoming) = self.incoming(connection) {
+            self.lifetime.lock().will = None;
+        }
     }
 
     /// The subscriptions, to be changed together with the router.
@@ -160,7 +229,7 @@ impl Session {
         self.incoming.lock().owner = None;
         let mut subscriptions = self.subscriptions.lock();
         subscriptions.ended = true;
-        for (filter, _) in std::mem::take(&mut subscriptions.by_filter) {
+        for filter in std::mem::take(&mut subscriptions.filters) {
             core.remove_subscription(&filter, self);
         }
         drop(subscriptions);
@@ -172,25 +241,23 @@ impl Session {
         (outgoing.end(&self.room), outbox)
     }
 
-    /// Queues messages and sends what the window has room for. Returns how many found no room, and the outbox to flush.
-    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, turn: &mut Turn<'_>) -> (u64, Option<Arc<Outbox>>) {
+    /// Queues messages and sends what the window has room for. Returns the outbox to flush, if there is anything to.
+    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, turn: &mut Turn<'_>) -> Option<Arc<Outbox>> {
         let mut outgoing = self.outgoing.lock();
         if outgoing.is_ended() {
-            return (0, None);
+            return None;
         }
-        let mut dropped = 0;
         for delivery in deliveries.drain(..) {
-            dropped += u64::from(!outgoing.enqueue(delivery, &self.room, turn.now_ms));
+            outgoing.enqueue(delivery, &self.room, turn);
         }
-        (dropped, outgoing.pump(&self.room, turn))
+        outgoing.pump(&self.room, turn)
     }
 
     /// Sends what the window has room for after acknowledgements, and says which topic queues have more.
     pub(crate) fn go_on(&self, turn: &mut Turn<'_>) -> (Option<Arc<Outbox>>, Vec<Arc<TopicQueue>>) {
         let mut outgoing = self.outgoing.lock();
         let flush = outgoing.pump(&self.room, turn);
-        let waiting = outgoing.sources.iter().filter(|queue| queue.has_backlog()).cloned().collect();
-        (flush, waiting)
+        (flush, outgoing.backlogs())
     }
 
     /// Takes messages from the front of a topic queue.
@@ -231,24 +298,21 @@ impl Session {
 
     /// Whether routes lead here.
     pub(crate) fn has_subscriptions(&self) -> bool {
-        !self.subscriptions.lock().by_filter.is_empty()
+        self.subscriptions.lock().len() > 0
     }
 
     /// Notes that the client receives from a topic queue, or no longer does.
     pub(crate) fn change_sources(&self, change: impl FnOnce(&mut Vec<Arc<TopicQueue>>)) {
-        change(&mut self.outgoing.lock().sources);
+        self.outgoing.lock().change_sources(change);
     }
 
     /// Keeps what retained messages are still to come while the client is away.
     pub(crate) fn keep_replays(&self, replays: Vec<Replay>) {
-        let mut outgoing = self.outgoing.lock();
-        if !outgoing.is_ended() {
-            outgoing.replays.extend(replays);
-        }
+        self.outgoing.lock().keep_replays(replays);
     }
 
     /// Takes them up again.
     pub(crate) fn take_replays(&self) -> Vec<Replay> {
-        std::mem::take(&mut self.outgoing.lock().replays)
+        self.outgoing.lock().take_replays()
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use self::directory::{Directory, TooManyQueues, queue_name};
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::message::Message;
+use crate::message::{Message, MessageRef};
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::session::Session;
@@ -61,7 +61,7 @@ struct State {
 /// A message in a queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: MessageRef,
     /// How often it was delivered and not acknowledged.
     pub(crate) deliveries: u16,
 }
@@ -183,9 +183,9 @@ impl TopicQueue {
                 self.remove_expired(&mut state, now_ms);
             }
             match self.settings.policy {
-                FullPolicy::DropOldest => self.drop_oldest(&mut state, bytes),
+                FullPolicy::DropOldest => self.drop_oldest(&mut state, bytes, publisher),
                 FullPolicy::DropNewest if self.room.is_full_with(bytes, 1) => {
-                    self.room.count_dropped(1);
+                    publisher.count_dropped();
                     continue;
                 }
                 FullPolicy::DropNewest | FullPolicy::Refuse => {}
@@ -197,11 +197,11 @@ impl TopicQueue {
         self.deal(&mut state, core, publisher, now_ms);
     }
 
-    fn drop_oldest(&self, state: &mut State, bytes: usize) {
+    fn drop_oldest(&self, state: &mut State, bytes: usize, publisher: &mut Publisher) {
         while self.room.is_full_with(bytes, 1) {
             let Some(oldest) = state.messages.pop_front() else { break };
             self.acknowledged(&oldest.message);
-            self.room.count_dropped(1);
+            publisher.count_dropped();
         }
     }
 
@@ -260,7 +260,7 @@ impl TopicQueue {
                 self.acknowledged(&queued.message);
                 match &self.settings.dead_letter {
                     Some(name) => publisher.publish_to_queue(core, name, queued.message),
-                    None => self.room.count_dropped(1),
+                    None => publisher.count_dropped(),
                 }
             } else {
                 state.messages.push_front(queued);

@@ -51,10 +51,7 @@ impl Link {
             Ok(incoming) => incoming,
             Err(Taken) => return Err(End::silent(EndReason::TakenOver)),
         };
-        let known = incoming.unreleased.remove(&packet_id) || !client.version.is_v5();
-        if incoming.unreleased.is_empty() && incoming.unreleased.capacity() > 64 {
-            incoming.unreleased = Default::default();
-        }
+        let known = incoming.release(packet_id) || !client.version.is_v5();
         let code = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         reply(PubComp { packet_id, code, properties: Properties::EMPTY }.encode(client.version, out));
         Ok(Next::Continue)

@@ -52,7 +52,7 @@ impl Link {
             outbox: &self.outbox,
             window: window.min(self.core.limits.inflight_count_max),
             expiry_s: self.expiry_s(connect),
-            will: will.and_then(|will| Will::new(will, connect.version, client_id, &self.core.budget)),
+            will: will.and_then(|will| Will::new(will, connect.version, client_id, &self.core.budget)).map(Box::new),
         };
         let opened = self.core.open(opening, publisher, now_ms, acknowledged);
         let Opened { session, taken_over } = opened.map_err(|TooManySessions| {

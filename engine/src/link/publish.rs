@@ -62,8 +62,8 @@ impl Link {
             (Answer::Refused(code), Some(id)) if version.is_v5() => {
                 client.acknowledge_publish(publish.qos, id, code, out);
             }
-            // The sender of a message at QoS 0 is not told of a full queue, and sends on.
-            (Answer::Refused(ReasonCode::QuotaExceeded), None) => publisher.count_dropped(),
+            // Counted. The sender of a message at QoS 0 is not told of a full queue, and sends on.
+            (Answer::Refused(ReasonCode::QuotaExceeded), None) => {}
             // The others cannot be told but by an end: nothing was acknowledged, so nothing is lost.
             (Answer::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), out)),
         }
@@ -122,16 +122,16 @@ impl Client {
             Ok(incoming) => incoming,
             Err(Taken) => return Answer::End(EndReason::TakenOver),
         };
-        if incoming.unreleased.contains(&id) {
+        if incoming.contains(id) {
             // It has come before [MQTT-4.3.3-10].
             return Answer::Accepted { matched: true };
         }
-        if self.version.is_v5() && incoming.unreleased.len() >= usize::from(core.limits.receive_maximum) {
+        if self.version.is_v5() && incoming.unreleased() >= usize::from(core.limits.receive_maximum) {
             return Answer::End(EndReason::ReceiveMaximum);
         }
         let routed = publisher.publish(core, &received, now_ms);
         if let Routed::Done(_) = routed {
-            incoming.unreleased.insert(id);
+            incoming.insert(id);
         }
         routed.into()
     }

@@ -85,7 +85,7 @@ impl Link {
             .map(|filter| {
                 let mut subscriptions = client.session.subscriptions();
                 // The router is asked only for what is there: a change of it costs every worker its routes.
-                if subscriptions.by_filter.remove(filter.as_str()).is_none() {
+                if !subscriptions.remove(filter.as_str()) {
                     return ReasonCode::NoSubscriptionExisted;
                 }
                 self.core.remove_subscription(filter.as_str(), &client.session);
@@ -123,9 +123,9 @@ impl Client {
             // The session has just ended under this connection, which will hear of it.
             return ReasonCode::UnspecifiedError;
         }
-        let is_new = !subscriptions.by_filter.contains_key(text);
+        let is_new = !subscriptions.contains(text);
         if is_new {
-            let count = subscriptions.by_filter.len();
+            let count = subscriptions.len();
             if count >= core.limits.subscriptions_count_max as usize || core.subscriptions.is_scarce() {
                 return ReasonCode::QuotaExceeded;
             }
@@ -145,7 +145,7 @@ impl Client {
         if is_new {
             core.subscriptions.charge(footprint_bytes(text));
         }
-        subscriptions.by_filter.insert(text.into(), wanted);
+        subscriptions.insert(text);
         drop(subscriptions);
         match kind {
             Kind::Plain(filter) => self.replay_retained(filter, wanted, is_new),

@@ -7,14 +7,14 @@
 //!       the client connects again '--' sent again, in the original order, with DUP
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode, SubscriptionId};
 
+use super::inflight::{Again, InUse, Inflight};
 use crate::limits::Limits;
-use crate::message::{Head, Message};
+use crate::message::{Head, Message, MessageRef};
 use crate::outbox::{ConnectionId, Outbox};
 use crate::replay::Replay;
 use crate::room::Room;
@@ -26,13 +26,49 @@ pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
 /// A message for one session.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: MessageRef,
     /// The lower of the publisher's and the subscription's, and never 0.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) subscription_ids: SubscriptionIds,
+    /// Boxed, since most messages have none of it and there may be thousands on their way.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Debug)]
+struct Extras {
+    subscription_ids: SubscriptionIds,
+    source: Option<Source>,
+}
+
+impl Delivery {
+    /// A message that came by a subscription of the session's own.
+    pub(crate) fn new(message: MessageRef, qos: QoS, retain: bool, subscription_ids: SubscriptionIds) -> Self {
+        let extras = subscription_ids.map(|ids| Box::new(Extras { subscription_ids: Some(ids), source: None }));
+        Self { message, qos, retain, extras }
+    }
+
+    /// A message on loan from a topic queue or group.
+    fn on_loan(queued: Queued, queue: &Arc<TopicQueue>, qos: QoS, receiver: &Receiver) -> Self {
+        let Queued { message, deliveries } = queued;
+        let source = Source { queue: Arc::clone(queue), deliveries: deliveries.saturating_add(1) };
+        let extras = Extras { subscription_ids: receiver.subscription_ids.clone(), source: Some(source) };
+        let retain = message.retain() && receiver.retain_as_published;
+        Self { message, qos, retain, extras: Some(Box::new(extras)) }
+    }
+
     /// The topic queue it is taken from, and goes back to if this client does not acknowledge it.
-    pub(crate) source: Option<Source>,
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.extras.as_ref()?.source.as_ref()
+    }
+
+    fn subscription_ids(&self) -> &[SubscriptionId] {
+        self.extras.as_ref().and_then(|extras| extras.subscription_ids.as_deref()).unwrap_or_default()
+    }
+
+    pub(crate) fn into_returned(self) -> Option<Returned> {
+        let Source { queue, deliveries } = self.extras?.source?;
+        Some((queue, Queued { message: self.message, deliveries }))
+    }
 }
 
 /// Where a message is on loan from.
@@ -52,6 +88,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) now_ms: u64,
     /// Empty; packets are written here before they go to an outbox in one piece.
     pub(crate) buffer: &'a mut Vec<u8>,
+    /// Counts messages that are not delivered.
+    pub(crate) dropped: &'a mut u64,
+}
+
+impl Turn<'_> {
+    /// Counts a message that a receiver does not get.
+    pub(crate) fn count_dropped(&mut self, room: &Room) {
+        *self.dropped += 1;
+        room.count_dropped(1);
+    }
 }
 
 /// The sending half of a session.
@@ -61,17 +107,18 @@ pub(crate) struct Outgoing {
     ended: bool,
     /// Not yet sent, in the order they came.
     pending: VecDeque<Delivery>,
-    /// Sent and not yet acknowledged, by their packet identifiers.
-    inflight: HashMap<PacketId, Inflight, RandomState>,
-    /// Those of `inflight` that this connection has not seen yet, in their order.
-    unsent: VecDeque<PacketId>,
-    last_id: u16,
-    sequence: u64,
-    inflight_bytes: usize,
+    /// Sent and not yet acknowledged.
+    inflight: Inflight,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most sessions have not, most of the time.
+#[derive(Debug, Default)]
+struct Seldom {
     /// Topic queues and groups that this client receives from.
-    pub(crate) sources: Vec<Arc<TopicQueue>>,
+    sources: Vec<Arc<TopicQueue>>,
     /// Retained messages still to be delivered, while the client is away.
-    pub(crate) replays: Vec<Replay>,
+    replays: Vec<Replay>,
 }
 
 #[derive(Debug)]
@@ -79,13 +126,6 @@ struct Attached {
     outbox: Arc<Outbox>,
     /// The most messages that may be unacknowledged at a time.
     window: usize,
-}
-
-#[derive(Debug)]
-struct Inflight {
-    sequence: u64,
-    /// None once the client has it for good (PUBREC) and only the identifier is still in use.
-    delivery: Option<Delivery>,
 }
 
 /// What an acknowledgement was for.
@@ -130,37 +170,57 @@ impl Outgoing {
     pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize) -> Option<Arc<Outbox>> {
         debug_assert!(!self.ended, "an ended session is not in the registry");
         let old = self.attached.replace(Attached { outbox: Arc::clone(outbox), window });
-        self.unsent = self.inflight.keys().copied().collect();
-        self.unsent.make_contiguous().sort_unstable_by_key(|id| self.inflight[id].sequence);
+        self.inflight.rewind();
         old.map(|attached| attached.outbox)
     }
 
     /// Takes the session from its connection. What was on loan from topic queues goes back to them.
     pub(crate) fn detach(&mut self) -> Vec<Returned> {
         self.attached = None;
-        self.unsent = VecDeque::new();
-        self.take_loans(|source| !source.queue.is_group())
+        let returned = self.inflight.take_loans(|source| !source.queue.is_group());
+        self.shrink();
+        returned
     }
 
-    /// Takes back unacknowledged messages on loan. At QoS 2 their identifiers stay in use until the client, who may have
-    /// stored them, has released them.
-    fn take_loans(&mut self, wanted: impl Fn(&Source) -> bool) -> Vec<Returned> {
-        let mut loans: Vec<(u64, Returned)> = Vec::new();
-        let inflight_bytes = &mut self.inflight_bytes;
-        self.inflight.retain(|_, inflight| {
-            let is_wanted = |delivery: &Delivery| delivery.source.as_ref().is_some_and(&wanted);
-            if !inflight.delivery.as_ref().is_some_and(is_wanted) {
-                return true;
-            }
-            let Some(Delivery { message, qos, source: Some(source), .. }) = inflight.delivery.take() else {
-                return true;
-            };
-            *inflight_bytes -= message.cost_bytes();
-            loans.push((inflight.sequence, (source.queue, Queued { message, deliveries: source.deliveries })));
-            qos == QoS::ExactlyOnce
-        });
-        loans.sort_unstable_by_key(|(sequence, _)| *sequence);
-        loans.into_iter().map(|(_, returned)| returned).collect()
+    /// Gives back what is empty: a client may be away for long.
+    fn shrink(&mut self) {
+        self.pending.shrink_to_fit();
+        self.inflight.shrink();
+    }
+
+    /// Changes what most sessions have not, and keeps it only if there is something left.
+    fn change_seldom(&mut self, change: impl FnOnce(&mut Seldom)) {
+        let mut seldom = self.seldom.take().unwrap_or_default();
+        change(&mut seldom);
+        let empty = seldom.sources.is_empty() && seldom.replays.is_empty();
+        self.seldom = (!empty).then_some(seldom);
+    }
+
+    /// Notes that the client receives from a topic queue, or no longer does.
+    pub(crate) fn change_sources(&mut self, change: impl FnOnce(&mut Vec<Arc<TopicQueue>>)) {
+        self.change_seldom(|seldom| change(&mut seldom.sources));
+    }
+
+    /// The queues among its sources that have messages.
+    pub(crate) fn backlogs(&self) -> Vec<Arc<TopicQueue>> {
+        let sources = self.seldom.iter().flat_map(|seldom| &seldom.sources);
+        sources.filter(|queue| queue.has_backlog()).cloned().collect()
+    }
+
+    /// Keeps what retained messages are still to come while the client is away.
+    pub(crate) fn keep_replays(&mut self, replays: Vec<Replay>) {
+        if !self.ended && !replays.is_empty() {
+            self.change_seldom(|seldom| seldom.replays.extend(replays));
+        }
+    }
+
+    /// Takes them up again.
+    pub(crate) fn take_replays(&mut self) -> Vec<Replay> {
+        let mut replays = Vec::new();
+        if self.seldom.is_some() {
+            self.change_seldom(|seldom| replays = std::mem::take(&mut seldom.replays));
+        }
+        replays
     }
 
     /// Ends the session. Of what it had from shared subscriptions, others get what this client has not begun to receive
@@ -168,37 +228,31 @@ impl Outgoing {
     pub(crate) fn end(&mut self, room: &Room) -> Vec<Returned> {
         self.ended = true;
         self.attached = None;
-        self.inflight.retain(|_, inflight| match &inflight.delivery {
-            Some(Delivery { qos: QoS::ExactlyOnce, source: Some(source), message, .. }) if source.queue.is_group() => {
-                source.queue.acknowledged(message);
-                false
-            }
-            _ => true,
-        });
-        let returned = self.take_loans(|_| true);
+        let is_lost = |delivery: &Delivery| {
+            delivery.qos == QoS::ExactlyOnce && delivery.source().is_some_and(|source| source.queue.is_group())
+        };
+        self.inflight.take_where(is_lost).iter().for_each(|delivery| settle(delivery, room));
+        let returned = self.inflight.take_loans(|_| true);
         self.pending = VecDeque::new();
-        self.inflight = HashMap::default();
-        self.unsent = VecDeque::new();
-        self.sources = Vec::new();
-        self.replays = Vec::new();
+        self.inflight = Inflight::default();
+        self.seldom = None;
         room.close();
         returned
     }
 
-    /// Puts a message behind those that wait. False if there is no room and it is dropped: a client that is away is not
-    /// waited for.
-    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, now_ms: u64) -> bool {
+    /// Puts a message behind those that wait. It is dropped if there is no room for it and the client is away: then it is
+    /// not waited for.
+    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
         let bytes = delivery.message.cost_bytes();
         if self.attached.is_none() && room.is_full_with(bytes, 1) {
-            self.drop_expired(room, now_ms);
+            self.drop_expired(room, turn.now_ms);
             if room.is_full_with(bytes, 1) {
-                room.count_dropped(1);
-                return false;
+                turn.count_dropped(room);
+                return;
             }
         }
         room.add(bytes, 1);
         self.pending.push_back(delivery);
-        true
     }
 
     fn drop_expired(&mut self, room: &Room, now_ms: u64) {
@@ -216,13 +270,12 @@ impl Outgoing {
         let outbox = Arc::clone(self.outbox()?);
         let mut sent = 0;
         while self.has_window() {
-            if let Some(id) = self.unsent.pop_front() {
-                sent += usize::from(self.send_again(id, &outbox, room, turn));
+            if !self.inflight.is_sent() {
+                sent += usize::from(self.send_again(&outbox, room, turn));
                 continue;
             }
             let Some(next) = self.pending.front() else { break };
-            let bytes = next.message.cost_bytes();
-            if self.inflight_bytes + bytes > turn.limits.queue_bytes_max && self.inflight_bytes > 0 {
+            if !self.has_bytes_for(&next.message, turn) {
                 break;
             }
             if let Some(delivery) = self.pending.pop_front() {
@@ -236,13 +289,16 @@ impl Outgoing {
             return None;
         }
         outbox.push_windowed(turn.buffer, sent);
-        turn.buffer.clear();
         Some(outbox)
     }
 
     fn has_window(&self) -> bool {
-        let sent = self.inflight.len() - self.unsent.len();
-        self.attached.as_ref().is_some_and(|attached| sent < attached.window)
+        self.attached.as_ref().is_some_and(|attached| self.inflight.has_room(attached.window))
+    }
+
+    fn has_bytes_for(&self, message: &Message, turn: &Turn<'_>) -> bool {
+        let bytes = self.inflight.bytes();
+        bytes == 0 || bytes + message.cost_bytes() <= turn.limits.queue_bytes_max
     }
 
     /// Sends a message for the first time. False if it was let go instead: it has expired, or is longer than the client
@@ -252,88 +308,67 @@ impl Outgoing {
             settle(&delivery, room);
             return false;
         }
-        let id = self.free_id();
-        let dup = delivery.source.as_ref().is_some_and(|source| source.deliveries > 1);
-        if !write(&delivery, id, dup, outbox, turn) {
-            room.count_dropped(1);
+        // For a group's next receiver it is the first time; with topic queues DUP says that it has been to somebody.
+        let dup = delivery.source().is_some_and(|source| source.deliveries > 1 && !source.queue.is_group());
+        if !write(&delivery, Some(self.inflight.next_id()), dup, outbox, turn) {
+            turn.count_dropped(room);
             settle(&delivery, room);
             return false;
         }
-        self.last_id = id.get();
-        self.sequence += 1;
-        self.inflight_bytes += delivery.message.cost_bytes();
-        self.inflight.insert(id, Inflight { sequence: self.sequence, delivery: Some(delivery) });
+        self.inflight.push(delivery);
         true
     }
 
-    /// Sends again what an earlier connection did not acknowledge [MQTT-4.4.0-1]. True if it is a message.
-    fn send_again(&mut self, id: PacketId, outbox: &Outbox, room: &Room, turn: &mut Turn<'_>) -> bool {
-        let Some(inflight) = self.inflight.get(&id) else { return false };
-        let Some(delivery) = &inflight.delivery else {
-            let written = PubRel::new(id).encode(outbox.receiver().format.version(), turn.buffer);
-            debug_assert!(written.is_ok(), "a PUBREL without properties can be encoded");
-            return false;
+    /// Sends again the next of what an earlier connection did not acknowledge [MQTT-4.4.0-1]. True if it is a message.
+    fn send_again(&mut self, outbox: &Outbox, room: &Room, turn: &mut Turn<'_>) -> bool {
+        let too_long = match self.inflight.next_unsent() {
+            None => return false,
+            Some(Again::Release(id)) => {
+                let written = PubRel::new(id).encode(outbox.receiver().format.version(), turn.buffer);
+                debug_assert!(written.is_ok(), "a PUBREL without properties can be encoded");
+                return false;
+            }
+            Some(Again::Message(id, delivery)) => {
+                if write(delivery, Some(id), true, outbox, turn) {
+                    return true;
+                }
+                id
+            }
         };
-        if write(delivery, id, true, outbox, turn) {
-            return true;
-        }
-        room.count_dropped(1);
-        self.finish(id, room);
+        turn.count_dropped(room);
+        self.finish(too_long, room);
         false
     }
 
-    /// The next identifier not in use. The window is smaller than their number, so there is one.
-    fn free_id(&self) -> PacketId {
-        let mut number = self.last_id;
-        loop {
-            number = number.wrapping_add(1).max(1);
-            match PacketId::new(number) {
-                Some(id) if !self.inflight.contains_key(&id) => return id,
-                _ => {}
-            }
-        }
-    }
-
     fn finish(&mut self, id: PacketId, room: &Room) {
-        if let Some(Inflight { delivery: Some(delivery), .. }) = self.inflight.remove(&id) {
-            self.inflight_bytes -= delivery.message.cost_bytes();
+        if let Some(delivery) = self.inflight.finish(id) {
             settle(&delivery, room);
         }
-        if self.inflight.is_empty() && self.inflight.capacity() > 64 {
-            self.inflight = HashMap::default();
-        }
-    }
-
-    fn is_unsent(&self, id: PacketId) -> bool {
-        self.unsent.contains(&id)
     }
 
     /// PUBACK: the end of a message at QoS 1, whatever the reason code is.
     pub(crate) fn puback(&mut self, id: PacketId, room: &Room) -> Acknowledged {
-        match self.inflight.get(&id) {
-            None => Acknowledged::Unknown,
-            _ if self.is_unsent(id) => Acknowledged::Unknown,
-            Some(Inflight { delivery: Some(Delivery { qos: QoS::AtLeastOnce, .. }), .. }) => {
+        match self.inflight.in_use(id) {
+            InUse::Nothing => Acknowledged::Unknown,
+            InUse::Message(QoS::AtLeastOnce) => {
                 self.finish(id, room);
                 Acknowledged::Known
             }
-            Some(_) => Acknowledged::Mismatch,
+            InUse::Message(_) | InUse::Released => Acknowledged::Mismatch,
         }
     }
 
     /// PUBREC: the client has a message at QoS 2, or with a reason code from 0x80 does not want it.
     pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode, room: &Room) -> Acknowledged {
-        match self.inflight.get_mut(&id) {
-            None => Acknowledged::Unknown,
-            Some(Inflight { delivery: Some(Delivery { qos: QoS::AtLeastOnce, .. }), .. }) => Acknowledged::Mismatch,
-            Some(_) if code.is_error() => {
-                self.unsent.retain(|unsent| *unsent != id);
+        match self.inflight.in_use(id) {
+            InUse::Nothing => Acknowledged::Unknown,
+            InUse::Message(QoS::AtMostOnce | QoS::AtLeastOnce) => Acknowledged::Mismatch,
+            InUse::Message(QoS::ExactlyOnce) | InUse::Released if code.is_error() => {
                 self.finish(id, room);
                 Acknowledged::Known
             }
-            Some(inflight) => {
-                if let Some(delivery) = inflight.delivery.take() {
-                    self.inflight_bytes -= delivery.message.cost_bytes();
+            InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
+                if let Some(delivery) = self.inflight.release(id) {
                     settle(&delivery, room);
                 }
                 Acknowledged::Known
@@ -343,11 +378,10 @@ impl Outgoing {
 
     /// PUBCOMP: the identifier of a message at QoS 2 is free again.
     pub(crate) fn pubcomp(&mut self, id: PacketId, room: &Room) -> Acknowledged {
-        match self.inflight.get(&id) {
-            None => Acknowledged::Unknown,
-            Some(Inflight { delivery: Some(_), .. }) => Acknowledged::Mismatch,
-            Some(Inflight { delivery: None, .. }) => {
-                self.unsent.retain(|unsent| *unsent != id);
+        match self.inflight.in_use(id) {
+            InUse::Nothing => Acknowledged::Unknown,
+            InUse::Message(_) => Acknowledged::Mismatch,
+            InUse::Released => {
                 self.finish(id, room);
                 Acknowledged::Known
             }
@@ -370,32 +404,22 @@ impl Outgoing {
         let mut sent = 0;
         while offered.taken < most {
             let Some(next) = messages.front() else { break };
-            let (qos, bytes) = (receiver.qos.min(next.message.qos()), next.message.cost_bytes());
-            let expired = next.message.is_expired(turn.now_ms);
-            if !expired
-                && qos == QoS::AtMostOnce
-                && !outbox.room().has_room(turn.buffer.len() + bytes, sent + 1, turn.now_ms)
-            {
-                offered.waits_for_outbox = true;
-                break;
+            let qos = receiver.qos.min(next.message.qos());
+            let gone = qos == QoS::AtMostOnce || next.message.is_expired(turn.now_ms);
+            if !next.message.is_expired(turn.now_ms) {
+                let bytes = turn.buffer.len() + next.message.cost_bytes();
+                offered.waits_for_outbox = gone && !outbox.room().has_room(bytes, sent + 1, turn.now_ms);
+                let has_window = self.has_window() && self.has_bytes_for(&next.message, turn);
+                if offered.waits_for_outbox || !(gone || has_window && self.pending.is_empty()) {
+                    break;
+                }
             }
-            let fits = self.inflight_bytes + bytes <= turn.limits.queue_bytes_max || self.inflight_bytes == 0;
-            if !expired && qos != QoS::AtMostOnce && !(self.has_window() && fits && self.pending.is_empty()) {
-                break;
-            }
-            let Some(Queued { message, deliveries }) = messages.pop_front() else { break };
+            let Some(queued) = messages.pop_front() else { break };
             offered.taken += 1;
-            let delivery = Delivery {
-                retain: message.retain() && receiver.retain_as_published,
-                message,
-                qos,
-                subscription_ids: receiver.subscription_ids.clone(),
-                source: Some(Source { queue: Arc::clone(queue), deliveries: deliveries.saturating_add(1) }),
-            };
-            let gone = qos == QoS::AtMostOnce || expired;
+            let delivery = Delivery::on_loan(queued, queue, qos, receiver);
             if gone {
-                let written = !expired && write_at_most_once(&delivery, &outbox, turn);
-                sent += usize::from(written);
+                let expired = delivery.message.is_expired(turn.now_ms);
+                sent += usize::from(!expired && write(&delivery, None, false, &outbox, turn));
                 settle(&delivery, room);
             } else {
                 sent += usize::from(self.send(delivery, &outbox, room, turn));
@@ -403,7 +427,6 @@ impl Outgoing {
         }
         if !turn.buffer.is_empty() {
             outbox.push_windowed(turn.buffer, sent);
-            turn.buffer.clear();
             offered.outbox = Some(outbox);
         }
         offered.outbox = offered.outbox.or(before);
@@ -413,30 +436,20 @@ impl Outgoing {
 
 /// Gives back the place of a message that is done with.
 fn settle(delivery: &Delivery, room: &Room) {
-    match &delivery.source {
+    match delivery.source() {
         Some(source) => source.queue.acknowledged(&delivery.message),
         None => room.remove(delivery.message.cost_bytes(), 1),
     }
 }
 
-fn write(delivery: &Delivery, id: PacketId, dup: bool, outbox: &Outbox, turn: &mut Turn<'_>) -> bool {
+/// Writes a message with its packet identifier, or without one at QoS 0.
+fn write(delivery: &Delivery, packet_id: Option<PacketId>, dup: bool, outbox: &Outbox, turn: &mut Turn<'_>) -> bool {
     let head = Head {
         dup,
         qos: delivery.qos,
         retain: delivery.retain,
-        packet_id: Some(id),
-        subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
-    };
-    write_head(&delivery.message, &head, outbox, turn)
-}
-
-fn write_at_most_once(delivery: &Delivery, outbox: &Outbox, turn: &mut Turn<'_>) -> bool {
-    let head = Head {
-        dup: false,
-        qos: QoS::AtMostOnce,
-        retain: delivery.retain,
-        packet_id: None,
-        subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
+        packet_id,
+        subscription_ids: delivery.subscription_ids(),
     };
     write_head(&delivery.message, &head, outbox, turn)
 }

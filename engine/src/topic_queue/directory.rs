@@ -24,7 +24,7 @@ pub(crate) fn queue_name(topic: &str) -> Option<&str> {
 #[derive(Debug)]
 pub(crate) struct Directory {
     queues: Mutex<HashMap<Box<str>, Arc<TopicQueue>, RandomState>>,
-    configured: HashMap<Box<str>, Arc<QueueSettings>>,
+    configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
     unconfigured: Arc<QueueSettings>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct TooManyQueues;
 
 impl Directory {
     pub(crate) fn new(settings: Vec<QueueSettings>, limits: &Limits) -> Result<Self, InvalidQueue> {
-        let mut configured: HashMap<Box<str>, Arc<QueueSettings>> = HashMap::new();
+        let mut configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState> = HashMap::default();
         for settings in settings {
             settings.check()?;
             let name = settings.name.clone();
