@@ -96,6 +96,8 @@ pub(crate) struct Queue {
     pub(crate) generation: u32,
     pub(crate) members: BTreeMap<usize, Wish>,
     pub(crate) waiting: VecDeque<Waiting>,
+    /// Some message had an expiry.
+    pub(crate) expiring: bool,
     next_place: i64,
 }
 
@@ -378,6 +380,7 @@ impl Session {
 
 impl Queue {
     fn push(&mut self, posted: Rc<Posted>) {
+        self.expiring |= posted.expires_at_ms.is_some();
         self.waiting.push_back(Waiting { posted, deliveries: 0, place: self.next_place });
         self.next_place += 1;
     }

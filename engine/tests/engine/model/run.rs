@@ -1,6 +1,6 @@
 //! The engine and the model side by side.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use wisp_engine::{EndReason, Limits, Options, QueueSettings};
@@ -175,11 +175,14 @@ impl Run {
         // The identifier is of the whole packet.
         let id = wanted[0].1.id.filter(|_| version.is_v5());
         let dead_letters = client == CLIENTS - 1;
-        // What a queue has is dealt out between one filter and the next, so the first wish counts for that.
-        let mut queues = BTreeSet::new();
+        // What a queue has is dealt out between one filter and the next, so there is one of a queue in a packet.
+        let mut queues = 0;
         let wanted: Vec<(&'static str, Wish)> = wanted
             .into_iter()
-            .filter(|(filter, _)| !is_queue(filter) || queues.insert(*filter))
+            .filter(|(filter, _)| {
+                queues += usize::from(is_queue(filter));
+                !is_queue(filter) || queues == 1
+            })
             .filter(|(filter, _)| !filter.starts_with("$queue/") || dead_letters == (*filter == "$queue/dead"))
             .map(|(filter, wish)| {
                 let plain = Wish { no_local: false, id, ..wish };
@@ -379,9 +382,10 @@ impl Run {
             handling: wisp_wire::RetainHandling::DoNotSend,
             id: None,
         };
-        let wanted = FILTERS.into_iter().filter(|filter| is_queue(filter)).map(|filter| (filter, at_most_once));
         for client in 0..CLIENTS {
-            self.apply(Operation::Subscribe { client, wanted: wanted.clone().collect() })?;
+            for filter in FILTERS.into_iter().filter(|filter| is_queue(filter)) {
+                self.apply(Operation::Subscribe { client, wanted: vec![(filter, at_most_once)] })?;
+            }
         }
         let clear = |topic| Letter { topic, qos: QoS::AtMostOnce, retain: true, empty: true, expiry_s: None };
         self.apply(Operation::Publish { client: 0, letters: TOPICS.map(clear).to_vec(), lost: false })?;
