@@ -7,7 +7,7 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke release
+	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ deny: ## Licences and sources of all dependencies
 fuzz: ## Each fuzz target for FUZZ_SECONDS
 	.ci/fuzz $(FUZZ_SECONDS)
 
-bench-smoke: release aot ## Messages a second on every host, against mosquitto
+bench-smoke: release aot ## Messages a second at each QoS on every host, against mosquitto and rumqttd
 	e2e/setup
+	bench/setup
 	cargo run --release -p wisp-bench -- smoke
+
+bench-memory: release ## Memory of the native broker for each idle client, and for each session away
+	cargo run --release -p wisp-bench -- memory

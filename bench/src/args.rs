@@ -1,11 +1,12 @@
 //! The command line.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::broker::Broker;
+use crate::memory;
 use crate::plan::{self, Plan, Point};
 
 /// Measure the Wisp broker against its peers.
@@ -20,11 +21,15 @@ pub struct Arguments {
 /// What to measure.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Forwarding at QoS 0, natively and under each WebAssembly runtime, beside mosquitto
+    /// Forwarding at QoS 0, 1 and 2, natively and under each WebAssembly runtime, beside mosquitto and rumqttd
     ///
-    /// Needs release builds of wisp-broker and wisp-loadgen, the modules compiled ahead of time, and mosquitto; each
-    /// can be left out with --brokers. Takes some minutes; the machine should have nothing else to do.
+    /// Needs release builds of wisp-broker and wisp-loadgen, the modules compiled ahead of time, mosquitto and rumqttd;
+    /// each can be left out with --brokers. Takes some minutes; the machine should have nothing else to do.
     Smoke(Smoke),
+    /// Memory of the native broker for each idle connected client, and for each session whose client is away
+    ///
+    /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
+    Memory(Memory),
 }
 
 /// The arguments of `smoke`.
@@ -36,15 +41,21 @@ pub struct Smoke {
         value_name = "NAMES",
         value_enum,
         value_delimiter = ',',
-        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto"
+        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd"
     )]
     pub brokers: Vec<Broker>,
+    /// Which levels of quality of service, separated by commas
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', default_value = "0,1,2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: Vec<u8>,
     /// How many senders and receivers, as in 1x1,10x10
     #[arg(long, value_name = "SxR", value_delimiter = ',', default_value = "1x1,10x10,100x100")]
     pub points: Vec<Point>,
-    /// Messages of a sample
-    #[arg(long, value_name = "MESSAGES", default_value_t = plan::MESSAGES, value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: u64,
+    /// Messages of a sample [default: so many that it takes seconds at each QoS]
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once
+    #[arg(long, value_name = "MESSAGES", default_value_t = plan::WINDOW)]
+    pub window: NonZeroU16,
     /// How often each broker is measured at each point
     #[arg(long, value_name = "TIMES", default_value_t = plan::REPETITIONS)]
     pub repetitions: NonZeroU32,
@@ -56,14 +67,30 @@ pub struct Smoke {
     pub out: Option<PathBuf>,
 }
 
+/// The arguments of `memory`.
+#[derive(Args, Debug)]
+pub struct Memory {
+    /// How many clients
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroU32::new(memory::CLIENTS).expect("not zero"))]
+    pub clients: NonZeroU32,
+    /// Workers of the broker [default: the processors]
+    #[arg(long)]
+    pub workers: Option<NonZeroUsize>,
+    /// Where the results go [default: docs/results/DATE-memory, if nothing was changed]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
 impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
     pub fn plan(&self, processors: usize) -> Plan {
         Plan {
             brokers: without_repeats(&self.brokers),
+            qos: without_repeats(&self.qos),
             points: without_repeats(&self.points),
-            messages: self.count,
+            count: self.count,
+            window: self.window.get(),
             repetitions: self.repetitions.get(),
             workers: self.workers.map_or(processors, NonZeroUsize::get),
         }
@@ -86,8 +113,10 @@ mod tests {
 
     fn plan(arguments: &[&str]) -> Result<Plan, clap::Error> {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
-        let Command::Smoke(options) = Arguments::try_parse_from(all)?.command;
-        Ok(options.plan(2))
+        match Arguments::try_parse_from(all)?.command {
+            Command::Smoke(options) => Ok(options.plan(2)),
+            Command::Memory(_) => unreachable!("it begins with smoke"),
+        }
     }
 
     #[test]
@@ -98,18 +127,27 @@ mod tests {
 
     #[test]
     fn each_option_changes_its_part() {
-        let options = "--brokers native,mosquitto,native --points 1x1,3x5 --count 7 --repetitions 2 --workers 9";
+        let options = "--brokers native,mosquitto,native --qos 2,0,2 --points 1x1,3x5 --count 7 --window 5 \
+                       --repetitions 2 --workers 9";
         let plan = plan(&options.split(' ').collect::<Vec<_>>()).unwrap();
         assert_eq!(plan.brokers, [Broker::Native, Broker::Mosquitto]);
         assert_eq!(plan.points, [Point { senders: 1, receivers: 1 }, Point { senders: 3, receivers: 5 }]);
-        assert_eq!((plan.messages, plan.repetitions, plan.workers), (7, 2, 9));
+        assert_eq!((plan.qos.as_slice(), plan.count, plan.window), (&[2, 0][..], Some(7), 5));
+        assert_eq!((plan.repetitions, plan.workers), (2, 9));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for arguments in
-            ["--brokers other", "--points 1", "--points 0x1", "--count 0", "--repetitions 0", "--workers 0"]
-        {
+        for arguments in [
+            "--brokers other",
+            "--qos 3",
+            "--points 1",
+            "--points 0x1",
+            "--count 0",
+            "--window 0",
+            "--repetitions 0",
+            "--workers 0",
+        ] {
             assert!(plan(&arguments.split(' ').collect::<Vec<_>>()).is_err(), "{arguments}");
         }
     }

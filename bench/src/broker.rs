@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wisp_client::{Client, ConnectOptions, ProtocolVersion};
 
 use crate::failure::{Failure, Interrupt};
@@ -36,8 +36,23 @@ pub const MOSQUITTO_SETTINGS: [&str; 6] = [
     "log_type none",
 ];
 
+/// rumqttd's configuration but for the address. It appends what is published to a log for each topic and forgets the oldest
+/// segment when there are too many, read or not: here a log holds more than a sample has. What it acknowledges is
+/// in the log and not delivered, so that the window does not hold senders back. The rest are the figures of the
+/// configuration that comes with it, except that it may hand a connection 1000 packets at once, as many as the window
+/// has and faster than its 200, and that it runs no console and no other listener.
+pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
+    ("router.max_segment_size", "104857600"),
+    ("router.max_segment_count", "10"),
+    ("router.max_connections", "10010"),
+    ("router.max_outgoing_packet_count", "1000"),
+    ("v4.1.connections.max_inflight_count", "100"),
+    ("v4.1.connections.max_payload_size", "20480"),
+    ("v4.1.connections.connection_timeout_ms", "60000"),
+];
+
 /// A broker under test.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lower")]
 pub enum Broker {
@@ -51,11 +66,14 @@ pub enum Broker {
     WasmEdge,
     /// Debian's mosquitto.
     Mosquitto,
+    /// rumqttd, built from its crate.
+    Rumqttd,
 }
 
 impl Broker {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 5] = [Self::Native, Self::Wasmer, Self::Wasmtime, Self::WasmEdge, Self::Mosquitto];
+    pub const ALL: [Self; 6] =
+        [Self::Native, Self::Wasmer, Self::Wasmtime, Self::WasmEdge, Self::Mosquitto, Self::Rumqttd];
 
     /// The name as the command line and the results write it.
     #[must_use]
@@ -66,6 +84,7 @@ impl Broker {
             Self::Wasmtime => "wasmtime",
             Self::WasmEdge => "wasmedge",
             Self::Mosquitto => "mosquitto",
+            Self::Rumqttd => "rumqttd",
         }
     }
 
@@ -78,6 +97,7 @@ impl Broker {
             Self::Wasmtime => "Wasmtime",
             Self::WasmEdge => "WasmEdge",
             Self::Mosquitto => "mosquitto",
+            Self::Rumqttd => "rumqttd",
         }
     }
 
@@ -87,15 +107,28 @@ impl Broker {
         match self {
             Self::Native | Self::Wasmer | Self::Wasmtime => Some(wanted),
             Self::WasmEdge => Some(1),
-            Self::Mosquitto => None,
+            Self::Mosquitto | Self::Rumqttd => None,
         }
+    }
+
+    /// Whether it is Wisp, on whatever host.
+    #[must_use]
+    pub fn is_wisp(self) -> bool {
+        !matches!(self, Self::Mosquitto | Self::Rumqttd)
+    }
+
+    /// Whether it is measured at this QoS. At QoS 0 nothing holds rumqttd's senders back, and what its log cannot hold until
+    /// receivers have read it is dropped.
+    #[must_use]
+    pub fn is_measured_at(self, qos: u8) -> bool {
+        self != Self::Rumqttd || qos > 0
     }
 
     /// What the host is called by the scripts in wasm-targets; None for native programs.
     #[must_use]
     pub fn wasm_host(self) -> Option<&'static str> {
         match self {
-            Self::Native | Self::Mosquitto => None,
+            Self::Native | Self::Mosquitto | Self::Rumqttd => None,
             Self::Wasmer => Some("wasix"),
             Self::Wasmtime => Some("wasip1"),
             Self::WasmEdge => Some("wasmedge"),
@@ -104,14 +137,21 @@ impl Broker {
 
     /// The command that starts it. The process it makes is the broker, or becomes it: killing it is enough.
     fn command(self, address: SocketAddr, workers: usize, scratch: &Scratch) -> Result<Command, Failure> {
+        let configured = |name: &str, text: String| {
+            let configuration = scratch.file(name);
+            fs::write(&configuration, text).map_err(|error| unwritable(&error)).map(|()| configuration)
+        };
         let mut command = match self {
             Self::Mosquitto => {
-                let configuration = scratch.file("mosquitto.conf");
                 let listener = format!("listener {} {}", address.port(), address.ip());
                 let text = format!("{listener}\n{}\n", MOSQUITTO_SETTINGS.join("\n"));
-                fs::write(&configuration, text).map_err(|error| unwritable(&error))?;
                 let mut command = Command::new(places::mosquitto()?);
-                command.arg("-c").arg(configuration);
+                command.arg("-c").arg(configured("mosquitto.conf", text)?);
+                return Ok(command);
+            }
+            Self::Rumqttd => {
+                let mut command = Command::new(places::rumqttd()?);
+                command.args(["-q", "-c"]).arg(configured("rumqttd.toml", rumqttd_configuration(address))?);
                 return Ok(command);
             }
             Self::Native => {
@@ -135,8 +175,23 @@ impl Broker {
     /// # Errors
     /// When it is not there or does not come up, with what is to be done about it; or when interrupted.
     pub fn start(self, workers: usize, scratch: &Scratch, interrupt: &Interrupt) -> Result<Running, Failure> {
+        self.start_with(workers, scratch, interrupt, &|_| Vec::new())
+    }
+
+    /// As [`start`](Self::start), with further arguments, which may depend on its address.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        self,
+        workers: usize,
+        scratch: &Scratch,
+        interrupt: &Interrupt,
+        arguments: &dyn Fn(SocketAddr) -> Vec<String>,
+    ) -> Result<Running, Failure> {
         let address = free_address();
         let mut command = self.command(address, workers, scratch)?;
+        command.args(arguments(address));
         let words = scratch.file(&format!("{self}.stderr"));
         let stderr = File::create(&words).map_err(|error| unwritable(&error))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
@@ -159,6 +214,13 @@ impl Broker {
     }
 }
 
+fn rumqttd_configuration(address: SocketAddr) -> String {
+    let settings = RUMQTTD_SETTINGS.map(|(key, value)| format!("{key} = {value}\n")).concat();
+    format!(
+        "id = 0\nrouter.id = 0\nv4.1.name = \"v4\"\nv4.1.listen = \"{address}\"\nv4.1.next_connection_delay_ms = 1\n{settings}"
+    )
+}
+
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -179,6 +241,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process, which is the broker itself where that is a native program.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Stops it.

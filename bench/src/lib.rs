@@ -9,17 +9,23 @@
 //!               goals, machine, versions
 //! ```
 //!
+//! [`memory`] measures instead what clients cost the native broker that do nothing, or are away.
+//!
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
 //! out of order ends the run at once, since a rate without it would be no rate.
 
 pub mod args;
+pub mod baseline;
 pub mod broker;
 pub mod failure;
 pub mod goals;
+pub mod idle;
 pub mod loadgen;
 pub mod machine;
+pub mod memory;
 pub mod places;
 pub mod plan;
+pub mod resident;
 pub mod results;
 pub mod smoke;
 pub mod statistics;

@@ -11,7 +11,7 @@ use wisp_loadgen::report::Results;
 use crate::broker::{kill, last_lines, spawn};
 use crate::failure::{Failure, Interrupt};
 use crate::places;
-use crate::plan::{Point, SIZE_BYTES};
+use crate::plan::{Case, SIZE_BYTES};
 
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -22,15 +22,28 @@ fn read_results(line: &str) -> Result<Results, Failure> {
         .map_err(|error| Failure::Missing(format!("wisp-loadgen is of another version: {error} in {line:?}")))
 }
 
-/// Sends `messages` through the broker at `address` and checks what comes back.
+/// What the generator is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// At which QoS, from and to how many.
+    pub case: Case,
+    /// Messages of each sender that may be unacknowledged at once.
+    pub window: u16,
+    /// Of all senders together.
+    pub messages: u64,
+}
+
+/// Sends messages through the broker at `address` and checks what comes back.
 ///
 /// # Errors
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
-pub fn drive(address: SocketAddr, point: Point, messages: u64, interrupt: &Interrupt) -> Result<Results, Failure> {
+pub fn drive(address: SocketAddr, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
+    let Load { case: Case { qos, point }, window, messages } = load;
     let mut command = Command::new(places::native_program("wisp-loadgen")?);
     command
         .args(["run", "--json", "--url", &format!("mqtt://{address}")])
         .args(["--senders", &point.senders.to_string(), "--receivers", &point.receivers.to_string()])
+        .args(["--qos", &qos.to_string(), "--window", &window.to_string()])
         .args(["--size", &SIZE_BYTES.to_string(), "--count", &messages.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -88,6 +101,8 @@ pub(crate) mod tests {
         let config = Config {
             url: "mqtt://127.0.0.1:1".parse().unwrap(),
             version: wisp_client::ProtocolVersion::Mqtt311,
+            qos: wisp_client::QoS::AtLeastOnce,
+            window: 1000,
             senders: 3,
             receivers: 5,
             size: SIZE_BYTES,
@@ -109,6 +124,7 @@ pub(crate) mod tests {
         let report = read_results(&line(Tally { received: 1000, ..Tally::default() }, None)).unwrap();
         assert_eq!((report.senders, report.receivers, report.size_bytes), (3, 5, SIZE_BYTES));
         assert_eq!((report.messages, report.received, report.threads), (1000, 1000, 2));
+        assert_eq!((report.qos, report.window), (1, Some(1000)));
         assert!((report.messages_per_s - 2000.0).abs() < 1e-9, "{report:?}");
         assert_eq!((report.mqtt_version.as_str(), report.fault()), ("3.1.1", None));
     }

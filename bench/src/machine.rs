@@ -65,6 +65,9 @@ fn versions_of(broker: Broker) -> Vec<(&'static str, String)> {
         let help = places::mosquitto().ok().and_then(|program| output_whatever(program.to_str()?, &["-h"]));
         return vec![("mosquitto", help.as_deref().and_then(find_version).unwrap_or_else(unknown))];
     }
+    if broker == Broker::Rumqttd {
+        return vec![("rumqttd", format!("{}, built with the newest dependencies that fit", places::RUMQTTD_VERSION))];
+    }
     let repository = places::repository();
     let built = broker.wasm_host().map_or_else(
         || places::native_program("wisp-broker").ok(),

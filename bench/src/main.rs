@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use wisp_bench::args::{Arguments, Command};
-use wisp_bench::smoke;
+use wisp_bench::{memory, smoke};
 use wisp_client::program;
 
 fn main() -> ExitCode {
@@ -14,8 +14,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };
-    let Command::Smoke(options) = arguments.command;
-    match smoke::run(&options) {
+    let ended = match &arguments.command {
+        Command::Smoke(options) => smoke::run(options),
+        Command::Memory(options) => memory::run(options),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("wisp-bench: {failure}");

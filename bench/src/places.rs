@@ -11,6 +11,9 @@ use crate::failure::Failure;
 /// Where Debian has it, which is not on everybody's PATH.
 const MOSQUITTO_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
 
+/// bench/setup has the same.
+pub const RUMQTTD_VERSION: &str = "0.20.0";
+
 /// The repository that this program was built from.
 #[must_use]
 pub fn repository() -> PathBuf {
@@ -48,6 +51,21 @@ pub fn mosquitto() -> Result<PathBuf, Failure> {
         .map(|folder| folder.join("mosquitto"))
         .find(|program| program.is_file())
         .ok_or_else(|| Failure::Missing("there is no mosquitto: apt-get install mosquitto".to_owned()))
+}
+
+/// The program rumqttd, which bench/setup puts into a folder of the cache named by its version: figures of another one
+/// would not be comparable.
+///
+/// # Errors
+/// When it is not there.
+pub fn rumqttd() -> Result<PathBuf, Failure> {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .map(|cache| cache.join("wisp").join(format!("rumqttd-{RUMQTTD_VERSION}")).join("bin").join("rumqttd"))
+        .filter(|program| program.is_file())
+        .ok_or_else(|| Failure::Missing("there is no rumqttd: bench/setup builds it".to_owned()))
 }
 
 /// A folder for the passing files of one run, gone when this is dropped.

@@ -1,15 +1,18 @@
 //! What is measured, and in which order.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
 
 use crate::broker::Broker;
 
 /// The points that the goals are set for.
 pub const POINTS: [Point; 3] = [Point::new(1, 1), Point::new(10, 10), Point::new(100, 100)];
-/// Messages of a sample.
-pub const MESSAGES: u64 = 1_000_000;
+/// The levels of quality of service, each with the messages of a sample: so many that mosquitto takes some seconds for
+/// them.
+pub const LEVELS: [(u8, u64); 3] = [(0, 1_000_000), (1, 400_000), (2, 150_000)];
+/// At QoS 1 and 2, messages of each sender that may be unacknowledged at once.
+pub const WINDOW: NonZeroU16 = NonZeroU16::new(1000).expect("a thousand is not zero");
 /// Bytes of each message.
 pub const SIZE_BYTES: usize = 1024;
 /// How often each broker is measured at each point.
@@ -57,15 +60,28 @@ impl FromStr for Point {
     }
 }
 
+/// What is done by whoever is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Case {
+    /// The QoS of sending and receiving.
+    pub qos: u8,
+    /// How many senders and receivers.
+    pub point: Point,
+}
+
 /// What is measured.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The brokers, each once.
     pub brokers: Vec<Broker>,
+    /// The levels of quality of service, each once.
+    pub qos: Vec<u8>,
     /// The points, each once.
     pub points: Vec<Point>,
-    /// Messages of a sample.
-    pub messages: u64,
+    /// Messages of a sample, if not those of [`LEVELS`].
+    pub count: Option<u64>,
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once.
+    pub window: u16,
     /// How often each broker is measured at each point.
     pub repetitions: u32,
     /// Workers of each broker that has threads.
@@ -77,8 +93,8 @@ pub struct Plan {
 pub struct Turn {
     /// Counted from 1.
     pub repetition: u32,
-    /// How many senders and receivers.
-    pub point: Point,
+    /// At what.
+    pub case: Case,
     /// Who is measured.
     pub broker: Broker,
 }
@@ -89,17 +105,32 @@ impl Plan {
     pub fn everything(workers: usize) -> Self {
         Self {
             brokers: Broker::ALL.to_vec(),
+            qos: LEVELS.map(|(qos, _)| qos).to_vec(),
             points: POINTS.to_vec(),
-            messages: MESSAGES,
+            count: None,
+            window: WINDOW.get(),
             repetitions: REPETITIONS.get(),
             workers,
         }
     }
 
+    /// Messages of a sample at this QoS.
+    #[must_use]
+    pub fn messages(&self, qos: u8) -> u64 {
+        let usual = LEVELS.iter().find(|(level, _)| *level == qos).map_or(1, |(_, messages)| *messages);
+        self.count.unwrap_or(usual)
+    }
+
     /// Messages that a broker forwards before each sample, unmeasured.
     #[must_use]
-    pub fn warm_up_messages(&self) -> u64 {
-        (self.messages / WARM_UP_SHARE).max(1)
+    pub fn warm_up_messages(&self, qos: u8) -> u64 {
+        (self.messages(qos) / WARM_UP_SHARE).max(1)
+    }
+
+    /// Who is measured at this QoS.
+    #[must_use]
+    pub fn brokers_at(&self, qos: u8) -> Vec<Broker> {
+        self.brokers.iter().copied().filter(|broker| broker.is_measured_at(qos)).collect()
     }
 
     /// All samples in the order they are taken. Within a repetition all brokers take their turn at a point before
@@ -108,15 +139,21 @@ impl Plan {
     #[must_use]
     pub fn turns(&self) -> Vec<Turn> {
         let mut turns = Vec::new();
-        for repetition in 1..=self.repetitions {
-            for (index, &point) in self.points.iter().enumerate() {
-                let mut brokers = self.brokers.clone();
-                let shift = (repetition as usize + index) % brokers.len();
-                brokers.rotate_left(shift);
-                if repetition % 2 == 0 {
-                    brokers[1..].reverse();
+        for &qos in &self.qos {
+            for repetition in 1..=self.repetitions {
+                for (index, &point) in self.points.iter().enumerate() {
+                    let mut brokers = self.brokers_at(qos);
+                    if brokers.is_empty() {
+                        continue;
+                    }
+                    let shift = (repetition as usize + index) % brokers.len();
+                    brokers.rotate_left(shift);
+                    if repetition % 2 == 0 {
+                        brokers[1..].reverse();
+                    }
+                    let case = Case { qos, point };
+                    turns.extend(brokers.into_iter().map(|broker| Turn { repetition, case, broker }));
                 }
-                turns.extend(brokers.into_iter().map(|broker| Turn { repetition, point, broker }));
             }
         }
         turns
@@ -126,11 +163,13 @@ impl Plan {
     #[must_use]
     pub fn command(&self) -> String {
         let names = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
+        let count = self.count.map(|count| format!(" --count {count}")).unwrap_or_default();
         format!(
-            "wisp-bench smoke --brokers {} --points {} --count {} --repetitions {} --workers {}",
+            "wisp-bench smoke --brokers {} --qos {} --points {}{count} --window {} --repetitions {} --workers {}",
             names(&mut self.brokers.iter().map(ToString::to_string)),
+            names(&mut self.qos.iter().map(ToString::to_string)),
             names(&mut self.points.iter().map(ToString::to_string)),
-            self.messages,
+            self.window,
             self.repetitions,
             self.workers
         )
@@ -152,26 +191,27 @@ mod tests {
     }
 
     #[test]
-    fn every_broker_is_measured_once_at_each_point_of_each_repetition() {
-        let plan = Plan::everything(2);
-        let turns = plan.turns();
-        assert_eq!(turns.len(), 5 * 3 * 3);
-        for repetition in 1..=3 {
-            for point in POINTS {
-                for broker in Broker::ALL {
-                    let turn = Turn { repetition, point, broker };
-                    assert_eq!(turns.iter().filter(|other| **other == turn).count(), 1, "{turn:?}");
-                }
+    fn every_broker_is_measured_once_in_each_case_of_each_repetition() {
+        let turns = Plan::everything(2).turns();
+        assert_eq!(turns.len(), (5 + 6 + 6) * 3 * 3, "rumqttd not at QoS 0");
+        for (repetition, (qos, _), point) in
+            (1..=3).flat_map(|n| LEVELS.into_iter().flat_map(move |level| POINTS.map(|point| (n, level, point))))
+        {
+            for broker in Broker::ALL {
+                let turn = Turn { repetition, case: Case { qos, point }, broker };
+                let times = usize::from(qos > 0 || broker != Broker::Rumqttd);
+                assert_eq!(turns.iter().filter(|other| **other == turn).count(), times, "{turn:?}");
             }
         }
     }
 
     #[test]
-    fn brokers_alternate_so_that_none_is_first_at_a_point_twice() {
+    fn brokers_alternate_so_that_none_is_first_in_a_case_twice() {
         let turns = Plan::everything(2).turns();
-        for point in POINTS {
+        for ((qos, _), point) in LEVELS.into_iter().flat_map(|level| POINTS.map(|point| (level, point))) {
+            let case = Case { qos, point };
             let mut first: Vec<_> = (1..=3)
-                .map(|repetition| turns.iter().find(|turn| turn.point == point && turn.repetition == repetition))
+                .map(|repetition| turns.iter().find(|turn| turn.case == case && turn.repetition == repetition))
                 .map(|turn| turn.expect("all are there").broker.to_string())
                 .collect();
             first.sort();
@@ -181,8 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_finishes_before_the_next_begins() {
+    fn a_level_finishes_before_the_next_begins_and_so_does_a_repetition() {
         let turns = Plan::everything(2).turns();
-        assert!(turns.is_sorted_by_key(|turn| turn.repetition));
+        assert!(turns.is_sorted_by_key(|turn| (turn.case.qos, turn.repetition)));
+    }
+
+    #[test]
+    fn a_count_stands_for_all_levels() {
+        let plan = Plan::everything(2);
+        assert_eq!((plan.messages(0), plan.messages(2), plan.warm_up_messages(1)), (1_000_000, 150_000, 20_000));
+        let plan = Plan { count: Some(10), ..plan };
+        assert_eq!((plan.messages(0), plan.messages(2), plan.warm_up_messages(1)), (10, 10, 1));
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::statistics::Sample;
+use serde::Serialize;
 
 /// Every sample, one line of JSON each.
 pub const SAMPLES_FILE: &str = "results.jsonl";
@@ -15,13 +15,13 @@ pub const SUMMARY_FILE: &str = "summary.md";
 ///
 /// # Errors
 /// When the folder is not writable.
-pub fn write(folder: &Path, samples: &[Sample], page: &str) -> io::Result<()> {
+pub fn write(folder: &Path, samples: &[impl Serialize], page: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join(SAMPLES_FILE), lines(samples)?)?;
     fs::write(folder.join(SUMMARY_FILE), page)
 }
 
-fn lines(samples: &[Sample]) -> io::Result<String> {
+fn lines(samples: &[impl Serialize]) -> io::Result<String> {
     let mut text = String::new();
     for sample in samples {
         text += &serde_json::to_string(sample)?;

@@ -4,11 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::args::Smoke;
+use crate::baseline::Baseline;
 use crate::failure::{Failure, Interrupt};
-use crate::loadgen;
+use crate::loadgen::{self, Load};
 use crate::machine::{self, Facts};
 use crate::places::{self, Scratch};
-use crate::plan::{Plan, Turn};
+use crate::plan::{Case, Plan, Turn};
 use crate::results;
 use crate::statistics::Sample;
 use crate::summary;
@@ -34,17 +35,18 @@ pub fn run(options: &Smoke) -> Result<(), Failure> {
     let bench =
         Bench { plan: options.plan(machine::processors()), scratch: Scratch::new().map_err(system)?, interrupt };
     bench.look_around()?;
+    let baseline = Baseline::newest(&results_folder())?;
     let facts = Facts::gather(&bench.plan.brokers);
     warn_if_busy();
     let samples = bench.take_samples()?;
     let date =
         machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))?;
-    println!("\n{}", summary::tables(&bench.plan, &samples));
+    println!("\n{}", summary::tables(&bench.plan, &samples, baseline.as_ref()));
     let Some(folder) = folder(options, &bench.plan, &date) else {
         println!("Not written, since the run is not the usual one: --out DIR says where to.");
         return Ok(());
     };
-    results::write(&folder, &samples, &summary::page(&bench.plan, &samples, &facts, &date))
+    results::write(&folder, &samples, &summary::page(&bench.plan, &samples, baseline.as_ref(), &facts, &date))
         .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
     println!("Written to {}", folder.display());
     Ok(())
@@ -53,10 +55,14 @@ pub fn run(options: &Smoke) -> Result<(), Failure> {
 /// Where results go. Only the usual run has a folder of its own, so that no attempt with a few messages takes its place.
 fn folder(options: &Smoke, plan: &Plan, date: &str) -> Option<PathBuf> {
     let usual = || {
-        let results = places::repository().join("docs").join("results");
-        (*plan == Plan::everything(machine::processors())).then(|| results.join(format!("{date}-smoke")))
+        let is_usual = *plan == Plan::everything(machine::processors());
+        is_usual.then(|| results_folder().join(format!("{date}-smoke")))
     };
     options.out.clone().or_else(usual)
+}
+
+fn results_folder() -> PathBuf {
+    places::repository().join("docs").join("results")
 }
 
 fn warn_if_busy() {
@@ -92,11 +98,12 @@ impl Bench {
         for (index, turn) in turns.iter().enumerate() {
             let sample = self.take_sample(*turn)?;
             println!(
-                "[{:>2}/{}] repetition {} {:>9} {:<9} {:>9} msg/s",
+                "[{:>3}/{}] QoS {} repetition {} {:>9} {:<9} {:>9} msg/s",
                 index + 1,
                 turns.len(),
+                turn.case.qos,
                 turn.repetition,
-                turn.point.title(),
+                turn.case.point.title(),
                 turn.broker.title(),
                 thousands(sample.report.messages_per_s)
             );
@@ -107,12 +114,12 @@ impl Bench {
 
     /// Measures a broker that was started for this sample alone, so that none of the others is there to disturb it.
     fn take_sample(&self, turn: Turn) -> Result<Sample, Failure> {
-        let Plan { messages, workers, .. } = self.plan;
-        let Turn { repetition, point, broker } = turn;
+        let Plan { window, workers, .. } = self.plan;
+        let Turn { repetition, case, broker } = turn;
         let running = broker.start(workers, &self.scratch, &self.interrupt)?;
-        let drive = |messages| loadgen::drive(running.address(), point, messages, &self.interrupt);
-        let warm_up_messages = self.plan.warm_up_messages();
-        let driven = drive(warm_up_messages).and_then(|_| drive(messages));
+        let drive = |messages| loadgen::drive(running.address(), &Load { case, window, messages }, &self.interrupt);
+        let warm_up_messages = self.plan.warm_up_messages(case.qos);
+        let driven = drive(warm_up_messages).and_then(|_| drive(self.plan.messages(case.qos)));
         let stopped = running.stop();
         let report = driven.map_err(|failure| blame(failure, turn, stopped.as_ref().err()))?;
         stopped?;
@@ -124,6 +131,7 @@ impl Bench {
 fn blame(failure: Failure, turn: Turn, death: Option<&Failure>) -> Failure {
     let Failure::Broken(what) = failure else { return failure };
     let death = death.map(|death| format!("; {death}")).unwrap_or_default();
-    let Turn { repetition, point, broker } = turn;
-    Failure::Broken(format!("{broker} at {} in repetition {repetition}: {what}{death}", point.title()))
+    let Turn { repetition, case: Case { qos, point }, broker } = turn;
+    let point = point.title();
+    Failure::Broken(format!("{broker} at QoS {qos} and {point} in repetition {repetition}: {what}{death}"))
 }

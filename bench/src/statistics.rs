@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::broker::Broker;
-use crate::plan::{Point, Turn};
+use crate::plan::{Case, Point, Turn};
 use wisp_loadgen::report::Results;
 
 /// One measurement, with its settings. As JSON, one line.
@@ -23,30 +23,41 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// What it is a sample of.
+    /// What is compared of it.
     #[must_use]
-    pub fn turn(&self) -> Turn {
+    pub fn rate(&self) -> Rate {
         let point = Point::new(self.report.senders, self.report.receivers);
-        Turn { repetition: self.repetition, point, broker: self.broker }
+        let case = Case { qos: self.report.qos, point };
+        let turn = Turn { repetition: self.repetition, case, broker: self.broker };
+        Rate { turn, messages_per_s: self.report.messages_per_s }
     }
 }
 
-/// The rates of a broker at a point, in the order they were measured.
-#[must_use]
-pub fn rates(samples: &[Sample], broker: Broker, point: Point) -> Vec<f64> {
-    let is_of = |sample: &&Sample| sample.turn().point == point && sample.broker == broker;
-    samples.iter().filter(is_of).map(|sample| sample.report.messages_per_s).collect()
+/// How fast a broker was once.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rate {
+    /// Who, at what, in which repetition.
+    pub turn: Turn,
+    /// How fast.
+    pub messages_per_s: f64,
 }
 
-/// How many times as fast as `base` a broker is at a point: the median over the repetitions, in each of which both were
+/// The rates of a broker in a case, in the order they were measured.
+#[must_use]
+pub fn rates_of(rates: &[Rate], broker: Broker, case: Case) -> Vec<f64> {
+    let is_of = |rate: &&Rate| rate.turn.case == case && rate.turn.broker == broker;
+    rates.iter().filter(is_of).map(|rate| rate.messages_per_s).collect()
+}
+
+/// How many times as fast as `base` a broker is in a case: the median over the repetitions, in each of which both were
 /// measured shortly after each other. None unless there is such a repetition.
 #[must_use]
-pub fn ratio(samples: &[Sample], broker: Broker, base: Broker, point: Point) -> Option<f64> {
-    let rate = |turn: Turn| samples.iter().find(|sample| sample.turn() == turn).map(|s| s.report.messages_per_s);
-    let ratios: Vec<_> = samples
+pub fn ratio(rates: &[Rate], broker: Broker, base: Broker, case: Case) -> Option<f64> {
+    let rate = |turn: Turn| rates.iter().find(|rate| rate.turn == turn).map(|rate| rate.messages_per_s);
+    let ratios: Vec<_> = rates
         .iter()
-        .map(Sample::turn)
-        .filter(|turn| turn.broker == broker && turn.point == point)
+        .map(|rate| rate.turn)
+        .filter(|turn| turn.broker == broker && turn.case == case)
         .filter_map(|turn| Some(rate(turn)? / rate(Turn { broker: base, ..turn })?))
         .collect();
     median(&ratios)
@@ -78,7 +89,8 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const POINT: Point = Point::new(3, 5);
+    /// The case of those samples.
+    pub(crate) const CASE: Case = Case { qos: 1, point: Point::new(3, 5) };
 
     #[test]
     fn a_median_is_in_the_middle_whatever_the_order() {
@@ -96,24 +108,29 @@ pub(crate) mod tests {
     #[test]
     fn a_ratio_compares_within_repetitions() {
         // The machine is half as fast in the second repetition, which the ratio of medians would not see.
-        let samples = [
+        let rates = [
             sample(Broker::Native, 1, 1000.0),
             sample(Broker::Mosquitto, 1, 100.0),
             sample(Broker::Mosquitto, 2, 50.0),
             sample(Broker::Native, 2, 500.0),
             sample(Broker::Native, 3, 900.0),
             sample(Broker::Mosquitto, 3, 90.0),
-        ];
-        assert_eq!(ratio(&samples, Broker::Native, Broker::Mosquitto, POINT), Some(10.0));
-        assert_eq!(ratio(&samples, Broker::Mosquitto, Broker::Native, POINT), Some(0.1));
-        assert_eq!(rates(&samples, Broker::Native, POINT), [1000.0, 500.0, 900.0]);
+        ]
+        .map(|sample| sample.rate());
+        assert_eq!(ratio(&rates, Broker::Native, Broker::Mosquitto, CASE), Some(10.0));
+        assert_eq!(ratio(&rates, Broker::Mosquitto, Broker::Native, CASE), Some(0.1));
+        assert_eq!(rates_of(&rates, Broker::Native, CASE), [1000.0, 500.0, 900.0]);
     }
 
     #[test]
     fn there_is_no_ratio_without_both_in_one_repetition() {
-        let samples = [sample(Broker::Native, 1, 1000.0), sample(Broker::Mosquitto, 2, 100.0)];
-        assert_eq!(ratio(&samples, Broker::Native, Broker::Mosquitto, POINT), None);
-        assert_eq!(ratio(&samples[..1], Broker::Native, Broker::Native, Point::new(1, 1)), None);
+        let rates = [sample(Broker::Native, 1, 1000.0), sample(Broker::Mosquitto, 2, 100.0)];
+        let rates = rates.map(|sample| sample.rate());
+        assert_eq!(ratio(&rates, Broker::Native, Broker::Mosquitto, CASE), None);
+        for other in [Case { qos: 0, ..CASE }, Case { point: Point::new(1, 1), ..CASE }] {
+            assert_eq!(ratio(&rates, Broker::Native, Broker::Native, other), None);
+            assert!(rates_of(&rates, Broker::Native, other).is_empty());
+        }
     }
 
     #[test]

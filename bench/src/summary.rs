@@ -2,52 +2,56 @@
 
 use std::fmt::Write;
 
-use crate::broker::{Broker, MOSQUITTO_SETTINGS};
-use crate::goals::{GOALS, Goal};
+use crate::baseline::Baseline;
+use crate::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
+use crate::goals::{GOALS, Goal, OF_RECORDED};
 use crate::machine::Facts;
-use crate::plan::{Plan, Point, SIZE_BYTES};
-use crate::statistics::{Sample, median, rates, ratio};
+use crate::plan::{Case, Plan, Point, SIZE_BYTES};
+use crate::statistics::{Rate, Sample, median, rates_of, ratio};
 use crate::table::{Table, thousands};
 
-/// The tables, with a line about the goals.
+/// What the tables are made of.
+struct Figures<'a> {
+    plan: &'a Plan,
+    rates: Vec<Rate>,
+    baseline: Option<&'a Baseline>,
+}
+
+/// The tables of each QoS, with a line about the goals.
 #[must_use]
-pub fn tables(plan: &Plan, samples: &[Sample]) -> String {
-    let times = plan.repetitions;
-    let mut text = format!("Messages per second, median of {times}:\n\n{}\n", rate_table(plan, samples, &middle));
-    if times > 1 {
-        let ranges = rate_table(plan, samples, &range);
-        write!(text, "Lowest and highest:\n\n{ranges}\n").expect("texts can be written to");
+pub fn tables(plan: &Plan, samples: &[Sample], baseline: Option<&Baseline>) -> String {
+    let figures = Figures { plan, rates: samples.iter().map(Sample::rate).collect(), baseline };
+    let mut tally = Tally::default();
+    let mut text = String::new();
+    for &qos in &plan.qos {
+        text += &figures.of_level(qos, &mut tally);
     }
-    if let Some(ratios) = ratio_table(plan, samples) {
-        write!(text, "How many times as fast, median of the ratios within each repetition:\n\n{ratios}")
-            .expect("texts can be written to");
-        let (reached, set) = goals_reached(plan, samples);
-        if set > 0 {
-            write!(text, "\n{reached} of {set} goals reached.\n").expect("texts can be written to");
-        }
+    let Tally { reached, set } = tally;
+    if set > 0 {
+        writeln!(text, "{reached} of {set} goals reached.").expect("texts can be written to");
     }
     text
 }
 
 /// The whole page.
 #[must_use]
-pub fn page(plan: &Plan, samples: &[Sample], facts: &Facts, date: &str) -> String {
+pub fn page(plan: &Plan, samples: &[Sample], baseline: Option<&Baseline>, facts: &Facts, date: &str) -> String {
     let list =
         |facts: &[(&str, String)]| facts.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect::<String>();
-    let Plan { messages, repetitions, .. } = plan;
     let mut text = format!(
-        "# Forwarding at QoS 0, {date}\n\n\
-         {} messages of {SIZE_BYTES} bytes from senders to receivers over loopback, the load generator on the same machine, \
+        "# Forwarding, {date}\n\n\
+         Messages of {SIZE_BYTES} bytes from senders to receivers over loopback, the load generator on the same machine, \
          (senders, receivers) as in the heads of the columns. Each message goes to one receiver, which checks that \
-         all come once and in order; they did, in every sample.\n\n{}\n\
+         all come once and in order; they did, in every sample. At QoS 1 and 2 each sender has at most {} messages that are \
+         not acknowledged, and everybody acknowledges at once.\n\n{}\n\n\
          ## How\n\n```\n{}\n```\n\n\
-         {repetitions} repetitions; in each, all brokers take turns at a point before the next point comes, every time in \
-         another order. Each sample has a broker of its own, which first forwards {} messages unmeasured. Every sample with \
-         its settings: [results.jsonl](results.jsonl).\n\n",
-        thousands(*messages as f64),
-        tables(plan, samples),
+         {} repetitions; in each, all brokers take turns at a point before the next point comes, every time in \
+         another order. Each sample has a broker of its own, which first forwards a twentieth as many messages unmeasured. \
+         Every sample with its settings: [results.jsonl](results.jsonl).\n\n",
+        thousands(plan.window.into()),
+        tables(plan, samples, baseline).trim_end(),
         plan.command(),
-        thousands(plan.warm_up_messages() as f64),
+        plan.repetitions,
     );
     for &broker in &plan.brokers {
         writeln!(text, "- {}", how(broker, plan.workers)).expect("texts can be written to");
@@ -61,6 +65,13 @@ pub fn page(plan: &Plan, samples: &[Sample], facts: &Facts, date: &str) -> Strin
 fn how(broker: Broker, workers: usize) -> String {
     let title = broker.title();
     match (broker.workers(workers), broker.wasm_host()) {
+        (None, _) if broker == Broker::Rumqttd => {
+            let settings = RUMQTTD_SETTINGS.map(|(key, value)| format!("`{key} = {value}`")).join(", ");
+            format!(
+                "{title}: with as many threads as it starts, and set so that its log holds more than a sample, since what the \
+                 log cannot hold is dropped: {settings}"
+            )
+        }
         (None, _) => {
             let settings = MOSQUITTO_SETTINGS.map(|line| format!("`{line}`")).join(", ");
             format!("{title}: one thread, which is all it has, and set so that it drops nothing: {settings}")
@@ -72,17 +83,108 @@ fn how(broker: Broker, workers: usize) -> String {
     }
 }
 
-fn titles(first: &str, points: &[Point]) -> Table {
-    Table::new([first.to_owned()].into_iter().chain(points.iter().map(|point| point.title())))
+/// Goals reached, and goals set for what was measured.
+#[derive(Default)]
+struct Tally {
+    reached: usize,
+    set: usize,
 }
 
-fn rate_table(plan: &Plan, samples: &[Sample], cell: &dyn Fn(&[f64]) -> String) -> Table {
-    let mut table = titles("broker", &plan.points);
-    for &broker in &plan.brokers {
-        let cells = plan.points.iter().map(|&point| cell(&rates(samples, broker, point)));
-        table.push([broker.title().to_owned()].into_iter().chain(cells));
+impl Tally {
+    /// A ratio as a cell says it, with its goal if there is one, which is counted.
+    fn cell(&mut self, ratio: Option<f64>, at_least: Option<f64>, digits: usize) -> String {
+        let Some(ratio) = ratio else {
+            return String::new();
+        };
+        let Some(at_least) = at_least else {
+            return format!("{ratio:.digits$}");
+        };
+        let is_reached = ratio >= at_least;
+        self.set += 1;
+        self.reached += usize::from(is_reached);
+        let verdict = if is_reached { "reached" } else { "MISSED" };
+        format!("{ratio:.digits$} (goal {at_least:.digits$}: {verdict})")
     }
-    table
+}
+
+impl Figures<'_> {
+    /// The tables of a QoS.
+    fn of_level(&self, qos: u8, tally: &mut Tally) -> String {
+        let (messages, times) = (thousands(self.plan.messages(qos) as f64), self.plan.repetitions);
+        let mut text = format!(
+            "## QoS {qos}\n\n{messages} messages. Messages per second, median of {times}:\n\n{}\n",
+            self.rate_table(qos, &middle)
+        );
+        let mut add = |title: &str, table: Table| {
+            write!(text, "{title}:\n\n{table}\n").expect("texts can be written to");
+        };
+        if times > 1 {
+            add("Lowest and highest", self.rate_table(qos, &range));
+        }
+        if let Some(ratios) = self.ratio_table(qos, tally) {
+            add("How many times as fast, median of the ratios within each repetition", ratios);
+        }
+        if let Some((name, kept)) = self.kept_table(qos, tally) {
+            add(&format!("How many times as fast as mosquitto, as a share of the same in {name}"), kept);
+        }
+        text
+    }
+
+    fn table(&self, first: &str) -> Table {
+        let points = self.plan.points.iter().map(|point| point.title());
+        Table::new([first.to_owned()].into_iter().chain(points))
+    }
+
+    fn rate_table(&self, qos: u8, cell: &dyn Fn(&[f64]) -> String) -> Table {
+        let mut table = self.table("broker");
+        for broker in self.plan.brokers_at(qos) {
+            let cell = |&point: &Point| cell(&rates_of(&self.rates, broker, Case { qos, point }));
+            table.push([broker.title().to_owned()].into_iter().chain(self.plan.points.iter().map(cell)));
+        }
+        table
+    }
+
+    /// None when no two brokers that a goal is about were measured.
+    fn ratio_table(&self, qos: u8, tally: &mut Tally) -> Option<Table> {
+        let measured = self.plan.brokers_at(qos);
+        let is_of = |goal: &&Goal| goal.qos == qos && measured.contains(&goal.broker) && measured.contains(&goal.base);
+        let goals: Vec<_> = GOALS.iter().filter(is_of).collect();
+        if goals.is_empty() {
+            return None;
+        }
+        let mut table = self.table("compared");
+        for goal in goals {
+            // Ratios between builds of Wisp are below one.
+            let digits = if goal.base.is_wisp() { 2 } else { 1 };
+            let cell = |&point: &Point| {
+                let ratio = ratio(&self.rates, goal.broker, goal.base, Case { qos, point });
+                tally.cell(ratio, goal.at(point), digits)
+            };
+            table.push([goal.title()].into_iter().chain(self.plan.points.iter().map(cell)));
+        }
+        Some(table)
+    }
+
+    /// What is left of the recorded ratios to mosquitto, with the name of their run. They are of QoS 0, and None without any
+    /// that was measured again.
+    fn kept_table(&self, qos: u8, tally: &mut Tally) -> Option<(&str, Table)> {
+        let baseline = self.baseline.filter(|_| qos == 0)?;
+        let kept = |broker, point| {
+            let case = Case { qos, point };
+            Some(ratio(&self.rates, broker, Broker::Mosquitto, case)? / baseline.ratio(broker, case)?)
+        };
+        let mut table = self.table("broker");
+        let mut is_empty = true;
+        for broker in self.plan.brokers_at(qos).into_iter().filter(|broker| broker.is_wisp()) {
+            let kept: Vec<_> = self.plan.points.iter().map(|&point| kept(broker, point)).collect();
+            if kept.iter().any(Option::is_some) {
+                is_empty = false;
+                let cells = kept.into_iter().map(|kept| tally.cell(kept, Some(OF_RECORDED), 2));
+                table.push([broker.title().to_owned()].into_iter().chain(cells));
+            }
+        }
+        (!is_empty).then_some((baseline.name.as_str(), table))
+    }
 }
 
 fn middle(rates: &[f64]) -> String {
@@ -96,63 +198,21 @@ fn range(rates: &[f64]) -> String {
     range.unwrap_or_default()
 }
 
-/// None when no two brokers that a goal is about were measured.
-fn ratio_table(plan: &Plan, samples: &[Sample]) -> Option<Table> {
-    let goals: Vec<_> = goals_of(plan).collect();
-    if goals.is_empty() {
-        return None;
-    }
-    let mut table = titles("compared", &plan.points);
-    for goal in goals {
-        let cells = plan.points.iter().map(|&point| ratio_cell(goal, point, samples));
-        table.push([goal.title()].into_iter().chain(cells));
-    }
-    Some(table)
-}
-
-fn ratio_cell(goal: &Goal, point: Point, samples: &[Sample]) -> String {
-    let Some(ratio) = ratio(samples, goal.broker, goal.base, point) else {
-        return String::new();
-    };
-    // Ratios between builds of Wisp are below one.
-    let digits = if goal.base == Broker::Mosquitto { 1 } else { 2 };
-    match goal.at(point) {
-        None => format!("{ratio:.digits$}"),
-        Some(at_least) => {
-            let verdict = if ratio >= at_least { "reached" } else { "MISSED" };
-            format!("{ratio:.digits$} (goal {at_least:.digits$}: {verdict})")
-        }
-    }
-}
-
-fn goals_of(plan: &Plan) -> impl Iterator<Item = &'static Goal> {
-    GOALS.iter().filter(|goal| plan.brokers.contains(&goal.broker) && plan.brokers.contains(&goal.base))
-}
-
-/// How many goals were reached, and how many there are for what was measured.
-fn goals_reached(plan: &Plan, samples: &[Sample]) -> (usize, usize) {
-    let (mut reached, mut set) = (0, 0);
-    for goal in goals_of(plan) {
-        for &point in &plan.points {
-            if let (Some(at_least), Some(ratio)) = (goal.at(point), ratio(samples, goal.broker, goal.base, point)) {
-                set += 1;
-                reached += usize::from(ratio >= at_least);
-            }
-        }
-    }
-    (reached, set)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::tests::{POINT, sample};
+    use crate::baseline::tests::recorded;
+    use crate::statistics::tests::{CASE, sample};
 
-    fn measured(native: f64, point: Point) -> (Plan, Vec<Sample>) {
+    const ONE: Case = Case { qos: 0, point: Point::new(1, 1) };
+
+    fn measured(native: f64, case: Case) -> (Plan, Vec<Sample>) {
         let plan = Plan {
             brokers: vec![Broker::Native, Broker::Mosquitto],
-            points: vec![point],
-            messages: 1000,
+            qos: vec![case.qos],
+            points: vec![case.point],
+            count: Some(1000),
+            window: 7,
             repetitions: 2,
             workers: 2,
         };
@@ -162,7 +222,8 @@ mod tests {
                 .chain([(Broker::Mosquitto, 2, 200_000.0)])
                 .map(|(broker, repetition, rate)| {
                     let mut sample = sample(broker, repetition, rate);
-                    (sample.report.senders, sample.report.receivers) = (point.senders, point.receivers);
+                    (sample.report.senders, sample.report.receivers) = (case.point.senders, case.point.receivers);
+                    sample.report.qos = case.qos;
                     sample
                 });
         (plan, samples.collect())
@@ -170,9 +231,12 @@ mod tests {
 
     #[test]
     fn tables_have_medians_ranges_and_goals() {
-        let (plan, samples) = measured(900_000.0, Point::new(1, 1));
+        let (plan, samples) = measured(900_000.0, ONE);
+        let baseline = recorded(Broker::Native, ONE, 12.0);
         let expected = "\
-Messages per second, median of 2:
+## QoS 0
+
+1,000 messages. Messages per second, median of 2:
 
 | broker    |     (1,1) |
 |-----------|----------:|
@@ -192,40 +256,63 @@ How many times as fast, median of the ratios within each repetition:
 |--------------------|------------------------:|
 | native / mosquitto | 9.0 (goal 9.0: reached) |
 
-1 of 1 goals reached.
+How many times as fast as mosquitto, as a share of the same in 2026-01-01-smoke:
+
+| broker |                    (1,1) |
+|--------|-------------------------:|
+| native | 0.75 (goal 0.90: MISSED) |
+
+1 of 2 goals reached.
 ";
-        assert_eq!(tables(&plan, &samples), expected);
+        assert_eq!(tables(&plan, &samples, Some(&baseline)), expected);
     }
 
     #[test]
     fn a_missed_goal_is_said_loudly() {
-        let (plan, samples) = measured(899_000.0, Point::new(1, 1));
-        let text = tables(&plan, &samples);
+        let (plan, samples) = measured(899_000.0, ONE);
+        let text = tables(&plan, &samples, None);
         assert!(text.contains("(goal 9.0: MISSED)") && text.contains("0 of 1 goals"), "{text}");
     }
 
     #[test]
+    fn each_level_has_its_own_goals() {
+        let case = Case { qos: 1, ..ONE };
+        let (plan, samples) = measured(950_000.0, case);
+        let baseline = recorded(Broker::Native, case, 12.0);
+        let text = tables(&plan, &samples, Some(&baseline));
+        assert!(text.contains("## QoS 1\n") && text.contains("9.5 (goal 10.0: MISSED)"), "{text}");
+        assert!(!text.contains(&baseline.name), "what was recorded at QoS 1 sets no goal: {text}");
+        let plan = Plan { qos: vec![0, 1], ..plan };
+        let text = tables(&plan, &samples, None);
+        assert!(text.contains("## QoS 0\n") && text.contains("0 of 1 goals"), "{text}");
+    }
+
+    #[test]
     fn points_without_goals_have_ratios_alone() {
-        let (plan, samples) = measured(250_000.0, POINT);
-        let text = tables(&plan, &samples);
+        let (plan, samples) = measured(250_000.0, CASE);
+        let text = tables(&plan, &samples, None);
         assert!(text.contains(" 2.5 |") && !text.contains("goal"), "{text}");
     }
 
     #[test]
     fn without_a_base_there_are_no_ratios() {
-        let (mut plan, mut samples) = measured(1.0, POINT);
+        let (mut plan, mut samples) = measured(1.0, ONE);
         plan.brokers.pop();
         samples.retain(|sample| sample.broker == Broker::Native);
-        let text = tables(&plan, &samples);
+        let text = tables(&plan, &samples, Some(&recorded(Broker::Native, ONE, 12.0)));
         assert!(!text.contains("goal") && !text.contains("mosquitto"), "{text}");
     }
 
     #[test]
     fn the_page_says_what_the_figures_depend_on() {
-        let (plan, samples) = measured(900_000.0, POINT);
+        let (mut plan, samples) = measured(900_000.0, CASE);
+        plan.brokers.push(Broker::Rumqttd);
         let facts = Facts { machine: vec![("memory", "1 GiB".to_owned())], versions: vec![("wisp", "1".to_owned())] };
-        let page = page(&plan, &samples, &facts, "2026-01-31");
+        let page = page(&plan, &samples, None, &facts, "2026-01-31");
         for part in ["2026-01-31", "- memory: 1 GiB", "- wisp: 1", "max_queued_messages 0", "--workers 2", "3x5"] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        for part in ["max_segment_count = 10", "at most 7 messages", "--qos 1 --points 3x5 --count 1000 --window 7"] {
             assert!(page.contains(part), "{part}: {page}");
         }
         assert!(!page.contains("Wasm"), "{page}");

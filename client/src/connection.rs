@@ -10,10 +10,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use wisp_net::Host;
-use wisp_wire::{Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
+use wisp_wire::{
+    Disconnect, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, Publish, QoS,
+    ReasonCode, TopicName,
+};
 
+use crate::aliases::{Alias, ReceivedAliases, SentAliases};
+use crate::delivery::{Arrival, Delivery, Step};
 use crate::inbox::Inbox;
-use crate::incoming::{self, Ack, Incoming};
+use crate::incoming::{self, Delivered, Incoming, Receipt, ServerLimits};
 use crate::keep_alive::{KeepAlive, Pulse};
 use crate::link::{Link, Received};
 use crate::{ConnectOptions, Error, Message};
@@ -28,6 +33,10 @@ pub(crate) struct Connection<H: Host> {
     recv_bytes_max: u32,
     /// The largest packet the broker takes.
     pub(crate) send_bytes_max: u32,
+    pub(crate) limits: ServerLimits,
+    pub(crate) delivery: Delivery,
+    received_aliases: ReceivedAliases,
+    pub(crate) sent_aliases: SentAliases,
     pub(crate) answer_timeout: Duration,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) inbox: Inbox,
@@ -55,6 +64,15 @@ impl<H: Host> Connection<H> {
             version: options.version,
             recv_bytes_max: options.packet_bytes_max,
             send_bytes_max: u32::MAX,
+            limits: ServerLimits {
+                receive_max: u16::MAX,
+                qos_max: QoS::ExactlyOnce,
+                retain_available: true,
+                topic_alias_max: 0,
+            },
+            delivery: Delivery::default(),
+            received_aliases: ReceivedAliases::new(options.topic_alias_max),
+            sent_aliases: SentAliases::new(0),
             answer_timeout: options.answer_timeout,
             // Until CONNACK came there is nothing to ping; a timeout watches over the wait for it.
             keep_alive: KeepAlive::new(0, options.answer_timeout, Instant::now()),
@@ -84,6 +102,23 @@ impl<H: Host> Connection<H> {
         };
         bytes.truncate(before);
         Err(Error::Usage(refusal))
+    }
+
+    /// Encodes a message, by the alias of its topic where it has one.
+    pub(crate) fn queue_message(&mut self, publish: &Publish<'_>, topic: TopicName<'_>) -> Result<(), Error> {
+        let alias = self.sent_aliases.of(topic.as_str());
+        let (topic, number) = match alias {
+            Alias::None => (Some(topic), None),
+            Alias::New(number) => (Some(topic), Some(number)),
+            Alias::Known(number) => (None, Some(number)),
+        };
+        let property = number.map(Property::TopicAlias);
+        let properties = Properties::from_slice(property.as_slice());
+        self.queue(&Packet::Publish(Publish { topic, properties, ..*publish }))?;
+        if let (Some(topic), Alias::New(number)) = (topic, alias) {
+            self.sent_aliases.keep(topic.as_str(), number);
+        }
+        Ok(())
     }
 
     /// How many bytes are queued and not yet sent.
@@ -117,11 +152,11 @@ impl<H: Host> Connection<H> {
     }
 
     /// Waits for a packet that `wanted` takes, and keeps the messages that come before it.
-    pub(crate) fn await_ack(
+    pub(crate) fn await_answer<T>(
         &mut self,
         waiting: &'static str,
-        mut wanted: impl FnMut(Incoming) -> Option<Ack>,
-    ) -> Result<Ack, Error> {
+        mut wanted: impl FnMut(Incoming) -> Option<T>,
+    ) -> Result<T, Error> {
         let deadline = self.answer_deadline();
         loop {
             while !self.inbox.is_full() {
@@ -130,8 +165,8 @@ impl<H: Host> Connection<H> {
                     Some(Incoming::Message(message)) => self.inbox.keep(message),
                     // An answer nobody waits for is a late one, to a call that gave up.
                     Some(answer) => {
-                        if let Some(ack) = wanted(answer) {
-                            return Ok(ack);
+                        if let Some(wanted) = wanted(answer) {
+                            return Ok(wanted);
                         }
                     }
                     None => {}
@@ -170,9 +205,82 @@ impl<H: Host> Connection<H> {
             Incoming::ConnAck(_) => {
                 self.violated(Error::Protocol("it sent a second CONNACK".to_owned()), ReasonCode::ProtocolError);
             }
-            Incoming::Message(_) | Incoming::SubAck(_) | Incoming::UnsubAck(_) => return Some(incoming),
+            Incoming::Message(delivered) => return self.arrived(delivered).map(Incoming::Message),
+            Incoming::PubAck(receipt) => {
+                let step = self.delivery.acknowledged(receipt.packet_id, receipt.code);
+                return self.advance(step, receipt);
+            }
+            Incoming::PubRec(receipt) => {
+                let step = self.delivery.recorded(receipt.packet_id, receipt.code);
+                return self.advance(step, receipt);
+            }
+            Incoming::PubComp(receipt) => {
+                let step = self.delivery.completed(receipt.packet_id, receipt.code);
+                return self.advance(step, receipt);
+            }
+            Incoming::PubRel(packet_id) => {
+                self.delivery.released(packet_id);
+                self.reply(&Packet::PubComp(PubComp::new(packet_id)));
+            }
+            Incoming::SubAck(_) | Incoming::UnsubAck(_) | Incoming::Settled(_) => return Some(incoming),
         }
         None
+    }
+
+    /// Gives a message that has not come before.
+    fn arrived(&mut self, mut delivered: Delivered) -> Option<Delivered> {
+        let topic = Some(std::mem::take(&mut delivered.message.topic)).filter(|topic| !topic.is_empty());
+        match self.received_aliases.resolve(topic, delivered.topic_alias) {
+            Ok(topic) => delivered.message.topic = topic,
+            Err(rule) => {
+                self.violated(Error::Protocol(rule.to_owned()), ReasonCode::TopicAliasInvalid);
+                return None;
+            }
+        }
+        let exactly_once = delivered.packet_id.filter(|_| delivered.message.qos == QoS::ExactlyOnce);
+        match exactly_once.map_or(Arrival::New, |packet_id| self.delivery.arrived(packet_id)) {
+            Arrival::New => return Some(delivered),
+            Arrival::Waits => {}
+            Arrival::Known => self.acknowledge(QoS::ExactlyOnce, delivered.packet_id),
+        }
+        None
+    }
+
+    /// What the acknowledgement of a message of ours leads to.
+    fn advance(&mut self, step: Option<Step>, receipt: Receipt) -> Option<Incoming> {
+        match step {
+            Some(Step::Settled(code)) => return Some(Incoming::Settled(Receipt { code, ..receipt })),
+            Some(Step::Release) => self.reply(&Packet::PubRel(PubRel::new(receipt.packet_id))),
+            None => {
+                let error = format!("it acknowledged message {}, which is not on its way", receipt.packet_id);
+                self.violated(Error::Protocol(error), ReasonCode::ProtocolError);
+            }
+        }
+        None
+    }
+
+    /// The message for the caller, acknowledged by that.
+    pub(crate) fn hand_over(&mut self, delivered: Delivered) -> Message {
+        let Delivered { message, packet_id, .. } = delivered;
+        if let Some(packet_id) = packet_id.filter(|_| message.qos == QoS::ExactlyOnce) {
+            self.delivery.handed_over(packet_id);
+        }
+        self.acknowledge(message.qos, packet_id);
+        message
+    }
+
+    fn acknowledge(&mut self, qos: QoS, packet_id: Option<PacketId>) {
+        match (qos, packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => self.reply(&Packet::PubAck(PubAck::new(packet_id))),
+            (QoS::ExactlyOnce, Some(packet_id)) => self.reply(&Packet::PubRec(PubRec::new(packet_id))),
+            _ => {}
+        }
+    }
+
+    /// Queues an acknowledgement, which goes with whatever is sent next. Once the connection has ended the broker
+    /// cannot get it, and what came before is still for the caller.
+    fn reply(&mut self, packet: &Packet<'_>) {
+        let _ = self.queue(packet);
     }
 
     /// Lets bytes flow in each direction that is ready; if none is, waits until one is, or until the deadline.
@@ -228,8 +336,7 @@ impl<H: Host> Connection<H> {
     }
 
     /// Takes itself apart; what is queued and not yet sent is lost.
-    pub(crate) fn into_parts(mut self) -> Parts<H::Stream> {
-        let messages = std::iter::from_fn(|| self.inbox.take()).collect();
+    pub(crate) fn into_parts(self, messages: Vec<Message>) -> Parts<H::Stream> {
         let (stream, bytes) = self.link.into_parts();
         Parts { stream, messages, bytes }
     }

@@ -46,6 +46,13 @@ pub enum Error {
         /// The text of its DISCONNECT (MQTT 5).
         reason: Option<String>,
     },
+    /// The broker did not take a message that it acknowledges (MQTT 5). The connection is as it was.
+    NotTaken {
+        /// The code it gave.
+        code: ReasonCode,
+        /// The text it gave.
+        reason: Option<String>,
+    },
     /// The broker sent what MQTT does not allow. The connection has ended.
     Protocol(String),
     /// Nothing came, or nothing could be sent, for as long as the caller was willing to wait.
@@ -88,7 +95,11 @@ impl Error {
         match self {
             Self::Usage(_) => Fault::Caller,
             Self::Resolve { .. } | Self::Connect { .. } | Self::Transport(_) => Fault::Host,
-            Self::Refused { .. } | Self::Closed { .. } | Self::Protocol(_) | Self::Silent { .. } => Fault::Broker,
+            Self::Refused { .. }
+            | Self::Closed { .. }
+            | Self::NotTaken { .. }
+            | Self::Protocol(_)
+            | Self::Silent { .. } => Fault::Broker,
             Self::Timeout { .. } | Self::InboxFull { .. } => Fault::Limit,
         }
     }
@@ -96,7 +107,7 @@ impl Error {
     /// Whether the connection has ended, so that every later call fails in the same way.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Usage(_) | Self::Timeout { .. } | Self::InboxFull { .. })
+        !matches!(self, Self::Usage(_) | Self::NotTaken { .. } | Self::Timeout { .. } | Self::InboxFull { .. })
     }
 
     pub(crate) fn transport(cause: io::Error) -> Self {
@@ -118,6 +129,10 @@ impl fmt::Display for Error {
             Self::Closed { code: None, .. } => f.write_str("the broker closed the connection"),
             Self::Closed { code: Some(code), reason } => {
                 write!(f, "the broker closed the connection: {code}")?;
+                write_reason(f, reason.as_deref())
+            }
+            Self::NotTaken { code, reason } => {
+                write!(f, "the broker did not take the message: {code}")?;
                 write_reason(f, reason.as_deref())
             }
             Self::Protocol(what) => write!(f, "the broker does not keep to MQTT: {what}"),
@@ -159,6 +174,7 @@ mod tests {
             (Error::Refused { code: ReasonCode::NotAuthorized, reason: Some("a\nb".into()) }, Fault::Broker),
             (Error::Closed { code: None, reason: None }, Fault::Broker),
             (Error::Closed { code: Some(ReasonCode::SessionTakenOver), reason: Some("x".into()) }, Fault::Broker),
+            (Error::NotTaken { code: ReasonCode::QuotaExceeded, reason: None }, Fault::Broker),
             (Error::Timeout { waiting: "for x", waited: Duration::from_secs(1) }, Fault::Limit),
             (Error::InboxFull { messages: 3 }, Fault::Limit),
         ];

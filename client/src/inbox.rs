@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::Message;
+use crate::incoming::Delivered;
 
 /// A bounded queue of messages. Full means that no further packet is decoded, so one message may go past the
 /// limit of bytes, but no second.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    messages: VecDeque<Message>,
+    messages: VecDeque<Delivered>,
     /// The sum over `messages`.
     bytes: usize,
     messages_max: usize,
@@ -28,26 +28,35 @@ impl Inbox {
         self.messages.len() >= self.messages_max || self.bytes >= self.bytes_max
     }
 
-    pub(crate) fn keep(&mut self, message: Message) {
+    pub(crate) fn keep(&mut self, delivered: Delivered) {
         debug_assert!(!self.is_full());
-        self.bytes += message.bytes();
-        self.messages.push_back(message);
+        self.bytes += delivered.message.bytes();
+        self.messages.push_back(delivered);
     }
 
-    pub(crate) fn take(&mut self) -> Option<Message> {
-        let message = self.messages.pop_front()?;
-        self.bytes -= message.bytes();
+    pub(crate) fn take(&mut self) -> Option<Delivered> {
+        let delivered = self.messages.pop_front()?;
+        self.bytes -= delivered.message.bytes();
         debug_assert!(!self.messages.is_empty() || self.bytes == 0);
-        Some(message)
+        Some(delivered)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Message, QoS};
 
-    fn message(payload_bytes: usize) -> Message {
-        Message { topic: "t".to_owned(), payload: vec![0; payload_bytes], retain: false }
+    fn message(payload_bytes: usize) -> Delivered {
+        let message = Message {
+            topic: "t".to_owned(),
+            payload: vec![0; payload_bytes],
+            qos: QoS::AtMostOnce,
+            dup: false,
+            retain: false,
+            subscription_ids: Vec::new(),
+        };
+        Delivered { message, topic_alias: None, packet_id: None }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a broker says, out of the input buffer: each packet as a value of its own, or the reason why a
 //! broker must not send it.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
-use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, ReasonCode};
+use wisp_wire::{Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
 use crate::Error;
 
@@ -14,26 +14,52 @@ pub struct Message {
     pub topic: String,
     /// What was published.
     pub payload: Vec<u8>,
-    /// Whether the broker had kept it from before the subscription.
+    /// The QoS it was delivered with.
+    pub qos: QoS,
+    /// Whether the broker may have delivered it before.
+    pub dup: bool,
+    /// Whether the broker had kept it from before the subscription, or, where the subscription asked for that, whether
+    /// it was published to be kept.
     pub retain: bool,
+    /// The identifiers of the subscriptions it came by (MQTT 5).
+    pub subscription_ids: Vec<u32>,
 }
 
 impl Message {
     /// What it counts for against the limit of kept bytes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.topic.len() + self.payload.len()
+        size_of::<Self>() + self.topic.len() + self.payload.len() + size_of_val(self.subscription_ids.as_slice())
     }
+}
+
+/// A message on its way to the caller, who acknowledges it by taking it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Delivered {
+    /// Its topic is empty where an alias stands for it.
+    pub(crate) message: Message,
+    pub(crate) topic_alias: Option<NonZeroU16>,
+    /// There with QoS 1 and 2.
+    pub(crate) packet_id: Option<PacketId>,
 }
 
 /// A packet from the broker.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Incoming {
-    Message(Message),
+    Message(Delivered),
+    PubAck(Receipt),
+    PubRec(Receipt),
+    PubRel(PacketId),
+    PubComp(Receipt),
+    /// Not a packet: what the last of a message's acknowledgements comes to.
+    Settled(Receipt),
     ConnAck(ConnAnswer),
     SubAck(Ack),
     UnsubAck(Ack),
     PingResp,
-    Disconnect { code: ReasonCode, reason: Option<String> },
+    Disconnect {
+        code: ReasonCode,
+        reason: Option<String>,
+    },
 }
 
 /// The broker's answer to CONNECT, with the limits it sets.
@@ -45,6 +71,25 @@ pub(crate) struct ConnAnswer {
     pub(crate) assigned_client_id: Option<String>,
     pub(crate) server_keep_alive_s: Option<u16>,
     pub(crate) packet_bytes_max: Option<u32>,
+    pub(crate) limits: ServerLimits,
+}
+
+/// What the broker says in CONNACK that it takes of published messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ServerLimits {
+    /// Messages with QoS 1 and 2 on their way at once.
+    pub(crate) receive_max: u16,
+    pub(crate) qos_max: QoS,
+    pub(crate) retain_available: bool,
+    pub(crate) topic_alias_max: u16,
+}
+
+/// The broker's answer to a message with QoS 1 or 2.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) packet_id: PacketId,
+    pub(crate) code: ReasonCode,
+    pub(crate) reason: Option<String>,
 }
 
 /// The broker's answer to SUBSCRIBE or UNSUBSCRIBE. In UNSUBACK, only MQTT 5 has codes.
@@ -74,7 +119,7 @@ pub(crate) fn decode(
 /// The packet as a value, or the rule that it breaks by coming from a broker to this client.
 fn incoming(packet: Packet<'_>) -> Result<Incoming, &'static str> {
     Ok(match packet {
-        Packet::Publish(publish) => Incoming::Message(message(&publish)?),
+        Packet::Publish(publish) => Incoming::Message(message(&publish)),
         Packet::ConnAck(ack) => Incoming::ConnAck(conn_answer(ack.session_present, ack.code, ack.properties)),
         Packet::SubAck(ack) => Incoming::SubAck(Ack { packet_id: ack.packet_id, codes: ack.codes.iter().collect() }),
         Packet::UnsubAck(ack) => {
@@ -84,9 +129,10 @@ fn incoming(packet: Packet<'_>) -> Result<Incoming, &'static str> {
         Packet::Disconnect(disconnect) => {
             Incoming::Disconnect { code: disconnect.code, reason: reason_of(disconnect.properties) }
         }
-        Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
-            return Err("it acknowledged a message although none was sent with QoS 1 or 2");
-        }
+        Packet::PubAck(ack) => Incoming::PubAck(receipt(ack.packet_id, ack.code, ack.properties)),
+        Packet::PubRec(ack) => Incoming::PubRec(receipt(ack.packet_id, ack.code, ack.properties)),
+        Packet::PubRel(ack) => Incoming::PubRel(ack.packet_id),
+        Packet::PubComp(ack) => Incoming::PubComp(receipt(ack.packet_id, ack.code, ack.properties)),
         Packet::Auth(_) => return Err("it sent AUTH although CONNECT named no method"),
         Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
             return Err("it sent a packet that only clients may send");
@@ -94,12 +140,24 @@ fn incoming(packet: Packet<'_>) -> Result<Incoming, &'static str> {
     })
 }
 
-fn message(publish: &Publish<'_>) -> Result<Message, &'static str> {
-    if publish.qos != QoS::AtMostOnce {
-        return Err("it sent a message with QoS 1 or 2 although only QoS 0 was subscribed");
-    }
-    let topic = publish.topic.ok_or("it used a topic alias although CONNECT allowed none [MQTT-3.1.2-27]")?;
-    Ok(Message { topic: topic.as_str().to_owned(), payload: publish.payload.to_vec(), retain: publish.retain })
+fn message(publish: &Publish<'_>) -> Delivered {
+    let subscription_ids = publish.properties.iter().filter_map(|property| match property {
+        Property::SubscriptionIdentifier(id) => Some(id.get()),
+        _ => None,
+    });
+    let message = Message {
+        topic: publish.topic.map(|topic| topic.as_str().to_owned()).unwrap_or_default(),
+        payload: publish.payload.to_vec(),
+        qos: publish.qos,
+        dup: publish.dup,
+        retain: publish.retain,
+        subscription_ids: subscription_ids.collect(),
+    };
+    Delivered { message, topic_alias: publish.properties.topic_alias(), packet_id: publish.packet_id }
+}
+
+fn receipt(packet_id: PacketId, code: ReasonCode, properties: Properties<'_>) -> Receipt {
+    Receipt { packet_id, code, reason: reason_of(properties) }
 }
 
 fn conn_answer(session_present: bool, code: ReasonCode, properties: Properties<'_>) -> ConnAnswer {
@@ -110,6 +168,12 @@ fn conn_answer(session_present: bool, code: ReasonCode, properties: Properties<'
         assigned_client_id: properties.assigned_client_identifier().map(str::to_owned),
         server_keep_alive_s: properties.server_keep_alive_s(),
         packet_bytes_max: properties.maximum_packet_size().map(NonZeroU32::get),
+        limits: ServerLimits {
+            receive_max: properties.receive_maximum().map_or(u16::MAX, NonZeroU16::get),
+            qos_max: properties.maximum_qos().unwrap_or(QoS::ExactlyOnce),
+            retain_available: properties.retain_available().unwrap_or(true),
+            topic_alias_max: properties.topic_alias_maximum().unwrap_or(0),
+        },
     }
 }
 

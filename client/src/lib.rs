@@ -5,8 +5,10 @@
 //! ([`Capabilities::connect`](wisp_net::Capabilities)), WebAssembly guests included. Nothing waits without a
 //! deadline, no buffer grows without a bound, and no thread is started.
 
+mod aliases;
 mod client;
 mod connection;
+mod delivery;
 mod error;
 mod inbox;
 mod incoming;
@@ -20,6 +22,6 @@ pub use client::Client;
 pub use connection::Parts;
 pub use error::{Error, Fault};
 pub use incoming::Message;
-pub use options::ConnectOptions;
+pub use options::{ConnectOptions, PublishOptions, Will};
 pub use url::ServerUrl;
-pub use wisp_wire::{ProtocolVersion, ReasonCode};
+pub use wisp_wire::{ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::ProtocolVersion;
+use crate::{ProtocolVersion, QoS};
 
 /// The status of a program whose command line was wrong.
 pub const STATUS_USAGE: u8 = 2;
@@ -48,6 +48,14 @@ pub fn parse_version(name: &str) -> Result<ProtocolVersion, String> {
         "5" | "5.0" => Ok(ProtocolVersion::Mqtt5),
         _ => Err("use 3.1, 3.1.1 or 5".to_owned()),
     }
+}
+
+/// The QoS that a person calls `0`, `1` or `2`.
+///
+/// # Errors
+/// When it is none of them.
+pub fn parse_qos(name: &str) -> Result<QoS, String> {
+    name.parse().ok().and_then(QoS::new).ok_or_else(|| "use 0, 1 or 2".to_owned())
 }
 
 #[cfg(test)]

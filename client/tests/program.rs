@@ -8,7 +8,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use wisp_wire::{ConnAck, List, Packet, Properties, ProtocolVersion, Publish, ReasonCode, SubAck, TopicName};
+use wisp_wire::{
+    ConnAck, List, Packet, PacketId, Properties, ProtocolVersion, PubAck, PubComp, PubRec, Publish, QoS, ReasonCode,
+    SubAck, SubscriptionOptions, TopicName,
+};
 
 const VERSION: ProtocolVersion = ProtocolVersion::Mqtt5;
 
@@ -56,15 +59,34 @@ fn serve(stream: &mut TcpStream, messages: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
                         Packet::ConnAck(ack).encode(VERSION, &mut answer).unwrap();
                     }
                     Packet::Subscribe(subscribe) => {
-                        let codes = List::from_slice(&[ReasonCode::Success]);
+                        let (_, SubscriptionOptions { qos, .. }) = subscribe.filters.iter().next().unwrap();
+                        let codes = [ReasonCode::try_from(qos as u8).unwrap()];
+                        let codes = List::from_slice(&codes);
                         let ack = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes };
                         Packet::SubAck(ack).encode(VERSION, &mut answer).unwrap();
-                        for (topic, payload) in messages {
+                        for ((topic, payload), id) in messages.iter().zip((1..=u16::MAX).cycle()) {
+                            let packet_id = PacketId::new(id).filter(|_| qos > QoS::AtMostOnce);
                             let publish = Publish::new(TopicName::new(topic).unwrap(), payload);
+                            let publish = Publish { qos, packet_id, ..publish };
                             Packet::Publish(publish).encode(VERSION, &mut answer).unwrap();
                         }
                     }
-                    Packet::Publish(publish) => published.push(publish.payload.to_vec()),
+                    Packet::Publish(publish) => {
+                        published.push(publish.payload.to_vec());
+                        let ack = publish.packet_id.map(|id| match publish.qos {
+                            QoS::ExactlyOnce => Packet::PubRec(PubRec::new(id)),
+                            _ => Packet::PubAck(PubAck::new(id)),
+                        });
+                        if let Some(ack) = ack {
+                            ack.encode(VERSION, &mut answer).unwrap();
+                        }
+                    }
+                    Packet::PubRel(ack) => {
+                        Packet::PubComp(PubComp::new(ack.packet_id)).encode(VERSION, &mut answer).unwrap();
+                    }
+                    // What was received, as what the program has said of it.
+                    Packet::PubAck(ack) => published.push(format!("ack {}", ack.packet_id).into_bytes()),
+                    Packet::PubRec(ack) => published.push(format!("rec {}", ack.packet_id).into_bytes()),
                     Packet::Disconnect(_) => return published,
                     other => panic!("{other:?}"),
                 }
@@ -87,6 +109,12 @@ fn wrong_command_lines_are_one_line_and_status_2() {
         &["sub", "-u", "mqtt://h:1"],
         &["sub", "-u", "mqtt://h:1", "-t", "t", "-n", "0"],
         &["sub", "-u", "mqtt://h:1", "-t", "t", "-V", "4"],
+        &["sub", "-u", "mqtt://h:1", "-t", "t", "-q", "3"],
+        &["sub", "-u", "mqtt://h:1", "-t", "t", "--retain-handling", "some"],
+        &["sub", "-u", "mqtt://h:1", "-t", "t", "--subscription-id", "0"],
+        &["sub", "-u", "mqtt://h:1", "-t", "t", "--session-expiry-s", "9"],
+        &["sub", "-u", "mqtt://h:1", "-t", "t", "--will-message", "x"],
+        &["sub", "-u", "mqtt://127.0.0.1:1", "-t", "t", "-i", "x", "--session-expiry-s", "9", "--clean-start"],
         &["other"],
     ] {
         let (status, printed, complaint) = ended(&wisp(arguments).output().unwrap());
@@ -120,12 +148,27 @@ fn messages_are_printed_a_line_each_until_the_count() {
 }
 
 #[test]
+fn what_is_received_is_acknowledged_as_it_was_subscribed() {
+    for (qos, word) in [("1", "ack"), ("2", "rec")] {
+        let (url, thread) = broker(vec![("a", b"one"), ("b", b"two"), ("c", b"not taken")]);
+        let arguments = ["sub", "-u", &url, "-V", "5", "-t", "#", "-n", "2", "-vv", "-q", qos];
+        let (status, printed, complaint) = ended(&wisp(&arguments).output().unwrap());
+        let expected = format!("[qos {qos}] a one\n[qos {qos}] b two\n");
+        assert_eq!((status, printed), (Some(0), expected), "{complaint}");
+        let expected = [1, 2].map(|id| format!("{word} {id}").into_bytes());
+        assert_eq!(thread.join().unwrap(), expected);
+    }
+}
+
+#[test]
 fn texts_files_and_lines_are_published() {
     let file = std::env::temp_dir().join(format!("wisp-program-{}", std::process::id()));
     std::fs::write(&file, b"all\nof\xffit\n").unwrap();
     let path = file.to_str().unwrap().to_owned();
     for (source, input, expected) in [
         (&["-m", "text"][..], "", vec![b"text".to_vec()]),
+        (&["-m", "text", "-q", "1", "-r"], "", vec![b"text".to_vec()]),
+        (&["-l", "-q", "2"], "one\ntwo", vec![b"one".to_vec(), b"two".to_vec()]),
         (&["-f", &path], "", vec![b"all\nof\xffit\n".to_vec()]),
         (&["-l"], "one\n\nthree", vec![b"one".to_vec(), Vec::new(), b"three".to_vec()]),
     ] {

@@ -29,6 +29,10 @@ pub enum Ability {
     /// The broker is Wisp: its flags, limits and log lines, what this version of it does not offer, and
     /// how strictly it reads the standards.
     Wisp,
+    /// The broker says why it ends a connection wherever MQTT 5 has a code for it.
+    Codes,
+    /// The broker keeps to a client's Receive Maximum after the first acknowledgement too.
+    Windows,
     /// SIGTERM and SIGINT reach the broker, which ends in order.
     Signals,
     /// Port 0 makes the system pick one.
@@ -58,11 +62,13 @@ impl Host {
 
     /// Why the host cannot do something; None if it can. This is the only place that knows.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{Clients, PortZero, Signals, Wisp};
+        use Ability::{Clients, Codes, PortZero, Signals, Windows, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
+            (Host::Mosquitto, Codes) => Some("it closes some connections without a word"),
+            (Host::Mosquitto, Windows) => Some("it sends too many once room was made"),
             (Host::Mosquitto, _) => Some("it is not Wisp"),
-            (_, Wisp) => None,
+            (_, Wisp | Codes | Windows) => None,
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
             (_, PortZero) => Some("its launcher wants to know the port beforehand"),
             (Host::Wasmer | Host::WasmEdge, Clients) => None,

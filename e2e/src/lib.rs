@@ -1,5 +1,5 @@
 //! The harness of the end-to-end suite: it starts a broker *process* on one of the hosts, and drives
-//! it over real sockets with real clients (mosquitto's, paho-mqtt) and with raw bytes.
+//! it over real sockets with real clients (mosquitto's, paho-mqtt, rumqttc, mqtt for Node.js) and with raw bytes.
 //!
 //! The suite itself is in tests/suite. It runs against the host that `WISP_HOST` names (see
 //! [`host::Host`]); a test that the host cannot run says so and why, from one table,
@@ -9,14 +9,28 @@
 //! No test sleeps until something has probably happened. Tests wait for a condition and give up after
 //! [`wait::PATIENCE`]; the only fixed times are those that are themselves under test.
 
+use std::env;
+use std::path::PathBuf;
+
 pub mod broker;
+pub mod client;
 pub mod host;
 pub mod mosquitto;
 pub mod packet;
 pub mod paho;
+pub mod peer;
 pub mod program;
+pub mod properties;
+pub mod random;
 pub mod raw;
 pub mod wait;
+
+/// The folder under which the set-up script installs client libraries.
+fn cache() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+    cache.unwrap_or_else(home).join("wisp")
+}
 
 /// The version of MQTT that a client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -162,7 +162,8 @@ pub fn publish(addr: SocketAddr, version: Version, topic: &str, payload: &[u8]) 
     assert!(finished.status.success(), "mosquitto_pub: {} {:?}", finished.status, finished.stderr);
 }
 
-fn client_command(program: &str, addr: SocketAddr, version: Version) -> Command {
+/// A command of one of mosquitto's programs with the address and version filled in.
+pub fn client_command(program: &str, addr: SocketAddr, version: Version) -> Command {
     let version = match version {
         Version::V31 => "mqttv31",
         Version::V311 => "mqttv311",

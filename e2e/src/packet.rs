@@ -1,9 +1,9 @@
 //! MQTT packets as bytes, written and read by hand: a second opinion on the standards that shares no
 //! code with the broker.
 
-use std::collections::BTreeMap;
-
 use crate::Version;
+use crate::properties::Properties;
+use crate::properties::property::SESSION_EXPIRY_INTERVAL;
 
 /// A PINGREQ packet.
 pub const PINGREQ: &[u8] = &[0xC0, 0];
@@ -18,6 +18,12 @@ pub mod kind {
     pub const PUBLISH: u8 = 3;
     /// PUBACK
     pub const PUBACK: u8 = 4;
+    /// PUBREC
+    pub const PUBREC: u8 = 5;
+    /// PUBREL
+    pub const PUBREL: u8 = 6;
+    /// PUBCOMP
+    pub const PUBCOMP: u8 = 7;
     /// SUBACK
     pub const SUBACK: u8 = 9;
     /// UNSUBACK
@@ -26,6 +32,8 @@ pub mod kind {
     pub const PINGRESP: u8 = 13;
     /// DISCONNECT
     pub const DISCONNECT: u8 = 14;
+    /// AUTH
+    pub const AUTH: u8 = 15;
 }
 
 /// A packet: its first byte, the remaining length, and the rest.
@@ -72,14 +80,43 @@ pub struct Connect<'a> {
     pub clean_start: bool,
     /// 0 turns it off.
     pub keep_alive_s: u16,
-    /// The content of the properties; ignored before MQTT 5.
-    pub properties: &'a [u8],
+    /// Ignored before MQTT 5.
+    pub properties: Properties,
+    /// What the broker publishes if the client ends without saying goodbye.
+    pub will: Option<Will<'a>>,
 }
 
 impl<'a> Connect<'a> {
     /// A client with a clean session and without keep-alive.
     pub fn new(version: Version, client_id: &'a str) -> Connect<'a> {
-        Connect { version, client_id, clean_start: true, keep_alive_s: 0, properties: &[] }
+        Connect { version, client_id, clean_start: true, keep_alive_s: 0, properties: Properties::NONE, will: None }
+    }
+
+    /// A client that takes up the session it had, and leaves one behind for so many seconds; before MQTT 5
+    /// for good.
+    pub fn kept(version: Version, client_id: &'a str, seconds: u32) -> Connect<'a> {
+        Connect { clean_start: false, ..Connect::new(version, client_id) }.with(SESSION_EXPIRY_INTERVAL, seconds)
+    }
+
+    /// The same with a property that is a number.
+    #[must_use]
+    pub fn with(mut self, property: u8, value: u32) -> Connect<'a> {
+        self.properties = self.properties.number(property, value);
+        self
+    }
+
+    /// The same with clean start, or clean session.
+    #[must_use]
+    pub fn clean(mut self) -> Connect<'a> {
+        self.clean_start = true;
+        self
+    }
+
+    /// The same with a will.
+    #[must_use]
+    pub fn will(mut self, will: Will<'a>) -> Connect<'a> {
+        self.will = Some(will);
+        self
     }
 
     /// The packet's bytes.
@@ -89,14 +126,148 @@ impl<'a> Connect<'a> {
             Version::V311 => (b"MQTT", 4),
             Version::V5 => (b"MQTT", 5),
         };
-        let flags = if self.clean_start { 2 } else { 0 };
+        let mut flags = if self.clean_start { 2 } else { 0 };
+        if let Some(will) = &self.will {
+            flags |= 4 | will.qos << 3 | u8::from(will.retain) << 5;
+        }
         let mut body = field(name);
         body.extend([level, flags]);
         body.extend(self.keep_alive_s.to_be_bytes());
-        body.extend(properties(self.version, self.properties));
+        body.extend(properties(self.version, &self.properties.content()));
         body.extend(field(self.client_id.as_bytes()));
+        if let Some(will) = &self.will {
+            body.extend(properties(self.version, &will.properties.content()));
+            body.extend(field(will.topic.as_bytes()));
+            body.extend(field(will.payload));
+        }
         packet(0x10, &body)
     }
+}
+
+/// A will.
+#[derive(Clone)]
+pub struct Will<'a> {
+    /// The topic name.
+    pub topic: &'a str,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// The broker keeps the will as a retained message.
+    pub retain: bool,
+    /// Ignored before MQTT 5.
+    pub properties: Properties,
+}
+
+impl<'a> Will<'a> {
+    /// A will at QoS 0.
+    pub fn new(topic: &'a str, payload: &'a str) -> Will<'a> {
+        Will { topic, payload: payload.as_bytes(), qos: 0, retain: false, properties: Properties::NONE }
+    }
+
+    /// The same at this QoS.
+    #[must_use]
+    pub fn qos(mut self, qos: u8) -> Will<'a> {
+        self.qos = qos;
+        self
+    }
+
+    /// The same, retained.
+    #[must_use]
+    pub fn retained(mut self) -> Will<'a> {
+        self.retain = true;
+        self
+    }
+
+    /// The same with a property that is a number.
+    #[must_use]
+    pub fn with(mut self, property: u8, value: u32) -> Will<'a> {
+        self.properties = self.properties.number(property, value);
+        self
+    }
+}
+
+/// A message to publish.
+#[derive(Clone)]
+pub struct Publish<'a> {
+    /// The topic name; may be empty where a topic alias stands for it.
+    pub topic: &'a str,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// The broker keeps the message.
+    pub retain: bool,
+    /// The packet is sent again.
+    pub duplicate: bool,
+    /// Ignored before MQTT 5.
+    pub properties: Properties,
+}
+
+impl<'a> Publish<'a> {
+    /// A message at QoS 0.
+    pub fn new(topic: &'a str, payload: &'a (impl AsRef<[u8]> + ?Sized)) -> Publish<'a> {
+        let payload = payload.as_ref();
+        Publish { topic, payload, qos: 0, retain: false, duplicate: false, properties: Properties::NONE }
+    }
+
+    /// The same at this QoS.
+    #[must_use]
+    pub fn qos(mut self, qos: u8) -> Publish<'a> {
+        self.qos = qos;
+        self
+    }
+
+    /// The same, to be retained.
+    #[must_use]
+    pub fn retained(mut self) -> Publish<'a> {
+        self.retain = true;
+        self
+    }
+
+    /// The same, sent again.
+    #[must_use]
+    pub fn duplicate(mut self) -> Publish<'a> {
+        self.duplicate = true;
+        self
+    }
+
+    /// The same with a property that is a number.
+    #[must_use]
+    pub fn with(mut self, property: u8, value: u32) -> Publish<'a> {
+        self.properties = self.properties.number(property, value);
+        self
+    }
+
+    /// The same with these properties.
+    #[must_use]
+    pub fn properties(mut self, properties: &Properties) -> Publish<'a> {
+        self.properties = properties.clone();
+        self
+    }
+
+    /// The packet's bytes. At QoS 0 it has no packet id.
+    pub fn encode(&self, version: Version, packet_id: u16) -> Vec<u8> {
+        let flags = u8::from(self.duplicate) << 3 | self.qos << 1 | u8::from(self.retain);
+        let packet_id = (self.qos > 0).then_some(packet_id);
+        publish_with(version, flags, self.topic.as_bytes(), packet_id, &self.properties.content(), self.payload)
+    }
+}
+
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP in its shortest form, which means success.
+pub fn acknowledge(kind: u8, packet_id: u16) -> Vec<u8> {
+    packet(kind << 4 | if kind == kind::PUBREL { 2 } else { 0 }, &packet_id.to_be_bytes())
+}
+
+/// The same with a reason code, in MQTT 5.
+pub fn acknowledge_with(kind: u8, packet_id: u16, code: u8) -> Vec<u8> {
+    let [high, low] = packet_id.to_be_bytes();
+    packet(kind << 4 | if kind == kind::PUBREL { 2 } else { 0 }, &[high, low, code])
+}
+
+/// A DISCONNECT of MQTT 5 with a reason code and properties.
+pub fn disconnect_with(code: u8, content: &Properties) -> Vec<u8> {
+    packet(0xE0, &[&[code][..], &properties(Version::V5, &content.content())].concat())
 }
 
 /// A PUBLISH packet at QoS 0 without flags.
@@ -123,8 +294,13 @@ pub fn publish_with(
 
 /// A SUBSCRIBE packet: filters with their options, of which QoS is the lowest two bits.
 pub fn subscribe(version: Version, packet_id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+    subscribe_with(version, packet_id, &Properties::NONE, filters)
+}
+
+/// A SUBSCRIBE packet with properties.
+pub fn subscribe_with(version: Version, packet_id: u16, content: &Properties, filters: &[(&str, u8)]) -> Vec<u8> {
     let mut body = packet_id.to_be_bytes().to_vec();
-    body.extend(properties(version, &[]));
+    body.extend(properties(version, &content.content()));
     for (filter, options) in filters {
         body.extend(field(filter.as_bytes()));
         body.push(*options);
@@ -177,15 +353,71 @@ impl Received {
         (str::from_utf8(topic).expect("topics are UTF-8"), payload)
     }
 
+    /// Reads a PUBLISH at any QoS.
+    ///
+    /// # Panics
+    /// If it is something else.
+    pub fn message(&self, version: Version) -> Message {
+        assert_eq!(self.kind(), kind::PUBLISH, "a PUBLISH is expected, not {self:?}");
+        let (topic, rest) = read_field(&self.body);
+        let qos = self.first >> 1 & 3;
+        assert_ne!(qos, 3, "a QoS that does not exist: {self:?}");
+        let (packet_id, rest) = if qos == 0 { (0, rest) } else { read_packet_id(rest) };
+        assert!(qos == 0 || packet_id != 0, "0 is no packet id: {self:?}");
+        let (properties, payload) = read_properties(version, rest);
+        Message {
+            topic: str::from_utf8(topic).expect("topics are UTF-8").to_owned(),
+            topic_left_out: topic.is_empty(),
+            payload: payload.to_vec(),
+            qos,
+            retain: self.first & 1 != 0,
+            duplicate: self.first & 8 != 0,
+            packet_id,
+            properties,
+        }
+    }
+
+    /// Reads a PUBACK, PUBREC, PUBREL or PUBCOMP.
+    ///
+    /// # Panics
+    /// If it is something else.
+    pub fn publish_acknowledgement(&self, version: Version) -> Acknowledgement {
+        let flags = if self.kind() == kind::PUBREL { 2 } else { 0 };
+        assert!((kind::PUBACK..=kind::PUBCOMP).contains(&self.kind()), "an acknowledgement is expected, not {self:?}");
+        assert_eq!(self.first & 0xF, flags, "the flags of {self:?}");
+        let (packet_id, rest) = read_packet_id(&self.body);
+        let (code, properties) = self.code_and_properties(version, rest);
+        Acknowledgement { packet_id, code, properties }
+    }
+
+    /// Reads what may be left out from its end: a reason code, and properties.
+    fn code_and_properties(&self, version: Version, rest: &[u8]) -> (u8, Properties) {
+        match rest {
+            [] => (0, Properties::NONE),
+            _ if !version.is_v5() => panic!("{self:?} has a code before MQTT 5"),
+            [code] => (*code, Properties::NONE),
+            [code, rest @ ..] => (*code, read_properties(version, rest).0),
+        }
+    }
+
+    /// Reads a DISCONNECT of MQTT 5 into its code and properties.
+    ///
+    /// # Panics
+    /// If it is something else.
+    pub fn disconnect(&self) -> (u8, Properties) {
+        assert_eq!(self.kind(), kind::DISCONNECT, "a DISCONNECT is expected, not {self:?}");
+        self.code_and_properties(Version::V5, &self.body)
+    }
+
     /// Reads a SUBACK or UNSUBACK into its packet id and codes.
     ///
     /// # Panics
     /// If it is something else.
     pub fn acknowledgement(&self, version: Version) -> (u16, &[u8]) {
         assert!(matches!(self.kind(), kind::SUBACK | kind::UNSUBACK), "a SUBACK is expected, not {self:?}");
-        let (packet_id, rest) = self.body.split_at(2);
+        let (packet_id, rest) = read_packet_id(&self.body);
         let (_, codes) = read_properties(version, rest);
-        (u16::from_be_bytes([packet_id[0], packet_id[1]]), codes)
+        (packet_id, codes)
     }
 
     /// The reason code of an MQTT 5 DISCONNECT.
@@ -193,70 +425,95 @@ impl Received {
     /// # Panics
     /// If it is something else.
     pub fn disconnect_code(&self) -> u8 {
-        assert_eq!(self.kind(), kind::DISCONNECT, "a DISCONNECT is expected, not {self:?}");
-        self.body.first().copied().unwrap_or(0)
+        self.disconnect().0
     }
 }
 
 /// What a CONNACK packet says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnAck {
     /// The broker still had a session.
     pub session_present: bool,
     /// Return code, in MQTT 5 reason code; 0 is success.
     pub code: u8,
-    properties: BTreeMap<u8, Vec<u8>>,
+    /// None before MQTT 5.
+    pub properties: Properties,
 }
 
 impl ConnAck {
     /// A property with a number in it, whatever its width.
     pub fn number(&self, property: u8) -> Option<u32> {
-        let bytes = self.properties.get(&property)?;
-        Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+        self.properties.get(property)
     }
 
     /// A property with a string in it.
     pub fn text(&self, property: u8) -> Option<&str> {
-        let bytes = self.properties.get(&property)?;
-        Some(str::from_utf8(bytes).expect("strings are UTF-8"))
+        self.properties.text(property)
     }
 }
 
-/// Reads the properties of a packet, and returns what is after them. Of a property that comes more
-/// than once only the last is kept, which can only be a user property.
-fn read_properties(version: Version, bytes: &[u8]) -> (BTreeMap<u8, Vec<u8>>, &[u8]) {
-    let mut found = BTreeMap::new();
+/// A PUBLISH packet from the broker, at any QoS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The topic name; empty where a topic alias stands for it that nobody has looked up yet.
+    pub topic: String,
+    /// The topic name is not in the packet.
+    pub topic_left_out: bool,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The DUP flag.
+    pub duplicate: bool,
+    /// 0 at QoS 0, which has none.
+    pub packet_id: u16,
+    /// None before MQTT 5.
+    pub properties: Properties,
+}
+
+impl Message {
+    /// The payload as text.
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.payload).expect("this payload is text")
+    }
+}
+
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP from the broker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acknowledgement {
+    /// Whose message it is about.
+    pub packet_id: u16,
+    /// 0 is success, and what versions before MQTT 5 always mean.
+    pub code: u8,
+    /// None before MQTT 5.
+    pub properties: Properties,
+}
+
+/// Reads the properties of a packet, and returns what is after them.
+fn read_properties(version: Version, bytes: &[u8]) -> (Properties, &[u8]) {
     if !version.is_v5() {
-        return (found, bytes);
+        return (Properties::NONE, bytes);
     }
     let (length, rest) = read_variable_integer(bytes);
-    let (mut content, after) = rest.split_at(length);
-    while let [property, value @ ..] = content {
-        let (value, next) = match property {
-            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => value.split_at(1),
-            0x13 | 0x21..=0x23 => value.split_at(2),
-            0x02 | 0x11 | 0x18 | 0x27 => value.split_at(4),
-            0x0B => value.split_at(value.len() - read_variable_integer(value).1.len()),
-            0x26 => {
-                let (_, second) = read_field(value);
-                let (_, next) = read_field(second);
-                value.split_at(value.len() - next.len())
-            }
-            _ => read_field(value),
-        };
-        found.insert(*property, value.to_vec());
-        content = next;
-    }
-    (found, after)
+    let (content, after) = rest.split_at(length);
+    (Properties::read(content), after)
 }
 
-fn read_field(bytes: &[u8]) -> (&[u8], &[u8]) {
+fn read_packet_id(bytes: &[u8]) -> (u16, &[u8]) {
+    let (packet_id, rest) = bytes.split_at(2);
+    (u16::from_be_bytes([packet_id[0], packet_id[1]]), rest)
+}
+
+/// Reads a string or binary field, and returns what is after it.
+pub(crate) fn read_field(bytes: &[u8]) -> (&[u8], &[u8]) {
     let length = u16::from_be_bytes([bytes[0], bytes[1]]);
     bytes[2..].split_at(usize::from(length))
 }
 
 /// Reads a variable byte integer, and returns what is after it.
-fn read_variable_integer(bytes: &[u8]) -> (usize, &[u8]) {
+pub(crate) fn read_variable_integer(bytes: &[u8]) -> (usize, &[u8]) {
     let (value, used) = split_variable_integer(bytes).expect("the integer is complete");
     (value, &bytes[used..])
 }

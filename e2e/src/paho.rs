@@ -1,13 +1,12 @@
 //! paho-mqtt, the Python client library, through the script clients/paho_client.py.
 
-use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Version;
 use crate::mosquitto::Message;
 use crate::program::Program;
+use crate::{Version, cache};
 
 /// A running subscriber.
 pub struct Subscriber {
@@ -88,8 +87,6 @@ fn script(addr: SocketAddr, version: Version) -> Command {
 }
 
 /// The Python of the environment that the set-up script makes.
-fn python() -> PathBuf {
-    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
-    cache.unwrap_or_else(home).join("wisp/python-paho-mqtt-2.1.0/bin/python")
+pub(crate) fn python() -> PathBuf {
+    cache().join("python-paho-mqtt-2.1.0/bin/python")
 }

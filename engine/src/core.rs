@@ -97,7 +97,7 @@ impl Core {
         self.review_sessions(publisher, now_ms);
         if now_ms.saturating_sub(self.queues_reviewed_ms.load(Ordering::Relaxed)) >= QUEUES_EVERY_MS {
             self.queues_reviewed_ms.store(now_ms, Ordering::Relaxed);
-            self.review_queues(now_ms);
+            self.review_queues(publisher, now_ms);
             self.retained.remove_expired(now_ms);
         }
     }

@@ -80,7 +80,7 @@ fn is_forwarded(property: &Property<'_>) -> bool {
 
 impl Message {
     /// Keeps what was published to `topic` at `now_ms`.
-    pub(crate) fn new(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> MessageRef {
+    pub(crate) fn keep(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, budget: &Arc<Budget>) -> MessageRef {
         let topic = topic.as_str().as_bytes();
         let mut shared = pool::take(topic.len() + publish.payload.len(), budget);
         let message = Arc::get_mut(&mut shared).expect("the pool has no other share");
@@ -182,7 +182,7 @@ impl Message {
         publish.encode(version, out)
     }
 
-    /// Whole seconds left, rounded up: a message that is delivered has some.
+    /// Whole seconds left, rounded up: 0 only in the millisecond in which it expires.
     fn remaining_s(&self, now_ms: u64) -> u32 {
         self.expires_at_ms.saturating_sub(now_ms).div_ceil(1000) as u32
     }

@@ -67,7 +67,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Box<Will>>,
+    wills: Vec<Will>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -161,11 +161,17 @@ impl Publisher {
         }
     }
 
-    /// Stages a message for the topic queue `name`.
+    /// Stages a message that has no sender any more for the topic queue `name`.
     pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: MessageRef) {
         match core.queue(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
+                let (staged_bytes, staged) = self.queued.staged_for(&queue);
+                // Nobody is there to be told or held back.
+                if queue.policy() == FullPolicy::Refuse && queue.room().is_full_with(staged_bytes + bytes, staged + 1) {
+                    self.counts.messages_dropped += 1;
+                    return;
+                }
                 self.queued.stage(&queue, Queued { message, deliveries: 0 }, bytes);
             }
             Err(_) => self.counts.messages_dropped += 1,
@@ -179,7 +185,7 @@ impl Publisher {
 
     /// Publishes a will as soon as there is room for it.
     pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
-        self.wills.extend(will);
+        self.wills.extend(will.map(|will| *will));
     }
 
     /// Whether the worker has to come back soon though nothing may happen.
@@ -234,7 +240,7 @@ struct SharedMessage<'a> {
 impl SharedMessage<'_> {
     fn get(&mut self) -> MessageRef {
         let Self { received, core, now_ms, message } = self;
-        let make = || Message::new(&received.publish, received.topic, *now_ms, &core.stored);
+        let make = || Message::keep(&received.publish, received.topic, *now_ms, &core.stored);
         message.get_or_insert_with(make).clone()
     }
 }

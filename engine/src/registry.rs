@@ -3,6 +3,8 @@
 //! All three happen under the lock of the shard that the client identifier falls into, so a session that is found there is
 //! not over, and one that is over is not found.
 
+#![expect(clippy::mutable_key_type, reason = "a session is found by its client identifier, which never changes")]
+
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -156,7 +156,7 @@ mod tests {
     fn retained(topic: &str, payload: &[u8]) -> Retained {
         let topic = TopicName::new(topic).unwrap();
         let budget = Arc::new(Budget::new(usize::MAX));
-        Retained { message: Message::new(&Publish::new(topic, payload), topic, 0, &budget), sender: None }
+        Retained { message: Message::keep(&Publish::new(topic, payload), topic, 0, &budget), sender: None }
     }
 
     /// The topics that match, with at most `most` taken a step.

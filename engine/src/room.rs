@@ -28,6 +28,8 @@ pub struct Room {
     /// The depth then. A receiver that takes a good part of it is slow, not stuck, and its clock starts anew.
     full_depth_bytes: AtomicUsize,
     dropped: AtomicU64,
+    /// Nobody takes from here for the time being, so nobody waits for it either.
+    unattended: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -44,6 +46,7 @@ impl Room {
             full_since: AtomicU64::new(0),
             full_depth_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
+            unattended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -52,7 +55,8 @@ impl Room {
     ///
     /// An empty place has room for anything: a packet longer than the limit must still get through, unless all places
     /// together have too much. Several workers may be told yes at once, so the depth can pass the limit by what each of
-    /// them has staged. A closed place has room, since nobody is to wait for it.
+    /// them has staged. A place that is closed or unattended has
+    /// room, since nobody is to wait for it.
     pub fn has_room(&self, bytes: usize, messages: usize, now_ms: u64) -> bool {
         let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
@@ -64,13 +68,13 @@ impl Room {
                 if depth_bytes <= then - then / PROGRESS_SHARE {
                     self.mark_full(depth_bytes, now_ms);
                 }
-                return self.is_closed();
+                return self.is_waived();
             }
             self.full_since.store(0, Ordering::Relaxed);
         }
         let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
         let alone = depth_bytes == 0 && messages <= 1 && !scarce;
-        if fits || alone || self.is_closed() {
+        if fits || alone || self.is_waived() {
             return true;
         }
         self.mark_full(depth_bytes, now_ms);
@@ -150,6 +154,17 @@ impl Room {
         self.depth_messages.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody is to wait.
+    fn is_waived(&self) -> bool {
+        self.is_closed() || self.unattended.load(Ordering::Relaxed)
+    }
+
+    /// Notes that nobody takes from here for the time being, or that somebody does again.
+    pub(crate) fn set_unattended(&self, unattended: bool) {
+        self.unattended.store(unattended, Ordering::Relaxed);
+        self.full_since.store(0, Ordering::Relaxed);
+    }
+
     /// Lets nobody wait here any more.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -226,6 +241,17 @@ mod tests {
         assert!(!room.has_room(1, 1, 0));
         room.close();
         assert!(room.has_room(1, 1, 1));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_room_that_nobody_takes_from() {
+        let room = room();
+        room.add(100, 4);
+        assert!(!room.has_room(1, 1, 0));
+        room.set_unattended(true);
+        assert!(room.has_room(1, 1, 1) && !room.is_stuck(60_000));
+        room.set_unattended(false);
+        assert!(!room.has_room(1, 1, 60_000) && !room.is_stuck(60_001), "the clock starts anew");
     }
 
     #[test]

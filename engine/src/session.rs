@@ -37,6 +37,9 @@ pub(crate) struct Session {
     lifetime: Mutex<Lifetime>,
 }
 
+/// Writes the last packet of a connection that loses its session.
+pub(crate) type Farewell<'a> = &'a dyn Fn(&Outbox) -> Vec<u8>;
+
 /// The session belongs to another connection now, or is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken;
@@ -189,13 +192,14 @@ impl Session {
         &self,
         outbox: &Arc<Outbox>,
         window: u16,
-        (connack, farewell): (&[u8], &dyn Fn(&Outbox) -> Vec<u8>),
+        (connack, farewell): (&[u8], Farewell<'_>),
         turn: &mut Turn<'_>,
     ) -> Option<Arc<Outbox>> {
         let mut incoming = self.incoming.lock();
         incoming.owner = Some(outbox.connection());
         let mut outgoing = self.outgoing.lock();
         let old = outgoing.attach(outbox, usize::from(window));
+        self.room.set_unattended(false);
         if let Some(old) = &old {
             old.finish(&farewell(old));
         }
@@ -211,7 +215,9 @@ impl Session {
             return Err(Taken);
         }
         incoming.owner = None;
-        Ok(self.outgoing.lock().detach())
+        let mut outgoing = self.outgoing.lock();
+        self.room.set_unattended(true);
+        Ok(outgoing.detach())
     }
 
     /// Whether the client is connected.
@@ -221,11 +227,7 @@ impl Session {
 
     /// Ends the session, which is no longer in the registry: its subscriptions, what waits, what is on loan. The
     /// connection it had, if any, gets `farewell`.
-    pub(crate) fn end(
-        &self,
-        core: &Core,
-        farewell: &dyn Fn(&Outbox) -> Vec<u8>,
-    ) -> (Vec<Returned>, Option<Arc<Outbox>>) {
+    pub(crate) fn end(&self, core: &Core, farewell: Farewell<'_>) -> (Vec<Returned>, Option<Arc<Outbox>>) {
         self.incoming.lock().owner = None;
         let mut subscriptions = self.subscriptions.lock();
         subscriptions.ended = true;

@@ -12,6 +12,7 @@ const INDEXED_FROM: usize = 32;
 
 /// A set of subscribers, by their numbers.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "there is one for each filter, and few of them have a map")]
 pub(crate) struct Subscribers {
     /// In no order.
     pub(crate) all: Vec<Subscriber>,

@@ -253,18 +253,23 @@ impl TopicQueue {
         now_ms: u64,
     ) {
         let mut state = self.state.lock();
+        let mut dead = Vec::new();
         for queued in returned.into_iter().rev() {
             if state.closed {
                 self.acknowledged(&queued.message);
             } else if self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most) {
                 self.acknowledged(&queued.message);
                 match &self.settings.dead_letter {
-                    Some(name) => publisher.publish_to_queue(core, name, queued.message),
+                    Some(name) => dead.push((name, queued.message)),
                     None => publisher.count_dropped(),
                 }
             } else {
+                state.expiring |= queued.message.expires_at_ms().is_some();
                 state.messages.push_front(queued);
             }
+        }
+        for (name, message) in dead.into_iter().rev() {
+            publisher.publish_to_queue(core, name, message);
         }
         self.deal(&mut state, core, publisher, now_ms);
     }
@@ -285,11 +290,12 @@ impl TopicQueue {
     }
 
     /// Removes expired messages, and closes the queue if it may and nobody has used it for a while. True if it is gone.
-    pub(crate) fn review(&self, now_ms: u64) -> bool {
+    pub(crate) fn review(self: &Arc<Self>, core: &Core, publisher: &mut Publisher, now_ms: u64) -> bool {
         const IDLE_MS: u64 = 60_000;
         let mut state = self.state.lock();
         self.remove_expired(&mut state, now_ms);
-        self.waiting.store(state.messages.len(), Ordering::Relaxed);
+        // What waited behind an expired message may go on.
+        self.deal(&mut state, core, publisher, now_ms);
         let idle = now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= IDLE_MS;
         let empty = state.receivers.is_empty() && self.room.depth_messages() == 0;
         if idle && empty && !self.settings.is_configured {

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use wisp_client::program::parse_version;
-use wisp_client::{ProtocolVersion, ServerUrl};
+use wisp_client::program::{parse_qos, parse_version};
+use wisp_client::{ProtocolVersion, QoS, ServerUrl};
 
 use crate::payload::HEADER_BYTES;
 use crate::run::Config;
 
 /// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
 const SIZE_MAX: usize = 255 * 1024 * 1024;
+
+/// The window, unless one is given.
+pub const WINDOW: u16 = 1000;
 
 /// Drive an MQTT broker at full speed, and check that every message arrives once and in order.
 #[derive(Parser, Debug)]
@@ -55,6 +58,12 @@ pub struct Run {
     /// Messages of all senders together
     #[arg(long, value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
+    /// The QoS to send and to subscribe with
+    #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
+    pub qos: QoS,
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; fewer if an MQTT 5 broker says so
+    #[arg(long, value_name = "MESSAGES", default_value_t = WINDOW, value_parser = clap::value_parser!(u16).range(1..))]
+    pub window: u16,
     /// The MQTT version: 3.1, 3.1.1 or 5
     #[arg(short = 'V', long, value_name = "VERSION", default_value = "3.1.1", value_parser = parse_version)]
     pub mqtt_version: ProtocolVersion,
@@ -87,6 +96,8 @@ impl Run {
         Config {
             url: self.url.clone(),
             version: self.mqtt_version,
+            qos: self.qos,
+            window: self.window,
             senders: self.senders,
             receivers: self.receivers,
             size: self.size,

@@ -1,17 +1,20 @@
 //! What comes from the broker: from the socket into the thread's one scratch buffer, cut into packets there.
 //!
 //! A receiver's messages all begin with the same bytes and have the same length, so that telling one takes a
-//! comparison of some twenty bytes, and no message is decoded, copied or allocated for. Everything else goes
-//! the long way through wisp-wire. Of a packet that is not complete, the beginning stays with its connection.
+//! comparison of some twenty bytes, and no message is decoded, copied or allocated for. Acknowledgements have four bytes, and
+//! are told as fast. Everything else goes the long way through wisp-wire. Of a packet that is not complete, the beginning
+//! stays with its connection.
 
 use std::io;
 
 use wisp_net::Stream;
-use wisp_wire::{Packet, ProtocolVersion};
+use wisp_wire::{Packet, ProtocolVersion, QoS};
 
+use crate::acks::Acks;
 use crate::checker::{Checker, Tally};
+use crate::messages::Messages;
 use crate::outgoing::Template;
-use crate::payload::Header;
+use crate::replies::Replies;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
@@ -20,19 +23,20 @@ pub(crate) struct Inbound {
     packet_bytes_max: u32,
     /// The beginning of a packet whose end has not come.
     partial: Vec<u8>,
-    /// `None` for a sender's connection, where only answers come.
-    messages: Option<Messages>,
+    expected: Expected,
+    /// What the broker is to be told of it.
+    pub(crate) replies: Replies,
     /// How many pings the broker has answered.
     pub(crate) pongs: u64,
 }
 
-/// What a receiver is to get.
+/// What a connection gets.
 #[derive(Debug)]
-struct Messages {
-    /// What each begins with, up to its payload.
-    lead: Vec<u8>,
-    packet_bytes: usize,
-    checker: Checker,
+enum Expected {
+    /// A receiver's.
+    Messages(Messages),
+    /// A sender's.
+    Acks(Acks),
 }
 
 /// What one attempt to receive gave.
@@ -47,9 +51,10 @@ pub(crate) enum Received {
 }
 
 impl Inbound {
-    /// For a connection on which only answers come. `early` are bytes that were received already.
-    pub(crate) fn answers(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>) -> Self {
-        Self { version, packet_bytes_max, partial: early, messages: None, pongs: 0 }
+    /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
+    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, qos: QoS) -> Self {
+        let expected = Expected::Acks(Acks::new(qos));
+        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
     /// For a receiver, which gets messages like `template`.
@@ -58,21 +63,45 @@ impl Inbound {
         packet_bytes_max: u32,
         early: Vec<u8>,
         template: &Template,
+        qos: QoS,
         checker: Checker,
     ) -> Self {
-        let messages = Messages { lead: template.lead().to_vec(), packet_bytes: template.packet_bytes(), checker };
-        Self { messages: Some(messages), ..Self::answers(version, packet_bytes_max, early) }
+        let expected = Expected::Messages(Messages::new(template, qos, checker));
+        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
     /// What was found in the messages so far.
     pub(crate) fn tally(&self) -> Tally {
-        self.messages.as_ref().map_or_else(Tally::default, |messages| *messages.checker.tally())
+        match &self.expected {
+            Expected::Messages(messages) => *messages.checker.tally(),
+            Expected::Acks(_) => Tally::default(),
+        }
     }
 
     /// Different messages received so far.
     #[inline]
     pub(crate) fn received(&self) -> u64 {
-        self.messages.as_ref().map_or(0, |messages| messages.checker.tally().received)
+        match &self.expected {
+            Expected::Messages(messages) => messages.checker.tally().received,
+            Expected::Acks(_) => 0,
+        }
+    }
+
+    /// A sender's messages, of which all before this one are acknowledged.
+    #[inline]
+    pub(crate) fn settled(&self) -> u64 {
+        match &self.expected {
+            Expected::Messages(_) => 0,
+            Expected::Acks(acks) => acks.settled(),
+        }
+    }
+
+    /// Tells how many of a sender's messages were sent whole.
+    #[inline]
+    pub(crate) fn note_sent(&mut self, messages: u64) {
+        if let Expected::Acks(acks) = &mut self.expected {
+            acks.note_sent(messages);
+        }
     }
 
     /// Receives once. `scratch` must hold the largest packet and more.
@@ -100,45 +129,39 @@ impl Inbound {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
-            if let Some(Messages { lead, packet_bytes, checker }) = &mut self.messages
-                && rest.len() >= *packet_bytes
-                && rest.starts_with(lead)
-                && let Some(header) = Header::read(&rest[lead.len()..])
-            {
-                checker.check(header);
-                at += *packet_bytes;
-                continue;
-            }
-            match self.take_other(rest)? {
+            at += match &mut self.expected {
+                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies),
+                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies)?,
+            };
+            match self.take_other(&bytes[at..])? {
                 0 => return Ok(at),
                 length => at += length,
             }
         }
     }
 
-    /// Takes a packet that is not the usual message, or none (0) if it is not complete.
+    /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
     fn take_other(&mut self, bytes: &[u8]) -> Result<usize, String> {
         let decoded = wisp_wire::decode(bytes, self.version, self.packet_bytes_max);
         let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
         let Some((packet, length)) = decoded else { return Ok(0) };
-        match packet {
-            Packet::Publish(publish) => match &mut self.messages {
-                Some(Messages { lead, packet_bytes, checker }) => {
-                    let header = Header::read(publish.payload);
-                    // Properties or flags that the broker added make another packet of the same message.
-                    let topic = publish.topic.map(|topic| topic.as_str().as_bytes());
-                    let same_topic = topic.is_some_and(|topic| lead.windows(topic.len()).any(|part| part == topic));
-                    match header.filter(|_| same_topic && publish.payload.len() == *packet_bytes - lead.len()) {
-                        Some(header) => checker.check(header),
-                        None => checker.check_odd(header),
-                    }
-                }
-                None => return Err("the broker sent a message to a client that did not subscribe".to_owned()),
-            },
-            Packet::PingResp => self.pongs += 1,
-            Packet::Disconnect(disconnect) => {
+        match (&packet, &mut self.expected) {
+            (Packet::Publish(publish), Expected::Messages(messages)) => {
+                messages.take_other(publish, &mut self.replies);
+            }
+            (Packet::PubRel(release), Expected::Messages(messages)) => {
+                messages.released(release.packet_id.get(), &mut self.replies);
+            }
+            (Packet::Publish(_), Expected::Acks(_)) => {
+                return Err("the broker sent a message to a client that did not subscribe".to_owned());
+            }
+            (Packet::PingResp, _) => self.pongs += 1,
+            (Packet::Disconnect(disconnect), _) => {
                 return Err(format!("the broker closed the connection: {}", disconnect.code));
+            }
+            (packet, Expected::Acks(acks)) => {
+                acks.take_packet(packet, &mut self.replies)?;
             }
             _ => {}
         }
@@ -150,14 +173,18 @@ impl Inbound {
 mod tests {
     use super::*;
     use crate::outgoing::{Outgoing, Topics};
+    use crate::payload::Header;
+    use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
     use crate::spread::Spread;
-    use wisp_wire::{Properties, Property, Publish, QoS, TopicName};
+    use wisp_wire::{Properties, Property, Publish, TopicName};
 
     const SPREAD: Spread = Spread { senders: 2, topics: 1, messages: 100 };
 
-    fn receiver(version: ProtocolVersion) -> (Inbound, Vec<u8>) {
+    const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+    fn receiver(version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
         let topics = Topics::new("t", 1).unwrap();
-        let template = Template::new(&topics, 0, 40, version).unwrap();
+        let template = Template::new(&topics, 0, 40, version, qos).unwrap();
         let mut outgoing = Outgoing::new(5, SPREAD, &topics, template.clone(), 10_000);
         let mut stream = Vec::new();
         for sender in 0..2 {
@@ -169,7 +196,7 @@ mod tests {
             }
         }
         let checker = Checker::new(5, &SPREAD, 0);
-        (Inbound::messages(version, 1000, Vec::new(), &template, checker), stream)
+        (Inbound::messages(version, 1000, Vec::new(), &template, qos, checker), stream)
     }
 
     fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
@@ -183,21 +210,99 @@ mod tests {
         Ok(())
     }
 
+    /// The replies so far, as first bytes and identifiers.
+    fn replies(inbound: &mut Inbound) -> Vec<(u8, u16)> {
+        let mut rest = std::mem::take(&mut inbound.replies).into_bytes();
+        let mut found = Vec::new();
+        while let Some(reply) = short(&rest) {
+            found.push(reply);
+            rest.drain(..SHORT_BYTES);
+        }
+        assert!(rest.is_empty());
+        found
+    }
+
     #[test]
     fn pieces_do_not_matter() {
-        for version in ProtocolVersion::ALL {
+        for (version, qos) in ProtocolVersion::ALL.into_iter().flat_map(|version| ALL.map(|qos| (version, qos))) {
             for piece in [1, 2, 7, 48, 1000, usize::MAX] {
-                let (mut inbound, stream) = receiver(version);
-                feed(&mut inbound, &stream, piece).unwrap();
-                assert_eq!(inbound.tally(), Tally { received: 100, ..Tally::default() }, "{version} {piece}");
+                let (mut inbound, stream) = receiver(version, qos);
+                for half in stream.chunks(stream.len() / 2) {
+                    feed(&mut inbound, half, piece).unwrap();
+                    let answered = replies(&mut inbound);
+                    let ids = (1..=50).filter(|_| qos > QoS::AtMostOnce);
+                    let first = if qos == QoS::ExactlyOnce { PUBREC } else { PUBACK };
+                    assert_eq!(answered, ids.map(|id| (first, id)).collect::<Vec<_>>());
+                    let releases = answered.iter().filter(|(first, _)| *first == PUBREC);
+                    let releases = releases.flat_map(|(_, id)| [PUBREL, 2, 0, *id as u8]).collect::<Vec<_>>();
+                    feed(&mut inbound, &releases, piece).unwrap();
+                    assert!(replies(&mut inbound).iter().all(|(first, _)| *first == PUBCOMP));
+                }
+                assert_eq!(inbound.tally(), Tally { received: 100, ..Tally::default() }, "{version} {qos:?} {piece}");
                 assert!(inbound.partial.is_empty());
             }
         }
     }
 
     #[test]
+    fn until_it_is_released_an_identifier_is_one_message() {
+        let (mut inbound, stream) = receiver(ProtocolVersion::Mqtt5, QoS::ExactlyOnce);
+        // Both senders' messages under the same identifiers.
+        feed(&mut inbound, &stream, usize::MAX).unwrap();
+        assert_eq!(inbound.tally(), Tally { received: 50, ..Tally::default() });
+        assert_eq!(replies(&mut inbound).len(), 100, "each is answered");
+        // In the long form, with a code.
+        feed(&mut inbound, &[PUBREL, 4, 0, 1, 0, 0], 4).unwrap();
+        assert_eq!(replies(&mut inbound), [(PUBCOMP, 1)]);
+        feed(&mut inbound, &stream[stream.len() / 2..], usize::MAX).unwrap();
+        assert_eq!(inbound.tally(), Tally { received: 51, ..Tally::default() });
+    }
+
+    #[test]
+    fn acknowledgements_open_the_window_in_any_order_and_form() {
+        let sender = |qos| {
+            let mut inbound = Inbound::acks(ProtocolVersion::Mqtt5, 1000, Vec::new(), qos);
+            inbound.note_sent(4);
+            inbound
+        };
+        let mut once = sender(QoS::AtLeastOnce);
+        for (bytes, settled) in [
+            (&[PUBACK, 2, 0, 1][..], 1),
+            (&[PUBACK, 2, 0, 3], 1),
+            (&[PUBACK, 3, 0, 2, 0x10], 3),
+            (&[PUBACK, 4, 0, 4, 0, 0], 4),
+        ] {
+            feed(&mut once, bytes, 3).unwrap();
+            assert_eq!(once.settled(), settled, "{bytes:?}");
+        }
+        let mut exactly = sender(QoS::ExactlyOnce);
+        for (bytes, reply, settled) in [
+            (&[PUBREC, 2, 0, 2][..], Some((PUBREL, 2)), 0),
+            (&[PUBREC, 3, 0, 1, 0x10], Some((PUBREL, 1)), 0),
+            (&[PUBCOMP, 2, 0, 2], None, 0),
+            (&[PUBCOMP, 2, 0, 1], None, 2),
+        ] {
+            feed(&mut exactly, bytes, 3).unwrap();
+            assert_eq!((replies(&mut exactly), exactly.settled()), (reply.into_iter().collect(), settled), "{bytes:?}");
+        }
+        for (qos, bytes) in [
+            (QoS::AtLeastOnce, &[PUBACK, 2, 0, 5][..]),
+            (QoS::AtLeastOnce, &[PUBACK, 2, 0, 1, PUBACK, 2, 0, 1]),
+            (QoS::AtLeastOnce, &[PUBACK, 2, 0, 2, PUBACK, 2, 0, 2]),
+            (QoS::AtLeastOnce, &[PUBREC, 2, 0, 1]),
+            (QoS::AtLeastOnce, &[PUBACK, 3, 0, 1, 0x97]),
+            (QoS::ExactlyOnce, &[PUBACK, 2, 0, 1]),
+            (QoS::ExactlyOnce, &[PUBCOMP, 2, 0, 1]),
+            (QoS::ExactlyOnce, &[PUBREC, 2, 0, 1, PUBREC, 2, 0, 1]),
+            (QoS::AtMostOnce, &[PUBACK, 2, 0, 1]),
+        ] {
+            assert!(feed(&mut sender(qos), bytes, usize::MAX).is_err(), "{qos:?} {bytes:?}");
+        }
+    }
+
+    #[test]
     fn properties_of_the_broker_do_not_make_another_message() {
-        let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5);
+        let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
         let mut payload = [0; 40];
         payload[..16].copy_from_slice(&Header { run: 5, sender: 1, sequence: 0 }.to_bytes());
         let mut bytes = Vec::new();
@@ -220,14 +325,14 @@ mod tests {
 
     #[test]
     fn answers_are_heard_and_rubbish_is_refused() {
-        let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5);
+        let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
         feed(&mut inbound, &[0xD0, 0, 0xD0, 0], 3).unwrap();
         assert_eq!(inbound.pongs, 2);
         assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
-        let mut sender = Inbound::answers(ProtocolVersion::Mqtt311, 1000, Vec::new());
-        let (_, stream) = receiver(ProtocolVersion::Mqtt311);
+        let mut sender = Inbound::acks(ProtocolVersion::Mqtt311, 1000, Vec::new(), QoS::AtMostOnce);
+        let (_, stream) = receiver(ProtocolVersion::Mqtt311, QoS::AtMostOnce);
         assert!(feed(&mut sender, &stream, usize::MAX).is_err());
     }
 }

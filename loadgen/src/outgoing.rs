@@ -7,14 +7,15 @@
 //! position, however little its socket took.
 //!
 //! ```text
-//!   | type, length | topic: prefix / digits | properties (MQTT 5) | header | padding |
-//!                                   ^^^^^^                          ^^^^^^
+//!   | type, length | topic: prefix / digits | id (QoS 1, 2) | properties (MQTT 5) | header | padding |
+//!                                   ^^^^^^    ^^                                    ^^^^^^
 //! ```
 //!
 //! Each stream ends with PINGREQ: the broker's answer tells that it has read everything before.
 
-use wisp_wire::{Packet, Properties, ProtocolVersion, Publish, QoS, TopicName};
+use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
+use crate::acks::packet_id;
 use crate::payload::{HEADER_BYTES, Header};
 use crate::spread::Spread;
 
@@ -58,31 +59,37 @@ impl Topics {
 pub struct Template {
     packet: Vec<u8>,
     digits_at: usize,
+    /// Where the packet identifier is, if there is one.
+    id_at: Option<usize>,
     header_at: usize,
 }
+
+/// The length of a packet identifier.
+pub(crate) const ID_BYTES: usize = 2;
 
 impl Template {
     /// The packet of messages to this topic.
     ///
     /// # Errors
     /// When no MQTT packet can be so large.
-    pub fn new(topics: &Topics, topic: u32, size: usize, version: ProtocolVersion) -> Result<Self, String> {
+    pub fn new(topics: &Topics, topic: u32, size: usize, version: ProtocolVersion, qos: QoS) -> Result<Self, String> {
         let payload = vec![PADDING; size];
         let name = topics.name(topic);
         let mut packet = Vec::new();
         let publish = Publish {
             dup: false,
-            qos: QoS::AtMostOnce,
+            qos,
             retain: false,
             topic: Some(TopicName::new(&name).map_err(|error| error.to_string())?),
-            packet_id: None,
+            packet_id: PacketId::new(1).filter(|_| qos > QoS::AtMostOnce),
             properties: Properties::EMPTY,
             payload: &payload,
         };
         Packet::Publish(publish).encode(version, &mut packet).map_err(|error| error.to_string())?;
         let header_at = packet.len() - size;
-        let properties_bytes = usize::from(version.is_v5());
-        Ok(Self { digits_at: header_at - properties_bytes - topics.digits, header_at, packet })
+        let after_id = header_at - usize::from(version.is_v5());
+        let id_at = publish.packet_id.map(|_| after_id - ID_BYTES);
+        Ok(Self { digits_at: id_at.unwrap_or(after_id) - topics.digits, id_at, header_at, packet })
     }
 
     /// How long each packet is.
@@ -91,10 +98,13 @@ impl Template {
         self.packet.len()
     }
 
-    /// What comes before the payload.
+    /// What comes before the payload: up to the packet identifier, and after it. Without one the second is empty.
     #[must_use]
-    pub fn lead(&self) -> &[u8] {
-        &self.packet[..self.header_at]
+    pub fn lead(&self) -> (&[u8], &[u8]) {
+        match self.id_at {
+            None => (&self.packet[..self.header_at], &[]),
+            Some(at) => (&self.packet[..at], &self.packet[at + ID_BYTES..self.header_at]),
+        }
     }
 }
 
@@ -141,10 +151,16 @@ impl Outgoing {
         self.messages_bytes(sender) + PINGREQ.len() as u64
     }
 
-    /// How many whole messages a position has left behind.
+    /// How many messages a sender sends.
     #[must_use]
-    pub fn messages_before(&self, sender: u32, position: u64) -> u64 {
-        position.min(self.messages_bytes(sender)) / self.template.packet_bytes() as u64
+    pub fn messages(&self, sender: u32) -> u64 {
+        self.spread.of_sender(sender)
+    }
+
+    /// How long each message's packet is.
+    #[must_use]
+    pub fn packet_bytes(&self) -> u64 {
+        self.template.packet_bytes() as u64
     }
 
     /// What comes next in a sender's stream; empty at its end. A caller that expects the socket to take no more than
@@ -168,7 +184,7 @@ impl Outgoing {
     }
 
     fn messages_bytes(&self, sender: u32) -> u64 {
-        self.spread.of_sender(sender) * self.template.packet_bytes() as u64
+        self.messages(sender) * self.packet_bytes()
     }
 
     /// Writes a sender's packets, from its `first` on, over those in the buffer.
@@ -179,7 +195,8 @@ impl Outgoing {
         let (mut topic, _) = self.spread.place(sender, first);
         let topics = u64::from(self.spread.topics);
         let (mut turn, mut sequence) = (first % topics, first / topics);
-        let Template { digits_at, header_at, .. } = self.template;
+        let Template { digits_at, id_at, header_at, .. } = self.template;
+        let mut n = first;
         // As many as fit the buffer.
         for packet in self.buffer.chunks_exact_mut(packet_bytes).take(packets as usize) {
             if !self.digits.is_empty() {
@@ -189,6 +206,10 @@ impl Outgoing {
             }
             let header = Header { run: self.run, sender, sequence };
             packet[header_at..header_at + HEADER_BYTES].copy_from_slice(&header.to_bytes());
+            if let Some(at) = id_at {
+                packet[at..at + ID_BYTES].copy_from_slice(&packet_id(n).to_be_bytes());
+                n += 1;
+            }
             turn += 1;
             if turn == topics {
                 (turn, sequence) = (0, sequence + 1);
@@ -212,9 +233,9 @@ mod tests {
     use crate::checker::{Checker, Tally};
 
     /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what each topic got.
-    fn sent(version: ProtocolVersion, spread: Spread, size: usize) -> Vec<Tally> {
+    fn sent(version: ProtocolVersion, qos: QoS, spread: Spread, size: usize) -> Vec<Tally> {
         let topics = Topics::new("a/b", spread.topics).unwrap();
-        let template = Template::new(&topics, 0, size, version).unwrap();
+        let template = Template::new(&topics, 0, size, version, qos).unwrap();
         let mut outgoing = Outgoing::new(9, spread, &topics, template, 1000);
         let mut streams = vec![Vec::new(); spread.senders as usize];
         let mut piece = 1;
@@ -231,15 +252,18 @@ mod tests {
         let mut checkers: Vec<_> = (0..spread.topics).map(|topic| Checker::new(9, &spread, topic)).collect();
         for (sender, stream) in (0..).zip(&streams) {
             assert!(outgoing.next(sender, stream.len() as u64, 1).is_empty());
-            assert_eq!(outgoing.messages_before(sender, stream.len() as u64), spread.of_sender(sender));
             let mut rest = stream.as_slice();
+            let mut n = 0;
             while let Some((packet, length)) = wisp_wire::decode(rest, version, u32::MAX).unwrap() {
                 rest = &rest[length..];
                 let Packet::Publish(publish) = packet else {
                     assert!(matches!(packet, Packet::PingReq) && rest.is_empty());
                     continue;
                 };
-                assert_eq!(publish.payload.len(), size);
+                assert_eq!((publish.payload.len(), publish.qos), (size, qos));
+                let id = publish.packet_id.map(PacketId::get);
+                assert_eq!(id, (qos > QoS::AtMostOnce).then(|| packet_id(n)));
+                n += 1;
                 let name = publish.topic.unwrap().as_str();
                 let topic = (0..spread.topics).find(|topic| topics.name(*topic) == name).unwrap();
                 checkers[topic as usize].check(Header::read(publish.payload).unwrap());
@@ -256,9 +280,11 @@ mod tests {
                 [(1, 1, 100, 16), (3, 1, 50, 100), (2, 12, 200, 33), (3, 100, 250, 16), (1, 3, 5, 5000), (4, 2, 3, 20)]
             {
                 let spread = Spread { senders, topics, messages };
-                for (topic, tally) in (0..).zip(sent(version, spread, size)) {
-                    let expected = Tally { received: spread.of_topic(topic), ..Tally::default() };
-                    assert_eq!(tally, expected, "{version} {spread:?} topic {topic}");
+                for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                    for (topic, tally) in (0..).zip(sent(version, qos, spread, size)) {
+                        let expected = Tally { received: spread.of_topic(topic), ..Tally::default() };
+                        assert_eq!(tally, expected, "{version} {qos:?} {spread:?} topic {topic}");
+                    }
                 }
             }
         }

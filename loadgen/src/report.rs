@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wisp_client::QoS;
 
 use crate::checker::Tally;
 use crate::run::Config;
@@ -17,6 +18,10 @@ pub struct Results {
     pub url: String,
     /// The MQTT version that was spoken.
     pub mqtt_version: String,
+    /// The QoS of sending and receiving.
+    pub qos: u8,
+    /// Messages of each sender that might be unacknowledged at once; none at QoS 0, where nothing is acknowledged.
+    pub window: Option<u16>,
     /// Connections that sent.
     pub senders: u32,
     /// Connections that received.
@@ -65,6 +70,8 @@ impl Results {
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
             url: config.url.to_string(),
             mqtt_version: version_name(config).to_owned(),
+            qos: config.qos as u8,
+            window: (config.qos > QoS::AtMostOnce).then_some(config.window),
             senders: config.senders,
             receivers: config.receivers,
             size_bytes: config.size,
@@ -130,12 +137,16 @@ impl fmt::Display for Results {
         if self.foreign > 0 {
             write!(f, ", of others {}", self.foreign)?;
         }
-        let Self { sent, size_bytes, senders, receivers, mqtt_version, seconds, .. } = self;
+        let Self { sent, size_bytes, senders, receivers, mqtt_version, qos, seconds, .. } = self;
         write!(
             f,
             "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers, MQTT {mqtt_version}, \
-             in {seconds:.3} s"
-        )
+             QoS {qos}"
+        )?;
+        if let Some(window) = self.window {
+            write!(f, ", window {window}")?;
+        }
+        write!(f, ", in {seconds:.3} s")
     }
 }
 
@@ -157,6 +168,8 @@ mod tests {
         let config = Config {
             url: "mqtt://u:secret@h:1".parse().unwrap(),
             version: ProtocolVersion::Mqtt5,
+            qos: QoS::AtLeastOnce,
+            window: 77,
             senders: 1,
             receivers,
             size: 1000,
@@ -200,9 +213,10 @@ mod tests {
         for (field, value) in [("url", "mqtt://h:1"), ("mqtt_version", "5")] {
             assert_eq!(read[field], value);
         }
-        for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2)] {
+        for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2), ("qos", 1)] {
             assert_eq!(read[field], value);
         }
+        assert_eq!(read["window"], 77);
         assert!(read["error"].is_null());
     }
 }

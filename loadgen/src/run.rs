@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wisp_client::{ProtocolVersion, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS, ServerUrl};
 use wisp_net::{Host, SysHost};
 
 use crate::report::Results;
@@ -28,6 +28,10 @@ pub struct Config {
     pub url: ServerUrl,
     /// The MQTT version to speak.
     pub version: ProtocolVersion,
+    /// The QoS to send and to subscribe with.
+    pub qos: QoS,
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; at least one.
+    pub window: u16,
     /// Connections that send; at least one.
     pub senders: u32,
     /// Connections that receive, each from a topic of its own.
@@ -91,9 +95,12 @@ fn supervise(shared: &Shared, config: &Config) -> Option<String> {
             return Some(failure);
         }
         let done = shared.done();
-        let is_complete = match config.receivers {
-            0 => done.confirmed == u64::from(config.senders),
-            _ => done.received == config.messages,
+        let is_confirmed = done.confirmed == u64::from(config.senders);
+        let is_complete = match (config.receivers, config.qos) {
+            (0, _) => is_confirmed,
+            (_, QoS::AtMostOnce) => done.received == config.messages,
+            // A broker that does not acknowledge what it delivers is not right either.
+            _ => done.received == config.messages && is_confirmed,
         };
         if is_complete {
             thread::sleep(SETTLE);
@@ -104,8 +111,9 @@ fn supervise(shared: &Shared, config: &Config) -> Option<String> {
         } else if last.1.elapsed() >= config.timeout {
             // Tells a broker that has lost messages from one that has stopped reading.
             let (seconds, Done { confirmed, .. }) = (config.timeout.as_secs(), done);
+            let confirms = if config.qos == QoS::AtMostOnce { "read" } else { "acknowledged" };
             return Some(format!(
-                "nothing has moved for {seconds} s; the broker has read everything of {confirmed} of {} senders",
+                "nothing has moved for {seconds} s; the broker has {confirms} everything of {confirmed} of {} senders",
                 config.senders
             ));
         }

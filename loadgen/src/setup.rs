@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wisp_client::{Client, ConnectOptions, Error, Parts};
+use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, SubscriptionOptions};
 use wisp_net::SysStream;
 
+use crate::acks::{granted, window};
 use crate::checker::Checker;
 use crate::inbound::Inbound;
 use crate::outgoing::{Outgoing, Template, Topics};
 use crate::run::Config;
+use crate::sending::Sending;
 use crate::spread::Spread;
-use crate::worker::{Link, Sending};
+use crate::worker::Link;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
 const DESCRIPTORS_EXTRA: u64 = 64;
@@ -34,7 +36,7 @@ impl Plan<'_> {
         let spread = Spread { senders: config.senders, topics: count, messages: config.messages };
         let prefix = config.topic_prefix.clone().unwrap_or_else(|| format!("loadgen/{run:08x}"));
         let topics = Topics::new(&prefix, count)?;
-        let template = Template::new(&topics, 0, config.size, config.version)?;
+        let template = Template::new(&topics, 0, config.size, config.version, config.qos)?;
         Ok(Plan { config, run, spread, topics, template })
     }
 
@@ -81,7 +83,8 @@ impl Plan<'_> {
         let mut options = ConnectOptions::new(self.config.version).with_user_of(&self.config.url);
         // At most 8 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:08x}{name}", self.run);
-        options.keep_alive_s = 0;
+        // Nothing is pinged during a run. 0 would say that, but not every broker takes it.
+        options.keep_alive_s = u16::MAX;
         options.connect_timeout = self.config.timeout.min(CONNECT_TIMEOUT_MAX);
         options.answer_timeout = options.connect_timeout;
         Client::connect(address, options)
@@ -92,30 +95,42 @@ impl Plan<'_> {
         let filter = self.topics.name(topic);
         let subscribe = || -> Result<Parts<SysStream>, Error> {
             let mut client = self.client(address, &format!("r{topic}"))?;
-            match client.subscribe(&[&filter])?.first() {
+            let options = SubscriptionOptions::new(self.config.qos);
+            match client.subscribe_with(&[(&filter, options)], None)?.first() {
                 Some(code) if code.is_error() => {
                     Err(Error::Usage(format!("the broker refused the subscription to {filter}: {code}")))
+                }
+                // A lower QoS would be another measurement.
+                Some(code) if *code != granted(self.config.qos) => {
+                    Err(Error::Usage(format!("the broker granted less than QoS {}: {code}", self.config.qos as u8)))
                 }
                 _ => client.into_parts(),
             }
         };
         let parts = subscribe().map_err(|error| format!("{name}: {error}"))?;
-        let template = Template::new(&self.topics, topic, self.config.size, self.config.version)?;
+        let Config { size, version, qos, .. } = *self.config;
+        let template = Template::new(&self.topics, topic, size, version, qos)?;
         let mut checker = Checker::new(self.run, &self.spread, topic);
         // Nothing was sent yet, so that they can only be strangers, such as a retained message.
         for _ in &parts.messages {
             checker.check_odd(None);
         }
-        let inbound = Inbound::messages(self.config.version, self.inbound_max(), parts.bytes, &template, checker);
+        let inbound = Inbound::messages(version, self.inbound_max(), parts.bytes, &template, qos, checker);
         Ok(Link { stream: parts.stream, inbound, sending: None, name })
     }
 
     fn sender(&self, address: SocketAddr, sender: u32, outgoing: &Outgoing) -> Result<Link, String> {
         let name = format!("sender {sender}");
-        let client = self.client(address, &format!("s{sender}"));
-        let parts = client.and_then(Client::into_parts).map_err(|error| format!("{name}: {error}"))?;
-        let inbound = Inbound::answers(self.config.version, self.inbound_max(), parts.bytes);
-        let sending = Some(Sending::new(sender, outgoing.stream_bytes(sender)));
+        let Config { version, qos, .. } = *self.config;
+        let failed = |error: Error| format!("{name}: {error}");
+        let client = self.client(address, &format!("s{sender}")).map_err(failed)?;
+        if qos > client.qos_max() {
+            return Err(format!("{name}: the broker takes QoS {} at most", client.qos_max() as u8));
+        }
+        let window = (qos > QoS::AtMostOnce).then(|| window(version, self.config.window, client.receive_max()));
+        let parts = client.into_parts().map_err(failed)?;
+        let inbound = Inbound::acks(version, self.inbound_max(), parts.bytes, qos);
+        let sending = Some(Sending::new(sender, outgoing, window));
         Ok(Link { stream: parts.stream, inbound, sending, name })
     }
 

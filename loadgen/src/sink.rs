@@ -1,5 +1,5 @@
-//! A broker that forwards nothing: it welcomes clients, counts what they publish, and answers pings. Against it the
-//! generator measures how fast it is itself.
+//! A broker that forwards nothing: it welcomes clients, counts what they publish, acknowledges it at QoS 1 and 2, and
+//! answers pings. Against it the generator measures how fast it is itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,10 @@ use wisp_net::{
     Capabilities, Event, Host, Listener, Poller, Registrar, Stream, SysHost, SysListener, SysPoller, SysRegistrar,
     SysStream, Token,
 };
-use wisp_wire::{ConnAck, List, Packet, PacketType, Properties, ProtocolVersion, ReasonCode, SubAck, UnsubAck};
+use wisp_wire::{ConnAck, List, Packet, PacketType, Properties, ProtocolVersion, QoS, ReasonCode, SubAck, UnsubAck};
+
+use crate::acks::granted;
+use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 
 /// The largest packet that is taken.
 const PACKET_BYTES_MAX: u32 = 5 + (1 << 28) - 1;
@@ -165,6 +168,9 @@ struct Peer {
     version: ProtocolVersion,
     /// Bytes of a PUBLISH that is counted and has not come whole: they are of no interest.
     skip: usize,
+    /// How it is acknowledged once it has.
+    owed: Option<(u8, u16)>,
+    replies: Replies,
     /// The beginning of a packet that is of interest.
     partial: Vec<u8>,
     is_queued: bool,
@@ -173,7 +179,8 @@ struct Peer {
 impl Peer {
     fn new(stream: SysStream) -> Self {
         // CONNECT brings its own version.
-        Self { stream, version: ProtocolVersion::Mqtt311, skip: 0, partial: Vec::new(), is_queued: false }
+        let (version, replies) = (ProtocolVersion::Mqtt311, Replies::default());
+        Self { stream, version, skip: 0, owed: None, replies, partial: Vec::new(), is_queued: false }
     }
 
     /// Receives once. True when there may be more.
@@ -190,6 +197,7 @@ impl Peer {
         };
         let before = burst.messages;
         self.take(&scratch[..begun + received], burst)?;
+        self.reply()?;
         burst.bytes += received as u64;
         if burst.messages > before {
             let now = Instant::now();
@@ -202,8 +210,21 @@ impl Peer {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         let mut rest = &bytes[skipped..];
-        while let Some(length) = wisp_wire::packet_len(rest, PACKET_BYTES_MAX).map_err(|_| Gone)? {
+        loop {
+            if self.skip == 0
+                && let Some((first, id)) = self.owed.take()
+            {
+                self.replies.push(first, id);
+            }
+            if let Some((PUBREL, id)) = short(rest) {
+                self.replies.push(PUBCOMP, id);
+                rest = &rest[SHORT_BYTES..];
+                continue;
+            }
+            let Some(length) = wisp_wire::packet_len(rest, PACKET_BYTES_MAX).map_err(|_| Gone)? else { break };
             if PacketType::of(rest[0]) == Some(PacketType::Publish) {
+                let Some(owed) = owed(rest) else { break };
+                self.owed = owed;
                 burst.messages += 1;
                 self.skip = length.saturating_sub(rest.len());
             } else if length > CONTROL_BYTES_MAX {
@@ -220,6 +241,13 @@ impl Peer {
         Ok(())
     }
 
+    /// Sends what is to be acknowledged.
+    fn reply(&mut self) -> Result<(), Gone> {
+        // As with answers: no client that reads leaves so much unread.
+        let is_sent = self.replies.is_empty() || self.replies.send(&self.stream).map_err(|_| Gone)?;
+        if is_sent { Ok(()) } else { Err(Gone) }
+    }
+
     /// Answers a whole packet. An answer that the socket does not take at once is the end: no client that reads leaves
     /// so much unread.
     fn answer(&mut self, bytes: &[u8]) -> Result<(), Gone> {
@@ -233,7 +261,7 @@ impl Peer {
                 Packet::ConnAck(ConnAck { session_present: false, code: ReasonCode::Success, properties })
             }
             Packet::Subscribe(subscribe) => {
-                codes.resize(subscribe.filters.iter().count(), ReasonCode::Success);
+                codes.extend(subscribe.filters.iter().map(|(_, options)| granted(options.qos)));
                 let codes = List::from_slice(&codes);
                 Packet::SubAck(SubAck { packet_id: subscribe.packet_id, properties, codes })
             }
@@ -245,11 +273,47 @@ impl Peer {
             Packet::PingReq => Packet::PingResp,
             _ => return Err(Gone),
         };
+        self.reply()?;
         let mut encoded = Vec::new();
         answer.encode(self.version, &mut encoded).map_err(|_| Gone)?;
         match self.stream.send(&encoded) {
             Ok(sent) if sent == encoded.len() => Ok(()),
             Ok(_) | Err(_) => Err(Gone),
         }
+    }
+}
+
+/// How a PUBLISH is acknowledged, if at all; None while its identifier has not come.
+fn owed(packet: &[u8]) -> Option<Option<(u8, u16)>> {
+    let first = match QoS::new((packet[0] >> 1) & 3) {
+        Some(QoS::AtLeastOnce) => PUBACK,
+        Some(QoS::ExactlyOnce) => PUBREC,
+        _ => return Some(None),
+    };
+    let length_bytes = 1 + packet[1..].iter().position(|byte| byte & 0x80 == 0)?;
+    let (topic_bytes, rest) = packet[1 + length_bytes..].split_first_chunk()?;
+    let id = rest.get(usize::from(u16::from_be_bytes(*topic_bytes))..)?.first_chunk()?;
+    Some(Some((first, u16::from_be_bytes(*id))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wisp_wire::{PacketId, Publish, TopicName};
+
+    #[test]
+    fn identifiers_are_found_as_soon_as_they_are_there() {
+        for (qos, first) in [(QoS::AtLeastOnce, PUBACK), (QoS::ExactlyOnce, PUBREC)] {
+            let publish = Publish::new(TopicName::new("a/b").unwrap(), &[7; 300]);
+            let publish = Publish { qos, packet_id: PacketId::new(0x1234), ..publish };
+            let mut bytes = Vec::new();
+            Packet::Publish(publish).encode(ProtocolVersion::Mqtt5, &mut bytes).unwrap();
+            // First byte, two bytes of length, the topic with its length, the identifier.
+            for end in 1..bytes.len() {
+                let expected = (end >= 3 + 5 + 2).then_some(Some((first, 0x1234)));
+                assert_eq!(owed(&bytes[..end]), expected, "{end}");
+            }
+        }
+        assert_eq!(owed(&[0x30]), Some(None));
     }
 }

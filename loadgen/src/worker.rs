@@ -16,11 +16,10 @@ use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysSt
 use crate::checker::Tally;
 use crate::inbound::{Inbound, Received};
 use crate::outgoing::Outgoing;
+use crate::sending::Sending;
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);
-/// The least that is assumed of a socket that was full the last time.
-const LIKELY_BYTES_MIN: usize = 16 * 1024;
 /// DISCONNECT without a reason, the same in every version.
 const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
@@ -105,26 +104,6 @@ pub(crate) struct Link {
     pub(crate) name: String,
 }
 
-/// Where a sender stands in its stream.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sending {
-    pub(crate) sender: u32,
-    position: u64,
-    end: u64,
-    /// What the socket will take, going by the last time.
-    likely_bytes: usize,
-}
-
-impl Sending {
-    pub(crate) fn new(sender: u32, stream_bytes: u64) -> Self {
-        Self { sender, position: 0, end: stream_bytes, likely_bytes: usize::MAX }
-    }
-
-    fn is_done(&self) -> bool {
-        self.position == self.end
-    }
-}
-
 /// What one thread found.
 #[derive(Default, Debug)]
 pub(crate) struct Findings {
@@ -163,7 +142,11 @@ struct Registered {
 
 impl Registered {
     fn is_ready(&self) -> bool {
-        self.readable || (self.writable && self.link.sending.is_some_and(|sending| !sending.is_done()))
+        let Link { inbound, sending, .. } = &self.link;
+        let has_replies = !inbound.replies.is_empty();
+        let may_send = || has_replies || sending.is_some_and(|sending| sending.may_send(inbound.settled()));
+        // What cannot be answered is not read, so that answers do not pile up.
+        (self.readable && !has_replies) || (self.writable && may_send())
     }
 }
 
@@ -248,7 +231,7 @@ impl Worker {
     fn turn(&mut self, index: usize) -> Result<(), String> {
         let registered = &mut self.links[index];
         let Link { stream, inbound, sending, .. } = &mut registered.link;
-        if registered.readable {
+        if registered.readable && inbound.replies.is_empty() {
             let (messages, answers) = (inbound.received(), inbound.pongs);
             registered.readable = inbound.receive(stream, &mut self.scratch)? == Received::More;
             if inbound.received() > messages {
@@ -260,23 +243,29 @@ impl Worker {
                 self.findings.last_answer = Some(Instant::now());
             }
         }
+        if !registered.writable {
+            return Ok(());
+        }
+        let cannot_send = |error: io::Error| format!("cannot send: {error}");
+        if !inbound.replies.is_empty() {
+            // A packet that was begun is first brought to its end.
+            if let Some(sending) = sending {
+                let sent = sending.finish_packet(stream, &mut self.outgoing).map_err(cannot_send)?;
+                self.done.sent_bytes += sent.bytes;
+                registered.writable = sent.has_room;
+                inbound.note_sent(sending.sent());
+            }
+            registered.writable = registered.writable && inbound.replies.send(stream).map_err(cannot_send)?;
+        }
         if let Some(sending) = sending
             && registered.writable
+            && sending.may_send(inbound.settled())
         {
-            let bytes = self.outgoing.next(sending.sender, sending.position, sending.likely_bytes);
-            if bytes.is_empty() {
-                return Ok(());
-            }
             self.findings.first_send.get_or_insert_with(Instant::now);
-            let sent = match stream.send(bytes) {
-                Ok(sent) => sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(format!("cannot send: {error}")),
-            };
-            registered.writable = sent == bytes.len();
-            sending.position += sent as u64;
-            sending.likely_bytes = sent.saturating_mul(2).max(LIKELY_BYTES_MIN);
-            self.done.sent_bytes += sent as u64;
+            let sent = sending.send(stream, &mut self.outgoing, inbound.settled()).map_err(cannot_send)?;
+            self.done.sent_bytes += sent.bytes;
+            registered.writable = sent.has_room;
+            inbound.note_sent(sending.sent());
         }
         Ok(())
     }
@@ -284,16 +273,14 @@ impl Worker {
     fn finish(mut self) -> Findings {
         let registrar = self.poller.registrar();
         for Registered { link, .. } in self.links {
-            let at_boundary = link.sending.is_none_or(|sending| sending.is_done());
+            let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
             if at_boundary {
                 // The run is over: whether the broker still hears it changes nothing.
                 let _ = link.stream.send(&DISCONNECT);
             }
             let _ = registrar.remove(&link.stream);
             self.findings.tally.add(&link.inbound.tally());
-            if let Some(Sending { sender, position, .. }) = link.sending {
-                self.findings.sent += self.outgoing.messages_before(sender, position);
-            }
+            self.findings.sent += link.sending.map_or(0, |sending| sending.sent());
         }
         self.findings
     }

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fake_broker::Fault;
-use wisp_client::ProtocolVersion;
+use wisp_client::{ProtocolVersion, QoS};
 use wisp_loadgen::report::Results;
 use wisp_loadgen::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -22,6 +22,8 @@ fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> C
     Config {
         url: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt311,
+        qos: QoS::AtMostOnce,
+        window: 100,
         senders,
         receivers,
         size: 100,
@@ -32,8 +34,11 @@ fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> C
     }
 }
 
-fn against(fault: Fault, senders: u32, receivers: u32, messages: u64) -> Results {
-    run(&config(fake_broker::start(fault), senders, receivers, messages)).unwrap()
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+fn against(fault: Fault, qos: QoS, senders: u32, receivers: u32, messages: u64) -> Results {
+    let config = config(fake_broker::start(fault), senders, receivers, messages);
+    run(&Config { qos, ..config }).unwrap()
 }
 
 /// (lost, duplicated, out of order, corrupt)
@@ -48,41 +53,104 @@ fn a_correct_broker_is_found_correct() {
         for (senders, receivers, size, threads) in
             [(1, 1, 16, 1), (1, 1, 1024, 2), (3, 2, 17, 2), (2, 5, 300, 4), (4, 4, 70_000, 3), (5, 3, 100, 32)]
         {
-            let mut config = config(address, senders, receivers, 1000);
-            (config.version, config.size, config.threads, config.timeout) = (version, size, threads, 30 * TIMEOUT);
-            let results = run(&config).unwrap();
-            assert_eq!((results.error.as_deref(), faults(&results)), (None, (0, 0, 0, 0)), "{config:?}");
-            assert_eq!((results.sent, results.received, results.foreign), (1000, 1000, 0));
-            assert!(results.is_good() && results.messages_per_s > 0.0 && results.seconds > 0.0);
+            for (qos, window) in [(ALL_QOS[0], 1), (ALL_QOS[1], 7), (ALL_QOS[2], 200)] {
+                let mut config = config(address, senders, receivers, 1000);
+                (config.version, config.size, config.threads, config.timeout) = (version, size, threads, 30 * TIMEOUT);
+                (config.qos, config.window) = (qos, window);
+                let results = run(&config).unwrap();
+                assert_eq!((results.error.as_deref(), faults(&results)), (None, (0, 0, 0, 0)), "{config:?}");
+                assert_eq!((results.sent, results.received, results.foreign), (1000, 1000, 0));
+                assert!(results.is_good() && results.messages_per_s > 0.0 && results.seconds > 0.0);
+            }
         }
     }
 }
 
 #[test]
 fn loss_is_found() {
-    let results = against(Fault::Drop(10), 2, 2, 1000);
-    assert_eq!((faults(&results), results.sent), ((100, 0, 0, 0), 1000));
-    assert!(results.error.is_some() && !results.is_good());
+    for qos in ALL_QOS {
+        let results = against(Fault::Drop(10), qos, 2, 2, 1000);
+        assert_eq!((faults(&results), results.sent), ((100, 0, 0, 0), 1000), "{qos:?}");
+        assert!(results.error.is_some() && !results.is_good());
+    }
 }
 
 #[test]
 fn duplicates_are_found_also_of_the_very_last_message() {
-    assert_eq!(faults(&against(Fault::Duplicate(10), 2, 2, 1000)), (0, 100, 0, 0));
-    assert_eq!(faults(&against(Fault::Duplicate(500), 1, 1, 500)), (0, 1, 0, 0));
+    for qos in ALL_QOS {
+        assert_eq!(faults(&against(Fault::Duplicate(10), qos, 2, 2, 1000)), (0, 100, 0, 0), "{qos:?}");
+        assert_eq!(faults(&against(Fault::Duplicate(500), qos, 1, 1, 500)), (0, 1, 0, 0), "{qos:?}");
+    }
+}
+
+#[test]
+fn at_qos_2_one_identifier_is_one_message_until_it_is_released() {
+    let [_, once, exactly] = ALL_QOS;
+    assert_eq!(faults(&against(Fault::Repeat(10), once, 1, 1, 1000)), (0, 100, 0, 0));
+    let results = against(Fault::Repeat(10), exactly, 1, 1, 1000);
+    assert!(results.is_good(), "{results}");
 }
 
 #[test]
 fn disorder_is_found() {
-    // Of one sender and one topic, so that what is held back is overtaken by a message of the same flow.
-    let results = against(Fault::Reorder(7), 1, 1, 1000);
-    assert_eq!(faults(&results), (0, 0, 142, 0));
-    assert!(!results.is_good());
+    for qos in ALL_QOS {
+        // Of one sender and one topic, so that what is held back is overtaken by a message of the same flow.
+        let results = against(Fault::Reorder(7), qos, 1, 1, 1000);
+        assert_eq!(faults(&results), (0, 0, 142, 0), "{qos:?}");
+        assert!(!results.is_good());
+    }
 }
 
 #[test]
 fn changed_messages_are_found() {
-    let results = against(Fault::Corrupt(100), 2, 2, 1000);
-    assert_eq!(faults(&results), (10, 0, 0, 10));
+    for qos in ALL_QOS {
+        assert_eq!(faults(&against(Fault::Corrupt(100), qos, 2, 2, 1000)), (10, 0, 0, 10), "{qos:?}");
+    }
+}
+
+#[test]
+fn no_sender_exceeds_its_window_or_what_the_broker_takes() {
+    for (version, receive_max, allowed) in
+        [(ProtocolVersion::Mqtt311, 3, 10), (ProtocolVersion::Mqtt5, 3, 3), (ProtocolVersion::Mqtt5, 20, 10)]
+    {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            // The broker acknowledges just when all that is allowed is on its way.
+            let reluctant = |batch| fake_broker::start(Fault::Reluctant { batch, receive_max });
+            let settings = |address| Config { version, qos, window: 10, ..config(address, 2, 1, 600) };
+            let all = run(&Config { timeout: 30 * TIMEOUT, ..settings(reluctant(allowed)) }).unwrap();
+            assert!(all.is_good(), "{version} {qos:?}: {all}");
+            // It waits for one more than it may get.
+            let stuck = run(&settings(reluctant(allowed + 1))).unwrap();
+            assert_eq!((stuck.sent, stuck.received), (2 * allowed as u64, 2 * allowed as u64), "{version} {qos:?}");
+            assert!(stuck.error.unwrap().contains("acknowledged everything of 0 of 2 senders"));
+        }
+    }
+}
+
+#[test]
+fn wrong_acknowledgements_are_found() {
+    for (fault, version, complaint) in [
+        (Fault::AcknowledgeTwice(50), ProtocolVersion::Mqtt311, "does not wait for it"),
+        (Fault::NotTaken(50), ProtocolVersion::Mqtt5, "did not take message"),
+    ] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let config = config(fake_broker::start(fault), 1, 1, 1000);
+            let results = run(&Config { version, qos, ..config }).unwrap();
+            let error = results.error.as_deref().unwrap_or_default();
+            assert!(error.contains(complaint) && !results.is_good(), "{fault:?} {qos:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_grants_less_is_a_run_that_cannot_start() {
+    for (qos, may_run) in [(QoS::AtMostOnce, true), (QoS::AtLeastOnce, false), (QoS::ExactlyOnce, false)] {
+        let config = config(fake_broker::start(Fault::Downgrade), 1, 1, 10);
+        match run(&Config { qos, ..config }) {
+            Ok(results) => assert!(may_run && results.is_good(), "{qos:?}: {results}"),
+            Err(error) => assert!(!may_run && error.contains("granted less"), "{qos:?}: {error}"),
+        }
+    }
 }
 
 #[test]
@@ -113,18 +181,19 @@ fn many_connections_work() {
 }
 
 #[test]
-fn the_sink_counts_what_was_sent() {
-    for version in ProtocolVersion::ALL {
+fn the_sink_counts_and_acknowledges_what_was_sent() {
+    for (version, qos) in ProtocolVersion::ALL.into_iter().flat_map(|version| ALL_QOS.map(|qos| (version, qos))) {
         let mut sink = Sink::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut config = config(sink.local_addr().unwrap(), 7, 0, 100_000);
-        (config.version, config.timeout) = (version, 30 * TIMEOUT);
+        // More for each sender than there are identifiers.
+        let mut config = config(sink.local_addr().unwrap(), 2, 0, 200_000);
+        (config.version, config.qos, config.timeout) = (version, qos, 30 * TIMEOUT);
         let serving = std::thread::spawn(move || sink.serve().unwrap());
         let results = run(&config).unwrap();
-        assert!(results.is_good(), "{results}");
-        assert_eq!((results.sent, results.received), (100_000, 0));
+        assert!(results.is_good(), "{version} {qos:?}: {results}");
+        assert_eq!((results.sent, results.received), (200_000, 0));
         let burst = serving.join().unwrap();
-        assert_eq!(burst.messages, 100_000);
-        assert!(burst.bytes > 100_000 * 100 && burst.messages_per_s() > 0.0);
+        assert_eq!(burst.messages, 200_000);
+        assert!(burst.bytes > 200_000 * 100 && burst.messages_per_s() > 0.0);
     }
 }
 
@@ -160,6 +229,9 @@ fn runs_that_cannot_start_are_one_line_and_status_2() {
         &["run", "--senders", "0"],
         &["run", "--count", "0"],
         &["run", "-V", "6"],
+        &["run", "--qos", "3"],
+        &["run", "--window", "0"],
+        &["run", "--window", "65536"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--topic-prefix", "a/#"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--senders", "4000000000"],
         &["sink", "--listen", "nowhere"],

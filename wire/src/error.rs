@@ -29,7 +29,7 @@ rules! {
     HeaderFlags MalformedPacket "reserved flags of the fixed header differ from what the packet type demands [MQTT-2.1.3-1; 3.1.1: MQTT-2.2.2-2]"
     LengthTooLong MalformedPacket "a variable byte integer is longer than four bytes"
     LengthNotMinimal MalformedPacket "a variable byte integer is longer than its value needs [MQTT-1.5.5-1]"
-    PacketTooLarge PacketTooLarge "the packet is larger than the receiver accepts [MQTT-3.1.2-24]"
+    PacketTooLarge PacketTooLarge "the packet is larger than the receiver accepts [MQTT-3.1.2-24, MQTT-3.2.2-15]"
     Truncated MalformedPacket "a field runs past the end of its packet or property block"
     Leftover MalformedPacket "bytes are left over after the last field"
     Utf8 MalformedPacket "a string is not well-formed UTF-8 [MQTT-1.5.4-1; 3.1.1: MQTT-1.5.3-1]"

@@ -113,9 +113,14 @@ impl fmt::Display for EndReason {
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
             Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
             Self::KeepAliveTimeout => {
-                write!(f, "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
+                write!(
+                    f,
+                    "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22; 3.1.1: MQTT-3.1.2-24]"
+                )
             }
-            Self::TakenOver => write!(f, "another connection took over the client identifier [MQTT-3.1.4-3]"),
+            Self::TakenOver => {
+                write!(f, "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]")
+            }
             Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max)"),
             Self::BuffersExhausted => write!(f, "no room to assemble the client's packet (buffered-bytes-max)"),
             Self::ShuttingDown => write!(f, "the server is shutting down"),

@@ -164,8 +164,9 @@ impl Client {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        self.replays.retain(|replay| *replay.filter != *filter.as_str());
         if replays {
+            // What is left of an earlier one to the same filter is part of this one.
+            self.replays.retain(|replay| *replay.filter != *filter.as_str());
             self.replays.push(Replay {
                 filter: filter.as_str().into(),
                 qos: wanted.options.qos,

@@ -9,6 +9,7 @@ use wisp_wire::TopicFilter;
 use super::{InvalidQueue, QueueSettings, Receiver, TopicQueue};
 use crate::core::Core;
 use crate::limits::Limits;
+use crate::publish::Publisher;
 use crate::router::{Receiving, Subscriber};
 use crate::session::Session;
 use crate::sync::Mutex;
@@ -130,10 +131,10 @@ impl Core {
     }
 
     /// Removes what has expired from all queues, and queues that nobody uses.
-    pub(crate) fn review_queues(&self, now_ms: u64) {
+    pub(crate) fn review_queues(&self, publisher: &mut Publisher, now_ms: u64) {
         let all: Vec<_> = self.queues.queues.lock().values().cloned().collect();
         for queue in all {
-            if queue.review(now_ms) {
+            if queue.review(self, publisher, now_ms) {
                 self.forget_queue(&queue);
             }
         }

@@ -1,13 +1,18 @@
-//! A broker of a thread per connection, which forwards by exact topic, and does on purpose what brokers must not do.
+//! A broker of a thread per connection, which forwards by exact topic at any QoS, and does on purpose what brokers must
+//! not do.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use wisp_wire::{ConnAck, Disconnect, List, Packet, Properties, ProtocolVersion, Publish, ReasonCode, SubAck};
+use wisp_wire::{
+    ConnAck, Disconnect, List, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec,
+    PubRel, Publish, QoS, ReasonCode, SubAck,
+};
 
 /// What it does wrong, counted over all messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +22,8 @@ pub(crate) enum Fault {
     Drop(u64),
     /// Sends every so manieth message twice.
     Duplicate(u64),
+    /// Sends every so manieth message twice under one identifier, which at QoS 2 is right.
+    Repeat(u64),
     /// Sends every so manieth message after the one that follows it.
     Reorder(u64),
     /// Changes the length of every so manieth message.
@@ -25,6 +32,18 @@ pub(crate) enum Fault {
     Die(u64),
     /// Does not let anybody subscribe.
     Refuse,
+    /// Grants QoS 0 to everybody.
+    Downgrade,
+    /// Acknowledges only when so many messages of a sender wait for it; says to MQTT 5 clients that it takes `receive_max`
+    /// at once. Not wrong, as long as it is told of enough.
+    Reluctant {
+        batch: usize,
+        receive_max: u16,
+    },
+    /// Acknowledges every so manieth message twice.
+    AcknowledgeTwice(u64),
+    /// Does not take every so manieth message, which MQTT 5 clients are told.
+    NotTaken(u64),
 }
 
 /// Listens, and serves as long as the process lives.
@@ -49,38 +68,66 @@ struct Broker {
     everybody: Mutex<Vec<(TcpStream, ProtocolVersion)>>,
 }
 
-/// Who gets a topic's messages. One lock for a message, so that no two mix.
+/// What is written to a connection, whole packets at a time.
+type Output = Arc<Mutex<TcpStream>>;
+
+/// Who gets a topic's messages.
 struct Subscriber {
     version: ProtocolVersion,
-    stream: Mutex<(TcpStream, Option<Vec<u8>>)>,
+    output: Output,
+    state: Mutex<Deliveries>,
+}
+
+#[derive(Default)]
+struct Deliveries {
+    last_id: u16,
+    held: Option<Vec<u8>>,
+}
+
+impl Deliveries {
+    /// The message under a fresh identifier, if it needs one.
+    fn encode(&mut self, publish: &Publish<'_>, version: ProtocolVersion) -> Vec<u8> {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        let packet_id = PacketId::new(self.last_id).filter(|_| publish.qos > QoS::AtMostOnce);
+        let mut bytes = Vec::new();
+        Packet::Publish(Publish { packet_id, ..*publish }).encode(version, &mut bytes).unwrap();
+        bytes
+    }
 }
 
 impl Broker {
-    fn forward(&self, publish: &Publish<'_>) {
+    /// Counts a message, forwards it, and says which it was.
+    fn forward(&self, publish: &Publish<'_>) -> u64 {
         let number = self.counted.fetch_add(1, Ordering::Relaxed) + 1;
         let is_hit = |every: u64| number.is_multiple_of(every);
         let topic = publish.topic.unwrap().as_str();
-        let Some(subscriber) = self.topics.lock().unwrap().get(topic).cloned() else { return };
+        let Some(subscriber) = self.topics.lock().unwrap().get(topic).cloned() else { return number };
         let mut publish = *publish;
         if matches!(self.fault, Fault::Corrupt(every) if is_hit(every)) {
             publish.payload = &publish.payload[..publish.payload.len() - 1];
         }
-        let mut bytes = Vec::new();
-        publish.encode(subscriber.version, &mut bytes).unwrap();
-        let mut held = subscriber.stream.lock().unwrap();
+        let Subscriber { version, output, state } = &*subscriber;
+        // Held until all is written, so that the order is that of the messages.
+        let mut state = state.lock().unwrap();
+        let mut bytes = state.encode(&publish, *version);
         match self.fault {
-            Fault::Drop(every) if is_hit(every) => return,
-            Fault::Duplicate(every) if is_hit(every) => bytes = bytes.repeat(2),
-            Fault::Reorder(every) if is_hit(every) && held.1.is_none() => {
-                held.1 = Some(bytes);
-                return;
+            Fault::Drop(every) if is_hit(every) => return number,
+            Fault::Duplicate(every) if is_hit(every) => bytes.extend(state.encode(&publish, *version)),
+            Fault::Repeat(every) if is_hit(every) => bytes = bytes.repeat(2),
+            Fault::Reorder(every) if is_hit(every) && state.held.is_none() => {
+                state.held = Some(bytes);
+                return number;
             }
-            Fault::Die(after) if number >= after => return self.die(),
+            Fault::Die(after) if number >= after => {
+                self.die();
+                return number;
+            }
             _ => {}
         }
-        bytes.extend(held.1.take().unwrap_or_default());
+        bytes.extend(state.held.take().unwrap_or_default());
         // A receiver that has gone needs nothing.
-        let _ = held.0.write_all(&bytes);
+        let _ = output.lock().unwrap().write_all(&bytes);
+        number
     }
 
     fn die(&self) {
@@ -99,13 +146,18 @@ impl Broker {
 struct Connection<'a> {
     broker: &'a Broker,
     stream: TcpStream,
+    output: Output,
     version: ProtocolVersion,
     input: Vec<u8>,
+    /// Acknowledgements of messages, held back.
+    waiting: Vec<Vec<u8>>,
 }
 
 impl<'a> Connection<'a> {
     fn new(stream: TcpStream, broker: &'a Broker) -> Self {
-        Self { broker, stream, version: ProtocolVersion::Mqtt311, input: Vec::new() }
+        let output = Arc::new(Mutex::new(stream.try_clone().unwrap()));
+        let (version, input) = (ProtocolVersion::Mqtt311, Vec::new());
+        Self { broker, stream, output, version, input, waiting: Vec::new() }
     }
 
     fn serve(mut self) {
@@ -134,34 +186,80 @@ impl<'a> Connection<'a> {
 
     /// False when the client has said goodbye.
     fn handle(&mut self, packet: &Packet<'_>) -> bool {
-        let properties = Properties::EMPTY;
-        let answer = match packet {
+        match packet {
             Packet::Connect(connect) => {
                 self.version = connect.version;
-                self.broker.everybody.lock().unwrap().push((self.stream.try_clone().unwrap(), self.version));
-                Packet::ConnAck(ConnAck { session_present: false, code: ReasonCode::Success, properties })
+                self.welcome();
             }
             Packet::Subscribe(subscribe) => {
-                let (filter, _) = subscribe.filters.iter().next().unwrap();
-                let stream = Mutex::new((self.stream.try_clone().unwrap(), None));
-                let subscriber = Arc::new(Subscriber { version: self.version, stream });
+                let (filter, options) = subscribe.filters.iter().next().unwrap();
+                let (version, output) = (self.version, Arc::clone(&self.output));
+                let subscriber = Arc::new(Subscriber { version, output, state: Mutex::default() });
                 self.broker.topics.lock().unwrap().insert(filter.as_str().to_owned(), subscriber);
-                let codes = match self.broker.fault {
-                    Fault::Refuse => &[ReasonCode::UnspecifiedError],
-                    _ => &[ReasonCode::Success],
+                let code = match self.broker.fault {
+                    Fault::Refuse => ReasonCode::UnspecifiedError,
+                    Fault::Downgrade => ReasonCode::Success,
+                    _ => ReasonCode::try_from(options.qos as u8).unwrap(),
                 };
-                Packet::SubAck(SubAck { packet_id: subscribe.packet_id, properties, codes: List::from_slice(codes) })
+                let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
+                self.send(&Packet::SubAck(SubAck { packet_id, properties, codes: List::from_slice(&[code]) }));
             }
             Packet::Publish(publish) => {
-                self.broker.forward(publish);
-                return true;
+                let number = self.broker.forward(publish);
+                self.acknowledge(publish, number);
             }
-            Packet::PingReq => Packet::PingResp,
+            Packet::PubRec(ack) => self.send(&Packet::PubRel(PubRel::new(ack.packet_id))),
+            Packet::PubRel(ack) => self.send(&Packet::PubComp(PubComp::new(ack.packet_id))),
+            Packet::PubAck(_) | Packet::PubComp(_) => {}
+            Packet::PingReq => self.send(&Packet::PingResp),
             _ => return false,
+        }
+        true
+    }
+
+    fn welcome(&mut self) {
+        self.broker.everybody.lock().unwrap().push((self.stream.try_clone().unwrap(), self.version));
+        let limit = match self.broker.fault {
+            Fault::Reluctant { receive_max, .. } if self.version.is_v5() => NonZeroU16::new(receive_max),
+            _ => None,
+        };
+        let properties = limit.map(Property::ReceiveMaximum);
+        let properties = Properties::from_slice(properties.as_slice());
+        self.send(&Packet::ConnAck(ConnAck { session_present: false, code: ReasonCode::Success, properties }));
+    }
+
+    fn acknowledge(&mut self, publish: &Publish<'_>, number: u64) {
+        let Some(packet_id) = publish.packet_id else { return };
+        let code = match self.broker.fault {
+            Fault::NotTaken(every) if number.is_multiple_of(every) => ReasonCode::QuotaExceeded,
+            _ => ReasonCode::Success,
+        };
+        let properties = Properties::EMPTY;
+        let ack = match publish.qos {
+            QoS::ExactlyOnce => Packet::PubRec(PubRec { packet_id, code, properties }),
+            _ => Packet::PubAck(PubAck { packet_id, code, properties }),
         };
         let mut bytes = Vec::new();
-        answer.encode(self.version, &mut bytes).unwrap();
-        let _ = self.stream.write_all(&bytes);
-        true
+        ack.encode(self.version, &mut bytes).unwrap();
+        self.waiting.push(bytes);
+        let batch = match self.broker.fault {
+            Fault::Reluctant { batch, .. } => batch,
+            Fault::AcknowledgeTwice(every) if number.is_multiple_of(every) => {
+                self.waiting.extend_from_within(..);
+                1
+            }
+            _ => 1,
+        };
+        if self.waiting.len() >= batch {
+            let all = std::mem::take(&mut self.waiting).concat();
+            let _ = self.output.lock().unwrap().write_all(&all);
+        }
+    }
+
+    fn send(&self, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes).unwrap();
+        // A client that has gone needs nothing.
+        let _ = self.output.lock().unwrap().write_all(&bytes);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use wisp_client::program::parse_version;
-use wisp_client::{ProtocolVersion, ServerUrl};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use wisp_client::program::{parse_qos, parse_version};
+use wisp_client::{ProtocolVersion, QoS, RetainHandling, ServerUrl, SubscriptionId};
 
 /// Publish to an MQTT broker, or receive from it.
 #[derive(Parser)]
@@ -36,6 +36,38 @@ pub(crate) struct Server {
     /// The seconds of silence the broker puts up with; 0 for any
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) keep_alive_s: u16,
+    /// Let the broker keep the session so long after the end, and go on with the one it has kept; needs --client-id. MQTT 3
+    /// has no time: 0 keeps nothing, any other number as long as the broker likes
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "client_id")]
+    pub(crate) session_expiry_s: u32,
+    /// Begin a new session, whatever the broker has kept
+    #[arg(long)]
+    pub(crate) clean_start: bool,
+    /// Say topics by numbers, and let the broker do so (MQTT 5)
+    #[arg(long)]
+    pub(crate) topic_aliases: bool,
+    #[command(flatten)]
+    pub(crate) will: Will,
+}
+
+/// What the broker publishes if the program ends without saying goodbye.
+#[derive(Args)]
+pub(crate) struct Will {
+    /// The topic of a message that the broker publishes if this program is cut off
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) will_topic: Option<String>,
+    /// Its text
+    #[arg(long, value_name = "TEXT", requires = "will_topic", default_value = "", hide_default_value = true)]
+    pub(crate) will_message: String,
+    /// Its QoS
+    #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = parse_qos)]
+    pub(crate) will_qos: QoS,
+    /// Let the broker keep it for later subscribers
+    #[arg(long, requires = "will_topic")]
+    pub(crate) will_retain: bool,
+    /// The seconds in which the program may come back before it is published (MQTT 5)
+    #[arg(long, value_name = "SECONDS", requires = "will_topic", default_value_t = 0)]
+    pub(crate) will_delay_s: u32,
 }
 
 #[derive(Args)]
@@ -47,6 +79,9 @@ pub(crate) struct Publish {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) source: Source,
+    /// How hard delivery is tried; at 1 and 2 the program waits for each acknowledgement
+    #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
+    pub(crate) qos: QoS,
     /// Let the broker keep the message for later subscribers
     #[arg(short, long)]
     pub(crate) retain: bool,
@@ -74,10 +109,49 @@ pub(crate) struct Subscribe {
     /// A topic filter; may be given more than once
     #[arg(short, long = "topic", value_name = "FILTER", required = true)]
     pub(crate) topics: Vec<String>,
+    /// The highest QoS to receive with
+    #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
+    pub(crate) qos: QoS,
+    /// Receive nothing that was published by the same connection (MQTT 5)
+    #[arg(long)]
+    pub(crate) no_local: bool,
+    /// Have messages say whether they were published to be retained (MQTT 5)
+    #[arg(long)]
+    pub(crate) retain_as_published: bool,
+    /// Which retained messages to receive: all, those of new subscriptions, or none (MQTT 5)
+    #[arg(long, value_name = "all|new|none", default_value = "all", value_parser = parse_retain_handling)]
+    pub(crate) retain_handling: RetainHandling,
+    /// A number that comes back with each message (MQTT 5)
+    #[arg(long, value_name = "NUMBER", value_parser = parse_subscription_id)]
+    pub(crate) subscription_id: Option<SubscriptionId>,
     /// End after so many messages [default: never]
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Print the topic before each message
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
+    /// Print the topic before each message; given twice, also what else is known of it, as in [qos 1, retained, id 7]
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+fn parse_retain_handling(name: &str) -> Result<RetainHandling, String> {
+    match name {
+        "all" => Ok(RetainHandling::Send),
+        "new" => Ok(RetainHandling::SendIfNew),
+        "none" => Ok(RetainHandling::DoNotSend),
+        _ => Err("use all, new or none".to_owned()),
+    }
+}
+
+fn parse_subscription_id(number: &str) -> Result<SubscriptionId, String> {
+    number.parse().ok().and_then(SubscriptionId::new).ok_or_else(|| "use 1 to 268435455".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
 }

@@ -12,12 +12,15 @@ use std::io;
 use std::process::ExitCode;
 
 use wisp_client::program::{self, STATUS_USAGE};
-use wisp_client::{Client, ConnectOptions, Error, Fault};
+use wisp_client::{Client, ConnectOptions, Error, Fault, Will};
 
 use crate::args::{Arguments, Command, Server};
 
 /// The status after a failure that is not the caller's.
 const STATUS_FAILED: u8 = 1;
+
+/// How many topic aliases the broker may give, if any.
+const TOPIC_ALIAS_MAX: u16 = 1000;
 
 fn main() -> ExitCode {
     let arguments: Arguments = match program::parse_arguments() {
@@ -91,6 +94,25 @@ fn connect(server: &Server) -> Result<Client, Failure> {
     if let Some(id) = &server.client_id {
         options.client_id.clone_from(id);
     }
+    options.clean_start = server.clean_start || server.session_expiry_s == 0;
+    if server.mqtt_version.is_v5() {
+        options.session_expiry_s = server.session_expiry_s;
+    } else if server.clean_start && server.session_expiry_s > 0 {
+        // One flag says both there.
+        let text = format!("{} cannot begin a new session and keep it", server.mqtt_version);
+        return Err(Failure::Usage(text));
+    }
+    if server.topic_aliases {
+        (options.use_topic_aliases, options.topic_alias_max) = (true, TOPIC_ALIAS_MAX);
+    }
+    let will = &server.will;
+    options.will = will.will_topic.as_ref().map(|topic| Will {
+        topic: topic.clone(),
+        payload: will.will_message.clone().into_bytes(),
+        qos: will.will_qos,
+        retain: will.will_retain,
+        delay_s: will.will_delay_s,
+    });
     let mut last = None;
     for address in server.url.resolve()? {
         match Client::connect(address, options.clone()) {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use wisp_client::{Client, ConnectOptions};
+use wisp_client::{Client, ConnectOptions, PublishOptions};
 use wisp_net::{Host, SysHost};
 
 use crate::args::Publish;
@@ -27,10 +27,18 @@ pub(crate) fn run(options: &Publish) -> Result<(), Failure> {
     };
     let mut client = connect(&options.server)?;
     match whole {
-        Some(payload) => client.publish(&options.topic, &payload, options.retain)?,
+        Some(payload) => publish(&mut client, options, &payload)?,
         None => publish_lines(&mut client, options)?,
     }
     client.disconnect()?;
+    Ok(())
+}
+
+/// Publishes one message.
+fn publish(client: &mut Client, options: &Publish, payload: &[u8]) -> Result<(), Failure> {
+    let mut how = PublishOptions::new(options.qos);
+    how.retain = options.retain;
+    client.publish_with(&options.topic, payload, how)?;
     Ok(())
 }
 
@@ -49,9 +57,9 @@ fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> 
     let mut lines = Lines::default();
     while let Some(piece) = input.next(client)? {
         let piece = piece.map_err(|error| Failure::Stdio(format!("cannot read standard input: {error}")))?;
-        lines.add(&piece, |line| Ok(client.publish(&options.topic, line, options.retain)?))?;
+        lines.add(&piece, |line| publish(client, options, line))?;
     }
-    lines.finish(|line| Ok(client.publish(&options.topic, line, options.retain)?))
+    lines.finish(|line| publish(client, options, line))
 }
 
 type Piece = io::Result<Vec<u8>>;

@@ -1,0 +1,90 @@
+//! How much memory a process has, as Linux counts it. What the kernel itself needs for its sockets is not in it.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, Interrupt};
+
+/// How long the figures have to stay the same before they count, and how long to wait for that.
+const STILL_FOR: Duration = Duration::from_millis(1500);
+const STILL_TIMEOUT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Memory in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Debug)]
+pub struct Resident {
+    /// Pages that are in memory.
+    pub rss_bytes: u64,
+    /// The same, with pages that several processes have counted in part.
+    pub pss_bytes: u64,
+    /// Pages of no file: heap and stacks.
+    pub anonymous_bytes: u64,
+}
+
+impl Resident {
+    /// What a process has now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn of(process: u32) -> Result<Self, Failure> {
+        let file = format!("/proc/{process}/smaps_rollup");
+        let text =
+            fs::read_to_string(&file).map_err(|error| Failure::Missing(format!("cannot read {file}: {error}")))?;
+        parse(&text).ok_or_else(|| Failure::Missing(format!("{file} does not say how much memory there is")))
+    }
+
+    /// What a process has once that has not changed for a while.
+    ///
+    /// # Errors
+    /// When the system does not tell, when it keeps changing, or when interrupted.
+    pub fn settled(process: u32, interrupt: &Interrupt) -> Result<Self, Failure> {
+        let deadline = Instant::now() + STILL_TIMEOUT;
+        let (mut last, mut since) = (Self::of(process)?, Instant::now());
+        while since.elapsed() < STILL_FOR {
+            interrupt.check()?;
+            thread::sleep(LOOK_EVERY);
+            let now = Self::of(process)?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::Broken(format!("the broker's memory is not still after {STILL_TIMEOUT:?}")));
+            }
+        }
+        Ok(last)
+    }
+}
+
+fn parse(text: &str) -> Option<Resident> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some(Resident { rss_bytes: bytes("Rss")?, pss_bytes: bytes("Pss")?, anonymous_bytes: bytes("Anonymous")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_found_by_their_whole_name() {
+        let text = "5-7 ---p 00 00:00 0 [rollup]\nRss:    10 kB\nPss:     7 kB\nPss_Anon:  1 kB\nAnonymous:    4 kB\n";
+        let expected = Resident { rss_bytes: 10_240, pss_bytes: 7_168, anonymous_bytes: 4_096 };
+        assert_eq!(parse(text), Some(expected));
+        assert_eq!(parse("Rss: 10 kB\n"), None);
+    }
+
+    #[test]
+    fn memory_that_is_used_is_seen() {
+        let own = std::process::id();
+        let before = Resident::of(own).unwrap();
+        let used = vec![7u8; 64 << 20];
+        let after = Resident::of(own).unwrap();
+        assert!(std::hint::black_box(&used).iter().all(|byte| *byte == 7));
+        assert!(after.anonymous_bytes >= before.anonymous_bytes + (60 << 20), "{before:?} {after:?}");
+    }
+}

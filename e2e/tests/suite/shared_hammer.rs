@@ -1,0 +1,174 @@
+//! Members of a shared subscription come and go while messages are published to it at QoS 1. None may be lost.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::Broker;
+use wisp_e2e::client::Client;
+use wisp_e2e::host::{Ability, cannot};
+use wisp_e2e::packet::{Connect, Publish, kind};
+use wisp_e2e::random::Random;
+use wisp_e2e::raw::Incoming;
+use wisp_e2e::wait::{PATIENCE, wait_or_report};
+
+const MEMBERS: usize = 8;
+const MESSAGES: usize = 3000;
+const TIME_MAX: Duration = Duration::from_secs(6);
+const SHARED: &str = "$share/group/load";
+
+/// What happens to a member's session when its connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sessions {
+    Kept,
+    Ended,
+}
+
+/// All members together.
+struct Group {
+    filter: &'static str,
+    sessions: Sessions,
+    received: Mutex<BTreeSet<usize>>,
+    /// From now on they stay and acknowledge everything.
+    calm: AtomicBool,
+    done: AtomicBool,
+}
+
+impl Group {
+    fn connect(&self, broker: &Broker, number: usize) -> Client {
+        let version = [Version::V311, Version::V5][number % 2];
+        let id = format!("member {number}");
+        let connect = Connect::kept(version, &id, 3600);
+        let mut member = match self.sessions {
+            Sessions::Kept => Client::connect(broker, &connect),
+            Sessions::Ended => Client::clean(broker, version, &id),
+        };
+        if member.session_present() == Some(false) {
+            // Messages may come before the answer; they are set aside.
+            member.subscribe(self.filter, 1);
+        }
+        member
+    }
+
+    /// Reads until the time is over or all is done, and acknowledges so many messages out of a hundred. What a
+    /// member did not acknowledge comes again only after its connection has ended.
+    fn work(&self, member: &mut Client, random: &mut Random, until: Instant, care: u64) {
+        while !self.done.load(Ordering::Relaxed) && Instant::now() < until {
+            match member.read_within(Duration::from_millis(5)) {
+                Some(Incoming::Packet(packet)) => {
+                    let message = packet.message(member.version());
+                    if random.percent(care) {
+                        member.answer(kind::PUBACK, message.packet_id);
+                        self.received
+                            .lock()
+                            .expect("no thread panicked")
+                            .insert(message.text().parse().expect("a number"));
+                    }
+                }
+                Some(Incoming::Closed) => panic!("a member was disconnected"),
+                None => {}
+            }
+        }
+    }
+
+    /// Comes and goes, now careful and now careless, until all is calm, and then stays.
+    fn live(&self, broker: &Broker, number: usize) {
+        let mut random = Random::new(number as u64);
+        while !self.done.load(Ordering::Relaxed) {
+            let mut member = self.connect(broker, number);
+            if self.calm.load(Ordering::Relaxed) {
+                self.work(&mut member, &mut random, Instant::now() + PATIENCE, 100);
+            } else {
+                let (time, care) = (Duration::from_millis(random.below(40)), random.below(101));
+                self.work(&mut member, &mut random, Instant::now() + time, care);
+            }
+            if random.percent(50) {
+                member.die();
+            } else {
+                member.disconnect();
+            }
+        }
+    }
+}
+
+fn churn(filter: &'static str, sessions: Sessions) {
+    let broker = Broker::start();
+    let group = Group {
+        filter,
+        sessions,
+        received: Mutex::default(),
+        calm: AtomicBool::new(false),
+        done: AtomicBool::new(false),
+    };
+    // One that stays, so that there is always a session to take what another leaves behind.
+    let mut steady = Client::clean(&broker, Version::V5, "steady");
+    steady.subscribe(filter, 1);
+    thread::scope(|scope| {
+        let _done_at_the_end = SetAtTheEnd(&group.done);
+        for number in 0..MEMBERS {
+            let (group, broker) = (&group, &broker);
+            scope.spawn(move || group.live(broker, number));
+        }
+        scope.spawn(|| {
+            group.work(&mut steady, &mut Random::new(99), Instant::now() + TIME_MAX + PATIENCE, 100);
+        });
+        let topic = filter.strip_prefix("$share/group/").unwrap_or(filter);
+        let mut publisher = Client::clean(&broker, Version::V311, "publisher");
+        let start = Instant::now();
+        let mut published = 0;
+        while published < MESSAGES && start.elapsed() < TIME_MAX {
+            publisher.publish(&Publish::new(topic, &published.to_string()).qos(1));
+            published += 1;
+        }
+        group.calm.store(true, Ordering::Relaxed);
+        let all_came = || (group.received.lock().expect("no thread panicked").len() == published).then_some(());
+        let missing = || {
+            let received = group.received.lock().expect("no thread panicked");
+            let lost: Vec<usize> = (0..published).filter(|number| !received.contains(number)).collect();
+            format!("{} of {published} are lost: {lost:?}", lost.len())
+        };
+        wait_or_report("all messages at some member", all_came, missing);
+    });
+}
+
+/// Also when a test fails, so that the failure shows instead of threads that go on.
+struct SetAtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn members_that_come_and_go_with_their_sessions_kept_lose_nothing() {
+    churn(SHARED, Sessions::Kept);
+}
+
+#[test]
+fn members_that_come_and_go_for_good_lose_nothing() {
+    if cannot(Ability::Wisp) {
+        // mosquitto drops what was sent to a session that ends.
+        return;
+    }
+    churn(SHARED, Sessions::Ended);
+}
+
+#[test]
+fn receivers_of_a_queue_that_come_and_go_lose_nothing() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    churn("$queue/load", Sessions::Ended);
+}
+
+#[test]
+fn receivers_of_a_queue_that_come_and_go_with_their_sessions_kept_lose_nothing() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    churn("$queue/load", Sessions::Kept);
+}
