@@ -96,8 +96,6 @@ pub(crate) struct Queue {
     pub(crate) generation: u32,
     pub(crate) members: BTreeMap<usize, Wish>,
     pub(crate) waiting: VecDeque<Waiting>,
-    /// Some message had an expiry.
-    pub(crate) expiring: bool,
     next_place: i64,
 }
 
@@ -331,13 +329,15 @@ impl Broker {
                 self.queue(filter).members.insert(client, *wish);
                 continue;
             }
-            replayed.retain(|(other, _)| other != filter);
             let replays = match wish.handling {
                 RetainHandling::Send => true,
                 RetainHandling::SendIfNew => is_new,
                 RetainHandling::DoNotSend => false,
             };
-            replayed.extend(replays.then_some((*filter, *wish)));
+            if replays {
+                replayed.retain(|(other, _)| other != filter);
+                replayed.push((*filter, *wish));
+            }
         }
         let session = self.sessions[client].as_mut().unwrap();
         for (filter, wish) in replayed {
@@ -380,7 +380,6 @@ impl Session {
 
 impl Queue {
     fn push(&mut self, posted: Rc<Posted>) {
-        self.expiring |= posted.expires_at_ms.is_some();
         self.waiting.push_back(Waiting { posted, deliveries: 0, place: self.next_place });
         self.next_place += 1;
     }
