@@ -239,3 +239,21 @@ fn a_session_taken_over_keeps_what_it_has_from_a_queue() {
     world.feed(&mut new, &puback(id));
     assert_eq!(world.core.stored.used_bytes(), 0);
 }
+
+#[test]
+fn a_client_that_lost_its_loans_is_not_held_back_by_them() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t", "$queue/q"], &[]);
+    world.feed(&mut sender, &numbered("t", 1, 1));
+    let id = receiver.heard()[0].0;
+    world.feed(&mut sender, &numbered("$queue/q", 2, 5));
+    world.close(&mut receiver, EndReason::Closed);
+    let mut other = world.receiver("other", QOS_1, QUEUE, &[]);
+    assert_eq!(other.payloads(), ["2", "3", "4", "5"]);
+    let (mut receiver, _) = world.returns("r", &[STAYS, receive_maximum(1)]);
+    assert_eq!(receiver.heard(), [(id, true, "1".into())]);
+    world.feed(&mut receiver, &puback(id));
+    world.feed(&mut sender, &numbered("t", 6, 6));
+    assert_eq!(receiver.payloads(), ["6"]);
+}
