@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
-use wisp_engine::Limits;
+use wisp_engine::{Limits, QueueSettings};
 
 /// The port IANA registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
@@ -17,6 +17,15 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// The limits.
     pub limits: Limits,
+    /// Topic queues that are there from the start. Others are made by use.
+    pub queues: Vec<QueueSettings>,
+    /// What clients of MQTT 5 that ask for it are told to make response topics of; a text for which [`is_mqtt_text`].
+    pub response_information: Option<Box<str>>,
+}
+
+/// Whether MQTT can carry `text`: it has at most 65535 bytes and no U+0000 [MQTT-1.5.4-2].
+pub fn is_mqtt_text(text: &str) -> bool {
+    text.len() <= usize::from(u16::MAX) && !text.contains('\0')
 }
 
 impl Default for Config {
@@ -25,6 +34,8 @@ impl Default for Config {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, MQTT_PORT))],
             workers: None,
             limits: Limits::DEFAULT,
+            queues: Vec::new(),
+            response_information: None,
         }
     }
 }

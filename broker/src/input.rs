@@ -158,6 +158,9 @@ impl<S: Stream> Peer<S> {
         if !self.connection.outbox.room().has_reply_room() {
             return self.paused(PauseCause::Replies, sink.now_ms);
         }
+        if let Some(until_ms) = self.pace.as_mut().and_then(|pace| pace.owes_until(sink.now_ms)) {
+            return self.paused(PauseCause::Pace { until_ms }, sink.now_ms);
+        }
         let reading = match self.input.long_packet() {
             Some(len) => self.read_long(len, scratch, sink),
             None => self.read_many(scratch, sink),
@@ -187,9 +190,10 @@ impl<S: Stream> Peer<S> {
         self.input.held.clear();
         self.input.expected = None;
 
+        let admitted = self.pace.as_ref().map_or(end, |pace| start + pace.admits(&scratch.bytes[start..end]));
         let mut rest = start;
         let stopped = loop {
-            match handle_packet(&mut self.link, sink, &scratch.bytes[rest..end], Some(rest)) {
+            match handle_packet(&mut self.link, sink, &scratch.bytes[rest..admitted], Some(rest)) {
                 Step::Next(used) => rest += used,
                 Step::TookOver(used, old) => {
                     rest += used;
@@ -203,15 +207,26 @@ impl<S: Stream> Peer<S> {
         };
         scratch.filled = rest;
         self.input.held.extend_from_slice(&scratch.bytes[rest..end]);
+        if let Some(pace) = &mut self.pace {
+            pace.spend(&scratch.bytes[start..rest]);
+        }
         match stopped {
             Step::Next(_) => {
                 // It goes on when the worker has delivered the batch, which is heavy.
                 self.input.unhandled = true;
                 Reading::More
             }
+            Step::Incomplete if admitted < end => {
+                // The next read finds that it has to wait.
+                self.input.unhandled = true;
+                Reading::More
+            }
             Step::Incomplete => {
                 let known = packet_len(&self.input.held, sink.core.limits.packet_bytes_max);
                 self.input.expected = known.ok().flatten();
+                if let (Some(pace), Some(_)) = (&mut self.pace, self.input.long_packet()) {
+                    pace.spend_part(self.input.held.len());
+                }
                 if more { Reading::More } else { Reading::Drained }
             }
             Step::Blocked(room) => {
@@ -247,6 +262,9 @@ impl<S: Stream> Peer<S> {
                 Err(reading) => return reading,
             };
             self.link.excuse_silence(sink.now_ms);
+            if let Some(pace) = &mut self.pace {
+                pace.spend_part(count);
+            }
             if have + count < len {
                 return if more { Reading::More } else { Reading::Drained };
             }
@@ -260,6 +278,9 @@ impl<S: Stream> Peer<S> {
             Step::Next(used) => {
                 debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
                 self.input.expected = None;
+                if let Some(pace) = &mut self.pace {
+                    pace.spend_whole(&packet);
+                }
                 Reading::More
             }
             Step::Incomplete => unreachable!("as many bytes were read as the packet announced"),

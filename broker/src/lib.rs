@@ -18,14 +18,18 @@ mod acceptor;
 mod config;
 mod input;
 mod output;
+mod pace;
 mod peer;
 mod server;
 mod shared;
 mod worker;
 
-pub use config::{Config, MQTT_PORT};
+pub use config::{Config, MQTT_PORT, is_mqtt_text};
 pub use server::{Broker, StartError, run};
-pub use wisp_engine::{Limits, PACKET_BYTES_CEILING, StallPolicy, StatsSnapshot, TOPIC_LEVELS_CEILING};
+pub use wisp_engine::{
+    FullPolicy, InvalidQueue, Limits, PACKET_BYTES_CEILING, QueueSettings, StallPolicy, StatsSnapshot,
+    TOPIC_LEVELS_CEILING,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -7,6 +7,7 @@ use wisp_engine::{ConnectionId, EndReason, Link, Room};
 
 use crate::input::Input;
 use crate::output::Connection;
+use crate::pace::Pace;
 
 /// The owner's part of a connection.
 pub(crate) struct Peer<S> {
@@ -18,6 +19,8 @@ pub(crate) struct Peer<S> {
     /// In the worker's list of connections to read.
     pub(crate) listed: bool,
     pub(crate) pause: Option<Pause>,
+    /// How fast it may send, if that is limited.
+    pub(crate) pace: Option<Box<Pace>>,
     /// In the worker's list of connections with retained messages to come.
     pub(crate) replaying: bool,
     /// The session has ended and the peer was told: what it still sends is thrown away until then.
@@ -38,6 +41,8 @@ pub(crate) enum PauseCause {
     Replies,
     /// The connection that had its session before: what that one still had in hand comes first.
     TakenOver(ConnectionId),
+    /// The time when it may send again: it was faster than it may be.
+    Pace { until_ms: u64 },
 }
 
 impl<S> Peer<S> {
@@ -55,6 +60,7 @@ impl<S> Peer<S> {
             peer_addr,
             listed: false,
             pause: None,
+            pace: None,
             replaying: false,
             farewell_until_ms: None,
         }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use wisp_engine::{Core, StatsSnapshot};
+use wisp_engine::{Core, InvalidQueue, Options, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
 use crate::acceptor::Acceptor;
-use crate::config::Config;
+use crate::config::{Config, is_mqtt_text};
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -30,6 +30,10 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// There is nothing to listen on.
     NoListener,
+    /// The settings of a topic queue make no sense.
+    Queue(InvalidQueue),
+    /// MQTT cannot carry the response information.
+    ResponseInformation,
     /// More than one worker was asked for on a host without threads.
     NoThreads,
     /// The host gives no poller or no thread.
@@ -44,6 +48,10 @@ impl fmt::Display for StartError {
             }
             Self::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
             Self::NoListener => write!(f, "no address to listen on was given"),
+            Self::Queue(error) => write!(f, "{error}"),
+            Self::ResponseInformation => {
+                write!(f, "the response information has more than 65535 bytes, or U+0000 in it")
+            }
             Self::NoThreads => write!(f, "this host has no threads: only one worker is possible"),
             Self::Host(error) => write!(f, "the host cannot run the broker: {error}"),
         }
@@ -132,6 +140,7 @@ struct Prepared<H: Host> {
 
 fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
+    let core = core(&config)?;
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
     for addr in config.listen {
@@ -147,11 +156,19 @@ fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> 
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let shared = Arc::new(Shared::new(host, Core::new(config.limits, seed), registrars));
+    let shared = Arc::new(Shared::new(host, core, registrars));
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Worker::new(Arc::clone(&shared), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), shared, local_addrs })
+}
+
+fn core(config: &Config) -> Result<Core, StartError> {
+    if !config.response_information.as_deref().is_none_or(is_mqtt_text) {
+        return Err(StartError::ResponseInformation);
+    }
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let options = Options { queues: config.queues.clone(), response_information: config.response_information.clone() };
+    Core::with_options(config.limits, options, seed).map_err(StartError::Queue)
 }
 
 fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {

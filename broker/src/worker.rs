@@ -21,6 +21,7 @@ use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
 use crate::input::{Scratch, Sink};
+use crate::pace::Pace;
 use crate::peer::{Pause, PauseCause, Peer, Reading};
 use crate::shared::{Letter, Shared};
 
@@ -126,13 +127,26 @@ impl<H: Host> Worker<H> {
         let timeless = self.index != 0 || self.shared.core.is_timeless();
         let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty && timeless;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
-        if !self.paused.is_empty() || !self.replaying.is_empty() || self.publisher.is_waiting() {
+        if !self.replaying.is_empty() || self.publisher.is_waiting() {
             timeout = Some(PAUSE_TICK);
+        } else if !self.paused.is_empty() {
+            timeout = Some(self.until_a_pause_may_end().min(Duration::from_millis(SWEEP_MS)));
         }
         match (timeout, capabilities.poll_tick) {
             (Some(timeout), Some(tick)) => Some(timeout.min(tick)),
             (timeout, tick) => timeout.or(tick),
         }
+    }
+
+    /// Who is paced is known to wait until a certain time; for all else that is waited for, there is a tick.
+    fn until_a_pause_may_end(&self) -> Duration {
+        let now_ms = self.shared.now_ms();
+        let pauses = self.paused.iter().filter_map(|id| self.peers.get(id)?.pause.as_ref());
+        let times = pauses.map(|pause| match pause.cause {
+            PauseCause::Pace { until_ms } => Duration::from_millis(until_ms.saturating_sub(now_ms)),
+            _ => PAUSE_TICK,
+        });
+        times.min().unwrap_or_default().max(PAUSE_TICK)
     }
 
     fn dispatch(&mut self, event: &Event, now_ms: u64) {
@@ -160,6 +174,7 @@ impl<H: Host> Worker<H> {
                 Letter::Adopt(mut peer) => {
                     debug!(peer = peer.peer_addr.map(display), worker = self.index, "connection accepted");
                     list(&mut self.ready, &mut peer);
+                    peer.pace = Pace::new(&self.shared.core.limits, now_ms);
                     self.peers.insert(peer.connection.id, *peer);
                 }
                 Letter::End(id, reason) => self.end(id, reason, now_ms),
@@ -178,6 +193,7 @@ impl<H: Host> Worker<H> {
                 PauseCause::TakenOver(old) => {
                     self.shared.connections.get(*old).is_some_and(|connection| !connection.is_released())
                 }
+                PauseCause::Pace { until_ms } => now_ms < *until_ms,
             };
             let stalled = now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max;
             if waits && stalled && matches!(pause.cause, PauseCause::Replies) {

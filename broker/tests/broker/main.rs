@@ -4,6 +4,7 @@
 
 mod delivery;
 mod lifecycle;
+mod pace;
 mod pressure;
 mod sessions;
 mod support;

@@ -72,7 +72,8 @@ impl Net {
 }
 
 pub(crate) fn config(workers: usize, limits: Limits) -> Config {
-    Config { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], workers: NonZeroUsize::new(workers), limits }
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    Config { listen, workers: NonZeroUsize::new(workers), limits, ..Config::default() }
 }
 
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -87,7 +87,10 @@ fn command() -> Command {
 
 fn flag(setting: &'static Setting) -> Arg {
     let default = setting.show(&Settings::default());
-    let default = default.trim_matches(['[', ']', '"']);
+    let default = match default.trim_matches(['[', ']', '"']) {
+        "" => "none",
+        default => default,
+    };
     let arg = Arg::new(setting.name)
         .long(setting.name)
         .value_name(setting.value_name)

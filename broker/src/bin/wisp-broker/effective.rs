@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::args::Args;
 use crate::file::ConfigFile;
+use crate::queues::{self, QueueEntry};
 use crate::settings::{SETTINGS, Section, Settings};
 
 /// The variable for `--config`.
@@ -17,6 +18,8 @@ pub(crate) struct Effective {
     pub(crate) settings: Settings,
     /// In the order of [`SETTINGS`].
     sources: [Source; SETTINGS.len()],
+    /// What the file says of the queues in the settings, in their order.
+    queues: Vec<QueueEntry>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,9 +45,12 @@ impl Effective {
         environment: impl Fn(&str) -> Option<OsString>,
         flags: &[Option<Vec<String>>],
     ) -> Result<Self, String> {
-        let mut effective = Self { settings: Settings::default(), sources: [Source::Default; SETTINGS.len()] };
+        let sources = [Source::Default; SETTINGS.len()];
+        let mut effective = Self { settings: Settings::default(), sources, queues: Vec::new() };
         if let Some(file) = file {
-            for entry in file.entries()? {
+            let contents = file.contents()?;
+            effective.queues = contents.queues;
+            for entry in contents.entries {
                 let line = entry.line;
                 effective.set(entry.index, &entry.values, Source::File { line }).map_err(|error| {
                     let words = entry.values.join(", ");
@@ -71,6 +77,12 @@ impl Effective {
                 let name = SETTINGS[index].name;
                 effective.set(index, values, Source::Flag).map_err(|error| format!("--{name}: {error}"))?;
             }
+        }
+        if let Some(file) = file {
+            // Last, for what a queue does not say the limits of all layers do.
+            let config = &mut effective.settings.config;
+            config.queues = queues::resolve(&effective.queues, &config.limits)
+                .map_err(|(line, error)| file.locate(line, &error))?;
         }
         Ok(effective)
     }
@@ -99,6 +111,8 @@ impl Effective {
             };
             writeln!(text, "{} = {value} # {source}", setting.name).expect("a string takes all that is written");
         }
+        let queues = self.queues.iter().zip(&self.settings.config.queues);
+        queues.for_each(|(entry, settings)| text.push_str(&entry.show(settings)));
         text
     }
 }

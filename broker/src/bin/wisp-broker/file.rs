@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
+use crate::queues::{Given, KEYS, KeyKind, QueueEntry};
 use crate::settings::{Kind, SETTINGS, Section, Setting, WORKERS_AUTO};
 
 /// Far more than all settings need; a device that never ends is not read for ever.
@@ -19,6 +20,12 @@ pub(crate) struct Entry {
     pub(crate) index: usize,
     pub(crate) values: Vec<String>,
     pub(crate) line: usize,
+}
+
+/// All that a file says, in its order.
+pub(crate) struct Contents {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) queues: Vec<QueueEntry>,
 }
 
 /// A file's text, and the name by which errors call it.
@@ -53,8 +60,12 @@ impl ConfigFile {
     }
 
     /// What it says, in its order.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>, String> {
-        self.parse().map_err(|fault| self.locate(line_of(self.text.as_bytes(), fault.at), &fault.what))
+    pub(crate) fn contents(&self) -> Result<Contents, String> {
+        self.parse().map_err(|fault| self.locate(self.line_of(fault.at), &fault.what))
+    }
+
+    fn line_of(&self, at: usize) -> usize {
+        line_of(self.text.as_bytes(), at)
     }
 
     /// An error message about a line.
@@ -62,21 +73,27 @@ impl ConfigFile {
         format!("{}:{line}: {what}", self.name)
     }
 
-    fn parse(&self) -> Result<Vec<Entry>, Fault> {
+    fn parse(&self) -> Result<Contents, Fault> {
         let document = DeTable::parse(&self.text).map_err(|error| Fault {
             at: error.span().map_or(0, |span| span.start),
             what: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
         })?;
-        let mut found = Vec::new();
+        let mut found = Contents { entries: Vec::new(), queues: Vec::new() };
         for (key, value) in in_order(document.get_ref()) {
             match value.get_ref() {
                 DeValue::Table(table) if key.get_ref() == "limits" => {
                     for (key, value) in in_order(table) {
-                        found.push(self.entry(Section::Limits, key.get_ref(), &key.span(), value)?);
+                        found.entries.push(self.entry(Section::Limits, key.get_ref(), &key.span(), value)?);
                     }
                 }
                 _ if key.get_ref() == "limits" => return Err(expected("a table, [limits]", key.span().start, value)),
-                _ => found.push(self.entry(Section::Top, key.get_ref(), &key.span(), value)?),
+                DeValue::Array(tables) if key.get_ref() == "queue" => {
+                    for table in tables {
+                        found.queues.push(self.queue(table)?);
+                    }
+                }
+                _ if key.get_ref() == "queue" => return Err(expected("tables, [[queue]]", key.span().start, value)),
+                _ => found.entries.push(self.entry(Section::Top, key.get_ref(), &key.span(), value)?),
             }
         }
         Ok(found)
@@ -95,7 +112,25 @@ impl ConfigFile {
         };
         let values = values(&SETTINGS[index], value)
             .map_err(|fault| Fault { at: fault.at, what: format!("{key}: {}", fault.what) })?;
-        Ok(Entry { index, values, line: line_of(self.text.as_bytes(), at) })
+        Ok(Entry { index, values, line: self.line_of(at) })
+    }
+
+    fn queue(&self, value: &Spanned<DeValue<'_>>) -> Result<QueueEntry, Fault> {
+        let at = value.span().start;
+        let DeValue::Table(table) = value.get_ref() else { return Err(expected("tables, [[queue]]", at, value)) };
+        let mut given = Vec::new();
+        for (key, value) in in_order(table) {
+            let (at, name) = (key.span().start, key.get_ref());
+            let Some(index) = KEYS.iter().position(|known| known.name == *name) else {
+                return Err(Fault { at, what: unknown_of_queue(name) });
+            };
+            let value = queue_value(&KEYS[index].kind, value)
+                .map_err(|fault| Fault { at: fault.at, what: format!("{name}: {}", fault.what) })?;
+            given.push(Given { index, value, line: self.line_of(at) });
+        }
+        let name = given.iter().find(|given| KEYS[given.index].name == "name").map(|given| given.value.clone());
+        let name = name.ok_or_else(|| Fault { at, what: "a queue without a name".to_owned() })?;
+        Ok(QueueEntry { line: self.line_of(at), name, given })
     }
 }
 
@@ -127,6 +162,30 @@ fn unknown(key: &str) -> String {
     }
 }
 
+/// What to say of a key that no queue has.
+fn unknown_of_queue(key: &str) -> String {
+    let shown = key.escape_debug();
+    match KEYS.iter().find(|known| known.name == key.replace('_', "-")) {
+        Some(known) => format!("unknown key {shown}: did you mean {}?", known.name),
+        None => format!("unknown key {shown} of a queue"),
+    }
+}
+
+fn queue_value(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<String, Fault> {
+    match (kind, value.get_ref()) {
+        (KeyKind::Text | KeyKind::Word(_), DeValue::String(text)) => Ok(text.to_string()),
+        (KeyKind::Number(_), DeValue::Integer(number)) => Ok(decimal(number)),
+        (KeyKind::Text | KeyKind::Word(_), _) => Err(expected("a string", value.span().start, value)),
+        (KeyKind::Number(_), _) => Err(expected("a whole number", value.span().start, value)),
+    }
+}
+
+/// A number beyond 64 bits is written as it stands, for the message about its range.
+fn decimal(number: &DeInteger<'_>) -> String {
+    i128::from_str_radix(number.as_str(), number.radix())
+        .map_or_else(|_| number.to_string(), |number| number.to_string())
+}
+
 /// The value as text, if it is of the right type; whether it is in range, the setting itself says.
 fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Fault> {
     let at = value.span().start;
@@ -138,16 +197,12 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
             };
             return items.iter().map(text).collect();
         }
-        (Kind::Addresses | Kind::Word { .. }, DeValue::String(text)) => text.to_string(),
+        (Kind::Addresses | Kind::Word { .. } | Kind::Text { .. }, DeValue::String(text)) => text.to_string(),
         (Kind::Workers, DeValue::String(text)) if text == WORKERS_AUTO => text.to_string(),
-        // A number beyond 64 bits is written as it stands, for the message about its range.
-        (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => {
-            i128::from_str_radix(number.as_str(), number.radix())
-                .map_or_else(|_| number.to_string(), |number| number.to_string())
-        }
+        (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => decimal(number),
         (Kind::Addresses, _) => return Err(expected("a string or an array of strings", at, value)),
         (Kind::Workers, _) => return Err(expected("a whole number or \"auto\"", at, value)),
-        (Kind::Word { .. }, _) => return Err(expected("a string", at, value)),
+        (Kind::Word { .. } | Kind::Text { .. }, _) => return Err(expected("a string", at, value)),
         (Kind::Number { .. }, _) => return Err(expected("a whole number", at, value)),
     };
     Ok(vec![one])

@@ -3,6 +3,7 @@
 mod args;
 mod effective;
 mod file;
+mod queues;
 mod settings;
 
 use std::io::Write;

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 
 use tracing::level_filters::LevelFilter;
-use wisp_broker::{Config, Limits, MQTT_PORT, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
+use wisp_broker::{Config, Limits, MQTT_PORT, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING, is_mqtt_text};
 
 /// What the program runs with.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Workers,
     /// One of a few words.
     Word { words: &'static [&'static str], get: fn(&Settings) -> &'static str, set: fn(&mut Settings, &str) },
+    /// Any text that MQTT can carry; an empty one is none.
+    Text { get: fn(&Config) -> Option<&str>, set: fn(&mut Config, Option<&str>) },
     /// A whole number.
     Number { range: RangeInclusive<u64>, get: fn(&Limits) -> u64, set: fn(&mut Limits, u64) },
 }
@@ -83,7 +85,7 @@ macro_rules! limit {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 17] = [
+pub(crate) static SETTINGS: [Setting; 29] = [
     Setting {
         name: "listen",
         section: Section::Top,
@@ -110,6 +112,16 @@ pub(crate) static SETTINGS: [Setting; 17] = [
                 settings.log =
                     LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
             },
+        },
+    },
+    Setting {
+        name: "response-information",
+        section: Section::Top,
+        value_name: "TEXT",
+        help: "What clients of MQTT 5 that ask for it are told to make response topics of",
+        kind: Kind::Text {
+            get: |config| config.response_information.as_deref(),
+            set: |config, text| config.response_information = text.map(Box::from),
         },
     },
     limit!(
@@ -198,6 +210,87 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     ),
     limit!("topic-bytes-max", "BYTES", 1..=u16::MAX as u64, u16, topic_bytes_max, "Longest topic"),
     limit!("client-id-bytes-max", "BYTES", 23..=u16::MAX as u64, u16, client_id_bytes_max, "Longest client identifier"),
+    limit!(
+        "sessions-max",
+        "COUNT",
+        1..=u32::MAX as u64,
+        u32,
+        sessions_count_max,
+        "Most sessions at a time, those of clients that are away included"
+    ),
+    limit!(
+        "session-expiry-s-max",
+        "SECONDS",
+        0..=u32::MAX as u64,
+        u32,
+        session_expiry_s_max,
+        "Longest time a session is kept for a client that is away; 4294967295 for ever"
+    ),
+    limit!(
+        "inflight-max",
+        "COUNT",
+        1..=u16::MAX as u64,
+        u16,
+        inflight_count_max,
+        "Most messages at QoS 1 and 2 on their way to one client"
+    ),
+    limit!(
+        "receive-maximum",
+        "COUNT",
+        1..=u16::MAX as u64,
+        u16,
+        receive_maximum,
+        "Most messages at QoS 2 on their way from one client of MQTT 5"
+    ),
+    limit!(
+        "topic-alias-max",
+        "COUNT",
+        0..=u16::MAX as u64,
+        u16,
+        topic_alias_max,
+        "Most topic aliases each way on one connection"
+    ),
+    limit!(
+        "stored-bytes-max",
+        "BYTES",
+        1 << 20..=1 << 40,
+        usize,
+        stored_bytes_max,
+        "Most bytes of stored messages together: unacknowledged, for clients that are away, queued, retained"
+    ),
+    limit!("retained-max", "COUNT", 0..=u32::MAX as u64, u32, retained_count_max, "Most retained messages"),
+    limit!(
+        "retained-bytes-max",
+        "BYTES",
+        0..=1 << 40,
+        usize,
+        retained_bytes_max,
+        "Most bytes of retained messages together"
+    ),
+    limit!(
+        "topic-queues-max",
+        "COUNT",
+        0..=u32::MAX as u64,
+        u32,
+        topic_queues_count_max,
+        "Most topic queues and shared subscription groups"
+    ),
+    limit!(
+        "messages-per-s-max",
+        "COUNT",
+        0..=u32::MAX as u64,
+        u32,
+        messages_per_s_max,
+        "Most messages a second from one client before it is read more slowly; 0 for any number"
+    ),
+    limit!(
+        "bytes-per-s-max",
+        "BYTES",
+        0..=1 << 40,
+        u64,
+        bytes_per_s_max,
+        "Most bytes a second from one client before it is read more slowly; 0 for any number"
+    ),
 ];
 
 impl Setting {
@@ -234,6 +327,12 @@ impl Setting {
                 }
                 set(settings, text);
             }
+            Kind::Text { set, .. } => {
+                if !is_mqtt_text(text) {
+                    return Err("not a text of at most 65535 bytes without U+0000".to_owned());
+                }
+                set(&mut settings.config, Some(text).filter(|text| !text.is_empty()));
+            }
             Kind::Number { range, set, .. } => {
                 let number = text.parse().ok().filter(|number| range.contains(number));
                 let number = number.ok_or_else(|| format!("not a number from {} to {}", range.start(), range.end()))?;
@@ -260,9 +359,24 @@ impl Setting {
                 None => format!("\"{WORKERS_AUTO}\""),
             },
             Kind::Word { get, .. } => format!("\"{}\"", get(settings)),
+            Kind::Text { get, .. } => toml_text(get(&settings.config).unwrap_or_default()),
             Kind::Number { get, .. } => get(&settings.config.limits).to_string(),
         }
     }
+}
+
+/// A text as a TOML string.
+pub(crate) fn toml_text(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            // TOML allows none of them in a string, and U+007F is one.
+            _ if char.is_control() => quoted.push_str(&format!("\\u{:04X}", char as u32)),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
 }
 
 fn socket_addr(text: &str) -> Result<SocketAddr, String> {
@@ -294,7 +408,7 @@ mod tests {
             for inside in [range.start(), range.end()] {
                 assert_eq!(set(setting, &inside.to_string()), Ok(inside.to_string()), "{}", setting.name);
             }
-            for outside in [range.start() - 1, range.end() + 1] {
+            for outside in [i128::from(*range.start()) - 1, i128::from(*range.end()) + 1] {
                 let error = set(setting, &outside.to_string()).unwrap_err();
                 assert_eq!(
                     error,
@@ -314,6 +428,7 @@ mod tests {
                 Kind::Addresses => "[::1]:7".to_owned(),
                 Kind::Workers => "7".to_owned(),
                 Kind::Word { words, .. } => words[words.len() - 1].to_owned(),
+                Kind::Text { .. } => "seven".to_owned(),
                 Kind::Number { range, .. } => (range.start() + 7).to_string(),
             };
             let mut settings = default.clone();
@@ -322,6 +437,17 @@ mod tests {
                 let changed = one.show(&settings) != one.show(&default);
                 assert_eq!(changed, one.name == setting.name, "setting {} and looking at {}", setting.name, one.name);
             }
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_as_it_is_and_shown_as_toml() {
+        for setting in SETTINGS.iter().filter(|setting| matches!(setting.kind, Kind::Text { .. })) {
+            assert_eq!(set(setting, ""), Ok("\"\"".to_owned()));
+            assert_eq!(set(setting, "a\"b\\c\n\u{7f}\u{85}ü"), Ok(r#""a\"b\\c\u000A\u007F\u0085ü""#.to_owned()));
+            assert!(set(setting, &"x".repeat(65_535)).is_ok());
+            assert!(set(setting, &"x".repeat(65_536)).is_err());
+            assert!(set(setting, "a\0b").is_err());
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
+use wisp_broker::{FullPolicy, QueueSettings};
+
 use super::*;
 use crate::args;
+use crate::queues::{KEYS, KeyKind};
 use crate::settings::Kind;
 
 const EXAMPLE: &str = include_str!("../../../../../docs/wisp.toml");
@@ -41,6 +44,7 @@ fn sample(index: usize, layer: usize) -> (String, String) {
             let word = words[layer % words.len()];
             (word.to_owned(), format!("\"{word}\""))
         }
+        Kind::Text { .. } => (format!("layer {layer}"), format!("\"layer {layer}\"")),
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
         Kind::Number { range, .. } => {
             let number = (range.start() + 1 + layer as u64).to_string();
@@ -129,6 +133,52 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
 }
 
 #[test]
+fn what_is_wrong_with_a_queue_is_said_with_its_line() {
+    let cases = [
+        ("queue = 3", "wisp.toml:1: expected tables, [[queue]], found a whole number"),
+        ("queue = [\n3]", "wisp.toml:2: expected tables, [[queue]], found a whole number"),
+        ("\n[queue]\nname = \"a\"", "wisp.toml:2: expected tables, [[queue]], found a table"),
+        ("\n[[queue]]\nfilter = \"a\"", "wisp.toml:2: a queue without a name"),
+        ("[[queue]]\nname = 7", "wisp.toml:2: name: expected a string, found a whole number"),
+        (
+            "[[queue]]\nname = \"a\"\nbytes-max = \"1\"",
+            "wisp.toml:3: bytes-max: expected a whole number, found a string",
+        ),
+        ("[[queue]]\nname = \"a\"\nname = \"b\"", "wisp.toml:3: duplicate key"),
+        ("[[queue]]\nname = \"a\"\ncolour = 7", "wisp.toml:3: unknown key colour of a queue"),
+        ("[[queue]]\nname = \"a\"\nbytes_max = 7", "wisp.toml:3: unknown key bytes_max: did you mean bytes-max?"),
+        (
+            "[[queue]]\nname = \"a\"\n\npolicy = \"wait\"",
+            "wisp.toml:4: policy = wait: not one of refuse, drop-oldest, drop-newest",
+        ),
+        (
+            "[[queue]]\nname = \"a\"\nmessages-max = 0",
+            "wisp.toml:3: messages-max = 0: not a number from 1 to 1073741824",
+        ),
+        (
+            "[[queue]]\nfilter = \"a\"\nname = \"a/#\"",
+            "wisp.toml:3: \"a/#\" is no name for a queue: it has to be a legal topic name",
+        ),
+        (
+            "[[queue]]\nname = \"a\"\nfilter = \"$share/g/a\"",
+            "wisp.toml:3: \"$share/g/a\" is no filter for a queue: \
+             it has to be a legal topic filter that is not itself of a queue or shared",
+        ),
+        (
+            "[[queue]]\nname = \"a\"\ndead-letter = \"a\"",
+            "wisp.toml:3: \"a\" is no queue for dead letters: it has to be a legal topic name, and another queue",
+        ),
+        (
+            "[[queue]]\nname = \"a\"\n[[queue]]\nfilter = \"b\"\nname = \"a\"",
+            "wisp.toml:5: the queue \"a\" is configured twice",
+        ),
+    ];
+    for (text, message) in cases {
+        assert_eq!(error(text), message, "for {text:?}");
+    }
+}
+
+#[test]
 fn what_is_no_toml_is_one_line_with_its_number() {
     for (text, line) in [("log", 1), ("\n\nlog = ", 3), ("log = \"info", 1), ("# a\n[limits\n", 2), ("a b = 1", 1)] {
         let message = error(text);
@@ -197,6 +247,66 @@ fn what_is_printed_says_where_each_value_came_from() {
     assert!(printed.contains("listen = [\"127.0.0.1:1883\"] # default\n"), "{printed}");
 }
 
+const QUEUES: &str = r#"
+[[queue]]
+name = "orders"
+filter = "orders/#"
+messages-max = 10_000
+bytes-max = 1_048_576
+policy = "drop-oldest"
+deliveries-max = 3
+dead-letter = "orders-dead"
+
+[[queue]]
+name = "with \"quotes\""
+"#;
+
+#[test]
+fn queues_are_as_the_file_says_and_for_the_rest_as_the_limits_of_all_layers_say() {
+    let config = resolve(Some(QUEUES), &[("WISP_QUEUE_BYTES_MAX", "2048")], &["--queue-messages-max", "7"]);
+    let config = config.unwrap().settings.config;
+    let mut orders = QueueSettings::new("orders", &config.limits);
+    orders.filter = Some("orders/#".into());
+    (orders.messages_max, orders.bytes_max) = (10_000, 1 << 20);
+    orders.policy = FullPolicy::DropOldest;
+    orders.deliveries_max = Some(3);
+    orders.dead_letter = Some("orders-dead".into());
+    let quotes = QueueSettings::new("with \"quotes\"", &config.limits);
+    assert_eq!((quotes.messages_max, quotes.bytes_max), (7, 2048));
+    assert_eq!(config.queues, [orders, quotes]);
+}
+
+#[test]
+fn queues_that_are_printed_give_the_same_again_and_say_where_they_came_from() {
+    let first = resolve(Some(QUEUES), &[], &["--queue-messages-max", "7"]).unwrap();
+    let printed = first.to_toml();
+    assert_eq!(resolve(Some(&printed), &[], &[]).unwrap().settings.config.queues, first.settings.config.queues);
+    for line in [
+        "[[queue]] # file, line 2",
+        "name = \"orders\" # file, line 3",
+        "deliveries-max = 3 # file, line 8",
+        "name = \"with \\\"quotes\\\"\" # file, line 12",
+        "messages-max = 7 # default",
+        "policy = \"refuse\" # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is missing in\n{printed}");
+    }
+}
+
+#[test]
+fn the_documents_name_every_key_of_a_queue_with_its_values() {
+    for key in &KEYS {
+        let values = match &key.kind {
+            KeyKind::Text => "a text".to_owned(),
+            KeyKind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            KeyKind::Number(range) => format!("{} to {}", range.start(), range.end()),
+        };
+        let row = format!("| `{}` | {values} |", key.name);
+        assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
+        assert!(EXAMPLE.contains(&format!("# {} = ", key.name)), "docs/wisp.toml has no {}", key.name);
+    }
+}
+
 #[test]
 fn the_example_has_every_key_with_its_default() {
     let example = resolve(Some(EXAMPLE), &[], &[]).unwrap();
@@ -214,6 +324,7 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
             Kind::Addresses => "addresses with ports".to_owned(),
             Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
             Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            Kind::Text { .. } => "a text".to_owned(),
             Kind::Number { range, .. } => format!("{} to {}", range.start(), range.end()),
         };
         let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());

@@ -1,0 +1,243 @@
+//! How fast one client may send: messages and bytes a second, on its connection.
+//!
+//! A token bucket for each of the two. It holds what a second is good for, so a client that was silent may send that much
+//! at once. A packet is admitted while both buckets have something, and may leave them in debt; so a packet of any length gets
+//! through, and the rate holds all the same. Who is in debt is not read, and TCP slows its sender down.
+
+use wisp_engine::{Limits, PACKET_BYTES_CEILING};
+use wisp_wire::{PacketType, packet_len};
+
+/// A client in debt is not read again sooner than this, so that a fast one goes on in batches.
+const PAUSE_MS_MIN: u64 = 5;
+
+/// A thousandth of a message or a byte, so that a millisecond of any rate is a whole number of them.
+const TOKEN: i64 = 1000;
+
+/// The pace of one connection.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    messages: Bucket,
+    bytes: Bucket,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// 0 for any number.
+    per_s: i64,
+    /// In thousandths; negative for debt.
+    level: i64,
+    filled_ms: u64,
+}
+
+impl Bucket {
+    fn new(per_s: u64, now_ms: u64) -> Self {
+        let per_s = i64::try_from(per_s).unwrap_or(i64::MAX).min(i64::MAX / TOKEN);
+        Self { per_s, level: per_s * TOKEN, filled_ms: now_ms }
+    }
+
+    /// Adds what has come since the last call.
+    fn fill(&mut self, now_ms: u64) {
+        let elapsed_ms = i64::try_from(now_ms.saturating_sub(self.filled_ms)).unwrap_or(i64::MAX);
+        self.level = self.level.saturating_add(self.per_s.saturating_mul(elapsed_ms)).min(self.per_s * TOKEN);
+        self.filled_ms = self.filled_ms.max(now_ms);
+    }
+
+    fn spend(&mut self, count: u64) {
+        if self.per_s > 0 {
+            let cost = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(TOKEN);
+            self.level = self.level.saturating_sub(cost);
+        }
+    }
+
+    /// Whether something more is admitted after `count`.
+    fn has_more_than(&self, count: u64) -> bool {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.per_s == 0 || self.level > count.saturating_mul(TOKEN)
+    }
+
+    /// How long until something is admitted.
+    fn wait_ms(&self) -> u64 {
+        let missing = 1_i64.saturating_sub(self.level);
+        if self.has_more_than(0) { 0 } else { missing.unsigned_abs().div_ceil(self.per_s.unsigned_abs()) }
+    }
+}
+
+impl Pace {
+    /// The pace that the limits set; None if they set none.
+    pub(crate) fn new(limits: &Limits, now_ms: u64) -> Option<Box<Self>> {
+        let paced = limits.messages_per_s_max > 0 || limits.bytes_per_s_max > 0;
+        paced.then(|| {
+            Box::new(Self {
+                messages: Bucket::new(limits.messages_per_s_max.into(), now_ms),
+                bytes: Bucket::new(limits.bytes_per_s_max, now_ms),
+            })
+        })
+    }
+
+    /// Until when nothing is admitted, if it is so.
+    pub(crate) fn owes_until(&mut self, now_ms: u64) -> Option<u64> {
+        self.messages.fill(now_ms);
+        self.bytes.fill(now_ms);
+        let wait_ms = self.messages.wait_ms().max(self.bytes.wait_ms());
+        (wait_ms > 0).then(|| now_ms.saturating_add(wait_ms.max(PAUSE_MS_MIN)))
+    }
+
+    /// How many of these bytes, the packets of one read, may be handled now: all, or up to the packet at which the tokens
+    /// end. What is no packet is left to the decoder.
+    pub(crate) fn admits(&self, bytes: &[u8]) -> usize {
+        let (mut used, mut messages) = (0, 0);
+        while self.messages.has_more_than(messages) && self.bytes.has_more_than(used as u64) {
+            match whole_packet(&bytes[used..]) {
+                Some((len, is_message)) => {
+                    used += len;
+                    messages += u64::from(is_message);
+                }
+                None => return bytes.len(),
+            }
+        }
+        used
+    }
+
+    /// Counts packets that were handled.
+    pub(crate) fn spend(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((len, is_message)) = whole_packet(rest) {
+            self.messages.spend(is_message.into());
+            rest = &rest[len..];
+        }
+        self.bytes.spend(bytes.len() as u64);
+    }
+
+    /// Counts a part of a long packet.
+    pub(crate) fn spend_part(&mut self, bytes: usize) {
+        self.bytes.spend(bytes as u64);
+    }
+
+    /// Counts a long packet of which all parts have been counted.
+    pub(crate) fn spend_whole(&mut self, packet: &[u8]) {
+        self.messages.spend(is_message(packet).into());
+    }
+}
+
+fn is_message(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == PacketType::Publish as u8)
+}
+
+/// The length of the packet at the front, and whether it is a message; None if it is not all there, or is none.
+fn whole_packet(bytes: &[u8]) -> Option<(usize, bool)> {
+    let len = packet_len(bytes, PACKET_BYTES_CEILING).ok().flatten().filter(|len| *len <= bytes.len())?;
+    Some((len, is_message(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PING: [u8; 2] = [0xc0, 0];
+    /// Topic `t`, QoS 0, no payload.
+    const MESSAGE: [u8; 5] = [0x30, 3, 0, 1, b't'];
+
+    fn pace(messages_per_s_max: u32, bytes_per_s_max: u64) -> Pace {
+        *Pace::new(&Limits { messages_per_s_max, bytes_per_s_max, ..Limits::DEFAULT }, 1_000).unwrap()
+    }
+
+    /// Handles what is admitted at `now_ms`, and returns how many bytes that was.
+    fn handle(pace: &mut Pace, bytes: &[u8], now_ms: u64) -> usize {
+        if pace.owes_until(now_ms).is_some() {
+            return 0;
+        }
+        let admitted = pace.admits(bytes);
+        pace.spend(&bytes[..admitted]);
+        admitted
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_pace() {
+        assert!(Pace::new(&Limits::DEFAULT, 0).is_none());
+    }
+
+    #[test]
+    fn a_second_s_worth_of_messages_passes_at_once_and_then_the_rate_holds() {
+        let mut pace = pace(100, 0);
+        let messages = MESSAGE.repeat(1_000);
+        assert_eq!(handle(&mut pace, &messages, 1_000), 100 * MESSAGE.len());
+        assert_eq!(handle(&mut pace, &messages, 1_000), 0);
+        let sent: usize = (1_001..=6_000).map(|now_ms| handle(&mut pace, &messages, now_ms)).sum();
+        assert!((499..=501).contains(&(sent / MESSAGE.len())), "{sent} bytes in five seconds");
+    }
+
+    #[test]
+    fn the_rate_of_bytes_holds_for_every_packet() {
+        let mut pace = pace(0, 2_000);
+        let pings = PING.repeat(5_000);
+        assert_eq!(handle(&mut pace, &pings, 1_000), 2_000);
+        let sent: usize = (1_001..=4_000).map(|now_ms| handle(&mut pace, &pings, now_ms)).sum();
+        assert!((5_990..=6_010).contains(&sent), "{sent} bytes in three seconds");
+    }
+
+    #[test]
+    fn packets_that_are_no_messages_do_not_count_as_messages() {
+        let pings = PING.repeat(5_000);
+        assert_eq!(handle(&mut pace(1, 0), &pings, 1_000), pings.len());
+    }
+
+    #[test]
+    fn a_packet_longer_than_a_second_s_worth_passes_and_is_paid_for() {
+        let mut pace = pace(0, 10);
+        let packet = [&[0x30, 103, 0, 1, b't'][..], &[0; 100]].concat();
+        let packets = packet.repeat(2);
+        assert_eq!(handle(&mut pace, &packets, 1_000), packet.len());
+        // It was 105 bytes, and there were tokens for 10.
+        let until_ms = pace.owes_until(1_000).unwrap();
+        assert_eq!(until_ms, 1_000 + 9_501);
+        assert_eq!(handle(&mut pace, &packets, until_ms - 1), 0);
+        assert_eq!(handle(&mut pace, &packets, until_ms), packet.len());
+    }
+
+    #[test]
+    fn nobody_saves_more_than_a_second_s_worth() {
+        let mut pace = pace(10, 0);
+        let messages = MESSAGE.repeat(1_000);
+        assert_eq!(handle(&mut pace, &messages, 1 << 40), 10 * MESSAGE.len());
+    }
+
+    #[test]
+    fn who_is_in_debt_waits_long_enough_and_at_least_a_few_milliseconds() {
+        let mut pace = pace(1_000_000, 0);
+        pace.spend(&MESSAGE.repeat(1_001_500));
+        assert_eq!(pace.owes_until(1_000), Some(1_000 + PAUSE_MS_MIN));
+        assert_eq!(pace.owes_until(1_001), Some(1_001 + PAUSE_MS_MIN));
+        assert_eq!(pace.owes_until(1_002), None);
+    }
+
+    #[test]
+    fn what_is_incomplete_or_no_packet_is_left_to_the_decoder() {
+        for bytes in [&MESSAGE[..4], &[0x30], &[0xf0, 0xff, 0xff, 0xff, 0xff], &[]] {
+            let pace = pace(10, 10);
+            assert_eq!(pace.admits(bytes), bytes.len());
+            assert_eq!(pace.admits(&[&PING[..], bytes].concat()), PING.len() + bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_long_packet_is_paid_for_in_parts_and_is_one_message() {
+        let mut pace = pace(2, 1_000);
+        pace.spend_part(600);
+        assert_eq!(pace.owes_until(1_000), None);
+        pace.spend_part(600);
+        assert_eq!(pace.owes_until(1_000), Some(1_201));
+        pace.spend_whole(&MESSAGE);
+        assert_eq!(pace.owes_until(1_201), None);
+        pace.spend_whole(&MESSAGE);
+        pace.spend_whole(&MESSAGE);
+        assert!(pace.owes_until(1_201).is_some());
+    }
+
+    #[test]
+    fn the_highest_rates_and_the_end_of_time_do_not_overflow() {
+        let mut pace = pace(u32::MAX, u64::MAX);
+        assert_eq!(handle(&mut pace, &PING, u64::MAX), 2);
+        pace.spend_part(usize::MAX);
+        assert_eq!(pace.owes_until(1), Some(1 + pace.bytes.wait_ms().max(PAUSE_MS_MIN)));
+    }
+}
