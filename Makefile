@@ -41,7 +41,7 @@ test-native: release ## All tests that need no WebAssembly runtime
 
 test-loom: ## Every interleaving of the lock protocols, on small cases
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \
-		cargo test --release -p wisp-broker --lib loom
+		cargo test --release -p wisp-broker -p wisp-engine --lib loom
 
 test-wasm: test-wasmer test-wasmtime test-wasmedge ## The same suites under each runtime
 

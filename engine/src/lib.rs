@@ -31,6 +31,8 @@ mod session;
 mod slot;
 mod subscribers;
 pub mod sync;
+#[cfg(all(test, loom))]
+mod takeover_loom;
 mod topic_queue;
 mod will;
 

@@ -13,7 +13,7 @@ use crate::budget::Budget;
 const STEP_BYTES: usize = 128;
 
 /// Longer messages are not kept: copying them takes more than allocating.
-const KEPT_BYTES_MAX: usize = 4096;
+const KEPT_BYTES_MAX: usize = if cfg!(loom) { 0 } else { 4096 };
 
 /// Most bytes that one thread keeps.
 const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;

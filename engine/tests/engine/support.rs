@@ -1,8 +1,9 @@
 //! A broker without a server: what a worker does with the bytes of a connection, one connection at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Link, Next, Publisher, Raw, Replaying};
+use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Link, Next, Options, Publisher, Raw, Replaying};
 use wisp_wire::{
     Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
     Subscriptions, TopicFilter, TopicFilters, TopicName, Unsubscribe, decode,
@@ -24,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) link: Link,
     /// Everything the client was sent.
     pub(crate) received: Vec<u8>,
+    /// Topic aliases that the server has given.
+    pub(crate) aliases: BTreeMap<u16, String>,
     version: ProtocolVersion,
 }
 
@@ -46,7 +49,12 @@ impl Outcome {
 
 impl World {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { core: Arc::new(Core::new(limits, 7)), publisher: Publisher::default(), now_ms: 0, connections: 0 }
+        Self::with_options(limits, Options::default())
+    }
+
+    pub(crate) fn with_options(limits: Limits, options: Options) -> Self {
+        let core = Core::with_options(limits, options, 7).unwrap();
+        Self { core: Arc::new(core), publisher: Publisher::default(), now_ms: 0, connections: 0 }
     }
 
     /// A connection that was just accepted.
@@ -54,7 +62,7 @@ impl World {
         self.connections += 1;
         let outbox = self.core.new_outbox(ConnectionId { slot: self.connections, generation: 1 });
         let link = Link::new(Arc::clone(&self.core), outbox, self.now_ms);
-        Peer { link, received: Vec::new(), version: V3 }
+        Peer { link, received: Vec::new(), aliases: BTreeMap::new(), version: V3 }
     }
 
     pub(crate) fn connected(&mut self, version: ProtocolVersion, id: &str) -> Peer {
@@ -143,6 +151,11 @@ impl World {
 }
 
 impl Peer {
+    /// The version it speaks, also when the link has ended.
+    pub(crate) fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
     /// Reads all that waits.
     pub(crate) fn read(&mut self) {
         let mut chunk = Chunk::default();

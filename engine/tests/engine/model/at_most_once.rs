@@ -1,4 +1,4 @@
-//! Random lives of several clients, compared with the simplest broker one can write: a list of subscriptions for each
+//! Random lives of several clients at QoS 0, who hold their senders back, compared with a list of subscriptions for each
 //! client, and each message copied to everyone who has one that matches.
 
 use std::collections::BTreeMap;

@@ -1,0 +1,209 @@
+//! Every interleaving of a session's change of hands with what goes on meanwhile, on small cases:
+//! `RUSTFLAGS="--cfg loom" cargo test -p wisp-engine --lib loom`.
+
+use std::sync::Arc;
+
+use loom::thread;
+use wisp_wire::{
+    Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
+    Subscriptions, TopicFilter, TopicName, decode,
+};
+
+use crate::core::Core;
+use crate::limits::Limits;
+use crate::link::{EndReason, Link, Next, Raw};
+use crate::outbox::{Chunk, ConnectionId};
+use crate::publish::Publisher;
+
+const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
+
+/// All interleavings: there are some hundreds.
+fn model(test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = None;
+    builder.check(test);
+}
+
+fn encoded(packet: &Packet<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    packet.encode(V5, &mut out).unwrap();
+    out
+}
+
+fn connect(clean_start: bool) -> Vec<u8> {
+    encoded(&Packet::Connect(Connect {
+        version: V5,
+        clean_start,
+        keep_alive_s: 0,
+        client_id: "c",
+        properties: Properties::from_slice(&[Property::SessionExpiryInterval(60)]),
+        will: None,
+        username: None,
+        password: None,
+    }))
+}
+
+fn publish(qos: QoS) -> Vec<u8> {
+    let packet_id = if qos == QoS::AtMostOnce { None } else { PacketId::new(7) };
+    encoded(&Packet::Publish(Publish { qos, packet_id, ..Publish::new(TopicName::new("t").unwrap(), b"x") }))
+}
+
+fn subscribe() -> Vec<u8> {
+    let filters = [(TopicFilter::new("t").unwrap(), SubscriptionOptions::new(QoS::ExactlyOnce))];
+    encoded(&Packet::Subscribe(Subscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        properties: Properties::EMPTY,
+        filters: Subscriptions::from_slice(&filters),
+    }))
+}
+
+/// A connection and the worker that has it.
+struct Worker {
+    core: Arc<Core>,
+    link: Link,
+    publisher: Publisher,
+}
+
+impl Worker {
+    fn new(core: &Arc<Core>, slot: u32) -> Self {
+        let outbox = core.new_outbox(ConnectionId { slot, generation: 1 });
+        Self { core: Arc::clone(core), link: Link::new(Arc::clone(core), outbox, 0), publisher: Publisher::default() }
+    }
+
+    /// Reads one packet and delivers what came of it. False if it ended the connection.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        let (packet, len) = decode(bytes, self.link.version(), u32::MAX).unwrap().unwrap();
+        let raw = Raw { bytes: &bytes[..len], in_scratch: None };
+        let mut replies = Vec::new();
+        let next = self.link.handle(packet, raw, &mut self.publisher, 0, &mut replies);
+        self.link.outbox().push([&replies[..]].into_iter(), replies.len(), 0);
+        self.deliver();
+        assert!(!matches!(next, Ok(Next::Blocked(_))), "there is room");
+        next.is_ok()
+    }
+
+    fn deliver(&mut self) {
+        self.publisher.hand_over(&self.core, 0);
+        self.publisher.batch().drain(&[], |staged| staged.push());
+    }
+
+    fn close(&mut self) {
+        self.link.close(EndReason::Closed, &mut self.publisher, 0);
+        self.deliver();
+    }
+
+    /// The types of the packets that went to the client.
+    fn sent(&self) -> Vec<u8> {
+        let mut chunk = Chunk::default();
+        self.link.outbox().take(&mut chunk);
+        let (mut rest, mut types) = (&chunk.bytes[..], Vec::new());
+        while let Some((_, len)) = decode(rest, V5, u32::MAX).unwrap() {
+            types.push(rest[0] >> 4);
+            rest = &rest[len..];
+        }
+        self.link.outbox().sent(chunk.bytes.len(), chunk.messages);
+        types
+    }
+}
+
+const CONNACK: u8 = 2;
+const PUBLISH: u8 = 3;
+const DISCONNECT: u8 = 14;
+
+fn count(types: &[u8], wanted: u8) -> usize {
+    types.iter().filter(|found| **found == wanted).count()
+}
+
+fn connected(core: &Arc<Core>, slot: u32) -> Worker {
+    let mut worker = Worker::new(core, slot);
+    assert!(worker.read(&connect(false)));
+    worker
+}
+
+#[test]
+fn loom_a_message_during_a_takeover_reaches_the_new_connection_once() {
+    model(|| {
+        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+        let mut old = connected(&core, 1);
+        assert!(old.read(&subscribe()));
+        let mut sender = Worker::new(&core, 2);
+        let mut new = Worker::new(&core, 3);
+        let publishing = thread::spawn(move || {
+            let message = crate::message::Message::keep(
+                &Publish { qos: QoS::AtLeastOnce, ..Publish::new(TopicName::new("t").unwrap(), b"x") },
+                TopicName::new("t").unwrap(),
+                0,
+                &sender.core.stored,
+            );
+            let route = sender.core.router.route(TopicName::new("t").unwrap());
+            let session = &route.targets[0].session;
+            let delivery = crate::session::outgoing::Delivery::new(message, QoS::AtLeastOnce, false, None);
+            let core = Arc::clone(&sender.core);
+            session.deliver(&mut vec![delivery], &mut sender.publisher.turn(&core.limits, 0));
+        });
+        assert!(new.read(&connect(false)));
+        publishing.join().unwrap();
+        let (old, new) = (old.sent(), new.sent());
+        assert_eq!((new[0], count(&new, PUBLISH)), (CONNACK, 1), "{new:?}");
+        assert_eq!(old.last(), Some(&DISCONNECT), "nothing follows the farewell: {old:?}");
+        assert_eq!(count(&old, DISCONNECT), 1);
+    });
+}
+
+#[test]
+fn loom_an_old_connection_that_closes_takes_nothing_from_the_new_one() {
+    model(|| {
+        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+        let mut old = connected(&core, 1);
+        let mut new = Worker::new(&core, 2);
+        let closing = thread::spawn(move || old.close());
+        assert!(new.read(&connect(false)));
+        closing.join().unwrap();
+        assert_eq!(core.sessions_count(), 1);
+        assert!(new.read(&subscribe()));
+        let route = core.router.route(TopicName::new("t").unwrap());
+        let connection = route.targets[0].outbox.as_ref().map(|outbox| outbox.connection());
+        assert_eq!(connection, Some(new.link.outbox().connection()), "the session is the new connection's");
+        new.close();
+        assert_eq!(core.sessions_count(), 1, "it is kept");
+    });
+}
+
+#[test]
+fn loom_a_message_sent_on_both_connections_is_taken_once() {
+    model(|| {
+        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+        let mut old = connected(&core, 1);
+        assert!(old.read(&subscribe()));
+        let mut new = Worker::new(&core, 2);
+        let first = thread::spawn(move || {
+            old.read(&publish(QoS::ExactlyOnce));
+            old
+        });
+        assert!(new.read(&connect(false)));
+        assert!(new.read(&publish(QoS::ExactlyOnce)));
+        let old = first.join().unwrap();
+        let delivered = count(&new.sent(), PUBLISH);
+        assert_eq!(delivered, 1, "once to the subscriber, who is on the new connection");
+        drop(old);
+    });
+}
+
+#[test]
+fn loom_of_two_connections_that_take_over_one_is_left() {
+    model(|| {
+        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+        let old = connected(&core, 1);
+        let (mut first, mut second) = (Worker::new(&core, 2), Worker::new(&core, 3));
+        let racing = thread::spawn(move || {
+            assert!(first.read(&connect(true)));
+            first
+        });
+        assert!(second.read(&connect(false)));
+        let first = racing.join().unwrap();
+        let ended = [&old, &first, &second].map(|worker| count(&worker.sent(), DISCONNECT));
+        assert_eq!(ended[0], 1);
+        assert_eq!(ended.iter().sum::<usize>(), 2, "one of the three is still connected");
+        assert_eq!(core.sessions_count(), 1);
+    });
+}
