@@ -156,7 +156,7 @@ impl Message {
 
     /// Whether its Message Expiry Interval has passed [MQTT-3.3.2-5].
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
-        now_ms > self.header().expires_at_ms
+        now_ms >= self.header().expires_at_ms
     }
 
     /// Whether it has a Message Expiry Interval.
@@ -181,7 +181,7 @@ impl Message {
             if header.expires_at_ms != NEVER || !head.subscription_ids.is_empty() {
                 all.extend(properties.iter());
                 if header.expires_at_ms != NEVER {
-                    // Rounded up: 0 only in the millisecond in which it expires.
+                    // Rounded up: what is sent has some time left.
                     let left_s = header.expires_at_ms.saturating_sub(now_ms).div_ceil(1000);
                     all.push(Property::MessageExpiryInterval(left_s as u32));
                 }
