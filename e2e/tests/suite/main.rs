@@ -26,6 +26,7 @@ mod redelivery;
 mod restart;
 mod retained;
 mod rumqttc_peer;
+mod session_limits;
 mod sessions;
 mod shared;
 mod shared_hammer;

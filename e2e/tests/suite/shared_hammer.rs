@@ -13,7 +13,7 @@ use wisp_e2e::host::{Ability, cannot};
 use wisp_e2e::packet::{Connect, Publish, kind};
 use wisp_e2e::random::Random;
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::{PATIENCE, wait_or_report};
+use wisp_e2e::wait::{PATIENCE, SetAtTheEnd, wait_or_report};
 
 const MEMBERS: usize = 8;
 const MESSAGES: usize = 3000;
@@ -132,15 +132,6 @@ fn churn(filter: &'static str, sessions: Sessions) {
         };
         wait_or_report("all messages at some member", all_came, missing);
     });
-}
-
-/// Also when a test fails, so that the failure shows instead of threads that go on.
-struct SetAtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for SetAtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

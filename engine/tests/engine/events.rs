@@ -37,14 +37,20 @@ pub(crate) enum Event {
 impl Peer {
     /// What came since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
-        let bytes = self.take();
-        let (mut rest, mut events) = (&bytes[..], Vec::new());
-        while let Some((packet, len)) = decode(rest, self.version(), u32::MAX >> 4).unwrap() {
-            rest = &rest[len..];
-            events.push(self.event(&packet));
-        }
-        assert!(rest.is_empty(), "half a packet was delivered");
-        events
+        std::iter::from_fn(|| self.next_event()).collect()
+    }
+
+    /// The next packet.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        let mut bytes = self.take();
+        let decoded = decode(&bytes, self.version(), u32::MAX >> 4).unwrap();
+        let Some((packet, len)) = decoded else {
+            assert!(bytes.is_empty(), "half a packet was delivered");
+            return None;
+        };
+        let event = self.event(&packet);
+        self.received = bytes.split_off(len);
+        Some(event)
     }
 
     /// The messages that came since the last call. Nothing else is looked at.

@@ -2,11 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod aliases;
 mod connecting;
 mod events;
+mod expiry;
 mod hostile;
 mod model;
+mod packets;
+mod qos;
+mod retained;
+mod sessions;
+mod shared;
 mod states;
 mod subscribing;
 mod support;
+mod topic_queues;
 mod wills;

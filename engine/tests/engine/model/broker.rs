@@ -96,12 +96,16 @@ pub(crate) struct Queue {
     pub(crate) generation: u32,
     pub(crate) members: BTreeMap<usize, Wish>,
     pub(crate) waiting: VecDeque<Waiting>,
+    /// When the last message was found to have expired.
+    pub(crate) expired_ms: u64,
     next_place: i64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     pub(crate) now_ms: u64,
+    /// When queues were looked after last.
+    pub(crate) reviewed_ms: u64,
     pub(crate) sessions: [Option<Session>; CLIENTS],
     pub(crate) queues: BTreeMap<&'static str, Queue>,
     pub(crate) retained: BTreeMap<&'static str, Rc<Posted>>,
@@ -137,6 +141,15 @@ impl Session {
     pub(crate) fn has_window(&self) -> bool {
         let window = self.connection.as_ref().map_or(0, |connection| connection.window);
         self.inflight.len() - self.again.len() < window
+    }
+
+    /// Whether a client that has acknowledged later messages and not an early one may be held back, though the window
+    /// has room: the identifiers in use may be so many windows apart.
+    pub(crate) fn is_held_back(&self) -> bool {
+        const WINDOWS: usize = 4;
+        let window = self.connection.as_ref().map_or(0, |connection| connection.window);
+        let (Some(first), Some(last)) = (self.inflight.first(), self.inflight.last()) else { return false };
+        usize::from(last.id.wrapping_sub(first.id)) + 1 >= WINDOWS * window
     }
 
     pub(crate) fn reply(&mut self, event: Event) {

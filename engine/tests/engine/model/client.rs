@@ -11,6 +11,7 @@ use crate::support::encoded;
 
 /// What a packet that the client has seen calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the packets are called so")]
 pub(crate) enum Answer {
     PubAck(u16),
     PubRec(u16),

@@ -149,7 +149,12 @@ impl Run {
         self.clients[client].lose_connection();
         let session = self.model.session(client);
         let present = session.connection.as_ref().unwrap().replies.front() == Some(&Event::ConnAck { present: true });
-        if present { self.resend(client) } else { Ok(self.clients[client].forget()) }
+        if present {
+            self.resend(client)?;
+        } else {
+            self.clients[client].forget();
+        }
+        Ok(())
     }
 
     /// Sends again what the server has not acknowledged [MQTT-4.4.0-1].
@@ -350,7 +355,7 @@ impl Run {
             let next_ms = self.model.next_due_ms().filter(|next_ms| *next_ms <= until_ms);
             let to_ms = next_ms.unwrap_or(until_ms);
             self.world.pass_ms(to_ms - self.world.now_ms);
-            self.model.now_ms = to_ms;
+            (self.model.now_ms, self.model.reviewed_ms) = (to_ms, to_ms);
             self.model.review_all();
             self.harvest()?;
             if next_ms.is_none() {

@@ -1,0 +1,281 @@
+//! QoS 1 and 2, both ways, in one connection and across several.
+
+use wisp_engine::{EndReason, Limits};
+use wisp_wire::{Property, ReasonCode};
+
+use crate::events::Event;
+use crate::packets::{
+    QOS_0, QOS_1, QOS_2, STAYS, again, message, message_with, numbered, puback, pubcomp, pubrec, pubrel,
+    receive_maximum, refusal, subscribe_at,
+};
+use crate::support::{V3, V5, World, connect};
+
+#[test]
+fn a_message_goes_at_the_lower_of_the_two_qos() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    for granted in [QOS_0, QOS_1, QOS_2] {
+        let mut receiver = world.receiver(&format!("{granted:?}"), granted, &["t"], &[]);
+        for published in [QOS_0, QOS_1, QOS_2] {
+            world.feed(&mut sender, &message(published, 1, "t", "x"));
+            world.feed(&mut sender, &pubrel(1));
+            let qos: Vec<_> = receiver.publishes().iter().map(|message| message.qos).collect();
+            assert_eq!(qos, [granted.min(published)], "{granted:?} {published:?}");
+        }
+    }
+}
+
+#[test]
+fn each_acknowledgement_follows_from_what_was_received() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let success = ReasonCode::Success;
+    world.feed(&mut sender, &message(QOS_1, 1, "nobody", ""));
+    world.feed(&mut sender, &message(QOS_2, 2, "nobody", ""));
+    let nobody = ReasonCode::NoMatchingSubscribers;
+    assert_eq!(sender.events(), [Event::PubAck(1, nobody), Event::PubRec(2, nobody)]);
+    let _receiver = world.receiver("r", QOS_0, &["t"], &[]);
+    world.feed(&mut sender, &message(QOS_1, 1, "t", ""));
+    world.feed(&mut sender, &message(QOS_2, 3, "t", ""));
+    assert_eq!(sender.events(), [Event::PubAck(1, success), Event::PubRec(3, success)]);
+    world.feed(&mut sender, &[pubrel(3), pubrel(3), pubrel(2)].concat());
+    let unknown = ReasonCode::PacketIdentifierNotFound;
+    assert_eq!(sender.events(), [Event::PubComp(3, success), Event::PubComp(3, unknown), Event::PubComp(2, success)]);
+    let mut old = world.connected(V3, "old");
+    world.feed(&mut old, &[pubrel(9), pubrec(8)].concat());
+    assert_eq!(old.events(), [Event::PubComp(9, success), Event::PubRel(8, success)]);
+}
+
+#[test]
+fn payloads_that_are_not_the_text_they_are_said_to_be_are_refused_and_their_identifiers_free() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
+    let mut packet = message_with(QOS_2, 1, "t", "x", false, &[Property::PayloadFormatIndicator(true)]);
+    let good = packet.clone();
+    *packet.last_mut().unwrap() = 0xff;
+    world.feed(&mut sender, &packet);
+    assert_eq!(sender.events(), [Event::PubRec(1, ReasonCode::PayloadFormatInvalid)]);
+    world.feed(&mut sender, &good);
+    assert_eq!(sender.events(), [Event::PubRec(1, ReasonCode::Success)]);
+    assert_eq!(receiver.payloads(), ["x"]);
+}
+
+#[test]
+fn a_repeated_publish_is_new_at_qos_1_and_known_at_qos_2() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
+    for (qos, times) in [(QOS_1, 2), (QOS_2, 1)] {
+        let packet = message(qos, 5, "t", "x");
+        world.feed(&mut sender, &packet);
+        world.feed(&mut sender, &again(packet));
+        assert_eq!(sender.events().len(), 2);
+        let heard = receiver.heard();
+        assert_eq!(heard.len(), times);
+        assert!(heard.iter().all(|(_, dup, _)| !dup), "DUP says nothing of what the sender did [MQTT-3.3.1-3]");
+    }
+}
+
+#[test]
+fn unacknowledged_messages_come_again_in_order_and_released_ones_as_pubrel() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_2, &["t"], &[receive_maximum(4)]);
+    for (id, qos) in [(1, QOS_1), (2, QOS_2), (3, QOS_2), (4, QOS_1), (5, QOS_1)] {
+        world.feed(&mut sender, &message(qos, id, "t", &id.to_string()));
+    }
+    assert_eq!(receiver.payloads(), ["1", "2", "3", "4"]);
+    world.feed(&mut receiver, &pubrec(3));
+    assert_eq!(receiver.events(), [Event::PubRel(3, ReasonCode::Success)]);
+    for _ in 0..2 {
+        world.close(&mut receiver, EndReason::Closed);
+        receiver = world.returns("r", &[STAYS, receive_maximum(4)]).0;
+        let events = receiver.events();
+        let [Event::Message(one), Event::Message(two), released, Event::Message(four)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(*released, Event::PubRel(3, ReasonCode::Success));
+        let duplicate = |id: u16| (id, true, id.to_string());
+        let heard = crate::packets::heard(&[one.clone(), two.clone(), four.clone()]);
+        assert_eq!(heard, [duplicate(1), duplicate(2), duplicate(4)]);
+    }
+    // The fifth was never sent, and is no duplicate.
+    world.feed(&mut receiver, &pubcomp(3));
+    assert_eq!(receiver.heard(), [(5, false, "5".into())]);
+}
+
+#[test]
+fn the_window_is_kept_to_and_holds_nothing_else_up() {
+    let mut world = World::new(Limits { inflight_count_max: 3, ..Limits::DEFAULT });
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_2, &["t"], &[receive_maximum(2)]);
+    world.feed(&mut sender, &numbered("t", 1, 4));
+    assert_eq!(receiver.payloads(), ["1", "2"]);
+    world.feed(&mut sender, &message(QOS_0, 0, "t", "at once"));
+    world.feed(&mut receiver, &[0xc0, 0]);
+    assert_eq!(receiver.events().len(), 2, "QoS 0 and PINGRESP");
+    // Whatever is refused is done with [MQTT-4.9.0-1].
+    world.feed(&mut receiver, &refusal(0x40, 1));
+    assert_eq!(receiver.payloads(), ["3"]);
+    world.feed(&mut receiver, &[puback(2), puback(3), puback(77)].concat());
+    assert_eq!(receiver.payloads(), ["4"]);
+    world.feed(&mut receiver, &puback(4));
+    for id in 5..=7 {
+        world.feed(&mut sender, &message(QOS_2, id, "t", &id.to_string()));
+    }
+    let two = receiver.heard();
+    assert_eq!(two.len(), 2);
+    world.feed(&mut receiver, &pubrec(two[0].0));
+    assert_eq!(receiver.events().len(), 1, "PUBREC gives nothing back");
+    world.feed(&mut receiver, &refusal(0x50, two[1].0));
+    assert_eq!(receiver.payloads(), ["7"], "a PUBREC that refuses does");
+    world.feed(&mut receiver, &pubcomp(two[0].0));
+    assert_eq!(receiver.events(), []);
+    // A client that names no maximum has the server's.
+    let mut other = world.connected(V3, "other");
+    world
+        .feed(&mut other, &crate::support::subscribe_with(V3, &["u"], wisp_wire::SubscriptionOptions::new(QOS_1), &[]));
+    world.feed(&mut sender, &numbered("u", 1, 5));
+    assert_eq!(other.payloads().len(), 3);
+}
+
+#[test]
+fn more_than_the_receive_maximum_ends_the_connection() {
+    let mut world = World::new(Limits { receive_maximum: 2, ..Limits::DEFAULT });
+    let (mut sender, _) = world.returns("s", &[STAYS]);
+    for id in [1, 2] {
+        world.feed(&mut sender, &message(QOS_2, id, "t", ""));
+    }
+    assert!(world.feed(&mut sender, &again(message(QOS_2, 2, "t", ""))).end.is_none(), "a repetition is no more");
+    assert!(world.feed(&mut sender, &numbered("t", 3, 9)).end.is_none(), "what is acknowledged at once is no more");
+    let outcome = world.feed(&mut sender, &message(QOS_2, 3, "t", ""));
+    assert_eq!(outcome.reason(), Some(EndReason::ReceiveMaximum));
+    assert!(matches!(sender.events().pop(), Some(Event::Disconnect(ReasonCode::ReceiveMaximumExceeded))));
+    world.close(&mut sender, EndReason::ReceiveMaximum);
+    // Before MQTT 5 there is no such thing.
+    let mut old = world.connected(V3, "old");
+    for id in 1..=3 {
+        assert!(world.feed(&mut old, &[0x34, 5, 0, 1, b't', 0, id]).end.is_none());
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_the_wrong_kind_ends_the_connection() {
+    for (qos, wrong) in [(QOS_1, pubrec(1)), (QOS_1, pubcomp(1)), (QOS_2, puback(1)), (QOS_2, pubcomp(1))] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut sender = world.sender();
+        let mut receiver = world.receiver("r", qos, &["t"], &[]);
+        world.feed(&mut sender, &message(qos, 1, "t", ""));
+        assert_eq!(world.feed(&mut receiver, &wrong).reason(), Some(EndReason::AcknowledgementMismatch));
+    }
+}
+
+#[test]
+fn packet_identifiers_go_round_and_none_is_0() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    for number in 0..70_000_u32 {
+        world.feed(&mut sender, &message(QOS_1, 1, "t", "x"));
+        let heard = receiver.heard();
+        let [(id, false, _)] = heard[..] else { panic!("one message each, not {heard:?}") };
+        assert_eq!(u32::from(id), number % 65_535 + 1);
+        world.feed(&mut receiver, &puback(id));
+        sender.take();
+    }
+}
+
+#[test]
+fn a_client_that_never_acknowledges_one_message_is_held_back_until_it_does() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[receive_maximum(2)]);
+    world.feed(&mut sender, &numbered("t", 1, 100));
+    let mut ids: Vec<u16> = Vec::new();
+    loop {
+        let heard = receiver.heard();
+        if heard.is_empty() {
+            break;
+        }
+        let got: Vec<u16> = heard.iter().map(|(id, ..)| *id).collect();
+        let but_the_first: Vec<u8> = got.iter().filter(|id| **id != 1).flat_map(|id| puback(*id)).collect();
+        world.feed(&mut receiver, &but_the_first);
+        ids.extend(got);
+    }
+    assert!(ids.len() < 100, "no window has room for so many [MQTT-4.6.0-2]");
+    world.feed(&mut receiver, &puback(1));
+    while ids.len() < 100 {
+        let got: Vec<u16> = receiver.heard().iter().map(|(id, ..)| *id).collect();
+        assert!(!got.is_empty(), "it goes on");
+        world.feed(&mut receiver, &got.iter().flat_map(|id| puback(*id)).collect::<Vec<_>>());
+        ids.extend(got);
+    }
+    assert_eq!(ids, (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_longer_than_the_client_accepts_is_done_with() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let small = Property::MaximumPacketSize(40.try_into().unwrap());
+    let mut receiver = world.receiver("r", QOS_2, &["t", "$share/g/s", "$queue/q"], &[small, receive_maximum(1)]);
+    let long = "x".repeat(40);
+    for topic in ["t", "s", "$queue/q"] {
+        for (id, qos) in [(1, QOS_0), (2, QOS_1), (3, QOS_2)] {
+            let outcome = world.feed(&mut sender, &message(qos, id, topic, &long));
+            assert!(outcome.end.is_none() && !outcome.blocked);
+        }
+        world.feed(&mut sender, &pubrel(3));
+        world.feed(&mut sender, &message(QOS_1, 4, topic, "short"));
+        let heard = receiver.heard();
+        assert_eq!(heard.len(), 1, "{topic}");
+        world.feed(&mut receiver, &puback(heard[0].0));
+    }
+    world.close(&mut receiver, EndReason::Closed);
+    world.pass_ms(100_000);
+    world.close(&mut sender, EndReason::Closed);
+    world.assert_empty();
+}
+
+#[test]
+fn what_is_longer_than_the_client_accepts_now_is_not_sent_again() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    world.feed(&mut sender, &message(QOS_1, 1, "t", &"x".repeat(40)));
+    world.feed(&mut sender, &message(QOS_1, 2, "t", "short"));
+    world.close(&mut receiver, EndReason::Closed);
+    let small = Property::MaximumPacketSize(40.try_into().unwrap());
+    let (mut receiver, _) = world.returns("r", &[STAYS, small]);
+    assert_eq!(receiver.heard(), [(2, true, "short".into())]);
+}
+
+#[test]
+fn reasons_in_words_are_left_out_where_they_do_not_fit_or_are_not_wanted() {
+    let quota =
+        |events: Vec<Event>| events.iter().any(|event| matches!(event, Event::PubAck(_, code) if code.is_error()));
+    let small = Property::MaximumPacketSize(60.try_into().unwrap());
+    for (property, words) in
+        [(None, true), (Some(Property::RequestProblemInformation(false)), false), (Some(small), false)]
+    {
+        let mut world = World::new(Limits { topic_levels_max: 2, ..Limits::DEFAULT });
+        let (mut sender, _) = world.returns("s", property.as_slice());
+        let replies = world.feed(&mut sender, &message(QOS_1, 1, "a/b/c", "")).replies;
+        assert!(quota(sender.events()));
+        assert_eq!(replies.len() > 5, words, "{property:?}");
+        let end = world.feed(&mut sender, &connect(V5, "again")).replies;
+        assert!(end.len() <= 60 || property != Some(small));
+    }
+}
+
+#[test]
+fn a_message_takes_every_way_it_can_and_each_counts_once() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t", "$share/g/t", "$share/h/t"], &[]);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, &["+"]));
+    receiver.take();
+    world.feed(&mut sender, &numbered("t", 1, 1));
+    assert_eq!(receiver.payloads(), ["1"; 3], "one for its plain subscriptions and one for each group");
+}

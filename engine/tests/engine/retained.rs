@@ -1,0 +1,208 @@
+//! Retained messages: who gets them, when, and how much is kept.
+
+use wisp_engine::{EndReason, Limits};
+use wisp_wire::{Property, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};
+
+use crate::events::{Event, Message};
+use crate::packets::{QOS_0, QOS_1, QOS_2, STAYS, message_with, puback, subscribe_at};
+use crate::support::{Peer, V3, V5, World, subscribe_with};
+
+fn retain(world: &mut World, sender: &mut Peer, qos: QoS, topic: &str, payload: &str) -> Vec<Event> {
+    world.feed(sender, &message_with(qos, 1, topic, payload, true, &[]));
+    sender.events()
+}
+
+#[test]
+fn a_new_subscription_gets_what_is_retained_and_an_old_one_what_is_new() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    retain(&mut world, &mut sender, QOS_2, "a/b", "first");
+    retain(&mut world, &mut sender, QOS_0, "$a/b", "hidden");
+    for granted in [QOS_0, QOS_1, QOS_2] {
+        let (mut receiver, _) = world.returns("r", &[]);
+        let id = Property::SubscriptionIdentifier(SubscriptionId::new(9).unwrap());
+        world.feed(&mut receiver, &subscribe_with(V5, &["#"], SubscriptionOptions::new(granted), &[id]));
+        let [Message { retain: true, dup: false, qos, subscription_ids, topic, .. }] = &receiver.publishes()[..] else {
+            panic!("one retained message")
+        };
+        assert_eq!((*qos, &subscription_ids[..], &topic[..]), (granted, &[9][..], "a/b"));
+        retain(&mut world, &mut sender, QOS_0, "other", "x");
+        let live = receiver.publishes();
+        assert_eq!((live.len(), live[0].retain), (1, false));
+        retain(&mut world, &mut sender, QOS_0, "other", "");
+        assert_eq!(receiver.payloads(), [""], "it is delivered, and then there is none");
+        world.close(&mut receiver, EndReason::Closed);
+    }
+    assert_eq!(world.core.retained_count(), 2);
+}
+
+#[test]
+fn retain_handling_and_retain_as_published_are_respected() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    retain(&mut world, &mut sender, QOS_0, "t", "kept");
+    let (mut receiver, _) = world.returns("r", &[]);
+    let cases = [
+        (RetainHandling::DoNotSend, 0),
+        (RetainHandling::SendIfNew, 0),
+        (RetainHandling::Send, 1),
+        (RetainHandling::Send, 1),
+    ];
+    for (retain_handling, times) in cases {
+        let options = SubscriptionOptions { retain_handling, ..SubscriptionOptions::new(QOS_0) };
+        world.feed(&mut receiver, &subscribe_with(V5, &["t"], options, &[]));
+        assert_eq!(receiver.publishes().len(), times, "{retain_handling:?}");
+    }
+    let options = SubscriptionOptions {
+        retain_handling: RetainHandling::SendIfNew,
+        retain_as_published: true,
+        ..SubscriptionOptions::new(QOS_0)
+    };
+    world.feed(&mut receiver, &subscribe_with(V5, &["u"], options, &[]));
+    for retained in [true, false] {
+        world.feed(&mut sender, &message_with(QOS_0, 0, "u", "x", retained, &[]));
+        assert_eq!(receiver.publishes()[0].retain, retained);
+    }
+}
+
+#[test]
+fn no_local_holds_for_what_the_client_has_retained_itself() {
+    let mut world = World::new(Limits::DEFAULT);
+    let (mut sender, mut client) = (world.sender(), world.returns("c", &[STAYS]).0);
+    retain(&mut world, &mut sender, QOS_0, "others", "x");
+    retain(&mut world, &mut client, QOS_0, "own", "x");
+    world.close(&mut client, EndReason::Closed);
+    let (mut client, _) = world.returns("c", &[]);
+    let no_local = SubscriptionOptions { no_local: true, ..SubscriptionOptions::new(QOS_0) };
+    world.feed(&mut client, &subscribe_with(V5, &["+"], no_local, &[]));
+    let topics: Vec<String> = client.publishes().into_iter().map(|message| message.topic).collect();
+    assert_eq!(topics, ["others"]);
+}
+
+/// Reads and acknowledges until nothing more comes, and tells how much came at a time at most.
+fn read_in_steps(world: &mut World, receiver: &mut Peer) -> (Vec<String>, usize) {
+    let (mut topics, mut most) = (Vec::new(), 0);
+    loop {
+        most = most.max(receiver.link.outbox().depth_bytes());
+        let messages = receiver.publishes();
+        let acknowledged: Vec<u8> = messages.iter().filter(|m| m.qos != QOS_0).flat_map(|m| puback(m.id)).collect();
+        topics.extend(messages.iter().map(|message| message.topic.clone()));
+        let before = topics.len();
+        // A worker looks after it at each turn, whatever the client sends.
+        world.feed(receiver, &acknowledged);
+        if !receiver.link.is_replaying() && receiver.link.outbox().is_empty() {
+            assert_eq!(before, topics.len());
+            return (topics, most);
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_to_everything_gets_all_of_it_as_fast_as_it_reads() {
+    const TOPICS: usize = 3_000;
+    let limits = Limits { queue_bytes_max: 8 * 1024, queue_messages_max: 50, ..Limits::DEFAULT };
+    for qos in [QOS_0, QOS_1] {
+        let mut world = World::new(limits);
+        let mut sender = world.sender();
+        for number in 0..TOPICS {
+            retain(
+                &mut world,
+                &mut sender,
+                QOS_1,
+                &format!("t/{number:05}"),
+                "about a hundred bytes".repeat(5).as_str(),
+            );
+        }
+        let (mut receiver, _) = world.returns("r", &[]);
+        world.feed(&mut receiver, &subscribe_at(qos, &["#"]));
+        let (topics, most) = read_in_steps(&mut world, &mut receiver);
+        assert_eq!(topics.len(), TOPICS, "{qos:?}");
+        assert!(topics.is_sorted());
+        assert!(most < 3 * limits.queue_bytes_max, "{most} bytes at a time");
+        world.close(&mut receiver, EndReason::Closed);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_replay_comes_on_the_next_connection_and_survives_another_subscribe() {
+    let limits = Limits { queue_messages_max: 2, ..Limits::DEFAULT };
+    let mut world = World::new(limits);
+    let mut sender = world.sender();
+    for topic in ["t/1", "t/2", "t/3", "t/4", "t/5"] {
+        retain(&mut world, &mut sender, QOS_1, topic, "x");
+    }
+    let (mut receiver, _) = world.returns("r", &[STAYS]);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, &["t/+"]));
+    assert_eq!(receiver.publishes().len(), 2);
+    let again = SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..SubscriptionOptions::new(QOS_1) };
+    world.feed(&mut receiver, &subscribe_with(V5, &["t/+"], again, &[]));
+    world.close(&mut receiver, EndReason::Closed);
+    let (mut receiver, _) = world.returns("r", &[STAYS]);
+    let (mut topics, _) = read_in_steps(&mut world, &mut receiver);
+    topics.dedup();
+    assert_eq!(topics, ["t/1", "t/2", "t/3", "t/4", "t/5"]);
+}
+
+#[test]
+fn a_full_store_refuses_who_can_be_told_and_forgets_what_is_outdated() {
+    let mut world = World::new(Limits { retained_count_max: 1, ..Limits::DEFAULT });
+    let (mut sender, mut old) = (world.sender(), world.connected(V3, "old"));
+    let mut receiver = world.receiver("r", QOS_0, &["#"], &[]);
+    assert_eq!(retain(&mut world, &mut sender, QOS_1, "a", "1"), [Event::PubAck(1, ReasonCode::Success)]);
+    assert_eq!(retain(&mut world, &mut sender, QOS_1, "b", "1"), [Event::PubAck(1, ReasonCode::QuotaExceeded)]);
+    assert_eq!(retain(&mut world, &mut sender, QOS_2, "b", "1"), [Event::PubRec(1, ReasonCode::QuotaExceeded)]);
+    assert_eq!(receiver.payloads(), ["1"], "what is refused goes to nobody");
+    retain(&mut world, &mut sender, QOS_0, "b", "2");
+    // QoS 1 of 3.1.1, which has no way to refuse.
+    world.feed(&mut old, &[0x33, 6, 0, 1, b'b', 0, 1, b'3']);
+    assert_eq!(old.events(), [Event::PubAck(1, ReasonCode::Success)]);
+    assert_eq!(receiver.payloads(), ["2", "3"]);
+    assert_eq!((world.core.retained_count(), world.core.stats.snapshot().retained_refused), (1, 2));
+    retain(&mut world, &mut sender, QOS_1, "a", "in its place");
+    retain(&mut world, &mut sender, QOS_1, "a", "");
+    assert_eq!(retain(&mut world, &mut sender, QOS_1, "b", "4"), [Event::PubAck(1, ReasonCode::Success)]);
+
+    let bytes = 300;
+    let mut world = World::new(Limits { retained_bytes_max: bytes, ..Limits::DEFAULT });
+    let mut sender = world.sender();
+    retain(&mut world, &mut sender, QOS_0, "t", "small");
+    retain(&mut world, &mut sender, QOS_0, "t", &"x".repeat(bytes));
+    // Delivered and not kept: then the one before is not the last any more [MQTT-3.3.1-5].
+    let mut late = world.receiver("late", QOS_0, &["t"], &[]);
+    assert_eq!(late.payloads(), [""; 0]);
+}
+
+#[test]
+fn shared_subscriptions_and_topic_queues_get_nothing_of_it() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    retain(&mut world, &mut sender, QOS_1, "t", "x");
+    retain(&mut world, &mut sender, QOS_1, "$queue/q", "for one");
+    assert_eq!(world.core.retained_count(), 1, "a message in a queue is not kept beside it");
+    let (mut receiver, _) = world.returns("r", &[]);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, &["$share/g/t"]));
+    assert_eq!(receiver.publishes(), []);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, &["$queue/q"]));
+    assert_eq!(receiver.payloads(), ["for one"]);
+}
+
+#[test]
+fn a_will_is_retained_like_any_message() {
+    use wisp_wire::{Connect, Properties, TopicName, Will};
+    let mut world = World::new(Limits::DEFAULT);
+    let will = Will {
+        topic: TopicName::new("will").unwrap(),
+        payload: b"mine",
+        qos: QOS_1,
+        retain: true,
+        properties: Properties::EMPTY,
+    };
+    let connect = Connect { will: Some(will), ..crate::support::plain(V3, "mortal") };
+    let mut mortal = world.accept();
+    world.feed(&mut mortal, &crate::support::encoded(|out| connect.encode(V3, out)));
+    world.close(&mut mortal, EndReason::Closed);
+    let (mut heir, _) = world.returns("heir", &[]);
+    world.feed(&mut heir, &subscribe_at(QOS_2, &["will"]));
+    let messages = heir.publishes();
+    assert_eq!((messages.len(), messages[0].qos, messages[0].retain), (1, QOS_1, true));
+}

@@ -1,0 +1,229 @@
+//! Sessions that outlive their connections: what is kept, for how long, and for whom.
+
+use wisp_engine::{EndReason, Limits};
+use wisp_wire::{Connect, Property, ReasonCode};
+
+use crate::events::Event;
+use crate::packets::{
+    DISCONNECT, QOS_0, QOS_1, QOS_2, STAYS, again, message, numbered, puback, pubrel, receive_maximum, subscribe_at,
+};
+use crate::support::{ALL, V3, V5, World, connect, encoded, plain, publish};
+
+#[test]
+fn a_session_keeps_subscriptions_and_messages_but_not_those_at_qos_0() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
+    world.feed(&mut receiver, &DISCONNECT);
+    world.close(&mut receiver, EndReason::Disconnected(ReasonCode::Success));
+    for (id, qos) in [(1, QOS_0), (2, QOS_1), (3, QOS_2)] {
+        world.feed(&mut sender, &message(qos, id, "t", &id.to_string()));
+    }
+    let (mut receiver, present) = world.returns("r", &[STAYS]);
+    assert!(present);
+    assert_eq!(receiver.heard(), [(1, false, "2".into()), (2, false, "3".into())]);
+    world.feed(&mut sender, &publish(V5, "t", b"live"));
+    assert_eq!(receiver.payloads(), ["live"]);
+}
+
+#[test]
+fn how_long_a_session_stays_is_as_its_version_has_it() {
+    let limits = Limits { session_expiry_s_max: 50, ..Limits::DEFAULT };
+    // Clean start, session expiry interval in CONNECT, in DISCONNECT, and how long it stays then.
+    let cases = [
+        (false, None, None, 0),
+        (true, Some(7), None, 7),
+        (false, Some(7), None, 7),
+        (false, Some(u32::MAX), None, 50),
+        (false, Some(7), Some(0), 0),
+        (false, Some(7), Some(9), 9),
+        (false, Some(7), Some(u32::MAX), 50),
+    ];
+    for (clean_start, asked, changed, stays_s) in cases {
+        let mut world = World::new(limits);
+        let properties: Vec<Property<'_>> = asked.map(Property::SessionExpiryInterval).into_iter().collect();
+        let properties = wisp_wire::Properties::from_slice(&properties);
+        let mut peer = world.accept();
+        let asked = Connect { clean_start, properties, ..plain(V5, "c") };
+        world.feed(&mut peer, &encoded(|out| asked.encode(V5, out)));
+        let mut goodbye = vec![0xe0, 0];
+        if let Some(seconds) = changed {
+            goodbye = [&[0xe0, 7, 0, 5, 0x11][..], &u32::to_be_bytes(seconds)].concat();
+        }
+        let reason = world.feed(&mut peer, &goodbye).reason().unwrap();
+        world.close(&mut peer, reason);
+        if stays_s > 0 {
+            world.pass_ms(stays_s * 1000 - 1);
+            assert_eq!(world.core.sessions_count(), 1, "{asked:?} {changed:?}");
+            world.pass_ms(1);
+        }
+        world.assert_empty();
+    }
+    for (clean_start, stays_s) in [(true, 0), (false, 50)] {
+        let mut world = World::new(limits);
+        let mut peer = world.accept();
+        let asked = Connect { clean_start, ..plain(V3, "c") };
+        world.feed(&mut peer, &encoded(|out| asked.encode(V3, out)));
+        world.close(&mut peer, EndReason::Closed);
+        assert_eq!(world.core.sessions_count(), usize::from(!clean_start));
+        world.pass_ms(stays_s * 1000);
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_session_is_handed_on_across_versions() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut first = world.receiver("r", QOS_1, &["t"], &[]);
+    world.feed(&mut sender, &numbered("t", 1, 2));
+    assert_eq!(first.heard().len(), 2);
+    world.feed(&mut first, &puback(1));
+    // A client of 3.1.1 takes it over, and is sent what the other has not acknowledged.
+    let mut second = world.accept();
+    let taking = Connect { clean_start: false, ..plain(V3, "r") };
+    world.feed(&mut second, &encoded(|out| taking.encode(V3, out)));
+    assert_eq!(first.events(), [Event::Disconnect(ReasonCode::SessionTakenOver)]);
+    world.close(&mut first, EndReason::TakenOver);
+    assert_eq!(second.next_event(), Some(Event::ConnAck { present: true }));
+    assert_eq!(second.heard(), [(2, true, "2".into())]);
+    world.feed(&mut second, &puback(2));
+    let (mut third, present) = world.returns("r", &[]);
+    assert!(present);
+    assert_eq!((second.events(), third.events()), (vec![], vec![]));
+}
+
+#[test]
+fn a_connection_that_lost_its_session_changes_nothing_in_it() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut witness = world.receiver("w", QOS_1, &["late"], &[]);
+    let mut old = world.receiver("r", QOS_1, &["t"], &[]);
+    world.feed(&mut sender, &numbered("t", 1, 1));
+    let (mut new, _) = world.returns("r", &[STAYS]);
+    assert_eq!(new.heard(), [(1, true, "1".into())]);
+    for packet in [puback(1), message(QOS_2, 9, "late", "x"), pubrel(9)] {
+        assert_eq!(world.feed(&mut old, &packet).reason(), Some(EndReason::TakenOver), "{packet:02x?}");
+    }
+    world.close(&mut old, EndReason::TakenOver);
+    assert_eq!(witness.payloads(), [""; 0]);
+    // It is still unacknowledged, and still subscribed.
+    world.close(&mut new, EndReason::Closed);
+    let (mut new, _) = world.returns("r", &[STAYS]);
+    assert_eq!(new.heard(), [(1, true, "1".into())]);
+}
+
+#[test]
+fn a_smaller_window_holds_for_what_is_sent_again() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    world.feed(&mut sender, &numbered("t", 1, 5));
+    assert_eq!(receiver.heard().len(), 5);
+    world.close(&mut receiver, EndReason::Closed);
+    world.feed(&mut sender, &numbered("t", 6, 6));
+    let (mut receiver, _) = world.returns("r", &[STAYS, receive_maximum(2)]);
+    let duplicate = |id: u16| (id, true, id.to_string());
+    assert_eq!(receiver.heard(), [duplicate(1), duplicate(2)]);
+    world.feed(&mut receiver, &[puback(2), puback(1)].concat());
+    assert_eq!(receiver.heard(), [duplicate(3), duplicate(4)]);
+    world.feed(&mut receiver, &puback(3));
+    assert_eq!(receiver.heard(), [duplicate(5)]);
+    world.feed(&mut receiver, &puback(4));
+    assert_eq!(receiver.heard(), [(6, false, "6".into())]);
+}
+
+#[test]
+fn what_is_received_at_qos_2_is_known_on_the_next_connection() {
+    for takes_over in [false, true] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
+        let (mut sender, _) = world.returns("s", &[STAYS]);
+        let packet = message(QOS_2, 7, "t", "once");
+        world.feed(&mut sender, &packet);
+        if !takes_over {
+            world.close(&mut sender, EndReason::Closed);
+        }
+        let (mut sender, present) = world.returns("s", &[STAYS]);
+        assert!(present);
+        world.feed(&mut sender, &again(packet.clone()));
+        assert_eq!(sender.events(), [Event::PubRec(7, ReasonCode::Success)]);
+        world.feed(&mut sender, &pubrel(7));
+        assert_eq!(sender.events(), [Event::PubComp(7, ReasonCode::Success)]);
+        assert_eq!(receiver.payloads(), ["once"]);
+        // The identifier is free.
+        world.feed(&mut sender, &packet);
+        assert_eq!(receiver.payloads(), ["once"]);
+    }
+}
+
+#[test]
+fn a_client_that_is_away_gets_as_much_as_is_allowed_and_holds_nobody_back() {
+    let mut world = World::new(Limits { queue_messages_max: 3, ..Limits::DEFAULT });
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    world.close(&mut receiver, EndReason::Closed);
+    let expiring = [Property::MessageExpiryInterval(1)];
+    world.feed(&mut sender, &crate::packets::message_with(QOS_1, 1, "t", "short-lived", false, &expiring));
+    world.feed(&mut sender, &numbered("t", 2, 3));
+    world.pass_ms(2_000);
+    // What has expired makes room for one, and what comes after that is dropped, and counted.
+    assert!(!world.feed(&mut sender, &numbered("t", 4, 6)).blocked);
+    assert_eq!(world.core.stats.snapshot().messages_dropped, 2);
+    let (mut receiver, _) = world.returns("r", &[]);
+    assert_eq!(receiver.payloads(), ["2", "3", "4"]);
+}
+
+#[test]
+fn a_sender_does_not_wait_for_a_client_that_went_away_with_a_full_session() {
+    let mut world = World::new(Limits { queue_messages_max: 2, ..Limits::DEFAULT });
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    let mut room = None;
+    for number in 1..=3 {
+        if world.feed(&mut sender, &numbered("t", number, number)).blocked {
+            room = receiver.link.rooms().next().cloned();
+        }
+    }
+    let room = room.unwrap();
+    assert!(!room.has_room(0, 0, world.now_ms));
+    world.close(&mut receiver, EndReason::Closed);
+    assert!(room.has_room(0, 0, world.now_ms), "whoever was held back goes on");
+    assert!(!world.feed(&mut sender, &numbered("t", 3, 3)).blocked);
+}
+
+#[test]
+fn sessions_are_counted_whether_or_not_their_clients_are_there() {
+    let mut world = World::new(Limits { sessions_count_max: 2, ..Limits::DEFAULT });
+    let mut away = world.receiver("away", QOS_1, &["t"], &[]);
+    world.close(&mut away, EndReason::Closed);
+    let _here = world.connected(V3, "here");
+    for version in ALL {
+        let mut peer = world.accept();
+        let code = if version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
+        let outcome = world.feed(&mut peer, &connect(version, "third"));
+        assert_eq!(outcome.reason(), Some(EndReason::ConnectRefused(code)));
+        assert_eq!(outcome.replies[3], if version.is_v5() { 0x97 } else { 3 });
+    }
+    assert!(world.returns("away", &[]).1, "who has one may come back");
+    world.connected(V3, "away");
+}
+
+#[test]
+fn clean_start_leaves_nothing_of_the_old_session() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut old = world.receiver("r", QOS_1, &["t", "$share/g/t", "$queue/q"], &[]);
+    world.feed(&mut sender, &numbered("t", 1, 3));
+    world.feed(&mut sender, &numbered("$queue/q", 4, 5));
+    old.take();
+    let mut new = world.connected(V5, "r");
+    world.close(&mut old, EndReason::TakenOver);
+    world.feed(&mut sender, &numbered("t", 6, 6));
+    assert_eq!(new.events(), []);
+    world.feed(&mut new, &subscribe_at(QOS_0, &["$queue/q"]));
+    assert_eq!(new.payloads(), ["4", "5"], "what was on loan from a topic queue is there again");
+    world.close(&mut new, EndReason::Closed);
+    world.close(&mut sender, EndReason::Closed);
+    world.assert_empty();
+}

@@ -1,0 +1,241 @@
+//! Topic queues: `$queue/NAME` keeps messages until one of its receivers has acknowledged them.
+
+use wisp_engine::{EndReason, FullPolicy, Limits, Options, QueueSettings};
+use wisp_wire::ReasonCode;
+
+use crate::events::Event;
+use crate::packets::{
+    QOS_0, QOS_1, QOS_2, STAYS, message, message_with, numbered, puback, pubrec, receive_maximum, subscribe_at,
+};
+use crate::support::{V3, World};
+
+const QUEUE: &[&str] = &["$queue/q"];
+
+fn with_queue(change: impl FnOnce(&mut QueueSettings)) -> World {
+    let mut queue = QueueSettings::new("q", &Limits::DEFAULT);
+    change(&mut queue);
+    World::with_options(Limits::DEFAULT, Options { queues: vec![queue], ..Options::default() })
+}
+
+#[test]
+fn messages_wait_for_the_first_receiver_whatever_their_qos() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    for (id, qos) in [(1, QOS_0), (2, QOS_1), (3, QOS_2)] {
+        world.feed(&mut sender, &message(qos, id, "$queue/q", &id.to_string()));
+    }
+    let success = ReasonCode::Success;
+    assert_eq!(sender.events(), [Event::PubAck(2, success), Event::PubRec(3, success)], "the queue is who matched");
+    let (mut receiver, _) = world.returns("r", &[]);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, QUEUE));
+    assert_eq!(receiver.payloads(), ["1", "2", "3"]);
+}
+
+#[test]
+fn unacknowledged_messages_go_back_to_the_head_in_order_and_come_as_duplicates() {
+    for qos in [QOS_1, QOS_2] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut sender = world.sender();
+        let mut first = world.receiver("first", qos, QUEUE, &[receive_maximum(3)]);
+        for id in 1..=5 {
+            world.feed(&mut sender, &message(qos, id, "$queue/q", &id.to_string()));
+        }
+        let ids: Vec<u16> = first.heard().iter().map(|(id, ..)| *id).collect();
+        assert_eq!(ids.len(), 3);
+        if qos == QOS_1 {
+            world.feed(&mut first, &puback(ids[1]));
+        } else {
+            world.feed(&mut first, &pubrec(ids[1]));
+        }
+        // Its session stays; the messages do not wait for it.
+        assert_eq!(first.payloads().len(), usize::from(qos == QOS_1), "PUBREC makes no room, PUBACK does");
+        world.close(&mut first, EndReason::Closed);
+        let mut second = world.receiver("second", qos, QUEUE, &[]);
+        let heard: Vec<(bool, String)> = second.heard().into_iter().map(|(_, dup, payload)| (dup, payload)).collect();
+        let expected = [(true, "1"), (true, "3"), (qos == QOS_1, "4"), (false, "5")];
+        assert_eq!(heard, expected.map(|(dup, payload)| (dup, payload.to_owned())), "{qos:?}");
+        let (mut first, _) = world.returns("first", &[]);
+        assert_eq!(first.publishes(), [], "they are the other's now");
+    }
+}
+
+#[test]
+fn a_message_that_nobody_acknowledges_ends_as_a_dead_letter() {
+    for (dead_letter, expected) in [(Some("dead"), &["1", "2"][..]), (None, &[])] {
+        let mut world = with_queue(|queue| {
+            queue.deliveries_max = Some(2);
+            queue.dead_letter = dead_letter.map(Box::from);
+        });
+        let mut sender = world.sender();
+        world.feed(&mut sender, &numbered("$queue/q", 1, 2));
+        for _ in 0..2 {
+            let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
+            assert_eq!(receiver.payloads(), ["1", "2"]);
+            world.close(&mut receiver, EndReason::Closed);
+        }
+        let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
+        assert_eq!(receiver.payloads(), [""; 0]);
+        let (mut heir, _) = world.returns("heir", &[]);
+        world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
+        assert_eq!(heir.payloads(), expected);
+        assert_eq!(world.core.stored.used_bytes() > 0, dead_letter.is_some());
+    }
+}
+
+#[test]
+fn a_queue_of_dead_letters_is_bounded() {
+    let mut dead = QueueSettings::new("dead", &Limits::DEFAULT);
+    dead.messages_max = 3;
+    let mut queue = QueueSettings::new("q", &Limits::DEFAULT);
+    (queue.deliveries_max, queue.dead_letter) = (Some(1), Some("dead".into()));
+    let options = Options { queues: vec![queue, dead], ..Options::default() };
+    let mut world = World::with_options(Limits::DEFAULT, options);
+    let mut sender = world.sender();
+    for _ in 0..5 {
+        world.feed(&mut sender, &numbered("$queue/q", 1, 2));
+        let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
+        world.close(&mut receiver, EndReason::Closed);
+    }
+    assert_eq!(world.core.stats.snapshot().messages_dropped, 7);
+    let (mut heir, _) = world.returns("heir", &[]);
+    world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
+    assert_eq!(heir.payloads().len(), 3);
+}
+
+#[test]
+fn a_full_queue_does_as_its_policy_says() {
+    let cases = [
+        (FullPolicy::DropOldest, &["2", "3"][..]),
+        (FullPolicy::DropNewest, &["1", "2"][..]),
+        (FullPolicy::Refuse, &["1", "2"][..]),
+    ];
+    for (policy, kept) in cases {
+        let mut world = with_queue(|queue| (queue.policy, queue.messages_max) = (policy, 2));
+        let (mut sender, mut old) = (world.sender(), world.connected(V3, "old"));
+        world.feed(&mut sender, &numbered("$queue/q", 1, 3));
+        let code = if policy == FullPolicy::Refuse { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
+        assert_eq!(sender.events().pop(), Some(Event::PubAck(3, code)));
+        if policy == FullPolicy::Refuse {
+            // Who cannot be told is held back, and no longer than anyone for a receiver that is stuck.
+            let packet = [&[0x32, 13, 0, 8][..], b"$queue/q", &[0, 9, b'9']].concat();
+            assert!(world.feed(&mut old, &packet).blocked);
+            let at_most_once = message(QOS_0, 0, "$queue/q", "0");
+            assert!(world.feed(&mut sender, &at_most_once).blocked);
+            world.pass_ms(Limits::DEFAULT.stall_ms_max + 1);
+            assert!(world.feed(&mut sender, &at_most_once).end.is_none());
+        }
+        assert_eq!(world.core.stats.snapshot().messages_dropped, 1, "{policy:?}");
+        let (mut receiver, _) = world.returns("r", &[]);
+        world.feed(&mut receiver, &subscribe_at(QOS_0, QUEUE));
+        assert_eq!(receiver.payloads(), kept, "{policy:?}");
+    }
+}
+
+#[test]
+fn what_is_on_loan_counts_as_in_the_queue() {
+    let mut world = with_queue(|queue| queue.messages_max = 2);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
+    world.feed(&mut sender, &numbered("$queue/q", 1, 3));
+    assert_eq!(receiver.payloads(), ["1", "2"]);
+    assert_eq!(sender.events().pop(), Some(Event::PubAck(3, ReasonCode::QuotaExceeded)));
+    world.feed(&mut receiver, &[puback(1), puback(2)].concat());
+    world.feed(&mut sender, &numbered("$queue/q", 3, 3));
+    assert_eq!(receiver.payloads(), ["3"]);
+}
+
+#[test]
+fn bytes_are_bounded_as_well_as_messages() {
+    let mut world = with_queue(|queue| queue.bytes_max = 1_000);
+    let mut sender = world.sender();
+    let long = "x".repeat(600);
+    for (id, code) in [(1, ReasonCode::Success), (2, ReasonCode::QuotaExceeded)] {
+        world.feed(&mut sender, &message(QOS_1, id, "$queue/q", &long));
+        assert_eq!(sender.events(), [Event::PubAck(id, code)]);
+    }
+}
+
+#[test]
+fn a_queue_with_a_filter_gets_what_matches_as_well() {
+    let mut world = with_queue(|queue| queue.filter = Some("orders/#".into()));
+    let mut sender = world.sender();
+    let mut other = world.receiver("other", QOS_1, &["orders/+"], &[]);
+    world.feed(&mut sender, &message(QOS_1, 1, "orders/1", "bound"));
+    world.feed(&mut sender, &message(QOS_1, 2, "$queue/q", "direct"));
+    let (mut receiver, _) = world.returns("r", &[]);
+    world.feed(&mut receiver, &subscribe_at(QOS_1, QUEUE));
+    let topics: Vec<String> = receiver.publishes().into_iter().map(|message| message.topic).collect();
+    assert_eq!(topics, ["orders/1", "$queue/q"]);
+    assert_eq!(other.payloads(), ["bound"]);
+}
+
+#[test]
+fn queues_that_nobody_uses_disappear() {
+    let limits = Limits { topic_queues_count_max: 2, ..Limits::DEFAULT };
+    let mut world = World::new(limits);
+    let mut sender = world.sender();
+    let refused = |world: &mut World, sender: &mut crate::support::Peer, queue: &str| {
+        world.feed(sender, &message(QOS_1, 1, queue, "x"));
+        sender.events() == [Event::PubAck(1, ReasonCode::QuotaExceeded)]
+    };
+    assert!(!refused(&mut world, &mut sender, "$queue/one"));
+    assert!(!refused(&mut world, &mut sender, "$queue/two"));
+    assert!(refused(&mut world, &mut sender, "$queue/three"));
+    let (mut receiver, _) = world.returns("r", &[]);
+    let code = world.feed(&mut receiver, &subscribe_at(QOS_1, &["$share/g/t"])).replies.pop();
+    assert_eq!(code, Some(0x97), "groups count as well");
+    world.feed(&mut receiver, &subscribe_at(QOS_0, &["$queue/one"]));
+    world.pass_ms(61_000);
+    assert!(refused(&mut world, &mut sender, "$queue/three"), "one has a receiver, the other a message");
+    world.close(&mut receiver, EndReason::Closed);
+    world.pass_ms(1_000);
+    assert!(!refused(&mut world, &mut sender, "$queue/three"));
+    assert!(refused(&mut world, &mut sender, "$queue/four"));
+}
+
+#[test]
+fn wildcards_do_not_reach_into_queues() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["#", "+/q"], &[]);
+    world.feed(&mut sender, &numbered("$queue/q", 1, 1));
+    assert_eq!(receiver.publishes(), []);
+    for filter in ["$queue/#", "$queue/+", "$queue/", "$share/g/$queue/q"] {
+        assert_eq!(world.feed(&mut receiver, &subscribe_at(QOS_1, &[filter])).replies.pop(), Some(0x8f), "{filter}");
+    }
+}
+
+#[test]
+fn a_receiver_at_qos_0_takes_as_much_as_it_reads() {
+    let mut world = World::new(Limits { queue_messages_max: 4, ..Limits::DEFAULT });
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_0, QUEUE, &[]);
+    let mut numbers = Vec::new();
+    for number in 1..=20 {
+        // Full is the queue, not only its receiver; the sender, who is told, comes again.
+        while world.feed(&mut sender, &numbered("$queue/q", number, number)).replies[..] != [0x40, 2, 0, number as u8] {
+            numbers.extend(receiver.payloads());
+            world.deliver(&[]);
+        }
+    }
+    numbers.extend(receiver.payloads());
+    world.deliver(&[]);
+    numbers.extend(receiver.payloads());
+    world.deliver(&[]);
+    numbers.extend(receiver.payloads());
+    assert_eq!(numbers, (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_session_taken_over_keeps_what_it_has_from_a_queue() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut old = world.receiver("r", QOS_1, QUEUE, &[]);
+    world.feed(&mut sender, &message_with(QOS_1, 1, "$queue/q", "1", false, &[]));
+    let id = old.heard()[0].0;
+    let (mut new, _) = world.returns("r", &[STAYS]);
+    world.close(&mut old, EndReason::TakenOver);
+    assert_eq!(new.heard(), [(id, true, "1".into())]);
+    world.feed(&mut new, &puback(id));
+    assert_eq!(world.core.stored.used_bytes(), 0);
+}
