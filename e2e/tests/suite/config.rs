@@ -15,16 +15,16 @@ use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::RawClient;
 
 /// A file of the test's own, removed when dropped.
-struct ConfigFile(PathBuf);
+pub(crate) struct ConfigFile(PathBuf);
 
 impl ConfigFile {
-    fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
         let path = env::temp_dir().join(format!("wisp-e2e-{}-{name}.toml", process::id()));
         fs::write(&path, text).expect("the temporary folder is writable");
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("the temporary folder's name is UTF-8")
     }
 }

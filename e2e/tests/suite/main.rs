@@ -19,6 +19,7 @@ mod mosquitto_clients;
 mod packet_size;
 mod payloads;
 mod qos;
+mod queue_settings;
 mod queues;
 mod real_input;
 mod reasons;
