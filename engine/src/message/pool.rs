@@ -52,7 +52,7 @@ pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     }
     let len = if len <= KEPT_BYTES_MAX { step * STEP_BYTES } else { len };
     let memory = Arc::from_header_and_iter(Header::UNUSED, std::iter::repeat_n(0, len));
-    Arc::try_unique(memory).ok().expect("it was just made")
+    Arc::try_unique(memory).unwrap_or_else(|_| unreachable!("it was just made"))
 }
 
 /// Lets go of a share, and keeps the memory for another message if it was the last.
