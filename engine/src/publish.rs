@@ -129,7 +129,7 @@ impl Publisher {
 
     /// Whether what is staged should be delivered before anything else is.
     pub fn is_heavy(&self) -> bool {
-        const STORED_BYTES_MAX: usize = 1024 * 1024;
+        const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
         self.batch.is_heavy() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
 
