@@ -10,8 +10,7 @@
 
 pub(crate) mod pool;
 
-use std::sync::Arc;
-
+use triomphe::{Arc, HeaderSlice};
 use wisp_wire::{
     EncodeError, PacketId, Properties, Property, PropertyOwner, ProtocolVersion, Publish, QoS, SubscriptionId,
     TopicName,
@@ -25,12 +24,15 @@ const NEVER: u64 = u64::MAX;
 /// A share of a message. What the last one leaves is used again for another message by the thread that drops it, since at a
 /// million messages a second the allocator would be the slowest part.
 #[derive(Clone, Debug)]
-pub(crate) struct Message(Option<Arc<[u8]>>);
+pub(crate) struct Message(Option<Arc<Memory>>);
+
+/// The memory of a message.
+type Memory = HeaderSlice<Header, [u8]>;
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if let Some(bytes) = self.0.take() {
-            pool::give(bytes);
+        if let Some(memory) = self.0.take() {
+            pool::give(memory);
         }
     }
 }
@@ -48,30 +50,15 @@ struct Header {
 }
 
 impl Header {
-    const LEN: usize = 24;
-
-    fn write(&self, bytes: &mut [u8]) {
-        bytes[..8].copy_from_slice(&self.expires_at_ms.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&self.body_len.to_ne_bytes());
-        bytes[12..16].copy_from_slice(&self.properties_len.to_ne_bytes());
-        bytes[16..18].copy_from_slice(&self.topic_len.to_ne_bytes());
-        bytes[18] = self.qos as u8;
-        bytes[19] = u8::from(self.retain);
-    }
-
-    fn read(bytes: &[u8]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let mut expires_at_ms = [0; 8];
-        expires_at_ms.copy_from_slice(&bytes[..8]);
-        Self {
-            expires_at_ms: u64::from_ne_bytes(expires_at_ms),
-            body_len: word(8),
-            properties_len: word(12),
-            topic_len: u16::from_ne_bytes([bytes[16], bytes[17]]),
-            qos: QoS::new(bytes[18]).unwrap_or(QoS::AtMostOnce),
-            retain: bytes[19] != 0,
-        }
-    }
+    /// That of memory without a message.
+    const UNUSED: Self = Self {
+        expires_at_ms: NEVER,
+        body_len: 0,
+        properties_len: 0,
+        topic_len: 0,
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
 }
 
 /// What of a PUBLISH differs from receiver to receiver.
@@ -114,29 +101,28 @@ impl Message {
             qos: publish.qos,
             retain: publish.retain,
         };
-        let mut shared = pool::take(Header::LEN + body_len);
-        let bytes = Arc::get_mut(&mut shared).expect("the pool has no other share");
-        header.write(bytes);
-        let (head, rest) = bytes[Header::LEN..].split_at_mut(topic.len());
+        let mut memory = pool::take(body_len);
+        memory.header = header;
+        let (head, rest) = memory.slice.split_at_mut(topic.len());
         head.copy_from_slice(topic);
         let (middle, rest) = rest.split_at_mut(properties.len());
         middle.copy_from_slice(&properties);
         rest[..publish.payload.len()].copy_from_slice(publish.payload);
-        Self(Some(shared))
+        Self(Some(memory.shareable()))
     }
 
-    fn bytes(&self) -> &[u8] {
+    fn memory(&self) -> &Memory {
         self.0.as_deref().expect("it is there until it is dropped")
     }
 
     fn header(&self) -> Header {
-        Header::read(self.bytes())
+        self.memory().header
     }
 
     /// Topic name, properties and payload.
     fn parts(&self) -> (Header, TopicName<'_>, &[u8], &[u8]) {
         let header = self.header();
-        let body = &self.bytes()[Header::LEN..][..header.body_len as usize];
+        let body = &self.memory().slice[..header.body_len as usize];
         let (topic, rest) = body.split_at(usize::from(header.topic_len));
         let (properties, payload) = rest.split_at(header.properties_len as usize);
         let topic = str::from_utf8(topic).ok().and_then(|name| TopicName::new(name).ok());
@@ -170,7 +156,7 @@ impl Message {
 
     /// Whether its Message Expiry Interval has passed [MQTT-3.3.2-5].
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
-        now_ms > self.header().expires_at_ms
+        now_ms >= self.header().expires_at_ms
     }
 
     /// Whether it has a Message Expiry Interval.
@@ -195,7 +181,7 @@ impl Message {
             if header.expires_at_ms != NEVER || !head.subscription_ids.is_empty() {
                 all.extend(properties.iter());
                 if header.expires_at_ms != NEVER {
-                    // Rounded up: 0 only in the millisecond in which it expires.
+                    // Rounded up: what is sent has some time left.
                     let left_s = header.expires_at_ms.saturating_sub(now_ms).div_ceil(1000);
                     all.push(Property::MessageExpiryInterval(left_s as u32));
                 }

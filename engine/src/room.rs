@@ -81,12 +81,12 @@ impl Room {
         false
     }
 
-    /// Whether nothing more fits, by the depth alone: for places nobody waits for.
+    /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are
+    /// beyond what is tolerated: a little in each of very many places is too much as well.
     pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {
-        let depth_bytes = self.depth_bytes();
-        self.depth_messages.load(Ordering::Relaxed) + messages > self.messages_max
-            || (depth_bytes > 0 || self.budget.is_scarce())
-                && depth_bytes + bytes > self.bytes_max_if(self.budget.is_scarce())
+        let (depth_bytes, scarce) = (self.depth_bytes(), self.budget.is_scarce());
+        let too_long = (depth_bytes > 0 || scarce) && depth_bytes + bytes > self.bytes_max_if(scarce);
+        self.depth_messages() + messages > self.messages_max || too_long || !self.budget.tolerates(bytes)
     }
 
     fn mark_full(&self, depth_bytes: usize, now_ms: u64) {

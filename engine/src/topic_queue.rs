@@ -255,7 +255,7 @@ impl TopicQueue {
         let mut state = self.state.lock();
         let mut dead = Vec::new();
         for queued in returned.into_iter().rev() {
-            if state.closed {
+            if state.closed || queued.message.is_expired(now_ms) {
                 self.acknowledged(&queued.message);
             } else if self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most) {
                 self.acknowledged(&queued.message);

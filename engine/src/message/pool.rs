@@ -2,7 +2,10 @@
 //! on another thread, than it was taken, which is what allocators are slowest at.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+
+use triomphe::{Arc, UniqueArc};
+
+use super::{Header, Memory};
 
 /// Sizes are rounded up to a multiple of this.
 const STEP_BYTES: usize = 128;
@@ -22,7 +25,7 @@ struct Pool {
 }
 
 struct Kept {
-    free: Vec<Arc<[u8]>>,
+    free: Vec<UniqueArc<Memory>>,
     /// The fewest there were since the pool was last trimmed.
     fewest: usize,
 }
@@ -34,35 +37,37 @@ thread_local! {
 }
 
 /// At least `len` bytes, which nobody else has a share of. What is in them is of no meaning.
-pub(super) fn take(len: usize) -> Arc<[u8]> {
+pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     let step = len.div_ceil(STEP_BYTES);
     let kept = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         let kept = pool.by_size.get_mut(step)?;
-        let bytes = kept.free.pop()?;
+        let memory = kept.free.pop()?;
         kept.fewest = kept.fewest.min(kept.free.len());
         pool.bytes -= step * STEP_BYTES;
-        Some(bytes)
+        Some(memory)
     });
-    match kept {
-        Ok(Some(bytes)) => bytes,
-        _ if len <= KEPT_BYTES_MAX => std::iter::repeat_n(0, step * STEP_BYTES).collect(),
-        _ => std::iter::repeat_n(0, len).collect(),
+    if let Ok(Some(memory)) = kept {
+        return memory;
     }
+    let len = if len <= KEPT_BYTES_MAX { step * STEP_BYTES } else { len };
+    let memory = Arc::from_header_and_iter(Header::UNUSED, std::iter::repeat_n(0, len));
+    Arc::try_unique(memory).unwrap_or_else(|_| unreachable!("it was just made"))
 }
 
 /// Lets go of a share, and keeps the memory for another message if it was the last.
-pub(super) fn give(mut bytes: Arc<[u8]>) {
-    let len = bytes.len();
-    if len > KEPT_BYTES_MAX || !len.is_multiple_of(STEP_BYTES) || Arc::get_mut(&mut bytes).is_none() {
+pub(super) fn give(memory: Arc<Memory>) {
+    let len = memory.slice.len();
+    if len > KEPT_BYTES_MAX || !len.is_multiple_of(STEP_BYTES) {
         return;
     }
+    let Ok(memory) = Arc::try_unique(memory) else { return };
     // A thread that ends has no pool any more.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         if pool.bytes + len <= POOL_BYTES_MAX {
             pool.bytes += len;
-            pool.by_size[len / STEP_BYTES].free.push(bytes);
+            pool.by_size[len / STEP_BYTES].free.push(memory);
         }
     });
 }
