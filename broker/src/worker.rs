@@ -113,6 +113,7 @@ impl<H: Host> Worker<H> {
         self.deliver(now_ms);
         if now_ms >= self.next_sweep_ms {
             self.sweep(now_ms);
+            self.deliver(now_ms);
         }
         Ok(())
     }

@@ -320,8 +320,13 @@ impl<H: Host> Connection<H> {
     /// Sends DISCONNECT and waits until the broker has closed, too: closing while bytes from it are unread would
     /// reset the connection, and may take with it what was just sent.
     pub(crate) fn close(mut self) -> Result<(), Error> {
+        let only_goodbye = self.queued_bytes() == 0;
         self.queue(&disconnect(ReasonCode::NORMAL_DISCONNECTION))?;
-        self.flush()?;
+        match self.flush() {
+            // The broker has read the goodbye already, and closed.
+            Err(Error::Closed { code: None, .. }) if only_goodbye && self.queued_bytes() == 0 => return Ok(()),
+            flushed => flushed?,
+        }
         self.link.finish_sending();
         let deadline = Instant::now().checked_add(self.answer_timeout.min(CLOSE_TIMEOUT_MAX));
         loop {

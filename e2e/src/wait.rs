@@ -1,5 +1,6 @@
 //! Waiting for conditions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -39,5 +40,14 @@ pub fn wait_or_report<T>(what: &str, mut ask: impl FnMut() -> Option<T>, report:
             panic!("waited {PATIENCE:?} in vain: {what}\n{}", report());
         }
         sleep(POLL_INTERVAL);
+    }
+}
+
+/// Sets a flag when it is dropped, also when a test fails: so that the failure shows, instead of threads that go on.
+pub struct SetAtTheEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

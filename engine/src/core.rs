@@ -104,7 +104,7 @@ impl Core {
 
     /// Whether nothing is kept for which time matters.
     pub fn is_timeless(&self) -> bool {
-        self.calendar.is_empty() && self.stored.used_bytes() == 0
+        self.calendar.is_empty() && self.stored.used_bytes() == 0 && self.retained.count() == 0
     }
 
     /// Sessions there are, of connected clients and of those that are away.

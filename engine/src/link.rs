@@ -99,8 +99,8 @@ struct Client {
     aliases: ReceivedAliases,
     /// Retained messages on their way to new subscriptions.
     replays: Vec<Replay>,
-    /// Something was acknowledged since the session last sent what its window had room for.
-    has_acknowledged: bool,
+    /// Something was acknowledged, or a queue joined, since the session last sent what its window had room for.
+    has_news: bool,
 }
 
 impl Link {
@@ -190,7 +190,7 @@ impl Link {
                 reply(Packet::PingResp.encode(client.version, out));
                 Ok(Next::Continue)
             }
-            Packet::Subscribe(subscribe) => self.subscribe(&subscribe, publisher, now_ms, out),
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe, out),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe, out),
             Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect, out)),
             Packet::Connect(_) => Err(self.end(EndReason::SecondConnect, out)),
@@ -219,7 +219,7 @@ impl Link {
     /// Sends what the acknowledgements since the last call have made room for. Called once a read.
     pub fn settle(&mut self, publisher: &mut Publisher, now_ms: u64) {
         if let Phase::Connected(client) = &mut self.phase
-            && std::mem::take(&mut client.has_acknowledged)
+            && std::mem::take(&mut client.has_news)
         {
             self.core.pump_sources(&client.session, publisher, now_ms);
         }

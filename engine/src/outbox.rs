@@ -162,7 +162,7 @@ impl Outbox {
             packets.clear();
         } else if alone {
             // The buffers change places, and nothing is copied.
-            self.add_depth(packets.len(), messages);
+            self.room.add(packets.len(), messages);
             std::mem::swap(&mut incoming.chunk.bytes, packets);
             incoming.chunk.messages += messages;
         } else {
@@ -188,14 +188,14 @@ impl Outbox {
             }
         }
         chunk.messages += messages;
-        self.add_depth(chunk.bytes.len() - before, messages);
+        self.room.add(chunk.bytes.len() - before, messages);
     }
 
     /// Appends the last packet the receiver is to get. Nothing enters afterwards; what waits can still be taken.
     pub fn finish(&self, packet: &[u8]) {
         let mut incoming = self.incoming.lock();
         if !self.is_closed() {
-            self.add_depth(packet.len(), 0);
+            self.room.add(packet.len(), 0);
             incoming.chunk.bytes.extend_from_slice(packet);
             self.room.close();
         }
@@ -210,13 +210,8 @@ impl Outbox {
         if blocked || !self.budget.tolerates(bytes) {
             return false;
         }
-        self.add_depth(bytes, messages);
-        true
-    }
-
-    fn add_depth(&self, bytes: usize, messages: usize) {
         self.room.add(bytes, messages);
-        self.budget.charge(bytes);
+        true
     }
 
     /// Takes all that waits into `chunk`, which must be empty; its buffer is handed over for reuse. False if nothing
@@ -239,7 +234,6 @@ impl Outbox {
     /// Notes that the peer's socket took `bytes`, with which `messages` were complete.
     pub fn sent(&self, bytes: usize, messages: usize) {
         self.room.remove(bytes, messages);
-        self.budget.release(bytes);
     }
 
     /// Bytes pushed and not yet sent.

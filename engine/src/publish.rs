@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::bundles::Bundles;
 use crate::core::{Core, StatsSnapshot};
 use crate::limits::{Limits, StallPolicy};
-use crate::message::{Message, MessageRef, pool};
+use crate::message::{Message, pool};
 use crate::outbox::{ConnectionId, WireFormat};
 use crate::retained::Retained;
 use crate::room::Room;
@@ -100,7 +100,7 @@ impl Publisher {
         if let Some(obstacle) = staging.obstacle(route, received, now_ms) {
             return obstacle;
         }
-        let mut shared = SharedMessage { received, core, now_ms, message: None };
+        let mut shared = SharedMessage { received, now_ms, message: None };
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
             let retained = Retained { message: shared.get(), sender: Some(Arc::clone(received.client_id)) };
             if core.retained.store(retained, &core.limits).is_err() {
@@ -129,7 +129,7 @@ impl Publisher {
 
     /// Whether what is staged should be delivered before anything else is.
     pub fn is_heavy(&self) -> bool {
-        const STORED_BYTES_MAX: usize = 1024 * 1024;
+        const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
         self.batch.is_heavy() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
 
@@ -162,7 +162,7 @@ impl Publisher {
     }
 
     /// Stages a message that has no sender any more for the topic queue `name`.
-    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: MessageRef) {
+    pub(crate) fn publish_to_queue(&mut self, core: &Core, name: &str, message: Message) {
         match core.queue(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
@@ -232,15 +232,14 @@ impl Publisher {
 /// A message that is made when the first receiver needs it.
 struct SharedMessage<'a> {
     received: &'a Received<'a>,
-    core: &'a Core,
     now_ms: u64,
-    message: Option<MessageRef>,
+    message: Option<Message>,
 }
 
 impl SharedMessage<'_> {
-    fn get(&mut self) -> MessageRef {
-        let Self { received, core, now_ms, message } = self;
-        let make = || Message::keep(&received.publish, received.topic, *now_ms, &core.stored);
+    fn get(&mut self) -> Message {
+        let Self { received, now_ms, message } = self;
+        let make = || Message::keep(&received.publish, received.topic, *now_ms);
         message.get_or_insert_with(make).clone()
     }
 }
@@ -361,7 +360,7 @@ impl Staging<'_> {
     }
 }
 
-fn deliver_at(target: &Target, qos: QoS, message: MessageRef) -> Delivery {
+fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
     Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }

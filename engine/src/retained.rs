@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wisp_wire::TopicFilter;
 
 use crate::limits::Limits;
-use crate::message::MessageRef;
+use crate::message::Message;
 use crate::sync::RwLock;
 
 /// All retained messages.
@@ -28,7 +28,7 @@ struct State {
 /// A retained message and who sent it.
 #[derive(Clone, Debug)]
 pub(crate) struct Retained {
-    pub(crate) message: MessageRef,
+    pub(crate) message: Message,
     /// Whose subscriptions with No Local do not get it.
     pub(crate) sender: Option<Arc<str>>,
 }
@@ -150,13 +150,10 @@ mod tests {
     use wisp_wire::{Publish, TopicName};
 
     use super::*;
-    use crate::budget::Budget;
-    use crate::message::Message;
 
     fn retained(topic: &str, payload: &[u8]) -> Retained {
         let topic = TopicName::new(topic).unwrap();
-        let budget = Arc::new(Budget::new(usize::MAX));
-        Retained { message: Message::keep(&Publish::new(topic, payload), topic, 0, &budget), sender: None }
+        Retained { message: Message::keep(&Publish::new(topic, payload), topic, 0), sender: None }
     }
 
     /// The topics that match, with at most `most` taken a step.

@@ -16,7 +16,7 @@ const PROGRESS_SHARE: usize = 8;
 /// The depth of one place and its limits. Shared by all workers, without a lock.
 #[derive(Debug)]
 pub struct Room {
-    /// That of all places of its kind; only asked, never charged here.
+    /// That of all places of its kind.
     budget: Arc<Budget>,
     bytes_max: usize,
     messages_max: usize,
@@ -81,12 +81,12 @@ impl Room {
         false
     }
 
-    /// Whether nothing more fits, by the depth alone: for places nobody waits for.
+    /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are
+    /// beyond what is tolerated: a little in each of very many places is too much as well.
     pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {
-        let depth_bytes = self.depth_bytes();
-        self.depth_messages.load(Ordering::Relaxed) + messages > self.messages_max
-            || (depth_bytes > 0 || self.budget.is_scarce())
-                && depth_bytes + bytes > self.bytes_max_if(self.budget.is_scarce())
+        let (depth_bytes, scarce) = (self.depth_bytes(), self.budget.is_scarce());
+        let too_long = (depth_bytes > 0 || scarce) && depth_bytes + bytes > self.bytes_max_if(scarce);
+        self.depth_messages() + messages > self.messages_max || too_long || !self.budget.tolerates(bytes)
     }
 
     fn mark_full(&self, depth_bytes: usize, now_ms: u64) {
@@ -121,8 +121,9 @@ impl Room {
         since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.has_drained(self.bytes_max_now())
     }
 
-    /// Counts what came in.
+    /// Counts what came in. Whoever has many messages counts them together: the budget is one for all workers.
     pub(crate) fn add(&self, bytes: usize, messages: usize) {
+        self.budget.charge(bytes);
         self.depth_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.depth_messages.fetch_add(messages, Ordering::Relaxed);
     }
@@ -131,6 +132,7 @@ impl Room {
     pub(crate) fn remove(&self, bytes: usize, messages: usize) {
         let before = self.depth_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes left than came in");
+        self.budget.release(bytes);
         self.depth_messages.fetch_sub(messages, Ordering::Relaxed);
     }
 

@@ -217,7 +217,7 @@ impl Session {
         incoming.owner = None;
         let mut outgoing = self.outgoing.lock();
         self.room.set_unattended(true);
-        Ok(outgoing.detach())
+        Ok(outgoing.detach(&self.room))
     }
 
     /// Whether the client is connected.
@@ -249,9 +249,7 @@ impl Session {
         if outgoing.is_ended() {
             return None;
         }
-        for delivery in deliveries.drain(..) {
-            outgoing.enqueue(delivery, &self.room, turn);
-        }
+        outgoing.enqueue(deliveries, &self.room, turn);
         outgoing.pump(&self.room, turn)
     }
 
@@ -277,25 +275,25 @@ impl Session {
     fn acknowledge(
         &self,
         connection: ConnectionId,
-        change: impl FnOnce(&mut Outgoing, &Room) -> Acknowledged,
+        change: impl FnOnce(&mut Outgoing) -> Acknowledged,
     ) -> Acknowledged {
         let mut outgoing = self.outgoing.lock();
         if !outgoing.is_attached_to(connection) {
             return Acknowledged::Stale;
         }
-        change(&mut outgoing, &self.room)
+        change(&mut outgoing)
     }
 
     pub(crate) fn puback(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
-        self.acknowledge(connection, |outgoing, room| outgoing.puback(id, room))
+        self.acknowledge(connection, |outgoing| outgoing.puback(id))
     }
 
     pub(crate) fn pubrec(&self, connection: ConnectionId, id: PacketId, code: ReasonCode) -> Acknowledged {
-        self.acknowledge(connection, |outgoing, room| outgoing.pubrec(id, code, room))
+        self.acknowledge(connection, |outgoing| outgoing.pubrec(id, code))
     }
 
     pub(crate) fn pubcomp(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
-        self.acknowledge(connection, |outgoing, room| outgoing.pubcomp(id, room))
+        self.acknowledge(connection, |outgoing| outgoing.pubcomp(id))
     }
 
     /// Whether routes lead here.

@@ -133,7 +133,6 @@ fn loom_a_message_during_a_takeover_reaches_the_new_connection_once() {
                 &Publish { qos: QoS::AtLeastOnce, ..Publish::new(TopicName::new("t").unwrap(), b"x") },
                 TopicName::new("t").unwrap(),
                 0,
-                &sender.core.stored,
             );
             let route = sender.core.router.route(TopicName::new("t").unwrap());
             let session = &route.targets[0].session;

@@ -23,7 +23,7 @@ pub(crate) use self::directory::{Directory, TooManyQueues, queue_name};
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::message::{Message, MessageRef};
+use crate::message::Message;
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::session::Session;
@@ -61,7 +61,7 @@ struct State {
 /// A message in a queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    pub(crate) message: MessageRef,
+    pub(crate) message: Message,
     /// How often it was delivered and not acknowledged.
     pub(crate) deliveries: u16,
 }
@@ -190,7 +190,7 @@ impl TopicQueue {
                 }
                 FullPolicy::DropNewest | FullPolicy::Refuse => {}
             }
-            state.expiring |= queued.message.expires_at_ms().is_some();
+            state.expiring |= queued.message.expires();
             self.room.add(bytes, 1);
             state.messages.push_back(queued);
         }
@@ -255,7 +255,7 @@ impl TopicQueue {
         let mut state = self.state.lock();
         let mut dead = Vec::new();
         for queued in returned.into_iter().rev() {
-            if state.closed {
+            if state.closed || queued.message.is_expired(now_ms) {
                 self.acknowledged(&queued.message);
             } else if self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most) {
                 self.acknowledged(&queued.message);
@@ -264,7 +264,7 @@ impl TopicQueue {
                     None => publisher.count_dropped(),
                 }
             } else {
-                state.expiring |= queued.message.expires_at_ms().is_some();
+                state.expiring |= queued.message.expires();
                 state.messages.push_front(queued);
             }
         }
@@ -286,7 +286,7 @@ impl TopicQueue {
             }
             !expired
         });
-        state.expiring = state.messages.iter().any(|queued| queued.message.expires_at_ms().is_some());
+        state.expiring = state.messages.iter().any(|queued| queued.message.expires());
     }
 
     /// Removes expired messages, and closes the queue if it may and nobody has used it for a while. True if it is gone.

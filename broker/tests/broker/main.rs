@@ -4,6 +4,7 @@
 
 mod delivery;
 mod lifecycle;
+mod options;
 mod pace;
 mod pressure;
 mod sessions;

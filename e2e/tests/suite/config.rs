@@ -8,21 +8,23 @@ use std::process::{self, Command};
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, Host, cannot, native_program};
+use wisp_e2e::packet::{Publish, kind};
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::RawClient;
 
 /// A file of the test's own, removed when dropped.
-struct ConfigFile(PathBuf);
+pub(crate) struct ConfigFile(PathBuf);
 
 impl ConfigFile {
-    fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
         let path = env::temp_dir().join(format!("wisp-e2e-{}-{name}.toml", process::id()));
         fs::write(&path, text).expect("the temporary folder is writable");
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("the temporary folder's name is UTF-8")
     }
 }
@@ -132,6 +134,58 @@ fn what_is_printed_can_be_fed_back() {
     assert_eq!(printed(&second, "queue-bytes-max").split(' ').next(), Some("4096"));
 }
 
+/// A broker with the queue `jobs`, which has room for two messages and takes what is published to `work/#` as well.
+fn with_queue(name: &str, more: &str) -> Option<(ConfigFile, Broker)> {
+    if cannot(Ability::Wisp) {
+        return None;
+    }
+    let text = format!("[[queue]]\nname = \"jobs\"\nfilter = \"work/#\"\nmessages-max = 2\n{more}\n");
+    let file = ConfigFile::new(name, &text);
+    let broker = Broker::start_with(&["--config", file.path()]);
+    Some((file, broker))
+}
+
+#[test]
+fn a_queue_from_the_file_takes_what_its_filter_matches_and_no_more_than_it_may() {
+    for (policy, kept, code) in
+        [("refuse", ["0", "1"], 0x97), ("drop-oldest", ["2", "3"], 0), ("drop-newest", ["0", "1"], 0)]
+    {
+        let Some((_file, broker)) = with_queue(policy, &format!("policy = \"{policy}\"")) else { return };
+        let mut sender = Client::clean(&broker, Version::V5, "sender");
+        for (number, topic) in ["work/a", "$queue/jobs", "work/b", "$queue/jobs"].iter().enumerate() {
+            let answer = sender.publish_code(&Publish::new(topic, &number.to_string()).qos(1));
+            assert_eq!(answer, if number < 2 { 0 } else { code }, "{policy}: message {number}");
+        }
+        let mut receiver = Client::clean(&broker, Version::V311, "receiver");
+        receiver.subscribe("$queue/jobs", 1);
+        assert_eq!(receiver.receive_texts(2), kept, "{policy}");
+        receiver.nothing_came();
+    }
+}
+
+#[test]
+fn a_message_that_nobody_acknowledges_ends_with_the_dead_letters() {
+    let more = "deliveries-max = 2\ndead-letter = \"jobs/dead\"";
+    let Some((_file, broker)) = with_queue("dead", more) else { return };
+    let mut sender = Client::clean(&broker, Version::V5, "sender");
+    sender.publish(&Publish::new("work/hard", "too hard").qos(1));
+    for again in [false, true] {
+        let mut receiver = Client::clean(&broker, Version::V311, "receiver");
+        receiver.subscribe("$queue/jobs", 1);
+        let message = receiver.next_message();
+        assert_eq!((message.text(), message.duplicate), ("too hard", again));
+        receiver.die();
+    }
+    let mut coroner = Client::clean(&broker, Version::V5, "coroner");
+    coroner.subscribe("$queue/jobs/dead", 1);
+    let dead = coroner.next_message();
+    assert_eq!((&*dead.topic, dead.text()), ("work/hard", "too hard"));
+    coroner.answer(kind::PUBACK, dead.packet_id);
+    let mut receiver = Client::clean(&broker, Version::V311, "receiver");
+    receiver.subscribe("$queue/jobs", 1);
+    receiver.nothing_came();
+}
+
 #[test]
 fn a_wrong_file_is_one_line_with_its_number_and_status_2() {
     if cannot(Ability::Wisp) {
@@ -142,6 +196,13 @@ fn a_wrong_file_is_one_line_with_its_number_and_status_2() {
         ("range", "[limits]\ntopic-levels-max = 5000\n", ":2: topic-levels-max = 5000: not a number from 1 to 1024"),
         ("type", "log = 5\n", ":1: log: expected a string, found a whole number"),
         ("twice", "log = \"warn\"\nlog = \"info\"\n", ":2: duplicate key"),
+        ("queue", "[[queue]]\nname = \"a/+\"\n", ":2: \"a/+\" is no name for a queue"),
+        ("queue-key", "[[queue]]\nname = \"a\"\ncolour = 1\n", ":3: unknown key colour of a queue"),
+        (
+            "queue-twice",
+            "[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"\n",
+            ":4: the queue \"a\" is configured twice",
+        ),
         ("syntax", "\n\n\nlog = = 5\n", ":4: "),
     ];
     for (name, text, message) in cases {

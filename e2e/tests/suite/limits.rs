@@ -1,11 +1,18 @@
 //! What happens at each limit that has a flag. Those on time are tested where their subject is:
 //! --connect-timeout-ms in connect, --keep-alive-s-max in keep_alive, and the --stall flags, with the
-//! two --queue limits, in stuck_receiver and bounded_memory.
+//! two --queue limits, in stuck_receiver and bounded_memory. Pace is here, since it has no other subject.
+
+use std::time::{Duration, Instant};
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
+use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, cannot};
-use wisp_e2e::packet::{Connect, DISCONNECT, kind, publish, subscribe};
+use wisp_e2e::packet::{Connect, DISCONNECT, Publish, kind, publish, subscribe};
+use wisp_e2e::properties::property::{
+    RECEIVE_MAXIMUM, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS,
+    TOPIC_ALIAS_MAXIMUM,
+};
 use wisp_e2e::raw::{Bystanders, Incoming, RawClient};
 use wisp_e2e::wait::wait_for;
 
@@ -214,4 +221,155 @@ fn client_ids_past_the_limit_are_refused() {
     }
     // Ids that the broker makes up are not bound by a limit on those of clients.
     assert!(try_connect(&broker, Version::V5, "").is_ok());
+}
+
+#[test]
+fn sessions_past_the_limit_are_refused_and_those_that_are_there_are_taken_up() {
+    let Some(broker) = limited(&["--sessions-max", "2"]) else { return };
+    let mut first = Client::kept(&broker, Version::V5, "first");
+    first.subscribe("topic", 1);
+    first.disconnect();
+    let second = Client::clean(&broker, Version::V311, "second");
+    for version in Version::ALL {
+        let refused = try_connect(&broker, version, "third").err();
+        assert_eq!(refused, Some(Some(if version.is_v5() { 0x97 } else { 3 })), "{version:?}");
+    }
+    let again = Client::kept(&broker, Version::V5, "first");
+    assert_eq!(again.session_present(), Some(true));
+    second.disconnect();
+    wait_for("room for a session", || try_connect(&broker, Version::V5, "third").ok());
+}
+
+#[test]
+fn what_a_client_asks_for_is_cut_to_the_limit_and_it_is_told() {
+    let flags = ["--session-expiry-s-max", "77", "--receive-maximum", "5", "--topic-alias-max", "3"];
+    let Some(broker) = limited(&flags) else { return };
+    let client = Client::connect(&broker, &Connect::kept(Version::V5, "client", 78));
+    let told = |property| client.conn_ack().number(property);
+    assert_eq!(told(SESSION_EXPIRY_INTERVAL), Some(77));
+    assert_eq!((told(RECEIVE_MAXIMUM), told(TOPIC_ALIAS_MAXIMUM)), (Some(5), Some(3)));
+    let modest = Client::connect(&broker, &Connect::kept(Version::V5, "modest", 76));
+    assert!(matches!(modest.conn_ack().number(SESSION_EXPIRY_INTERVAL), None | Some(76)));
+}
+
+#[test]
+fn without_any_expiry_no_session_is_kept() {
+    let Some(broker) = limited(&["--session-expiry-s-max", "0"]) else { return };
+    for version in Version::ALL {
+        Client::kept(&broker, version, "client").disconnect();
+        let again = Client::kept(&broker, version, "client");
+        assert!(again.session_present() != Some(true), "{version:?}");
+        again.disconnect();
+    }
+}
+
+#[test]
+fn more_messages_at_qos_2_than_allowed_and_higher_aliases_end_the_connection() {
+    let Some(broker) = limited(&["--receive-maximum", "2", "--topic-alias-max", "3"]) else { return };
+    let message = Publish::new("topic", "text").qos(2);
+    let mut client = Client::clean(&broker, Version::V5, "client");
+    for _ in 0..2 {
+        let packet_id = client.send_publish(&message);
+        client.await_acknowledgement(kind::PUBREC, packet_id);
+    }
+    client.send_publish(&message);
+    client.expect_disconnect(0x93);
+    let mut client = Client::clean(&broker, Version::V5, "client");
+    assert!(client.publish_code(&Publish::new("topic", "text").qos(1).with(TOPIC_ALIAS, 3)) < 0x80);
+    client.send_publish(&Publish::new("topic", "text").with(TOPIC_ALIAS, 4));
+    client.expect_disconnect(0x94);
+}
+
+#[test]
+fn no_more_messages_than_allowed_are_on_their_way_to_a_client() {
+    let Some(broker) = limited(&["--inflight-max", "2"]) else { return };
+    for version in Version::ALL {
+        let mut receiver = Client::clean(&broker, version, "receiver");
+        receiver.subscribe("topic", 1);
+        let mut sender = Client::clean(&broker, version, "sender");
+        for number in 0..4 {
+            sender.publish(&Publish::new("topic", &number.to_string()).qos(1));
+        }
+        let [first, second] = [receiver.next_message(), receiver.next_message()];
+        receiver.nothing_came();
+        [first, second].iter().for_each(|message| receiver.acknowledge(message));
+        assert_eq!(receiver.receive_texts(2), ["2", "3"], "{version:?}");
+    }
+}
+
+#[test]
+fn retained_messages_past_a_limit_are_refused_and_their_topics_cleared() {
+    for flags in [["--retained-max", "1"], ["--retained-bytes-max", "300"]] {
+        let Some(broker) = limited(&flags) else { return };
+        let retained = |topic, qos| Publish::new(topic, &[b'x'; 100]).qos(qos).retained();
+        let mut sender = Client::clean(&broker, Version::V5, "sender");
+        assert!(sender.publish_code(&retained("first", 1)) < 0x80);
+        for qos in [1, 2] {
+            assert_eq!(sender.publish_code(&retained("second", qos)), 0x97, "{flags:?}");
+        }
+        // Who cannot be told is served all the same.
+        let mut witness = Client::clean(&broker, Version::V5, "witness");
+        witness.subscribe("second", 1);
+        let mut older = Client::clean(&broker, Version::V311, "older");
+        older.publish(&retained("second", 1));
+        assert_eq!(witness.receive().payload.len(), 100);
+        let mut later = Client::clean(&broker, Version::V5, "later");
+        later.subscribe("#", 1);
+        assert_eq!(later.receive().topic, "first");
+        later.nothing_came();
+        // The one that is there may be replaced.
+        assert!(sender.publish_code(&retained("first", 1)) < 0x80, "{flags:?}");
+    }
+}
+
+#[test]
+fn queues_and_groups_past_the_limit_are_refused() {
+    let Some(broker) = limited(&["--topic-queues-max", "2"]) else { return };
+    for version in Version::ALL {
+        let mut client = Client::clean(&broker, version, "client");
+        client.subscribe("$queue/jobs", 1);
+        client.subscribe("$share/group/topic", 1);
+        if version != Version::V31 {
+            let refusal = if version.is_v5() { 0x97 } else { 0x80 };
+            let codes = client.subscribe_with(&Default::default(), &[("$queue/more", 1), ("$share/other/topic", 1)]);
+            assert_eq!(codes, [refusal; 2], "{version:?}");
+        }
+        client.publish(&Publish::new("$queue/jobs", "job").qos(1));
+        assert_eq!(client.receive().text(), "job");
+        client.disconnect();
+    }
+    let mut client = Client::clean(&broker, Version::V5, "client");
+    client.subscribe("$share/group/topic", 1);
+    assert_eq!(client.publish_code(&Publish::new("$queue/more", "job").qos(1)), 0x97);
+    client.publish(&Publish::new("$queue/more", "dropped"));
+    client.ping();
+}
+
+#[test]
+fn a_client_that_is_too_fast_is_slowed_down_and_loses_nothing() {
+    for flags in [["--messages-per-s-max", "100"], ["--bytes-per-s-max", "10000"]] {
+        let Some(broker) = limited(&flags) else { return };
+        let mut bystanders = Bystanders::connect(broker.addr(), "pace");
+        let mut receiver = Client::clean(&broker, Version::V5, "receiver");
+        receiver.subscribe("fast", 0);
+        let mut sender = Client::clean(&broker, Version::V311, "sender");
+        let begun = Instant::now();
+        // 100 bytes each: a second's worth passes at once, and the rest takes a second and a half.
+        let payload = |number: usize| format!("{number:092}");
+        (0..250).for_each(|number| _ = sender.send_publish(&Publish::new("fast", &payload(number))));
+        bystanders.round_trip();
+        (0..250).for_each(|number| assert_eq!(receiver.receive().text(), payload(number), "{flags:?}"));
+        assert!(begun.elapsed() > Duration::from_millis(1_200), "{flags:?}: {:?}", begun.elapsed());
+        sender.ping();
+    }
+}
+
+#[test]
+fn the_response_information_is_told_to_whom_it_may_concern() {
+    let Some(broker) = limited(&["--response-information", "answers/"]) else { return };
+    let asking = Connect::new(Version::V5, "asking").with(REQUEST_RESPONSE_INFORMATION, 1);
+    let asking = Client::connect(&broker, &asking);
+    assert_eq!(asking.conn_ack().text(RESPONSE_INFORMATION), Some("answers/"));
+    let silent = Client::clean(&broker, Version::V5, "silent");
+    assert_eq!(silent.conn_ack().text(RESPONSE_INFORMATION), None);
 }

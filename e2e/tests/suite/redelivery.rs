@@ -227,3 +227,55 @@ fn a_session_without_unsubscribed_filters_still_completes_what_was_under_way() {
         }
     }
 }
+
+#[test]
+fn large_messages_come_again_unchanged() {
+    // One byte past a power of two, where buffers end.
+    const LARGE_BYTES: usize = (1 << 20) + 1;
+    let large: Vec<u8> = (0..LARGE_BYTES).map(|position| (position % 251) as u8 ^ (position >> 12) as u8).collect();
+    let broker = Broker::start();
+    for version in Version::ALL {
+        for qos in [1, 2] {
+            let mut publisher = Client::clean(&broker, version, "publisher");
+            let mut client = Client::kept(&broker, version, "forgetful");
+            client.subscribe("large", qos);
+            publisher.publish(&Publish::new("large", &large).qos(qos));
+            publisher.publish(&Publish::new("large", "small").qos(qos));
+            for duplicate in [false, true] {
+                let message = client.next_message();
+                assert!(message.payload == large, "{version:?} QoS {qos}: {} bytes", message.payload.len());
+                assert_eq!(message.duplicate, duplicate, "{version:?} QoS {qos}");
+                assert_eq!(client.next_message().text(), "small", "{version:?} QoS {qos}");
+                client.die();
+                client = Client::kept(&broker, version, "forgetful");
+            }
+            Client::clean(&broker, version, "forgetful").disconnect();
+        }
+    }
+}
+
+#[test]
+fn half_a_message_is_none() {
+    let broker = Broker::start();
+    for version in Version::ALL {
+        let mut subscriber = Client::clean(&broker, version, "subscriber");
+        subscriber.subscribe("half", 2);
+        for qos in 0..3 {
+            let bytes = Publish::new("half", "cut short").qos(qos).encode(version, 4);
+            for length in [1, 2, 5, bytes.len() - 1] {
+                let mut publisher = Client::kept(&broker, version, "publisher");
+                publisher.send(&bytes[..length]);
+                publisher.die();
+            }
+            // The id was never used.
+            let mut publisher = Client::kept(&broker, version, "publisher");
+            publisher.send(&Publish::new("half", "whole").qos(2).encode(version, 4));
+            assert_eq!(publisher.await_code(kind::PUBREC, 4), 0, "{version:?}");
+            publisher.answer(kind::PUBREL, 4);
+            publisher.await_code(kind::PUBCOMP, 4);
+            assert_eq!(subscriber.receive().text(), "whole", "{version:?}");
+        }
+        subscriber.nothing_came();
+        Client::clean(&broker, version, "publisher").disconnect();
+    }
+}

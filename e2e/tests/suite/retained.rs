@@ -1,6 +1,7 @@
 //! Retained messages: what new subscribers get of topics that were published before.
 
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use wisp_e2e::Version;
@@ -9,6 +10,7 @@ use wisp_e2e::client::Client;
 use wisp_e2e::packet::{Message, Publish};
 use wisp_e2e::properties::Properties;
 use wisp_e2e::properties::property::{CONTENT_TYPE, MESSAGE_EXPIRY_INTERVAL};
+use wisp_e2e::wait::SetAtTheEnd;
 
 /// Bit 3 of the subscription options.
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
@@ -280,4 +282,32 @@ fn retained_messages_of_a_thousand_topics_all_come() {
         let numbers: Vec<usize> = messages.iter().map(|message| message.text().parse().expect("a number")).collect();
         assert!(numbers.iter().copied().eq(0..COUNT), "{version:?}: {numbers:?}");
     }
+}
+
+#[test]
+fn a_subscriber_that_comes_while_messages_are_replaced_misses_none_after_the_first() {
+    let broker = Broker::start();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = Client::clean(&broker, Version::V5, "publisher");
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                publisher.publish(&Publish::new("kept", &number.to_string()).qos(1).retained());
+                number += 1;
+            }
+        });
+        let _stop_at_the_end = SetAtTheEnd(&stop);
+        for round in 0..50 {
+            let mut subscriber = Client::clean(&broker, Version::ALL[round % 3], "subscriber");
+            subscriber.subscribe("kept", 1);
+            let numbers: Vec<u64> = (0..20).map(|_| subscriber.receive().text().parse().expect("a number")).collect();
+            // The one that was retained may come again, or after a newer one, as it is found while others arrive.
+            let mut live = numbers.clone();
+            live.sort_unstable();
+            live.dedup();
+            let first = live[0];
+            assert!(live.iter().copied().eq(first..first + live.len() as u64), "round {round}: {numbers:?}");
+        }
+    });
 }

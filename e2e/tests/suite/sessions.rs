@@ -265,3 +265,27 @@ fn a_session_under_an_assigned_client_id_can_be_taken_up() {
     client.publish(&Publish::new("to/the/nameless", "second").qos(1));
     assert_eq!(client.receive().text(), "second");
 }
+
+#[test]
+fn a_session_keeps_hundreds_of_subscriptions_with_their_options() {
+    const COUNT: usize = 500;
+    let broker = Broker::start();
+    for version in Version::ALL {
+        let mut client = Client::kept(&broker, version, "many");
+        let filters: Vec<String> = (0..COUNT).map(|number| format!("many/{number}/+")).collect();
+        let with_qos: Vec<(&str, u8)> =
+            filters.iter().enumerate().map(|(number, filter)| (&**filter, (number % 3) as u8)).collect();
+        let granted = client.subscribe_with(&Properties::NONE, &with_qos);
+        assert!(granted.iter().eq(with_qos.iter().map(|(_, qos)| qos)), "{version:?}: {granted:?}");
+        client.disconnect();
+        let mut client = Client::kept(&broker, version, "many");
+        let mut publisher = Client::clean(&broker, version, "publisher");
+        for number in (0..COUNT).step_by(7) {
+            let topic = format!("many/{number}/x");
+            publisher.publish(&Publish::new(&topic, "").qos(2));
+            let message = client.receive();
+            assert_eq!((&*message.topic, usize::from(message.qos)), (&*topic, number % 3), "{version:?}");
+        }
+        Client::clean(&broker, version, "many").disconnect();
+    }
+}

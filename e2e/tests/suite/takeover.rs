@@ -121,3 +121,27 @@ fn what_the_old_connection_sent_last_is_not_lost() {
         Client::clean(&broker, new_version, "the one").disconnect();
     }
 }
+
+#[test]
+fn a_connection_that_does_not_read_is_taken_over_with_all_that_waits_for_it() {
+    const COUNT: usize = 1000;
+    let broker = Broker::start();
+    for (old_version, new_version) in PAIRS {
+        let mut old = Client::kept(&broker, old_version, "the one");
+        old.subscribe("stuck", 1);
+        let mut publisher = Client::clean(&broker, Version::V5, "publisher");
+        // More than the sockets between them hold.
+        let payload = |number: usize| [&number.to_be_bytes()[..], &[number as u8; 3000]].concat();
+        for number in 0..COUNT {
+            publisher.publish(&Publish::new("stuck", &payload(number)).qos(1));
+        }
+        let mut new = Client::kept(&broker, new_version, "the one");
+        for number in 0..COUNT {
+            let message = new.receive();
+            assert!(message.payload == payload(number), "message {number} from {old_version:?} to {new_version:?}");
+        }
+        new.nothing_came();
+        drop(old);
+        Client::clean(&broker, new_version, "the one").disconnect();
+    }
+}

@@ -15,7 +15,7 @@ use wisp_e2e::host::{Ability, Host};
 use wisp_e2e::packet::{Connect, Message, Publish, Received, acknowledge, kind};
 use wisp_e2e::random::Random;
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::PATIENCE;
+use wisp_e2e::wait::{PATIENCE, SetAtTheEnd};
 
 /// Connections that ask for the session at the same moment.
 const BURST: usize = 6;
@@ -152,7 +152,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
             let (broker, stop) = (&broker, &stop);
             scope.spawn(move || publish_numbers(broker, version, qos, stop))
         });
-        let _stop_at_the_end = StopAtTheEnd(&stop);
+        let _stop_at_the_end = SetAtTheEnd(&stop);
         let start = Instant::now();
         for _ in 0..BURSTS_MAX {
             // The owner so far is connected and in the middle of things while others ask for its session.
@@ -179,15 +179,6 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
     last.nothing_came();
     last.die();
     Client::kept(&broker, Version::V5, "the one").nothing_came();
-}
-
-/// Also when a test fails, so that the failure shows instead of threads that go on.
-struct StopAtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// What a sender knows of its messages at QoS 2, over all its connections.

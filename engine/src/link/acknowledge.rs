@@ -9,14 +9,14 @@ use crate::session::outgoing::Acknowledged;
 impl Link {
     pub(super) fn puback(&mut self, id: PacketId, out: &mut Vec<u8>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_acknowledged = true;
+        client.has_news = true;
         let acknowledged = client.session.puback(self.outbox.connection(), id);
         self.acknowledged(acknowledged, out)
     }
 
     pub(super) fn pubrec(&mut self, id: PacketId, code: ReasonCode, out: &mut Vec<u8>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_acknowledged = true;
+        client.has_news = true;
         let (session, version) = (&client.session, client.version);
         let acknowledged = session.pubrec(self.outbox.connection(), id, code);
         if !code.is_error() && matches!(acknowledged, Acknowledged::Known | Acknowledged::Unknown) {
@@ -30,7 +30,7 @@ impl Link {
 
     pub(super) fn pubcomp(&mut self, id: PacketId, out: &mut Vec<u8>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_acknowledged = true;
+        client.has_news = true;
         let acknowledged = client.session.pubcomp(self.outbox.connection(), id);
         self.acknowledged(acknowledged, out)
     }

@@ -70,7 +70,7 @@ impl Link {
             packet_bytes_max: packet_bytes_max as usize,
             aliases: ReceivedAliases::default(),
             replays,
-            has_acknowledged: false,
+            has_news: false,
         }));
         Ok(Next::Connected { taken_over: taken_over.map(|outbox| outbox.connection()) })
     }

@@ -42,7 +42,6 @@ pub enum EndReason {
     PublishRefused(ReasonCode),
     ReceiveMaximum,
     AcknowledgementMismatch,
-    NoLocalOnShared,
     ReplyTooLong,
     SubscriptionIdentifierFromClient,
     SessionExpiryRaised,
@@ -74,7 +73,7 @@ impl EndReason {
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::Stuck | Self::BuffersExhausted => ReasonCode::QuotaExceeded,
             Self::ShuttingDown => ReasonCode::ServerShuttingDown,
-            Self::AcknowledgementMismatch | Self::NoLocalOnShared => ReasonCode::ProtocolError,
+            Self::AcknowledgementMismatch => ReasonCode::ProtocolError,
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
             Self::PublishRefused(code) => code,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
@@ -136,9 +135,6 @@ impl fmt::Display for EndReason {
             }
             Self::AcknowledgementMismatch => {
                 write!(f, "the client acknowledged a message as if it had another QoS (section 4.3)")
-            }
-            Self::NoLocalOnShared => {
-                write!(f, "the client asked for No Local on a shared subscription [MQTT-3.8.3-4]")
             }
             Self::ReplyTooLong => {
                 write!(f, "the client accepts no packet as long as the answer would be [MQTT-3.1.2-24]")

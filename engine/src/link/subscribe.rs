@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use wisp_wire::{
-    Properties, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscriptionId, SubscriptionOptions,
-    TopicFilter, UnsubAck, Unsubscribe,
+    Properties, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscriptionId, TopicFilter, UnsubAck,
+    Unsubscribe,
 };
 
 use super::{Client, End, EndReason, Link, Next, Phase, reply};
 use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::publish::Publisher;
 use crate::replay::Replay;
 use crate::router::{Receiving, Subscriber, TopicTooLarge};
 use crate::session::{Session, Subscription};
@@ -43,19 +42,8 @@ impl<'a> Kind<'a> {
 }
 
 impl Link {
-    pub(super) fn subscribe(
-        &mut self,
-        subscribe: &Subscribe<'_>,
-        publisher: &mut Publisher,
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<Next, End> {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, out: &mut Vec<u8>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        let shared =
-            |(filter, options): (TopicFilter<'_>, SubscriptionOptions)| options.no_local && filter.shared().is_some();
-        if subscribe.filters.iter().any(shared) {
-            return Err(self.end(EndReason::NoLocalOnShared, out));
-        }
         let id = subscribe.properties.subscription_identifier();
         // One packet can name millions of filters, the same one over and over.
         let most = self.core.limits.subscriptions_count_max as usize;
@@ -64,7 +52,7 @@ impl Link {
             .iter()
             .enumerate()
             .map(|(number, (filter, options))| match number < most {
-                true => client.grant(&self.core, filter, Subscription { options, id }, publisher, now_ms),
+                true => client.grant(&self.core, filter, Subscription { options, id }),
                 false => ReasonCode::QuotaExceeded,
             })
             .collect();
@@ -105,14 +93,7 @@ impl Link {
 
 impl Client {
     /// Subscribes, or says why not.
-    fn grant(
-        &mut self,
-        core: &Core,
-        filter: TopicFilter<'_>,
-        wanted: Subscription,
-        publisher: &mut Publisher,
-        now_ms: u64,
-    ) -> ReasonCode {
+    fn grant(&mut self, core: &Core, filter: TopicFilter<'_>, wanted: Subscription) -> ReasonCode {
         let text = filter.as_str();
         if let Err(TopicTooLarge::Levels | TopicTooLarge::Bytes) = TopicTooLarge::check(text, &core.limits) {
             return ReasonCode::TopicFilterInvalid;
@@ -149,7 +130,8 @@ impl Client {
         drop(subscriptions);
         match kind {
             Kind::Plain(filter) => self.replay_retained(filter, wanted, is_new),
-            Kind::Group(_) | Kind::Queue => core.pump_sources(&self.session, publisher, now_ms),
+            // What waits there comes after SUBACK.
+            Kind::Group(_) | Kind::Queue => self.has_news = true,
         }
         match wanted.options.qos {
             wisp_wire::QoS::AtMostOnce => ReasonCode::GRANTED_QOS0,

@@ -1,13 +1,11 @@
-//! Messages that are done with, kept by each thread for the next ones. They come back in another order, and often on another
-//! thread, than they were made, which is what allocators are slowest at.
+//! The memory of messages that are done with, kept by each thread for the next ones. It comes back in another order, and often
+//! on another thread, than it was taken, which is what allocators are slowest at.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use wisp_wire::QoS;
+use triomphe::{Arc, UniqueArc};
 
-use super::{Message, NEVER};
-use crate::budget::Budget;
+use super::{Header, Memory};
 
 /// Sizes are rounded up to a multiple of this.
 const STEP_BYTES: usize = 128;
@@ -21,70 +19,55 @@ const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SIZES: usize = KEPT_BYTES_MAX / STEP_BYTES + 1;
 
 struct Pool {
-    /// By capacity in steps.
+    /// By size in steps.
     by_size: [Kept; SIZES],
     bytes: usize,
 }
 
 struct Kept {
-    messages: Vec<Arc<Message>>,
+    free: Vec<UniqueArc<Memory>>,
     /// The fewest there were since the pool was last trimmed.
     fewest: usize,
 }
 
 thread_local! {
     static POOL: RefCell<Pool> = const {
-        RefCell::new(Pool { by_size: [const { Kept { messages: Vec::new(), fewest: 0 } }; SIZES], bytes: 0 })
+        RefCell::new(Pool { by_size: [const { Kept { free: Vec::new(), fewest: 0 } }; SIZES], bytes: 0 })
     };
 }
 
-/// An empty message with room for `len` bytes, and no other share.
-pub(super) fn take(len: usize, budget: &Arc<Budget>) -> Arc<Message> {
+/// At least `len` bytes, which nobody else has a share of. What is in them is of no meaning.
+pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     let step = len.div_ceil(STEP_BYTES);
     let kept = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         let kept = pool.by_size.get_mut(step)?;
-        let message = kept.messages.pop()?;
-        kept.fewest = kept.fewest.min(kept.messages.len());
+        let memory = kept.free.pop()?;
+        kept.fewest = kept.fewest.min(kept.free.len());
         pool.bytes -= step * STEP_BYTES;
-        Some(message)
+        Some(memory)
     });
-    if let Ok(Some(mut message)) = kept {
-        if let Some(message) = Arc::get_mut(&mut message) {
-            message.bytes.clear();
-            if !Arc::ptr_eq(&message.budget, budget) {
-                message.budget = Arc::clone(budget);
-            }
-        }
-        return message;
+    if let Ok(Some(memory)) = kept {
+        return memory;
     }
-    let capacity = if len <= KEPT_BYTES_MAX { step * STEP_BYTES } else { len };
-    Arc::new(Message {
-        bytes: Vec::with_capacity(capacity),
-        topic_len: 0,
-        properties_len: 0,
-        qos: QoS::AtMostOnce,
-        retain: false,
-        expires_at_ms: NEVER,
-        charged: 0,
-        budget: Arc::clone(budget),
-    })
+    let len = if len <= KEPT_BYTES_MAX { step * STEP_BYTES } else { len };
+    let memory = Arc::from_header_and_iter(Header::UNUSED, std::iter::repeat_n(0, len));
+    Arc::try_unique(memory).unwrap_or_else(|_| unreachable!("it was just made"))
 }
 
-/// Lets go of a share, and keeps the message for another one if it was the last.
-pub(super) fn give(mut message: Arc<Message>) {
-    let Some(last) = Arc::get_mut(&mut message) else { return };
-    let capacity = last.bytes.capacity();
-    if capacity > KEPT_BYTES_MAX || !capacity.is_multiple_of(STEP_BYTES) {
+/// Lets go of a share, and keeps the memory for another message if it was the last.
+pub(super) fn give(memory: Arc<Memory>) {
+    let len = memory.slice.len();
+    if len > KEPT_BYTES_MAX || !len.is_multiple_of(STEP_BYTES) {
         return;
     }
-    last.let_go();
+    let Ok(memory) = Arc::try_unique(memory) else { return };
     // A thread that ends has no pool any more.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
-        if pool.bytes + capacity <= POOL_BYTES_MAX {
-            pool.bytes += capacity;
-            pool.by_size[capacity / STEP_BYTES].messages.push(message);
+        if pool.bytes + len <= POOL_BYTES_MAX {
+            pool.bytes += len;
+            pool.by_size[len / STEP_BYTES].free.push(memory);
         }
     });
 }
@@ -97,11 +80,11 @@ pub(crate) fn trim() {
             let kept = &mut pool.by_size[step];
             let unused = kept.fewest;
             // Those at the front have lain there longest.
-            kept.messages.drain(..unused);
-            if kept.messages.is_empty() {
-                kept.messages = Vec::new();
+            kept.free.drain(..unused);
+            if kept.free.is_empty() {
+                kept.free = Vec::new();
             }
-            kept.fewest = kept.messages.len();
+            kept.fewest = kept.free.len();
             pool.bytes -= unused * step * STEP_BYTES;
         }
     });

@@ -206,19 +206,16 @@ impl Inflight {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use proptest::prelude::*;
     use wisp_wire::{Publish, TopicName};
 
     use super::*;
-    use crate::budget::Budget;
     use crate::message::Message;
 
     fn delivery(qos: QoS) -> Delivery {
         let topic = TopicName::new("t").unwrap();
-        let budget = Arc::new(Budget::new(usize::MAX));
-        Delivery::new(Message::keep(&Publish::new(topic, b"x"), topic, 0, &budget), qos, false, None)
+        Delivery::new(Message::keep(&Publish::new(topic, b"x"), topic, 0), qos, false, None)
     }
 
     #[test]

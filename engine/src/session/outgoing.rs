@@ -14,7 +14,7 @@ use wisp_wire::{PacketId, PubRel, QoS, ReasonCode, SubscriptionId};
 
 use super::inflight::{Again, InUse, Inflight};
 use crate::limits::Limits;
-use crate::message::{Head, Message, MessageRef};
+use crate::message::{Head, Message};
 use crate::outbox::{ConnectionId, Outbox};
 use crate::replay::Replay;
 use crate::room::Room;
@@ -26,7 +26,7 @@ pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
 /// A message for one session.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) message: MessageRef,
+    pub(crate) message: Message,
     /// The lower of the publisher's and the subscription's, and never 0.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
@@ -42,7 +42,7 @@ struct Extras {
 
 impl Delivery {
     /// A message that came by a subscription of the session's own.
-    pub(crate) fn new(message: MessageRef, qos: QoS, retain: bool, subscription_ids: SubscriptionIds) -> Self {
+    pub(crate) fn new(message: Message, qos: QoS, retain: bool, subscription_ids: SubscriptionIds) -> Self {
         let extras = subscription_ids.map(|ids| Box::new(Extras { subscription_ids: Some(ids), source: None }));
         Self { message, qos, retain, extras }
     }
@@ -109,7 +109,36 @@ pub(crate) struct Outgoing {
     pending: VecDeque<Delivery>,
     /// Sent and not yet acknowledged.
     inflight: Inflight,
+    /// What the room is to be told has left: once a batch, since others look at it too.
+    left: Left,
     seldom: Option<Box<Seldom>>,
+}
+
+/// Messages that are done with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    bytes: usize,
+    messages: usize,
+}
+
+impl Left {
+    /// Gives back the place of a message.
+    fn settle(&mut self, delivery: &Delivery) {
+        match delivery.source() {
+            Some(source) => source.queue.acknowledged(&delivery.message),
+            None => {
+                self.bytes += delivery.message.cost_bytes();
+                self.messages += 1;
+            }
+        }
+    }
+
+    fn tell(&mut self, room: &Room) {
+        let Self { bytes, messages } = std::mem::take(self);
+        if messages > 0 {
+            room.remove(bytes, messages);
+        }
+    }
 }
 
 /// What most sessions have not, most of the time.
@@ -175,7 +204,8 @@ impl Outgoing {
     }
 
     /// Takes the session from its connection. What was on loan from topic queues goes back to them.
-    pub(crate) fn detach(&mut self) -> Vec<Returned> {
+    pub(crate) fn detach(&mut self, room: &Room) -> Vec<Returned> {
+        self.left.tell(room);
         self.attached = None;
         let returned = self.inflight.take_loans(|source| !source.queue.is_group());
         self.shrink();
@@ -231,21 +261,40 @@ impl Outgoing {
         let is_lost = |delivery: &Delivery| {
             delivery.qos == QoS::ExactlyOnce && delivery.source().is_some_and(|source| source.queue.is_group())
         };
-        self.inflight.take_where(is_lost).iter().for_each(|delivery| settle(delivery, room));
+        self.inflight.take_where(is_lost).iter().for_each(|delivery| self.left.settle(delivery));
         let returned = self.inflight.take_loans(|_| true);
-        self.pending = VecDeque::new();
+        std::mem::take(&mut self.pending).iter().for_each(|delivery| self.left.settle(delivery));
+        self.inflight.take_where(|_| true).iter().for_each(|delivery| self.left.settle(delivery));
+        self.left.tell(room);
         self.inflight = Inflight::default();
         self.seldom = None;
         room.close();
         returned
     }
 
-    /// Puts a message behind those that wait. It is dropped if there is no room for it and the client is away: then it is
+    /// Puts messages behind those that wait. Those for which there is no room are dropped if the client is away: then it is
     /// not waited for.
-    pub(crate) fn enqueue(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
+    pub(crate) fn enqueue(&mut self, deliveries: &mut Vec<Delivery>, room: &Room, turn: &mut Turn<'_>) {
+        if self.attached.is_none() {
+            deliveries.drain(..).for_each(|delivery| self.enqueue_away(delivery, room, turn));
+            return;
+        }
+        room.add(deliveries.iter().map(|delivery| delivery.message.cost_bytes()).sum(), deliveries.len());
+        self.pending.extend(deliveries.drain(..));
+    }
+
+    fn enqueue_away(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
         let bytes = delivery.message.cost_bytes();
-        if self.attached.is_none() && room.is_full_with(bytes, 1) {
-            self.drop_expired(room, turn.now_ms);
+        if room.is_full_with(bytes, 1) {
+            let Self { pending, left, .. } = self;
+            pending.retain(|waiting| {
+                let expired = waiting.message.is_expired(turn.now_ms);
+                if expired {
+                    left.settle(waiting);
+                }
+                !expired
+            });
+            left.tell(room);
             if room.is_full_with(bytes, 1) {
                 turn.count_dropped(room);
                 return;
@@ -253,16 +302,6 @@ impl Outgoing {
         }
         room.add(bytes, 1);
         self.pending.push_back(delivery);
-    }
-
-    fn drop_expired(&mut self, room: &Room, now_ms: u64) {
-        self.pending.retain(|delivery| {
-            let expired = delivery.message.is_expired(now_ms);
-            if expired {
-                room.remove(delivery.message.cost_bytes(), 1);
-            }
-            !expired
-        });
     }
 
     /// Sends what the window has room for, and returns the outbox to flush if there was anything.
@@ -282,6 +321,7 @@ impl Outgoing {
                 sent += usize::from(self.send(delivery, &outbox, room, turn));
             }
         }
+        self.left.tell(room);
         if self.pending.is_empty() && self.pending.capacity() > 1024 {
             self.pending = VecDeque::new();
         }
@@ -305,14 +345,14 @@ impl Outgoing {
     /// accepts [MQTT-3.1.2-25].
     fn send(&mut self, delivery: Delivery, outbox: &Outbox, room: &Room, turn: &mut Turn<'_>) -> bool {
         if delivery.message.is_expired(turn.now_ms) {
-            settle(&delivery, room);
+            self.left.settle(&delivery);
             return false;
         }
         // For a group's next receiver it is the first time; with topic queues DUP says that it has been to somebody.
         let dup = delivery.source().is_some_and(|source| source.deliveries > 1 && !source.queue.is_group());
         if !write(&delivery, Some(self.inflight.next_id()), dup, outbox, turn) {
             turn.count_dropped(room);
-            settle(&delivery, room);
+            self.left.settle(&delivery);
             return false;
         }
         self.inflight.push(delivery);
@@ -336,22 +376,22 @@ impl Outgoing {
             }
         };
         turn.count_dropped(room);
-        self.finish(too_long, room);
+        self.finish(too_long);
         false
     }
 
-    fn finish(&mut self, id: PacketId, room: &Room) {
+    fn finish(&mut self, id: PacketId) {
         if let Some(delivery) = self.inflight.finish(id) {
-            settle(&delivery, room);
+            self.left.settle(&delivery);
         }
     }
 
     /// PUBACK: the end of a message at QoS 1, whatever the reason code is.
-    pub(crate) fn puback(&mut self, id: PacketId, room: &Room) -> Acknowledged {
+    pub(crate) fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(QoS::AtLeastOnce) => {
-                self.finish(id, room);
+                self.finish(id);
                 Acknowledged::Known
             }
             InUse::Message(_) | InUse::Released => Acknowledged::Mismatch,
@@ -359,17 +399,17 @@ impl Outgoing {
     }
 
     /// PUBREC: the client has a message at QoS 2, or with a reason code from 0x80 does not want it.
-    pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode, room: &Room) -> Acknowledged {
+    pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(QoS::AtMostOnce | QoS::AtLeastOnce) => Acknowledged::Mismatch,
             InUse::Message(QoS::ExactlyOnce) | InUse::Released if code.is_error() => {
-                self.finish(id, room);
+                self.finish(id);
                 Acknowledged::Known
             }
             InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
                 if let Some(delivery) = self.inflight.release(id) {
-                    settle(&delivery, room);
+                    self.left.settle(&delivery);
                 }
                 Acknowledged::Known
             }
@@ -377,12 +417,12 @@ impl Outgoing {
     }
 
     /// PUBCOMP: the identifier of a message at QoS 2 is free again.
-    pub(crate) fn pubcomp(&mut self, id: PacketId, room: &Room) -> Acknowledged {
+    pub(crate) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(_) => Acknowledged::Mismatch,
             InUse::Released => {
-                self.finish(id, room);
+                self.finish(id);
                 Acknowledged::Known
             }
         }
@@ -420,7 +460,7 @@ impl Outgoing {
             if gone {
                 let expired = delivery.message.is_expired(turn.now_ms);
                 sent += usize::from(!expired && write(&delivery, None, false, &outbox, turn));
-                settle(&delivery, room);
+                self.left.settle(&delivery);
             } else {
                 sent += usize::from(self.send(delivery, &outbox, room, turn));
             }
@@ -431,14 +471,6 @@ impl Outgoing {
         }
         offered.outbox = offered.outbox.or(before);
         offered
-    }
-}
-
-/// Gives back the place of a message that is done with.
-fn settle(delivery: &Delivery, room: &Room) {
-    match delivery.source() {
-        Some(source) => source.queue.acknowledged(&delivery.message),
-        None => room.remove(delivery.message.cost_bytes(), 1),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The topic queues of the file, `[[queue]]`. They have no flags and no variables, since each has several settings.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
@@ -150,7 +150,7 @@ impl QueueEntry {
 
 /// The settings of all queues. The error has its line.
 pub(crate) fn resolve(entries: &[QueueEntry], limits: &Limits) -> Result<Vec<QueueSettings>, (usize, String)> {
-    let mut names = HashSet::new();
+    let mut names = BTreeSet::new();
     let unique = |entry: &QueueEntry| match names.insert(entry.name.clone()) {
         true => entry.resolve(limits),
         false => Err(entry.locate(&InvalidQueue::Twice(entry.name.as_str().into()))),

@@ -256,7 +256,7 @@ pub(crate) static SETTINGS: [Setting; 29] = [
         1 << 20..=1 << 40,
         usize,
         stored_bytes_max,
-        "Most bytes of stored messages together: unacknowledged, for clients that are away, queued, retained"
+        "Most bytes of stored messages together: unacknowledged, for clients that are away, in topic queues"
     ),
     limit!("retained-max", "COUNT", 0..=u32::MAX as u64, u32, retained_count_max, "Most retained messages"),
     limit!(
