@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wisp_engine::{ConnectionId, EndReason, Link, Room};
+use wisp_net::Stream;
 
 use crate::input::Input;
 use crate::output::Connection;
 use crate::pace::Pace;
+use crate::shared::Connections;
 
 /// The owner's part of a connection.
 pub(crate) struct Peer<S> {
@@ -21,6 +23,8 @@ pub(crate) struct Peer<S> {
     pub(crate) pause: Option<Pause>,
     /// How fast it may send, if that is limited.
     pub(crate) pace: Option<Box<Pace>>,
+    /// It is to end for this reason when the connection that had its session before is done.
+    pub(crate) deferred_end: Option<EndReason>,
     /// In the worker's list of connections with retained messages to come.
     pub(crate) replaying: bool,
     /// The session has ended and the peer was told: what it still sends is thrown away until then.
@@ -61,8 +65,21 @@ impl<S> Peer<S> {
             listed: false,
             pause: None,
             pace: None,
+            deferred_end: None,
             replaying: false,
             farewell_until_ms: None,
+        }
+    }
+}
+
+impl<S: Stream> Peer<S> {
+    /// Whether the connection that had the session before still has something in hand.
+    pub(crate) fn waits_for_another(&self, connections: &Connections<S>) -> bool {
+        match &self.pause {
+            Some(Pause { cause: PauseCause::TakenOver(old), .. }) => {
+                connections.get(*old).is_some_and(|connection| !connection.is_released())
+            }
+            _ => false,
         }
     }
 }

@@ -125,7 +125,8 @@ impl<H: Host> Worker<H> {
             return Some(Duration::ZERO);
         }
         let capabilities = self.shared.host.capabilities();
-        let timeless = self.index != 0 || self.shared.core.is_timeless();
+        // What another worker's connections leave behind is for the first worker to look after, and nobody wakes it.
+        let timeless = self.index != 0 || self.shared.connections.count() == 0 && self.shared.core.is_timeless();
         let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty && timeless;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
         if !self.replaying.is_empty() || self.publisher.is_waiting() {
@@ -189,11 +190,9 @@ impl<H: Host> Worker<H> {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let Some(pause) = &peer.pause else { continue };
             let waits = match &pause.cause {
-                PauseCause::Room(room) => !room.has_room(0, 0, now_ms) && !room.is_stuck(now_ms),
+                PauseCause::Room(room) => !room.may_have_room() && !room.is_stuck(now_ms),
                 PauseCause::Replies => !peer.connection.outbox.room().has_reply_room(),
-                PauseCause::TakenOver(old) => {
-                    self.shared.connections.get(*old).is_some_and(|connection| !connection.is_released())
-                }
+                PauseCause::TakenOver(_) => peer.waits_for_another(&self.shared.connections),
                 PauseCause::Pace { until_ms } => now_ms < *until_ms,
             };
             let stalled = now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max;
@@ -203,9 +202,13 @@ impl<H: Host> Worker<H> {
                 self.paused.push(id);
             } else {
                 if matches!(pause.cause, PauseCause::TakenOver(_)) {
-                    peer.link.take_up();
+                    peer.link.take_up(&mut self.publisher);
                 }
                 peer.pause = None;
+                if let Some(reason) = peer.deferred_end.take() {
+                    self.end(id, reason, now_ms);
+                    continue;
+                }
                 peer.link.excuse_silence(now_ms);
                 list(&mut self.ready, peer);
             }
@@ -304,6 +307,11 @@ impl<H: Host> Worker<H> {
     fn end(&mut self, id: ConnectionId, reason: EndReason, now_ms: u64) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.farewell_until_ms.is_some() {
+            return;
+        }
+        if reason != EndReason::ShuttingDown && peer.waits_for_another(&self.shared.connections) {
+            // Whoever takes over waits for this connection, and so has to wait for the one before it as well.
+            peer.deferred_end.get_or_insert(reason);
             return;
         }
         let mut farewell = Vec::new();

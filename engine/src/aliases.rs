@@ -12,7 +12,11 @@ pub(crate) struct AssignedAliases {
     known: HashMap<Box<str>, NonZeroU16, RandomState>,
     most: u16,
     packet_bytes_max: usize,
+    name_bytes: usize,
 }
+
+/// Most bytes of names that have aliases on one connection, each way.
+const NAME_BYTES_MAX: usize = 64 * 1024;
 
 /// A topic alias property: its identifier and two bytes.
 const ALIAS_BYTES: usize = 3;
@@ -23,7 +27,7 @@ const GROWTH_BYTES: usize = ALIAS_BYTES + 2;
 impl AssignedAliases {
     /// None yet, and up to `most` for a client that accepts packets of `packet_bytes_max`.
     pub(crate) fn new(most: u16, packet_bytes_max: u32) -> Self {
-        Self { known: HashMap::default(), most, packet_bytes_max: packet_bytes_max as usize }
+        Self { known: HashMap::default(), most, packet_bytes_max: packet_bytes_max as usize, name_bytes: 0 }
     }
 
     /// Appends a run of whole packets to `out`, with aliases in place of topic names that were sent before. The first
@@ -54,9 +58,11 @@ impl AssignedAliases {
             return Some(Aliased { alias, is_new: false });
         }
         let number = self.known.len() + 1;
-        if number > usize::from(self.most) || packet_bytes + GROWTH_BYTES > self.packet_bytes_max {
+        let too_long = packet_bytes + GROWTH_BYTES > self.packet_bytes_max;
+        if too_long || number > usize::from(self.most) || self.name_bytes + name.len() > NAME_BYTES_MAX {
             return None;
         }
+        self.name_bytes += name.len();
         let alias = NonZeroU16::new(number as u16)?;
         self.known.insert(name.into(), alias);
         Some(Aliased { alias, is_new: true })
@@ -83,6 +89,7 @@ fn write(publish: &Publish<'_>, aliased: Aliased, out: &mut Vec<u8>) {
 #[derive(Debug, Default)]
 pub(crate) struct ReceivedAliases {
     names: HashMap<NonZeroU16, Box<str>, RandomState>,
+    name_bytes: usize,
 }
 
 /// Why a topic alias cannot be resolved.
@@ -92,6 +99,8 @@ pub(crate) enum AliasError {
     AboveMaximum,
     /// It stands for no topic name yet.
     Unknown,
+    /// The names of all aliases together are too long.
+    TooMuch,
 }
 
 impl ReceivedAliases {
@@ -100,8 +109,15 @@ impl ReceivedAliases {
         if alias.get() > most {
             return Err(AliasError::AboveMaximum);
         }
-        if self.names.get(&alias).is_none_or(|known| **known != *name.as_str()) {
-            self.names.insert(alias, name.as_str().into());
+        let name = name.as_str();
+        let replaced = self.names.get(&alias).map_or(0, |known| known.len());
+        if self.names.get(&alias).is_none_or(|known| **known != *name) {
+            if self.name_bytes - replaced + name.len() > NAME_BYTES_MAX {
+                return Err(AliasError::TooMuch);
+            }
+            self.name_bytes += name.len();
+            self.name_bytes -= replaced;
+            self.names.insert(alias, name.into());
         }
         Ok(())
     }
@@ -161,6 +177,17 @@ mod tests {
         let mut out = Vec::new();
         aliases.rewrite(&plain, &mut out);
         assert_eq!(out, plain);
+    }
+
+    #[test]
+    fn the_names_of_all_aliases_are_bounded_together() {
+        let (mut aliases, long) = (ReceivedAliases::default(), "x".repeat(60_000));
+        let long = TopicName::new(&long).unwrap();
+        let two = NonZeroU16::new(2).unwrap();
+        aliases.learn(NonZeroU16::MIN, long, 9).unwrap();
+        assert_eq!(aliases.learn(two, long, 9), Err(AliasError::TooMuch));
+        aliases.learn(NonZeroU16::MIN, TopicName::new("short").unwrap(), 9).unwrap();
+        aliases.learn(two, long, 9).unwrap();
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The outbox-per-topic core of the Wisp broker, without I/O.
+//! The queue-per-topic core of the Wisp broker, without I/O.
 //!
 //! Steps 4 to 7 of a message's way. No sockets and no clocks: packets, time and identities of connections come in as
 //! arguments; packets to send come out as bytes in a [`Outbox`], which whoever owns the socket empties. So tests, models and
 //! fuzzers drive the very code that production runs.
 //!
 //! ```text
-//! packet -> session -> router -> batch -> outbox -> bytes for a socket
+//! packet -> link -> router -> batch, or session, or queue -> outbox -> bytes for a socket
 //! ```
 //!
-//! [`Core`] is what all workers share; [`Session`], [`RouteCache`] and [`Batch`] belong to one worker.
+//! [`Core`] is what all workers share; a [`Link`] for each connection and a [`Publisher`] belong to one worker.
 
 mod aliases;
 mod batch;

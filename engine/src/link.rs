@@ -30,6 +30,7 @@ use crate::publish::Publisher;
 use crate::replay::{Replay, Replayed};
 use crate::room::Room;
 use crate::session::Session;
+use crate::will::Will;
 
 /// A packet's bytes, and where they lie.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +100,8 @@ struct Client {
     aliases: ReceivedAliases,
     /// Retained messages on their way to new subscriptions.
     replays: Vec<Replay>,
+    /// The will of the connection that had the session before, until that one has let go of it.
+    left_will: Option<Box<Will>>,
     /// Something was acknowledged, or a queue joined, since the session last sent what its window had room for.
     has_news: bool,
 }
@@ -244,9 +247,11 @@ impl Link {
         matches!(&self.phase, Phase::Connected(client) if !client.replays.is_empty())
     }
 
-    /// The connection that had the session before has let go of it: what it still had to replay is this one's.
-    pub fn take_up(&mut self) {
+    /// The connection that had the session before has let go of it: what it still had to replay is this one's, and its will
+    /// comes after all that it sent.
+    pub fn take_up(&mut self, publisher: &mut Publisher) {
         if let Phase::Connected(client) = &mut self.phase {
+            publisher.publish_later(client.left_will.take());
             client.replays.extend(client.session.take_replays());
         }
     }
@@ -305,7 +310,8 @@ impl Link {
     /// `reason` is not an end that discards it. Called once, when the connection has ended.
     pub fn close(&mut self, reason: EndReason, publisher: &mut Publisher, now_ms: u64) {
         if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            let Client { session, replays, new_expiry_s, .. } = *client;
+            let Client { session, replays, new_expiry_s, left_will, .. } = *client;
+            publisher.publish_later(left_will);
             session.keep_replays(replays);
             let how = (reason.publishes_will(), new_expiry_s);
             self.core.leave(&session, self.outbox.connection(), how, publisher, now_ms);

@@ -61,6 +61,28 @@ impl Header {
     };
 }
 
+/// When the first of some messages expires, so that nobody looks through them before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Earliest(u64);
+
+impl Default for Earliest {
+    fn default() -> Self {
+        Self(NEVER)
+    }
+}
+
+impl Earliest {
+    /// Takes a message into account.
+    pub(crate) fn note(&mut self, message: &Message) {
+        self.0 = self.0.min(message.header().expires_at_ms);
+    }
+
+    /// Whether one may have expired by now.
+    pub(crate) fn has_come(self, now_ms: u64) -> bool {
+        now_ms >= self.0
+    }
+}
+
 /// What of a PUBLISH differs from receiver to receiver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a> {
@@ -157,11 +179,6 @@ impl Message {
     /// Whether its Message Expiry Interval has passed [MQTT-3.3.2-5].
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         now_ms >= self.header().expires_at_ms
-    }
-
-    /// Whether it has a Message Expiry Interval.
-    pub(crate) fn expires(&self) -> bool {
-        self.header().expires_at_ms != NEVER
     }
 
     /// Appends the PUBLISH for one receiver, with what is left of its Message Expiry Interval [MQTT-3.3.2-6].

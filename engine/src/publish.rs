@@ -11,6 +11,7 @@
 
 mod forms;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wisp_wire::{Publish, QoS, ReasonCode, TopicName};
@@ -44,6 +45,8 @@ pub(crate) struct Received<'a> {
     pub(crate) format: WireFormat,
     /// Who sent it.
     pub(crate) client_id: &'a Arc<str>,
+    /// Nobody is there to be told what became of it.
+    pub(crate) is_will: bool,
 }
 
 /// What became of a PUBLISH.
@@ -67,7 +70,7 @@ pub struct Publisher {
     /// Queues with messages for receivers at QoS 0 that have to read first.
     watched: Vec<Arc<TopicQueue>>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
-    wills: Vec<Will>,
+    wills: VecDeque<Will>,
     /// Connections of receivers that are stuck, to be closed.
     stuck: Vec<ConnectionId>,
     counts: StatsSnapshot,
@@ -79,7 +82,7 @@ impl Publisher {
     /// Stages `received` for everyone who wants it.
     pub(crate) fn publish(&mut self, core: &Core, received: &Received<'_>, now_ms: u64) -> Routed {
         let routed = self.route(core, received, now_ms);
-        if matches!(routed, Routed::Refused(_)) && received.publish.qos == QoS::AtMostOnce {
+        if matches!(routed, Routed::Refused(_)) && (received.publish.qos == QoS::AtMostOnce || received.is_will) {
             self.counts.messages_dropped += 1;
         }
         routed
@@ -195,9 +198,12 @@ impl Publisher {
 
     /// Publishes the wills for which there is room, and deals out what watched queues have.
     pub fn go_on(&mut self, core: &Core, now_ms: u64) {
-        for will in std::mem::take(&mut self.wills) {
+        // There may be very many, all waiting for the same receiver.
+        const WILLS_A_TURN: usize = 64;
+        for _ in 0..self.wills.len().min(WILLS_A_TURN) {
+            let Some(will) = self.wills.pop_front() else { break };
             if let Routed::Blocked(_) = self.publish_will(core, &will, now_ms) {
-                self.wills.push(will);
+                self.wills.push_back(will);
             }
         }
         for queue in std::mem::take(&mut self.watched) {
@@ -208,7 +214,11 @@ impl Publisher {
 
     /// Connections to end with [`EndReason::Stuck`](crate::EndReason::Stuck), found since the last call.
     pub fn take_stuck(&mut self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.stuck)
+        // One is found once a message.
+        let mut stuck = std::mem::take(&mut self.stuck);
+        stuck.sort_unstable();
+        stuck.dedup();
+        stuck
     }
 
     /// Counts a message that was not accepted and whose sender could not be told.
@@ -266,6 +276,9 @@ impl Staging<'_> {
         let len = received.raw.len();
         // Asking for room starts a clock, so one that is not to get the message is not asked.
         let wanting = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
+        // Nor is the sender itself: its acknowledgements, which make room, come behind this message.
+        let wanting =
+            wanting.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
         let mut full = wanting.filter_map(|target| match target.qos.min(received.publish.qos) {
             QoS::AtMostOnce => {
                 let outbox = target.outbox.as_ref()?;
@@ -322,7 +335,8 @@ impl Staging<'_> {
                 (Some(outbox), QoS::AtMostOnce) => outbox.room(),
                 _ => target.session.room(),
             };
-            if room.is_stuck(now_ms) {
+            let own = qos != QoS::AtMostOnce && target.session.client_id() == received.client_id;
+            if room.is_stuck(now_ms) || own && room.is_full_with(received.raw.len(), 1) {
                 room.count_dropped(1);
                 counts.messages_dropped += 1;
                 if limits.stall_policy == StallPolicy::Disconnect {

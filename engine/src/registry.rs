@@ -94,6 +94,8 @@ pub(crate) struct Opened {
     pub(crate) session: Arc<Session>,
     /// A connection that lost its session to this one, and is to be flushed and closed.
     pub(crate) taken_over: Option<Arc<Outbox>>,
+    /// The will that came with it, to be published after what it still has in hand.
+    pub(crate) left_will: Option<Box<Will>>,
 }
 
 /// There are as many sessions as allowed.
@@ -138,9 +140,12 @@ impl Core {
         lifetime.begin(&self.calendar, &session, opening.expiry_s, opening.will);
         drop(lifetime);
         drop(shard);
-        publisher.publish_later(left_will);
+        let mut left_will = left_will;
         if let Some(discarded) = discarded {
-            taken_over = self.end_session(&discarded, publisher, now_ms);
+            (taken_over, left_will) = self.end_session(&discarded, publisher, now_ms);
+        }
+        if taken_over.is_none() {
+            publisher.publish_later(left_will.take());
         }
         if present.is_some() {
             self.routes_moved(&session);
@@ -150,7 +155,7 @@ impl Core {
         if let Some(old) = &taken_over {
             publisher.batch().touch(old);
         }
-        Ok(Opened { session, taken_over })
+        Ok(Opened { session, taken_over, left_will })
     }
 
     /// Takes the session from a connection that has ended. The session ends too, unless it is to outlive it. `will` says
@@ -180,7 +185,8 @@ impl Core {
         self.give_back(returned, publisher, now_ms);
         publisher.publish_later(due.will);
         if due.ended {
-            self.end_session(session, publisher, now_ms);
+            let (_, will) = self.end_session(session, publisher, now_ms);
+            publisher.publish_later(will);
         }
     }
 
@@ -199,7 +205,8 @@ impl Core {
             drop(shard);
             publisher.publish_later(due.will);
             if due.ended {
-                self.end_session(&session, publisher, now_ms);
+                let (_, will) = self.end_session(&session, publisher, now_ms);
+                publisher.publish_later(will);
             }
         }
     }
@@ -218,7 +225,7 @@ impl Core {
             publisher.batch().touch(&outbox);
         }
         for queue in waiting {
-            queue.pump(self, publisher, now_ms);
+            queue.pump_for(session, self, publisher, now_ms);
         }
     }
 
@@ -231,17 +238,21 @@ impl Core {
         }
     }
 
-    /// Ends a session that is no longer in the registry, and returns the connection it had. Its will is due now at the
-    /// latest [MQTT-3.1.2-8].
-    fn end_session(&self, session: &Arc<Session>, publisher: &mut Publisher, now_ms: u64) -> Option<Arc<Outbox>> {
+    /// Ends a session that is no longer in the registry, and returns the connection it had and its will, which is due now at
+    /// the latest [MQTT-3.1.2-8].
+    fn end_session(
+        &self,
+        session: &Arc<Session>,
+        publisher: &mut Publisher,
+        now_ms: u64,
+    ) -> (Option<Arc<Outbox>>, Option<Box<Will>>) {
         let (returned, outbox) = session.end(self, &farewell);
         let mut lifetime = session.lifetime();
         let will = lifetime.will.take();
         lifetime.begin(&self.calendar, session, 0, None);
         drop(lifetime);
-        publisher.publish_later(will);
         self.give_back(returned, publisher, now_ms);
-        outbox
+        (outbox, will)
     }
 
     /// Gives messages that were on loan back to their topic queues, in their order.

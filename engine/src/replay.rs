@@ -45,6 +45,10 @@ impl Replay {
         now_ms: u64,
     ) -> Replayed {
         let Ok(filter) = TopicFilter::new(&self.filter) else { return Replayed::All };
+        if outbox.is_closed() {
+            // The next connection goes on from here.
+            return Replayed::NoRoom;
+        }
         let mut turn = publisher.turn(&core.limits, now_ms);
         let mut stepped = Replayed::Some;
         // The message is handed over while the store is locked: were it replaced in between, the new one, published live,

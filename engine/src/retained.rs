@@ -118,19 +118,19 @@ impl RetainedStore {
         // `a/#` matches `a` as well.
         let common = if text.ends_with("/#") { literal.strip_suffix('/').unwrap_or(literal) } else { literal };
         let from = after.map_or(Bound::Included(common), Bound::Excluded);
-        let mut last = None;
+        let mut last: Option<&str> = None;
         for (number, (topic, retained)) in state.by_topic.range::<str, _>((from, Bound::Unbounded)).enumerate() {
             if !topic.starts_with(common) {
                 break;
             }
             if number == STEP_TOPICS {
-                return Visited::UpTo(last);
+                return Visited::UpTo(last.map(Box::from));
             }
             let wanted = filter.matches(retained.message.topic()) && !retained.message.is_expired(now_ms);
             if wanted && !visit(retained) {
-                return Visited::UpTo(last.or_else(|| after.map(Box::from)));
+                return Visited::UpTo(last.or(after).map(Box::from));
             }
-            last = Some(topic.clone());
+            last = Some(topic);
             if common.len() == text.len() {
                 break;
             }

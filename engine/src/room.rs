@@ -62,23 +62,31 @@ impl Room {
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
         let scarce = self.budget.is_scarce();
         let bytes_max = self.bytes_max_if(scarce);
-        if self.full_since.load(Ordering::Relaxed) != 0 {
-            if !self.has_drained(bytes_max) {
-                let then = self.full_depth_bytes.load(Ordering::Relaxed);
-                if depth_bytes <= then - then / PROGRESS_SHARE {
-                    self.mark_full(depth_bytes, now_ms);
-                }
-                return self.is_waived();
-            }
-            self.full_since.store(0, Ordering::Relaxed);
-        }
         let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
         let alone = depth_bytes == 0 && messages <= 1 && !scarce;
-        if fits || alone || self.is_waived() {
+        if self.full_since.load(Ordering::Relaxed) == 0 {
+            if fits || alone || self.is_waived() {
+                return true;
+            }
+            // Where all together have too much, others are to go first, who have their time as well.
+            let for_others = scarce && depth_bytes + bytes <= self.bytes_max.max(bytes);
+            self.mark_full(depth_bytes, now_ms + if for_others { self.stall_ms_max } else { 0 });
+            return false;
+        }
+        if self.has_drained(bytes_max) && (fits || alone) {
+            self.full_since.store(0, Ordering::Relaxed);
             return true;
         }
-        self.mark_full(depth_bytes, now_ms);
-        false
+        let then = self.full_depth_bytes.load(Ordering::Relaxed);
+        if then > 0 && depth_bytes <= then - then / PROGRESS_SHARE {
+            self.mark_full(depth_bytes, now_ms);
+        }
+        self.is_waived()
+    }
+
+    /// Whether a sender that was held back should ask again. Asking this stops no clock.
+    pub fn may_have_room(&self) -> bool {
+        self.full_since.load(Ordering::Relaxed) == 0 || self.has_drained(self.bytes_max_now()) || self.is_waived()
     }
 
     /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are
@@ -87,6 +95,12 @@ impl Room {
         let (depth_bytes, scarce) = (self.depth_bytes(), self.budget.is_scarce());
         let too_long = (depth_bytes > 0 || scarce) && depth_bytes + bytes > self.bytes_max_if(scarce);
         self.depth_messages() + messages > self.messages_max || too_long || !self.budget.tolerates(bytes)
+    }
+
+    /// Whether it is the place's own limit that keeps more out.
+    pub(crate) fn is_at_its_own_limit(&self, bytes: usize, messages: usize) -> bool {
+        let depth_bytes = self.depth_bytes();
+        self.depth_messages() + messages > self.messages_max || depth_bytes > 0 && depth_bytes + bytes > self.bytes_max
     }
 
     fn mark_full(&self, depth_bytes: usize, now_ms: u64) {
@@ -115,10 +129,10 @@ impl Room {
     }
 
     /// Whether senders have been held back here longer than the limit allows, without a good part of what waited being
-    /// taken, and would be still.
+    /// taken. A sender that asked for room and got none asks this.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
-        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.has_drained(self.bytes_max_now())
+        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.is_waived()
     }
 
     /// Counts what came in. Whoever has many messages counts them together: the budget is one for all workers.
@@ -178,6 +192,12 @@ impl Room {
     }
 }
 
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.release(self.depth_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +254,18 @@ mod tests {
         room.remove(1, 0);
         assert!(!room.has_room(1, 1, 1_080), "a byte now and then does not count");
         assert!(room.is_stuck(1_091));
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_though_little_waits_is_not_waited_for_without_end() {
+        let room = room();
+        room.add(10, 1);
+        for now_ms in 1_000..=1_050 {
+            assert!(!room.has_room(200, 1, now_ms) && !room.is_stuck(now_ms));
+            assert!(room.may_have_room(), "it asks again, and that is no progress");
+        }
+        assert!(!room.has_room(200, 1, 1_051) && room.is_stuck(1_051));
+        assert!(room.has_room(20, 1, 1_052) && !room.is_stuck(1_052), "another one fits");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Step 5 of a message's way: topic name in, the outboxes that want it out.
+//! Step 5 of a message's way: topic name in, the sessions and queues that want it out.
 //!
 //! Subscriptions live in one tree of topic levels behind a reader-writer lock. Workers do not touch it once a message:
 //! each keeps a [`RouteCache`] of resolved topics and throws it away when the router's epoch has moved, which it does

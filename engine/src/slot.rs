@@ -1,4 +1,4 @@
-//! Small dense numbers for outboxes, so that a worker can keep what it knows of an outbox in a plain array.
+//! Small dense numbers for outboxes, sessions and queues, so that a worker can keep what it knows of one in a plain array.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ struct State {
     next: u32,
 }
 
-/// A number no other live outbox has. It goes back to its [`Slots`] when dropped.
+/// A number no other live place of its kind has. It goes back to its [`Slots`] when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     number: u32,

@@ -23,7 +23,7 @@ pub(crate) use self::directory::{Directory, TooManyQueues, queue_name};
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::bundles::Indexed;
 use crate::core::Core;
-use crate::message::Message;
+use crate::message::{Earliest, Message};
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::session::Session;
@@ -53,8 +53,8 @@ struct State {
     receivers: Vec<Receiver>,
     /// Whose turn it is.
     next: usize,
-    /// Some message has a Message Expiry Interval.
-    expiring: bool,
+    /// When the first of the messages expires.
+    expires_ms: Earliest,
     closed: bool,
 }
 
@@ -190,7 +190,7 @@ impl TopicQueue {
                 }
                 FullPolicy::DropNewest | FullPolicy::Refuse => {}
             }
-            state.expiring |= queued.message.expires();
+            state.expires_ms.note(&queued.message);
             self.room.add(bytes, 1);
             state.messages.push_back(queued);
         }
@@ -198,7 +198,8 @@ impl TopicQueue {
     }
 
     fn drop_oldest(&self, state: &mut State, bytes: usize, publisher: &mut Publisher) {
-        while self.room.is_full_with(bytes, 1) {
+        // What others have too much of is not made good here.
+        while self.room.is_at_its_own_limit(bytes, 1) {
             let Some(oldest) = state.messages.pop_front() else { break };
             self.acknowledged(&oldest.message);
             publisher.count_dropped();
@@ -211,8 +212,23 @@ impl TopicQueue {
         self.deal(&mut state, core, publisher, now_ms);
     }
 
+    /// Gives what waits to one receiver, who has room again. The others were found without when it came.
+    pub(crate) fn pump_for(self: &Arc<Self>, session: &Session, core: &Core, publisher: &mut Publisher, now_ms: u64) {
+        let mut state = self.state.lock();
+        let State { messages, receivers, .. } = &mut *state;
+        let Some(receiver) = receivers.iter().find(|known| std::ptr::eq(&*known.session, session)) else { return };
+        let mut turn = publisher.turn(&core.limits, now_ms);
+        let offered = session.take_from(self, messages, usize::MAX, receiver, &mut turn);
+        if let Some(outbox) = offered.outbox {
+            publisher.batch().touch(&outbox);
+        }
+        self.dealt(messages.len(), offered.waits_for_outbox, publisher);
+    }
+
     fn deal(self: &Arc<Self>, state: &mut State, core: &Core, publisher: &mut Publisher, now_ms: u64) {
         let State { messages, receivers, next, .. } = state;
+        // Before anyone is asked: a receiver that has room a moment later has to see that there is something.
+        self.waiting.store(messages.len(), Ordering::Relaxed);
         let mut waits_for_outbox = false;
         let mut passed_over = 0;
         while !messages.is_empty() && passed_over < receivers.len() {
@@ -228,8 +244,13 @@ impl TopicQueue {
                 publisher.batch().touch(&outbox);
             }
         }
-        self.waiting.store(messages.len(), Ordering::Relaxed);
-        if !messages.is_empty() && waits_for_outbox && !self.watched.swap(true, Ordering::Relaxed) {
+        self.dealt(messages.len(), waits_for_outbox, publisher);
+    }
+
+    /// Notes what is left, and has it looked after if a receiver has to read first.
+    fn dealt(self: &Arc<Self>, left: usize, waits_for_outbox: bool, publisher: &mut Publisher) {
+        self.waiting.store(left, Ordering::Relaxed);
+        if left > 0 && waits_for_outbox && !self.watched.swap(true, Ordering::Relaxed) {
             publisher.watch(self);
         }
     }
@@ -264,29 +285,33 @@ impl TopicQueue {
                     None => publisher.count_dropped(),
                 }
             } else {
-                state.expiring |= queued.message.expires();
+                state.expires_ms.note(&queued.message);
                 state.messages.push_front(queued);
             }
         }
+        self.deal(&mut state, core, publisher, now_ms);
+        drop(state);
         for (name, message) in dead.into_iter().rev() {
             publisher.publish_to_queue(core, name, message);
         }
-        self.deal(&mut state, core, publisher, now_ms);
     }
 
     /// Removes expired messages.
     fn remove_expired(&self, state: &mut State, now_ms: u64) {
-        if !state.expiring {
+        if !state.expires_ms.has_come(now_ms) {
             return;
         }
-        state.messages.retain(|queued| {
+        let State { messages, expires_ms, .. } = state;
+        *expires_ms = Earliest::default();
+        messages.retain(|queued| {
             let expired = queued.message.is_expired(now_ms);
             if expired {
                 self.acknowledged(&queued.message);
+            } else {
+                expires_ms.note(&queued.message);
             }
             !expired
         });
-        state.expiring = state.messages.iter().any(|queued| queued.message.expires());
     }
 
     /// Removes expired messages, and closes the queue if it may and nobody has used it for a while. True if it is gone.
@@ -296,8 +321,11 @@ impl TopicQueue {
         self.remove_expired(&mut state, now_ms);
         // What waited behind an expired message may go on.
         self.deal(&mut state, core, publisher, now_ms);
-        let idle = now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= IDLE_MS;
         let empty = state.receivers.is_empty() && self.room.depth_messages() == 0;
+        if !empty {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        let idle = now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= IDLE_MS;
         if idle && empty && !self.settings.is_configured {
             self.close(&mut state);
         }

@@ -11,7 +11,10 @@ use crate::budget::Budget;
 use crate::core::Core;
 use crate::publish::{Publisher, Received, Routed};
 
-/// A will. Its bytes count as waiting for as long as it exists.
+/// What a will costs beyond its packet, about.
+const OVERHEAD_BYTES: usize = 128;
+
+/// A will. Its bytes count as stored for as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Will {
     packet: Vec<u8>,
@@ -44,7 +47,7 @@ impl Will {
         let mut packet = Vec::new();
         publish.encode(version, &mut packet).ok()?;
         packet.shrink_to_fit();
-        budget.charge(packet.len());
+        budget.charge(packet.len() + OVERHEAD_BYTES);
         let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
         Some(Self { packet, version, client_id: client_id.into(), delay_s, budget: Arc::clone(budget) })
     }
@@ -57,7 +60,7 @@ impl Will {
 
 impl Drop for Will {
     fn drop(&mut self) {
-        self.budget.release(self.packet.len());
+        self.budget.release(self.packet.len() + OVERHEAD_BYTES);
     }
 }
 
@@ -76,11 +79,8 @@ impl Publisher {
             in_scratch: None,
             format: will.version.into(),
             client_id: &will.client_id,
+            is_will: true,
         };
-        let routed = self.publish(core, &received, now_ms);
-        if let Routed::Refused(_) = routed {
-            self.count_dropped();
-        }
-        routed
+        self.publish(core, &received, now_ms)
     }
 }

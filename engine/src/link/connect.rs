@@ -52,10 +52,10 @@ impl Link {
             outbox: &self.outbox,
             window: window.min(self.core.limits.inflight_count_max),
             expiry_s: self.expiry_s(connect),
-            will: will.and_then(|will| Will::new(will, connect.version, client_id, &self.core.budget)).map(Box::new),
+            will: will.and_then(|will| Will::new(will, connect.version, client_id, &self.core.stored)).map(Box::new),
         };
         let opened = self.core.open(opening, publisher, now_ms, acknowledged);
-        let Opened { session, taken_over } = opened.map_err(|TooManySessions| {
+        let Opened { session, taken_over, left_will } = opened.map_err(|TooManySessions| {
             let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
             refuse_with(code, out)
         })?;
@@ -70,6 +70,7 @@ impl Link {
             packet_bytes_max: packet_bytes_max as usize,
             aliases: ReceivedAliases::default(),
             replays,
+            left_will,
             has_news: false,
         }));
         Ok(Next::Connected { taken_over: taken_over.map(|outbox| outbox.connection()) })
@@ -101,11 +102,15 @@ impl Link {
         if connect.properties.authentication_method().is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
+        if !self.core.budget.tolerates(0) {
+            // What its session has to send it again would come on top.
+            return Err(ReasonCode::ServerBusy);
+        }
         match &connect.will {
             Some(will) if TopicTooLarge::check(will.topic.as_str(), &self.core.limits).is_err() => {
                 Err(ReasonCode::TopicNameInvalid)
             }
-            Some(_) if self.core.budget.is_scarce() => Err(ReasonCode::QuotaExceeded),
+            Some(_) if self.core.stored.is_scarce() => Err(ReasonCode::QuotaExceeded),
             Some(will) if !will_keeps_format(will) => Err(ReasonCode::PayloadFormatInvalid),
             _ => Ok(()),
         }

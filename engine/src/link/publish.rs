@@ -46,7 +46,7 @@ impl Link {
             Ok(()) => match client.topic_of(publish, self.core.limits.topic_alias_max) {
                 Ok(topic) => client.route(publish, topic, raw, (&self.core, &self.outbox), publisher, now_ms),
                 Err(AliasError::AboveMaximum) => Answer::End(EndReason::TopicAlias),
-                Err(AliasError::Unknown) => Answer::End(EndReason::TopicMissing),
+                Err(AliasError::Unknown | AliasError::TooMuch) => Answer::End(EndReason::TopicMissing),
             },
         };
         let version = client.version;
@@ -80,7 +80,10 @@ impl Client {
         for property in publish.properties.iter() {
             match (property, publish.topic) {
                 (Property::TopicAlias(alias), Some(topic)) => {
-                    self.aliases.learn(alias, topic, aliases_max).map_err(|_| EndReason::TopicAlias)?;
+                    self.aliases.learn(alias, topic, aliases_max).map_err(|error| match error {
+                        AliasError::TooMuch => EndReason::BuffersExhausted,
+                        AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
+                    })?;
                 }
                 (Property::SubscriptionIdentifier(_), _) => return Err(EndReason::SubscriptionIdentifierFromClient),
                 _ => {}
@@ -113,6 +116,7 @@ impl Client {
             in_scratch: raw.in_scratch,
             format: self.version.into(),
             client_id: self.session.client_id(),
+            is_will: false,
         };
         let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else {
             return publisher.publish(core, &received, now_ms).into();

@@ -110,6 +110,7 @@ impl Inflight {
 
     /// The next of what an earlier connection was sent, which counts as sent from now on.
     pub(crate) fn next_unsent(&mut self) -> Option<Again<'_>> {
+        self.trim();
         loop {
             if self.unsent == 0 {
                 return None;
@@ -166,10 +167,11 @@ impl Inflight {
     }
 
     fn trim(&mut self) {
-        while self.places.len() > self.unsent && matches!(self.places.front(), Some(Place::Free)) {
+        while matches!(self.places.front(), Some(Place::Free)) {
             self.places.pop_front();
             self.first = ((usize::from(self.first) + 1) % IDS) as u16;
         }
+        self.unsent = self.unsent.min(self.places.len());
     }
 
     /// Takes the messages that `wanted` accepts, in their order. The identifiers of those at QoS 2 stay in use until the
@@ -245,6 +247,34 @@ mod tests {
         assert_eq!(sent, GAPS * 10);
         inflight.finish(PacketId::new(1).unwrap());
         assert!(inflight.has_room(10) && inflight.places.is_empty());
+    }
+
+    #[test]
+    fn free_places_that_are_passed_over_are_gone() {
+        let mut inflight = Inflight::default();
+        let mut send = |qos| {
+            let id = inflight.next_id();
+            inflight.push(delivery(qos));
+            id
+        };
+        let ids: Vec<PacketId> = (0..5).map(|_| send(QoS::AtLeastOnce)).collect();
+        ids[1..].iter().for_each(|id| drop(inflight.finish(*id)));
+        inflight.rewind();
+        assert!(inflight.next_unsent().is_some());
+        inflight.finish(ids[0]);
+        while inflight.next_unsent().is_some() {}
+        assert!(inflight.has_room(1));
+    }
+
+    #[test]
+    fn loans_that_were_taken_back_before_they_were_sent_again_leave_no_gap() {
+        let mut inflight = Inflight::default();
+        (0..100).for_each(|_| inflight.push(delivery(QoS::AtLeastOnce)));
+        inflight.rewind();
+        (0..10).for_each(|_| assert!(inflight.next_unsent().is_some()));
+        assert_eq!(inflight.take_where(|_| true).len(), 100);
+        inflight.rewind();
+        assert!(inflight.has_room(10) && inflight.next_unsent().is_none());
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use wisp_wire::{PacketId, PubRel, QoS, ReasonCode, SubscriptionId};
 
 use super::inflight::{Again, InUse, Inflight};
 use crate::limits::Limits;
-use crate::message::{Head, Message};
+use crate::message::{Earliest, Head, Message};
 use crate::outbox::{ConnectionId, Outbox};
 use crate::replay::Replay;
 use crate::room::Room;
@@ -27,7 +27,7 @@ pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) message: Message,
-    /// The lower of the publisher's and the subscription's, and never 0.
+    /// The lower of the publisher's and the subscription's.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     /// Boxed, since most messages have none of it and there may be thousands on their way.
@@ -109,6 +109,8 @@ pub(crate) struct Outgoing {
     pending: VecDeque<Delivery>,
     /// Sent and not yet acknowledged.
     inflight: Inflight,
+    /// When the first of those that wait expires.
+    expires_ms: Earliest,
     /// What the room is to be told has left: once a batch, since others look at it too.
     left: Left,
     seldom: Option<Box<Seldom>>,
@@ -280,28 +282,40 @@ impl Outgoing {
             return;
         }
         room.add(deliveries.iter().map(|delivery| delivery.message.cost_bytes()).sum(), deliveries.len());
+        deliveries.iter().for_each(|delivery| self.expires_ms.note(&delivery.message));
         self.pending.extend(deliveries.drain(..));
     }
 
     fn enqueue_away(&mut self, delivery: Delivery, room: &Room, turn: &mut Turn<'_>) {
         let bytes = delivery.message.cost_bytes();
         if room.is_full_with(bytes, 1) {
-            let Self { pending, left, .. } = self;
-            pending.retain(|waiting| {
-                let expired = waiting.message.is_expired(turn.now_ms);
-                if expired {
-                    left.settle(waiting);
-                }
-                !expired
-            });
-            left.tell(room);
+            self.drop_expired(turn.now_ms);
+            self.left.tell(room);
             if room.is_full_with(bytes, 1) {
                 turn.count_dropped(room);
                 return;
             }
         }
         room.add(bytes, 1);
+        self.expires_ms.note(&delivery.message);
         self.pending.push_back(delivery);
+    }
+
+    fn drop_expired(&mut self, now_ms: u64) {
+        if !self.expires_ms.has_come(now_ms) {
+            return;
+        }
+        let Self { pending, left, expires_ms, .. } = self;
+        *expires_ms = Earliest::default();
+        pending.retain(|waiting| {
+            let expired = waiting.message.is_expired(now_ms);
+            if expired {
+                left.settle(waiting);
+            } else {
+                expires_ms.note(&waiting.message);
+            }
+            !expired
+        });
     }
 
     /// Sends what the window has room for, and returns the outbox to flush if there was anything.
@@ -438,7 +452,8 @@ impl Outgoing {
         (room, turn): (&Room, &mut Turn<'_>),
     ) -> Offered {
         let mut offered = Offered::default();
-        let Some(outbox) = self.outbox().cloned() else { return offered };
+        // One that is closed takes what it is given, and delivers nothing.
+        let Some(outbox) = self.outbox().filter(|outbox| !outbox.is_closed()).cloned() else { return offered };
         // What the session has from elsewhere came first.
         let before = self.pump(room, turn);
         let mut sent = 0;

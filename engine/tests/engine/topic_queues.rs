@@ -188,7 +188,9 @@ fn queues_that_nobody_uses_disappear() {
     world.pass_ms(61_000);
     assert!(refused(&mut world, &mut sender, "$queue/three"), "one has a receiver, the other a message");
     world.close(&mut receiver, EndReason::Closed);
-    world.pass_ms(1_000);
+    world.pass_ms(59_000);
+    assert!(refused(&mut world, &mut sender, "$queue/three"), "it was used a moment ago");
+    world.pass_ms(2_000);
     assert!(!refused(&mut world, &mut sender, "$queue/three"));
     assert!(refused(&mut world, &mut sender, "$queue/four"));
 }

@@ -75,7 +75,7 @@ fn a_will_counts_as_waiting_until_it_is_gone() {
     let mut mortal = world.accept();
     world.feed(&mut mortal, &connect_with_will(V3, "will/of", &[0; 5_000]));
     mortal.read();
-    assert!(world.core.budget.used_bytes() > 5_000);
+    assert!(world.core.stored.used_bytes() > 5_000);
     world.close(&mut mortal, EndReason::Closed);
     world.assert_empty();
 }
@@ -87,7 +87,7 @@ fn a_will_beyond_the_limits_is_refused_at_connect() {
     let outcome = world.feed(&mut mortal, &connect_with_will(V5, "one/two/three", b""));
     assert_eq!(outcome.replies, [0x20, 3, 0, 0x90, 0]);
 
-    let mut world = World::new(Limits { buffered_bytes_max: 100, ..Limits::DEFAULT });
+    let mut world = World::new(Limits { stored_bytes_max: 100, ..Limits::DEFAULT });
     let mut first = world.accept();
     assert!(world.feed(&mut first, &connect_with_will(V5, "t", &[0; 200])).end.is_none());
     let mut second = world.accept();

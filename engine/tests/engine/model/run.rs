@@ -144,7 +144,8 @@ impl Run {
             let told = if old.peer.version().is_v5() { vec![farewell] } else { Vec::new() };
             prop_assert_eq!(old.peer.events(), told);
             self.world.close(&mut old.peer, EndReason::TakenOver);
-            self.wires[client].as_mut().unwrap().peer.link.take_up();
+            self.wires[client].as_mut().unwrap().peer.link.take_up(&mut self.world.publisher);
+            self.world.deliver(&[]);
         }
         self.clients[client].lose_connection();
         let session = self.model.session(client);
