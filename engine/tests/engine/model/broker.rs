@@ -98,6 +98,9 @@ pub(crate) struct Queue {
     pub(crate) waiting: VecDeque<Waiting>,
     /// When the last message was found to have expired.
     pub(crate) expired_ms: u64,
+    /// What was put into it, and how often: a publisher that saw no acknowledgement sends again, and then nobody can tell
+    /// the copies apart.
+    pub(crate) copies: BTreeMap<Vec<u8>, u32>,
     next_place: i64,
 }
 
@@ -393,6 +396,7 @@ impl Session {
 
 impl Queue {
     fn push(&mut self, posted: Rc<Posted>) {
+        *self.copies.entry(posted.content.payload.clone()).or_default() += 1;
         self.waiting.push_back(Waiting { posted, deliveries: 0, place: self.next_place });
         self.next_place += 1;
     }
