@@ -320,11 +320,13 @@ impl<H: Host> Connection<H> {
     /// Sends DISCONNECT and waits until the broker has closed, too: closing while bytes from it are unread would
     /// reset the connection, and may take with it what was just sent.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        let only_goodbye = self.queued_bytes() == 0;
+        // Before the goodbye a broker that has closed is a failure, and after it is what was asked for.
+        if self.queued_bytes() > 0 {
+            self.flush()?;
+        }
         self.queue(&disconnect(ReasonCode::NORMAL_DISCONNECTION))?;
         match self.flush() {
-            // The broker has read the goodbye already, and closed.
-            Err(Error::Closed { code: None, .. }) if only_goodbye && self.queued_bytes() == 0 => return Ok(()),
+            Err(Error::Closed { code: None, .. }) if self.queued_bytes() == 0 => return Ok(()),
             flushed => flushed?,
         }
         self.link.finish_sending();
