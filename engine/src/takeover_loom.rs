@@ -1,4 +1,5 @@
-//! Every interleaving of a session's change of hands with what goes on meanwhile, on small cases:
+//! Every interleaving of a session's change of hands with what goes on meanwhile, and of a queue with its receiver's
+//! acknowledgements, on small cases:
 //! `RUSTFLAGS="--cfg loom" cargo test -p wisp-engine --lib loom`.
 
 use std::sync::Arc;
@@ -204,5 +205,42 @@ fn loom_of_two_connections_that_take_over_one_is_left() {
         assert_eq!(ended[0], 1);
         assert_eq!(ended.iter().sum::<usize>(), 2, "one of the three is still connected");
         assert_eq!(core.sessions_count(), 1);
+    });
+}
+
+#[test]
+fn loom_a_message_for_a_queue_is_not_left_lying_when_its_receiver_acknowledges() {
+    model(|| {
+        let core = Arc::new(Core::new(Limits { inflight_count_max: 1, ..Limits::DEFAULT }, 1));
+        let mut receiver = connected(&core, 1);
+        let filters = [(TopicFilter::new("$queue/q").unwrap(), SubscriptionOptions::new(QoS::AtLeastOnce))];
+        let subscribe = Subscribe {
+            packet_id: PacketId::new(1).unwrap(),
+            properties: Properties::EMPTY,
+            filters: Subscriptions::from_slice(&filters),
+        };
+        assert!(receiver.read(&encoded(&Packet::Subscribe(subscribe))));
+        let queue = core.queue("$queue/q").unwrap_or_else(|_| unreachable!("it is there"));
+        let topic = TopicName::new("$queue/q").unwrap();
+        let push = move |worker: &mut Worker| {
+            let publish = Publish { qos: QoS::AtLeastOnce, ..Publish::new(topic, b"x") };
+            let message = crate::message::Message::keep(&publish, topic, 0);
+            let queued = crate::topic_queue::Queued { message, deliveries: 0 };
+            let core = Arc::clone(&worker.core);
+            queue.push(&mut vec![queued], &core, &mut worker.publisher, 0);
+            worker.deliver();
+        };
+        let mut sender = Worker::new(&core, 2);
+        push(&mut sender);
+        assert_eq!(count(&receiver.sent(), PUBLISH), 1, "the window is full now");
+        let pushing = thread::spawn(move || {
+            push(&mut sender);
+            sender
+        });
+        assert!(receiver.read(&encoded(&Packet::PubAck(wisp_wire::PubAck::new(PacketId::new(1).unwrap())))));
+        receiver.link.settle(&mut receiver.publisher, 0);
+        receiver.deliver();
+        drop(pushing.join().unwrap());
+        assert_eq!(count(&receiver.sent(), PUBLISH), 1, "there is room for the second, and somebody has to see it");
     });
 }
