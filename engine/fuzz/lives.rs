@@ -235,7 +235,7 @@ impl World {
         if let Some(old) = taken_over {
             self.end_elsewhere(old);
             if let Some(peer) = &mut self.peers[client] {
-                peer.link.take_up();
+                peer.link.take_up(&mut self.workers[peer.worker]);
             }
         }
         if self.peers[client].as_ref().is_some_and(|peer| peer.ended.is_some()) {
