@@ -161,6 +161,10 @@ impl Publisher {
                     items.drain(..).for_each(|queued| self.publish_to_queue(core, name, queued.message));
                 }
             });
+            if self.queued.bytes() == 0 {
+                // Empty, with its tables for the next batch.
+                self.queued = queued;
+            }
         }
     }
 

@@ -78,14 +78,14 @@ impl Core {
         Ok(queue)
     }
 
-    /// Makes a session a receiver of the queue of that name. True if it was one. A group receives what is published to
+    /// Makes a session a receiver of the queue of that name. A group receives what is published to
     /// `filter` from its first receiver on.
     pub(crate) fn join_queue(
         &self,
         name: &str,
         filter: Option<TopicFilter<'_>>,
         mut receiver: Receiver,
-    ) -> Result<bool, TooManyQueues> {
+    ) -> Result<(), TooManyQueues> {
         let session = Arc::clone(&receiver.session);
         loop {
             let queue = self.queue(name)?;
@@ -97,7 +97,7 @@ impl Core {
                     if !known {
                         session.change_sources(|sources| sources.push(queue));
                     }
-                    return Ok(known);
+                    return Ok(());
                 }
                 Err(again) => {
                     // It was closed after it was found.
