@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::broker::Broker;
 use crate::memory;
 use crate::plan::{self, Plan, Point};
+use wisp_loadgen::broker::Broker;
 
 /// Measure the Wisp broker against its peers.
 #[derive(Parser, Debug)]

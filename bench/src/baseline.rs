@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::broker::Broker;
-use crate::failure::Failure;
 use crate::plan::{Case, Point, Turn};
 use crate::results::SAMPLES_FILE;
 use crate::statistics::{Rate, ratio};
+use wisp_loadgen::broker::Broker;
+use wisp_loadgen::failure::Failure;
 
 /// What the folders of such runs are called after their date.
 const FOLDER_END: &str = "-smoke";
@@ -72,7 +72,7 @@ fn read_rates(lines: &str) -> serde_json::Result<Vec<Rate>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::places::Scratch;
+    use wisp_loadgen::places::Scratch;
 
     /// A run in which `broker` was so many times as fast as mosquitto.
     pub(crate) fn recorded(broker: Broker, case: Case, times: f64) -> Baseline {

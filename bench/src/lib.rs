@@ -16,18 +16,13 @@
 
 pub mod args;
 pub mod baseline;
-pub mod broker;
-pub mod failure;
 pub mod goals;
 pub mod idle;
 pub mod loadgen;
-pub mod machine;
 pub mod memory;
-pub mod places;
 pub mod plan;
 pub mod resident;
 pub mod results;
 pub mod smoke;
 pub mod statistics;
 pub mod summary;
-pub mod table;

@@ -6,12 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use wisp_loadgen::report::Results;
+use wisp_loadgen::drive::results::Results;
 
-use crate::broker::{kill, last_lines, spawn};
-use crate::failure::{Failure, Interrupt};
-use crate::places;
 use crate::plan::{Case, SIZE_BYTES};
+use wisp_loadgen::broker::{kill, last_lines, spawn};
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::places;
 
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -93,8 +93,8 @@ impl Drop for Generator {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use wisp_loadgen::checker::Tally;
-    use wisp_loadgen::run::Config;
+    use wisp_loadgen::drive::checker::Tally;
+    use wisp_loadgen::drive::run::Config;
 
     /// What the generator itself writes.
     fn line(tally: Tally, error: Option<&str>) -> String {

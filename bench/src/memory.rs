@@ -16,14 +16,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Serialize;
 
 use crate::args::Memory;
-use crate::broker::{Broker, Running};
-use crate::failure::{Failure, Interrupt};
 use crate::idle::IdleClient;
-use crate::machine::{self, Facts};
-use crate::places::{self, Scratch};
 use crate::resident::Resident;
 use crate::results;
-use crate::table::{Table, thousands};
+use wisp_loadgen::broker::{Broker, Running};
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::machine::{self, Facts};
+use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::table::{Table, thousands};
 
 /// How many clients, unless one says otherwise.
 pub const CLIENTS: u32 = 10_000;

@@ -33,8 +33,8 @@ fn lines(samples: &[impl Serialize]) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Broker;
     use crate::statistics::tests::sample;
+    use wisp_loadgen::broker::Broker;
 
     #[test]
     fn each_sample_has_a_line() {

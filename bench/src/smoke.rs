@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use crate::args::Smoke;
 use crate::baseline::Baseline;
-use crate::failure::{Failure, Interrupt};
 use crate::loadgen::{self, Load};
-use crate::machine::{self, Facts};
-use crate::places::{self, Scratch};
 use crate::plan::{Case, Plan, Turn};
 use crate::results;
 use crate::statistics::Sample;
 use crate::summary;
-use crate::table::thousands;
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::machine::{self, Facts};
+use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::table::thousands;
 
 /// Beyond so many busy processes for each processor the machine has something else to do.
 const LOAD_MAX: f64 = 0.5;

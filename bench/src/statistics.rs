@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::broker::Broker;
 use crate::plan::{Case, Point, Turn};
-use wisp_loadgen::report::Results;
+use wisp_loadgen::broker::Broker;
+use wisp_loadgen::drive::results::Results;
 
 /// One measurement, with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use crate::baseline::Baseline;
-use crate::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
 use crate::goals::{GOALS, Goal, OF_RECORDED};
-use crate::machine::Facts;
 use crate::plan::{Case, Plan, Point, SIZE_BYTES};
 use crate::statistics::{Rate, Sample, median, rates_of, ratio};
-use crate::table::{Table, thousands};
+use wisp_loadgen::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
+use wisp_loadgen::machine::Facts;
+use wisp_loadgen::table::{Table, thousands};
 
 /// What the tables are made of.
 struct Figures<'a> {

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use wisp_client::program::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS, ServerUrl};
 
-use crate::payload::HEADER_BYTES;
-use crate::run::Config;
+use crate::drive::payload::HEADER_BYTES;
+use crate::drive::run::Config;
 
 /// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
 const SIZE_MAX: usize = 255 * 1024 * 1024;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use wisp_client::program::{self, STATUS_USAGE};
 use wisp_loadgen::args::{self, Arguments, Command};
-use wisp_loadgen::run;
+use wisp_loadgen::drive::run;
 use wisp_loadgen::sink::Sink;
 
 /// The status of a run that found something bad.

@@ -11,8 +11,8 @@ use wisp_net::{
 };
 use wisp_wire::{ConnAck, List, Packet, PacketType, Properties, ProtocolVersion, QoS, ReasonCode, SubAck, UnsubAck};
 
-use crate::acks::granted;
-use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::acks::granted;
+use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 
 /// The largest packet that is taken.
 const PACKET_BYTES_MAX: u32 = 5 + (1 << 28) - 1;

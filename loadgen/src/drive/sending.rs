@@ -4,7 +4,7 @@ use std::io;
 
 use wisp_net::Stream;
 
-use crate::outgoing::Outgoing;
+use crate::drive::outgoing::Outgoing;
 
 /// The least that is assumed of a socket that was full the last time.
 const LIKELY_BYTES_MIN: usize = 16 * 1024;
@@ -112,8 +112,8 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outgoing::{Template, Topics};
-    use crate::spread::Spread;
+    use crate::drive::outgoing::{Template, Topics};
+    use crate::drive::spread::Spread;
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use wisp_wire::{ProtocolVersion, QoS};

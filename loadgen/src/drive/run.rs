@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use wisp_client::{ProtocolVersion, QoS, ServerUrl};
 use wisp_net::{Host, SysHost};
 
-use crate::report::Results;
-use crate::setup::{Plan, deal};
-use crate::worker::{Done, Findings, Link, Shared, Worker};
+use crate::drive::results::Results;
+use crate::drive::setup::{Plan, deal};
+use crate::drive::worker::{Done, Findings, Link, Shared, Worker};
 
 /// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
 const SEND_BYTES: usize = 256 * 1024;

@@ -289,19 +289,19 @@ impl Drop for Running {
 
 /// Starts a process that does not get the terminal's signals: on Ctrl-C this program stops its children itself, and does
 /// not mistake their end for a fault of theirs.
-pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.process_group(0).spawn()
 }
 
 /// Ends a child, whatever it does.
-pub(crate) fn kill(child: &mut Child) {
+pub fn kill(child: &mut Child) {
     // An error means that it has ended already.
     drop(child.kill());
     drop(child.wait());
 }
 
 /// The last lines of a text in one; None if there are none.
-pub(crate) fn last_lines(text: &str) -> Option<String> {
+pub fn last_lines(text: &str) -> Option<String> {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let kept = &lines[lines.len().saturating_sub(LAST_WORDS_LINES)..];
     (!kept.is_empty()).then(|| kept.join(" / "))

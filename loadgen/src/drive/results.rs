@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wisp_client::QoS;
 
-use crate::checker::Tally;
-use crate::run::Config;
+use crate::drive::checker::Tally;
+use crate::drive::run::Config;
 
 /// A run's settings and results. As JSON, one line with these fields.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]

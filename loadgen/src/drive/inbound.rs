@@ -10,11 +10,11 @@ use std::io;
 use wisp_net::Stream;
 use wisp_wire::{Packet, ProtocolVersion, QoS};
 
-use crate::acks::Acks;
-use crate::checker::{Checker, Tally};
-use crate::messages::Messages;
-use crate::outgoing::Template;
-use crate::replies::Replies;
+use crate::drive::acks::Acks;
+use crate::drive::checker::{Checker, Tally};
+use crate::drive::messages::Messages;
+use crate::drive::outgoing::Template;
+use crate::drive::replies::Replies;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
@@ -172,10 +172,10 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outgoing::{Outgoing, Topics};
-    use crate::payload::Header;
-    use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
-    use crate::spread::Spread;
+    use crate::drive::outgoing::{Outgoing, Topics};
+    use crate::drive::payload::Header;
+    use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
+    use crate::drive::spread::Spread;
     use wisp_wire::{Properties, Property, Publish, TopicName};
 
     const SPREAD: Spread = Spread { senders: 2, topics: 1, messages: 100 };

@@ -6,14 +6,14 @@ use std::time::Duration;
 use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, SubscriptionOptions};
 use wisp_net::SysStream;
 
-use crate::acks::{granted, window};
-use crate::checker::Checker;
-use crate::inbound::Inbound;
-use crate::outgoing::{Outgoing, Template, Topics};
-use crate::run::Config;
-use crate::sending::Sending;
-use crate::spread::Spread;
-use crate::worker::Link;
+use crate::drive::acks::{granted, window};
+use crate::drive::checker::Checker;
+use crate::drive::inbound::Inbound;
+use crate::drive::outgoing::{Outgoing, Template, Topics};
+use crate::drive::run::Config;
+use crate::drive::sending::Sending;
+use crate::drive::spread::Spread;
+use crate::drive::worker::Link;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
 const DESCRIPTORS_EXTRA: u64 = 64;

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::payload::Header;
-use crate::spread::Spread;
+use crate::drive::payload::Header;
+use crate::drive::spread::Spread;
 
 /// The gaps that are remembered for one receiver. When a broker leaves more, the oldest ones of a flow are forgotten:
 /// they stay lost, and what comes of them after all counts as duplicated.

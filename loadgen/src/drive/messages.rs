@@ -2,10 +2,10 @@
 
 use wisp_wire::{PacketId, Publish, QoS};
 
-use crate::checker::Checker;
-use crate::outgoing::{ID_BYTES, Template};
-use crate::payload::Header;
-use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::checker::Checker;
+use crate::drive::outgoing::{ID_BYTES, Template};
+use crate::drive::payload::Header;
+use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 
 /// What a receiver is to get.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use wisp_wire::{Packet, ProtocolVersion, QoS, ReasonCode};
 
-use crate::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 
 /// Identifiers are 1 to 65535.
 const IDS: u64 = 65_535;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
-use crate::checker::Tally;
-use crate::inbound::{Inbound, Received};
-use crate::outgoing::Outgoing;
-use crate::sending::Sending;
+use crate::drive::checker::Tally;
+use crate::drive::inbound::{Inbound, Received};
+use crate::drive::outgoing::Outgoing;
+use crate::drive::sending::Sending;
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);

@@ -15,9 +15,9 @@
 
 use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
-use crate::acks::packet_id;
-use crate::payload::{HEADER_BYTES, Header};
-use crate::spread::Spread;
+use crate::drive::acks::packet_id;
+use crate::drive::payload::{HEADER_BYTES, Header};
+use crate::drive::spread::Spread;
 
 /// What ends a sender's stream.
 const PINGREQ: [u8; 2] = [0xC0, 0x00];
@@ -230,7 +230,7 @@ impl Filled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::{Checker, Tally};
+    use crate::drive::checker::{Checker, Tally};
 
     /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what each topic got.
     fn sent(version: ProtocolVersion, qos: QoS, spread: Spread, size: usize) -> Vec<Tally> {

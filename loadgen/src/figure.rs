@@ -1,0 +1,72 @@
+//! What is to be drawn of the records of a plan, as plans write it and folders keep it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A plot, and the table of the same figures. Fields are those of the records.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// What its file is called, in letters, digits and `-`.
+    pub name: String,
+    /// What it shows, in a line.
+    pub title: String,
+    /// How it is drawn.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The field along the horizontal axis; for bars the field that names groups of them.
+    pub x: String,
+    /// The field that was measured.
+    pub y: String,
+    /// The fields that tell lines, or the bars of a group, apart.
+    #[serde(default)]
+    pub lines: Vec<String>,
+    /// The field that tells panels apart, drawn below each other with the same axes; none for one panel.
+    #[serde(default)]
+    pub panels: Option<String>,
+    /// Only records with these values are drawn; a list means any of its values.
+    #[serde(default, rename = "where")]
+    pub only: BTreeMap<String, Value>,
+    /// Values are divided by that of the same repetition with these values instead, as in `{ broker = "native" }` or
+    /// `{ senders = 1 }`.
+    #[serde(default)]
+    pub ratio_to: BTreeMap<String, Value>,
+    /// Whether a logarithmic axis helps.
+    #[serde(default)]
+    pub x_log: bool,
+    /// Whether a logarithmic axis helps.
+    #[serde(default)]
+    pub y_log: bool,
+    /// Which value is the best one in a table.
+    #[serde(default)]
+    pub better: Better,
+    /// What a reader is to know beside the title, if anything.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// How something is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Medians along a numeric axis, joined by lines, with bars from the first to the third quartile.
+    #[default]
+    Curve,
+    /// A bar for each median, with the same error bars.
+    Bars,
+    /// The percentiles of a latency, of the records' lists of `[percentile, nanoseconds]`; the horizontal axis counts nines.
+    Percentiles,
+}
+
+/// Which value is the best one.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// The largest.
+    #[default]
+    More,
+    /// The smallest.
+    Less,
+}
