@@ -14,7 +14,7 @@ pub(crate) mod acks;
 pub mod checker;
 mod inbound;
 mod messages;
-pub mod nats;
+mod nats;
 pub mod outgoing;
 pub mod payload;
 pub(crate) mod replies;

@@ -15,13 +15,8 @@
 mod connection;
 mod line;
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 pub(crate) use connection::Connection;
 pub(crate) use line::{Operation, decode, one_line};
-
-use crate::drive::target::Credentials;
 
 /// The answer to the server's PING.
 pub(crate) const PONG: &[u8] = b"PONG\r\n";
@@ -30,11 +25,3 @@ pub(crate) const PING: &[u8] = b"PING\r\n";
 /// What ends a line and a payload.
 pub(crate) const LINE_END: &[u8] = b"\r\n";
 
-/// Connects to a NATS server, waits for its answer to a PING, and gives its version.
-///
-/// # Errors
-/// Why there is no answer, in one line.
-pub fn ping(address: SocketAddr, timeout: Duration) -> Result<String, String> {
-    let connection = Connection::open(address, Credentials::None, timeout).map_err(|error| error.to_string())?;
-    Ok(connection.info().version.clone())
-}
