@@ -1,9 +1,9 @@
 //! One run against a broker: connections, threads, messages, checks.
 //!
 //! ```text
-//!   spread ---> outgoing ---> worker --socket--> broker --socket--> worker ---> inbound ---> checker
+//!   pattern --> outgoing ---> worker --socket--> broker --socket--> worker ---> inbound ---> checker
 //!   who sends   encoded       one thread's                                      packets      lost, doubled,
-//!   what        packets       event loop                                        found        out of order
+//!   what, where packets       event loop                                        found        out of order
 //! ```
 //!
 //! At QoS 1 and 2 each sender keeps at most a window of messages that are not acknowledged, and receivers answer all messages of a
@@ -11,15 +11,20 @@
 //! lines and allocates nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+pub mod cases;
 pub mod checker;
+mod crc;
 mod inbound;
 mod messages;
 pub mod outgoing;
+pub mod pattern;
 pub mod payload;
 pub(crate) mod replies;
 pub mod results;
 pub mod run;
+pub mod seen;
 mod sending;
 mod setup;
 pub mod spread;
+pub mod topics;
 mod worker;
