@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &args::Run) -> Result<ExitCode, String> {
-    let results = run::run(&options.config())?;
+    let results = run::run(&options.config()?)?;
     if let Some(error) = &results.error {
         eprintln!("wisp-loadgen: {error}");
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
+use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -20,12 +21,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
     Config {
-        url: format!("mqtt://{address}").parse().unwrap(),
+        target: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt311,
         qos: QoS::AtMostOnce,
         window: 100,
         senders,
         receivers,
+        pattern: Pattern::OneToOne,
+        topics: None,
         size: 100,
         messages,
         threads: 2,

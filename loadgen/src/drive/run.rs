@@ -7,11 +7,15 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wisp_client::{ProtocolVersion, QoS, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS};
 use wisp_net::{Host, SysHost};
 
+use crate::drive::checker::Tally;
+use crate::drive::pattern::Pattern;
+use crate::drive::payload::RUN_BITS;
 use crate::drive::results::Results;
 use crate::drive::setup::{Plan, deal};
+use crate::drive::target::Target;
 use crate::drive::worker::{Done, Findings, Link, Shared, Worker};
 
 /// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
@@ -24,18 +28,22 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker.
-    pub url: ServerUrl,
-    /// The MQTT version to speak.
+    /// The broker, and its protocol.
+    pub target: Target,
+    /// The MQTT version to speak, where that is the protocol.
     pub version: ProtocolVersion,
-    /// The QoS to send and to subscribe with.
+    /// The QoS to send and to subscribe with. NATS has 0 alone.
     pub qos: QoS,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; at least one.
     pub window: u16,
     /// Connections that send; at least one.
     pub senders: u32,
-    /// Connections that receive, each from a topic of its own.
+    /// Connections that receive.
     pub receivers: u32,
+    /// Who of them gets what.
+    pub pattern: Pattern,
+    /// How many topics there are; by default as many as the pattern needs.
+    pub topics: Option<u32>,
     /// Bytes of each message; at least those of the header.
     pub size: usize,
     /// Messages of all senders together.
@@ -65,10 +73,10 @@ pub fn run(config: &Config) -> Result<Results, String> {
     }
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
     shared.start.wait();
-    let error = supervise(&shared, config);
+    let error = supervise(&shared, config, plan.topics.layout().expected());
     shared.stop.store(true, Ordering::Relaxed);
     let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
-    Ok(results(config, findings, error))
+    Ok(results(&plan, findings, error))
 }
 
 /// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
@@ -87,7 +95,7 @@ fn deal_out(receivers: Vec<Link>, senders: Vec<Link>, threads: usize) -> Vec<Vec
 }
 
 /// Watches until all is done. Gives the reason when it will never be.
-fn supervise(shared: &Shared, config: &Config) -> Option<String> {
+fn supervise(shared: &Shared, config: &Config, expected: u64) -> Option<String> {
     let mut last = (Done::default(), Instant::now());
     loop {
         thread::park_timeout(LOOK_EVERY);
@@ -98,9 +106,9 @@ fn supervise(shared: &Shared, config: &Config) -> Option<String> {
         let is_confirmed = done.confirmed == u64::from(config.senders);
         let is_complete = match (config.receivers, config.qos) {
             (0, _) => is_confirmed,
-            (_, QoS::AtMostOnce) => done.received == config.messages,
+            (_, QoS::AtMostOnce) => done.received == expected,
             // A broker that does not acknowledge what it delivers is not right either.
-            _ => done.received == config.messages && is_confirmed,
+            _ => done.received == expected && is_confirmed,
         };
         if is_complete {
             thread::sleep(SETTLE);
@@ -120,22 +128,31 @@ fn supervise(shared: &Shared, config: &Config) -> Option<String> {
     }
 }
 
-fn results(config: &Config, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
+fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
     let mut all = Findings::default();
     for one in findings {
-        all.tally.add(&one.tally);
-        all.sent += one.sent;
+        all.checkers.extend(one.checkers);
+        all.sent.extend(one.sent);
         all.first_send = all.first_send.into_iter().chain(one.first_send).min();
         all.last_message = all.last_message.max(one.last_message);
         all.last_answer = all.last_answer.max(one.last_answer);
     }
+    let config = plan.config;
     let last = if config.receivers == 0 { all.last_answer } else { all.last_message };
     let elapsed = all.first_send.zip(last).map(|(first, last)| last.saturating_duration_since(first));
-    Results::new(config, elapsed.unwrap_or_default(), all.sent, &all.tally, error)
+    all.sent.sort_unstable();
+    let sent: Vec<u64> = all.sent.iter().map(|(_, sent)| *sent).collect();
+    let mut tally = Tally::default();
+    all.checkers.iter().for_each(|checker| tally.add(checker.tally()));
+    let mut results = Results::new(config, elapsed.unwrap_or_default(), sent.iter().sum(), &tally, error);
+    if !results.is_good() {
+        results.first_faults = plan.first_faults(&all.checkers, &sent);
+    }
+    results
 }
 
 /// A number that no other run has, most likely.
 fn run_id() -> u32 {
-    // The low half is as random as the whole.
-    RandomState::new().build_hasher().finish() as u32
+    // The upper bits are as random as the whole.
+    (RandomState::new().build_hasher().finish() >> (u64::BITS - RUN_BITS)) as u32
 }

@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
-use crate::drive::checker::Tally;
+use crate::drive::checker::Checker;
 use crate::drive::inbound::{Inbound, Received};
 use crate::drive::outgoing::Outgoing;
 use crate::drive::sending::Sending;
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);
-/// DISCONNECT without a reason, the same in every version.
-const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
 /// What the threads of a run tell each other.
 #[derive(Debug)]
@@ -107,9 +105,10 @@ pub(crate) struct Link {
 /// What one thread found.
 #[derive(Default, Debug)]
 pub(crate) struct Findings {
-    pub(crate) tally: Tally,
-    /// Messages handed to sockets.
-    pub(crate) sent: u64,
+    /// Of its receivers.
+    pub(crate) checkers: Vec<Checker>,
+    /// Messages handed to sockets, by sender.
+    pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) first_send: Option<Instant>,
     /// When the last message came that had not come before.
     pub(crate) last_message: Option<Instant>,
@@ -274,13 +273,13 @@ impl Worker {
         let registrar = self.poller.registrar();
         for Registered { link, .. } in self.links {
             let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
-            if at_boundary {
+            if let Some(goodbye) = link.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = link.stream.send(&DISCONNECT);
+                let _ = link.stream.send(goodbye);
             }
             let _ = registrar.remove(&link.stream);
-            self.findings.tally.add(&link.inbound.tally());
-            self.findings.sent += link.sending.map_or(0, |sending| sending.sent());
+            self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
+            self.findings.checkers.extend(link.inbound.into_checker());
         }
         self.findings
     }

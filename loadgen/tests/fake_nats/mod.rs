@@ -2,7 +2,7 @@
 //! do to clients, right or wrong.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -118,7 +118,8 @@ impl Client {
     /// Waits until it has answered, and cuts it if it does not.
     fn await_answer(&self) {
         let talk = self.talk.lock().unwrap();
-        let (_, late) = self.has_answered.wait_timeout_while(talk, ANSWER_TIMEOUT, |talk| talk.owed > 0).unwrap();
+        let (talk, late) = self.has_answered.wait_timeout_while(talk, ANSWER_TIMEOUT, |talk| talk.owed > 0).unwrap();
+        drop(talk);
         if late.timed_out() {
             self.cut();
         }
