@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn rates_are_above_zero() {
-        for (text, rate) in [("1000", Some(1000.0)), ("0.5", Some(0.5)), ("1e5", Some(1e5)), ("0", None), ("-1", None)] {
+        for (text, rate) in [("1000", Some(1000.0)), ("0.5", Some(0.5)), ("1e5", Some(1e5)), ("0", None), ("-1", None)]
+        {
             assert_eq!(parse_rate(text).ok(), rate, "{text}");
         }
         assert!(["inf", "NaN", "", "fast"].iter().all(|text| parse_rate(text).is_err()));

@@ -29,9 +29,7 @@ impl Times {
 
     fn parse(schedstat: &str) -> Option<Self> {
         let mut fields = schedstat.split_ascii_whitespace().map(str::parse);
-        let (running_ns, waiting_ns) = (fields.next()?.ok()?, fields.next()?.ok()?);
-        // A kernel that does not count says that the caller has never run.
-        (running_ns > 0).then_some(Self { running_ns, waiting_ns })
+        Some(Self { running_ns: fields.next()?.ok()?, waiting_ns: fields.next()?.ok()? })
     }
 
     /// What was added since `earlier`.
@@ -61,7 +59,8 @@ impl Busy {
     pub(crate) fn new(threads: &[Option<Times>], elapsed: Duration) -> Option<Self> {
         let threads = threads.iter().copied().collect::<Option<Vec<_>>>()?;
         let busiest = threads.iter().max_by_key(|times| times.running_ns + times.waiting_ns)?;
-        if elapsed.is_zero() {
+        // A kernel that does not count says that nobody has run.
+        if elapsed.is_zero() || busiest.running_ns == 0 {
             return None;
         }
         // Threads are stopped somewhat after the run has ended, and do next to nothing in between.
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn the_kernels_line_is_understood() {
         assert_eq!(Times::parse("215512 216303 3\n"), Some(Times { running_ns: 215_512, waiting_ns: 216_303 }));
-        for other in ["", "1", "a b c", "0 0 0", "-1 2 3"] {
+        for other in ["", "1", "a b c", "-1 2 3"] {
             assert_eq!(Times::parse(other), None, "{other:?}");
         }
     }
@@ -114,6 +113,7 @@ mod tests {
         assert_eq!(Busy::new(&[Some(times(1, 1)), None], Duration::from_secs(1)), None);
         assert_eq!(Busy::new(&[], Duration::from_secs(1)), None);
         assert_eq!(Busy::new(&[Some(times(1, 1))], Duration::ZERO), None);
+        assert_eq!(Busy::new(&[Some(times(0, 0))], Duration::from_secs(1)), None);
         let short = Busy::new(&[Some(times(10, 0))], Duration::from_millis(10)).unwrap();
         assert_eq!((short.share, short.is_saturated), (1.0, None));
     }

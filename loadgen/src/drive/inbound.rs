@@ -53,13 +53,7 @@ pub(crate) enum Received {
 
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
-    pub(crate) fn acks(
-        version: ProtocolVersion,
-        packet_bytes_max: u32,
-        early: Vec<u8>,
-        sender: u32,
-        qos: QoS,
-    ) -> Self {
+    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
         let expected = Expected::Acks(Acks::new(sender, qos));
         Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
@@ -145,9 +139,7 @@ impl Inbound {
         loop {
             let rest = &bytes[at..];
             at += match &mut self.expected {
-                Expected::Messages(messages) => {
-                    messages.take_usual(rest, &mut self.replies, timing.as_deref_mut())
-                }
+                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies, timing.as_deref_mut()),
                 Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies, timing.as_deref_mut())?,
             };
             match self.take_other(&bytes[at..], timing.as_deref_mut())? {

@@ -64,12 +64,7 @@ impl Messages {
     }
 
     /// Takes the usual packets at the beginning of `bytes`, and says how long they were.
-    pub(crate) fn take_usual(
-        &mut self,
-        bytes: &[u8],
-        replies: &mut Replies,
-        mut timing: Option<&mut Timing>,
-    ) -> usize {
+    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies, mut timing: Option<&mut Timing>) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];

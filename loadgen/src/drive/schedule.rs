@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn messages_of_all_senders_are_evenly_apart() {
         let schedule = Schedule::new(1000.0, 4);
-        for (sender, n, ms) in [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 1, 4), (2, 10, 42), (3, 900_000_000, 3_600_000_003)]
+        for (sender, n, ms) in
+            [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 1, 4), (2, 10, 42), (3, 900_000_000, 3_600_000_003)]
         {
             assert_eq!(schedule.due_ns(sender, n), FIRST_DUE_NS + ms * 1_000_000, "{sender} {n}");
         }

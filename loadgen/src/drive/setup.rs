@@ -57,10 +57,12 @@ impl Plan<'_> {
         let connections = u64::from(self.config.senders) + u64::from(self.config.receivers);
         allow_descriptors(connections + DESCRIPTORS_EXTRA)?;
         let address = self.find_address()?;
-        let receivers = (0..self.config.receivers).map(|topic| unless_interrupted().and_then(|()| self.receiver(address, topic)));
+        let receivers =
+            (0..self.config.receivers).map(|topic| unless_interrupted().and_then(|()| self.receiver(address, topic)));
         let receivers = receivers.collect::<Result<_, _>>()?;
         let outgoing = self.outgoing(0);
-        let senders = (0..self.config.senders).map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing)));
+        let senders = (0..self.config.senders)
+            .map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing)));
         Ok((receivers, senders.collect::<Result<_, _>>()?))
     }
 
