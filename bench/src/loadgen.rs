@@ -105,6 +105,8 @@ pub(crate) mod tests {
             window: 1000,
             senders: 3,
             receivers: 5,
+            pattern: wisp_loadgen::drive::pattern::Pattern::OneToOne,
+            topics: None,
             size: SIZE_BYTES,
             messages: 1000,
             threads: 2,

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use wisp_client::program::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS, ServerUrl};
 
+use crate::drive::pattern::Pattern;
 use crate::drive::payload::HEADER_BYTES;
 use crate::drive::run::Config;
 
@@ -30,8 +31,8 @@ pub struct Arguments {
 pub enum Command {
     /// Send through a broker and check what is received
     ///
-    /// Messages are spread evenly over as many topics as there are receivers, one for each. Status 0 if all came once
-    /// and in order, 1 if not, 2 if the run could not start.
+    /// Messages are spread evenly over the topics, of which each receiver gets those that the pattern says. Status 0 if all came
+    /// once, in order, and as they were sent, 1 if not, 2 if the run could not start.
     Run(Run),
     /// Be a broker that counts what it gets and forwards nothing, to measure the generator itself
     ///
@@ -52,7 +53,13 @@ pub struct Run {
     /// Connections that receive; with 0, the clock stops when the broker has read everything
     #[arg(long, default_value_t = 1)]
     pub receivers: u32,
-    /// Bytes of each message, of which the first 16 are its number
+    /// Who gets what
+    #[arg(long, value_enum, default_value_t = Pattern::OneToOne)]
+    pub pattern: Pattern,
+    /// Topics [default: one for each receiver; with wildcards ten for each; else one]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub topics: Option<u32>,
+    /// Bytes of each message, of which the first 16 are its number and a checksum of all
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = parse_size)]
     pub size: usize,
     /// Messages of all senders together
@@ -106,6 +113,8 @@ impl Run {
             window: self.window,
             senders: self.senders,
             receivers: self.receivers,
+            pattern: self.pattern,
+            topics: self.topics,
             size: self.size,
             messages: self.count,
             threads: self.threads.into(),

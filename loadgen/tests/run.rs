@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
+use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -26,6 +27,8 @@ fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> C
         window: 100,
         senders,
         receivers,
+        pattern: Pattern::OneToOne,
+        topics: None,
         size: 100,
         messages,
         threads: 2,

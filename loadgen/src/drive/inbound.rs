@@ -11,9 +11,8 @@ use wisp_net::Stream;
 use wisp_wire::{Packet, ProtocolVersion, QoS};
 
 use crate::drive::acks::Acks;
-use crate::drive::checker::{Checker, Tally};
+use crate::drive::checker::Checker;
 use crate::drive::messages::Messages;
-use crate::drive::outgoing::Template;
 use crate::drive::replies::Replies;
 use crate::drive::timing::Timing;
 
@@ -35,7 +34,7 @@ pub(crate) struct Inbound {
 #[derive(Debug)]
 enum Expected {
     /// A receiver's.
-    Messages(Messages),
+    Messages(Box<Messages>),
     /// A sender's.
     Acks(Acks),
 }
@@ -58,24 +57,22 @@ impl Inbound {
         Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
-    /// For a receiver, which gets messages like `template`.
+    /// For a receiver.
     pub(crate) fn messages(
         version: ProtocolVersion,
         packet_bytes_max: u32,
         early: Vec<u8>,
-        template: &Template,
-        qos: QoS,
-        checker: Checker,
+        messages: Messages,
     ) -> Self {
-        let expected = Expected::Messages(Messages::new(template, qos, checker));
+        let expected = Expected::Messages(Box::new(messages));
         Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
-    /// What was found in the messages so far.
-    pub(crate) fn tally(&self) -> Tally {
-        match &self.expected {
-            Expected::Messages(messages) => *messages.checker.tally(),
-            Expected::Acks(_) => Tally::default(),
+    /// A receiver's checker, when all is over.
+    pub(crate) fn into_checker(self) -> Option<Checker> {
+        match self.expected {
+            Expected::Messages(messages) => Some(messages.checker),
+            Expected::Acks(_) => None,
         }
     }
 
@@ -181,20 +178,26 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::outgoing::{Outgoing, Topics};
-    use crate::drive::payload::Header;
+    use crate::drive::checker::Tally;
+    use crate::drive::outgoing::{Outgoing, Template};
+    use crate::drive::pattern::{Layout, Pattern};
+    use crate::drive::payload::Seal;
     use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
-    use crate::drive::spread::Spread;
+    use crate::drive::topics::{Naming, Topics};
     use wisp_wire::{Properties, Property, Publish, TopicName};
-
-    const SPREAD: Spread = Spread { senders: 2, topics: 1, messages: 100 };
 
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
     fn receiver(version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
-        let topics = Topics::new("t", 1).unwrap();
-        let template = Template::new(&topics, 0, 40, version, qos).unwrap();
-        let mut outgoing = Outgoing::new(5, SPREAD, &topics, template.clone(), 10_000);
+        receiver_in(Pattern::FanIn, None, version, qos)
+    }
+
+    /// A receiver, and what it is sent.
+    fn receiver_in(pattern: Pattern, topics: Option<u32>, version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
+        let layout = Layout::new(pattern, 2, 1, topics, 100).unwrap();
+        let (topics, seal) = (Topics::new(&layout, "t", Naming::MQTT).unwrap(), Seal::new(5, 40));
+        let template = Template::new(&topics, 0, &seal, version, qos).unwrap();
+        let mut outgoing = Outgoing::new(seal, topics.clone(), template.clone(), 10_000);
         let mut stream = Vec::new();
         for sender in 0..2 {
             let mut position = 0;
@@ -204,8 +207,15 @@ mod tests {
                 stream.extend_from_slice(bytes);
             }
         }
-        let checker = Checker::new(5, &SPREAD, 0);
-        (Inbound::messages(version, 1000, Vec::new(), &template, qos, checker), stream)
+        let messages = Messages::new(&template, seal, topics, qos, Checker::new(&layout, 0, None));
+        (Inbound::messages(version, 1000, Vec::new(), messages), stream)
+    }
+
+    fn tally(inbound: &Inbound) -> Tally {
+        match &inbound.expected {
+            Expected::Messages(messages) => *messages.checker.tally(),
+            Expected::Acks(_) => Tally::default(),
+        }
     }
 
     fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
@@ -247,7 +257,7 @@ mod tests {
                     feed(&mut inbound, &releases, piece).unwrap();
                     assert!(replies(&mut inbound).iter().all(|(first, _)| *first == PUBCOMP));
                 }
-                assert_eq!(inbound.tally(), Tally { received: 100, ..Tally::default() }, "{version} {qos:?} {piece}");
+                assert_eq!(tally(&inbound), Tally { received: 100, ..Tally::default() }, "{version} {qos:?} {piece}");
                 assert!(inbound.partial.is_empty());
             }
         }
@@ -258,13 +268,13 @@ mod tests {
         let (mut inbound, stream) = receiver(ProtocolVersion::Mqtt5, QoS::ExactlyOnce);
         // Both senders' messages under the same identifiers.
         feed(&mut inbound, &stream, usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 50, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 50, ..Tally::default() });
         assert_eq!(replies(&mut inbound).len(), 100, "each is answered");
         // In the long form, with a code.
         feed(&mut inbound, &[PUBREL, 4, 0, 1, 0, 0], 4).unwrap();
         assert_eq!(replies(&mut inbound), [(PUBCOMP, 1)]);
         feed(&mut inbound, &stream[stream.len() / 2..], usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 51, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 51, ..Tally::default() });
     }
 
     #[test]
@@ -312,11 +322,12 @@ mod tests {
     #[test]
     fn properties_of_the_broker_do_not_make_another_message() {
         let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
-        let mut payload = [0; 40];
-        payload[..16].copy_from_slice(&Header { run: 5, sender: 1, sequence: 0 }.to_bytes());
+        let seal = Seal::new(5, 40);
+        let mut payload = seal.blank();
+        payload[..16].copy_from_slice(&seal.of_sender(1).header(0));
         let mut bytes = Vec::new();
         let added = [Property::MessageExpiryInterval(5)];
-        for (topic, length) in [("t/0", 40), ("t/1", 40), ("t/0", 39), ("t/0", 3)] {
+        for (topic, length) in [("t/0", 40), ("t/1", 40), ("t/0", 39), ("t/0", 2)] {
             let publish = Publish {
                 dup: false,
                 qos: QoS::AtMostOnce,
@@ -329,7 +340,30 @@ mod tests {
             Packet::Publish(publish).encode(ProtocolVersion::Mqtt5, &mut bytes).unwrap();
         }
         feed(&mut inbound, &bytes, usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 1, corrupt: 2, foreign: 1, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 1, corrupt: 2, foreign: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn messages_of_several_topics_are_as_usual_and_each_has_its_own() {
+        for (pattern, topics, name) in [(Pattern::FanOut, Some(12), "t/01"), (Pattern::Wildcard, None, "t/0/1")] {
+            for (version, qos) in ProtocolVersion::ALL.into_iter().flat_map(|version| ALL.map(|qos| (version, qos))) {
+                let (mut inbound, mut stream) = receiver_in(pattern, topics, version, qos);
+                let half = stream.len() / 2;
+                let Expected::Messages(messages) = &mut inbound.expected else { unreachable!() };
+                let used = messages.take_usual(&stream[..half], &mut Replies::default(), None);
+                assert_eq!(used, half, "none goes the long way");
+                let releases = (1..=50).flat_map(|id| [PUBREL, 2, 0, id]).collect::<Vec<_>>();
+                feed(&mut inbound, &releases, usize::MAX).unwrap();
+                // Sender 1 begins with topic 1. Its second message comes from there too.
+                let found = stream[half..].windows(name.len()).position(|part| part == name.as_bytes()).unwrap();
+                let second = half + half / 50 + found + name.len() - 1;
+                assert_eq!(stream[second], b'2');
+                stream[second] = b'1';
+                feed(&mut inbound, &stream[half..], 777).unwrap();
+                let expected = Tally { received: 99, corrupt: 1, ..Tally::default() };
+                assert_eq!(tally(&inbound), expected, "{pattern} {version} {qos:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,18 +2,24 @@
 
 use wisp_wire::{PacketId, Publish, QoS};
 
+use crate::drive::cases::Fault;
 use crate::drive::checker::Checker;
 use crate::drive::outgoing::{ID_BYTES, Template};
-use crate::drive::payload::Header;
+use crate::drive::payload::{Header, Seal};
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 use crate::drive::timing::Timing;
+use crate::drive::topics::Topics;
 
 /// What a receiver is to get.
 #[derive(Debug)]
 pub(crate) struct Messages {
     qos: QoS,
-    /// What each begins with, up to its identifier, if it has one, else up to its payload.
+    seal: Seal,
+    topics: Topics,
+    /// What each begins with: up to its topic's tail, which differs if there are several topics; else with it.
     lead: Vec<u8>,
+    /// Where the identifier is, if there is one; the topic ends there.
+    id_at: usize,
     /// What stands between identifier and payload.
     after_id: Vec<u8>,
     header_at: usize,
@@ -49,14 +55,18 @@ impl IdSet {
 }
 
 impl Messages {
-    pub(crate) fn new(template: &Template, qos: QoS, checker: Checker) -> Self {
-        let (lead, after_id) = template.lead();
+    pub(crate) fn new(template: &Template, seal: Seal, topics: Topics, qos: QoS, checker: Checker) -> Self {
+        let (lead, after_id) = template.lead(checker.has_one_topic());
+        let id_at = template.lead(true).0.len();
         let id_bytes = if qos == QoS::AtMostOnce { 0 } else { ID_BYTES };
         Self {
             qos,
+            seal,
+            topics,
             lead: lead.to_vec(),
+            id_at,
             after_id: after_id.to_vec(),
-            header_at: lead.len() + id_bytes + after_id.len(),
+            header_at: id_at + id_bytes + after_id.len(),
             packet_bytes: template.packet_bytes(),
             checker,
             unreleased: IdSet::default(),
@@ -69,9 +79,8 @@ impl Messages {
         loop {
             let rest = &bytes[at..];
             if rest.len() >= self.packet_bytes && rest.starts_with(&self.lead) {
-                let Some(header) = self.usual(rest, replies) else { return at };
-                if let Some(header) = header {
-                    self.check(header, timing.as_deref_mut());
+                if !self.usual(&rest[..self.packet_bytes], replies, timing.as_deref_mut()) {
+                    return at;
                 }
                 at += self.packet_bytes;
             } else if let Some((PUBREL, id)) = short(rest) {
@@ -91,24 +100,39 @@ impl Messages {
         if let Some(timing) = timing
             && self.checker.tally().received > received
         {
-            timing.received(header.sender, header.sequence);
+            timing.received(header.sender, header.n);
         }
     }
 
-    /// The header of a message that begins as all do; `Some(None)` if it has come before under its identifier. None if it
-    /// does not go on as all do.
+    /// Takes a message that begins as all do. False if it does not go on as all do.
     #[inline]
-    fn usual(&mut self, packet: &[u8], replies: &mut Replies) -> Option<Option<Header>> {
-        let header = Header::read(&packet[self.header_at..])?;
-        if self.qos == QoS::AtMostOnce {
-            return Some(Some(header));
+    fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
+        let (before, payload) = packet.split_at(self.header_at);
+        if !before.ends_with(&self.after_id) {
+            return false;
         }
-        let (id, rest) = packet[self.lead.len()..].split_first_chunk()?;
-        if !rest.starts_with(&self.after_id) {
-            return None;
+        if self.qos > QoS::AtMostOnce {
+            let id = before[self.id_at..].first_chunk().map(|id| u16::from_be_bytes(*id));
+            let Some(id) = id.and_then(PacketId::new) else { return false };
+            if !self.acknowledge(self.qos, id, replies) {
+                return true;
+            }
         }
-        let is_new = self.acknowledge(self.qos, PacketId::new(u16::from_be_bytes(*id))?, replies);
-        Some(is_new.then_some(header))
+        match self.seal.open(payload) {
+            // With one topic, its name was compared with the lead.
+            Ok(header) if self.checker.has_one_topic() || self.is_from(&header, &before[..self.id_at]) => {
+                self.check(header, timing);
+            }
+            Ok(header) => self.checker.corrupt(Fault::OtherTopic(header)),
+            Err(odd) => self.checker.odd(odd),
+        }
+        true
+    }
+
+    /// Whether a topic, by its end, is that to which a message was sent.
+    #[inline]
+    fn is_from(&self, header: &Header, topic: &[u8]) -> bool {
+        topic.ends_with(self.topics.tail(self.topics.topic(header)))
     }
 
     /// Takes note of a message in another form: properties or flags that the broker added make another packet of the same
@@ -119,13 +143,14 @@ impl Messages {
         {
             return;
         }
-        let header = Header::read(publish.payload);
-        let topic = publish.topic.map(|topic| topic.as_str().as_bytes());
-        let same_topic = topic.is_some_and(|topic| self.lead.windows(topic.len()).any(|part| part == topic));
-        let same_length = publish.payload.len() == self.packet_bytes - self.header_at;
-        match header.filter(|_| same_topic && same_length && publish.qos == self.qos) {
-            Some(header) => self.check(header, timing),
-            None => self.checker.check_odd(header),
+        let topic = publish.topic.map(|topic| topic.as_str().as_bytes()).unwrap_or_default();
+        match self.seal.open(publish.payload) {
+            Ok(header) if !self.topics.is_name(self.topics.topic(&header), topic) => {
+                self.checker.corrupt(Fault::OtherTopic(header));
+            }
+            Ok(header) if publish.qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
+            Ok(header) => self.check(header, timing),
+            Err(odd) => self.checker.odd(odd),
         }
     }
 

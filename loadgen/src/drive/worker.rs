@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
 use crate::drive::busy::Times;
-use crate::drive::checker::Tally;
+use crate::drive::checker::Checker;
 use crate::drive::inbound::{Inbound, Received};
 use crate::drive::outgoing::Outgoing;
 use crate::drive::schedule::{Pace, Schedule};
@@ -45,9 +45,10 @@ pub(crate) struct Link {
 /// What one thread found.
 #[derive(Default, Debug)]
 pub(crate) struct Findings {
-    pub(crate) tally: Tally,
-    /// Messages handed to sockets.
-    pub(crate) sent: u64,
+    /// Of its receivers.
+    pub(crate) checkers: Vec<Checker>,
+    /// Messages handed to sockets, by sender.
+    pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) first_send: Option<Instant>,
     /// When the last message came that had not come before.
     pub(crate) last_message: Option<Instant>,
@@ -321,8 +322,8 @@ impl Worker {
                 let _ = link.stream.send(&DISCONNECT);
             }
             let _ = registrar.remove(&link.stream);
-            self.findings.tally.add(&link.inbound.tally());
-            self.findings.sent += link.sending.map_or(0, |sending| sending.sent());
+            self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
+            self.findings.checkers.extend(link.inbound.into_checker());
         }
         self.findings.histograms = self.paced.map(|paced| paced.timing.into_histograms());
         self.findings
