@@ -81,9 +81,15 @@ pub struct Run {
     /// Topics are PREFIX/0, PREFIX/1, ... [default: one of its own for each run]
     #[arg(long, value_name = "PREFIX")]
     pub topic_prefix: Option<String>,
+    /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
+    #[arg(long, value_name = "MSG_PER_S", value_parser = parse_rate)]
+    pub rate: Option<f64>,
     /// Give up when nothing has moved for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout_s: u64,
+    /// Give up when the run has taken so long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub duration_max_s: Option<u64>,
     /// Print one line of JSON with all settings and results
     #[arg(long)]
     pub json: bool,
@@ -119,9 +125,16 @@ impl Run {
             messages: self.count,
             threads: self.threads.into(),
             topic_prefix: self.topic_prefix.clone(),
+            rate_per_s: self.rate,
             timeout: Duration::from_secs(self.timeout_s),
+            duration_max: self.duration_max_s.map(Duration::from_secs),
         })
     }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number of messages a second".to_owned())?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("a rate is above zero".to_owned()) }
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {
@@ -144,6 +157,15 @@ mod tests {
         {
             assert_eq!(parse_size(text).is_ok(), right, "{text}");
         }
+    }
+
+    #[test]
+    fn rates_are_above_zero() {
+        for (text, rate) in [("1000", Some(1000.0)), ("0.5", Some(0.5)), ("1e5", Some(1e5)), ("0", None), ("-1", None)]
+        {
+            assert_eq!(parse_rate(text).ok(), rate, "{text}");
+        }
+        assert!(["inf", "NaN", "", "fast"].iter().all(|text| parse_rate(text).is_err()));
     }
 
     #[test]

@@ -31,12 +31,14 @@ fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> C
         messages,
         threads: 2,
         topic_prefix: None,
+        rate_per_s: None,
         timeout: TIMEOUT,
+        duration_max: None,
     }
 }
 
 fn against(manner: Manner, senders: u32, receivers: u32, messages: u64) -> Results {
-    run(&config(fake_nats::start(manner), senders, receivers, messages)).unwrap()
+    run(&config(fake_nats::start(manner), senders, receivers, messages), &()).unwrap()
 }
 
 /// (lost, duplicated, out of order, corrupt)
@@ -52,7 +54,7 @@ fn a_correct_server_is_found_correct() {
             [(1, 1, 16, 1), (3, 2, 17, 2), (2, 12, 1024, 4), (4, 4, 70_000, 3), (50, 30, 100, 2)]
         {
             let config = Config { size, threads, timeout: 30 * TIMEOUT, ..config(address, senders, receivers, 1000) };
-            let results = run(&config).unwrap();
+            let results = run(&config, &()).unwrap();
             assert!(results.is_good(), "{manner:?} {config:?}: {results}");
             assert_eq!((results.sent, results.received, results.foreign), (1000, 1000, 0), "{manner:?}");
             assert!(results.messages_per_s > 0.0 && results.seconds > 0.0);
@@ -74,7 +76,7 @@ fn every_pattern_but_queues_has_its_like() {
         (Pattern::Wildcard, 3, 11, Some(121), 1000),
     ] {
         let config = config(address, senders, receivers, 1000);
-        let results = run(&Config { pattern, topics, timeout: 30 * TIMEOUT, ..config }).unwrap();
+        let results = run(&Config { pattern, topics, timeout: 30 * TIMEOUT, ..config }, &()).unwrap();
         assert!(results.is_good(), "{pattern}: {results}");
         assert_eq!((results.sent, results.received, results.foreign), (1000, received, 0), "{pattern}");
     }
@@ -83,7 +85,8 @@ fn every_pattern_but_queues_has_its_like() {
 #[test]
 fn without_receivers_the_server_confirms_that_it_has_read_everything() {
     for manner in [Manner::Plain, Manner::Talkative(50)] {
-        let results = run(&Config { timeout: 30 * TIMEOUT, ..config(fake_nats::start(manner), 3, 0, 1000) }).unwrap();
+        let results =
+            run(&Config { timeout: 30 * TIMEOUT, ..config(fake_nats::start(manner), 3, 0, 1000) }, &()).unwrap();
         assert!(results.is_good(), "{manner:?}: {results}");
         assert_eq!((results.sent, results.received), (1000, 0));
     }
@@ -106,7 +109,7 @@ fn a_receiver_that_is_cut_ends_the_run_at_once_and_says_so() {
         (Manner::Babble(50), "does not keep to NATS: what is \"HELLO there\"?"),
     ] {
         let config = config(fake_nats::start(manner), 1, 1, 100_000);
-        let results = run(&Config { timeout: Duration::from_secs(3600), ..config }).unwrap();
+        let results = run(&Config { timeout: Duration::from_secs(3600), ..config }, &()).unwrap();
         let error = results.error.as_deref().unwrap();
         assert!(error.starts_with("receiver 0: ") && error.contains(words) && !error.contains('\n'), "{error}");
         assert!(results.lost > 0 && !results.is_good());
@@ -116,7 +119,7 @@ fn a_receiver_that_is_cut_ends_the_run_at_once_and_says_so() {
 #[test]
 fn runs_that_cannot_start_say_why() {
     let because = |config: &Config, words: &str| {
-        let error = run(config).unwrap_err();
+        let error = run(config, &()).unwrap_err();
         assert!(error.contains(words) && !error.contains('\n'), "{words}: {error}");
     };
     for (manner, words) in [
@@ -146,7 +149,7 @@ fn users_and_tokens_are_let_in() {
         let address = fake_nats::start(manner);
         let config = config(address, 1, 1, 10);
         let target = format!("nats://{user}@{address}").parse().unwrap();
-        let results = run(&Config { target, timeout: 30 * TIMEOUT, ..config }).unwrap();
+        let results = run(&Config { target, timeout: 30 * TIMEOUT, ..config }, &()).unwrap();
         assert!(results.is_good(), "{manner:?}: {results}");
         assert!(!results.to_json().contains("s3cr3t") && !results.to_json().contains("p%20w"));
     }

@@ -16,6 +16,7 @@ use crate::drive::messages::Messages;
 use crate::drive::nats::{self, Operation};
 use crate::drive::protocol::Protocol;
 use crate::drive::replies::Replies;
+use crate::drive::timing::Timing;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
@@ -53,8 +54,8 @@ pub(crate) enum Received {
 
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
-    pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, qos: QoS) -> Self {
-        let expected = Expected::Acks(Acks::new(qos));
+    pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
+        let expected = Expected::Acks(Acks::new(sender, qos));
         Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
@@ -99,7 +100,12 @@ impl Inbound {
     }
 
     /// Receives once. `scratch` must hold the largest packet and more.
-    pub(crate) fn receive(&mut self, stream: &impl Stream, scratch: &mut [u8]) -> Result<Received, String> {
+    pub(crate) fn receive(
+        &mut self,
+        stream: &impl Stream,
+        scratch: &mut [u8],
+        mut timing: Option<&mut Timing>,
+    ) -> Result<Received, String> {
         let begun = self.partial.len();
         scratch[..begun].copy_from_slice(&self.partial);
         let room = &mut scratch[begun..];
@@ -107,8 +113,11 @@ impl Inbound {
         match received {
             Ok(0) => Err(self.gone("the broker closed the connection")),
             Ok(received) => {
+                if let Some(timing) = &mut timing {
+                    timing.note_read();
+                }
                 let bytes = &scratch[..begun + received];
-                let used = self.take(bytes)?;
+                let used = self.take(bytes, timing)?;
                 self.partial.clear();
                 self.partial.extend_from_slice(&bytes[used..]);
                 Ok(if received == room_bytes { Received::More } else { Received::All })
@@ -129,15 +138,15 @@ impl Inbound {
     }
 
     /// Takes the whole packets at the beginning of `bytes`, and says how long they were.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take(&mut self, bytes: &[u8], mut timing: Option<&mut Timing>) -> Result<usize, String> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             at += match &mut self.expected {
-                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies),
-                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies)?,
+                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies, timing.as_deref_mut()),
+                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies, timing.as_deref_mut())?,
             };
-            match self.take_other(&bytes[at..])? {
+            match self.take_other(&bytes[at..], timing.as_deref_mut())? {
                 0 => return Ok(at),
                 length => at += length,
             }
@@ -146,20 +155,25 @@ impl Inbound {
 
     /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
-    fn take_other(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
         match self.protocol {
-            Protocol::Mqtt(version) => self.take_packet(bytes, version),
-            Protocol::Nats => self.take_operation(bytes),
+            Protocol::Mqtt(version) => self.take_packet(bytes, version, timing),
+            Protocol::Nats => self.take_operation(bytes, timing),
         }
     }
 
-    fn take_packet(&mut self, bytes: &[u8], version: ProtocolVersion) -> Result<usize, String> {
+    fn take_packet(
+        &mut self,
+        bytes: &[u8],
+        version: ProtocolVersion,
+        timing: Option<&mut Timing>,
+    ) -> Result<usize, String> {
         let decoded = wisp_wire::decode(bytes, version, self.packet_bytes_max);
         let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
         let Some((packet, length)) = decoded else { return Ok(0) };
         match (&packet, &mut self.expected) {
             (Packet::Publish(publish), Expected::Messages(messages)) => {
-                messages.take_other(publish, &mut self.replies);
+                messages.take_other(publish, &mut self.replies, timing);
             }
             (Packet::PubRel(release), Expected::Messages(messages)) => {
                 messages.released(release.packet_id.get(), &mut self.replies);
@@ -172,21 +186,21 @@ impl Inbound {
                 return Err(format!("the broker closed the connection: {}", disconnect.code));
             }
             (packet, Expected::Acks(acks)) => {
-                acks.take_packet(packet, &mut self.replies)?;
+                acks.take_packet(packet, &mut self.replies, timing)?;
             }
             _ => {}
         }
         Ok(length)
     }
 
-    fn take_operation(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take_operation(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
         // The payload of a message that is let in is smaller than its packet.
         let decoded = nats::decode(bytes, self.packet_bytes_max as usize);
         let decoded = decoded.map_err(|error| format!("the server does not keep to NATS: {error}"))?;
         let Some((operation, length)) = decoded else { return Ok(0) };
         match (operation, &mut self.expected) {
             (Operation::Message { subject, payload }, Expected::Messages(messages)) => {
-                messages.check_other(subject, payload, QoS::AtMostOnce);
+                messages.check_other(subject, payload, QoS::AtMostOnce, timing);
             }
             (Operation::Message { .. }, Expected::Acks(_)) => return Err(UNASKED.to_owned()),
             (Operation::Ping, _) => self.replies.push_bytes(nats::PONG),
@@ -249,7 +263,7 @@ mod tests {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(piece.min(bytes.len()));
             let all = [std::mem::take(&mut inbound.partial), now.to_vec()].concat();
-            let used = inbound.take(&all)?;
+            let used = inbound.take(&all, None)?;
             inbound.partial = all[used..].to_vec();
             bytes = later;
         }
@@ -307,7 +321,7 @@ mod tests {
     #[test]
     fn acknowledgements_open_the_window_in_any_order_and_form() {
         let sender = |qos| {
-            let mut inbound = Inbound::acks(Protocol::Mqtt(ProtocolVersion::Mqtt5), 1000, Vec::new(), qos);
+            let mut inbound = Inbound::acks(Protocol::Mqtt(ProtocolVersion::Mqtt5), 1000, Vec::new(), 0, qos);
             inbound.note_sent(4);
             inbound
         };
@@ -377,7 +391,7 @@ mod tests {
                 let (mut inbound, mut stream) = receiver_in(pattern, topics, version, qos);
                 let half = stream.len() / 2;
                 let Expected::Messages(messages) = &mut inbound.expected else { unreachable!() };
-                let used = messages.take_usual(&stream[..half], &mut Replies::default());
+                let used = messages.take_usual(&stream[..half], &mut Replies::default(), None);
                 assert_eq!(used, half, "none goes the long way");
                 let releases = (1..=50).flat_map(|id| [PUBREL, 2, 0, id]).collect::<Vec<_>>();
                 feed(&mut inbound, &releases, usize::MAX).unwrap();
@@ -401,7 +415,8 @@ mod tests {
         assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
-        let mut sender = Inbound::acks(Protocol::Mqtt(ProtocolVersion::Mqtt311), 1000, Vec::new(), QoS::AtMostOnce);
+        let mqtt = Protocol::Mqtt(ProtocolVersion::Mqtt311);
+        let mut sender = Inbound::acks(mqtt, 1000, Vec::new(), 0, QoS::AtMostOnce);
         let (_, stream) = receiver(ProtocolVersion::Mqtt311, QoS::AtMostOnce);
         assert!(feed(&mut sender, &stream, usize::MAX).is_err());
     }

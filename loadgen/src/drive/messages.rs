@@ -7,6 +7,7 @@ use crate::drive::checker::Checker;
 use crate::drive::outgoing::Template;
 use crate::drive::payload::{Header, Seal};
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::timing::Timing;
 use crate::drive::topics::Topics;
 
 /// What a receiver is to get.
@@ -75,12 +76,12 @@ impl Messages {
     }
 
     /// Takes the usual packets at the beginning of `bytes`, and says how long they were.
-    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies) -> usize {
+    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies, mut timing: Option<&mut Timing>) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             if rest.len() >= self.packet_bytes && rest.starts_with(&self.lead) {
-                if !self.usual(&rest[..self.packet_bytes], replies) {
+                if !self.usual(&rest[..self.packet_bytes], replies, timing.as_deref_mut()) {
                     return at;
                 }
                 at += self.packet_bytes;
@@ -93,9 +94,21 @@ impl Messages {
         }
     }
 
+    /// Checks a message, and measures it if it is one that had not come before.
+    #[inline]
+    fn check(&mut self, header: Header, timing: Option<&mut Timing>) {
+        let received = self.checker.tally().received;
+        self.checker.check(header);
+        if let Some(timing) = timing
+            && self.checker.tally().received > received
+        {
+            timing.received(header.sender, header.n);
+        }
+    }
+
     /// Takes a message that begins as all do. False if it does not go on as all do.
     #[inline]
-    fn usual(&mut self, packet: &[u8], replies: &mut Replies) -> bool {
+    fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
         let (before, payload) = packet.split_at(self.header_at);
         let (payload, after) = payload.split_at(self.seal.size());
         if !before.ends_with(&self.after_id) || after != self.after_payload {
@@ -111,7 +124,7 @@ impl Messages {
         match self.seal.open(payload) {
             // With one topic, its name was compared with the lead.
             Ok(header) if self.checker.has_one_topic() || self.is_from(&header, &before[..self.id_at]) => {
-                self.checker.check(header);
+                self.check(header, timing);
             }
             Ok(header) => self.checker.corrupt(Fault::OtherTopic(header)),
             Err(odd) => self.checker.odd(odd),
@@ -127,24 +140,24 @@ impl Messages {
 
     /// Takes note of a message in another form: properties or flags that the broker added make another packet of the same
     /// message.
-    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies) {
+    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies, timing: Option<&mut Timing>) {
         if let Some(id) = publish.packet_id
             && !self.acknowledge(publish.qos, id, replies)
         {
             return;
         }
         let topic = publish.topic.map(|topic| topic.as_str().as_bytes()).unwrap_or_default();
-        self.check_other(topic, publish.payload, publish.qos);
+        self.check_other(topic, publish.payload, publish.qos, timing);
     }
 
     /// Checks a message in another form than the usual one.
-    pub(crate) fn check_other(&mut self, topic: &[u8], payload: &[u8], qos: QoS) {
+    pub(crate) fn check_other(&mut self, topic: &[u8], payload: &[u8], qos: QoS, timing: Option<&mut Timing>) {
         match self.seal.open(payload) {
             Ok(header) if !self.topics.is_name(self.topics.topic(&header), topic) => {
                 self.checker.corrupt(Fault::OtherTopic(header));
             }
             Ok(header) if qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
-            Ok(header) => self.checker.check(header),
+            Ok(header) => self.check(header, timing),
             Err(odd) => self.checker.odd(odd),
         }
     }

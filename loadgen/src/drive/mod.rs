@@ -11,10 +11,12 @@
 //! lines and allocates nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+mod busy;
 pub mod cases;
 pub mod checker;
 mod crc;
 mod inbound;
+pub mod latency;
 mod messages;
 mod nats;
 pub mod outgoing;
@@ -24,10 +26,14 @@ pub(crate) mod protocol;
 pub(crate) mod replies;
 pub mod results;
 pub mod run;
+pub mod schedule;
 pub mod seen;
 mod sending;
 mod setup;
+mod shared;
 pub mod spread;
+mod supervise;
 pub mod target;
+mod timing;
 pub mod topics;
 mod worker;

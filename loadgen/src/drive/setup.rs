@@ -17,7 +17,7 @@ use crate::drive::outgoing::{Outgoing, Template};
 use crate::drive::pattern::Layout;
 use crate::drive::payload::{Odd, Seal};
 use crate::drive::protocol::Protocol;
-use crate::drive::run::Config;
+use crate::drive::run::{Config, Watch};
 use crate::drive::seen::Seen;
 use crate::drive::sending::Sending;
 use crate::drive::target::{NatsUrl, Target};
@@ -98,14 +98,18 @@ impl Plan<'_> {
     }
 
     /// Connects everybody: first the receivers, each subscribed to its topics, and then the senders.
-    pub(crate) fn connect(&self) -> Result<(Vec<Link>, Vec<Link>), String> {
+    pub(crate) fn connect(&self, watch: &dyn Watch) -> Result<(Vec<Link>, Vec<Link>), String> {
+        let unless_interrupted =
+            || if watch.is_interrupted() { Err("interrupted before all were connected".to_owned()) } else { Ok(()) };
         let connections = u64::from(self.config.senders) + u64::from(self.config.receivers);
         allow_descriptors(connections + DESCRIPTORS_EXTRA)?;
         let address = self.find_address()?;
-        let receivers = (0..self.config.receivers).map(|receiver| self.receiver(address, receiver));
+        let receivers = (0..self.config.receivers)
+            .map(|receiver| unless_interrupted().and_then(|()| self.receiver(address, receiver)));
         let receivers = receivers.collect::<Result<_, _>>()?;
         let outgoing = self.outgoing(0);
-        let senders = (0..self.config.senders).map(|sender| self.sender(address, sender, &outgoing));
+        let senders = (0..self.config.senders)
+            .map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing)));
         Ok((receivers, senders.collect::<Result<_, _>>()?))
     }
 
@@ -227,8 +231,8 @@ impl Plan<'_> {
             Target::Nats(url) => self.nats(url, address).map(|connection| (connection.into_early(), None)),
         };
         let (Early { stream, bytes, .. }, window) = early.map_err(|error| format!("{name}: {error}"))?;
-        let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, qos);
-        let sending = Some(Sending::new(sender, outgoing, window));
+        let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, sender, qos);
+        let sending = Some(Sending::new(sender, outgoing, window, self.config.rate_per_s.is_some()));
         Ok(Link { stream, inbound, sending, name })
     }
 
