@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use wisp_client::program::{self, STATUS_USAGE};
 use wisp_loadgen::args::{self, Arguments, Command};
 use wisp_loadgen::drive::run;
+use wisp_loadgen::failure::Interrupt;
 use wisp_loadgen::sink::Sink;
 
 /// The status of a run that found something bad.
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &args::Run) -> Result<ExitCode, String> {
-    let results = run::run(&options.config())?;
+    let interrupt = Interrupt::on_signals().map_err(|error| format!("cannot take over signals: {error}"))?;
+    let results = run::run(&options.config()?, &interrupt)?;
     if let Some(error) = &results.error {
         eprintln!("wisp-loadgen: {error}");
     }
