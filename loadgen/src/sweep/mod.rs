@@ -8,6 +8,7 @@
 //!
 //! Who takes the samples, a [`Taker`], knows brokers and programs; the sweep knows order, files and what a person sees.
 
+pub mod load;
 mod order;
 mod progress;
 
