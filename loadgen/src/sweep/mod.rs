@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub use crate::drive::watch::{Progress, Watch};
+pub use crate::drive::run::{Progress, Watch};
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::{self, Facts};
