@@ -37,7 +37,9 @@ impl Connections {
         let named = ("connections", "Connections");
         let repetitions = self.place.repetitions();
         let mut plan = Plan::of_settings(named, Kind::Connections, repetitions, &settings, machine::processors())?;
-        plan.about = "Connections opened one after the other and kept; each has taken from TCP's first packet to CONNACK.".to_owned();
+        plan.about =
+            "Connections opened one after the other and kept; each has taken from TCP's first packet to CONNACK."
+                .to_owned();
         Ok(plan)
     }
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::args::settings::{BrokerSettings, LoadSettings, numbers, set};
 use crate::args::sweep::Place;
-use crate::figure::{Better, Figure, Kind as Drawn};
 use crate::machine;
 use crate::plan::{Kind, Plan, Settings};
 
@@ -52,21 +51,6 @@ impl Latency {
         let repetitions = self.place.repetitions();
         let mut plan = Plan::of_settings(named, Kind::Latency, repetitions, &settings, machine::processors())?;
         plan.about = "From the moment at which a message was due to its receipt.".to_owned();
-        plan.figures = vec![Figure {
-            name: "latency".to_owned(),
-            title: "How long messages take".to_owned(),
-            kind: Drawn::Percentiles,
-            x: "percentile".to_owned(),
-            y: "latency_ns_percentiles".to_owned(),
-            lines: vec!["broker".to_owned()],
-            panels: Some(if self.rate.is_some() { "rate_per_s" } else { "load_percent" }.to_owned()),
-            only: [("kind".to_owned(), json!("latency"))].into(),
-            ratio_to: [].into(),
-            x_log: false,
-            y_log: true,
-            better: Better::Less,
-            note: None,
-        }];
         Ok(plan)
     }
 }

@@ -168,11 +168,20 @@ mod tests {
     fn flags_are_settings() {
         for (arguments, meant) in [
             (&[][..], json!({})),
-            (&["--broker", "native,mosquitto", "--broker", "nats-server"], json!({"broker": ["native", "mosquitto", "nats-server"]})),
+            (
+                &["--broker", "native,mosquitto", "--broker", "nats-server"],
+                json!({"broker": ["native", "mosquitto", "nats-server"]}),
+            ),
             (&["--broker", "x -p {port} -a 1,2"], json!({"broker": ["x -p {port} -a 1,2"]})),
             (&["--url", "mqtt://me:secret@localhost:7"], json!({"broker": ["mqtt://localhost:7"]})),
-            (&["--senders", "1..3", "--size", "16..64 times 2"], json!({"senders": [1, 2, 3], "size_bytes": [16, 32, 64]})),
-            (&["--count", "7", "--qos", "0,2", "-V", "5"], json!({"messages": [7], "qos": [0, 2], "mqtt_version": ["5"]})),
+            (
+                &["--senders", "1..3", "--size", "16..64 times 2"],
+                json!({"senders": [1, 2, 3], "size_bytes": [16, 32, 64]}),
+            ),
+            (
+                &["--count", "7", "--qos", "0,2", "-V", "5"],
+                json!({"messages": [7], "qos": [0, 2], "mqtt_version": ["5"]}),
+            ),
             (&["--broker-argument", "--a", "--broker-argument", "b"], json!({"broker_arguments": ["--a", "b"]})),
         ] {
             assert_eq!(settings(arguments).unwrap(), meant, "{arguments:?}");

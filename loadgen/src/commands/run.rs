@@ -1,6 +1,6 @@
 //! `run`: one run, of which nothing but itself is measured.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -39,9 +39,8 @@ pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     if let Some(folder) = &options.out {
         let mut record = record(&point, &results);
         record.extend(broker);
-        keep(folder, &choice, &point, record).map_err(|error| {
-            Failure::Missing(format!("cannot write into {}: {error}", folder.display()))
-        })?;
+        keep(folder, &choice, &point, record)
+            .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
         report::write(folder).map_err(Failure::Missing)?;
     }
     Ok(if results.is_good() { ExitCode::SUCCESS } else { ExitCode::from(Failure::Broken(String::new()).status()) })
@@ -65,7 +64,7 @@ fn drive(
         duration_max: options.duration_max_s.map(Duration::from_secs),
         ..config(point, subject.target.clone(), options.rate)?
     };
-    let live = Live::new(io::stderr().is_terminal(), interrupt.clone());
+    let live = Live::of_run(interrupt.clone());
     let results = run::run(&config, &live);
     live.finish();
     let mut results = results.map_err(|error| Failure::Missing(subject.has_died().unwrap_or(error)))?;
@@ -78,9 +77,6 @@ fn drive(
 fn say(options: &Run, results: &Results, broker: &Map<String, Value>) -> Result<(), Failure> {
     if let Some(error) = &results.error {
         eprintln!("{PROGRAM}: {error}");
-    }
-    for case in &results.first_faults {
-        eprintln!("{PROGRAM}:   {case}");
     }
     let is_started = broker.contains_key("startup_ms");
     if options.json && is_started {
@@ -123,7 +119,8 @@ fn keep(folder: &Path, choice: &Choice, point: &Point, mut record: Record) -> io
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other?,
     };
-    let is_same = |record: &&Record| record.get(folder::PLAN) == Some(&PLAN.into()) && record.get(folder::POINT) == Some(&key);
+    let is_same =
+        |record: &&Record| record.get(folder::PLAN) == Some(&PLAN.into()) && record.get(folder::POINT) == Some(&key);
     let repetition = before.iter().filter(is_same).count() + 1;
     let now = folder::universal_time(SystemTime::now());
     for (name, value) in [

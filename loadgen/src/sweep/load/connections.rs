@@ -40,7 +40,8 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     };
     let address = local_address(&subject.target).map_err(Failure::Broken)?;
     let count = point.whole("connections").unwrap_or(1);
-    let mqtt_version = program::parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
+    let mqtt_version =
+        program::parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
     let timeout = Duration::from_secs(point.whole("timeout_s").unwrap_or(60));
     let options = |number: u64| {
         let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
-use crate::drive::pattern::Pattern;
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config, Watch};
 use crate::drive::target::Target;
@@ -56,8 +55,9 @@ impl LoadTaker {
     /// # Errors
     /// When there is no folder for temporary files.
     pub fn new(program: &'static str, url: Option<Target>, interrupt: Interrupt) -> Result<Self, Failure> {
-        let scratch = Scratch::new()
-            .map_err(|error: io::Error| Failure::Missing(format!("cannot make a folder for temporary files: {error}")))?;
+        let scratch = Scratch::new().map_err(|error: io::Error| {
+            Failure::Missing(format!("cannot make a folder for temporary files: {error}"))
+        })?;
         Ok(Self {
             program,
             url,
@@ -233,14 +233,15 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     let wrong = Failure::Missing;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
-        target,
+        url: match target {
+            Target::Mqtt(url) => url,
+            Target::Nats(_) => return Err(wrong("NATS not yet".to_owned())),
+        },
         version: wisp_client::program::parse_version(version).map_err(wrong)?,
         qos: wisp_client::program::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
-        pattern: point.text("pattern").map_or(Ok(Pattern::OneToOne), str::parse).map_err(wrong)?,
         senders: narrow("senders", 1),
         receivers: narrow("receivers", 1),
-        topics: point.whole("topics").map(|topics| u32::try_from(topics).unwrap_or(u32::MAX)),
         size: whole("size_bytes", 1024) as usize,
         messages: whole("messages", 1),
         threads: whole("threads", 2) as usize,

@@ -135,9 +135,13 @@ mod tests {
 
     #[test]
     fn only_this_machines_addresses_are_local() {
-        for (address, is_own) in
-            [("127.0.0.1:1", true), ("127.9.9.9:1", true), ("[::1]:1", true), ("192.0.2.1:1", false), ("[2001:db8::1]:1", false)]
-        {
+        for (address, is_own) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("192.0.2.1:1", false),
+            ("[2001:db8::1]:1", false),
+        ] {
             assert_eq!(is_local(&address.parse().unwrap()), is_own, "{address}");
         }
         let error = local_address(&"mqtt://192.0.2.1:1883".parse().unwrap()).unwrap_err();

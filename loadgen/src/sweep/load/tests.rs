@@ -44,7 +44,8 @@ fn all_repetitions_of_a_point_have_as_many_messages() {
 
 #[test]
 fn messages_are_rounded_to_three_digits() {
-    for (messages, round) in [(0.0, 1), (7.4, 7), (1234.0, 1230), (999_600.0, 1_000_000), (123_456_789.0, 123_000_000)] {
+    for (messages, round) in [(0.0, 1), (7.4, 7), (1234.0, 1230), (999_600.0, 1_000_000), (123_456_789.0, 123_000_000)]
+    {
         assert_eq!(rounded(messages), round);
     }
 }
