@@ -86,7 +86,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        kill(&mut self.0, false);
+        kill(&mut self.0);
     }
 }
 

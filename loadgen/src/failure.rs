@@ -56,13 +56,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether the run was asked to end.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Asks the run to end, as a signal does.
+    /// Asks the run to end.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -73,5 +67,11 @@ impl Interrupt {
     /// [`Failure::Interrupted`].
     pub fn check(&self) -> Result<(), Failure> {
         if self.is_set() { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    /// Whether the run was asked to end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -29,7 +29,7 @@ mod settings;
 mod usage;
 mod words;
 
-pub use running::{Running, kill, last_lines, spawn};
+pub use running::{Running, kill, kill_group, last_lines, spawn};
 pub use settings::{MOSQUITTO_SETTINGS, NATS_SETTINGS, RUMQTTD_SETTINGS};
 pub use usage::Usage;
 
@@ -358,7 +358,8 @@ fn write_configuration(folder: &Path, text: &str) -> Result<std::path::PathBuf, 
 
 /// An address on which nobody listens. Ports come from below the range that the system takes its own from, so no
 /// client's connection can sit on one; and each is used once, so nothing of the broker before is left on it.
-fn free_address() -> SocketAddr {
+#[must_use]
+pub fn free_address() -> SocketAddr {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

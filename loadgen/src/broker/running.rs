@@ -161,8 +161,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Only a given command may have other processes; the rest are one.
-        let is_group = matches!(self.broker, Broker::Command(_));
-        kill(&mut self.child(), is_group);
+        match self.broker {
+            Broker::Command(_) => kill_group(&mut self.child()),
+            _ => kill(&mut self.child()),
+        }
         // A file that stays behind goes with the scratch folder.
         drop(fs::remove_dir_all(&self.folder));
     }
@@ -186,16 +188,21 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.process_group(0).spawn()
 }
 
-/// Ends a child that [`spawn`] started, whatever it does; with all of its group, if it may have children itself.
-pub fn kill(child: &mut Child, is_group: bool) {
-    // Errors mean that it has ended already.
-    if is_group {
-        // Not waited for yet, the child keeps the group's number.
+/// Ends a child, whatever it does.
+pub fn kill(child: &mut Child) {
+    // An error means that it has ended already.
+    drop(child.kill());
+    drop(child.wait());
+}
+
+/// Ends a child that [`spawn`] started, and all that it has started itself and left in its group.
+pub fn kill_group(child: &mut Child) {
+    // Once it has been waited for, its number may be another group's.
+    if let Ok(None) = child.try_wait() {
         let group = format!("-{}", child.id());
         drop(Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status());
     }
-    drop(child.kill());
-    drop(child.wait());
+    kill(child);
 }
 
 /// The last lines of a text in one; None if there are none.
@@ -220,7 +227,7 @@ mod tests {
     fn a_killed_process_is_reaped() {
         let mut child = spawn(Command::new("sleep").arg("600")).unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
-        kill(&mut child, false);
+        kill(&mut child);
         assert!(child.try_wait().unwrap().is_some());
     }
 }

@@ -100,7 +100,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::broker::running::{kill, spawn};
+    use crate::broker::running::{kill_group, spawn};
 
     #[test]
     fn fields_are_found_after_a_name_with_anything_in_it() {
@@ -133,7 +133,7 @@ mod tests {
         let group = child.id();
         assert!(usage.cpu_s >= 0.2 && usage.threads == 2, "{usage:?}");
         assert!(usage.rss_bytes > 0 && usage.peak_rss_bytes >= usage.rss_bytes, "{usage:?}");
-        kill(&mut child, true);
+        kill_group(&mut child);
         let is_gone = || Usage::of_group(group).is_none_or(|usage| usage.rss_bytes == 0);
         while !is_gone() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
