@@ -18,5 +18,6 @@ pub mod figure;
 pub mod folder;
 pub mod machine;
 pub mod places;
+pub mod report;
 pub mod sink;
 pub mod table;
