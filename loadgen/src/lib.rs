@@ -20,6 +20,7 @@ pub mod folder;
 pub mod machine;
 pub mod places;
 pub mod plan;
+pub mod report;
 pub mod sink;
 pub mod sweep;
 pub mod table;

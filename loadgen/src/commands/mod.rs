@@ -38,7 +38,7 @@ fn on_signals() -> Result<Interrupt, Failure> {
 fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {
     for folder in &options.folders {
         let written = report::write(folder).map_err(Failure::Missing)?;
-        print(&format!("Written: {written}"))?;
+        print(&format!("{} samples, drawn in {}", written.samples, written.page.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
