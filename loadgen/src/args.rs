@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use wisp_client::program::{parse_qos, parse_version};
-use wisp_client::{ProtocolVersion, QoS, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS};
 
 use crate::drive::pattern::Pattern;
 use crate::drive::payload::HEADER_BYTES;
 use crate::drive::run::Config;
+use crate::drive::target::Target;
 
 /// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
 const SIZE_MAX: usize = 255 * 1024 * 1024;
@@ -17,7 +18,7 @@ const SIZE_MAX: usize = 255 * 1024 * 1024;
 /// The window, unless one is given.
 pub const WINDOW: u16 = 1000;
 
-/// Drive an MQTT broker at full speed, and check that every message arrives once and in order.
+/// Drive an MQTT broker or a NATS server at full speed, and check that every message arrives once and in order.
 #[derive(Parser, Debug)]
 #[command(name = "wisp-loadgen", version)]
 pub struct Arguments {
@@ -44,9 +45,9 @@ pub enum Command {
 /// The arguments of `run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// The broker: mqtt://HOST:PORT, or mqtt://USER:PASSWORD@HOST:PORT
+    /// The broker: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    pub url: ServerUrl,
+    pub url: Target,
     /// Connections that send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub senders: u32,
@@ -71,9 +72,9 @@ pub struct Run {
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; fewer if an MQTT 5 broker says so
     #[arg(long, value_name = "MESSAGES", default_value_t = WINDOW, value_parser = clap::value_parser!(u16).range(1..))]
     pub window: u16,
-    /// The MQTT version: 3.1, 3.1.1 or 5
-    #[arg(short = 'V', long, value_name = "VERSION", default_value = "3.1.1", value_parser = parse_version)]
-    pub mqtt_version: ProtocolVersion,
+    /// The MQTT version: 3.1, 3.1.1 or 5 [default: 3.1.1]
+    #[arg(short = 'V', long, value_name = "VERSION", value_parser = parse_version)]
+    pub mqtt_version: Option<ProtocolVersion>,
     /// Threads: one for everything, or half of them for senders and half for receivers
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
@@ -104,11 +105,16 @@ pub struct Sink {
 
 impl Run {
     /// What is to be run.
-    #[must_use]
-    pub fn config(&self) -> Config {
-        Config {
-            url: self.url.clone(),
-            version: self.mqtt_version,
+    ///
+    /// # Errors
+    /// When arguments do not fit each other.
+    pub fn config(&self) -> Result<Config, String> {
+        if let (Target::Nats(url), Some(version)) = (&self.url, self.mqtt_version) {
+            return Err(format!("{version} is not what {url} speaks: leave out --mqtt-version"));
+        }
+        Ok(Config {
+            target: self.url.clone(),
+            version: self.mqtt_version.unwrap_or(ProtocolVersion::Mqtt311),
             qos: self.qos,
             window: self.window,
             senders: self.senders,
@@ -122,7 +128,7 @@ impl Run {
             rate_per_s: self.rate,
             timeout: Duration::from_secs(self.timeout_s),
             duration_max: self.duration_max_s.map(Duration::from_secs),
-        }
+        })
     }
 }
 

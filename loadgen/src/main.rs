@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 
 fn run(options: &args::Run) -> Result<ExitCode, String> {
     let interrupt = Interrupt::on_signals().map_err(|error| format!("cannot take over signals: {error}"))?;
-    let results = run::run(&options.config(), &interrupt)?;
+    let results = run::run(&options.config()?, &interrupt)?;
     if let Some(error) = &results.error {
         eprintln!("wisp-loadgen: {error}");
     }

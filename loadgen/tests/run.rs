@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
     Config {
-        url: format!("mqtt://{address}").parse().unwrap(),
+        target: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt311,
         qos: QoS::AtMostOnce,
         window: 100,

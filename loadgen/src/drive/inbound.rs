@@ -13,13 +13,15 @@ use wisp_wire::{Packet, ProtocolVersion, QoS};
 use crate::drive::acks::Acks;
 use crate::drive::checker::Checker;
 use crate::drive::messages::Messages;
+use crate::drive::nats::{self, Operation};
+use crate::drive::protocol::Protocol;
 use crate::drive::replies::Replies;
 use crate::drive::timing::Timing;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    version: ProtocolVersion,
+    pub(crate) protocol: Protocol,
     packet_bytes_max: u32,
     /// The beginning of a packet whose end has not come.
     partial: Vec<u8>,
@@ -52,20 +54,15 @@ pub(crate) enum Received {
 
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
-    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
+    pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
         let expected = Expected::Acks(Acks::new(sender, qos));
-        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
     /// For a receiver.
-    pub(crate) fn messages(
-        version: ProtocolVersion,
-        packet_bytes_max: u32,
-        early: Vec<u8>,
-        messages: Messages,
-    ) -> Self {
+    pub(crate) fn messages(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, messages: Messages) -> Self {
         let expected = Expected::Messages(Box::new(messages));
-        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
     /// A receiver's checker, when all is over.
@@ -114,7 +111,7 @@ impl Inbound {
         let room = &mut scratch[begun..];
         let (room_bytes, received) = (room.len(), stream.recv(room));
         match received {
-            Ok(0) => Err("the broker closed the connection".to_owned()),
+            Ok(0) => Err(self.gone("the broker closed the connection")),
             Ok(received) => {
                 if let Some(timing) = &mut timing {
                     timing.note_read();
@@ -126,7 +123,17 @@ impl Inbound {
                 Ok(if received == room_bytes { Received::More } else { Received::All })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(format!("the connection broke: {error}")),
+            Err(error) => Err(self.gone(&format!("the connection broke: {error}"))),
+        }
+    }
+
+    /// What an end without a word means.
+    fn gone(&self, what: &str) -> String {
+        match (self.protocol, &self.expected) {
+            (Protocol::Nats, Expected::Messages(_)) => {
+                format!("{what}: NATS servers do so to receivers that are too slow (max_pending, write_deadline)")
+            }
+            _ => what.to_owned(),
         }
     }
 
@@ -149,7 +156,19 @@ impl Inbound {
     /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
     fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
-        let decoded = wisp_wire::decode(bytes, self.version, self.packet_bytes_max);
+        match self.protocol {
+            Protocol::Mqtt(version) => self.take_packet(bytes, version, timing),
+            Protocol::Nats => self.take_operation(bytes, timing),
+        }
+    }
+
+    fn take_packet(
+        &mut self,
+        bytes: &[u8],
+        version: ProtocolVersion,
+        timing: Option<&mut Timing>,
+    ) -> Result<usize, String> {
+        let decoded = wisp_wire::decode(bytes, version, self.packet_bytes_max);
         let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
         let Some((packet, length)) = decoded else { return Ok(0) };
         match (&packet, &mut self.expected) {
@@ -160,7 +179,7 @@ impl Inbound {
                 messages.released(release.packet_id.get(), &mut self.replies);
             }
             (Packet::Publish(_), Expected::Acks(_)) => {
-                return Err("the broker sent a message to a client that did not subscribe".to_owned());
+                return Err(UNASKED.to_owned());
             }
             (Packet::PingResp, _) => self.pongs += 1,
             (Packet::Disconnect(disconnect), _) => {
@@ -173,7 +192,29 @@ impl Inbound {
         }
         Ok(length)
     }
+
+    fn take_operation(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
+        // The payload of a message that is let in is smaller than its packet.
+        let decoded = nats::decode(bytes, self.packet_bytes_max as usize);
+        let decoded = decoded.map_err(|error| format!("the server does not keep to NATS: {error}"))?;
+        let Some((operation, length)) = decoded else { return Ok(0) };
+        match (operation, &mut self.expected) {
+            (Operation::Message { subject, payload }, Expected::Messages(messages)) => {
+                messages.check_other(subject, payload, QoS::AtMostOnce, timing);
+            }
+            (Operation::Message { .. }, Expected::Acks(_)) => return Err(UNASKED.to_owned()),
+            (Operation::Ping, _) => self.replies.push_bytes(nats::PONG),
+            (Operation::Pong, _) => self.pongs += 1,
+            (Operation::Error(why), _) => return Err(format!("the server says: {}", nats::one_line(why))),
+            // It may tell of itself at any time, such as when others join its cluster.
+            (Operation::Info(_) | Operation::Ok, _) => {}
+        }
+        Ok(length)
+    }
 }
+
+/// What a sender is not to get.
+const UNASKED: &str = "the broker sent a message to a client that did not subscribe";
 
 #[cfg(test)]
 mod tests {
@@ -208,7 +249,7 @@ mod tests {
             }
         }
         let messages = Messages::new(&template, seal, topics, qos, Checker::new(&layout, 0, None));
-        (Inbound::messages(version, 1000, Vec::new(), messages), stream)
+        (Inbound::messages(Protocol::Mqtt(version), 1000, Vec::new(), messages), stream)
     }
 
     fn tally(inbound: &Inbound) -> Tally {
@@ -280,7 +321,7 @@ mod tests {
     #[test]
     fn acknowledgements_open_the_window_in_any_order_and_form() {
         let sender = |qos| {
-            let mut inbound = Inbound::acks(ProtocolVersion::Mqtt5, 1000, Vec::new(), 0, qos);
+            let mut inbound = Inbound::acks(Protocol::Mqtt(ProtocolVersion::Mqtt5), 1000, Vec::new(), 0, qos);
             inbound.note_sent(4);
             inbound
         };
@@ -374,7 +415,8 @@ mod tests {
         assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
-        let mut sender = Inbound::acks(ProtocolVersion::Mqtt311, 1000, Vec::new(), 0, QoS::AtMostOnce);
+        let mqtt = Protocol::Mqtt(ProtocolVersion::Mqtt311);
+        let mut sender = Inbound::acks(mqtt, 1000, Vec::new(), 0, QoS::AtMostOnce);
         let (_, stream) = receiver(ProtocolVersion::Mqtt311, QoS::AtMostOnce);
         assert!(feed(&mut sender, &stream, usize::MAX).is_err());
     }

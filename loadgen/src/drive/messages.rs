@@ -4,7 +4,7 @@ use wisp_wire::{PacketId, Publish, QoS};
 
 use crate::drive::cases::Fault;
 use crate::drive::checker::Checker;
-use crate::drive::outgoing::{ID_BYTES, Template};
+use crate::drive::outgoing::Template;
 use crate::drive::payload::{Header, Seal};
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 use crate::drive::timing::Timing;
@@ -18,11 +18,13 @@ pub(crate) struct Messages {
     topics: Topics,
     /// What each begins with: up to its topic's tail, which differs if there are several topics; else with it.
     lead: Vec<u8>,
-    /// Where the identifier is, if there is one; the topic ends there.
+    /// Where the topic ends, and the identifier is, if there is one.
     id_at: usize,
     /// What stands between identifier and payload.
     after_id: Vec<u8>,
     header_at: usize,
+    /// What stands after the payload.
+    after_payload: Vec<u8>,
     packet_bytes: usize,
     pub(crate) checker: Checker,
     /// Messages with QoS 2 that the broker has not released, by identifier.
@@ -58,7 +60,6 @@ impl Messages {
     pub(crate) fn new(template: &Template, seal: Seal, topics: Topics, qos: QoS, checker: Checker) -> Self {
         let (lead, after_id) = template.lead(checker.has_one_topic());
         let id_at = template.lead(true).0.len();
-        let id_bytes = if qos == QoS::AtMostOnce { 0 } else { ID_BYTES };
         Self {
             qos,
             seal,
@@ -66,7 +67,8 @@ impl Messages {
             lead: lead.to_vec(),
             id_at,
             after_id: after_id.to_vec(),
-            header_at: id_at + id_bytes + after_id.len(),
+            header_at: template.header_at,
+            after_payload: template.after_payload(seal.size()).to_vec(),
             packet_bytes: template.packet_bytes(),
             checker,
             unreleased: IdSet::default(),
@@ -83,7 +85,7 @@ impl Messages {
                     return at;
                 }
                 at += self.packet_bytes;
-            } else if let Some((PUBREL, id)) = short(rest) {
+            } else if let Some((PUBREL, id)) = short(rest).filter(|_| self.qos == QoS::ExactlyOnce) {
                 self.released(id, replies);
                 at += SHORT_BYTES;
             } else {
@@ -108,7 +110,8 @@ impl Messages {
     #[inline]
     fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
         let (before, payload) = packet.split_at(self.header_at);
-        if !before.ends_with(&self.after_id) {
+        let (payload, after) = payload.split_at(self.seal.size());
+        if !before.ends_with(&self.after_id) || after != self.after_payload {
             return false;
         }
         if self.qos > QoS::AtMostOnce {
@@ -144,11 +147,16 @@ impl Messages {
             return;
         }
         let topic = publish.topic.map(|topic| topic.as_str().as_bytes()).unwrap_or_default();
-        match self.seal.open(publish.payload) {
+        self.check_other(topic, publish.payload, publish.qos, timing);
+    }
+
+    /// Checks a message in another form than the usual one.
+    pub(crate) fn check_other(&mut self, topic: &[u8], payload: &[u8], qos: QoS, timing: Option<&mut Timing>) {
+        match self.seal.open(payload) {
             Ok(header) if !self.topics.is_name(self.topics.topic(&header), topic) => {
                 self.checker.corrupt(Fault::OtherTopic(header));
             }
-            Ok(header) if publish.qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
+            Ok(header) if qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
             Ok(header) => self.check(header, timing),
             Err(odd) => self.checker.odd(odd),
         }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! At QoS 1 and 2 each sender keeps at most a window of messages that are not acknowledged, and receivers answer all messages of a
-//! read with one write. The generator must not be what limits a run: whatever is done for each message touches a few cache
+//! read with one write. A server of NATS is driven as a broker at QoS 0 is ([`protocol`], [`nats`]). The generator must not be what limits a run: whatever is done for each message touches a few cache
 //! lines and allocates nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
@@ -18,9 +18,11 @@ mod crc;
 mod inbound;
 pub mod latency;
 mod messages;
+mod nats;
 pub mod outgoing;
 pub mod pattern;
 pub mod payload;
+pub(crate) mod protocol;
 pub(crate) mod replies;
 pub mod results;
 pub mod run;
@@ -31,6 +33,7 @@ mod setup;
 mod shared;
 pub mod spread;
 mod supervise;
+pub mod target;
 mod timing;
 pub mod topics;
 mod worker;

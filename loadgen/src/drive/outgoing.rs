@@ -11,7 +11,7 @@
 //!                                   ^^^^     ^^                                     ^^^^^^
 //! ```
 //!
-//! Each stream ends with PINGREQ: the broker's answer tells that it has read everything before.
+//! Each stream ends with a ping: the broker's answer tells that it has read everything before.
 
 use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
@@ -20,17 +20,22 @@ use crate::drive::payload::{HEADER_BYTES, Seal};
 use crate::drive::spread::Spread;
 use crate::drive::topics::Topics;
 
-/// What ends a sender's stream.
-const PINGREQ: [u8; 2] = [0xC0, 0x00];
+/// What ends a sender's stream where MQTT is spoken.
+const PINGREQ: &[u8] = &[0xC0, 0x00];
+
 /// A message's packet, with the places that differ from one to the next.
 #[derive(Clone, Debug)]
 pub struct Template {
-    packet: Vec<u8>,
-    tail_at: usize,
-    tail_bytes: usize,
+    pub(crate) packet: Vec<u8>,
+    pub(crate) tail_at: usize,
+    pub(crate) tail_bytes: usize,
     /// Where the packet identifier is, if there is one.
-    id_at: Option<usize>,
-    header_at: usize,
+    pub(crate) id_at: Option<usize>,
+    /// The end of what stands between the topic and what is the same in all packets before the payload.
+    pub(crate) after_id: usize,
+    pub(crate) header_at: usize,
+    /// What follows the last packet, and is answered.
+    pub(crate) end: &'static [u8],
 }
 
 /// The length of a packet identifier.
@@ -59,7 +64,8 @@ impl Template {
         let after_id = header_at - usize::from(version.is_v5());
         let id_at = publish.packet_id.map(|_| after_id - ID_BYTES);
         let tail_bytes = topics.tail_bytes();
-        Ok(Self { tail_at: id_at.unwrap_or(after_id) - tail_bytes, tail_bytes, id_at, header_at, packet })
+        let tail_at = id_at.unwrap_or(after_id) - tail_bytes;
+        Ok(Self { packet, tail_at, tail_bytes, id_at, after_id, header_at, end: PINGREQ })
     }
 
     /// How long each packet is.
@@ -73,8 +79,13 @@ impl Template {
     #[must_use]
     pub fn lead(&self, with_tail: bool) -> (&[u8], &[u8]) {
         let tail_end = self.tail_at + self.tail_bytes;
-        let after_id = self.id_at.map_or(tail_end, |at| at + ID_BYTES);
-        (&self.packet[..if with_tail { tail_end } else { self.tail_at }], &self.packet[after_id..self.header_at])
+        (&self.packet[..if with_tail { tail_end } else { self.tail_at }], &self.packet[self.after_id..self.header_at])
+    }
+
+    /// What comes after a payload of so many bytes.
+    #[must_use]
+    pub fn after_payload(&self, size: usize) -> &[u8] {
+        &self.packet[self.header_at + size..]
     }
 }
 
@@ -111,7 +122,7 @@ impl Outgoing {
     /// The length of a sender's whole stream.
     #[must_use]
     pub fn stream_bytes(&self, sender: u32) -> u64 {
-        self.messages_bytes(sender) + PINGREQ.len() as u64
+        self.messages_bytes(sender) + self.template.end.len() as u64
     }
 
     /// How many messages a sender sends.
@@ -133,7 +144,7 @@ impl Outgoing {
         let messages_bytes = self.messages_bytes(sender);
         if position >= messages_bytes {
             let sent = usize::try_from(position - messages_bytes).unwrap_or(usize::MAX);
-            return PINGREQ.get(sent..).unwrap_or_default();
+            return self.template.end.get(sent..).unwrap_or_default();
         }
         let at = position / packet_bytes;
         let filled = match self.filled {

@@ -10,6 +10,7 @@ use crate::drive::checker::Tally;
 use crate::drive::latency::Latency;
 use crate::drive::pattern::Pattern;
 use crate::drive::run::Config;
+use crate::drive::target::Target;
 
 /// A run's settings and results. As JSON, one line with these fields.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -18,8 +19,10 @@ pub struct Results {
     pub loadgen_version: String,
     /// The broker.
     pub url: String,
-    /// The MQTT version that was spoken.
-    pub mqtt_version: String,
+    /// What was spoken: `mqtt` or `nats`.
+    pub protocol: String,
+    /// The MQTT version that was spoken; none for another protocol.
+    pub mqtt_version: Option<String>,
     /// The QoS of sending and receiving.
     pub qos: u8,
     /// Messages of each sender that might be unacknowledged at once; none at QoS 0, where nothing is acknowledged.
@@ -101,8 +104,9 @@ impl Results {
         let messages_per_s = if seconds > 0.0 { counted as f64 / seconds } else { 0.0 };
         Self {
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
-            url: config.url.to_string(),
-            mqtt_version: version_name(config).to_owned(),
+            url: config.target.to_string(),
+            protocol: config.target.protocol().to_owned(),
+            mqtt_version: version_name(config).map(str::to_owned),
             qos: config.qos as u8,
             window: (config.qos > QoS::AtMostOnce).then_some(config.window),
             senders: config.senders,
@@ -195,9 +199,13 @@ impl fmt::Display for Results {
         if self.foreign > 0 {
             write!(f, ", of others {}", self.foreign)?;
         }
-        let Self { sent, size_bytes, senders, receivers, pattern, topics, mqtt_version, qos, seconds, .. } = self;
+        let Self { sent, size_bytes, senders, receivers, pattern, topics, qos, seconds, .. } = self;
         write!(f, "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers")?;
-        write!(f, ", {pattern} over {topics} topics, MQTT {mqtt_version}, QoS {qos}")?;
+        write!(f, ", {pattern} over {topics} topics")?;
+        match &self.mqtt_version {
+            Some(version) => write!(f, ", MQTT {version}, QoS {qos}")?,
+            None => write!(f, ", NATS")?,
+        }
         if let Some(window) = self.window {
             write!(f, ", window {window}")?;
         }
@@ -217,12 +225,13 @@ impl fmt::Display for Results {
     }
 }
 
-fn version_name(config: &Config) -> &'static str {
+fn version_name(config: &Config) -> Option<&'static str> {
     use wisp_client::ProtocolVersion::{Mqtt5, Mqtt31, Mqtt311};
-    match config.version {
-        Mqtt31 => "3.1",
-        Mqtt311 => "3.1.1",
-        Mqtt5 => "5",
+    match (&config.target, config.version) {
+        (Target::Mqtt(_), Mqtt31) => Some("3.1"),
+        (Target::Mqtt(_), Mqtt311) => Some("3.1.1"),
+        (Target::Mqtt(_), Mqtt5) => Some("5"),
+        (Target::Nats(_), _) => None,
     }
 }
 
@@ -233,7 +242,7 @@ mod tests {
 
     fn results(receivers: u32, sent: u64, tally: Tally) -> Results {
         let config = Config {
-            url: "mqtt://u:secret@h:1".parse().unwrap(),
+            target: "mqtt://u:secret@h:1".parse().unwrap(),
             version: ProtocolVersion::Mqtt5,
             qos: QoS::AtLeastOnce,
             window: 77,
@@ -281,7 +290,7 @@ mod tests {
         let json = results(1, 100, Tally { received: 98, ..Tally::default() }).to_json();
         assert!(!json.contains('\n') && !json.contains("secret"), "{json}");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        for (field, value) in [("url", "mqtt://h:1"), ("mqtt_version", "5")] {
+        for (field, value) in [("url", "mqtt://h:1"), ("protocol", "mqtt"), ("mqtt_version", "5")] {
             assert_eq!(read[field], value);
         }
         for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2), ("qos", 1)] {

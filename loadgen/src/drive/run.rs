@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use wisp_client::{ProtocolVersion, QoS, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS};
 use wisp_net::{Host, SysHost};
 
 use crate::drive::busy::Busy;
@@ -20,6 +20,7 @@ use crate::drive::schedule::Schedule;
 use crate::drive::setup::{Plan, deal};
 use crate::drive::shared::Shared;
 use crate::drive::supervise::supervise;
+use crate::drive::target::Target;
 use crate::drive::timing::Histograms;
 use crate::drive::worker::{Findings, Link, Worker};
 use crate::failure::Interrupt;
@@ -30,11 +31,11 @@ const SEND_BYTES: usize = 256 * 1024;
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker.
-    pub url: ServerUrl,
-    /// The MQTT version to speak.
+    /// The broker, and its protocol.
+    pub target: Target,
+    /// The MQTT version to speak, where that is the protocol.
     pub version: ProtocolVersion,
-    /// The QoS to send and to subscribe with.
+    /// The QoS to send and to subscribe with. NATS has 0 alone.
     pub qos: QoS,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; at least one.
     pub window: u16,

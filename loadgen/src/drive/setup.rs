@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, SubscriptionOptions};
+use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, ServerUrl, SubscriptionOptions};
 use wisp_net::SysStream;
 
 use crate::drive::acks::{granted, window};
@@ -12,13 +12,16 @@ use crate::drive::cases::first_in_words;
 use crate::drive::checker::{Checker, add_lost_by_all};
 use crate::drive::inbound::Inbound;
 use crate::drive::messages::Messages;
+use crate::drive::nats;
 use crate::drive::outgoing::{Outgoing, Template};
 use crate::drive::pattern::Layout;
 use crate::drive::payload::{Odd, Seal};
+use crate::drive::protocol::Protocol;
 use crate::drive::run::{Config, Watch};
 use crate::drive::seen::Seen;
 use crate::drive::sending::Sending;
-use crate::drive::topics::{Naming, Subscription, Topics};
+use crate::drive::target::{NatsUrl, Target};
+use crate::drive::topics::{Subscription, Topics};
 use crate::drive::worker::Link;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
@@ -28,9 +31,25 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How many filters one SUBSCRIBE has: brokers limit its length.
 const FILTERS_AT_ONCE: usize = 32;
 
+/// A connection that is ready for the run, and what came on it already.
+pub(crate) struct Early {
+    pub(crate) stream: SysStream,
+    /// What was not looked at.
+    pub(crate) bytes: Vec<u8>,
+    /// Messages that came. Nothing was sent yet, so that they can only be strangers, such as a retained message.
+    pub(crate) strangers: u64,
+}
+
+impl From<Parts<SysStream>> for Early {
+    fn from(parts: Parts<SysStream>) -> Self {
+        Self { stream: parts.stream, bytes: parts.bytes, strangers: parts.messages.len() as u64 }
+    }
+}
+
 /// What does not change during a run.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a Config,
+    protocol: Protocol,
     /// Tells this run's messages from those of others.
     run: u32,
     pub(crate) seal: Seal,
@@ -44,12 +63,15 @@ impl Plan<'_> {
     pub(crate) fn new(config: &Config, run: u32) -> Result<Plan<'_>, String> {
         let Config { pattern, senders, receivers, topics, messages, .. } = *config;
         let layout = Layout::new(pattern, senders, receivers, topics, messages)?;
-        let prefix = config.topic_prefix.clone().unwrap_or_else(|| format!("loadgen/{run:06x}"));
-        let topics = Topics::new(&layout, &prefix, Naming::MQTT)?;
+        let protocol = Protocol::of(config)?;
+        let naming = protocol.naming();
+        let usual_prefix = || format!("loadgen{}{run:06x}", naming.separator);
+        let prefix = config.topic_prefix.clone().unwrap_or_else(usual_prefix);
+        let topics = Topics::new(&layout, &prefix, naming)?;
         let seal = Seal::new(run, config.size);
-        let template = Template::new(&topics, 0, &seal, config.version, config.qos)?;
+        let template = protocol.sent(&topics, &seal, config.qos)?;
         let seen = (pattern.is_shared() && receivers > 0).then(|| Arc::new(Seen::new(&layout.spread)));
-        Ok(Plan { config, run, seal, topics, seen, template })
+        Ok(Plan { config, protocol, run, seal, topics, seen, template })
     }
 
     /// A thread's buffer of packets.
@@ -94,13 +116,9 @@ impl Plan<'_> {
     /// The first of the broker's addresses that answers.
     fn find_address(&self) -> Result<SocketAddr, String> {
         let mut last = None;
-        for address in self.config.url.resolve().map_err(|error| error.to_string())? {
-            match self.client(address, "first") {
-                Ok(client) => {
-                    // It has served its purpose, however it ends.
-                    let _ = client.disconnect();
-                    return Ok(address);
-                }
+        for address in self.config.target.resolve().map_err(|error| error.to_string())? {
+            match self.try_address(address) {
+                Ok(()) => return Ok(address),
                 Err(error @ Error::Connect { .. }) => last = Some(error),
                 Err(error) => return Err(error.to_string()),
             }
@@ -108,36 +126,69 @@ impl Plan<'_> {
         Err(last.expect("resolve gives one address at least").to_string())
     }
 
-    fn client(&self, address: SocketAddr, name: &str) -> Result<Client, Error> {
-        let mut options = ConnectOptions::new(self.config.version).with_user_of(&self.config.url);
+    fn try_address(&self, address: SocketAddr) -> Result<(), Error> {
+        match &self.config.target {
+            Target::Mqtt(url) => {
+                let client = self.client(url, address, "first")?;
+                // It has served its purpose, however it ends.
+                let _ = client.disconnect();
+            }
+            Target::Nats(url) => {
+                let (size, max) = (self.seal.size() as u64, self.nats(url, address)?.info().max_payload);
+                if max > 0 && size > max {
+                    let why = format!("the server takes payloads of {max} bytes at most, and not of {size}");
+                    return Err(Error::Usage(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self, url: &ServerUrl, address: SocketAddr, name: &str) -> Result<Client, Error> {
+        let mut options = ConnectOptions::new(self.config.version).with_user_of(url);
         // At most 6 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:06x}{name}", self.run);
         // Nothing is pinged during a run. 0 would say that, but not every broker takes it.
         options.keep_alive_s = u16::MAX;
-        options.connect_timeout = self.config.timeout.min(CONNECT_TIMEOUT_MAX);
+        options.connect_timeout = self.connect_timeout();
         options.answer_timeout = options.connect_timeout;
         Client::connect(address, options)
     }
 
+    fn nats(&self, url: &NatsUrl, address: SocketAddr) -> Result<nats::Connection, Error> {
+        nats::Connection::open(address, url.credentials(), self.connect_timeout())
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.config.timeout.min(CONNECT_TIMEOUT_MAX)
+    }
+
     fn receiver(&self, address: SocketAddr, receiver: u32) -> Result<Link, String> {
         let name = format!("receiver {receiver}");
-        let subscribe = || -> Result<Parts<SysStream>, Error> {
-            let mut client = self.client(address, &format!("r{receiver}"))?;
-            self.subscribe(&mut client, receiver)?;
-            client.into_parts()
+        let early = match &self.config.target {
+            Target::Mqtt(url) => self.client(url, address, &format!("r{receiver}")).and_then(|mut client| {
+                self.subscribe(&mut client, receiver)?;
+                client.into_parts().map(Early::from)
+            }),
+            Target::Nats(url) => self.nats(url, address).and_then(|mut connection| {
+                let subscriptions = self.topics.subscriptions(receiver);
+                for (index, Subscription { filter, group }) in subscriptions.iter().enumerate() {
+                    connection.subscribe(filter, *group, &nats::sid(index, subscriptions.len()))?;
+                }
+                Ok(connection.into_early())
+            }),
         };
-        let parts = subscribe().map_err(|error| format!("{name}: {error}"))?;
-        let Config { version, qos, .. } = *self.config;
+        let Early { stream, bytes, strangers } = early.map_err(|error| format!("{name}: {error}"))?;
+        let (protocol, qos) = (self.protocol, self.config.qos);
         let first_topic = self.topics.layout().topics_of(receiver).start;
-        let template = Template::new(&self.topics, first_topic, &self.seal, version, qos)?;
+        let template = protocol.received(&self.topics, first_topic, &self.seal, qos)?;
         let mut checker = Checker::new(self.topics.layout(), receiver, self.seen.clone());
-        // Nothing was sent yet, so that they can only be strangers, such as a retained message.
-        for _ in &parts.messages {
+        for _ in 0..strangers {
             checker.odd(Odd::Foreign);
         }
         let messages = Messages::new(&template, self.seal, self.topics.clone(), qos, checker);
-        let inbound = Inbound::messages(version, self.inbound_max(), parts.bytes, messages);
-        Ok(Link { stream: parts.stream, inbound, sending: None, name })
+        let inbound = Inbound::messages(protocol, self.inbound_max(), bytes, messages);
+        Ok(Link { stream, inbound, sending: None, name })
     }
 
     /// Subscribes to all that a receiver gets.
@@ -167,17 +218,22 @@ impl Plan<'_> {
 
     fn sender(&self, address: SocketAddr, sender: u32, outgoing: &Outgoing) -> Result<Link, String> {
         let name = format!("sender {sender}");
-        let Config { version, qos, rate_per_s, .. } = *self.config;
-        let failed = |error: Error| format!("{name}: {error}");
-        let client = self.client(address, &format!("s{sender}")).map_err(failed)?;
-        if qos > client.qos_max() {
-            return Err(format!("{name}: the broker takes QoS {} at most", client.qos_max() as u8));
-        }
-        let window = (qos > QoS::AtMostOnce).then(|| window(version, self.config.window, client.receive_max()));
-        let parts = client.into_parts().map_err(failed)?;
-        let inbound = Inbound::acks(version, self.inbound_max(), parts.bytes, sender, qos);
-        let sending = Some(Sending::new(sender, outgoing, window, rate_per_s.is_some()));
-        Ok(Link { stream: parts.stream, inbound, sending, name })
+        let (protocol, qos) = (self.protocol, self.config.qos);
+        let early = match &self.config.target {
+            Target::Mqtt(url) => self.client(url, address, &format!("s{sender}")).and_then(|client| {
+                let (qos_max, receive_max) = (client.qos_max(), client.receive_max());
+                if qos > qos_max {
+                    return Err(Error::Usage(format!("the broker takes QoS {} at most", qos_max as u8)));
+                }
+                let window = window(self.config.version, self.config.window, receive_max);
+                Ok((client.into_parts()?.into(), (qos > QoS::AtMostOnce).then_some(window)))
+            }),
+            Target::Nats(url) => self.nats(url, address).map(|connection| (connection.into_early(), None)),
+        };
+        let (Early { stream, bytes, .. }, window) = early.map_err(|error| format!("{name}: {error}"))?;
+        let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, sender, qos);
+        let sending = Some(Sending::new(sender, outgoing, window, self.config.rate_per_s.is_some()));
+        Ok(Link { stream, inbound, sending, name })
     }
 
     fn inbound_max(&self) -> u32 {

@@ -29,8 +29,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// What lies at least between two looks at what is due: messages that are closer to each other are sent together. A wait and a
 /// send for each of 100,000 messages a second would take a processor for themselves, which the broker may need.
 const SPACING_NS: u64 = 25_000;
-/// DISCONNECT without a reason, the same in every version.
-const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
 /// A connection that is ready for the run.
 pub(crate) struct Link {
@@ -317,9 +315,9 @@ impl Worker {
         let registrar = self.poller.registrar();
         for Registered { link, .. } in self.links {
             let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
-            if at_boundary {
+            if let Some(goodbye) = link.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = link.stream.send(&DISCONNECT);
+                let _ = link.stream.send(goodbye);
             }
             let _ = registrar.remove(&link.stream);
             self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
