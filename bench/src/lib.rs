@@ -9,13 +9,15 @@
 //!               goals, machine, versions
 //! ```
 //!
-//! [`memory`] measures instead what clients cost the native broker that do nothing, or are away.
+//! [`memory`] measures instead what clients cost the native broker that do nothing, or are away, and [`start`] what it costs to
+//! have a broker at all.
 //!
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
 //! out of order ends the run at once, since a rate without it would be no rate.
 
 pub mod args;
 pub mod baseline;
+pub mod footprint;
 pub mod goals;
 pub mod idle;
 pub mod loadgen;
@@ -24,5 +26,6 @@ pub mod plan;
 pub mod resident;
 pub mod results;
 pub mod smoke;
+pub mod start;
 pub mod statistics;
 pub mod summary;
