@@ -56,6 +56,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks the run to end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Fails once the run was asked to end.
     ///
     /// # Errors

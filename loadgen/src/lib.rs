@@ -18,5 +18,7 @@ pub mod figure;
 pub mod folder;
 pub mod machine;
 pub mod places;
+pub mod plan;
 pub mod sink;
+pub mod sweep;
 pub mod table;

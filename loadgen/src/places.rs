@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::failure::Failure;
 
@@ -78,7 +79,10 @@ impl Scratch {
     /// # Errors
     /// When the folder for temporary files is not writable, or the name is taken.
     pub fn new() -> io::Result<Self> {
-        let folder = env::temp_dir().join(format!("wisp-bench-{}", process::id()));
+        // One for each of a program's runs at the same time, as tests have them.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("wisp-bench-{}-{number}", process::id()));
         fs::create_dir(&folder)?;
         Ok(Self(folder))
     }

@@ -22,4 +22,5 @@ pub mod run;
 mod sending;
 mod setup;
 pub mod spread;
+pub mod watch;
 mod worker;
