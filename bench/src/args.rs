@@ -30,6 +30,10 @@ pub enum Command {
     ///
     /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
     Memory(Memory),
+    /// A plan of transfers over plain TCP, or of work without a network, natively and under each WebAssembly runtime
+    ///
+    /// Needs release builds and modules of the programs that it starts: make experiment-modules.
+    Experiment(Experiment),
 }
 
 /// The arguments of `smoke`.
@@ -81,6 +85,31 @@ pub struct Memory {
     pub out: Option<PathBuf>,
 }
 
+/// The arguments of `experiment`.
+#[derive(Args, Debug)]
+pub struct Experiment {
+    /// A plan's name or file, of the kind transfer or compute
+    pub plan: String,
+    /// What the plan says of quick runs
+    #[arg(long)]
+    pub quick: bool,
+    /// Where the results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
+    /// Go on with what the folder has of the plan
+    #[arg(long)]
+    pub resume: bool,
+}
+
+impl Experiment {
+    /// The command that runs it again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let quick = if self.quick { " --quick" } else { "" };
+        format!("wisp-bench experiment {}{quick}", self.plan)
+    }
+}
+
 impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
@@ -115,7 +144,7 @@ mod tests {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
         match Arguments::try_parse_from(all)?.command {
             Command::Smoke(options) => Ok(options.plan(2)),
-            Command::Memory(_) => unreachable!("it begins with smoke"),
+            Command::Memory(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
         }
     }
 

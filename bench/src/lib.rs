@@ -9,6 +9,7 @@
 //!               goals, machine, versions
 //! ```
 //!
+//! [`experiment`] runs plans of what is no broker: programs of its own that transfer messages or compute, on each host.
 //! [`memory`] measures instead what clients cost the native broker that do nothing, or are away.
 //!
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
@@ -16,13 +17,19 @@
 
 pub mod args;
 pub mod baseline;
+pub mod compute;
+pub mod experiment;
 pub mod goals;
+pub mod host;
 pub mod idle;
 pub mod loadgen;
 pub mod memory;
 pub mod plan;
+pub mod point;
+pub mod program;
 pub mod resident;
 pub mod results;
 pub mod smoke;
 pub mod statistics;
 pub mod summary;
+pub mod transfer;

@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         }
         Work::Sort { file, out } => match sort_file(&file, &out) {
             Ok(Sorted { numbers, read_s, compute_s, write_s }) => {
-                println!(r#"{{"numbers":{numbers},"read_s":{read_s},"compute_s":{compute_s},"write_s":{write_s}}}"#)
+                let times = format!(r#""read_s":{read_s},"compute_s":{compute_s},"write_s":{write_s}"#);
+                println!(r#"{{"numbers":{numbers},{times}}}"#);
             }
             Err(error) => {
                 eprintln!("wisp-compute: cannot sort {} into {}: {error}", file.display(), out.display());

@@ -1,5 +1,7 @@
 //! The work as the program does it, on files.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::env;
 use std::fs;
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! A transfer with a peer inside the process, whose connection holds few bytes, so that messages come and go in parts.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};

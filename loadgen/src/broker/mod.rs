@@ -313,7 +313,7 @@ fn unwritable(error: &io::Error) -> Failure {
 
 /// An address on which nobody listens. Ports come from below the range that the system takes its own from, so no
 /// client's connection can sit on one; and each is used once, so nothing of the broker before is left on it.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,0 +1,116 @@
+//! Plans whose samples need no load generator: programs of Wisp's own, started on each host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::folder::Record;
+use wisp_loadgen::machine::{self, Facts};
+use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::plan::{Changes, Kind, Plan, Point};
+use wisp_loadgen::sweep::{self, Taker, Watch};
+
+use crate::args::Experiment;
+use crate::compute::{self, Compute};
+use crate::host::{self, Host, Mode};
+use crate::point::setting;
+use crate::transfer;
+
+/// Runs a plan, and gives the status to end with.
+///
+/// # Errors
+/// When there is no such plan, it is for another program, something that it needs is missing, or the results cannot be written.
+pub fn run(options: &Experiment) -> Result<u8, Failure> {
+    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let changes = Changes { is_quick: options.quick, ..Changes::none(machine::processors()) };
+    let plan = Plan::find(&options.plan, &changes).map_err(Failure::Missing)?;
+    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
+    let settings = sweep::Options {
+        program: "wisp-bench",
+        folder: options.out.clone(),
+        is_resumed: options.resume,
+        seed: None,
+        command: options.command(),
+    };
+    let outcome = sweep::run(&plan, &settings, &mut programs, &interrupt)?;
+    println!("{} samples of {} in {}", outcome.records.len(), plan.samples(), outcome.folder.display());
+    Ok(outcome.status())
+}
+
+/// Takes the samples.
+struct Programs {
+    kind: Kind,
+    scratch: Scratch,
+    interrupt: Interrupt,
+    versions: BTreeMap<String, String>,
+    compute: Compute,
+}
+
+impl Programs {
+    fn new(kind: Kind, interrupt: &Interrupt) -> io::Result<Self> {
+        let (versions, compute) = (BTreeMap::new(), Compute::default());
+        Ok(Self { kind, scratch: Scratch::new()?, interrupt: interrupt.clone(), versions, compute })
+    }
+
+    /// What the programs were built with.
+    fn compilers(&self) -> BTreeMap<String, String> {
+        let (program, module) = match self.kind {
+            Kind::Transfer => (transfer::PROGRAM, host::compiled_module(transfer::PROGRAM, Host::WasmEdge)),
+            _ => (compute::PROGRAM, host::plain_module(compute::PROGRAM, Host::WasmEdge, Mode::Jit)),
+        };
+        let native = places::native_program(program);
+        [(format!("rustc of the native {program}"), native), (format!("rustc of the modules of {program}"), module)]
+            .into_iter()
+            .filter_map(|(name, file)| Some((name, machine::compiler_of_file(&file.ok()?)?)))
+            .collect()
+    }
+
+    fn look_for(&self, point: &Point) -> Result<(), Failure> {
+        match self.kind {
+            Kind::Transfer => transfer::look_for(point),
+            Kind::Compute => self.compute.look_for(point),
+            other => Err(Failure::Missing(format!("plans of {} are for wisp-loadgen sweep", other.name()))),
+        }
+    }
+}
+
+impl Taker for Programs {
+    fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
+        let mut missing = BTreeSet::new();
+        let mut runtimes = BTreeMap::new();
+        let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| setting(point, "host").ok()).collect();
+        for host in hosts {
+            match host.runtime() {
+                Ok(runtime) => runtimes.extend(runtime.map(|runtime| (host, runtime))),
+                Err(failure) => drop(missing.insert(failure.to_string())),
+            }
+        }
+        self.versions = Facts::gather(&[]).versions.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.versions.extend(runtimes.iter().map(|(host, runtime)| (host.title().to_owned(), runtime.version.clone())));
+        self.versions.extend(self.compilers());
+        self.compute = Compute::new(runtimes);
+        for point in &plan.points {
+            match self.look_for(point) {
+                Err(Failure::Missing(what)) => drop(missing.insert(what)),
+                other => other?,
+            }
+        }
+        interrupt.check()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Missing(missing.into_iter().collect::<Vec<_>>().join("\nwisp-bench: ")))
+    }
+
+    fn take(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
+        match self.kind {
+            Kind::Transfer => transfer::take(point, &self.scratch, &self.interrupt),
+            _ => self.compute.take(point, &self.scratch, &self.interrupt),
+        }
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        self.versions.clone()
+    }
+}
