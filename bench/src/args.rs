@@ -43,9 +43,9 @@ pub struct Smoke {
     #[arg(
         long,
         value_name = "NAMES",
-        value_enum,
         value_delimiter = ',',
-        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd"
+        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd",
+        value_parser = parse_broker
     )]
     pub brokers: Vec<Broker>,
     /// Which levels of quality of service, separated by commas
@@ -126,11 +126,18 @@ impl Smoke {
     }
 }
 
-fn without_repeats<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+/// One that speaks MQTT and forwards; a command line has no place in a list with commas.
+fn parse_broker(name: &str) -> Result<Broker, String> {
+    let names = || plan::BROKERS.iter().map(Broker::name).collect::<Vec<_>>().join(", ");
+    let broker = plan::BROKERS.into_iter().find(|broker| broker.name() == name);
+    broker.ok_or_else(|| format!("use one of {}", names()))
+}
+
+fn without_repeats<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
     let mut kept = Vec::new();
-    for &item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
+    for item in items {
+        if !kept.contains(item) {
+            kept.push(item.clone());
         }
     }
     kept

@@ -109,7 +109,9 @@ pub(crate) mod tests {
             messages: 1000,
             threads: 2,
             topic_prefix: None,
+            rate_per_s: None,
             timeout: Duration::from_secs(1),
+            duration_max: None,
         };
         Results::new(&config, Duration::from_millis(500), 1000, &tally, error.map(str::to_owned)).to_json()
     }

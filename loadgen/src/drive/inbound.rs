@@ -15,6 +15,7 @@ use crate::drive::checker::{Checker, Tally};
 use crate::drive::messages::Messages;
 use crate::drive::outgoing::Template;
 use crate::drive::replies::Replies;
+use crate::drive::timing::Timing;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ pub(crate) enum Received {
 
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
-    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, qos: QoS) -> Self {
-        let expected = Expected::Acks(Acks::new(qos));
+    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
+        let expected = Expected::Acks(Acks::new(sender, qos));
         Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
@@ -105,7 +106,12 @@ impl Inbound {
     }
 
     /// Receives once. `scratch` must hold the largest packet and more.
-    pub(crate) fn receive(&mut self, stream: &impl Stream, scratch: &mut [u8]) -> Result<Received, String> {
+    pub(crate) fn receive(
+        &mut self,
+        stream: &impl Stream,
+        scratch: &mut [u8],
+        mut timing: Option<&mut Timing>,
+    ) -> Result<Received, String> {
         let begun = self.partial.len();
         scratch[..begun].copy_from_slice(&self.partial);
         let room = &mut scratch[begun..];
@@ -113,8 +119,11 @@ impl Inbound {
         match received {
             Ok(0) => Err("the broker closed the connection".to_owned()),
             Ok(received) => {
+                if let Some(timing) = &mut timing {
+                    timing.note_read();
+                }
                 let bytes = &scratch[..begun + received];
-                let used = self.take(bytes)?;
+                let used = self.take(bytes, timing)?;
                 self.partial.clear();
                 self.partial.extend_from_slice(&bytes[used..]);
                 Ok(if received == room_bytes { Received::More } else { Received::All })
@@ -125,15 +134,15 @@ impl Inbound {
     }
 
     /// Takes the whole packets at the beginning of `bytes`, and says how long they were.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take(&mut self, bytes: &[u8], mut timing: Option<&mut Timing>) -> Result<usize, String> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             at += match &mut self.expected {
-                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies),
-                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies)?,
+                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies, timing.as_deref_mut()),
+                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies, timing.as_deref_mut())?,
             };
-            match self.take_other(&bytes[at..])? {
+            match self.take_other(&bytes[at..], timing.as_deref_mut())? {
                 0 => return Ok(at),
                 length => at += length,
             }
@@ -142,13 +151,13 @@ impl Inbound {
 
     /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
-    fn take_other(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
         let decoded = wisp_wire::decode(bytes, self.version, self.packet_bytes_max);
         let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
         let Some((packet, length)) = decoded else { return Ok(0) };
         match (&packet, &mut self.expected) {
             (Packet::Publish(publish), Expected::Messages(messages)) => {
-                messages.take_other(publish, &mut self.replies);
+                messages.take_other(publish, &mut self.replies, timing);
             }
             (Packet::PubRel(release), Expected::Messages(messages)) => {
                 messages.released(release.packet_id.get(), &mut self.replies);
@@ -161,7 +170,7 @@ impl Inbound {
                 return Err(format!("the broker closed the connection: {}", disconnect.code));
             }
             (packet, Expected::Acks(acks)) => {
-                acks.take_packet(packet, &mut self.replies)?;
+                acks.take_packet(packet, &mut self.replies, timing)?;
             }
             _ => {}
         }
@@ -203,7 +212,7 @@ mod tests {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(piece.min(bytes.len()));
             let all = [std::mem::take(&mut inbound.partial), now.to_vec()].concat();
-            let used = inbound.take(&all)?;
+            let used = inbound.take(&all, None)?;
             inbound.partial = all[used..].to_vec();
             bytes = later;
         }
@@ -261,7 +270,7 @@ mod tests {
     #[test]
     fn acknowledgements_open_the_window_in_any_order_and_form() {
         let sender = |qos| {
-            let mut inbound = Inbound::acks(ProtocolVersion::Mqtt5, 1000, Vec::new(), qos);
+            let mut inbound = Inbound::acks(ProtocolVersion::Mqtt5, 1000, Vec::new(), 0, qos);
             inbound.note_sent(4);
             inbound
         };
@@ -331,7 +340,7 @@ mod tests {
         assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
-        let mut sender = Inbound::acks(ProtocolVersion::Mqtt311, 1000, Vec::new(), QoS::AtMostOnce);
+        let mut sender = Inbound::acks(ProtocolVersion::Mqtt311, 1000, Vec::new(), 0, QoS::AtMostOnce);
         let (_, stream) = receiver(ProtocolVersion::Mqtt311, QoS::AtMostOnce);
         assert!(feed(&mut sender, &stream, usize::MAX).is_err());
     }

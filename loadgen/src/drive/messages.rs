@@ -6,6 +6,7 @@ use crate::drive::checker::Checker;
 use crate::drive::outgoing::{ID_BYTES, Template};
 use crate::drive::payload::Header;
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::timing::Timing;
 
 /// What a receiver is to get.
 #[derive(Debug)]
@@ -63,14 +64,14 @@ impl Messages {
     }
 
     /// Takes the usual packets at the beginning of `bytes`, and says how long they were.
-    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies) -> usize {
+    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies, mut timing: Option<&mut Timing>) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             if rest.len() >= self.packet_bytes && rest.starts_with(&self.lead) {
                 let Some(header) = self.usual(rest, replies) else { return at };
                 if let Some(header) = header {
-                    self.checker.check(header);
+                    self.check(header, timing.as_deref_mut());
                 }
                 at += self.packet_bytes;
             } else if let Some((PUBREL, id)) = short(rest) {
@@ -79,6 +80,18 @@ impl Messages {
             } else {
                 return at;
             }
+        }
+    }
+
+    /// Checks a message, and measures it if it is one that had not come before.
+    #[inline]
+    fn check(&mut self, header: Header, timing: Option<&mut Timing>) {
+        let received = self.checker.tally().received;
+        self.checker.check(header);
+        if let Some(timing) = timing
+            && self.checker.tally().received > received
+        {
+            timing.received(header.sender, header.sequence);
         }
     }
 
@@ -100,7 +113,7 @@ impl Messages {
 
     /// Takes note of a message in another form: properties or flags that the broker added make another packet of the same
     /// message.
-    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies) {
+    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies, timing: Option<&mut Timing>) {
         if let Some(id) = publish.packet_id
             && !self.acknowledge(publish.qos, id, replies)
         {
@@ -111,7 +124,7 @@ impl Messages {
         let same_topic = topic.is_some_and(|topic| self.lead.windows(topic.len()).any(|part| part == topic));
         let same_length = publish.payload.len() == self.packet_bytes - self.header_at;
         match header.filter(|_| same_topic && same_length && publish.qos == self.qos) {
-            Some(header) => self.checker.check(header),
+            Some(header) => self.check(header, timing),
             None => self.checker.check_odd(header),
         }
     }

@@ -11,16 +11,23 @@
 //! lines and allocates nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+mod busy;
 pub mod checker;
 mod inbound;
+pub mod latency;
 mod messages;
+pub mod nats;
 pub mod outgoing;
 pub mod payload;
 pub(crate) mod replies;
 pub mod results;
 pub mod run;
+pub mod schedule;
 mod sending;
-mod setup;
+pub(crate) mod setup;
+mod shared;
 pub mod spread;
-pub mod watch;
+mod supervise;
+pub mod target;
+mod timing;
 mod worker;

@@ -175,7 +175,11 @@ impl Outgoing {
         let at = position / packet_bytes;
         let filled = match self.filled {
             Some(filled) if filled.sender == sender && filled.has(at) => filled,
-            _ => self.fill(sender, at, likely_bytes),
+            // No more than is asked for, since what is left over would be all that the next call gives.
+            _ => {
+                let begun = (position - at * packet_bytes) as usize;
+                self.fill(sender, at, likely_bytes.saturating_add(begun))
+            }
         };
         // Both are below the buffer's length.
         let from = (position - filled.first * packet_bytes) as usize;
@@ -190,7 +194,7 @@ impl Outgoing {
     /// Writes a sender's packets, from its `first` on, over those in the buffer.
     fn fill(&mut self, sender: u32, first: u64, likely_bytes: usize) -> Filled {
         let packet_bytes = self.template.packet_bytes();
-        let room = (likely_bytes / packet_bytes + 1).min(self.buffer.len() / packet_bytes);
+        let room = likely_bytes.div_ceil(packet_bytes).clamp(1, self.buffer.len() / packet_bytes);
         let packets = (self.spread.of_sender(sender) - first).min(room as u64);
         let (mut topic, _) = self.spread.place(sender, first);
         let topics = u64::from(self.spread.topics);

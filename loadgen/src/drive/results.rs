@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wisp_client::QoS;
 
 use crate::drive::checker::Tally;
+use crate::drive::latency::Latency;
 use crate::drive::run::Config;
 
 /// A run's settings and results. As JSON, one line with these fields.
@@ -32,6 +33,9 @@ pub struct Results {
     pub messages: u64,
     /// The generator's threads.
     pub threads: usize,
+    /// Messages a second that were to be sent; none at full speed.
+    #[serde(default)]
+    pub rate_per_s: Option<f64>,
     /// Messages handed to sockets.
     pub sent: u64,
     /// Different messages that were received.
@@ -54,6 +58,28 @@ pub struct Results {
     pub megabytes_per_s: f64,
     /// Why the run ended early.
     pub error: Option<String>,
+    /// At a rate: from when a message was due to when it was received. The fields begin with `latency_`.
+    #[serde(flatten, with = "crate::drive::latency::end_to_end")]
+    pub latency: Option<Latency>,
+    /// At a rate, QoS 1 and 2: from when a message was due to its last acknowledgement. The fields begin with `ack_`.
+    #[serde(flatten, with = "crate::drive::latency::acknowledgement")]
+    pub acknowledgement: Option<Latency>,
+    /// At a rate: how late the generator itself was with sending. The fields begin with `send_lag_`.
+    #[serde(flatten, with = "crate::drive::latency::send_lag")]
+    pub send_lag: Option<Latency>,
+    /// Processor time of the generator's threads; this and the following are none where the system does not tell.
+    #[serde(default)]
+    pub generator_cpu_s: Option<f64>,
+    /// The share of the time in which the busiest of the generator's threads ran or waited for a processor.
+    #[serde(default)]
+    pub generator_busy: Option<f64>,
+    /// The part of it in which it waited.
+    #[serde(default)]
+    pub generator_waiting: Option<f64>,
+    /// Whether that thread never slept, so that the generator was what limited the run; none also if the run was too short to
+    /// tell.
+    #[serde(default)]
+    pub is_generator_saturated: Option<bool>,
 }
 
 impl Results {
@@ -77,6 +103,7 @@ impl Results {
             size_bytes: config.size,
             messages: config.messages,
             threads: config.threads,
+            rate_per_s: config.rate_per_s,
             sent,
             received: tally.received,
             lost: expected - tally.received,
@@ -88,6 +115,13 @@ impl Results {
             messages_per_s,
             megabytes_per_s: messages_per_s * config.size as f64 / 1e6,
             error,
+            latency: None,
+            acknowledgement: None,
+            send_lag: None,
+            generator_cpu_s: None,
+            generator_busy: None,
+            generator_waiting: None,
+            is_generator_saturated: None,
         }
     }
 
@@ -111,6 +145,18 @@ impl Results {
         })
     }
 
+    /// What a reader of the figures must know, though nothing is wrong with the messages.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.is_generator_saturated.filter(|is_saturated| *is_saturated)?;
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
+        let (busy, waiting) = (percent(self.generator_busy), percent(self.generator_waiting));
+        Some(format!(
+            "the generator was the limit: its busiest thread ran {:.0} % of the time and waited for a processor {waiting:.0} %",
+            busy - waiting
+        ))
+    }
+
     /// Reads what [`Results::to_json`] wrote.
     ///
     /// # Errors
@@ -126,7 +172,7 @@ impl Results {
     }
 }
 
-/// Two lines for people: what was found, and what was done.
+/// Lines for people: what was found, what was done; at a rate, how long it took; and what to beware of.
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.0} msg/s, {:.1} MB/s", self.messages_per_s, self.megabytes_per_s)?;
@@ -146,7 +192,18 @@ impl fmt::Display for Results {
         if let Some(window) = self.window {
             write!(f, ", window {window}")?;
         }
-        write!(f, ", in {seconds:.3} s")
+        write!(f, ", in {seconds:.3} s")?;
+        if let Some(rate_per_s) = self.rate_per_s {
+            write!(f, ", to be sent at {rate_per_s} msg/s")?;
+        }
+        for (what, latency) in
+            [("latency", &self.latency), ("acknowledged", &self.acknowledgement), ("send lag", &self.send_lag)]
+        {
+            if let Some(latency) = latency {
+                write!(f, "\n{what}: {latency}")?;
+            }
+        }
+        self.warning().map_or(Ok(()), |warning| write!(f, "\n{warning}"))
     }
 }
 
@@ -176,7 +233,9 @@ mod tests {
             messages: 100,
             threads: 2,
             topic_prefix: None,
+            rate_per_s: None,
             timeout: Duration::from_secs(1),
+            duration_max: None,
         };
         Results::new(&config, Duration::from_millis(500), sent, &tally, None)
     }

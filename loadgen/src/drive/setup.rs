@@ -10,13 +10,13 @@ use crate::drive::acks::{granted, window};
 use crate::drive::checker::Checker;
 use crate::drive::inbound::Inbound;
 use crate::drive::outgoing::{Outgoing, Template, Topics};
-use crate::drive::run::Config;
+use crate::drive::run::{Config, Watch};
 use crate::drive::sending::Sending;
 use crate::drive::spread::Spread;
 use crate::drive::worker::Link;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
-const DESCRIPTORS_EXTRA: u64 = 64;
+pub(crate) const DESCRIPTORS_EXTRA: u64 = 64;
 /// How long one connection may take to come about.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
@@ -51,14 +51,18 @@ impl Plan<'_> {
     }
 
     /// Connects everybody: first the receivers, each subscribed to its topic, and then the senders.
-    pub(crate) fn connect(&self) -> Result<(Vec<Link>, Vec<Link>), String> {
+    pub(crate) fn connect(&self, watch: &dyn Watch) -> Result<(Vec<Link>, Vec<Link>), String> {
+        let unless_interrupted =
+            || if watch.is_interrupted() { Err("interrupted before all were connected".to_owned()) } else { Ok(()) };
         let connections = u64::from(self.config.senders) + u64::from(self.config.receivers);
         allow_descriptors(connections + DESCRIPTORS_EXTRA)?;
         let address = self.find_address()?;
-        let receivers = (0..self.config.receivers).map(|topic| self.receiver(address, topic));
+        let receivers =
+            (0..self.config.receivers).map(|topic| unless_interrupted().and_then(|()| self.receiver(address, topic)));
         let receivers = receivers.collect::<Result<_, _>>()?;
         let outgoing = self.outgoing(0);
-        let senders = (0..self.config.senders).map(|sender| self.sender(address, sender, &outgoing));
+        let senders = (0..self.config.senders)
+            .map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing)));
         Ok((receivers, senders.collect::<Result<_, _>>()?))
     }
 
@@ -121,7 +125,7 @@ impl Plan<'_> {
 
     fn sender(&self, address: SocketAddr, sender: u32, outgoing: &Outgoing) -> Result<Link, String> {
         let name = format!("sender {sender}");
-        let Config { version, qos, .. } = *self.config;
+        let Config { version, qos, rate_per_s, .. } = *self.config;
         let failed = |error: Error| format!("{name}: {error}");
         let client = self.client(address, &format!("s{sender}")).map_err(failed)?;
         if qos > client.qos_max() {
@@ -129,8 +133,8 @@ impl Plan<'_> {
         }
         let window = (qos > QoS::AtMostOnce).then(|| window(version, self.config.window, client.receive_max()));
         let parts = client.into_parts().map_err(failed)?;
-        let inbound = Inbound::acks(version, self.inbound_max(), parts.bytes, qos);
-        let sending = Some(Sending::new(sender, outgoing, window));
+        let inbound = Inbound::acks(version, self.inbound_max(), parts.bytes, sender, qos);
+        let sending = Some(Sending::new(sender, outgoing, window, rate_per_s.is_some()));
         Ok(Link { stream: parts.stream, inbound, sending, name })
     }
 
@@ -140,7 +144,7 @@ impl Plan<'_> {
 }
 
 /// Makes sure that so many descriptors can be open at once.
-fn allow_descriptors(needed: u64) -> Result<(), String> {
+pub(crate) fn allow_descriptors(needed: u64) -> Result<(), String> {
     let allowed =
         rlimit::increase_nofile_limit(needed).map_err(|error| format!("cannot ask for descriptors: {error}"))?;
     if allowed >= needed {

@@ -34,6 +34,7 @@ pub mod builtin;
 mod point;
 pub mod settings;
 mod source;
+mod usual;
 mod values;
 
 pub use point::Point;
@@ -42,6 +43,11 @@ pub use settings::Settings;
 use serde_json::json;
 
 use crate::figure::Figure;
+
+/// What a sample takes beside its load: starting a broker, connecting, a warm-up, waiting for what may come twice.
+const OVERHEAD_S: f64 = 1.0;
+/// Messages a second, where it is to be told how long a sample takes that is so many messages.
+const GUESSED_MESSAGES_PER_S: f64 = 300_000.0;
 
 /// How often a broker's maximum is measured before latencies at a share of it.
 pub const MAXIMUM_REPETITIONS: u32 = 3;
@@ -108,7 +114,7 @@ pub struct Plan {
     pub sample_s: Option<f64>,
     /// All combinations of settings, none twice and at least one.
     pub points: Vec<Point>,
-    /// What is to be drawn.
+    /// What is to be drawn; if the plan does not say it, something usual.
     pub figures: Vec<Figure>,
 }
 
@@ -202,6 +208,18 @@ impl Plan {
     #[must_use]
     pub fn samples(&self) -> usize {
         self.phases().iter().map(|phase| phase.points.len() * phase.repetitions as usize).sum()
+    }
+
+    /// About how many seconds all of them take.
+    #[must_use]
+    pub fn estimated_s(&self) -> f64 {
+        let of_point = |point: &Point| {
+            let of_messages = || Some(point.number("messages")? / GUESSED_MESSAGES_PER_S);
+            let load = self.sample_s.or(point.number("seconds")).or_else(of_messages).unwrap_or(0.0);
+            load + if self.kind.is_of_load() { OVERHEAD_S } else { 0.0 }
+        };
+        let of_phase = |phase: &Phase| phase.points.iter().map(of_point).sum::<f64>() * f64::from(phase.repetitions);
+        self.phases().iter().map(of_phase).sum()
     }
 }
 

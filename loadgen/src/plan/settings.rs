@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use crate::broker::Broker;
@@ -184,7 +183,7 @@ pub(super) fn combinations(
 fn settle(settings: &mut BTreeMap<String, Value>) {
     let text = |settings: &BTreeMap<String, Value>, name| settings.get(name).and_then(Value::as_str).map(str::to_owned);
     if let (Some(broker), Some(wanted)) = (text(settings, "broker"), settings.get("workers").and_then(Value::as_u64)) {
-        let workers = Broker::from_str(&broker, false).ok().and_then(|broker| broker.workers(wanted as usize));
+        let workers = broker.parse().ok().and_then(|broker: Broker| broker.workers(wanted as usize));
         match workers {
             Some(workers) => settings.insert("workers".to_owned(), json!(workers)),
             None => settings.remove("workers"),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::figure::Figure;
 use crate::plan::settings::{combinations, put_over};
-use crate::plan::{Changes, Kind, Plan, Point, Settings};
+use crate::plan::{Changes, Kind, Plan, Point, Settings, usual};
 
 /// Repetitions are for medians and quartiles; nobody waits for more of them.
 const REPETITIONS_MAX: u64 = 1000;
@@ -122,8 +122,8 @@ impl Source {
             kind: self.kind,
             repetitions: changes.repetitions.or(repetitions).unwrap_or(self.repetitions),
             sample_s: self.sample_s,
+            figures: if self.figures.is_empty() { usual::figures(self.kind, &points) } else { self.figures },
             points: titled(points),
-            figures: self.figures,
         })
     }
 

@@ -8,8 +8,10 @@
 //!
 //! Who takes the samples, a [`Taker`], knows brokers and programs; the sweep knows order, files and what a person sees.
 
+pub mod load;
 mod order;
-mod progress;
+mod outcome;
+pub(crate) mod progress;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,12 +20,13 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub use crate::drive::watch::{Progress, Watch};
+pub use crate::drive::run::{Progress, Watch};
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::{self, Facts};
 use crate::plan::{Plan, Point};
 use order::{Sample, samples};
+pub use outcome::{Outcome, command, present};
 use progress::Display;
 
 /// Beyond so many busy processes for each processor the machine has something else to do.
@@ -75,37 +78,6 @@ pub struct Options {
     pub command: String,
 }
 
-/// How a sweep went.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Outcome {
-    /// Where the records are.
-    pub folder: PathBuf,
-    /// The plan's records, also those that were there before.
-    pub records: Vec<Record>,
-    /// Samples that were there before.
-    pub skipped: usize,
-    /// Whether it was ended before all samples were taken.
-    pub is_interrupted: bool,
-}
-
-impl Outcome {
-    /// Samples in which something was wrong.
-    #[must_use]
-    pub fn faulty(&self) -> usize {
-        self.records.iter().filter(|record| folder::fault(record).is_some()).count()
-    }
-
-    /// The status to end with: 130 when it was interrupted, 1 if something was wrong in a sample, else 0.
-    #[must_use]
-    pub fn status(&self) -> u8 {
-        match (self.is_interrupted, self.faulty()) {
-            (true, _) => Failure::Interrupted.status(),
-            (false, 0) => 0,
-            (false, _) => 1,
-        }
-    }
-}
-
 /// Takes all samples of a plan that are not there yet.
 ///
 /// # Errors
@@ -128,7 +100,7 @@ pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &In
         .partition(|Sample { point, repetition }| !done.contains(&(point.key(), u64::from(*repetition))));
     let mut sweep = Sweep { options, writer, records, display: Display::new(left.len(), interrupt.clone()) };
     let ended = sweep.take_all(plan, &left, taker, interrupt);
-    sweep.display.finish();
+    sweep.display.live.finish();
     let is_interrupted = match ended {
         Err(Failure::Interrupted) => true,
         other => other.map(|()| false)?,
@@ -212,7 +184,7 @@ impl Sweep<'_> {
             interrupt.check()?;
             self.display.begin(sample);
             let Sample { point, repetition } = sample;
-            let taken = taker.take(point, *repetition, &self.display);
+            let taken = taker.take(point, *repetition, &self.display.live);
             // What was under way is no measurement, whatever it looks like.
             interrupt.check()?;
             let mut record = taken.or_else(|failure| match failure {

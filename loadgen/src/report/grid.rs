@@ -1,0 +1,198 @@
+//! The figures of a chart as rows and columns, with the best ones marked: for a terminal and for a page.
+
+use std::fmt::Write as _;
+
+use crate::figure::{Better, Kind};
+use crate::table::Table;
+
+use super::chart::{Chart, Panel, Point, is_named};
+use super::units::Unit;
+use super::words;
+
+/// Wider tables are not for terminals.
+const TERMINAL_WIDTH_MAX: usize = 120;
+/// What marks the best value of a row.
+pub(crate) const BEST: &str = "★";
+
+/// A table for each panel, all with the same columns.
+#[derive(PartialEq, Debug)]
+pub(crate) struct Grid {
+    /// What the rows are.
+    pub(crate) corner: String,
+    /// What is compared.
+    pub(crate) columns: Vec<String>,
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// The rows of a panel.
+#[derive(PartialEq, Debug)]
+pub(crate) struct Block {
+    pub(crate) title: Option<String>,
+    pub(crate) rows: Vec<(String, Vec<Option<Cell>>)>,
+}
+
+/// What was measured at one place.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Cell {
+    /// None if there is no good sample.
+    pub(crate) figures: Option<Figures>,
+    pub(crate) is_best: bool,
+    pub(crate) left_out: usize,
+    pub(crate) is_saturated: bool,
+}
+
+/// The median and the quartiles, as text.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Figures {
+    pub(crate) median: String,
+    pub(crate) first_quartile: String,
+    pub(crate) third_quartile: String,
+    pub(crate) count: usize,
+}
+
+impl Cell {
+    fn of(point: &Point, unit: Unit) -> Self {
+        let figures = point.summary.map(|summary| Figures {
+            median: unit.text(summary.median),
+            first_quartile: unit.text(summary.first_quartile),
+            third_quartile: unit.text(summary.third_quartile),
+            count: summary.count,
+        });
+        Self { figures, is_best: false, left_out: point.left_out, is_saturated: point.is_saturated }
+    }
+
+    /// The signs that notes explain.
+    pub(crate) fn daggers(&self) -> String {
+        let mut signs = String::new();
+        if self.left_out > 0 {
+            signs.push('†');
+        }
+        if self.is_saturated {
+            signs.push('‡');
+        }
+        signs
+    }
+
+    fn text(&self, with_quartiles: bool) -> String {
+        let Some(figures) = &self.figures else { return format!("none{}", self.daggers()) };
+        let mut text = if self.is_best { format!("{BEST} ") } else { String::new() };
+        let _ = write!(text, "{}{}", figures.median, self.daggers());
+        if with_quartiles {
+            let _ = write!(text, " ({} to {})", figures.first_quartile, figures.third_quartile);
+        }
+        text
+    }
+}
+
+impl Grid {
+    pub(crate) fn of(chart: &Chart<'_>) -> Self {
+        let mut columns: Vec<String> = Vec::new();
+        for series in chart.panels.iter().flat_map(|panel| &panel.series) {
+            if !columns.contains(&series.label) {
+                columns.push(series.label.clone());
+            }
+        }
+        let blocks = chart.panels.iter().map(|panel| block(chart, panel, &columns)).collect();
+        for column in columns.iter_mut().filter(|column| column.is_empty()) {
+            *column = words::of_field(&chart.figure.y);
+        }
+        let corner = match chart.kind {
+            Kind::Percentiles => "percentile".to_owned(),
+            Kind::Curve | Kind::Bars => {
+                let fields: Vec<_> = chart.figure.x.split(',').map(|field| words::of_field(field.trim())).collect();
+                if let [one] = fields.as_slice() { one.clone() } else { format!("({})", fields.join(", ")) }
+            }
+        };
+        Self { corner, columns, blocks }
+    }
+
+    /// Tables for a terminal, with what is fewer side by side, and with quartiles if there is room.
+    pub(crate) fn terminal(&self) -> String {
+        let mut text = String::new();
+        for block in &self.blocks {
+            if let Some(title) = &block.title {
+                let _ = writeln!(text, "{title}");
+            }
+            let table = self.block_table(block, true);
+            let width = table.to_string().lines().next().map_or(0, |line| line.chars().count());
+            let table = if width <= TERMINAL_WIDTH_MAX { table } else { self.block_table(block, false) };
+            let _ = write!(text, "{table}");
+        }
+        text
+    }
+
+    fn block_table(&self, block: &Block, with_quartiles: bool) -> Table {
+        let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_quartiles));
+        let corner = std::iter::once(self.corner.clone());
+        if self.columns.len() <= block.rows.len() {
+            let mut table = Table::new(corner.chain(self.columns.iter().cloned()));
+            for (name, cells) in &block.rows {
+                table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
+            }
+            return table;
+        }
+        let mut table = Table::new(corner.chain(block.rows.iter().map(|(name, _)| name.clone())));
+        for (index, column) in self.columns.iter().enumerate() {
+            let cells = block.rows.iter().map(|(_, cells)| cell(&cells[index]));
+            table.push(std::iter::once(column.clone()).chain(cells));
+        }
+        table
+    }
+
+    /// Whether a cell has a sign.
+    pub(crate) fn has_best(&self) -> bool {
+        self.blocks
+            .iter()
+            .flat_map(|block| &block.rows)
+            .any(|(_, cells)| cells.iter().flatten().any(|cell| cell.is_best))
+    }
+}
+
+fn block(chart: &Chart<'_>, panel: &Panel, columns: &[String]) -> Block {
+    let mut places: Vec<(f64, &str)> = Vec::new();
+    let points = panel.series.iter().flat_map(|series| &series.points);
+    for point in points.filter(|point| chart.kind != Kind::Percentiles || is_named(point.x)) {
+        if !places.iter().any(|(x, _)| *x == point.x) {
+            places.push((point.x, &point.text));
+        }
+    }
+    places.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let point = |x: f64, label: &str| {
+        let series = panel.series.iter().find(|series| series.label == label)?;
+        series.points.iter().find(|point| point.x == x)
+    };
+    let mut rows = Vec::new();
+    let mut medians = Vec::new();
+    for (x, text) in places {
+        let points: Vec<_> = columns.iter().map(|label| point(x, label)).collect();
+        rows.push((text.to_owned(), points.iter().map(|point| Some(Cell::of((*point)?, chart.unit))).collect()));
+        medians.push(points.iter().map(|point| Some((*point)?.summary?.median)).collect::<Vec<_>>());
+    }
+    let mut block = Block { title: panel.title.clone(), rows };
+    if columns.len() > 1 {
+        for ((_, cells), medians) in block.rows.iter_mut().zip(&medians) {
+            mark(chart.figure.better, cells.iter_mut(), medians);
+        }
+    } else if chart.kind != Kind::Percentiles {
+        let medians: Vec<_> = medians.into_iter().flatten().collect();
+        mark(chart.figure.better, block.rows.iter_mut().flat_map(|(_, cells)| cells), &medians);
+    }
+    block
+}
+
+/// Marks the best of some cells; all that are equally good, and none if there is nothing to compare.
+fn mark<'c>(better: Better, cells: impl Iterator<Item = &'c mut Option<Cell>>, medians: &[Option<f64>]) {
+    let known = medians.iter().flatten().copied();
+    let best = match better {
+        Better::More => known.clone().reduce(f64::max),
+        Better::Less => known.clone().reduce(f64::min),
+    };
+    if known.count() < 2 {
+        return;
+    }
+    for (cell, median) in cells.zip(medians) {
+        if let Some(cell) = cell {
+            cell.is_best = median.is_some() && *median == best;
+        }
+    }
+}
