@@ -13,7 +13,7 @@ use crate::plan::settings::SIZE_BYTES_MAX;
 use crate::plan::{Kind, Point};
 
 /// The window, unless one is given.
-pub const WINDOW: u16 = 1000;
+const WINDOW: u16 = 1000;
 
 /// The arguments of `run`.
 #[derive(Args, Debug)]

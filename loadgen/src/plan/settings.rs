@@ -54,6 +54,11 @@ const SETTINGS: [(&str, Is, &[Kind]); 20] = [
     ("timeout_s", Whole(1, 86_400), &[Throughput, Latency, Connections]),
 ];
 
+/// Where a setting stands among the others; those that are not known come first.
+pub(super) fn place(name: &str) -> Option<usize> {
+    SETTINGS.iter().position(|(known, ..)| *known == name)
+}
+
 /// Settings of which one takes the place of the other.
 const INSTEAD: [(&str, &str); 2] = [("messages", "seconds"), ("rate_per_s", "load_percent")];
 
@@ -150,9 +155,8 @@ pub(super) fn combinations(
             return Err(format!("{one}: {other} is set too, and only one of them can be"));
         }
     }
-    let place = |name: &String| SETTINGS.iter().position(|(known, ..)| known == name);
     let mut names: Vec<_> = all.keys().cloned().collect();
-    names.sort_by_key(place);
+    names.sort_by_key(|name| place(name));
     let mut combined = vec![BTreeMap::new()];
     for name in names {
         let values = values_of(kind, &name, &all[&name], processors).map_err(|error| format!("{name}: {error}"))?;

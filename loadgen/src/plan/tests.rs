@@ -105,7 +105,8 @@ fn shares_of_a_maximum_are_measured_after_the_maximum() {
             (Kind::Throughput, None, Some(2.0))
         );
     }
-    assert_eq!(second.points[0].maximum().as_ref(), Some(&first.points[0]));
+    assert_eq!(second.points[0].maximum().map(|maximum| maximum.key()), Some(first.points[0].key()));
+    assert_eq!(first.points[1].title(), "native, senders 2, at full speed");
     assert_eq!(latency("rate_per_s = 1000").unwrap().phases().len(), 1);
     assert!(latency("").unwrap_err().contains("load_percent"));
     assert!(latency("rate_per_s = 1000\nload_percent = 10").unwrap_err().contains("only one of them"));
@@ -120,6 +121,23 @@ fn settings_of_other_programs_are_free() {
     let plan = Plan::parse("file.toml", &text, &Changes::none(2)).unwrap();
     assert_eq!(plan.points.len(), 6);
     assert_eq!(plan.points[0].key(), r#"compute bytes=1 program="sort""#);
+}
+
+#[test]
+fn without_figures_what_differs_is_drawn() {
+    for (settings, drawn) in [
+        ("broker = \"native\"", json!(["bars", "broker", []])),
+        ("broker = [\"native\", \"mosquitto\"]\nqos = [0, 1]", json!(["curve", "qos", ["broker"]])),
+        (
+            "broker = [\"native\", \"mosquitto\"]\nqos = [0, 1]\nsenders = \"1..3\"",
+            json!(["curve", "senders", ["broker", "qos"]]),
+        ),
+        ("broker = \"native\"\nsenders = \"1..3\"", json!(["curve", "senders", ["broker"]])),
+    ] {
+        let plan = plan(&format!("[settings]\n{settings}\n"));
+        let figure = serde_json::to_value(&plan.figures[0]).unwrap();
+        assert_eq!(json!([figure["kind"], figure["x"], figure["lines"]]), drawn, "{settings}");
+    }
 }
 
 #[test]
