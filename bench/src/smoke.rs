@@ -118,7 +118,7 @@ impl Bench {
         let Plan { window, workers, .. } = self.plan;
         let Turn { repetition, case, broker } = turn.clone();
         let running = broker.start(&StartOptions::with_workers(workers), &self.scratch, &self.interrupt)?;
-        let drive = |messages| loadgen::drive(running.address(), &Load { case, window, messages }, &self.interrupt);
+        let drive = |messages| loadgen::drive(&running.url(), &Load { case, window, messages }, &self.interrupt);
         let warm_up_messages = self.plan.warm_up_messages(case.qos);
         let driven = drive(warm_up_messages).and_then(|_| drive(self.plan.messages(case.qos)));
         let stopped = running.stop();
