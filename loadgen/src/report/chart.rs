@@ -107,9 +107,7 @@ impl<'a> Fields<'a> {
     }
 
     fn compare(&self, one: &[Value], other: &[Value]) -> Ordering {
-        let parts = self.all.iter().zip(one.iter().zip(other));
-        let orders = parts.map(|(field, (one, other))| compare(field, one, other));
-        orders.fold(Ordering::Equal, Ordering::then)
+        compare_all(&self.all, one, other)
     }
 
     /// The parts of a key: the panel's value, those of the lines, those along the horizontal axis.
@@ -126,6 +124,13 @@ impl<'a> Fields<'a> {
     fn x_names(&self) -> &[&'a str] {
         &self.all[self.panels + self.lines..]
     }
+}
+
+/// By the first value that differs.
+fn compare_all(fields: &[&str], one: &[Value], other: &[Value]) -> Ordering {
+    let parts = fields.iter().zip(one.iter().zip(other));
+    let orders = parts.map(|(field, (one, other))| compare(field, one, other));
+    orders.fold(Ordering::Equal, Ordering::then)
 }
 
 /// Brokers in their own order, numbers by size, what is not there first.
@@ -163,7 +168,7 @@ pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
     let bases = bases(figure, records);
     let mut panels: Vec<(Vec<Value>, Panel)> = Vec::new();
     let mut keys: Vec<Vec<Value>> = Vec::new();
-    let xs = distinct(&groups, |group| fields.split(&group.key).2.to_vec());
+    let xs = xs(&fields, &groups);
     for group in &groups {
         let (panel, lines, x) = fields.split(&group.key);
         notes.look_at(group);
@@ -221,7 +226,10 @@ fn is_same(one: &Value, other: &Value) -> bool {
 /// Sorted by their keys; records without a place on the horizontal axis are in none.
 fn groups<'a>(fields: &Fields<'_>, records: &[&'a Record]) -> Vec<Group<'a>> {
     let mut keyed: Vec<(Vec<Value>, &Record)> = records.iter().map(|record| (fields.key(record), *record)).collect();
-    keyed.retain(|(key, _)| fields.split(key).2.iter().all(|value| !value.is_null()));
+    keyed.retain(|(key, _)| {
+        let x = fields.split(key).2;
+        x.is_empty() || x.iter().any(|value| !value.is_null())
+    });
     keyed.sort_by(|one, other| fields.compare(&one.0, &other.0));
     let mut groups: Vec<Group<'a>> = Vec::new();
     for (key, record) in keyed {
@@ -244,6 +252,13 @@ fn distinct(groups: &[Group<'_>], part: impl Fn(&Group<'_>) -> Vec<Value>) -> Ve
     values
 }
 
+/// All places along the horizontal axis, in their order.
+fn xs(fields: &Fields<'_>, groups: &[Group<'_>]) -> Vec<Vec<Value>> {
+    let mut xs = distinct(groups, |group| fields.split(&group.key).2.to_vec());
+    xs.sort_by(|one, other| compare_all(fields.x_names(), one, other));
+    xs
+}
+
 fn panel_title(figure: &Figure, panel: &[Value]) -> Option<String> {
     let text = words::of_setting(figure.panels.as_deref()?, panel.first()?);
     Some(words::capitalised(&text))
@@ -256,8 +271,10 @@ fn line_label(fields: &Fields<'_>, lines: &[Value]) -> String {
 }
 
 fn x_text(fields: &Fields<'_>, x: &[Value]) -> String {
-    let parts: Vec<_> = fields.x_names().iter().zip(x).map(|(field, value)| words::of_value(field, value)).collect();
-    if let [one] = parts.as_slice() { one.clone() } else { format!("({})", parts.join(", ")) }
+    let named = fields.x_names().iter().zip(x).filter(|(_, value)| !value.is_null());
+    let parts: Vec<_> = named.map(|(field, value)| words::of_value(field, value)).collect();
+    let are_numbers = x.len() > 1 && x.iter().all(Value::is_number);
+    if are_numbers { format!("({})", parts.join(", ")) } else { parts.join(", ") }
 }
 
 /// Colours are for brokers, wherever they are told apart; else for what is told apart first. The rest is told by dashes.
@@ -286,11 +303,9 @@ fn place_of(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value], is_one: 
         some.map(|(_, value)| value.clone()).collect::<Vec<_>>()
     };
     let mut parts = distinct(groups, |group| part(fields.split(&group.key).1));
-    parts.sort_by(|one, other| {
-        let names = fields.line_names().iter().enumerate().filter(|(at, _)| is_one(*at));
-        let orders = names.zip(one.iter().zip(other)).map(|((_, field), (one, other))| compare(field, one, other));
-        orders.fold(Ordering::Equal, Ordering::then)
-    });
+    let names = fields.line_names().iter().enumerate().filter(|(at, _)| is_one(*at));
+    let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+    parts.sort_by(|one, other| compare_all(&names, one, other));
     parts.iter().position(|other| *other == part(lines)).unwrap_or(0)
 }
 
@@ -483,7 +498,7 @@ impl Notes {
             sentences.push(format!("{told} left out: nothing to compare with in the same repetition."));
         }
         if self.without_x > 0 {
-            let field = words::of_field(&figure.x);
+            let field = words::of_fields(&figure.x);
             sentences.push(format!("{} left out: no {field}.", samples(self.without_x)));
         }
         if self.off_scale > 0 {
