@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::memory;
 use crate::plan::{self, Plan, Point};
+use wisp_loadgen::args::Place;
 use wisp_loadgen::broker::Broker;
 
 /// Measure the Wisp broker against its peers.
@@ -30,9 +31,11 @@ pub enum Command {
     ///
     /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
     Memory(Memory),
-    /// A plan of transfers over plain TCP, or of work without a network, natively and under each WebAssembly runtime
+    /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
-    /// Needs release builds and modules of the programs that it starts: make experiment-modules.
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
+    /// and report.html. Ctrl-C ends it with what was measured so far; --resume takes the samples that are left. Needs release
+    /// builds and modules of the programs that it starts: make release experiment-modules.
     Experiment(Experiment),
 }
 
@@ -88,26 +91,14 @@ pub struct Memory {
 /// The arguments of `experiment`.
 #[derive(Args, Debug)]
 pub struct Experiment {
-    /// A plan's name or file, of the kind transfer or compute
+    /// A plan by its name (see `wisp-loadgen plans`), or the path of one
     pub plan: String,
-    /// What the plan says of quick runs
+    /// The bounded version of the plan
     #[arg(long)]
     pub quick: bool,
-    /// Where the results go
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub out: PathBuf,
-    /// Go on with what the folder has of the plan
-    #[arg(long)]
-    pub resume: bool,
-}
-
-impl Experiment {
-    /// The command that runs it again.
-    #[must_use]
-    pub fn command(&self) -> String {
-        let quick = if self.quick { " --quick" } else { "" };
-        format!("wisp-bench experiment {}{quick}", self.plan)
-    }
+    /// Where to, and how often.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 impl Smoke {

@@ -45,7 +45,7 @@ fn a_transfer_is_recorded_with_its_calls() {
             (&"transfer".into(), &"small".into(), &"native".into())
         );
         for name in
-            ["seconds", "receive_s", "send_s", "receive_per_s", "send_per_s", "messages_per_s", "microseconds_per_call"]
+            ["seconds", "receive_s", "send_s", "receive_per_s", "send_per_s", "messages_per_s", "time_per_call_us"]
         {
             assert!(number(record, name) > 0.0, "{name} of {record}");
         }
@@ -60,11 +60,11 @@ fn a_transfer_is_recorded_with_its_calls() {
 #[test]
 fn work_is_recorded_with_what_it_took() {
     let rest = "kind = \"compute\"\n[settings]\nhost = \"native\"\nmode = \"aot\"\n[[case]]\nprogram = \"random\"\ncount = 1000\n\
-                [[case]]\nprogram = \"sort\"\nbytes = [8, 100000]\n";
+                [[case]]\nprogram = \"sort\"\nfile_bytes = [8, 100000]\n";
     let records = records(rest);
     assert_eq!(records.len(), 6);
     for record in &records {
-        let numbers = if record["program"] == "random" { 1000.0 } else { number(record, "bytes") / 8.0 };
+        let numbers = if record["program"] == "random" { 1000.0 } else { number(record, "file_bytes") / 8.0 };
         assert_eq!(number(record, "numbers"), numbers, "{record}");
         let parts: f64 = ["read_s", "compute_s", "write_s"].map(|name| number(record, name)).iter().sum();
         assert!((parts - number(record, "seconds")).abs() < 1e-9, "{record}");

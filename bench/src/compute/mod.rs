@@ -173,7 +173,7 @@ impl Work {
     fn of(point: &Point) -> Result<Self, Failure> {
         match setting::<String>(point, "program")?.as_str() {
             "random" => Ok(Self::Random { count: whole(point, "count")? }),
-            "sort" => Ok(Self::Sort { bytes: whole(point, "bytes")? }),
+            "sort" => Ok(Self::Sort { bytes: whole(point, "file_bytes")? }),
             other => Err(Failure::Missing(format!("program: {other} is neither random nor sort"))),
         }
     }
@@ -198,7 +198,7 @@ fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Fin
         "compute_s": compute_s,
         "write_s": write_s,
         "io_s": read_s + write_s,
-        "compute_ns_per_number": compute_s * 1e9 / numbers.max(1) as f64,
+        "time_per_number_ns": compute_s * 1e9 / numbers.max(1) as f64,
         "wall_s": finished.wall_s,
         "start_s": (finished.wall_s - seconds).max(0.0),
         "cpu_s": finished.cpu_s,

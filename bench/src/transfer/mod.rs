@@ -108,7 +108,7 @@ fn record(point: &Point, host: Host, load: Load, finished: &Finished) -> Result<
         "receive_calls": report.receive_calls,
         "send_calls": report.send_calls,
         "waits": report.receive_waits + report.send_waits,
-        "microseconds_per_call": seconds * 1e6 / calls as f64,
+        "time_per_call_us": seconds * 1e6 / calls as f64,
     });
     let mut record = point.record();
     record.extend(measured.as_object().cloned().unwrap_or_default());
