@@ -15,7 +15,7 @@ use crate::args::Experiment;
 use crate::compute::{self, Compute};
 use crate::host::{self, Host, Mode};
 use crate::point::setting;
-use crate::transfer;
+use crate::{start, transfer};
 
 /// What messages begin with.
 const PROGRAM: &str = "wisp-bench";
@@ -95,6 +95,7 @@ impl Programs {
         match self.kind {
             Kind::Transfer => transfer::look_for(point),
             Kind::Compute => self.compute.look_for(point),
+            Kind::Start => start::look_for(point, &self.scratch),
             other => Err(Failure::Missing(format!("plans of the kind {} are run by wisp-loadgen", other.name()))),
         }
     }
@@ -126,6 +127,7 @@ impl Taker for Programs {
     fn take(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
         match self.kind {
             Kind::Transfer => transfer::take(point, &self.scratch, &self.interrupt),
+            Kind::Start => start::take(point, &self.scratch, &self.interrupt),
             _ => self.compute.take(point, &self.scratch, &self.interrupt),
         }
     }
