@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::drive::pattern::Pattern;
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config, Watch};
 use crate::drive::target::Target;
@@ -257,15 +258,14 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     let wrong = Failure::Missing;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
-        url: match target {
-            Target::Mqtt(url) => url,
-            Target::Nats(_) => return Err(wrong("NATS not yet".to_owned())),
-        },
+        target,
         version: wisp_client::program::parse_version(version).map_err(wrong)?,
         qos: wisp_client::program::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
+        pattern: point.text("pattern").map_or(Ok(Pattern::OneToOne), str::parse).map_err(wrong)?,
         senders: narrow("senders", 1),
         receivers: narrow("receivers", 1),
+        topics: point.whole("topics").map(|topics| u32::try_from(topics).unwrap_or(u32::MAX)),
         size: whole("size_bytes", 1024) as usize,
         messages: whole("messages", 1),
         threads: whole("threads", 2) as usize,
