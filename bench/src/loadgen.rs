@@ -98,12 +98,14 @@ pub(crate) mod tests {
     /// What the generator itself writes.
     fn line(tally: Tally, error: Option<&str>) -> String {
         let config = Config {
-            url: "mqtt://127.0.0.1:1".parse().unwrap(),
+            target: "mqtt://127.0.0.1:1".parse().unwrap(),
             version: wisp_client::ProtocolVersion::Mqtt311,
             qos: wisp_client::QoS::AtLeastOnce,
             window: 1000,
             senders: 3,
             receivers: 5,
+            pattern: wisp_loadgen::drive::pattern::Pattern::OneToOne,
+            topics: None,
             size: SIZE_BYTES,
             messages: 1000,
             threads: 2,

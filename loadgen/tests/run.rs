@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fake_broker;
+#[path = "run/timed.rs"]
+mod timed;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
+use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -20,12 +23,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
     Config {
-        url: format!("mqtt://{address}").parse().unwrap(),
+        target: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt311,
         qos: QoS::AtMostOnce,
         window: 100,
         senders,
         receivers,
+        pattern: Pattern::OneToOne,
+        topics: None,
         size: 100,
         messages,
         threads: 2,
@@ -165,6 +170,8 @@ fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
         let error = results.error.as_deref().unwrap();
         assert!(error.contains("sender") || error.contains("receiver"), "{error}");
         assert!(results.lost > 0 && !results.is_good());
+        // What it had sent before is counted, what it had not is lost.
+        assert!(results.received > 0 && results.received + results.lost == results.expected, "{results}");
     }
 }
 
@@ -232,6 +239,7 @@ fn runs_that_cannot_start_are_one_line_and_status_2() {
         &["run", "--count", "0"],
         &["run", "-V", "6"],
         &["run", "--qos", "3"],
+        &["run", "--rate", "0"],
         &["run", "--window", "0"],
         &["run", "--window", "65536"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--topic-prefix", "a/#"],

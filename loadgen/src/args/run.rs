@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use wisp_client::program::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS};
 
+use crate::drive::pattern::Pattern;
 use crate::drive::payload::HEADER_BYTES;
 use crate::drive::target::Target;
 use crate::plan::settings::SIZE_BYTES_MAX;
 use crate::plan::{Kind, Point};
 
 /// The window, unless one is given.
-pub const WINDOW: u16 = 1000;
+const WINDOW: u16 = 1000;
 
 /// The arguments of `run`.
 #[derive(Args, Debug)]
@@ -38,15 +39,15 @@ pub struct Run {
     #[arg(long, value_name = "ARGUMENT", requires = "broker", allow_hyphen_values = true)]
     pub broker_argument: Vec<String>,
     /// Who gets which messages
-    #[arg(long, default_value = "one-to-one")]
-    pub pattern: String,
+    #[arg(long, value_enum, default_value_t)]
+    pub pattern: Pattern,
     /// Connections that send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub senders: u32,
     /// Connections that receive; with 0, the clock stops when the broker has read everything
     #[arg(long, default_value_t = 1)]
     pub receivers: u32,
-    /// Topics [default: those of the pattern]
+    /// Topics [default: one for each receiver; with wildcards ten for each; else one]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub topics: Option<u32>,
     /// Bytes of each message, some of which are its number and checksum
@@ -64,9 +65,9 @@ pub struct Run {
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; fewer if an MQTT 5 broker says so
     #[arg(long, value_name = "MESSAGES", default_value_t = WINDOW, value_parser = clap::value_parser!(u16).range(1..))]
     pub window: u16,
-    /// The MQTT version: 3.1, 3.1.1 or 5
-    #[arg(short = 'V', long, value_name = "VERSION", default_value = "3.1.1", value_parser = parse_version)]
-    pub mqtt_version: ProtocolVersion,
+    /// The MQTT version: 3.1, 3.1.1 or 5 [default: 3.1.1]
+    #[arg(short = 'V', long, value_name = "VERSION", value_parser = parse_version)]
+    pub mqtt_version: Option<ProtocolVersion>,
     /// Threads: one for everything, or half of them for senders and half for receivers
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
@@ -96,11 +97,11 @@ impl Run {
             (None, true) => "sink".to_owned(),
             (None, false) => self.url.to_string(),
         };
-        let version = match self.mqtt_version {
+        let version = self.mqtt_version.map(|version| match version {
             ProtocolVersion::Mqtt31 => "3.1",
             ProtocolVersion::Mqtt311 => "3.1.1",
             ProtocolVersion::Mqtt5 => "5",
-        };
+        });
         let settings = [
             ("broker", json!(broker)),
             ("mode", json!(self.mode)),

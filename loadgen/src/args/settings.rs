@@ -49,7 +49,7 @@ pub struct LoadSettings {
     /// Connections that receive; with 0, the clock stops when the broker has read everything
     #[arg(long, value_name = "COUNTS", value_parser = numbers("receivers"))]
     pub receivers: Option<Value>,
-    /// Topics [default: those of the pattern]
+    /// Topics [default: one for each receiver; with wildcards ten for each; else one]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("topics"))]
     pub topics: Option<Value>,
     /// Bytes of each message, some of which are its number and checksum

@@ -29,6 +29,10 @@ pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let interrupt = on_signals()?;
     let point = options.point();
     let choice = Choice::of(&point, Some(&options.url))?;
+    if let (true, Some(version)) = (choice.is_nats(), options.mqtt_version) {
+        let what = format!("{version} is not what NATS servers speak: leave out --mqtt-version");
+        return Err(Failure::Missing(what));
+    }
     let scratch = Scratch::new()
         .map_err(|error| Failure::Missing(format!("cannot make a folder for temporary files: {error}")))?;
     let (results, broker) = drive(options, &point, &choice, &scratch, &interrupt)?;

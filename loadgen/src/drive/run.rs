@@ -7,16 +7,20 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use wisp_client::{ProtocolVersion, QoS, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS};
 use wisp_net::{Host, SysHost};
 
 use crate::drive::busy::Busy;
+use crate::drive::checker::Tally;
 use crate::drive::latency::Latency;
+use crate::drive::pattern::Pattern;
+use crate::drive::payload::RUN_BITS;
 use crate::drive::results::Results;
 use crate::drive::schedule::Schedule;
 use crate::drive::setup::{Plan, deal};
 use crate::drive::shared::Shared;
 use crate::drive::supervise::supervise;
+use crate::drive::target::Target;
 use crate::drive::timing::Histograms;
 use crate::drive::worker::{Findings, Link, Worker};
 use crate::failure::Interrupt;
@@ -27,18 +31,22 @@ const SEND_BYTES: usize = 256 * 1024;
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker.
-    pub url: ServerUrl,
-    /// The MQTT version to speak.
+    /// The broker, and its protocol.
+    pub target: Target,
+    /// The MQTT version to speak, where that is the protocol.
     pub version: ProtocolVersion,
-    /// The QoS to send and to subscribe with.
+    /// The QoS to send and to subscribe with. NATS has 0 alone.
     pub qos: QoS,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; at least one.
     pub window: u16,
     /// Connections that send; at least one.
     pub senders: u32,
-    /// Connections that receive, each from a topic of its own.
+    /// Connections that receive.
     pub receivers: u32,
+    /// Who of them gets what.
+    pub pattern: Pattern,
+    /// How many topics there are; by default as many as the pattern needs.
+    pub topics: Option<u32>,
     /// Bytes of each message; at least those of the header.
     pub size: usize,
     /// Messages of all senders together.
@@ -122,10 +130,10 @@ pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
     }
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
     shared.start();
-    let error = supervise(&shared, config, watch);
+    let error = supervise(&shared, config, plan.topics.layout().expected(), watch);
     shared.stop.store(true, Ordering::Relaxed);
     let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
-    Ok(results(config, findings, error))
+    Ok(results(&plan, findings, error))
 }
 
 /// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
@@ -143,23 +151,28 @@ fn deal_out(receivers: Vec<Link>, senders: Vec<Link>, threads: usize) -> Vec<Vec
     hands
 }
 
-fn results(config: &Config, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
+fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
     let mut all = Findings::default();
     let (mut times, mut histograms) = (Vec::new(), Histograms::default());
     for one in findings {
         times.push(one.times);
         one.histograms.iter().for_each(|one| histograms.add(one));
-        all.tally.add(&one.tally);
-        all.sent += one.sent;
+        all.checkers.extend(one.checkers);
+        all.sent.extend(one.sent);
         all.first_send = all.first_send.into_iter().chain(one.first_send).min();
         all.last_message = all.last_message.max(one.last_message);
         all.last_answer = all.last_answer.max(one.last_answer);
     }
+    let config = plan.config;
     let last = if config.receivers == 0 { all.last_answer } else { all.last_message };
     let elapsed = all.first_send.zip(last).map(|(first, last)| last.saturating_duration_since(first));
     let elapsed = elapsed.unwrap_or_default();
+    all.sent.sort_unstable();
+    let sent: Vec<u64> = all.sent.iter().map(|(_, sent)| *sent).collect();
+    let mut tally = Tally::default();
+    all.checkers.iter().for_each(|checker| tally.add(checker.tally()));
     let busy = Busy::new(&times, elapsed);
-    Results {
+    let mut results = Results {
         latency: Latency::of(&histograms.end_to_end),
         acknowledgement: Latency::of(&histograms.acknowledgement),
         send_lag: Latency::of(&histograms.send_lag),
@@ -167,12 +180,16 @@ fn results(config: &Config, findings: impl Iterator<Item = Findings>, error: Opt
         generator_busy: busy.map(|busy| busy.share),
         generator_waiting: busy.map(|busy| busy.waiting_share),
         is_generator_saturated: busy.and_then(|busy| busy.is_saturated),
-        ..Results::new(config, elapsed, all.sent, &all.tally, error)
+        ..Results::new(config, elapsed, sent.iter().sum(), &tally, error)
+    };
+    if !results.is_good() {
+        results.first_faults = plan.first_faults(&all.checkers, &sent);
     }
+    results
 }
 
 /// A number that no other run has, most likely.
 fn run_id() -> u32 {
-    // The low half is as random as the whole.
-    RandomState::new().build_hasher().finish() as u32
+    // The upper bits are as random as the whole.
+    (RandomState::new().build_hasher().finish() >> (u64::BITS - RUN_BITS)) as u32
 }

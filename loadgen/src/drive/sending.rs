@@ -59,10 +59,6 @@ impl Sending {
         }
     }
 
-    pub(crate) fn sender(&self) -> u32 {
-        self.sender
-    }
-
     /// How many messages it sends in all.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
@@ -89,6 +85,11 @@ impl Sending {
 
     pub(crate) fn is_done(&self) -> bool {
         self.position == self.end
+    }
+
+    /// Which of the senders it is.
+    pub(crate) fn sender(&self) -> u32 {
+        self.sender
     }
 
     /// How many messages were sent whole.
@@ -151,17 +152,19 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::outgoing::{Template, Topics};
-    use crate::drive::spread::Spread;
+    use crate::drive::outgoing::Template;
+    use crate::drive::pattern::{Layout, Pattern};
+    use crate::drive::payload::Seal;
+    use crate::drive::topics::{Naming, Topics};
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use wisp_wire::{ProtocolVersion, QoS};
 
     fn outgoing(messages: u64) -> Outgoing {
-        let spread = Spread { senders: 1, topics: 1, messages };
-        let topics = Topics::new("a", 1).unwrap();
-        let template = Template::new(&topics, 0, 20, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
-        Outgoing::new(9, spread, &topics, template, 1000)
+        let layout = Layout::new(Pattern::FanIn, 1, 1, None, messages).unwrap();
+        let (topics, seal) = (Topics::new(&layout, "a", Naming::MQTT).unwrap(), Seal::new(9, 20));
+        let template = Template::new(&topics, 0, &seal, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
+        Outgoing::new(seal, topics, template, 1000)
     }
 
     /// A socket that has room for so many bytes.

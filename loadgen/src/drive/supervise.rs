@@ -16,8 +16,8 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// failure, so that what a broker that died had sent is counted.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Watches until the run is over. Gives the reason if it is not complete.
-pub(crate) fn supervise(shared: &Shared, config: &Config, watch: &dyn Watch) -> Option<String> {
+/// Watches until the run is over, in which so many messages are expected by all receivers together. Gives the reason if it is not complete.
+pub(crate) fn supervise(shared: &Shared, config: &Config, expected: u64, watch: &dyn Watch) -> Option<String> {
     let begun = Instant::now();
     let (mut told, mut last) = (begun, (Done::default(), begun));
     loop {
@@ -28,7 +28,7 @@ pub(crate) fn supervise(shared: &Shared, config: &Config, watch: &dyn Watch) -> 
             told = now;
         }
         let failure = shared.failure();
-        if failure.is_some() || is_complete(&done, config) {
+        if failure.is_some() || is_complete(&done, config, expected) {
             thread::sleep(SETTLE);
             return failure;
         }
@@ -47,13 +47,13 @@ pub(crate) fn supervise(shared: &Shared, config: &Config, watch: &dyn Watch) -> 
     }
 }
 
-fn is_complete(done: &Done, config: &Config) -> bool {
+fn is_complete(done: &Done, config: &Config, expected: u64) -> bool {
     let is_confirmed = done.confirmed == u64::from(config.senders);
     match (config.receivers, config.qos) {
         (0, _) => is_confirmed,
-        (_, QoS::AtMostOnce) => done.received == config.messages,
+        (_, QoS::AtMostOnce) => done.received == expected,
         // A broker that does not acknowledge what it delivers is not right either.
-        _ => done.received == config.messages && is_confirmed,
+        _ => done.received == expected && is_confirmed,
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
 use crate::drive::busy::Times;
-use crate::drive::checker::Tally;
+use crate::drive::checker::Checker;
 use crate::drive::inbound::{Inbound, Received};
 use crate::drive::outgoing::Outgoing;
 use crate::drive::schedule::{Pace, Schedule};
@@ -29,8 +29,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// What lies at least between two looks at what is due: messages that are closer to each other are sent together. A wait and a
 /// send for each of 100,000 messages a second would take a processor for themselves, which the broker may need.
 const SPACING_NS: u64 = 25_000;
-/// DISCONNECT without a reason, the same in every version.
-const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
 /// A connection that is ready for the run.
 pub(crate) struct Link {
@@ -45,9 +43,10 @@ pub(crate) struct Link {
 /// What one thread found.
 #[derive(Default, Debug)]
 pub(crate) struct Findings {
-    pub(crate) tally: Tally,
-    /// Messages handed to sockets.
-    pub(crate) sent: u64,
+    /// Of its receivers.
+    pub(crate) checkers: Vec<Checker>,
+    /// Messages handed to sockets, by sender.
+    pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) first_send: Option<Instant>,
     /// When the last message came that had not come before.
     pub(crate) last_message: Option<Instant>,
@@ -316,13 +315,13 @@ impl Worker {
         let registrar = self.poller.registrar();
         for Registered { link, .. } in self.links {
             let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
-            if at_boundary {
+            if let Some(goodbye) = link.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = link.stream.send(&DISCONNECT);
+                let _ = link.stream.send(goodbye);
             }
             let _ = registrar.remove(&link.stream);
-            self.findings.tally.add(&link.inbound.tally());
-            self.findings.sent += link.sending.map_or(0, |sending| sending.sent());
+            self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
+            self.findings.checkers.extend(link.inbound.into_checker());
         }
         self.findings.histograms = self.paced.map(|paced| paced.timing.into_histograms());
         self.findings

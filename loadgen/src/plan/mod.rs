@@ -180,7 +180,7 @@ impl Plan {
     /// A plan that is written nowhere but on the command line: one case, without figures.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), without an origin.
+    /// As [`parse`](Self::parse), beginning with the setting's name.
     pub fn of_settings(
         (name, title): (&str, &str),
         kind: Kind,
@@ -188,7 +188,9 @@ impl Plan {
         settings: &Settings,
         processors: usize,
     ) -> Result<Self, String> {
-        source::Source::new((name, title), kind, repetitions, settings.clone()).plan(&Changes::none(processors))
+        source::Source::new((name, title), kind, repetitions, settings.clone())
+            .plan(&Changes::none(processors))
+            .map_err(|error| error.trim_start_matches("settings.").to_owned())
     }
 
     /// What is measured one after the other: before latencies at a share of brokers' maxima, these maxima.
@@ -200,6 +202,13 @@ impl Plan {
                 maxima.push(maximum);
             }
         }
+        let maxima: Vec<_> = point::titled(&maxima)
+            .into_iter()
+            .map(|point| {
+                let title = format!("{}, at full speed", point.title());
+                point.titled(title)
+            })
+            .collect();
         let first = (!maxima.is_empty()).then_some(Phase { points: maxima, repetitions: MAXIMUM_REPETITIONS });
         first.into_iter().chain([Phase { points: self.points.clone(), repetitions: self.repetitions }]).collect()
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::folder::Record;
 use crate::plan::Kind;
+use crate::plan::settings::place;
 
 /// One combination of settings: what one sample is taken of. Settings have the names that records have.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,8 +25,13 @@ impl Point {
     }
 
     /// The same, with a title of what tells it from the others, which is what `is_told` says yes to.
-    pub(super) fn told_by(self, is_told: &dyn Fn(&str) -> bool) -> Self {
+    fn told_by(self, is_told: &dyn Fn(&str) -> bool) -> Self {
         let title = title(&self.settings, is_told);
+        Self { title, ..self }
+    }
+
+    /// The same, with another title.
+    pub(super) fn titled(self, title: String) -> Self {
         Self { title, ..self }
     }
 
@@ -99,6 +105,33 @@ impl Point {
     }
 }
 
+/// The settings that differ between points of one broker, with how many values they have. That brokers have different ones,
+/// such as no workers, is nothing to choose between.
+pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for name in points.iter().flat_map(Point::settings).map(|(name, _)| name) {
+        let mut values: Vec<(Option<&str>, Option<&Value>)> = Vec::new();
+        for value in points.iter().map(|point| (point.text("broker").filter(|_| name != "broker"), point.get(name))) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        let of_one = |broker| values.iter().filter(|(other, _)| *other == broker).count();
+        let count = values.iter().map(|(broker, _)| of_one(*broker)).max().unwrap_or(0);
+        if count > 1 {
+            counts.insert(name, count);
+        }
+    }
+    counts
+}
+
+/// Gives points titles of what differs between them, and of the broker.
+pub(super) fn titled(points: &[Point]) -> Vec<Point> {
+    let differing = differing(points);
+    let is_told = |name: &str| name == "broker" || differing.contains_key(name);
+    points.iter().map(|point| point.clone().told_by(&is_told)).collect()
+}
+
 /// Names and values; those of which the name would say nothing more, alone.
 fn title(settings: &BTreeMap<String, Value>, is_told: &dyn Fn(&str) -> bool) -> String {
     let part = |(name, value): (&String, &Value)| match value {
@@ -110,8 +143,9 @@ fn title(settings: &BTreeMap<String, Value>, is_told: &dyn Fn(&str) -> bool) -> 
             _ => format!("{} {other}", name.replace('_', " ")),
         },
     };
-    let parts: Vec<_> = settings.iter().filter(|(name, _)| is_told(name)).map(part).collect();
-    parts.join(", ")
+    let mut told: Vec<_> = settings.iter().filter(|(name, _)| is_told(name)).collect();
+    told.sort_by_key(|(name, _)| place(name));
+    told.into_iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -144,11 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn what_only_brokers_have_is_no_difference() {
+        let all = [
+            json!({"broker": "native", "workers": 2, "senders": 1}),
+            json!({"broker": "mosquitto", "senders": 1}),
+            json!({"broker": "mosquitto", "senders": 2}),
+        ];
+        let points = titled(&all.map(point));
+        assert_eq!(differing(&points), BTreeMap::from([("broker", 2), ("senders", 2)]));
+        assert_eq!(
+            points.iter().map(Point::title).collect::<Vec<_>>(),
+            ["native, senders 1", "mosquitto, senders 1", "mosquitto, senders 2"]
+        );
+    }
+
+    #[test]
     fn the_title_tells_what_differs() {
         let all = json!({"broker": "native", "size_bytes": 16, "senders": 3, "load_percent": 50, "rate_per_s": 1000});
         let told =
             |names: &'static [&str]| point(all.clone()).told_by(&|name| names.contains(&name)).title().to_owned();
         assert_eq!(told(&["broker", "senders"]), "native, senders 3");
-        assert_eq!(told(&["size_bytes", "load_percent", "rate_per_s"]), "load 50 %, rate 1000/s, size 16 B");
+        assert_eq!(told(&["size_bytes", "load_percent", "rate_per_s"]), "size 16 B, rate 1000/s, load 50 %");
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use wisp_client::program::parse_version;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Mode, Protocol};
+use crate::drive::pattern::{Layout, Pattern};
 use crate::drive::payload::HEADER_BYTES;
+use crate::drive::target::Target;
 use crate::plan::{Kind, values};
+use crate::sweep::load::subject::is_url;
 
 /// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
 pub const SIZE_BYTES_MAX: u64 = 255 * 1024 * 1024;
@@ -53,6 +57,11 @@ const SETTINGS: [(&str, Is, &[Kind]); 20] = [
     ("warm_up_messages", Whole(0, 1_000_000_000), &[Throughput, Latency]),
     ("timeout_s", Whole(1, 86_400), &[Throughput, Latency, Connections]),
 ];
+
+/// Where a setting stands among the others; those that are not known come first.
+pub(super) fn place(name: &str) -> Option<usize> {
+    SETTINGS.iter().position(|(known, ..)| *known == name)
+}
 
 /// Settings of which one takes the place of the other.
 const INSTEAD: [(&str, &str); 2] = [("messages", "seconds"), ("rate_per_s", "load_percent")];
@@ -150,9 +159,8 @@ pub(super) fn combinations(
             return Err(format!("{one}: {other} is set too, and only one of them can be"));
         }
     }
-    let place = |name: &String| SETTINGS.iter().position(|(known, ..)| known == name);
     let mut names: Vec<_> = all.keys().cloned().collect();
-    names.sort_by_key(place);
+    names.sort_by_key(|name| place(name));
     let mut combined = vec![BTreeMap::new()];
     for name in names {
         let values = values_of(kind, &name, &all[&name], processors).map_err(|error| format!("{name}: {error}"))?;
@@ -181,25 +189,65 @@ pub(super) fn combinations(
 
 /// Takes out what has no meaning beside the rest: combinations that differ in nothing else are one.
 fn settle(settings: &mut BTreeMap<String, Value>) {
-    let text = |settings: &BTreeMap<String, Value>, name| settings.get(name).and_then(Value::as_str).map(str::to_owned);
-    if let (Some(broker), Some(wanted)) = (text(settings, "broker"), settings.get("workers").and_then(Value::as_u64)) {
-        let workers = broker.parse().ok().and_then(|broker: Broker| broker.workers(wanted as usize));
-        match workers {
-            Some(workers) => settings.insert("workers".to_owned(), json!(workers)),
-            None => settings.remove("workers"),
-        };
-    }
-    if settings.get("qos") == Some(&json!(0)) {
-        settings.remove("window");
+    let broker = settings.get("broker").and_then(Value::as_str).unwrap_or_default();
+    let (broker, is_nats) = (broker.parse::<Broker>().ok(), is_nats(broker));
+    let has_modes = broker.as_ref().is_some_and(|broker| !broker.modes().is_empty());
+    let workers = settings.get("workers").and_then(Value::as_u64);
+    match workers.zip(broker).and_then(|(wanted, broker)| broker.workers(wanted as usize)) {
+        Some(workers) => settings.insert("workers".to_owned(), json!(workers)),
+        None => settings.remove("workers"),
+    };
+    let is_qos_0 = settings.get("qos") == Some(&json!(0));
+    for (name, has_meaning) in [("mode", has_modes), ("mqtt_version", !is_nats), ("window", !is_qos_0)] {
+        if !has_meaning {
+            settings.remove(name);
+        }
     }
 }
 
-/// Whether the values go together.
-fn check(_kind: Kind, settings: &BTreeMap<String, Value>) -> Result<(), String> {
+/// Whether a broker, by its name or its address, speaks NATS.
+fn is_nats(broker: &str) -> bool {
+    broker.starts_with("nats://") || broker.parse::<Broker>().is_ok_and(|broker| broker.protocol() == Protocol::Nats)
+}
+
+/// Whether the values go together. What is wrong begins with a setting's name.
+fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<(), String> {
     let text = |name| settings.get(name).and_then(Value::as_str);
+    let whole = |name| settings.get(name).and_then(Value::as_u64);
+    let narrow = |name| whole(name).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let name = text("broker").unwrap_or_default();
+    check_broker(name, text("mode"))?;
     if let Some(version) = text("mqtt_version") {
-        wisp_client::program::parse_version(version)
-            .map_err(|error| format!("mqtt_version: {version:?} is none, {error}"))?;
+        parse_version(version).map_err(|error| format!("mqtt_version: {version:?} is none, {error}"))?;
+    }
+    if is_nats(name) && kind == Connections {
+        return Err(format!("broker: {name} speaks no MQTT, whose connections are measured"));
+    }
+    if is_nats(name) && whole("qos") > Some(0) {
+        return Err(format!("qos: {name} speaks NATS, which has QoS 0 alone"));
+    }
+    if kind == Connections {
+        return Ok(());
+    }
+    let pattern: Pattern = text("pattern").unwrap_or_default().parse().map_err(|error| format!("pattern: {error}"))?;
+    let (senders, receivers) = (narrow("senders").unwrap_or(1), narrow("receivers").unwrap_or(1));
+    Layout::new(pattern, senders, receivers, narrow("topics"), whole("messages").unwrap_or(1))
+        .map_err(|error| format!("pattern: {error}"))?;
+    if kind == Latency && receivers == 0 && whole("qos") == Some(0) {
+        return Err("receivers: without any, nothing is known of latency at QoS 0".to_owned());
     }
     Ok(())
+}
+
+fn check_broker(name: &str, mode: Option<&str>) -> Result<(), String> {
+    if is_url(name) {
+        if name.contains('@') {
+            return Err("broker: users and passwords would stand in every record, --url takes them".to_owned());
+        }
+        return name.parse::<Target>().map(drop).map_err(|error| format!("broker: {error}"));
+    }
+    let broker: Broker = name.parse().map_err(|error| format!("broker: {error}"))?;
+    let Some(mode) = mode else { return Ok(()) };
+    let mode: Mode = mode.parse().map_err(|error| format!("mode: {error}"))?;
+    if broker.modes().contains(&mode) { Ok(()) } else { Err(format!("mode: {name} has no mode {mode}")) }
 }

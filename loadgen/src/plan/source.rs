@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::figure::Figure;
+use crate::plan::point::titled;
 use crate::plan::settings::{combinations, put_over};
 use crate::plan::{Changes, Kind, Plan, Point, Settings, usual};
 
@@ -123,7 +124,7 @@ impl Source {
             repetitions: changes.repetitions.or(repetitions).unwrap_or(self.repetitions),
             sample_s: self.sample_s,
             figures: if self.figures.is_empty() { usual::figures(self.kind, &points) } else { self.figures },
-            points: titled(points),
+            points: titled(&points),
         })
     }
 
@@ -140,14 +141,6 @@ impl Source {
         put_over(&mut settings, &changes.settings);
         Some(settings)
     }
-}
-
-/// Gives points titles of what is not the same in all.
-fn titled(points: Vec<Point>) -> Vec<Point> {
-    let first = points[0].clone();
-    let differs = |name: &str| points.iter().any(|point| point.get(name) != first.get(name));
-    let is_told = |name: &str| name == "broker" || differs(name);
-    points.iter().map(|point| point.clone().told_by(&is_told)).collect()
 }
 
 /// Whether it can be a file's name, and a record's.

@@ -79,8 +79,14 @@ fn what_comes_to_the_same_is_measured_once() {
     let plan =
         plan("[settings]\nbroker = [\"native\", \"wasmedge\", \"mosquitto\"]\nworkers = [1, 2]\nwindow = [10, 20]\n");
     // WasmEdge's module has one worker, mosquitto has none to be set, and nothing is acknowledged at QoS 0.
-    let all = json!([["native", 1, null], ["native", 2, null], ["wasmedge", 1, null], ["mosquitto", null, null]]);
-    assert_eq!(values(&plan, &["broker", "workers", "window"]), all);
+    let all = json!([
+        ["native", 1, null, "5"],
+        ["native", 2, null, "5"],
+        ["wasmedge", 1, null, "5"],
+        ["mosquitto", null, null, "5"],
+        ["nats-server", null, null, null],
+    ]);
+    assert_eq!(values(&plan, &["broker", "workers", "window", "mqtt_version"]), all);
 }
 
 #[test]
@@ -105,7 +111,8 @@ fn shares_of_a_maximum_are_measured_after_the_maximum() {
             (Kind::Throughput, None, Some(2.0))
         );
     }
-    assert_eq!(second.points[0].maximum().as_ref(), Some(&first.points[0]));
+    assert_eq!(second.points[0].maximum().map(|maximum| maximum.key()), Some(first.points[0].key()));
+    assert_eq!(first.points[1].title(), "native, senders 2, at full speed");
     assert_eq!(latency("rate_per_s = 1000").unwrap().phases().len(), 1);
     assert!(latency("").unwrap_err().contains("load_percent"));
     assert!(latency("rate_per_s = 1000\nload_percent = 10").unwrap_err().contains("only one of them"));
@@ -120,6 +127,23 @@ fn settings_of_other_programs_are_free() {
     let plan = Plan::parse("file.toml", &text, &Changes::none(2)).unwrap();
     assert_eq!(plan.points.len(), 6);
     assert_eq!(plan.points[0].key(), r#"compute bytes=1 program="sort""#);
+}
+
+#[test]
+fn without_figures_what_differs_is_drawn() {
+    for (settings, drawn) in [
+        ("broker = \"native\"", json!(["bars", "broker", []])),
+        ("broker = [\"native\", \"mosquitto\"]\nqos = [0, 1]", json!(["curve", "qos", ["broker"]])),
+        (
+            "broker = [\"native\", \"mosquitto\"]\nqos = [0, 1]\nsenders = \"1..3\"",
+            json!(["curve", "senders", ["broker", "qos"]]),
+        ),
+        ("broker = \"native\"\nsenders = \"1..3\"", json!(["curve", "senders", ["broker"]])),
+    ] {
+        let plan = plan(&format!("[settings]\n{settings}\n"));
+        let figure = serde_json::to_value(&plan.figures[0]).unwrap();
+        assert_eq!(json!([figure["kind"], figure["x"], figure["lines"]]), drawn, "{settings}");
+    }
 }
 
 #[test]
@@ -149,6 +173,12 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         (&format!("{native}seconds = 0\n"), "settings.seconds"),
         (&format!("{native}seconds = 1\nmessages = 1\n"), "settings.messages"),
         (&format!("{native}mqtt_version = \"6\"\n"), "settings.mqtt_version"),
+        ("[settings]\nbroker = \"nonsense\"\n", "settings.broker: there is no broker"),
+        ("[settings]\nbroker = \"mqtt://me:word@h\"\n", "--url takes them"),
+        ("[settings]\nbroker = \"wasmer\"\nmode = \"interpreted\"\n", "settings.mode: wasmer has no mode"),
+        ("[settings]\nbroker = \"nats-server\"\nqos = 1\n", "settings.qos: nats-server speaks NATS"),
+        (&format!("{native}pattern = \"none\"\n"), "settings.pattern: no pattern is named"),
+        (&format!("{native}pattern = \"fan-in\"\nreceivers = 2\n"), "settings.pattern: fan-in has one topic"),
         (&format!("{native}senders = \"1..1000\"\nreceivers = \"1..1000\"\n"), "more than 10000"),
         (&format!("{native}[[case]]\nsenders = 1\n[[case]]\nsenders = 0\n"), "case 2, senders: 0"),
         (&format!("{native}[[case]]\nquick = 7\n"), "case 1, quick: 7"),

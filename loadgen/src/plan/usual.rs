@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::figure::{Better, Figure, Kind as Drawn};
+use crate::plan::point::differing;
 use crate::plan::{Kind, Point};
 
 /// One figure of what is measured over what differs: a curve if that are numbers, else bars. None for kinds that other
@@ -13,12 +14,15 @@ pub(super) fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
     if !kind.is_of_load() {
         return Vec::new();
     }
-    let differing = differing(points);
+    // In records these were measured, or follow from others.
+    let is_measured = |name: &&str| ["messages", "seconds", "warm_up_messages"].contains(name);
+    let differing: Vec<_> = differing(points).into_iter().filter(|(name, _)| !is_measured(name)).collect();
     let is_numeric = |name: &str| points.iter().all(|point| point.number(name).is_some());
     // Of several numbers, the one with the most values.
     let x = differing.iter().filter(|(name, _)| is_numeric(name)).max_by_key(|(_, count)| *count);
     let lines = differing.iter().map(|(name, _)| *name).filter(|name| Some(*name) != x.map(|(x, _)| *x));
-    let lines: Vec<_> = lines.map(str::to_owned).collect();
+    // Bars have the brokers along their axis.
+    let lines: Vec<_> = lines.filter(|name| x.is_some() || *name != "broker").map(str::to_owned).collect();
     let (y, title, better) = match kind {
         Kind::Latency => ("latency_p99_ns", "Within which 99 of 100 messages arrive", Better::Less),
         Kind::Connections => ("connections_per_s", "Connections taken in a second", Better::More),
@@ -57,26 +61,6 @@ pub(super) fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
         ..usual.clone()
     };
     vec![percentiles, usual]
-}
-
-/// The settings that differ between points, with how many values they have.
-fn differing(points: &[Point]) -> Vec<(&str, usize)> {
-    let mut values: BTreeMap<&str, Vec<Option<&Value>>> = BTreeMap::new();
-    for name in points.iter().flat_map(Point::settings).map(|(name, _)| name) {
-        values.entry(name).or_insert_with(|| {
-            let mut all: Vec<Option<&Value>> = Vec::new();
-            for value in points.iter().map(|point| point.get(name)) {
-                if !all.contains(&value) {
-                    all.push(value);
-                }
-            }
-            all
-        });
-    }
-    // In records these were measured, or follow from others.
-    let is_measured = |name: &&str| ["messages", "seconds", "warm_up_messages"].contains(name);
-    let counts = values.into_iter().filter(|(name, values)| values.len() > 1 && !is_measured(name));
-    counts.map(|(name, values)| (name, values.len())).collect()
 }
 
 /// Whether the largest value is so many times the smallest that a logarithmic axis helps.

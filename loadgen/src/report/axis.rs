@@ -25,7 +25,7 @@ impl Axis {
             let from = steps.iter().copied().rfind(|&step| step <= least).unwrap_or(least);
             let to = steps.iter().copied().find(|&step| step >= most && step > from).unwrap_or(most);
             let ticks = steps.into_iter().filter(|step| (from..=to).contains(step)).collect();
-            (from, to, thinned(ticks))
+            (from, to, fewer(ticks, unit))
         } else {
             let step = nice_step(most.max(-least).max(f64::MIN_POSITIVE), unit);
             let from = (least / step).floor().min(0.0) * step;
@@ -44,7 +44,7 @@ impl Axis {
         places.dedup();
         if places.len() > TICKS_MAX {
             places = if is_log {
-                thinned(log_steps(from, to, unit).into_iter().filter(|step| (from..=to).contains(step)).collect())
+                fewer(log_steps(from, to, unit).into_iter().filter(|step| (from..=to).contains(step)).collect(), unit)
             } else {
                 let step = nice_step(to - from, unit);
                 let first = (from / step).ceil() as i64;
@@ -132,12 +132,18 @@ fn log_steps(least: f64, most: f64, unit: Unit) -> Vec<f64> {
         return exponents.map(|exponent| 2_f64.powi(exponent)).collect();
     }
     let exponents = (least.log10() + 1e-9).floor() as i32..=(most.log10() - 1e-9).ceil() as i32;
-    let parts: &[f64] = if most / least < 1e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let parts: &[f64] = if most / least < 1e4 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     exponents.flat_map(|exponent| parts.iter().map(move |part| part * 10_f64.powi(exponent))).collect()
 }
 
-/// Every so many-th of too many, from the first on.
-fn thinned(ticks: Vec<f64>) -> Vec<f64> {
+/// The powers of ten of too many, if these suffice; else every so many-th, from the first on.
+fn fewer(ticks: Vec<f64>, unit: Unit) -> Vec<f64> {
+    if ticks.len() <= TICKS_MAX {
+        return ticks;
+    }
+    let is_decade = |tick: &f64| (tick.log10() - tick.log10().round()).abs() < 1e-9;
+    let decades: Vec<f64> = ticks.iter().copied().filter(is_decade).collect();
+    let ticks = if unit != Unit::Bytes && decades.len() >= 3 { decades } else { ticks };
     let stride = ticks.len().div_ceil(TICKS_MAX).max(1);
     ticks.into_iter().step_by(stride).collect()
 }
@@ -168,6 +174,7 @@ mod tests {
     fn logarithmic_axes_have_decades_or_powers_of_two() {
         let ns = Unit::of("latency_ns");
         let axis = Axis::measured(&[12_000.0, 80_000_000.0], true, ns).unwrap();
+        assert_eq!((axis.from, axis.to), (10_000.0, 100_000_000.0));
         assert_eq!(texts(&axis), ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms"]);
         let axis = Axis::measured(&[30.0, 400.0], true, Unit::Count).unwrap();
         assert_eq!(texts(&axis), ["20", "50", "100", "200", "500"]);

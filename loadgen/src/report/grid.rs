@@ -11,6 +11,10 @@ use super::words;
 
 /// Wider tables are not for terminals.
 const TERMINAL_WIDTH_MAX: usize = 120;
+/// Longer tables are not for terminals.
+const TERMINAL_ROWS_MAX: usize = 20;
+/// More columns than these become rows, if there are fewer of those.
+const COLUMNS_MAX: usize = 4;
 /// What marks the best value of a row.
 pub(crate) const BEST: &str = "★";
 
@@ -98,15 +102,39 @@ impl Grid {
         }
         let corner = match chart.kind {
             Kind::Percentiles => "percentile".to_owned(),
-            Kind::Curve | Kind::Bars => {
-                let fields: Vec<_> = chart.figure.x.split(',').map(|field| words::of_field(field.trim())).collect();
-                if let [one] = fields.as_slice() { one.clone() } else { format!("({})", fields.join(", ")) }
-            }
+            Kind::Curve | Kind::Bars => words::of_fields(&chart.figure.x),
         };
-        Self { corner, columns, blocks }
+        let grid = Self { corner, columns, blocks };
+        let has_more_columns = grid.blocks.iter().all(|block| block.rows.len() < grid.columns.len());
+        if has_more_columns && grid.columns.len() > COLUMNS_MAX { grid.turned() } else { grid }
     }
 
-    /// Tables for a terminal, with what is fewer side by side, and with quartiles if there is room.
+    /// With rows for columns.
+    fn turned(self) -> Self {
+        let mut columns: Vec<String> = Vec::new();
+        for (name, _) in self.blocks.iter().flat_map(|block| &block.rows) {
+            if !columns.contains(name) {
+                columns.push(name.clone());
+            }
+        }
+        let turn = |block: &Block| {
+            let cell = |name: &String, at: usize| {
+                let (_, cells) = block.rows.iter().find(|(other, _)| other == name)?;
+                cells[at].clone()
+            };
+            let row = |(at, label): (usize, &String)| {
+                (label.clone(), columns.iter().map(|name| cell(name, at)).collect::<Vec<_>>())
+            };
+            let rows = self.columns.iter().enumerate().map(row);
+            // Not all of them need be in each panel.
+            let rows = rows.filter(|(_, cells)| cells.iter().any(Option::is_some)).collect();
+            Block { title: block.title.clone(), rows }
+        };
+        let blocks = self.blocks.iter().map(turn).collect();
+        Self { corner: self.corner, columns, blocks }
+    }
+
+    /// Tables for a terminal, with quartiles if there is room, and with some of the rows if they are many.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
         for block in &self.blocks {
@@ -117,24 +145,20 @@ impl Grid {
             let width = table.to_string().lines().next().map_or(0, |line| line.chars().count());
             let table = if width <= TERMINAL_WIDTH_MAX { table } else { self.block_table(block, false) };
             let _ = write!(text, "{table}");
+            if block.rows.len() > TERMINAL_ROWS_MAX {
+                let rows = words::counted(block.rows.len(), "row", "rows");
+                let _ = writeln!(text, "some of {rows}: the report has all");
+            }
         }
         text
     }
 
     fn block_table(&self, block: &Block, with_quartiles: bool) -> Table {
         let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_quartiles));
-        let corner = std::iter::once(self.corner.clone());
-        if self.columns.len() <= block.rows.len() {
-            let mut table = Table::new(corner.chain(self.columns.iter().cloned()));
-            for (name, cells) in &block.rows {
-                table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
-            }
-            return table;
-        }
-        let mut table = Table::new(corner.chain(block.rows.iter().map(|(name, _)| name.clone())));
-        for (index, column) in self.columns.iter().enumerate() {
-            let cells = block.rows.iter().map(|(_, cells)| cell(&cells[index]));
-            table.push(std::iter::once(column.clone()).chain(cells));
+        let mut table = Table::new(std::iter::once(self.corner.clone()).chain(self.columns.iter().cloned()));
+        let stride = block.rows.len().div_ceil(TERMINAL_ROWS_MAX).max(1);
+        for (name, cells) in block.rows.iter().step_by(stride) {
+            table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
         }
         table
     }
@@ -182,12 +206,13 @@ fn block(chart: &Chart<'_>, panel: &Panel, columns: &[String]) -> Block {
 
 /// Marks the best of some cells; all that are equally good, and none if there is nothing to compare.
 fn mark<'c>(better: Better, cells: impl Iterator<Item = &'c mut Option<Cell>>, medians: &[Option<f64>]) {
-    let known = medians.iter().flatten().copied();
+    let mut known = medians.iter().flatten().copied();
     let best = match better {
         Better::More => known.clone().reduce(f64::max),
         Better::Less => known.clone().reduce(f64::min),
     };
-    if known.count() < 2 {
+    // Where all are equal, or there is only one, none is the best.
+    if known.all(|median| Some(median) == best) {
         return;
     }
     for (cell, median) in cells.zip(medians) {

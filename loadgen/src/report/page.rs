@@ -51,17 +51,23 @@ fn summary(run: &Run, records: &[Record]) -> String {
     let dates = run.plans.iter().flat_map(|plan| [plan.started.as_str(), plan.ended.as_str()]);
     let dates: Vec<_> = dates.filter(|date| !date.is_empty()).collect();
     let when = match (dates.iter().min(), dates.iter().max()) {
-        (Some(first), Some(last)) if first == last => format!(", {}", date(first)),
-        (Some(first), Some(last)) => format!(", {} to {}", date(first), date(last)),
+        (Some(first), Some(last)) => format!(", {}", period(first, last)),
         _ => String::new(),
     };
     let plans = counted(run.plans.len(), "plan", "plans");
     format!("{} of {plans}{when}", counted(records.len(), "sample", "samples"))
 }
 
-/// A time as people write it, by universal time.
-fn date(text: &str) -> String {
-    text.replace('T', " ").replace('Z', " UTC")
+/// From when to when, by universal time: `2026-01-31 12:00 to 12:10 UTC`.
+fn period(from: &str, to: &str) -> String {
+    // What is no time is shown as it is.
+    let parts = |time: &str| Some((time.get(..10)?.to_owned(), time.get(11..16)?.to_owned()));
+    match (parts(from), parts(to)) {
+        (Some(from), Some(to)) if from == to => format!("{} {} UTC", from.0, from.1),
+        (Some(from), Some(to)) if from.0 == to.0 => format!("{} {} to {} UTC", from.0, from.1, to.1),
+        (Some(from), Some(to)) => format!("{} {} to {} {} UTC", from.0, from.1, to.0, to.1),
+        _ => [from, to].join(" ").trim().to_owned(),
+    }
 }
 
 fn contents(html: &mut String, run: &Run) {
@@ -106,23 +112,23 @@ fn where_it_ran(html: &mut String, run: &Run, records: &[Record]) {
     html.push_str(
         "<table>\n<thead><tr><th>plan</th><th class=\"text\">command</th><th>samples</th><th>with faults</th>",
     );
-    html.push_str("<th>begun</th><th>ended</th><th>load before</th><th>complete</th></tr></thead>\n<tbody>\n");
+    html.push_str("<th class=\"text\">when</th><th>load before</th><th>complete</th></tr></thead>\n<tbody>\n");
     for plan in &run.plans {
         let samples = of_plan(records, &plan.name);
         let faulty = samples.iter().filter(|record| faults::is_faulty(record)).count();
         let load = plan.load_average.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.2}"));
         let (name, command) = (escape(&plan.name), escape(&plan.command));
-        let (begun, ended) = (escape(&date(&plan.started)), escape(&date(&plan.ended)));
+        let when = escape(&period(&plan.started, &plan.ended));
         let complete = if plan.is_complete { "yes" } else { "no" };
         let _ = write!(html, "<tr><th><a href=\"#{}\">{name}</a></th>", plan_id(plan));
         let _ = write!(html, "<td class=\"text long\"><code>{command}</code></td><td>{}</td>", samples.len());
         let _ =
-            writeln!(html, "<td>{faulty}</td><td>{begun}</td><td>{ended}</td><td>{load}</td><td>{complete}</td></tr>");
+            writeln!(html, "<td>{faulty}</td><td class=\"text\">{when}</td><td>{load}</td><td>{complete}</td></tr>");
     }
     html.push_str(
-        "</tbody>\n<caption>Load before: how many processes wanted a processor in the minute before the plan began.",
+        "</tbody>\n</table>\n</div>\n<p class=\"muted\">Load before: how many processes wanted a processor in the ",
     );
-    html.push_str("</caption>\n</table>\n</div>\n</section>\n");
+    html.push_str("minute before the plan began.</p>\n</section>\n");
 }
 
 /// A box that scrolls by itself where it is wider than the page, also by keyboard.
@@ -184,11 +190,11 @@ fn table(html: &mut String, chart: &Chart<'_>) {
     for block in &grid.blocks {
         table_block(html, block, grid.columns.len());
     }
-    let _ = write!(html, "<caption>Medians, below them the first and third quartile.");
+    html.push_str("</table>\n</div>\n<p class=\"muted\">Medians, and below them the first and third quartile.");
     if grid.has_best() {
         let _ = write!(html, " {BEST} {}.", best_text(chart));
     }
-    html.push_str("</caption>\n</table>\n</div>\n</details>\n");
+    html.push_str("</p>\n</details>\n");
 }
 
 fn table_block(html: &mut String, block: &Block, columns: usize) {

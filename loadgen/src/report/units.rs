@@ -1,5 +1,7 @@
 //! What a field counts in, from the end of its name, and how such values are written.
 
+use crate::table::thousands;
+
 /// What a value is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
@@ -79,7 +81,12 @@ impl Unit {
     /// A setting or a place on an axis, with as many digits as it has, all values up to `largest` being in one unit.
     #[must_use]
     pub fn exact(self, value: f64, largest: f64) -> String {
-        let scale = self.scale(largest);
+        let is_whole = largest.abs() < 1e5 && value.fract() == 0.0;
+        if self == Self::Count && is_whole {
+            return thousands(value);
+        }
+        let is_decimal = value % 1000.0 == 0.0 && value % 1024.0 != 0.0 && value == largest;
+        let scale = if self == Self::Bytes && is_decimal { decimal_bytes(value) } else { self.scale(largest) };
         let mut scaled = format!("{:.6}", value / scale.size);
         scaled.truncate(scaled.trim_end_matches('0').trim_end_matches('.').len());
         if scaled == "0" || scaled == "-0" { "0".to_owned() } else { format!("{scaled}{}", scale.suffix) }
@@ -114,6 +121,15 @@ impl Unit {
             Self::Share => scale(0.01, " %"),
             Self::Ratio => scale(1.0, "×"),
         }
+    }
+}
+
+/// Sizes that were chosen as powers of ten are told so.
+fn decimal_bytes(value: f64) -> Scale {
+    match value.abs() {
+        size if size >= 1e9 => scale(1e9, " GB"),
+        size if size >= 1e6 => scale(1e6, " MB"),
+        _ => scale(1e3, " kB"),
     }
 }
 
@@ -182,7 +198,11 @@ mod tests {
         assert_eq!(rate.exact(500_000.0, 2_000_000.0), "0.5M");
         assert_eq!(rate.exact(500_000.0, 500_000.0), "500k");
         assert_eq!(Unit::Bytes.exact(1_024.0, 1_024.0), "1 KiB");
-        assert_eq!(Unit::Bytes.exact(1_000.0, 1_000.0), "1000 B");
+        assert_eq!(Unit::Bytes.exact(10_000.0, 10_000.0), "10 kB");
+        assert_eq!(Unit::Bytes.exact(1_024_000.0, 1_024_000.0), "1000 KiB");
+        assert_eq!(Unit::Bytes.exact(100e6, 100e6), "100 MB");
+        assert_eq!(Unit::Count.exact(1_000.0, 1_000.0), "1,000");
+        assert_eq!(Unit::Count.exact(2_500_000.0, 2_500_000.0), "2.5M");
         assert_eq!(Unit::of("x_ns").exact(0.0, 5_000.0), "0");
         assert_eq!(Unit::of("x_ns").exact(2_500.0, 5_000.0), "2.5 µs");
         assert_eq!(Unit::Ratio.exact(0.25, 1.0), "0.25×");

@@ -125,6 +125,12 @@ pub(crate) fn of_field(field: &str) -> String {
     bare.replace('_', " ")
 }
 
+/// Fields separated by commas, in words.
+#[must_use]
+pub(crate) fn of_fields(fields: &str) -> String {
+    fields.split(',').map(|field| of_field(field.trim())).collect::<Vec<_>>().join(", ")
+}
+
 /// A field in words with its unit, as an axis has it.
 #[must_use]
 pub(crate) fn of_axis(field: &str, unit: Unit) -> String {
@@ -139,10 +145,7 @@ pub(crate) fn of_value(field: &str, value: &Value) -> String {
         Value::String(text) => of_text(field, text),
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or(f64::NAN);
-            match Unit::of(field) {
-                Unit::Count if number.abs() < 1e6 => number.to_string(),
-                unit => unit.exact(number, number),
-            }
+            Unit::of(field).exact(number, number)
         }
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::drive::run::{Progress, Watch};
 use crate::failure::Interrupt;
 use crate::folder::{self, Record};
+use crate::report::units::Unit;
 use crate::sweep::order::Sample;
 use crate::sweep::outcome::is_saturated;
 use crate::table::thousands;
@@ -151,9 +152,8 @@ fn headline(record: &Record) -> String {
     let kind = record.get("kind").and_then(Value::as_str).unwrap_or_default();
     let per_s = |name: &str, unit: &str| number(name).map(|rate| format!("{} {unit}/s", thousands(rate)));
     let latency = || {
-        let microseconds = |name: &str| number(name).map(|ns| ns / 1000.0);
-        let (half, most) = (microseconds("latency_p50_ns")?, microseconds("latency_p99_ns")?);
-        Some(format!("half within {half:.1} us, 99 of 100 within {most:.1} us"))
+        let within = |name: &str| number(name).map(|ns| Unit::of(name).text(ns));
+        Some(format!("half within {}, 99 of 100 within {}", within("latency_p50_ns")?, within("latency_p99_ns")?))
     };
     let said = match kind {
         "latency" => latency(),
@@ -180,7 +180,7 @@ mod tests {
             ),
             (
                 json!({"kind": "latency", "latency_p50_ns": 1500, "latency_p99_ns": 20_000}),
-                "half within 1.5 us, 99 of 100 within 20.0 us",
+                "half within 1.50 µs, 99 of 100 within 20.0 µs",
             ),
             (json!({"kind": "connections", "connections_per_s": 5000.0}), "5,000 connections/s"),
             (json!({"kind": "start", "startup_ms": 12.34}), "12.3 ms"),

@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use wisp_wire::{
     ConnAck, Disconnect, List, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec,
@@ -30,6 +31,11 @@ pub(crate) enum Fault {
     Corrupt(u64),
     /// Closes all connections after so many messages; MQTT 5 clients are told why.
     Die(u64),
+    /// Does nothing for so long when this message comes, once.
+    Stall {
+        at: u64,
+        ms: u64,
+    },
     /// Does not let anybody subscribe.
     Refuse,
     /// Grants QoS 0 to everybody.
@@ -109,6 +115,11 @@ impl Broker {
         let Subscriber { version, output, state } = &*subscriber;
         // Held until all is written, so that the order is that of the messages.
         let mut state = state.lock().unwrap();
+        if let Fault::Stall { at, ms } = self.fault
+            && number == at
+        {
+            thread::sleep(Duration::from_millis(ms));
+        }
         let mut bytes = state.encode(&publish, *version);
         match self.fault {
             Fault::Drop(every) if is_hit(every) => return number,

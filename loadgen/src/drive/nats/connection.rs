@@ -9,6 +9,7 @@ use wisp_client::Error;
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
 use crate::drive::nats::{Operation, PING, PONG, decode, one_line};
+use crate::drive::setup::Early;
 use crate::drive::target::Credentials;
 
 /// The largest message that may come before the run; those of others are only counted.
@@ -20,8 +21,6 @@ const UNSEEN_BYTES_MAX: usize = 1024 * 1024;
 /// What a server says of itself, as far as it matters here.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, Debug)]
 pub(crate) struct Info {
-    #[serde(default)]
-    pub(crate) version: String,
     /// The largest payload it takes, in bytes. 0 if it does not say.
     #[serde(default)]
     pub(crate) max_payload: u64,
@@ -101,16 +100,6 @@ enum Wanted {
     Pong,
 }
 
-/// What a connection leaves for the run.
-pub(crate) struct Parts {
-    /// No longer registered with a poller.
-    pub(crate) stream: SysStream,
-    /// What came and was not looked at.
-    pub(crate) bytes: Vec<u8>,
-    /// Messages that came before the run.
-    pub(crate) strangers: u64,
-}
-
 impl Connection {
     /// Connects, and waits until the server has answered a PING. Nothing is waited for longer than `timeout`.
     ///
@@ -149,17 +138,17 @@ impl Connection {
     ///
     /// # Errors
     /// Why it has not.
-    pub(crate) fn subscribe(&mut self, subject: &str, group: Option<&str>, sid: u32) -> Result<(), Error> {
+    pub(crate) fn subscribe(&mut self, subject: &str, group: Option<&str>, sid: &str) -> Result<(), Error> {
         let group = group.map(|group| format!("{group} ")).unwrap_or_default();
         self.output.extend_from_slice(format!("SUB {subject} {group}{sid}\r\n").as_bytes());
         self.ping()
     }
 
-    /// Gives the connection away.
-    pub(crate) fn into_parts(self) -> Parts {
+    /// Gives the connection away, no longer registered with a poller.
+    pub(crate) fn into_early(self) -> Early {
         // A failure says that it was not registered any more, which is what is wanted.
         let _ = self.poller.registrar().remove(&self.stream);
-        Parts { stream: self.stream, bytes: self.input, strangers: self.strangers }
+        Early { stream: self.stream, bytes: self.input, strangers: self.strangers }
     }
 
     /// Sends what is to be sent and a PING, and waits for its answer.

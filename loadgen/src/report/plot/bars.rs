@@ -3,40 +3,55 @@
 use crate::report::chart::{Panel, Point};
 use crate::report::svg::{Anchor, Svg, text_width};
 
-use super::{Frame, Plot};
+use super::{Frame, LINE, Plot, wrapped};
 
 /// What part of a group's room its bars fill.
 const FILLED: f64 = 0.82;
 /// How wide a bar is at most.
 const BAR_WIDTH_MAX: f64 = 64.0;
+/// In how many lines names are written at most.
+const LINES_MAX: usize = 4;
 /// By how many degrees names are turned that would touch.
 const TURN: f64 = -35.0;
 
 pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, panel: &Panel, frame: Frame) {
     let room = frame.width() / plot.groups.len().max(1) as f64;
-    let is_turned = are_turned(&plot.groups, frame.width());
-    for (index, text) in plot.groups.iter().enumerate() {
-        let middle = frame.left + room * (index as f64 + 0.5);
-        if is_turned {
-            svg.turned_text("muted", (middle + 4.0, frame.bottom + 16.0), Anchor::End, TURN, text);
-        } else {
-            svg.text("muted", (middle, frame.bottom + 19.0), Anchor::Middle, text);
+    draw_names(svg, &plot.groups, frame);
+    // A bar has the same place in all panels, and where it could not be measured a dagger.
+    let series = || plot.chart.panels.iter().flat_map(|panel| &panel.series);
+    let mut labels: Vec<Vec<&str>> = vec![Vec::new(); plot.groups.len()];
+    for (label, point) in series().flat_map(|series| series.points.iter().map(|point| (series.label.as_str(), point))) {
+        let labels = &mut labels[point.x as usize];
+        if !labels.contains(&label) {
+            labels.push(label);
         }
     }
-    // A bar has the same place in all groups and panels, so that a missing one is seen.
-    let mut labels: Vec<&str> = Vec::new();
-    for series in plot.chart.panels.iter().flat_map(|panel| &panel.series) {
-        if !labels.contains(&series.label.as_str()) {
-            labels.push(&series.label);
-        }
-    }
-    let width = (room * FILLED / labels.len().max(1) as f64).min(BAR_WIDTH_MAX);
+    let most = labels.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    let width = (room * FILLED / most as f64).min(BAR_WIDTH_MAX);
     for series in &panel.series {
-        let place = labels.iter().position(|label| *label == series.label).unwrap_or(0) as f64;
         for point in &series.points {
-            let middle = frame.left + room * (point.x + 0.5);
-            let left = middle + width * (place - labels.len() as f64 / 2.0);
+            let labels = &labels[point.x as usize];
+            let place = labels.iter().position(|label| *label == series.label).unwrap_or(0) as f64;
+            let left = frame.left + room * (point.x + 0.5) + width * (place - labels.len() as f64 / 2.0);
             draw_bar(svg, plot, &series.label, point, (left, left + width), frame);
+        }
+    }
+}
+
+/// The names of the groups, in lines where there is room for their words, turned where not.
+fn draw_names(svg: &mut Svg, groups: &[String], frame: Frame) {
+    let room = frame.width() / groups.len().max(1) as f64;
+    let lines = lines(groups, frame.width());
+    for (index, text) in groups.iter().enumerate() {
+        let middle = frame.left + room * (index as f64 + 0.5);
+        match &lines {
+            None => svg.turned_text("muted", (middle + 4.0, frame.bottom + 16.0), Anchor::End, TURN, text),
+            Some(lines) => {
+                for (line, text) in lines[index].iter().enumerate() {
+                    let at = (middle, frame.bottom + 19.0 + LINE * line as f64);
+                    svg.text("muted", at, Anchor::Middle, text);
+                }
+            }
         }
     }
 }
@@ -69,15 +84,27 @@ fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, label: &str, point: &Point, (left, r
     svg.close();
 }
 
-fn are_turned(groups: &[String], width: f64) -> bool {
-    groups.iter().any(|text| text_width(text) + 6.0 > width / groups.len().max(1) as f64)
+/// The names of the groups in lines; none if some word is too long for its room.
+fn lines(groups: &[String], width: f64) -> Option<Vec<Vec<String>>> {
+    let room = width / groups.len().max(1) as f64 - 6.0;
+    let lines: Vec<Vec<String>> = groups.iter().map(|text| wrapped(text, room)).collect();
+    let fits = lines.iter().all(|lines| lines.len() <= LINES_MAX && lines.iter().all(|line| text_width(line) <= room));
+    fits.then_some(lines)
 }
 
 /// How high the names of the groups are.
-pub(super) fn texts_height(groups: &[String], width: f64) -> f64 {
-    if !are_turned(groups, width) {
-        return 28.0;
+pub(super) fn names_height(groups: &[String], width: f64) -> f64 {
+    match lines(groups, width) {
+        Some(lines) => 10.0 + LINE * lines.iter().map(Vec::len).max().unwrap_or(1) as f64,
+        None => 24.0 + widest(groups) * TURN.to_radians().sin().abs(),
     }
-    let widest = groups.iter().map(|text| text_width(text)).fold(0.0, f64::max);
-    24.0 + widest * TURN.to_radians().sin().abs()
+}
+
+/// How far to the left of the first group's middle its name may reach.
+pub(super) fn left_reach(groups: &[String], width: f64) -> f64 {
+    if lines(groups, width).is_some() { 0.0 } else { widest(groups) * TURN.to_radians().cos() - 12.0 }
+}
+
+fn widest(groups: &[String]) -> f64 {
+    groups.iter().map(|text| text_width(text)).fold(0.0, f64::max)
 }

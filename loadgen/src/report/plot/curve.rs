@@ -11,6 +11,11 @@ use super::{Frame, Plot};
 
 /// How far labels are apart.
 pub(super) const LABEL_GAP: f64 = 16.0;
+/// How far from the frame the middle of a label's sample of its line is, and how long that sample is.
+const LABEL_LEFT: f64 = 36.0;
+const SAMPLE: f64 = 28.0;
+/// How wide a label is beside its text.
+pub(super) const LABEL_ROOM: f64 = LABEL_LEFT + SAMPLE / 2.0 + 9.0;
 /// More points than this far apart have no caps on their error bars.
 const CAP_ROOM: f64 = 14.0;
 
@@ -38,7 +43,7 @@ pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, panel: &Panel, fram
     let heights = labels::spread(&wanted, LABEL_GAP, frame.top, frame.bottom);
     for ((series, end), height) in labelled.into_iter().zip(heights) {
         if !series.label.is_empty() {
-            draw_label(svg, series, end, (frame.right + 20.0, height));
+            draw_label(svg, series, end, (frame.right + LABEL_LEFT, height));
         }
     }
 }
@@ -124,11 +129,13 @@ fn draw_missing(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, series: &Series, frame
 }
 
 fn draw_label(svg: &mut Svg, series: &Series, end: (f64, f64), at: (f64, f64)) {
-    if (at.1 - end.1).abs() > 3.0 || at.0 - end.0 > 24.0 {
-        svg.path("leader", &[(end.0 + 6.0, end.1), (at.0 - 6.0, at.1)], "");
+    let left = at.0 - SAMPLE / 2.0;
+    if (at.1 - end.1).abs() > 3.0 || left - end.0 > 24.0 {
+        svg.path("leader", &[(end.0 + 6.0, end.1), (left - 2.0, at.1)], "");
     }
     svg.open(&format!("k{}", series.look.slot));
+    svg.path("line", &[(at.0 - SAMPLE / 2.0, at.1), (at.0 + SAMPLE / 2.0, at.1)], series.look.dashes());
     draw_marker(svg, series.look, at, false, "");
     svg.close();
-    svg.text("", (at.0 + 10.0, at.1 + 4.5), Anchor::Start, &series.label);
+    svg.text("", (at.0 + SAMPLE / 2.0 + 5.0, at.1 + 4.5), Anchor::Start, &series.label);
 }

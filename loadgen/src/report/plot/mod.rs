@@ -25,6 +25,8 @@ use super::words;
 const WIDTH: f64 = 720.0;
 /// How wide what is between the axes is at least.
 const FRAME_WIDTH_MIN: f64 = 420.0;
+/// How much higher than the highest bar its plot is.
+const BARS_HEAD: f64 = 1.06;
 /// How high a line of text is.
 const LINE: f64 = 18.0;
 
@@ -73,17 +75,19 @@ struct Plot<'a> {
 /// Draws a chart; None if there is nothing to draw. `id` is unique in a page.
 pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
     let plot = Plot::new(chart)?;
-    let left = plot.y.text_width() + 14.0;
+    let left = plot.left_margin();
     let width = FRAME_WIDTH_MIN.max(WIDTH - left - plot.right_margin());
     let full_width = left + width + plot.right_margin();
     let title = if form == Form::File { wrapped(&chart.figure.title, full_width / 1.25) } else { Vec::new() };
     let legend = plot.legend(full_width - 8.0);
     let legend_lines = legend.last().map_or(0, |entry| entry.line + 1);
-    let head = LINE * (title.len() + legend_lines + 1) as f64 + if title.is_empty() { 4.0 } else { 14.0 };
+    let legend_top = LINE * title.len() as f64 + if title.is_empty() { 10.0 } else { 22.0 };
+    let y_title_at = legend_top + (LINE + 2.0) * legend_lines as f64 + 6.0;
+    let head = y_title_at + 16.0;
     let panel_title = if chart.panels.iter().any(|panel| panel.title.is_some()) { LINE + 4.0 } else { 0.0 };
     let height = plot.panel_height();
     let bottom = plot.bottom_margin(width);
-    let full_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE + 2.0;
+    let full_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE;
 
     let style = look::style();
     let style = (form == Form::File).then_some(style.as_str());
@@ -91,9 +95,8 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
     for (index, line) in title.iter().enumerate() {
         svg.text("title", (4.0, LINE * (index as f64 + 1.0) + 2.0), Anchor::Start, line);
     }
-    let under_title = head - LINE * (legend_lines + 1) as f64;
-    draw_legend(&mut svg, &legend, under_title);
-    svg.text("muted", (4.0, head - 8.0), Anchor::Start, &words::capitalised(&plot.y_title()));
+    draw_legend(&mut svg, &legend, legend_top);
+    svg.text("muted", (4.0, y_title_at), Anchor::Start, &words::capitalised(&plot.y_title()));
     for (index, panel) in chart.panels.iter().enumerate() {
         let top = head + (panel_title + height + bottom) * index as f64 + panel_title;
         let frame = Frame { left, right: left + width, top, bottom: top + height };
@@ -122,6 +125,10 @@ impl<'a> Plot<'a> {
             // The line that others are compared with is always to be seen.
             heights.push(1.0);
         }
+        if chart.kind == Kind::Bars && !chart.figure.y_log {
+            // Values are written above bars.
+            heights.extend(heights.iter().copied().reduce(f64::max).map(|most| most * BARS_HEAD));
+        }
         let y = Axis::measured(&heights, chart.figure.y_log, chart.unit)?;
         let drawn = chart.points().filter(|point| point.summary.is_some());
         let x = match chart.kind {
@@ -133,8 +140,8 @@ impl<'a> Plot<'a> {
             }
             Kind::Percentiles => {
                 let most = drawn.map(|point| point.x).fold(1.0, f64::max);
-                let named = NAMED_PERCENTILES.map(nines).into_iter().filter(|place| *place <= most);
-                let ticks = named.map(|place| (place, percentile_text(place))).collect();
+                let named = NAMED_PERCENTILES.into_iter().chain([99.999]).map(nines);
+                let ticks = named.filter(|place| *place <= most).map(|place| (place, percentile_text(place))).collect();
                 Some(Axis::with_ticks(0.0, most, ticks))
             }
         };
@@ -161,8 +168,14 @@ impl<'a> Plot<'a> {
             return "percentile (logarithmic towards 100 %)".to_owned();
         }
         let x = &self.chart.figure.x;
-        let fields: Vec<_> = x.split(',').map(|field| words::of_field(field.trim())).collect();
-        if let [_] = fields.as_slice() { words::of_axis(x, Unit::of(x)) } else { format!("({})", fields.join(", ")) }
+        if x.contains(',') { words::of_fields(x) } else { words::of_axis(x, Unit::of(x)) }
+    }
+
+    fn left_margin(&self) -> f64 {
+        let ticks = self.y.text_width() + 14.0;
+        // The first name may reach to the left of its bars.
+        let is_bars = self.chart.kind == Kind::Bars;
+        if is_bars { ticks.max(bars::left_reach(&self.groups, WIDTH - ticks - self.right_margin())) } else { ticks }
     }
 
     fn right_margin(&self) -> f64 {
@@ -171,7 +184,7 @@ impl<'a> Plot<'a> {
         }
         let labels = self.chart.panels.iter().flat_map(|panel| &panel.series).map(|series| text_width(&series.label));
         let widest = labels.fold(0.0, f64::max);
-        if widest > 0.0 { widest + 40.0 } else { 24.0 }
+        if widest > 0.0 { widest + curve::LABEL_ROOM } else { 24.0 }
     }
 
     fn panel_height(&self) -> f64 {
@@ -182,7 +195,7 @@ impl<'a> Plot<'a> {
 
     /// How high the texts of the horizontal axis are.
     fn bottom_margin(&self, width: f64) -> f64 {
-        if self.chart.kind != Kind::Bars { 28.0 } else { bars::texts_height(&self.groups, width) }
+        if self.chart.kind != Kind::Bars { 28.0 } else { bars::names_height(&self.groups, width) }
     }
 
     fn draw_panel(&self, svg: &mut Svg, panel: &Panel, frame: Frame) {
@@ -247,7 +260,7 @@ struct LegendEntry {
 
 fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64) {
     for entry in legend {
-        let y = top + LINE * entry.line as f64;
+        let y = top + (LINE + 2.0) * entry.line as f64;
         svg.open(&format!("k{}", entry.look.slot));
         svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.look.fill(), "");
         svg.close();
@@ -272,9 +285,7 @@ fn description(chart: &Chart<'_>) -> String {
     }
     let against = match chart.kind {
         Kind::Percentiles => "percentile".to_owned(),
-        Kind::Curve | Kind::Bars => {
-            figure.x.split(',').map(|field| words::of_field(field.trim())).collect::<Vec<_>>().join(" and ")
-        }
+        Kind::Curve | Kind::Bars => words::of_fields(&figure.x),
     };
     let mut text = format!("{} by {against}", words::capitalised(&words::of_field(&figure.y)));
     if !lines.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::drive::pattern::Pattern;
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config, Watch};
 use crate::drive::target::Target;
@@ -75,31 +76,45 @@ impl LoadTaker {
 
     fn load(&mut self, point: &Point, watch: &dyn Watch) -> Result<Record, Failure> {
         let rate_per_s = self.rate(point)?;
-        // A broker inherits the descriptors that this program may open.
         let subject = self.start(point)?;
         let config = config(point, subject.target.clone(), rate_per_s)?;
-        let (messages, warm_up_messages) = match self.messages_of(point, rate_per_s) {
-            Some(messages) => {
-                let share = rate_per_s.map_or(messages / WARM_UP_SHARE, |rate| {
-                    (rate * PACED_WARM_UP_S).min(messages as f64 / 5.0) as u64
-                });
-                let warm_up = point.whole("warm_up_messages").unwrap_or(share.max(1));
-                if warm_up > 0 {
-                    warmed_up(&Config { messages: warm_up, ..config.clone() }, &subject, watch)?;
-                }
-                (messages, warm_up)
-            }
-            None => self.found(point, &config, &subject, watch)?,
-        };
         let before = subject.usage();
-        let results = run::run(&Config { messages, ..config }, watch).map_err(|error| failed(&subject, error))?;
-        let mut record = record(point, &results);
+        let (mut record, before) = match self.warmed_up(point, &config, &subject, watch) {
+            Err(Cold::Failed(failure)) => return Err(failure),
+            Err(Cold::Faulty(results)) => {
+                let mut record = record(point, &results);
+                let fault = results.fault().unwrap_or_default();
+                record.insert(folder::ERROR.to_owned(), Value::from(format!("in the warm-up: {fault}")));
+                (record, before)
+            }
+            Ok(Warm { messages, warm_up_messages }) => {
+                let before = subject.usage();
+                let results =
+                    run::run(&Config { messages, ..config }, watch).map_err(|error| failed(&subject, error))?;
+                let mut record = record(point, &results);
+                record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
+                (record, before)
+            }
+        };
         record.extend(subject.fields(&self.version(point), before));
-        record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
         if let Some(death) = subject.has_died() {
             record.insert(folder::ERROR.to_owned(), Value::from(death));
         }
         Ok(record)
+    }
+
+    /// Drives the broker before it is measured.
+    fn warmed_up(&self, point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
+        let Some(messages) = self.messages_of(point, config.rate_per_s) else {
+            return found(point, config, subject, watch);
+        };
+        let paced = |rate: f64| (rate * PACED_WARM_UP_S).min(messages as f64 / 5.0) as u64;
+        let share = config.rate_per_s.map_or(messages / WARM_UP_SHARE, paced);
+        let warm_up_messages = point.whole("warm_up_messages").unwrap_or(share.max(1));
+        if warm_up_messages > 0 {
+            attempt(&Config { messages: warm_up_messages, ..config.clone() }, subject, watch)?;
+        }
+        Ok(Warm { messages, warm_up_messages })
     }
 
     /// The rate at which to send; None for full speed.
@@ -118,28 +133,6 @@ impl LoadTaker {
     fn messages_of(&self, point: &Point, rate_per_s: Option<f64>) -> Option<u64> {
         let of_time = || Some((rate_per_s? * point.number("seconds")?).ceil().max(1.0) as u64);
         point.whole("messages").or_else(of_time).or_else(|| self.messages.get(&point.key()).copied())
-    }
-
-    /// Warms up until it is known how many messages take as long as is wanted. Gives these, and those of the warm-up.
-    fn found(
-        &self,
-        point: &Point,
-        config: &Config,
-        subject: &Subject,
-        watch: &dyn Watch,
-    ) -> Result<(u64, u64), Failure> {
-        let wanted_s = point.number("seconds").unwrap_or(1.0);
-        let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
-        let (mut messages, mut all) = (FIRST_MESSAGES * u64::from(config.senders).clamp(1, 100), 0);
-        loop {
-            let results = warmed_up(&Config { messages, ..config.clone() }, subject, watch)?;
-            all += messages;
-            let seconds = results.seconds.max(1e-6);
-            if seconds >= enough_s {
-                return Ok((rounded(messages as f64 / seconds * wanted_s), all));
-            }
-            messages = (messages as f64 * (1.2 * enough_s / seconds).clamp(1.5, GROWTH_MAX)) as u64;
-        }
     }
 
     fn version(&self, point: &Point) -> String {
@@ -206,13 +199,45 @@ impl Taker for LoadTaker {
     }
 }
 
-/// Drives a broker before it is measured.
-fn warmed_up(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, Failure> {
-    let results = run::run(config, watch).map_err(|error| failed(subject, error))?;
-    match results.fault() {
-        None => Ok(results),
-        Some(fault) => Err(failed(subject, format!("in the warm-up: {fault}"))),
+/// What a warm-up gave.
+struct Warm {
+    /// How many messages the sample is to have.
+    messages: u64,
+    /// How many it had itself.
+    warm_up_messages: u64,
+}
+
+/// Why there is no sample after a warm-up.
+enum Cold {
+    /// It could not be.
+    Failed(Failure),
+    /// Something was wrong with its messages, so that it stands for the sample.
+    Faulty(Box<Results>),
+}
+
+/// Warms up until it is known how many messages take as long as is wanted.
+fn found(point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
+    let wanted_s = point.number("seconds").unwrap_or(1.0);
+    let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
+    let (mut messages, mut warm_up_messages) = (FIRST_MESSAGES * u64::from(config.senders).clamp(1, 100), 0);
+    loop {
+        let results = attempt(&Config { messages, ..config.clone() }, subject, watch)?;
+        warm_up_messages += messages;
+        let seconds = results.seconds.max(1e-6);
+        if seconds >= enough_s {
+            return Ok(Warm { messages: rounded(messages as f64 / seconds * wanted_s), warm_up_messages });
+        }
+        messages = (messages as f64 * (1.2 * enough_s / seconds).clamp(1.5, GROWTH_MAX)) as u64;
     }
+}
+
+/// One run of a warm-up.
+fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, Cold> {
+    let results = run::run(config, watch).map_err(|error| Cold::Failed(failed(subject, error)))?;
+    if watch.is_interrupted() {
+        return Err(Cold::Failed(Failure::Interrupted));
+    }
+    if results.is_good() { Ok(results) } else { Err(Cold::Faulty(Box::new(results))) }
 }
 
 /// Why there is no sample: most likely because the broker has died.
@@ -233,15 +258,14 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     let wrong = Failure::Missing;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
-        url: match target {
-            Target::Mqtt(url) => url,
-            Target::Nats(_) => return Err(wrong("NATS not yet".to_owned())),
-        },
+        target,
         version: wisp_client::program::parse_version(version).map_err(wrong)?,
         qos: wisp_client::program::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
+        pattern: point.text("pattern").map_or(Ok(Pattern::OneToOne), str::parse).map_err(wrong)?,
         senders: narrow("senders", 1),
         receivers: narrow("receivers", 1),
+        topics: point.whole("topics").map(|topics| u32::try_from(topics).unwrap_or(u32::MAX)),
         size: whole("size_bytes", 1024) as usize,
         messages: whole("messages", 1),
         threads: whole("threads", 2) as usize,

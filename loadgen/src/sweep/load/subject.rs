@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::broker::{Broker, Mode, Running, StartOptions, Usage};
+use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
@@ -24,7 +24,7 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
-    /// What a point says. `url` is the address that the command line gives, with whatever is secret in it.
+    /// What a point's settings say. `url` is the address that the command line gives, with whatever is secret in it.
     ///
     /// # Errors
     /// When it is no broker, in a line.
@@ -41,6 +41,14 @@ impl Choice {
         let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Missing)?;
         let workers = point.whole("workers").map_or_else(machine::processors, |workers| workers as usize);
         Ok(Self::Start(broker, StartOptions { workers, mode, arguments: point.texts("broker_arguments") }))
+    }
+
+    /// Whether it speaks NATS.
+    pub(crate) fn is_nats(&self) -> bool {
+        match self {
+            Self::Start(broker, _) => broker.protocol() == Protocol::Nats,
+            Self::Running(target) => matches!(target, Target::Nats(_)),
+        }
     }
 
     /// Starts it, or looks whether it is there.
