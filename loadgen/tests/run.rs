@@ -5,6 +5,8 @@
 mod fake_broker;
 #[path = "run/patterns.rs"]
 mod patterns;
+#[path = "run/timed.rs"]
+mod timed;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -170,6 +172,8 @@ fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
         let error = results.error.as_deref().unwrap();
         assert!(error.contains("sender") || error.contains("receiver"), "{error}");
         assert!(results.lost > 0 && !results.is_good());
+        // What it had sent before is counted, what it had not is lost.
+        assert!(results.received > 0 && results.received + results.lost == results.expected, "{results}");
     }
 }
 
@@ -237,6 +241,7 @@ fn runs_that_cannot_start_are_one_line_and_status_2() {
         &["run", "--count", "0"],
         &["run", "-V", "6"],
         &["run", "--qos", "3"],
+        &["run", "--rate", "0"],
         &["run", "--window", "0"],
         &["run", "--window", "65536"],
         &["run", "--pattern", "everything"],

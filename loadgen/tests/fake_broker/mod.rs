@@ -39,6 +39,11 @@ pub(crate) enum Fault {
     ShareTwice(u64),
     /// Closes all connections after so many messages; MQTT 5 clients are told why.
     Die(u64),
+    /// Does nothing for so long when this message comes, once.
+    Stall {
+        at: u64,
+        ms: u64,
+    },
     /// Does not let anybody subscribe.
     Refuse,
     /// Grants QoS 0 to everybody.

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use wisp_wire::{Packet, PacketId, ProtocolVersion, Publish, QoS, TopicName};
 
@@ -108,6 +110,11 @@ impl Subscriber {
         publish.payload = &payload;
         // Held until all is written, so that the order is that of the messages.
         let mut state = self.state.lock().unwrap();
+        if let Fault::Stall { at, ms } = fault
+            && number == at
+        {
+            thread::sleep(Duration::from_millis(ms));
+        }
         let mut bytes = state.encode(&publish, self.version);
         match fault {
             Fault::Drop(every) if is_hit(every) => return,

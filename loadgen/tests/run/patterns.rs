@@ -18,7 +18,7 @@ const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn config(address: SocketAddr, pattern: Pattern, senders: u32, receivers: u32, topics: Option<u32>) -> Config {
     Config {
-        url: format!("mqtt://{address}").parse().unwrap(),
+        target: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt5,
         qos: QoS::AtLeastOnce,
         window: 100,
