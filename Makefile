@@ -7,7 +7,7 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release
+	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release experiment-modules
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
@@ -30,7 +30,15 @@ aot: wasm ## Compile the modules ahead of time
 	wasm-targets/aot $(HOSTS)
 
 release: # The programs that suites and benchmarks start
-	cargo build --release -p wisp-broker -p wisp-client -p wisp-loadgen
+	cargo build --release -p wisp-broker -p wisp-client -p wisp-loadgen -p wisp-transfer -p wisp-compute
+
+experiment-modules: # The programs that experiments start beside the broker, as modules compiled ahead of time
+	wasm-targets/toolchain
+	wasm-targets/runtimes
+	wasm-targets/build --package wisp-transfer --bin wisp-transfer
+	wasm-targets/aot --name wisp-transfer
+	wasm-targets/build --package wisp-compute --bin wisp-compute --plain
+	wasm-targets/aot --name wisp-compute --plain
 
 test: test-native test-loom test-wasm ## All tests, natively and under each runtime
 

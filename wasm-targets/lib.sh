@@ -31,9 +31,10 @@ host_name() {
   esac
 }
 
+# What a module for a host is compiled for; `plain` stands for any of them.
 host_target() {
   case $1 in
-    wasmedge) echo wasm32-wasip1 ;;
+    wasmedge | plain) echo wasm32-wasip1 ;;
     *) echo wasm32-wasip1-threads ;;
   esac
 }
@@ -44,6 +45,13 @@ host_runtime() {
     wasix) echo wasmer ;;
     wasip1) echo wasmtime ;;
     wasmedge) echo wasmedge ;;
+  esac
+}
+
+module_file() { # NAME HOST|plain
+  case $2 in
+    plain) echo "$modules_dir/$1.wasm" ;;
+    *) echo "$modules_dir/$1-$2.wasm" ;;
   esac
 }
 
@@ -112,8 +120,10 @@ MEMORY_BYTES_MAX=$((65535 * 65536))
 
 # rustc's options for a module, beyond its target. All three runtimes have had bulk memory for years;
 # SIMD, which they have too, made no difference that could be measured.
-module_flags() { # HOST
-  echo "--cfg wisp_host=\"$1\" -C target-feature=+bulk-memory" \
+module_flags() { # HOST|plain
+  local host=
+  [[ $1 == plain ]] || host="--cfg wisp_host=\"$1\""
+  echo "$host -C target-feature=+bulk-memory" \
     "-C link-arg=--max-memory=$MEMORY_BYTES_MAX${WASM_SYSROOT:+ --sysroot $WASM_SYSROOT}"
 }
 

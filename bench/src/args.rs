@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::memory;
 use crate::plan::{self, Plan, Point};
+use wisp_loadgen::args::Place;
 use wisp_loadgen::broker::Broker;
 
 /// Measure the Wisp broker against its peers.
@@ -30,6 +31,12 @@ pub enum Command {
     ///
     /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
     Memory(Memory),
+    /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
+    ///
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
+    /// and report.html. Ctrl-C ends it with what was measured so far; --resume takes the samples that are left. Needs release
+    /// builds and modules of the programs that it starts: make release experiment-modules.
+    Experiment(Experiment),
 }
 
 /// The arguments of `smoke`.
@@ -81,6 +88,19 @@ pub struct Memory {
     pub out: Option<PathBuf>,
 }
 
+/// The arguments of `experiment`.
+#[derive(Args, Debug)]
+pub struct Experiment {
+    /// A plan by its name (see `wisp-loadgen plans`), or the path of one
+    pub plan: String,
+    /// The bounded version of the plan
+    #[arg(long)]
+    pub quick: bool,
+    /// Where to, and how often.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
@@ -122,7 +142,7 @@ mod tests {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
         match Arguments::try_parse_from(all)?.command {
             Command::Smoke(options) => Ok(options.plan(2)),
-            Command::Memory(_) => unreachable!("it begins with smoke"),
+            Command::Memory(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
         }
     }
 

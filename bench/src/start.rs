@@ -17,15 +17,44 @@ use serde_json::json;
 use wisp_loadgen::broker::{Broker, Mode, Running, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::folder::Record;
+use wisp_loadgen::machine;
 use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::plan::Point;
 
 use crate::footprint::{Size, files_of};
 use crate::loadgen::{self, Load};
-use crate::plan::{Case, Point};
+use crate::plan::{Case, Point as Spread};
 use crate::resident::Resident;
 
 /// How long memory has to stay the same before it counts as that of an idle broker.
 const STILL_FOR: Duration = Duration::from_millis(500);
+
+/// Messages that a broker forwards, and from and to how many, unless a plan says otherwise.
+const MESSAGES: u64 = 100_000;
+/// The largest number that a setting may be.
+const NUMBER_MAX: u64 = u32::MAX as u64;
+const SPREAD: Spread = Spread::new(10, 10);
+
+/// Looks whether a point's broker is there.
+///
+/// # Errors
+/// When it is not, or the point says something that is none of this kind.
+pub fn look_for(point: &Point, scratch: &Scratch) -> Result<(), Failure> {
+    let start = Start::of(point)?;
+    places::native_program("wisp-loadgen")?;
+    start.broker.look_for(&start.options(), scratch)
+}
+
+/// Takes one sample of a point.
+///
+/// # Errors
+/// As [`Start::take`], and when the point says something that is none of this kind.
+pub fn take(point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
+    let measured = Start::of(point)?.take(scratch, interrupt)?;
+    let mut record = point.record();
+    record.extend(measured);
+    Ok(record)
+}
 
 /// What is measured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,25 +68,60 @@ pub struct Start {
     /// Messages of 1 KB that it forwards, while its memory is watched.
     pub messages: u64,
     /// From and to how many.
-    pub point: Point,
+    pub spread: Spread,
 }
 
 impl Start {
+    /// What a point of a plan says: `broker`, and if it likes `mode`, `workers`, `messages`, `senders` and `receivers`.
+    ///
+    /// # Errors
+    /// When it is something else, in a line.
+    pub fn of(point: &Point) -> Result<Self, Failure> {
+        const KNOWN: [&str; 6] = ["broker", "mode", "workers", "messages", "senders", "receivers"];
+        if let Some((name, _)) = point.settings().find(|(name, _)| !KNOWN.contains(name)) {
+            return Err(Failure::Missing(format!("{name}: no setting of start (which are {})", KNOWN.join(", "))));
+        }
+        let text =
+            |name| point.text(name).ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to text")));
+        let wrong = |name: &'static str| move |error: String| Failure::Missing(format!("{name}: {error}"));
+        let number = |name, usual: u64| match (point.get(name), point.whole(name)) {
+            (None, _) => Ok(usual),
+            (_, Some(number @ 1..=NUMBER_MAX)) => Ok(number),
+            (Some(value), _) => Err(Failure::Missing(format!("{name}: {value} is no whole number above 0"))),
+        };
+        let broker: Broker = text("broker")?.parse().map_err(wrong("broker"))?;
+        let mode = point.get("mode").map(|_| text("mode")?.parse::<Mode>().map_err(wrong("mode"))).transpose()?;
+        Ok(Self {
+            // Native programs are compiled before they start, too.
+            mode: mode.filter(|mode| *mode != Mode::Aot || !broker.modes().is_empty()),
+            broker,
+            workers: number("workers", machine::processors() as u64)? as usize,
+            messages: number("messages", MESSAGES)?,
+            spread: Spread::new(
+                number("senders", SPREAD.senders.into())? as u32,
+                number("receivers", SPREAD.receivers.into())? as u32,
+            ),
+        })
+    }
+
+    fn options(&self) -> StartOptions {
+        StartOptions { mode: self.mode, ..StartOptions::with_workers(self.workers) }
+    }
+
     /// Starts the broker once, measures it, and stops it.
     ///
     /// # Errors
     /// When something is missing, or the system tells nothing of processes, as only Linux does; when a message is lost;
     /// when interrupted.
     pub fn take(&self, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
-        let options = StartOptions { mode: self.mode, ..StartOptions::with_workers(self.workers) };
-        let running = self.broker.start(&options, scratch, interrupt)?;
+        let running = self.broker.start(&self.options(), scratch, interrupt)?;
         let usage =
             running.usage().ok_or_else(|| Failure::Missing("only Linux tells what a process uses".to_owned()))?;
         let idle = Resident::settled_for(STILL_FOR, running.process(), interrupt)?;
         let threads = running.usage().map(|usage| usage.threads);
         let mut record = self.files(&running)?;
         forget_peak(running.process())?;
-        let case = Case { qos: 0, point: self.point };
+        let case = Case { qos: 0, point: self.spread };
         let load = Load { case, window: 1, messages: self.messages };
         let report = loadgen::drive(&running.url(), &load, interrupt);
         let loaded = running.usage();
@@ -65,6 +129,7 @@ impl Start {
         let report = report.map_err(|failure| self.blame(failure, stopped.as_ref().err()))?;
         stopped?;
         let measured = json!({
+            "workers": self.broker.workers(self.workers),
             "startup_cpu_s": usage.cpu_s,
             "idle_rss_bytes": idle.rss_bytes,
             "idle_pss_bytes": idle.pss_bytes,
@@ -142,8 +207,39 @@ mod tests {
     use std::process::Command;
 
     use wisp_loadgen::broker::{kill, spawn};
+    use wisp_loadgen::plan::Kind;
 
     use super::*;
+
+    fn start_of(settings: serde_json::Value) -> Result<Start, Failure> {
+        Start::of(&Point::new(Kind::Start, serde_json::from_value(settings).unwrap()))
+    }
+
+    #[test]
+    fn a_point_says_who_and_how() {
+        let start = start_of(json!({"broker": "wasmedge", "mode": "interpreted", "workers": 3})).unwrap();
+        assert_eq!((start.broker, start.mode, start.workers), (Broker::WasmEdge, Some(Mode::Interpreted), 3));
+        assert_eq!((start.messages, start.spread), (MESSAGES, SPREAD));
+        let start = start_of(json!({"broker": "native", "mode": "aot", "messages": 7, "senders": 2})).unwrap();
+        assert_eq!((start.mode, start.messages, start.spread), (None, 7, Spread::new(2, 10)));
+        assert_eq!(start_of(json!({"broker": "wasmer", "mode": "aot"})).unwrap().mode, Some(Mode::Aot));
+    }
+
+    #[test]
+    fn a_point_that_says_something_else_is_refused() {
+        for (settings, part) in [
+            (json!({}), "broker: it has to be set"),
+            (json!({"broker": "other"}), "broker: there is no broker"),
+            (json!({"broker": "wasmer", "mode": 1}), "mode: it has to be set, to text"),
+            (json!({"broker": "wasmer", "mode": "slow"}), "mode: slow is no mode"),
+            (json!({"broker": "native", "messages": 0}), "messages: 0 is no"),
+            (json!({"broker": "native", "senders": 4294967296_u64}), "senders: 4294967296 is no"),
+            (json!({"broker": "native", "qos": 1}), "qos: no setting of start"),
+        ] {
+            let failure = start_of(settings).unwrap_err();
+            assert!(matches!(&failure, Failure::Missing(why) if why.contains(part)), "{failure}");
+        }
+    }
 
     #[test]
     fn compiled_modules_have_the_names_that_the_scripts_give_them() {

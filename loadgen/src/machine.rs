@@ -1,7 +1,7 @@
 //! What a figure depends on beside the plan: the machine, and the versions of everything that runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -153,6 +153,12 @@ fn memory() -> String {
 fn field(text: &str, name: &str) -> Option<String> {
     let values = text.lines().filter_map(|line| line.split_once(':'));
     values.into_iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// The compiler that the file of a program or module names, if there is one.
+#[must_use]
+pub fn compiler_of_file(file: &Path) -> Option<String> {
+    compiler_of(&fs::read(file).ok()?)
 }
 
 /// The compiler that a program or module names: programs in a section of comments, as in `rustc version 1.95.0 (...)`,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -272,6 +272,15 @@ impl Broker {
         machine::version_of(self)
     }
 
+    /// Looks whether it is there, without starting it.
+    ///
+    /// # Errors
+    /// When something is missing that it needs, with what is to be done about it.
+    pub fn look_for(&self, options: &StartOptions, scratch: &Scratch) -> Result<(), Failure> {
+        let address = free_address();
+        self.command(address, options, &own_folder(scratch, address)?).map(drop)
+    }
+
     /// Starts it on a free port, and waits until it answers a client.
     ///
     /// # Errors
@@ -288,9 +297,9 @@ impl Broker {
         interrupt: &Interrupt,
     ) -> Result<Running, Failure> {
         let address = free_address();
-        let folder = scratch.file(&format!("broker-{}", address.port()));
-        fs::create_dir(&folder).map_err(|error| unwritable(&error))?;
-        let command = self.command(address, options, &folder)?;
+        let folder = own_folder(scratch, address)?;
+        // The scripts that are asked get the terminal's signals, too, and then fail.
+        let command = self.command(address, options, &folder).or_else(|failure| interrupt.check().and(Err(failure)))?;
         Running::start(self.clone(), command, address, folder, timeout, interrupt)
     }
 }
@@ -346,11 +355,18 @@ impl TryFrom<String> for Broker {
     }
 }
 
+/// A folder for what a broker needs.
+fn own_folder(scratch: &Scratch, address: SocketAddr) -> Result<PathBuf, Failure> {
+    let folder = scratch.file(&format!("broker-{}", address.port()));
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&error))?;
+    Ok(folder)
+}
+
 fn unwritable(error: &io::Error) -> Failure {
     Failure::Missing(format!("cannot write into the folder for temporary files: {error}"))
 }
 
-fn write_configuration(folder: &Path, text: &str) -> Result<std::path::PathBuf, Failure> {
+fn write_configuration(folder: &Path, text: &str) -> Result<PathBuf, Failure> {
     let file = folder.join("configuration");
     fs::write(&file, text).map_err(|error| unwritable(&error))?;
     Ok(file)

@@ -20,8 +20,13 @@ impl Svg {
     pub(crate) fn new(id: &str, size: (f64, f64), title: &str, description: &str, style: Option<&str>) -> Self {
         let (width, height) = (number(size.0), number(size.1));
         let id = escape(id);
+        // HTML knows the name space; its style says how wide plots are at least, so that text stays readable.
+        let form = match style {
+            Some(_) => "xmlns=\"http://www.w3.org/2000/svg\"".to_owned(),
+            None => format!("style=\"min-width: {}px\"", number(size.0 * 0.84)),
+        };
         let mut text = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+            "<svg {form} class=\"plot\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
              height=\"{height}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n"
         );
         let _ = writeln!(text, "<title id=\"{id}-title\">{}</title>", escape(title));

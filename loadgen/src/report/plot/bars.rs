@@ -3,7 +3,7 @@
 use crate::report::chart::{Panel, Point};
 use crate::report::svg::{Anchor, Svg, text_width};
 
-use super::{FRAME_WIDTH_MIN, Frame, LINE, Plot, wrapped};
+use super::{Frame, LINE, Plot, wrapped};
 
 /// What part of a group's room its bars fill.
 const FILLED: f64 = 0.82;
@@ -100,10 +100,9 @@ pub(super) fn names_height(groups: &[String], width: f64) -> f64 {
     }
 }
 
-/// How far to the left of the first bar its name may reach.
-pub(super) fn left_reach(groups: &[String]) -> f64 {
-    // As narrow as plots get, and with the middle of the first group a little to the right of its left end.
-    if lines(groups, FRAME_WIDTH_MIN).is_some() { 0.0 } else { widest(groups) * TURN.to_radians().cos() - 12.0 }
+/// How far to the left of the first group's middle its name may reach.
+pub(super) fn left_reach(groups: &[String], width: f64) -> f64 {
+    if lines(groups, width).is_some() { 0.0 } else { widest(groups) * TURN.to_radians().cos() - 12.0 }
 }
 
 fn widest(groups: &[String]) -> f64 {

@@ -173,8 +173,9 @@ impl<'a> Plot<'a> {
 
     fn left_margin(&self) -> f64 {
         let ticks = self.y.text_width() + 14.0;
-        // The first name reaches to the left of its bars.
-        if self.chart.kind == Kind::Bars { ticks.max(bars::left_reach(&self.groups)) } else { ticks }
+        // The first name may reach to the left of its bars.
+        let is_bars = self.chart.kind == Kind::Bars;
+        if is_bars { ticks.max(bars::left_reach(&self.groups, WIDTH - ticks - self.right_margin())) } else { ticks }
     }
 
     fn right_margin(&self) -> f64 {
