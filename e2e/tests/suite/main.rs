@@ -11,6 +11,7 @@ mod flow_control;
 mod keep_alive;
 mod libraries;
 mod limits;
+mod loadgen;
 mod malformed;
 mod malformed_cases;
 mod matching;
