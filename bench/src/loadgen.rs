@@ -1,7 +1,6 @@
 //! One run of wisp-loadgen against a broker, and what it reported.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -33,15 +32,15 @@ pub struct Load {
     pub messages: u64,
 }
 
-/// Sends messages through the broker at `address` and checks what comes back.
+/// Sends messages through the broker at this URL and checks what comes back.
 ///
 /// # Errors
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
-pub fn drive(address: SocketAddr, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
+pub fn drive(url: &str, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
     let Load { case: Case { qos, point }, window, messages } = load;
     let mut command = Command::new(places::native_program("wisp-loadgen")?);
     command
-        .args(["run", "--json", "--url", &format!("mqtt://{address}")])
+        .args(["run", "--json", "--url", url])
         .args(["--senders", &point.senders.to_string(), "--receivers", &point.receivers.to_string()])
         .args(["--qos", &qos.to_string(), "--window", &window.to_string()])
         .args(["--size", &SIZE_BYTES.to_string(), "--count", &messages.to_string()])

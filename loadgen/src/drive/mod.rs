@@ -29,7 +29,7 @@ pub mod run;
 pub mod schedule;
 pub mod seen;
 mod sending;
-mod setup;
+pub(crate) mod setup;
 mod shared;
 pub mod spread;
 mod supervise;

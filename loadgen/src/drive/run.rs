@@ -72,7 +72,7 @@ impl Config {
 }
 
 /// How far a run has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
     /// Messages handed to sockets.
     pub sent: u64,

@@ -25,7 +25,7 @@ use crate::drive::topics::{Subscription, Topics};
 use crate::drive::worker::Link;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
-const DESCRIPTORS_EXTRA: u64 = 64;
+pub(crate) const DESCRIPTORS_EXTRA: u64 = 64;
 /// How long one connection may take to come about.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How many filters one SUBSCRIBE has: brokers limit its length.
@@ -242,7 +242,7 @@ impl Plan<'_> {
 }
 
 /// Makes sure that so many descriptors can be open at once.
-fn allow_descriptors(needed: u64) -> Result<(), String> {
+pub(crate) fn allow_descriptors(needed: u64) -> Result<(), String> {
     let allowed =
         rlimit::increase_nofile_limit(needed).map_err(|error| format!("cannot ask for descriptors: {error}"))?;
     if allowed >= needed {

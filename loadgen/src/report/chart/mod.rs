@@ -1,0 +1,202 @@
+//! From records to what a figure draws: panels of series of points, each with its median and quartiles.
+
+mod groups;
+mod notes;
+mod percentiles;
+mod ratio;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use crate::figure::{Figure, Kind};
+use crate::folder::Record;
+
+use super::look::{Look, SLOTS};
+use super::statistics::Summary;
+use super::units::Unit;
+use super::{faults, words};
+
+use groups::{Fields, Group, compare_all, distinct, groups, has_values, xs};
+use notes::{Notes, off_scale};
+pub(crate) use percentiles::{NAMED_PERCENTILES, is_named, nines, percentile_text};
+use ratio::{bases, is_base_line};
+
+/// What is drawn of a figure.
+#[derive(Debug)]
+pub(crate) struct Chart<'a> {
+    pub(crate) figure: &'a Figure,
+    /// How it is drawn: bars where a curve's horizontal axis is not of numbers.
+    pub(crate) kind: Kind,
+    /// The unit along the vertical axis.
+    pub(crate) unit: Unit,
+    pub(crate) panels: Vec<Panel>,
+    /// What a reader has to know of the samples, in sentences.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One plot of perhaps several with the same axes.
+#[derive(PartialEq, Debug)]
+pub(crate) struct Panel {
+    /// What tells it from the others.
+    pub(crate) title: Option<String>,
+    pub(crate) series: Vec<Series>,
+}
+
+/// A line, or the bars with one colour.
+#[derive(PartialEq, Debug)]
+pub(crate) struct Series {
+    /// Empty if there is only one.
+    pub(crate) label: String,
+    pub(crate) look: Look,
+    /// In the order of the horizontal axis.
+    pub(crate) points: Vec<Point>,
+}
+
+/// What was measured at one place.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Point {
+    /// Where along the horizontal axis: the field's value; the place in the order of all values, for bars; nines, for
+    /// percentiles.
+    pub(crate) x: f64,
+    /// The same as text.
+    pub(crate) text: String,
+    /// None if there is no good sample.
+    pub(crate) summary: Option<Summary>,
+    /// How many samples with faults were left out.
+    pub(crate) left_out: usize,
+    /// Whether in some sample the generator was the limit.
+    pub(crate) is_saturated: bool,
+    pub(crate) look: Look,
+}
+
+impl Chart<'_> {
+    /// The points of all panels.
+    pub(crate) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points)
+    }
+}
+
+/// Works out what a figure draws of these records.
+pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
+    let fields = Fields::of(figure);
+    let matching: Vec<&Record> = records.iter().copied().filter(|record| has_values(record, &figure.only)).collect();
+    let groups = groups(&fields, &matching);
+    let is_numeric = groups.iter().all(|group| matches!(fields.split(&group.key).2, [Value::Number(_)] | []));
+    let kind = if figure.kind == Kind::Curve && !is_numeric { Kind::Bars } else { figure.kind };
+    let unit = if figure.ratio_to.is_empty() { Unit::of(&figure.y) } else { Unit::Ratio };
+    let placed: usize = groups.iter().map(|group| group.records.len()).sum();
+    let mut notes = Notes::new(matching.len() - placed);
+    let bases = bases(figure, records);
+    let mut panels: Vec<(Vec<Value>, Panel)> = Vec::new();
+    let mut keys: Vec<Vec<Value>> = Vec::new();
+    let xs = xs(&fields, &groups);
+    for group in &groups {
+        let (panel, lines, x) = fields.split(&group.key);
+        notes.look_at(group);
+        // The line of what all others are compared with would be straight.
+        if is_base_line(figure, &fields, lines) {
+            continue;
+        }
+        if panels.last().is_none_or(|last| last.0 != panel) {
+            panels.push((panel.to_vec(), Panel { title: panel_title(figure, panel), series: Vec::new() }));
+            keys.clear();
+        }
+        let Some((_, last)) = panels.last_mut() else { continue };
+        if keys.last().is_none_or(|last| last != lines) {
+            keys.push(lines.to_vec());
+            let label = line_label(&fields, lines);
+            last.series.push(Series { label, look: look(&fields, &groups, lines), points: Vec::new() });
+        }
+        let Some(series) = last.series.last_mut() else { continue };
+        if kind == Kind::Percentiles {
+            series.points = percentiles::percentiles(figure, group, series.look);
+        } else {
+            let values = ratio::values(figure, &fields, group, &bases, &mut notes);
+            let place = match (kind, x) {
+                (Kind::Curve, [x]) => x.as_f64().unwrap_or(f64::NAN),
+                _ => xs.iter().position(|other| other == x).unwrap_or(0) as f64,
+            };
+            let look = point_look(&fields, x, series.look);
+            series.points.push(point(place, x_text(&fields, x), &values, group, look));
+        }
+    }
+    let panels: Vec<Panel> = panels.into_iter().map(|(_, panel)| panel).collect();
+    notes.off_scale = off_scale(figure, &panels);
+    Chart { figure, kind, unit, panels, notes: notes.sentences(figure) }
+}
+
+fn panel_title(figure: &Figure, panel: &[Value]) -> Option<String> {
+    let text = words::of_setting(figure.panels.as_deref()?, panel.first()?);
+    Some(words::capitalised(&text))
+}
+
+fn line_label(fields: &Fields<'_>, lines: &[Value]) -> String {
+    let named = fields.line_names().iter().zip(lines).filter(|(_, value)| !value.is_null());
+    let parts: Vec<_> = named.map(|(field, value)| words::of_setting(field, value)).collect();
+    if parts.is_empty() && !lines.is_empty() { "others".to_owned() } else { parts.join(", ") }
+}
+
+fn x_text(fields: &Fields<'_>, x: &[Value]) -> String {
+    let named = fields.x_names().iter().zip(x).filter(|(_, value)| !value.is_null());
+    let parts: Vec<_> = named.map(|(field, value)| words::of_value(field, value)).collect();
+    let are_numbers = x.len() > 1 && x.iter().all(Value::is_number);
+    if are_numbers { format!("({})", parts.join(", ")) } else { parts.join(", ") }
+}
+
+/// Colours are for brokers, wherever they are told apart; else for what is told apart first. The rest is told by dashes.
+fn look(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value]) -> Look {
+    let broker_at = fields.line_names().iter().position(|field| *field == words::BROKER);
+    if let Some(broker) = broker_at.and_then(|at| lines[at].as_str()) {
+        return Look {
+            variant: place_of(fields, groups, lines, |at| Some(at) != broker_at),
+            ..Look::of_broker(broker)
+        };
+    }
+    if fields.x_names().contains(&words::BROKER) {
+        return Look { slot: SLOTS, variant: place_of(fields, groups, lines, |_| true) };
+    }
+    if let (true, Some(broker)) = (lines.is_empty(), only_broker(groups)) {
+        return Look::of_broker(broker);
+    }
+    let slot = place_of(fields, groups, lines, |at| at == 0) % SLOTS;
+    Look { slot, variant: place_of(fields, groups, lines, |at| at > 0) }
+}
+
+/// Which of all its values some of the fields of a line have. Lines for which they have none come first.
+fn place_of(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value], is_one: impl Fn(usize) -> bool) -> usize {
+    let part = |lines: &[Value]| {
+        let some = lines.iter().enumerate().filter(|(at, _)| is_one(*at));
+        some.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+    };
+    let mut parts = distinct(groups, |group| part(fields.split(&group.key).1));
+    let names = fields.line_names().iter().enumerate().filter(|(at, _)| is_one(*at));
+    let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+    parts.sort_by(|one, other| compare_all(&names, one, other));
+    parts.iter().position(|other| *other == part(lines)).unwrap_or(0)
+}
+
+/// The broker of all samples, if it is one.
+fn only_broker<'a>(groups: &[Group<'a>]) -> Option<&'a str> {
+    let mut brokers = groups.iter().flat_map(|group| &group.records).map(|record| record.get(words::BROKER));
+    let first = brokers.next().flatten()?;
+    if brokers.all(|broker| broker == Some(first)) { first.as_str() } else { None }
+}
+
+/// The look of the line, but for bars of which each is a broker's.
+fn point_look(fields: &Fields<'_>, x: &[Value], line: Look) -> Look {
+    let broker_at = fields.x_names().iter().position(|field| *field == words::BROKER);
+    let broker = broker_at.and_then(|at| x[at].as_str()).filter(|_| line.slot == SLOTS);
+    broker.map_or(line, |broker| Look { variant: line.variant, ..Look::of_broker(broker) })
+}
+
+fn point(x: f64, text: String, values: &[f64], group: &Group<'_>, look: Look) -> Point {
+    Point {
+        x,
+        text,
+        summary: Summary::of(values),
+        left_out: group.records.iter().filter(|record| faults::is_faulty(record)).count(),
+        is_saturated: group.records.iter().any(|record| faults::is_saturated(record)),
+        look,
+    }
+}

@@ -1,0 +1,70 @@
+//! What samples are compared with.
+
+use crate::figure::Figure;
+use crate::folder::{PLAN, REPETITION, Record};
+use crate::report::faults;
+use crate::report::statistics::median;
+use serde_json::Value;
+
+use super::groups::{Fields, Group, has_values, is_same};
+use super::notes::Notes;
+
+/// The values of the good samples of a group.
+pub(super) fn values(
+    figure: &Figure,
+    fields: &Fields<'_>,
+    group: &Group<'_>,
+    bases: &[&Record],
+    notes: &mut Notes,
+) -> Vec<f64> {
+    let good = group.records.iter().filter(|record| !faults::is_faulty(record));
+    let measured = good.filter_map(|record| Some((*record, record.get(&figure.y)?.as_f64()?)));
+    if figure.ratio_to.is_empty() {
+        return measured.map(|(_, value)| value).collect();
+    }
+    let mut ratios = Vec::new();
+    for (record, value) in measured {
+        let base = base(figure, fields, record, bases).filter(|base| *base > 0.0);
+        if let Some(base) = base {
+            ratios.push(value / base);
+        } else {
+            notes.without_base += 1;
+        }
+    }
+    ratios
+}
+
+/// The good samples with which others are compared. Those need not be drawn themselves.
+pub(super) fn bases<'a>(figure: &Figure, records: &[&'a Record]) -> Vec<&'a Record> {
+    if figure.ratio_to.is_empty() {
+        return Vec::new();
+    }
+    let mut only = figure.only.clone();
+    only.extend(figure.ratio_to.clone());
+    let is_base = |record: &&&Record| has_values(record, &only) && !faults::is_faulty(record);
+    records.iter().filter(is_base).copied().collect()
+}
+
+/// What a sample is compared with: that of its repetition which has the same values of all fields that are told apart, but for
+/// those that say what it is compared with. Within a repetition both were measured shortly after each other, so that a
+/// machine that is slow for a while is so for both. A setting that the base does not have, as a runtime's mode, need not agree.
+fn base(figure: &Figure, fields: &Fields<'_>, record: &Record, bases: &[&Record]) -> Option<f64> {
+    let agrees = |base: &Record, field: &str| {
+        let of_base = base.get(field).unwrap_or(&Value::Null);
+        of_base.is_null() || is_same(of_base, record.get(field).unwrap_or(&Value::Null))
+    };
+    let is_base = |base: &&&Record| {
+        base.get(REPETITION) == record.get(REPETITION)
+            && base.get(PLAN) == record.get(PLAN)
+            && fields.all.iter().all(|field| figure.ratio_to.contains_key(*field) || agrees(base, field))
+    };
+    let values: Vec<_> = bases.iter().filter(is_base).filter_map(|base| base.get(&figure.y)?.as_f64()).collect();
+    median(&values)
+}
+
+/// Whether a line has all values with which others are compared.
+pub(super) fn is_base_line(figure: &Figure, fields: &Fields<'_>, lines: &[Value]) -> bool {
+    let value = |name: &String| fields.line_names().iter().position(|field| field == name).map(|at| &lines[at]);
+    let is_base = |(name, wanted): (&String, &Value)| value(name).is_some_and(|value| is_same(value, wanted));
+    !figure.ratio_to.is_empty() && figure.ratio_to.iter().all(is_base)
+}

@@ -1,0 +1,84 @@
+//! Samples that are no good figures, and why.
+
+use crate::folder::Record;
+
+use super::words::counted;
+
+/// What a good sample has none of, and how it is told.
+const FAULTS: [(&str, &str); 5] = [
+    ("lost", "lost"),
+    ("duplicated", "doubled"),
+    ("out_of_order", "out of order"),
+    ("corrupt", "corrupt"),
+    ("foreign", "from elsewhere"),
+];
+
+/// Whether a sample failed or messages of it went astray. Its figures are then not compared with those of good ones.
+#[must_use]
+pub(crate) fn is_faulty(record: &Record) -> bool {
+    error(record).is_some() || FAULTS.iter().any(|(field, _)| count(record, field) > 0)
+}
+
+/// Whether the generator could do no more in a sample, which then says little of the broker.
+#[must_use]
+pub(crate) fn is_saturated(record: &Record) -> bool {
+    record.get("is_generator_saturated").and_then(serde_json::Value::as_bool) == Some(true)
+}
+
+fn error(record: &Record) -> Option<&str> {
+    record.get("error").and_then(serde_json::Value::as_str)
+}
+
+fn count(record: &Record, field: &str) -> u64 {
+    record.get(field).and_then(serde_json::Value::as_u64).unwrap_or(0)
+}
+
+/// What went wrong in samples that have the same settings, in a line; empty if nothing did.
+#[must_use]
+pub(crate) fn told(records: &[&Record]) -> String {
+    let mut parts = Vec::new();
+    for (field, word) in FAULTS {
+        let messages: u64 = records.iter().map(|record| count(record, field)).sum();
+        if messages > 0 {
+            parts.push(format!("{} {word}", counted(messages as usize, "message", "messages")));
+        }
+    }
+    let mut errors: Vec<_> = records.iter().filter_map(|record| error(record)).collect();
+    errors.sort_unstable();
+    errors.dedup();
+    parts.extend(errors.into_iter().map(str::to_owned));
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(value: serde_json::Value) -> Record {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_sample_is_faulty_if_it_failed_or_messages_went_astray() {
+        assert!(!is_faulty(&record(json!({ "lost": 0, "error": null, "corrupt": null }))));
+        for fault in
+            [json!({ "lost": 1 }), json!({ "error": "died" }), json!({ "out_of_order": 2 }), json!({ "duplicated": 1 })]
+        {
+            assert!(is_faulty(&record(fault)));
+        }
+    }
+
+    #[test]
+    fn faults_are_told_once() {
+        let records = [
+            record(json!({ "lost": 1000, "error": null })),
+            record(json!({ "lost": 234, "corrupt": 1, "error": "the broker died" })),
+            record(json!({ "error": "the broker died" })),
+        ];
+        let records: Vec<_> = records.iter().collect();
+        assert_eq!(told(&records), "1,234 messages lost; 1 message corrupt; the broker died");
+        assert_eq!(told(&[]), "");
+    }
+}

@@ -1,0 +1,141 @@
+//! Lines with their labels at their ends, and markers or bands for what was measured.
+
+use crate::figure::Kind;
+use crate::report::axis::Axis;
+use crate::report::chart::{Panel, Point, Series, is_named};
+use crate::report::labels;
+use crate::report::look::Look;
+use crate::report::svg::{Anchor, Svg};
+
+use super::{Frame, Plot};
+
+/// How far labels are apart.
+pub(super) const LABEL_GAP: f64 = 16.0;
+/// How far from the frame the middle of a label's sample of its line is, and how long that sample is.
+const LABEL_LEFT: f64 = 36.0;
+const SAMPLE: f64 = 28.0;
+/// How wide a label is beside its text.
+pub(super) const LABEL_ROOM: f64 = LABEL_LEFT + SAMPLE / 2.0 + 9.0;
+/// More points than this far apart have no caps on their error bars.
+const CAP_ROOM: f64 = 14.0;
+
+/// A point and where it is drawn.
+type Drawn<'a> = (&'a Point, (f64, f64));
+
+pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, panel: &Panel, frame: Frame) {
+    let mut fitting = x.clone();
+    fitting.fit(frame.width());
+    for (value, text) in &fitting.ticks {
+        let at = frame.x(x, *value);
+        svg.line("axis", (at, frame.bottom), (at, frame.bottom + 5.0));
+        svg.text("muted", (at, frame.bottom + 19.0), Anchor::Middle, text);
+    }
+    let places =
+        |series: &Series| -> Vec<(f64, f64)> { drawn(plot, x, series, frame).into_iter().map(|(_, at)| at).collect() };
+    let ends: Vec<_> = panel.series.iter().map(|series| places(series).last().copied()).collect();
+    for series in &panel.series {
+        draw_series(svg, plot, series, &drawn(plot, x, series, frame), frame);
+        draw_missing(svg, plot, x, series, frame);
+    }
+    let labelled: Vec<(&Series, (f64, f64))> =
+        panel.series.iter().zip(ends).filter_map(|(series, end)| Some((series, end?))).collect();
+    let wanted: Vec<f64> = labelled.iter().map(|(_, end)| end.1).collect();
+    let heights = labels::spread(&wanted, LABEL_GAP, frame.top, frame.bottom);
+    for ((series, end), height) in labelled.into_iter().zip(heights) {
+        if !series.label.is_empty() {
+            draw_label(svg, series, end, (frame.right + LABEL_LEFT, height));
+        }
+    }
+}
+
+fn drawn<'a>(plot: &Plot<'_>, x: &Axis, series: &'a Series, frame: Frame) -> Vec<Drawn<'a>> {
+    let place = |point: &'a Point| {
+        let median = point.summary?.median;
+        let has_place = x.has(point.x) && plot.y.has(median);
+        has_place.then(|| (point, (frame.x(x, point.x), frame.y(&plot.y, median))))
+    };
+    series.points.iter().filter_map(place).collect()
+}
+
+fn draw_series(svg: &mut Svg, plot: &Plot<'_>, series: &Series, points: &[Drawn<'_>], frame: Frame) {
+    svg.open(&format!("k{}", series.look.slot));
+    let is_distribution = plot.chart.kind == Kind::Percentiles;
+    if is_distribution {
+        draw_band(svg, plot, points, frame);
+    }
+    let line: Vec<_> = points.iter().map(|(_, at)| *at).collect();
+    svg.path("line", &line, series.look.dashes());
+    let room = points.windows(2).map(|two| two[1].1.0 - two[0].1.0).fold(f64::INFINITY, f64::min);
+    for (point, at) in points {
+        if is_distribution && !is_named(point.x) {
+            continue;
+        }
+        if !is_distribution {
+            draw_error(svg, plot, point, at.0, frame, if room >= CAP_ROOM { 3.0 } else { 0.0 });
+        }
+        draw_marker(svg, series.look, *at, point.left_out > 0, &plot.hint(&series.label, point));
+    }
+    svg.close();
+}
+
+/// The area between the quartiles.
+fn draw_band(svg: &mut Svg, plot: &Plot<'_>, points: &[Drawn<'_>], frame: Frame) {
+    let edge = |is_upper: bool| {
+        points.iter().filter_map(move |(point, at)| {
+            let summary = point.summary?;
+            let value = if is_upper { summary.third_quartile } else { summary.first_quartile };
+            Some((at.0, frame.y(&plot.y, value)))
+        })
+    };
+    let lower: Vec<_> = edge(false).collect();
+    let outline: Vec<_> = edge(true).chain(lower.into_iter().rev()).collect();
+    svg.polygon("band", &outline, "");
+}
+
+fn draw_error(svg: &mut Svg, plot: &Plot<'_>, point: &Point, x: f64, frame: Frame, cap: f64) {
+    let Some(summary) = point.summary else { return };
+    let [from, to] = [summary.first_quartile, summary.third_quartile].map(|value| frame.y(&plot.y, value));
+    // What is shorter than the marker is behind it.
+    if from - to < 4.0 {
+        return;
+    }
+    svg.line("error", (x, from), (x, to));
+    if cap > 0.0 {
+        for y in [from, to] {
+            svg.line("error", (x - cap, y), (x + cap, y));
+        }
+    }
+}
+
+/// A marker; hollow where samples were left out.
+fn draw_marker(svg: &mut Svg, look: Look, at: (f64, f64), is_hollow: bool, hint: &str) {
+    let class = if is_hollow { "hollow" } else { "mark" };
+    let corners: Vec<_> = look.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
+    if corners.is_empty() { svg.circle(class, at, 4.0, hint) } else { svg.polygon(class, &corners, hint) }
+}
+
+/// A dagger where there is no good sample.
+fn draw_missing(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, series: &Series, frame: Frame) {
+    let missing = series.points.iter().filter(|point| point.summary.is_none() && point.left_out > 0);
+    if plot.chart.kind == Kind::Percentiles {
+        return;
+    }
+    svg.open(&format!("k{}", series.look.slot));
+    for point in missing.filter(|point| x.has(point.x)) {
+        let at = (frame.x(x, point.x), frame.bottom - 6.0);
+        svg.text("", at, Anchor::Middle, "†");
+    }
+    svg.close();
+}
+
+fn draw_label(svg: &mut Svg, series: &Series, end: (f64, f64), at: (f64, f64)) {
+    let left = at.0 - SAMPLE / 2.0;
+    if (at.1 - end.1).abs() > 3.0 || left - end.0 > 24.0 {
+        svg.path("leader", &[(end.0 + 6.0, end.1), (left - 2.0, at.1)], "");
+    }
+    svg.open(&format!("k{}", series.look.slot));
+    svg.path("line", &[(at.0 - SAMPLE / 2.0, at.1), (at.0 + SAMPLE / 2.0, at.1)], series.look.dashes());
+    draw_marker(svg, series.look, at, false, "");
+    svg.close();
+    svg.text("", (at.0 + SAMPLE / 2.0 + 5.0, at.1 + 4.5), Anchor::Start, &series.label);
+}

@@ -1,0 +1,310 @@
+//! Drawing a chart as SVG: what all kinds of plots have in common.
+//!
+//! ```text
+//!   title                         in a file of its own; a page has it as a heading
+//!   legend                        bars only
+//!   what the vertical axis shows
+//!   panel  |  lines or bars  |  labels at the lines' ends
+//!   ...    |_________________|
+//!            ticks, what the horizontal axis shows
+//! ```
+
+mod bars;
+mod curve;
+
+use crate::figure::Kind;
+
+use super::axis::Axis;
+use super::chart::{Chart, NAMED_PERCENTILES, Panel, Point, nines, percentile_text};
+use super::look;
+use super::svg::{Anchor, Svg, text_width};
+use super::units::Unit;
+use super::words;
+
+/// How wide a plot is if its labels are not unusually long.
+const WIDTH: f64 = 720.0;
+/// How wide what is between the axes is at least.
+const FRAME_WIDTH_MIN: f64 = 420.0;
+/// How much higher than the highest bar its plot is.
+const BARS_HEAD: f64 = 1.06;
+/// How high a line of text is.
+const LINE: f64 = 18.0;
+
+/// Where a plot will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// A file of its own, with its title and its style.
+    File,
+    /// A page that has both.
+    Inline,
+}
+
+/// A rectangle between the axes, in the coordinates of the drawing.
+#[derive(Clone, Copy)]
+struct Frame {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+impl Frame {
+    fn width(&self) -> f64 {
+        self.right - self.left
+    }
+
+    fn y(&self, axis: &Axis, value: f64) -> f64 {
+        self.bottom - axis.place(value) * (self.bottom - self.top)
+    }
+
+    fn x(&self, axis: &Axis, value: f64) -> f64 {
+        self.left + axis.place(value) * self.width()
+    }
+}
+
+/// A chart with its axes.
+struct Plot<'a> {
+    chart: &'a Chart<'a>,
+    /// None for bars.
+    x: Option<Axis>,
+    y: Axis,
+    /// What the bars' groups are called.
+    groups: Vec<String>,
+}
+
+/// Draws a chart; None if there is nothing to draw. `id` is unique in a page.
+pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
+    let plot = Plot::new(chart)?;
+    let left = plot.left_margin();
+    let width = FRAME_WIDTH_MIN.max(WIDTH - left - plot.right_margin());
+    let full_width = left + width + plot.right_margin();
+    let title = if form == Form::File { wrapped(&chart.figure.title, full_width / 1.25) } else { Vec::new() };
+    let legend = plot.legend(full_width - 8.0);
+    let legend_lines = legend.last().map_or(0, |entry| entry.line + 1);
+    let legend_top = LINE * title.len() as f64 + if title.is_empty() { 10.0 } else { 22.0 };
+    let y_title_at = legend_top + (LINE + 2.0) * legend_lines as f64 + 6.0;
+    let head = y_title_at + 16.0;
+    let panel_title = if chart.panels.iter().any(|panel| panel.title.is_some()) { LINE + 4.0 } else { 0.0 };
+    let height = plot.panel_height();
+    let bottom = plot.bottom_margin(width);
+    let full_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE;
+
+    let style = look::style();
+    let style = (form == Form::File).then_some(style.as_str());
+    let mut svg = Svg::new(id, (full_width, full_height), &chart.figure.title, &description(chart), style);
+    for (index, line) in title.iter().enumerate() {
+        svg.text("title", (4.0, LINE * (index as f64 + 1.0) + 2.0), Anchor::Start, line);
+    }
+    draw_legend(&mut svg, &legend, legend_top);
+    svg.text("muted", (4.0, y_title_at), Anchor::Start, &words::capitalised(&plot.y_title()));
+    for (index, panel) in chart.panels.iter().enumerate() {
+        let top = head + (panel_title + height + bottom) * index as f64 + panel_title;
+        let frame = Frame { left, right: left + width, top, bottom: top + height };
+        if let Some(title) = &panel.title {
+            svg.text("panel", (left, top - 8.0), Anchor::Start, title);
+        }
+        plot.draw_panel(&mut svg, panel, frame);
+    }
+    let at = (left + width / 2.0, full_height - 6.0);
+    svg.text("muted", at, Anchor::Middle, &words::capitalised(&plot.x_title()));
+    Some(svg.finish())
+}
+
+impl<'a> Plot<'a> {
+    fn new(chart: &'a Chart<'a>) -> Option<Self> {
+        let mut heights: Vec<f64> = chart
+            .points()
+            .filter_map(|point| point.summary)
+            .flat_map(|summary| [summary.first_quartile, summary.median, summary.third_quartile])
+            .filter(|value| !chart.figure.y_log || *value > 0.0)
+            .collect();
+        if heights.is_empty() {
+            return None;
+        }
+        if chart.unit == Unit::Ratio {
+            // The line that others are compared with is always to be seen.
+            heights.push(1.0);
+        }
+        if chart.kind == Kind::Bars && !chart.figure.y_log {
+            // Values are written above bars.
+            heights.extend(heights.iter().copied().reduce(f64::max).map(|most| most * BARS_HEAD));
+        }
+        let y = Axis::measured(&heights, chart.figure.y_log, chart.unit)?;
+        let drawn = chart.points().filter(|point| point.summary.is_some());
+        let x = match chart.kind {
+            Kind::Bars => None,
+            Kind::Curve => {
+                let values: Vec<f64> =
+                    chart.points().map(|point| point.x).filter(|x| !chart.figure.x_log || *x > 0.0).collect();
+                Some(Axis::set(&values, chart.figure.x_log, Unit::of(&chart.figure.x))?)
+            }
+            Kind::Percentiles => {
+                let most = drawn.map(|point| point.x).fold(1.0, f64::max);
+                let named = NAMED_PERCENTILES.into_iter().chain([99.999]).map(nines);
+                let ticks = named.filter(|place| *place <= most).map(|place| (place, percentile_text(place))).collect();
+                Some(Axis::with_ticks(0.0, most, ticks))
+            }
+        };
+        let mut groups: Vec<(f64, String)> = Vec::new();
+        if chart.kind == Kind::Bars {
+            groups = chart.points().map(|point| (point.x, point.text.clone())).collect();
+            groups.sort_by(|one, other| one.0.total_cmp(&other.0));
+            groups.dedup_by(|one, other| one.0 == other.0);
+        }
+        Some(Self { chart, x, y, groups: groups.into_iter().map(|(_, text)| text).collect() })
+    }
+
+    fn y_title(&self) -> String {
+        let figure = self.chart.figure;
+        let field = words::of_field(&figure.y);
+        if self.chart.unit == Unit::Ratio {
+            return format!("{field}, {}", base_text(self.chart));
+        }
+        words::of_axis(&figure.y, self.chart.unit)
+    }
+
+    fn x_title(&self) -> String {
+        if self.chart.kind == Kind::Percentiles {
+            return "percentile (logarithmic towards 100 %)".to_owned();
+        }
+        let x = &self.chart.figure.x;
+        if x.contains(',') { words::of_fields(x) } else { words::of_axis(x, Unit::of(x)) }
+    }
+
+    fn left_margin(&self) -> f64 {
+        let ticks = self.y.text_width() + 14.0;
+        // The first name may reach to the left of its bars.
+        let is_bars = self.chart.kind == Kind::Bars;
+        if is_bars { ticks.max(bars::left_reach(&self.groups, WIDTH - ticks - self.right_margin())) } else { ticks }
+    }
+
+    fn right_margin(&self) -> f64 {
+        if self.chart.kind == Kind::Bars {
+            return 12.0;
+        }
+        let labels = self.chart.panels.iter().flat_map(|panel| &panel.series).map(|series| text_width(&series.label));
+        let widest = labels.fold(0.0, f64::max);
+        if widest > 0.0 { widest + curve::LABEL_ROOM } else { 24.0 }
+    }
+
+    fn panel_height(&self) -> f64 {
+        let labels = self.chart.panels.iter().map(|panel| panel.series.len()).max().unwrap_or(0);
+        let usual = if self.chart.panels.len() > 1 { 220.0 } else { 320.0 };
+        if self.chart.kind == Kind::Bars { usual } else { curve::LABEL_GAP.mul_add(labels as f64, 20.0).max(usual) }
+    }
+
+    /// How high the texts of the horizontal axis are.
+    fn bottom_margin(&self, width: f64) -> f64 {
+        if self.chart.kind != Kind::Bars { 28.0 } else { bars::names_height(&self.groups, width) }
+    }
+
+    fn draw_panel(&self, svg: &mut Svg, panel: &Panel, frame: Frame) {
+        for (value, text) in &self.y.ticks {
+            let y = frame.y(&self.y, *value);
+            svg.line("grid", (frame.left, y), (frame.right, y));
+            svg.text("muted", (frame.left - 8.0, y + 4.5), Anchor::End, text);
+        }
+        if self.chart.unit == Unit::Ratio {
+            let y = frame.y(&self.y, 1.0);
+            svg.line("axis", (frame.left, y), (frame.right, y));
+        }
+        svg.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
+        match &self.x {
+            Some(x) => curve::draw(svg, self, x, panel, frame),
+            None => bars::draw(svg, self, panel, frame),
+        }
+    }
+
+    /// What a point says when pointed at.
+    fn hint(&self, label: &str, point: &Point) -> String {
+        let Some(summary) = point.summary else { return String::new() };
+        let who = if label.is_empty() { String::new() } else { format!("{label}, ") };
+        let text = |value| self.chart.unit.text(value);
+        let samples = words::counted(summary.count, "sample", "samples");
+        let (from, to) = (text(summary.first_quartile), text(summary.third_quartile));
+        let field = if self.chart.kind == Kind::Percentiles {
+            String::new()
+        } else {
+            format!("{} ", words::of_field(&self.chart.figure.x))
+        };
+        format!("{who}{field}{}: {} ({from} to {to}, {samples})", point.text, text(summary.median))
+    }
+
+    fn legend(&self, width: f64) -> Vec<LegendEntry> {
+        let mut entries: Vec<LegendEntry> = Vec::new();
+        if self.chart.kind != Kind::Bars {
+            return entries;
+        }
+        let (mut line, mut left) = (0, 4.0);
+        for series in self.chart.panels.iter().flat_map(|panel| &panel.series) {
+            if series.label.is_empty() || entries.iter().any(|entry| entry.label == series.label) {
+                continue;
+            }
+            let needed = text_width(&series.label) + 36.0;
+            if left + needed > width && left > 4.0 {
+                (line, left) = (line + 1, 4.0);
+            }
+            entries.push(LegendEntry { label: series.label.clone(), look: series.look, line, left });
+            left += needed;
+        }
+        entries
+    }
+}
+
+struct LegendEntry {
+    label: String,
+    look: look::Look,
+    line: usize,
+    left: f64,
+}
+
+fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64) {
+    for entry in legend {
+        let y = top + (LINE + 2.0) * entry.line as f64;
+        svg.open(&format!("k{}", entry.look.slot));
+        svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.look.fill(), "");
+        svg.close();
+        svg.text("", (entry.left + 20.0, y + 4.0), Anchor::Start, &entry.label);
+    }
+}
+
+/// What others are compared with: "times that of 1 sender".
+pub(crate) fn base_text(chart: &Chart<'_>) -> String {
+    let base = chart.figure.ratio_to.iter().map(|(field, value)| words::of_setting(field, value));
+    format!("times that of {}", base.collect::<Vec<_>>().join(", "))
+}
+
+/// What a plot shows, for who cannot see it.
+fn description(chart: &Chart<'_>) -> String {
+    let figure = chart.figure;
+    let mut lines: Vec<&str> = Vec::new();
+    for series in chart.panels.iter().flat_map(|panel| &panel.series) {
+        if !series.label.is_empty() && !lines.contains(&series.label.as_str()) {
+            lines.push(&series.label);
+        }
+    }
+    let against = match chart.kind {
+        Kind::Percentiles => "percentile".to_owned(),
+        Kind::Curve | Kind::Bars => words::of_fields(&figure.x),
+    };
+    let mut text = format!("{} by {against}", words::capitalised(&words::of_field(&figure.y)));
+    if !lines.is_empty() {
+        text = format!("{text}, for {}", lines.join("; "));
+    }
+    format!("{text}. Medians, with the range from the first to the third quartile.")
+}
+
+/// A text in lines of at most this width at 13 pixels.
+fn wrapped(text: &str, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if text_width(line) + text_width(word) + 5.8 <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
