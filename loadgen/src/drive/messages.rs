@@ -56,6 +56,13 @@ impl IdSet {
     }
 }
 
+/// Whether bytes are as expected, which may be none. Then nothing is compared: an empty vector points to nowhere, and a C
+/// library that loads from there under an empty mask makes the processor take 200 ns for it.
+#[inline]
+fn is(bytes: &[u8], expected: &[u8]) -> bool {
+    expected.is_empty() || bytes == expected
+}
+
 impl Messages {
     pub(crate) fn new(template: &Template, seal: Seal, topics: Topics, qos: QoS, checker: Checker) -> Self {
         let (lead, after_id) = template.lead(checker.has_one_topic());
@@ -111,7 +118,7 @@ impl Messages {
     fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
         let (before, payload) = packet.split_at(self.header_at);
         let (payload, after) = payload.split_at(self.seal.size());
-        if !before.ends_with(&self.after_id) || after != self.after_payload {
+        if !is(&before[self.header_at - self.after_id.len()..], &self.after_id) || !is(after, &self.after_payload) {
             return false;
         }
         if self.qos > QoS::AtMostOnce {
