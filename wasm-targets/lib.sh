@@ -31,9 +31,10 @@ host_name() {
   esac
 }
 
+# What a module for a host is compiled for; `plain` stands for any of them.
 host_target() {
   case $1 in
-    wasmedge) echo wasm32-wasip1 ;;
+    wasmedge | plain) echo wasm32-wasip1 ;;
     *) echo wasm32-wasip1-threads ;;
   esac
 }
@@ -44,6 +45,13 @@ host_runtime() {
     wasix) echo wasmer ;;
     wasip1) echo wasmtime ;;
     wasmedge) echo wasmedge ;;
+  esac
+}
+
+module_file() { # NAME HOST|plain
+  case $2 in
+    plain) echo "$modules_dir/$1.wasm" ;;
+    *) echo "$modules_dir/$1-$2.wasm" ;;
   esac
 }
 
@@ -112,8 +120,10 @@ MEMORY_BYTES_MAX=$((65535 * 65536))
 
 # rustc's options for a module, beyond its target. All three runtimes have had bulk memory for years;
 # SIMD, which they have too, made no difference that could be measured.
-module_flags() { # HOST
-  echo "--cfg wisp_host=\"$1\" -C target-feature=+bulk-memory" \
+module_flags() { # HOST|plain
+  local host=
+  [[ $1 == plain ]] || host="--cfg wisp_host=\"$1\""
+  echo "$host -C target-feature=+bulk-memory" \
     "-C link-arg=--max-memory=$MEMORY_BYTES_MAX${WASM_SYSROOT:+ --sysroot $WASM_SYSROOT}"
 }
 
@@ -164,35 +174,62 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
 }
 
-# Reads the arguments that the `run` scripts share, `[--jit] ADDR:PORT [FLAGS...]`, and sets what
-# they start: runtime, module, address and flags. WISP_MODULE names another program than
-# wisp-broker; one that does not listen is started with `[--jit] -- ARGUMENTS...`, and then address
-# is empty and all its arguments are flags.
+# Reads the arguments that the `run` scripts share, `[OPTIONS] ADDR:PORT [FLAGS...]`, and sets what they
+# start: runtime, mode, module, address and flags. WISP_MODULE names another program than wisp-broker;
+# one that does not listen is started with `[OPTIONS] -- ARGUMENTS...`, and then address is empty and
+# all its arguments are flags.
 read_run_arguments() { # HOST ARGUMENTS...
-  local host=$1 jit=false
+  local host=$1
+  mode=aot print=false
   shift
-  if [[ ${1:-} == --jit ]]; then
-    jit=true
-    shift
-  fi
+  while (($#)); do
+    case $1 in
+      --mode) mode=${2:-}; shift; (($# == 0)) || shift ;;
+      --mode=*) mode=${1#*=}; shift ;;
+      --jit) mode=jit; shift ;;
+      --print) print=true; shift ;;
+      *) break ;;
+    esac
+  done
   case ${1:-} in
     --) address= flags=("${@:2}") ;;
     *:*) address=$1 flags=(--listen "$1" "${@:2}") ;;
     *)
-      echo "usage: wasm-targets/$(host_runtime "$host")/run [--jit] ADDR:PORT [wisp-broker's flags...]" >&2
-      echo "       WISP_MODULE=wisp wasm-targets/$(host_runtime "$host")/run [--jit] -- [its arguments...]" >&2
+      echo "usage: wasm-targets/$(host_runtime "$host")/run [OPTIONS] ADDR:PORT [wisp-broker's flags...]" >&2
+      echo "       WISP_MODULE=wisp wasm-targets/$(host_runtime "$host")/run [OPTIONS] -- [its arguments...]" >&2
+      echo "options: --mode $(host_modes "$host"), --jit for --mode jit, --print" >&2
       exit 2
       ;;
+  esac
+  case "|$(host_modes "$host")|" in
+    *"|$mode|"*) ;;
+    *) die "$(host_runtime "$host") has no mode '$mode': use $(host_modes "$host")" ;;
   esac
   runtime=$(find_runtime "$host") || die "there is no $(host_runtime "$host"): run wasm-targets/runtimes $host"
   module=$modules_dir/${WISP_MODULE:-wisp-broker}-$host.wasm
   [[ -e $module ]] || die "there is no $module: run wasm-targets/build $host"
-  $jit && return
+  [[ $mode == aot ]] || return 0
   local compiled
   compiled=$(aot_file "$host" "$module")
   # An older file would silently be another broker than the one just built.
   [[ $compiled -nt $module ]] || die "$compiled is missing or older than its module: run wasm-targets/aot $host, or use --jit"
   module=$compiled
+}
+
+# How a runtime can run a module: compiled ahead of time by `aot`, which is what `run` does unless
+# told otherwise, compiled at the start, or interpreted.
+host_modes() {
+  case $1 in
+    wasmedge) echo 'aot|jit|interpreted' ;;
+    *) echo 'aot|jit' ;;
+  esac
+}
+
+# Becomes the command. With --print it is printed instead, each word ended by a zero byte, for
+# callers that time the start: what is looked up here takes longer than some runtimes start.
+launch() { # COMMAND [ARGUMENTS...]
+  $print || exec "$@"
+  printf '%s\0' "$@"
 }
 
 # The guest is granted no folder. The file that --config, or else WISP_CONFIG, names is opened here
@@ -216,6 +253,7 @@ hand_in_config() {
     export WISP_CONFIG=-
   fi
   [[ -n $config && $config != - ]] || return 0
+  ! $print || die "a command that is printed cannot hand in $config"
   if [[ ! -r $config || -d $config ]]; then
     say "cannot read $config"
     exit 2

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::memory;
 use crate::plan::{self, Plan, Point};
+use wisp_loadgen::args::Place;
 use wisp_loadgen::broker::Broker;
 
 /// Measure the Wisp broker against its peers.
@@ -30,6 +31,12 @@ pub enum Command {
     ///
     /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
     Memory(Memory),
+    /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
+    ///
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
+    /// and report.html. Ctrl-C ends it with what was measured so far; --resume takes the samples that are left. Needs release
+    /// builds and modules of the programs that it starts: make release experiment-modules.
+    Experiment(Experiment),
 }
 
 /// The arguments of `smoke`.
@@ -39,9 +46,9 @@ pub struct Smoke {
     #[arg(
         long,
         value_name = "NAMES",
-        value_enum,
         value_delimiter = ',',
-        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd"
+        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd",
+        value_parser = parse_broker
     )]
     pub brokers: Vec<Broker>,
     /// Which levels of quality of service, separated by commas
@@ -81,6 +88,19 @@ pub struct Memory {
     pub out: Option<PathBuf>,
 }
 
+/// The arguments of `experiment`.
+#[derive(Args, Debug)]
+pub struct Experiment {
+    /// A plan by its name (see `wisp-loadgen plans`), or the path of one
+    pub plan: String,
+    /// The bounded version of the plan
+    #[arg(long)]
+    pub quick: bool,
+    /// Where to, and how often.
+    #[command(flatten)]
+    pub place: Place,
+}
+
 impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
@@ -97,11 +117,18 @@ impl Smoke {
     }
 }
 
-fn without_repeats<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+/// One that speaks MQTT and forwards; a command line has no place in a list with commas.
+fn parse_broker(name: &str) -> Result<Broker, String> {
+    let names = || plan::BROKERS.iter().map(Broker::name).collect::<Vec<_>>().join(", ");
+    let broker = plan::BROKERS.into_iter().find(|broker| broker.name() == name);
+    broker.ok_or_else(|| format!("use one of {}", names()))
+}
+
+fn without_repeats<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
     let mut kept = Vec::new();
-    for &item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
+    for item in items {
+        if !kept.contains(item) {
+            kept.push(item.clone());
         }
     }
     kept
@@ -115,7 +142,7 @@ mod tests {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
         match Arguments::try_parse_from(all)?.command {
             Command::Smoke(options) => Ok(options.plan(2)),
-            Command::Memory(_) => unreachable!("it begins with smoke"),
+            Command::Memory(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
         }
     }
 

@@ -55,8 +55,8 @@ impl Baseline {
 
     /// By how much a broker was faster than mosquitto; None if that was not measured.
     #[must_use]
-    pub fn ratio(&self, broker: Broker, case: Case) -> Option<f64> {
-        ratio(&self.rates, broker, Broker::Mosquitto, case)
+    pub fn ratio(&self, broker: &Broker, case: Case) -> Option<f64> {
+        ratio(&self.rates, broker, &Broker::Mosquitto, case)
     }
 }
 
@@ -107,9 +107,9 @@ pub(crate) mod tests {
         let baseline = Baseline::newest(&results).unwrap().unwrap();
         assert_eq!(baseline.name, "2026-02-02-smoke");
         let case = |qos| Case { qos, point: Point::new(1, 1) };
-        assert_eq!(baseline.ratio(Broker::Native, case(0)), Some(5.0));
-        assert_eq!(baseline.ratio(Broker::Native, case(1)), Some(30.5 / 3.5));
-        assert_eq!((baseline.ratio(Broker::Native, case(2)), baseline.ratio(Broker::Wasmer, case(0))), (None, None));
+        assert_eq!(baseline.ratio(&Broker::Native, case(0)), Some(5.0));
+        assert_eq!(baseline.ratio(&Broker::Native, case(1)), Some(30.5 / 3.5));
+        assert_eq!((baseline.ratio(&Broker::Native, case(2)), baseline.ratio(&Broker::Wasmer, case(0))), (None, None));
 
         write("2026-02-04-smoke", "nonsense");
         assert!(matches!(Baseline::newest(&results), Err(Failure::Missing(_))));

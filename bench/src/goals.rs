@@ -4,7 +4,7 @@ use crate::plan::{POINTS, Point};
 use wisp_loadgen::broker::Broker;
 
 /// How many times as fast as `base` a broker should be.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Goal {
     /// At which QoS.
     pub qos: u8,
@@ -21,7 +21,7 @@ const fn goal(qos: u8, broker: Broker, base: Broker, at_least: Option<[f64; POIN
 }
 
 /// All goals, in the order of the tables.
-pub const GOALS: [Goal; 17] = {
+pub static GOALS: [Goal; 17] = {
     use Broker::{Mosquitto, Native, Rumqttd, WasmEdge, Wasmer, Wasmtime};
     [
         goal(0, Native, Mosquitto, Some([9.0, 9.0, 12.0])),

@@ -9,20 +9,30 @@
 //!               goals, machine, versions
 //! ```
 //!
-//! [`memory`] measures instead what clients cost the native broker that do nothing, or are away.
+//! [`experiment`] runs plans of what needs no load: programs of its own that transfer messages or compute, on each host, and
+//! [`start`], what it costs to have a broker at all. [`memory`] measures what clients cost the native broker that do nothing,
+//! or are away.
 //!
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
 //! out of order ends the run at once, since a rate without it would be no rate.
 
 pub mod args;
 pub mod baseline;
+pub mod compute;
+pub mod experiment;
+pub mod footprint;
 pub mod goals;
+pub mod host;
 pub mod idle;
 pub mod loadgen;
 pub mod memory;
 pub mod plan;
+pub mod point;
+pub mod program;
 pub mod resident;
 pub mod results;
 pub mod smoke;
+pub mod start;
 pub mod statistics;
 pub mod summary;
+pub mod transfer;

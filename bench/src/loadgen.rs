@@ -1,7 +1,6 @@
 //! One run of wisp-loadgen against a broker, and what it reported.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -33,15 +32,15 @@ pub struct Load {
     pub messages: u64,
 }
 
-/// Sends messages through the broker at `address` and checks what comes back.
+/// Sends messages through the broker at this URL and checks what comes back.
 ///
 /// # Errors
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
-pub fn drive(address: SocketAddr, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
+pub fn drive(url: &str, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
     let Load { case: Case { qos, point }, window, messages } = load;
     let mut command = Command::new(places::native_program("wisp-loadgen")?);
     command
-        .args(["run", "--json", "--url", &format!("mqtt://{address}")])
+        .args(["run", "--json", "--url", url])
         .args(["--senders", &point.senders.to_string(), "--receivers", &point.receivers.to_string()])
         .args(["--qos", &qos.to_string(), "--window", &window.to_string()])
         .args(["--size", &SIZE_BYTES.to_string(), "--count", &messages.to_string()])
@@ -99,17 +98,21 @@ pub(crate) mod tests {
     /// What the generator itself writes.
     fn line(tally: Tally, error: Option<&str>) -> String {
         let config = Config {
-            url: "mqtt://127.0.0.1:1".parse().unwrap(),
+            target: "mqtt://127.0.0.1:1".parse().unwrap(),
             version: wisp_client::ProtocolVersion::Mqtt311,
             qos: wisp_client::QoS::AtLeastOnce,
             window: 1000,
             senders: 3,
             receivers: 5,
+            pattern: wisp_loadgen::drive::pattern::Pattern::OneToOne,
+            topics: None,
             size: SIZE_BYTES,
             messages: 1000,
             threads: 2,
             topic_prefix: None,
+            rate_per_s: None,
             timeout: Duration::from_secs(1),
+            duration_max: None,
         };
         Results::new(&config, Duration::from_millis(500), 1000, &tally, error.map(str::to_owned)).to_json()
     }
@@ -126,7 +129,7 @@ pub(crate) mod tests {
         assert_eq!((report.messages, report.received, report.threads), (1000, 1000, 2));
         assert_eq!((report.qos, report.window), (1, Some(1000)));
         assert!((report.messages_per_s - 2000.0).abs() < 1e-9, "{report:?}");
-        assert_eq!((report.mqtt_version.as_str(), report.fault()), ("3.1.1", None));
+        assert_eq!((report.mqtt_version.as_deref(), report.fault()), (Some("3.1.1"), None));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The program `wisp-bench`.
 //!
 //! Status 0 when everything was measured, whether or not goals were reached; 1 when a broker lost, doubled or
-//! reordered messages, or died; 2 when something needed is missing; 130 when interrupted.
+//! reordered messages, or died, or a program's result was wrong; 2 when something needed is missing; 130 when interrupted.
 
 use std::process::ExitCode;
 
 use wisp_bench::args::{Arguments, Command};
-use wisp_bench::{memory, smoke};
+use wisp_bench::{experiment, memory, smoke};
 use wisp_client::program;
 
 fn main() -> ExitCode {
@@ -15,11 +15,12 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let ended = match &arguments.command {
-        Command::Smoke(options) => smoke::run(options),
-        Command::Memory(options) => memory::run(options),
+        Command::Smoke(options) => smoke::run(options).map(|()| 0),
+        Command::Memory(options) => memory::run(options).map(|()| 0),
+        Command::Experiment(options) => experiment::run(options),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("wisp-bench: {failure}");
             ExitCode::from(failure.status())

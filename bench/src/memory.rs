@@ -19,7 +19,7 @@ use crate::args::Memory;
 use crate::idle::IdleClient;
 use crate::resident::Resident;
 use crate::results;
-use wisp_loadgen::broker::{Broker, Running};
+use wisp_loadgen::broker::{Broker, Running, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
 use wisp_loadgen::places::{self, Scratch};
@@ -167,15 +167,12 @@ impl Run {
     /// A broker that has seen a client do all that is done, so that its program is in memory.
     fn subject(&self) -> Result<Subject, Failure> {
         let addresses = self.clients.div_ceil(CLIENTS_PER_ADDRESS);
-        let arguments = |address: SocketAddr| {
-            let mut arguments = vec!["--connections-max".to_owned(), (u64::from(self.clients) + 1).to_string()];
-            for number in 1..addresses {
-                let address = SocketAddr::from((local(number), address.port()));
-                arguments.extend(["--listen".to_owned(), address.to_string()]);
-            }
-            arguments
-        };
-        let broker = Broker::Native.start_with(self.workers, &self.scratch, &self.interrupt, &arguments)?;
+        let mut arguments = vec!["--connections-max".to_owned(), (u64::from(self.clients) + 1).to_string()];
+        for number in 1..addresses {
+            arguments.extend(["--listen".to_owned(), format!("{}:{{port}}", local(number))]);
+        }
+        let options = StartOptions { arguments, ..StartOptions::with_workers(self.workers) };
+        let broker = Broker::Native.start(&options, &self.scratch, &self.interrupt)?;
         let mut subject = Subject { broker, before: Resident::default() };
         let (mut first, _) = self.client(&subject, self.clients, 0, true)?;
         first.subscribe("devices/first/commands").map_err(broken)?;

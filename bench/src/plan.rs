@@ -8,6 +8,9 @@ use wisp_loadgen::broker::Broker;
 
 /// The points that the goals are set for.
 pub const POINTS: [Point; 3] = [Point::new(1, 1), Point::new(10, 10), Point::new(100, 100)];
+/// The brokers that are measured, in the order of tables.
+pub const BROKERS: [Broker; 6] =
+    [Broker::Native, Broker::Wasmer, Broker::Wasmtime, Broker::WasmEdge, Broker::Mosquitto, Broker::Rumqttd];
 /// The levels of quality of service, each with the messages of a sample: so many that mosquitto takes some seconds for
 /// them.
 pub const LEVELS: [(u8, u64); 3] = [(0, 1_000_000), (1, 400_000), (2, 150_000)];
@@ -89,7 +92,7 @@ pub struct Plan {
 }
 
 /// One sample to take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Turn {
     /// Counted from 1.
     pub repetition: u32,
@@ -104,7 +107,7 @@ impl Plan {
     #[must_use]
     pub fn everything(workers: usize) -> Self {
         Self {
-            brokers: Broker::ALL.to_vec(),
+            brokers: BROKERS.to_vec(),
             qos: LEVELS.map(|(qos, _)| qos).to_vec(),
             points: POINTS.to_vec(),
             count: None,
@@ -130,7 +133,7 @@ impl Plan {
     /// Who is measured at this QoS.
     #[must_use]
     pub fn brokers_at(&self, qos: u8) -> Vec<Broker> {
-        self.brokers.iter().copied().filter(|broker| broker.is_measured_at(qos)).collect()
+        self.brokers.iter().filter(|broker| broker.is_measured_at(qos)).cloned().collect()
     }
 
     /// All samples in the order they are taken. Within a repetition all brokers take their turn at a point before
@@ -197,9 +200,9 @@ mod tests {
         for (repetition, (qos, _), point) in
             (1..=3).flat_map(|n| LEVELS.into_iter().flat_map(move |level| POINTS.map(|point| (n, level, point))))
         {
-            for broker in Broker::ALL {
-                let turn = Turn { repetition, case: Case { qos, point }, broker };
+            for broker in BROKERS {
                 let times = usize::from(qos > 0 || broker != Broker::Rumqttd);
+                let turn = Turn { repetition, case: Case { qos, point }, broker };
                 assert_eq!(turns.iter().filter(|other| **other == turn).count(), times, "{turn:?}");
             }
         }

@@ -10,6 +10,7 @@ use crate::plan::{Case, Plan, Turn};
 use crate::results;
 use crate::statistics::Sample;
 use crate::summary;
+use wisp_loadgen::broker::StartOptions;
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
 use wisp_loadgen::places::{self, Scratch};
@@ -78,8 +79,8 @@ impl Bench {
         if let Err(failure) = places::native_program("wisp-loadgen") {
             missing.push(failure.to_string());
         }
-        for &broker in &self.plan.brokers {
-            match broker.start(self.plan.workers, &self.scratch, &self.interrupt) {
+        for broker in &self.plan.brokers {
+            match broker.start(&StartOptions::with_workers(self.plan.workers), &self.scratch, &self.interrupt) {
                 Ok(running) => running.stop()?,
                 Err(Failure::Missing(what)) => missing.push(what),
                 Err(failure) => return Err(failure),
@@ -96,7 +97,7 @@ impl Bench {
         let turns = self.plan.turns();
         let mut samples = Vec::with_capacity(turns.len());
         for (index, turn) in turns.iter().enumerate() {
-            let sample = self.take_sample(*turn)?;
+            let sample = self.take_sample(turn)?;
             println!(
                 "[{:>3}/{}] QoS {} repetition {} {:>9} {:<9} {:>9} msg/s",
                 index + 1,
@@ -113,22 +114,22 @@ impl Bench {
     }
 
     /// Measures a broker that was started for this sample alone, so that none of the others is there to disturb it.
-    fn take_sample(&self, turn: Turn) -> Result<Sample, Failure> {
+    fn take_sample(&self, turn: &Turn) -> Result<Sample, Failure> {
         let Plan { window, workers, .. } = self.plan;
-        let Turn { repetition, case, broker } = turn;
-        let running = broker.start(workers, &self.scratch, &self.interrupt)?;
-        let drive = |messages| loadgen::drive(running.address(), &Load { case, window, messages }, &self.interrupt);
+        let Turn { repetition, case, broker } = turn.clone();
+        let running = broker.start(&StartOptions::with_workers(workers), &self.scratch, &self.interrupt)?;
+        let drive = |messages| loadgen::drive(&running.url(), &Load { case, window, messages }, &self.interrupt);
         let warm_up_messages = self.plan.warm_up_messages(case.qos);
         let driven = drive(warm_up_messages).and_then(|_| drive(self.plan.messages(case.qos)));
         let stopped = running.stop();
         let report = driven.map_err(|failure| blame(failure, turn, stopped.as_ref().err()))?;
         stopped?;
-        Ok(Sample { broker, repetition, workers: broker.workers(workers), warm_up_messages, report })
+        Ok(Sample { workers: broker.workers(workers), broker, repetition, warm_up_messages, report })
     }
 }
 
 /// Says whose messages were lost, and where; and that the broker had died, if that is why.
-fn blame(failure: Failure, turn: Turn, death: Option<&Failure>) -> Failure {
+fn blame(failure: Failure, turn: &Turn, death: Option<&Failure>) -> Failure {
     let Failure::Broken(what) = failure else { return failure };
     let death = death.map(|death| format!("; {death}")).unwrap_or_default();
     let Turn { repetition, case: Case { qos, point }, broker } = turn;

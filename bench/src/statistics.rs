@@ -28,13 +28,13 @@ impl Sample {
     pub fn rate(&self) -> Rate {
         let point = Point::new(self.report.senders, self.report.receivers);
         let case = Case { qos: self.report.qos, point };
-        let turn = Turn { repetition: self.repetition, case, broker: self.broker };
+        let turn = Turn { repetition: self.repetition, case, broker: self.broker.clone() };
         Rate { turn, messages_per_s: self.report.messages_per_s }
     }
 }
 
 /// How fast a broker was once.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Rate {
     /// Who, at what, in which repetition.
     pub turn: Turn,
@@ -44,21 +44,21 @@ pub struct Rate {
 
 /// The rates of a broker in a case, in the order they were measured.
 #[must_use]
-pub fn rates_of(rates: &[Rate], broker: Broker, case: Case) -> Vec<f64> {
-    let is_of = |rate: &&Rate| rate.turn.case == case && rate.turn.broker == broker;
+pub fn rates_of(rates: &[Rate], broker: &Broker, case: Case) -> Vec<f64> {
+    let is_of = |rate: &&Rate| rate.turn.case == case && rate.turn.broker == *broker;
     rates.iter().filter(is_of).map(|rate| rate.messages_per_s).collect()
 }
 
 /// How many times as fast as `base` a broker is in a case: the median over the repetitions, in each of which both were
 /// measured shortly after each other. None unless there is such a repetition.
 #[must_use]
-pub fn ratio(rates: &[Rate], broker: Broker, base: Broker, case: Case) -> Option<f64> {
-    let rate = |turn: Turn| rates.iter().find(|rate| rate.turn == turn).map(|rate| rate.messages_per_s);
+pub fn ratio(rates: &[Rate], broker: &Broker, base: &Broker, case: Case) -> Option<f64> {
+    let rate = |turn: &Turn| rates.iter().find(|rate| rate.turn == *turn).map(|rate| rate.messages_per_s);
     let ratios: Vec<_> = rates
         .iter()
-        .map(|rate| rate.turn)
-        .filter(|turn| turn.broker == broker && turn.case == case)
-        .filter_map(|turn| Some(rate(turn)? / rate(Turn { broker: base, ..turn })?))
+        .map(|rate| &rate.turn)
+        .filter(|turn| turn.broker == *broker && turn.case == case)
+        .filter_map(|turn| Some(rate(turn)? / rate(&Turn { broker: base.clone(), ..*turn })?))
         .collect();
     median(&ratios)
 }
@@ -81,9 +81,9 @@ pub(crate) mod tests {
     /// A sample at three senders and five receivers.
     pub(crate) fn sample(broker: Broker, repetition: u32, messages_per_s: f64) -> Sample {
         Sample {
+            workers: broker.workers(2),
             broker,
             repetition,
-            workers: broker.workers(2),
             warm_up_messages: 50,
             report: good_report(messages_per_s),
         }
@@ -117,19 +117,19 @@ pub(crate) mod tests {
             sample(Broker::Mosquitto, 3, 90.0),
         ]
         .map(|sample| sample.rate());
-        assert_eq!(ratio(&rates, Broker::Native, Broker::Mosquitto, CASE), Some(10.0));
-        assert_eq!(ratio(&rates, Broker::Mosquitto, Broker::Native, CASE), Some(0.1));
-        assert_eq!(rates_of(&rates, Broker::Native, CASE), [1000.0, 500.0, 900.0]);
+        assert_eq!(ratio(&rates, &Broker::Native, &Broker::Mosquitto, CASE), Some(10.0));
+        assert_eq!(ratio(&rates, &Broker::Mosquitto, &Broker::Native, CASE), Some(0.1));
+        assert_eq!(rates_of(&rates, &Broker::Native, CASE), [1000.0, 500.0, 900.0]);
     }
 
     #[test]
     fn there_is_no_ratio_without_both_in_one_repetition() {
         let rates = [sample(Broker::Native, 1, 1000.0), sample(Broker::Mosquitto, 2, 100.0)];
         let rates = rates.map(|sample| sample.rate());
-        assert_eq!(ratio(&rates, Broker::Native, Broker::Mosquitto, CASE), None);
+        assert_eq!(ratio(&rates, &Broker::Native, &Broker::Mosquitto, CASE), None);
         for other in [Case { qos: 0, ..CASE }, Case { point: Point::new(1, 1), ..CASE }] {
-            assert_eq!(ratio(&rates, Broker::Native, Broker::Native, other), None);
-            assert!(rates_of(&rates, Broker::Native, other).is_empty());
+            assert_eq!(ratio(&rates, &Broker::Native, &Broker::Native, other), None);
+            assert!(rates_of(&rates, &Broker::Native, other).is_empty());
         }
     }
 

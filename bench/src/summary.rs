@@ -53,7 +53,7 @@ pub fn page(plan: &Plan, samples: &[Sample], baseline: Option<&Baseline>, facts:
         plan.command(),
         plan.repetitions,
     );
-    for &broker in &plan.brokers {
+    for broker in &plan.brokers {
         writeln!(text, "- {}", how(broker, plan.workers)).expect("texts can be written to");
     }
     write!(text, "\n## Versions\n\n{}\n## Machine\n\n{}", list(&facts.versions), list(&facts.machine))
@@ -62,10 +62,10 @@ pub fn page(plan: &Plan, samples: &[Sample], baseline: Option<&Baseline>, facts:
 }
 
 /// How a broker was run.
-fn how(broker: Broker, workers: usize) -> String {
+fn how(broker: &Broker, workers: usize) -> String {
     let title = broker.title();
     match (broker.workers(workers), broker.wasm_host()) {
-        (None, _) if broker == Broker::Rumqttd => {
+        (None, _) if *broker == Broker::Rumqttd => {
             let settings = RUMQTTD_SETTINGS.map(|(key, value)| format!("`{key} = {value}`")).join(", ");
             format!(
                 "{title}: with as many threads as it starts, and set so that its log holds more than a sample, since what the \
@@ -138,7 +138,7 @@ impl Figures<'_> {
     fn rate_table(&self, qos: u8, cell: &dyn Fn(&[f64]) -> String) -> Table {
         let mut table = self.table("broker");
         for broker in self.plan.brokers_at(qos) {
-            let cell = |&point: &Point| cell(&rates_of(&self.rates, broker, Case { qos, point }));
+            let cell = |&point: &Point| cell(&rates_of(&self.rates, &broker, Case { qos, point }));
             table.push([broker.title().to_owned()].into_iter().chain(self.plan.points.iter().map(cell)));
         }
         table
@@ -157,7 +157,7 @@ impl Figures<'_> {
             // Ratios between builds of Wisp are below one.
             let digits = if goal.base.is_wisp() { 2 } else { 1 };
             let cell = |&point: &Point| {
-                let ratio = ratio(&self.rates, goal.broker, goal.base, Case { qos, point });
+                let ratio = ratio(&self.rates, &goal.broker, &goal.base, Case { qos, point });
                 tally.cell(ratio, goal.at(point), digits)
             };
             table.push([goal.title()].into_iter().chain(self.plan.points.iter().map(cell)));
@@ -169,14 +169,14 @@ impl Figures<'_> {
     /// that was measured again.
     fn kept_table(&self, qos: u8, tally: &mut Tally) -> Option<(&str, Table)> {
         let baseline = self.baseline.filter(|_| qos == 0)?;
-        let kept = |broker, point| {
+        let kept = |broker: &Broker, point| {
             let case = Case { qos, point };
-            Some(ratio(&self.rates, broker, Broker::Mosquitto, case)? / baseline.ratio(broker, case)?)
+            Some(ratio(&self.rates, broker, &Broker::Mosquitto, case)? / baseline.ratio(broker, case)?)
         };
         let mut table = self.table("broker");
         let mut is_empty = true;
-        for broker in self.plan.brokers_at(qos).into_iter().filter(|broker| broker.is_wisp()) {
-            let kept: Vec<_> = self.plan.points.iter().map(|&point| kept(broker, point)).collect();
+        for broker in self.plan.brokers_at(qos).into_iter().filter(Broker::is_wisp) {
+            let kept: Vec<_> = self.plan.points.iter().map(|&point| kept(&broker, point)).collect();
             if kept.iter().any(Option::is_some) {
                 is_empty = false;
                 let cells = kept.into_iter().map(|kept| tally.cell(kept, Some(OF_RECORDED), 2));

@@ -13,6 +13,7 @@ const DEFAULT_PORT: u16 = 1883;
 /// Where a broker is, and as whom to connect to it. Exists only if legal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
+    scheme: &'static str,
     host: String,
     port: u16,
     username: Option<String>,
@@ -20,6 +21,38 @@ pub struct ServerUrl {
 }
 
 impl ServerUrl {
+    /// Reads an address of the same form for another protocol than MQTT: `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn of_scheme(text: &str, scheme: &'static str, default_port: u16) -> Result<Self, String> {
+        Self::parse(text, &[scheme], default_port)
+    }
+
+    /// Reads an address with one of these schemes, of which the first is the one to show.
+    fn parse(text: &str, schemes: &[&'static str], default_port: u16) -> Result<Self, String> {
+        let usage = format!("use {}://HOST:PORT", schemes[0]);
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if schemes.contains(&scheme) => rest,
+            Some((scheme, _)) => return Err(format!("unknown scheme {scheme}://, {usage}")),
+            None => return Err(format!("no scheme, {usage}")),
+        };
+        let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
+        let place = place.strip_suffix('/').unwrap_or(place);
+        let (host, port) = split_port(place, default_port)?;
+        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+            return Err(format!("{host:?} is not a host, {usage}"));
+        }
+        let (username, password) = match user {
+            None => (None, None),
+            Some(user) => {
+                let (name, password) = user.split_once(':').map_or((user, None), |(name, word)| (name, Some(word)));
+                (Some(percent_decoded(name)?), password.map(percent_decoded).transpose()?)
+            }
+        };
+        Ok(Self { scheme: schemes[0], host: host.to_owned(), port, username, password })
+    }
+
     /// The user's name, if the URL has one.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
@@ -47,33 +80,15 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some(("mqtt" | "tcp", rest)) => rest,
-            Some((scheme, _)) => return Err(format!("unknown scheme {scheme}://, use mqtt://HOST:PORT")),
-            None => return Err("no scheme, use mqtt://HOST:PORT".to_owned()),
-        };
-        let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
-        let place = place.strip_suffix('/').unwrap_or(place);
-        let (host, port) = split_port(place)?;
-        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
-            return Err(format!("{host:?} is not a host, use mqtt://HOST:PORT"));
-        }
-        let (username, password) = match user {
-            None => (None, None),
-            Some(user) => {
-                let (name, password) = user.split_once(':').map_or((user, None), |(name, word)| (name, Some(word)));
-                (Some(percent_decoded(name)?), password.map(percent_decoded).transpose()?)
-            }
-        };
-        Ok(Self { host: host.to_owned(), port, username, password })
+        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT)
     }
 }
 
 /// Without the password, so that it does not land in logs and results.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "mqtt://[{host}]:{port}") } else { write!(f, "mqtt://{host}:{port}") }
+        let Self { scheme, host, port, .. } = self;
+        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
 }
 
@@ -84,7 +99,7 @@ impl fmt::Debug for ServerUrl {
 }
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(place: &str) -> Result<(&str, u16), String> {
+fn split_port(place: &str, default_port: u16) -> Result<(&str, u16), String> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("no ] after an IPv6 address")?;
         match after.strip_prefix(':') {
@@ -97,7 +112,7 @@ fn split_port(place: &str) -> Result<(&str, u16), String> {
     };
     let port = match port {
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("{port:?} is not a port"))?,
-        None => DEFAULT_PORT,
+        None => default_port,
     };
     Ok((host, port))
 }
@@ -176,6 +191,17 @@ mod tests {
         ] {
             let error = text.parse::<ServerUrl>().expect_err(text);
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_have_their_own_scheme_and_port() {
+        let read = |text| ServerUrl::of_scheme(text, "nats", 4222);
+        for (text, shown) in [("nats://me:secret@h", "nats://h:4222"), ("nats://[::1]:7", "nats://[::1]:7")] {
+            assert_eq!(read(text).unwrap().to_string(), shown);
+        }
+        for text in ["mqtt://h", "tcp://h", "h", "nats://"] {
+            assert!(read(text).expect_err(text).contains("use nats://HOST:PORT"), "{text}");
         }
     }
 

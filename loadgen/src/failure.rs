@@ -34,7 +34,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(what) | Self::Missing(what) => f.write_str(what),
-            Self::Interrupted => f.write_str("interrupted: every broker is stopped, nothing was written"),
+            Self::Interrupted => f.write_str("interrupted: every broker is stopped"),
         }
     }
 }
@@ -56,11 +56,22 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks the run to end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Fails once the run was asked to end.
     ///
     /// # Errors
     /// [`Failure::Interrupted`].
     pub fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
+        if self.is_set() { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    /// Whether the run was asked to end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -4,9 +4,10 @@
 //! (`_ns`, `_s`, `_bytes`, `_per_s`). A folder may hold the records of several plans, told apart by their field `plan`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +26,17 @@ pub type Record = Map<String, Value>;
 pub const PLAN: &str = "plan";
 /// The field with the repetition, counted from 1.
 pub const REPETITION: &str = "repetition";
+
+/// The field that identifies the point among those of the plan.
+pub const POINT: &str = "point";
+/// The field with when the sample was taken, by universal time.
+pub const TAKEN_AT: &str = "taken_at";
+/// The field with why there is no more of the sample; null for samples that are whole.
+pub const ERROR: &str = "error";
+/// The field with the first messages that were lost, doubled, out of order or changed, in a line each.
+pub const FIRST_FAULTS: &str = "first_faults";
+/// The fields that count such messages.
+const FAULTS: [&str; 4] = ["lost", "duplicated", "out_of_order", "corrupt"];
 
 /// What the records of a folder depend on.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
@@ -58,9 +70,26 @@ pub struct PlanInfo {
     pub load_average: Option<f64>,
     /// What is to be drawn.
     pub figures: Vec<Figure>,
+    /// What the order of its samples was shuffled with.
+    #[serde(default)]
+    pub seed: Option<u64>,
 }
 
-/// Reads the records of a folder.
+/// What is wrong with a sample, in a line; None if nothing is.
+#[must_use]
+pub fn fault(record: &Record) -> Option<String> {
+    if let Some(error) = record.get(ERROR).and_then(Value::as_str) {
+        return Some(error.to_owned());
+    }
+    let count = |name: &str| record.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
+    let faults: Vec<_> = FAULTS
+        .iter()
+        .filter_map(|name| count(name).map(|count| format!("{} {count}", name.replace('_', " "))))
+        .collect();
+    (!faults.is_empty()).then(|| faults.join(", "))
+}
+
+/// Reads the records of a folder. A last line that was not written to its end is no record.
 ///
 /// # Errors
 /// When there are none, or a line is no record; the line's number is in the error.
@@ -71,7 +100,13 @@ pub fn read_records(folder: &Path) -> io::Result<Vec<Record>> {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {} of {RECORDS_FILE}: {error}", index + 1))
         })
     };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(record).collect()
+    let whole = &text[..whole_lines(text.as_bytes())];
+    whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(record).collect()
+}
+
+/// The bytes up to the end of the last line that has one.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
 /// Reads what the records depend on.
@@ -82,4 +117,164 @@ pub fn read_run(folder: &Path) -> io::Result<Run> {
     let text = fs::read_to_string(folder.join(RUN_FILE))?;
     serde_json::from_str(&text)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{RUN_FILE}: {error}")))
+}
+
+/// A folder that is written to. Each record is on the disk's way before the next sample begins.
+#[derive(Debug)]
+pub struct Writer {
+    folder: PathBuf,
+    records: File,
+    run: Run,
+}
+
+impl Writer {
+    /// Opens a folder, which is made if need be. What was not written to its end is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be written to, or holds a run that is not understood.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let run = match read_run(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Run::default(),
+            other => other?,
+        };
+        let path = folder.join(RECORDS_FILE);
+        let records = OpenOptions::new().create(true).append(true).open(&path)?;
+        let bytes = fs::read(&path)?;
+        let whole = whole_lines(&bytes);
+        if whole < bytes.len() {
+            records.set_len(whole as u64)?;
+        }
+        Ok(Self { folder: folder.to_owned(), records, run })
+    }
+
+    /// What its records depend on. Changes are written by [`save`](Self::save).
+    pub fn run(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    /// A plan's part of it, which is begun if it is not there.
+    pub fn plan(&mut self, name: &str) -> &mut PlanInfo {
+        let plans = &mut self.run.plans;
+        let index = plans.iter().position(|plan| plan.name == name).unwrap_or_else(|| {
+            plans.push(PlanInfo { name: name.to_owned(), ..PlanInfo::default() });
+            plans.len() - 1
+        });
+        &mut plans[index]
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_string(record)?;
+        line.push('\n');
+        // One write, so that a line is whole or torn and never two halves with another's line between.
+        self.records.write_all(line.as_bytes())
+    }
+
+    /// Writes what the records depend on, in place of what was there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        let passing = self.folder.join(format!("{RUN_FILE}.new"));
+        let mut text = serde_json::to_string_pretty(&self.run)?;
+        text.push('\n');
+        fs::write(&passing, text)?;
+        fs::rename(passing, self.folder.join(RUN_FILE))
+    }
+}
+
+/// A moment by universal time, as in `2026-01-31T12:00:00Z`.
+#[must_use]
+pub fn universal_time(moment: SystemTime) -> String {
+    let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years are counted from March, so that the day that leap years have more comes last; eras have 400 of them.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    format!(
+        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        era * 400 + year,
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Scratch;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn record(number: u32) -> Record {
+        serde_json::from_value(json!({"plan": "a", "number": number})).unwrap()
+    }
+
+    #[test]
+    fn what_is_appended_is_read_and_a_torn_line_is_dropped() {
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.file("deep/folder");
+        let mut writer = Writer::open(&folder).unwrap();
+        writer.append(&record(1)).unwrap();
+        writer.append(&record(2)).unwrap();
+        drop(writer);
+        let file = folder.join(RECORDS_FILE);
+        let torn = format!("{}{{\"plan\": \"a\", \"numb", fs::read_to_string(&file).unwrap());
+        fs::write(&file, torn).unwrap();
+        assert_eq!(read_records(&folder).unwrap(), [record(1), record(2)]);
+        Writer::open(&folder).unwrap().append(&record(3)).unwrap();
+        assert_eq!(read_records(&folder).unwrap(), [record(1), record(2), record(3)]);
+        fs::write(&file, "{}\nnonsense\n{}\n").unwrap();
+        assert!(read_records(&folder).unwrap_err().to_string().contains("line 2"));
+    }
+
+    #[test]
+    fn what_records_depend_on_is_kept_for_all_plans() {
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.file("");
+        for (name, seed) in [("a", 1), ("b", 2), ("a", 3)] {
+            let mut writer = Writer::open(&folder).unwrap();
+            writer.plan(name).seed = Some(seed);
+            writer.run().versions.insert(name.to_owned(), seed.to_string());
+            writer.save().unwrap();
+        }
+        let run = read_run(&folder).unwrap();
+        let plans: Vec<_> = run.plans.iter().map(|plan| (plan.name.as_str(), plan.seed)).collect();
+        assert_eq!(plans, [("a", Some(3)), ("b", Some(2))]);
+        assert_eq!(run.versions["b"], "2");
+        fs::write(folder.join(RUN_FILE), "nonsense").unwrap();
+        assert!(Writer::open(&folder).is_err(), "it is not written over");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_709_251_200, "2024-03-01T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(universal_time(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let fault = |value| fault(&serde_json::from_value(value).unwrap());
+        assert_eq!(fault(json!({"lost": 0, "error": null, "messages_per_s": 1.0})), None);
+        assert_eq!(fault(json!({"lost": 2, "out_of_order": 1})).as_deref(), Some("lost 2, out of order 1"));
+        assert_eq!(fault(json!({"lost": 2, "error": "it died"})).as_deref(), Some("it died"));
+    }
 }

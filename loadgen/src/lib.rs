@@ -12,12 +12,15 @@
 
 pub mod args;
 pub mod broker;
+pub mod commands;
 pub mod drive;
 pub mod failure;
 pub mod figure;
 pub mod folder;
 pub mod machine;
 pub mod places;
+pub mod plan;
 pub mod report;
 pub mod sink;
+pub mod sweep;
 pub mod table;

@@ -1,10 +1,12 @@
 //! What a figure depends on beside the plan: the machine, and the versions of everything that runs.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
 use crate::broker::Broker;
+use crate::failure::Failure;
 use crate::places;
 
 /// What is said of a thing that cannot be found out.
@@ -24,7 +26,7 @@ impl Facts {
     #[must_use]
     pub fn gather(brokers: &[Broker]) -> Self {
         let mut versions = vec![("wisp", wisp_version())];
-        for &broker in brokers {
+        for broker in brokers {
             versions.extend(versions_of(broker));
         }
         let machine = vec![
@@ -60,33 +62,66 @@ fn unknown() -> String {
     UNKNOWN.to_owned()
 }
 
-fn versions_of(broker: Broker) -> Vec<(&'static str, String)> {
-    if broker == Broker::Mosquitto {
-        let help = places::mosquitto().ok().and_then(|program| output_whatever(program.to_str()?, &["-h"]));
-        return vec![("mosquitto", help.as_deref().and_then(find_version).unwrap_or_else(unknown))];
+/// What a broker is a version of, and which, in a line.
+pub(crate) fn version_of(broker: &Broker) -> String {
+    match broker {
+        Broker::Native => wisp_version(),
+        Broker::Wasmer | Broker::Wasmtime | Broker::WasmEdge => {
+            format!("{} under {} {}", wisp_version(), broker.title(), runtime_version(broker))
+        }
+        Broker::Mosquitto => installed_version(places::mosquitto(), &["-h"]),
+        Broker::NatsServer => installed_version(places::nats_server(), &["--version"]),
+        Broker::Rumqttd => places::RUMQTTD_VERSION.to_owned(),
+        Broker::Sink => env!("CARGO_PKG_VERSION").to_owned(),
+        // A program that is not known may do anything with an argument that it does not know.
+        Broker::Command(_) => unknown(),
     }
-    if broker == Broker::Rumqttd {
-        return vec![("rumqttd", format!("{}, built with the newest dependencies that fit", places::RUMQTTD_VERSION))];
+}
+
+fn versions_of(broker: &Broker) -> Vec<(&'static str, String)> {
+    match broker {
+        Broker::Native => vec![("rustc of the native program", compiler(broker))],
+        Broker::Wasmer => of_module("Wasmer", "rustc of the module for Wasmer", broker),
+        Broker::Wasmtime => of_module("Wasmtime", "rustc of the module for Wasmtime", broker),
+        Broker::WasmEdge => of_module("WasmEdge", "rustc of the module for WasmEdge", broker),
+        Broker::Mosquitto => vec![("mosquitto", version_of(broker))],
+        Broker::NatsServer => vec![("nats-server", version_of(broker))],
+        Broker::Rumqttd => {
+            vec![("rumqttd", format!("{}, built with the newest dependencies that fit", version_of(broker)))]
+        }
+        // The first is Wisp, and the other unknown.
+        Broker::Sink | Broker::Command(_) => Vec::new(),
     }
-    let repository = places::repository();
+}
+
+fn of_module(runtime: &'static str, name: &'static str, broker: &Broker) -> Vec<(&'static str, String)> {
+    vec![(runtime, runtime_version(broker)), (name, compiler(broker))]
+}
+
+/// The version of a runtime; the scripts know which one they take.
+fn runtime_version(broker: &Broker) -> String {
+    let script = r#"source "$0/lib.sh" && runtime_version "$(find_runtime "$1")""#;
+    let scripts = places::repository().join("wasm-targets");
+    let version = scripts
+        .to_str()
+        .zip(broker.wasm_host())
+        .and_then(|(scripts, host)| output("bash", &["-c", script, scripts, host]));
+    version.unwrap_or_else(unknown)
+}
+
+/// What compiled Wisp as a program or a module.
+fn compiler(broker: &Broker) -> String {
     let built = broker.wasm_host().map_or_else(
         || places::native_program("wisp-broker").ok(),
-        |host| Some(repository.join(format!("target/wasm/wisp-broker-{host}.wasm"))),
+        |host| Some(places::repository().join(format!("target/wasm/wisp-broker-{host}.wasm"))),
     );
-    let compiler = built.and_then(|file| compiler_of(&fs::read(file).ok()?)).unwrap_or_else(unknown);
-    let Some(host) = broker.wasm_host() else {
-        return vec![("rustc of the native program", compiler)];
-    };
-    // The scripts know which runtime they take.
-    let script = r#"source "$0/lib.sh" && runtime_version "$(find_runtime "$1")""#;
-    let scripts = repository.join("wasm-targets");
-    let runtime = scripts.to_str().and_then(|scripts| output("bash", &["-c", script, scripts, host]));
-    let name = match broker {
-        Broker::Wasmer => "rustc of the module for Wasmer",
-        Broker::Wasmtime => "rustc of the module for Wasmtime",
-        _ => "rustc of the module for WasmEdge",
-    };
-    vec![(broker.title(), runtime.unwrap_or_else(unknown)), (name, compiler)]
+    built.and_then(|file| compiler_of(&fs::read(file).ok()?)).unwrap_or_else(unknown)
+}
+
+/// What a program of a package says of itself when asked so.
+fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String {
+    let words = program.ok().and_then(|program| output_whatever(program.to_str()?, ask));
+    words.as_deref().and_then(find_version).unwrap_or_else(unknown)
 }
 
 /// The version and the commit of the sources, which need not be what the programs were built from.
@@ -120,6 +155,12 @@ fn field(text: &str, name: &str) -> Option<String> {
     values.into_iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }
 
+/// The compiler that the file of a program or module names, if there is one.
+#[must_use]
+pub fn compiler_of_file(file: &Path) -> Option<String> {
+    compiler_of(&fs::read(file).ok()?)
+}
+
 /// The compiler that a program or module names: programs in a section of comments, as in `rustc version 1.95.0 (...)`,
 /// modules in their list of producers, as the texts `rustc` and `1.95.0 (...)`, each after a byte with its length.
 fn compiler_of(program: &[u8]) -> Option<String> {
@@ -143,7 +184,7 @@ fn find_version(text: &str) -> Option<String> {
         let parts: Vec<_> = word.split('.').collect();
         parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
     };
-    text.split_whitespace().find(is_version).map(str::to_owned)
+    text.split_whitespace().map(|word| word.strip_prefix('v').unwrap_or(word)).find(is_version).map(str::to_owned)
 }
 
 /// What a command prints, if it succeeds.
@@ -177,6 +218,7 @@ mod tests {
     fn versions_are_found_in_help() {
         let help = "mosquitto version 2.0.11\n\nmosquitto is an MQTT v5.0/v3.1.1/v3.1 broker.";
         assert_eq!(find_version(help).as_deref(), Some("2.0.11"));
+        assert_eq!(find_version("nats-server: v2.9.10").as_deref(), Some("2.9.10"));
         assert_eq!(find_version("no 1.2 and 1.2.x"), None);
     }
 

@@ -5,11 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::failure::Failure;
 
-/// Where Debian has it, which is not on everybody's PATH.
-const MOSQUITTO_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
+/// Where packages have brokers, which is not on everybody's PATH.
+const PACKAGE_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
+
+const GENERATOR: &str = "wisp-loadgen";
 
 /// bench/setup has the same.
 pub const RUMQTTD_VERSION: &str = "0.20.0";
@@ -40,17 +43,41 @@ pub fn native_program(name: &str) -> Result<PathBuf, Failure> {
         })
 }
 
+/// The load generator: this program, if it is that; else its build beside this one, else the release build.
+///
+/// # Errors
+/// When it was not built.
+pub fn generator() -> Result<PathBuf, Failure> {
+    let own = env::current_exe().ok();
+    let beside = own.iter().flat_map(|program| program.ancestors().skip(1).take(2));
+    let beside = beside.map(|folder| folder.join(GENERATOR)).find(|program| program.is_file());
+    beside.map_or_else(|| native_program(GENERATOR), Ok)
+}
+
 /// The program mosquitto, on PATH or where packages put it.
 ///
 /// # Errors
 /// When it is not installed.
 pub fn mosquitto() -> Result<PathBuf, Failure> {
+    installed("mosquitto")
+}
+
+/// The program nats-server, on PATH or where packages put it.
+///
+/// # Errors
+/// When it is not installed.
+pub fn nats_server() -> Result<PathBuf, Failure> {
+    installed("nats-server")
+}
+
+/// A program that has the name of its package.
+fn installed(name: &str) -> Result<PathBuf, Failure> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
-        .chain(MOSQUITTO_FOLDERS.map(PathBuf::from))
-        .map(|folder| folder.join("mosquitto"))
+        .chain(PACKAGE_FOLDERS.map(PathBuf::from))
+        .map(|folder| folder.join(name))
         .find(|program| program.is_file())
-        .ok_or_else(|| Failure::Missing("there is no mosquitto: apt-get install mosquitto".to_owned()))
+        .ok_or_else(|| Failure::Missing(format!("there is no {name}: apt-get install {name}, or bench/setup")))
 }
 
 /// The program rumqttd, which bench/setup puts into a folder of the cache named by its version: figures of another one
@@ -78,7 +105,10 @@ impl Scratch {
     /// # Errors
     /// When the folder for temporary files is not writable, or the name is taken.
     pub fn new() -> io::Result<Self> {
-        let folder = env::temp_dir().join(format!("wisp-bench-{}", process::id()));
+        // One for each of a program's runs at the same time, as tests have them.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("wisp-bench-{}-{number}", process::id()));
         fs::create_dir(&folder)?;
         Ok(Self(folder))
     }

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fake_broker;
+#[path = "run/patterns.rs"]
+mod patterns;
+#[path = "run/timed.rs"]
+mod timed;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
+use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -20,17 +25,21 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
     Config {
-        url: format!("mqtt://{address}").parse().unwrap(),
+        target: format!("mqtt://{address}").parse().unwrap(),
         version: ProtocolVersion::Mqtt311,
         qos: QoS::AtMostOnce,
         window: 100,
         senders,
         receivers,
+        pattern: Pattern::OneToOne,
+        topics: None,
         size: 100,
         messages,
         threads: 2,
         topic_prefix: None,
+        rate_per_s: None,
         timeout: TIMEOUT,
+        duration_max: None,
     }
 }
 
@@ -38,7 +47,7 @@ const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn against(fault: Fault, qos: QoS, senders: u32, receivers: u32, messages: u64) -> Results {
     let config = config(fake_broker::start(fault), senders, receivers, messages);
-    run(&Config { qos, ..config }).unwrap()
+    run(&Config { qos, ..config }, &()).unwrap()
 }
 
 /// (lost, duplicated, out of order, corrupt)
@@ -57,7 +66,7 @@ fn a_correct_broker_is_found_correct() {
                 let mut config = config(address, senders, receivers, 1000);
                 (config.version, config.size, config.threads, config.timeout) = (version, size, threads, 30 * TIMEOUT);
                 (config.qos, config.window) = (qos, window);
-                let results = run(&config).unwrap();
+                let results = run(&config, &()).unwrap();
                 assert_eq!((results.error.as_deref(), faults(&results)), (None, (0, 0, 0, 0)), "{config:?}");
                 assert_eq!((results.sent, results.received, results.foreign), (1000, 1000, 0));
                 assert!(results.is_good() && results.messages_per_s > 0.0 && results.seconds > 0.0);
@@ -117,10 +126,10 @@ fn no_sender_exceeds_its_window_or_what_the_broker_takes() {
             // The broker acknowledges just when all that is allowed is on its way.
             let reluctant = |batch| fake_broker::start(Fault::Reluctant { batch, receive_max });
             let settings = |address| Config { version, qos, window: 10, ..config(address, 2, 1, 600) };
-            let all = run(&Config { timeout: 30 * TIMEOUT, ..settings(reluctant(allowed)) }).unwrap();
+            let all = run(&Config { timeout: 30 * TIMEOUT, ..settings(reluctant(allowed)) }, &()).unwrap();
             assert!(all.is_good(), "{version} {qos:?}: {all}");
             // It waits for one more than it may get.
-            let stuck = run(&settings(reluctant(allowed + 1))).unwrap();
+            let stuck = run(&settings(reluctant(allowed + 1)), &()).unwrap();
             assert_eq!((stuck.sent, stuck.received), (2 * allowed as u64, 2 * allowed as u64), "{version} {qos:?}");
             assert!(stuck.error.unwrap().contains("acknowledged everything of 0 of 2 senders"));
         }
@@ -135,7 +144,7 @@ fn wrong_acknowledgements_are_found() {
     ] {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let config = config(fake_broker::start(fault), 1, 1, 1000);
-            let results = run(&Config { version, qos, ..config }).unwrap();
+            let results = run(&Config { version, qos, ..config }, &()).unwrap();
             let error = results.error.as_deref().unwrap_or_default();
             assert!(error.contains(complaint) && !results.is_good(), "{fault:?} {qos:?}: {error}");
         }
@@ -146,7 +155,7 @@ fn wrong_acknowledgements_are_found() {
 fn a_broker_that_grants_less_is_a_run_that_cannot_start() {
     for (qos, may_run) in [(QoS::AtMostOnce, true), (QoS::AtLeastOnce, false), (QoS::ExactlyOnce, false)] {
         let config = config(fake_broker::start(Fault::Downgrade), 1, 1, 10);
-        match run(&Config { qos, ..config }) {
+        match run(&Config { qos, ..config }, &()) {
             Ok(results) => assert!(may_run && results.is_good(), "{qos:?}: {results}"),
             Err(error) => assert!(!may_run && error.contains("granted less"), "{qos:?}: {error}"),
         }
@@ -159,16 +168,18 @@ fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
         // So many that the socket cannot hold them all.
         let mut config = config(fake_broker::start(Fault::Die(1000)), 2, 2, 1_000_000);
         (config.version, config.timeout) = (version, Duration::from_secs(3600));
-        let results = run(&config).unwrap();
+        let results = run(&config, &()).unwrap();
         let error = results.error.as_deref().unwrap();
         assert!(error.contains("sender") || error.contains("receiver"), "{error}");
         assert!(results.lost > 0 && !results.is_good());
+        // What it had sent before is counted, what it had not is lost.
+        assert!(results.received > 0 && results.received + results.lost == results.expected, "{results}");
     }
 }
 
 #[test]
 fn a_refused_subscription_is_a_run_that_cannot_start() {
-    let error = run(&config(fake_broker::start(Fault::Refuse), 1, 1, 10)).unwrap_err();
+    let error = run(&config(fake_broker::start(Fault::Refuse), 1, 1, 10), &()).unwrap_err();
     assert!(error.contains("refused the subscription") && !error.contains('\n'), "{error}");
 }
 
@@ -176,7 +187,7 @@ fn a_refused_subscription_is_a_run_that_cannot_start() {
 fn many_connections_work() {
     let mut config = config(fake_broker::start(Fault::None), 200, 150, 10_000);
     config.timeout = 30 * TIMEOUT;
-    let results = run(&config).unwrap();
+    let results = run(&config, &()).unwrap();
     assert!(results.is_good(), "{results}");
 }
 
@@ -188,7 +199,7 @@ fn the_sink_counts_and_acknowledges_what_was_sent() {
         let mut config = config(sink.local_addr().unwrap(), 2, 0, 200_000);
         (config.version, config.qos, config.timeout) = (version, qos, 30 * TIMEOUT);
         let serving = std::thread::spawn(move || sink.serve().unwrap());
-        let results = run(&config).unwrap();
+        let results = run(&config, &()).unwrap();
         assert!(results.is_good(), "{version} {qos:?}: {results}");
         assert_eq!((results.sent, results.received), (200_000, 0));
         let burst = serving.join().unwrap();
@@ -230,8 +241,13 @@ fn runs_that_cannot_start_are_one_line_and_status_2() {
         &["run", "--count", "0"],
         &["run", "-V", "6"],
         &["run", "--qos", "3"],
+        &["run", "--rate", "0"],
         &["run", "--window", "0"],
         &["run", "--window", "65536"],
+        &["run", "--pattern", "everything"],
+        &["run", "--pattern", "fan-in", "--receivers", "2"],
+        &["run", "--receivers", "2", "--topics", "3"],
+        &["run", "--pattern", "wildcard", "--receivers", "3", "--topics", "10"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--topic-prefix", "a/#"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--senders", "4000000000"],
         &["sink", "--listen", "nowhere"],

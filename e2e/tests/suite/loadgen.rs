@@ -65,13 +65,35 @@ fn every_pattern_comes_through_complete_at_every_qos() {
     ] {
         for (qos, version) in [("0", "3.1.1"), ("1", "5"), ("2", "5")] {
             let finished = finish(&[
-                "run", "--url", &url, "--pattern", pattern, "--senders", senders, "--receivers", receivers, "--qos", qos,
-                "-V", version, "--messages", "3000", "--size", "100", "--window", "50", "--json",
+                "run",
+                "--url",
+                &url,
+                "--pattern",
+                pattern,
+                "--senders",
+                senders,
+                "--receivers",
+                receivers,
+                "--qos",
+                qos,
+                "-V",
+                version,
+                "--messages",
+                "3000",
+                "--size",
+                "100",
+                "--window",
+                "50",
+                "--json",
             ]);
             assert!(finished.status.success(), "{pattern}, QoS {qos}: {:?} {:?}", finished.stdout, finished.stderr);
             let report = report(&finished);
             let copies = if pattern == "fan-out" { 4 } else { 1 };
-            assert_eq!((&report["sent"], &report["received"]), (&3000.into(), &(3000 * copies).into()), "{pattern} {qos}");
+            assert_eq!(
+                (&report["sent"], &report["received"]),
+                (&3000.into(), &(3000 * copies).into()),
+                "{pattern} {qos}"
+            );
             for field in ["lost", "duplicated", "out_of_order", "corrupt"] {
                 assert_eq!(report[field], 0, "{pattern}, QoS {qos}: {report}");
             }
@@ -86,8 +108,20 @@ fn a_broker_that_is_killed_ends_the_run_and_what_is_missing_is_counted() {
     let url = format!("mqtt://{}", broker.addr());
     // Ten minutes' worth at this rate, so that it is not over before the broker is.
     let arguments = [
-        "run", "--url", &url, "--topic-prefix", "killed", "--qos", "1", "--size", "16", "--rate", "1000", "--messages",
-        "600000", "--json",
+        "run",
+        "--url",
+        &url,
+        "--topic-prefix",
+        "killed",
+        "--qos",
+        "1",
+        "--size",
+        "16",
+        "--rate",
+        "1000",
+        "--messages",
+        "600000",
+        "--json",
     ];
     let mut run = Program::start(loadgen(&arguments));
     watcher.wait_for_count(10);
@@ -105,7 +139,9 @@ fn a_broker_that_is_killed_ends_the_run_and_what_is_missing_is_counted() {
 fn a_broker_that_is_not_there_is_named_in_one_line() {
     let url = format!("mqtt://{}", free_addr());
     let folder = Folder::new("absent");
-    for arguments in [&["run", "--url", &url][..], &["sweep", "--url", &url, "--senders", "1,2", "--out", folder.path()]] {
+    for arguments in
+        [&["run", "--url", &url][..], &["sweep", "--url", &url, "--senders", "1,2", "--out", folder.path()]]
+    {
         let finished = finish(arguments);
         assert_eq!(finished.status.code(), Some(2), "{:?}", finished.stderr);
         assert!(finished.stdout.is_empty(), "{:?}", finished.stdout);
@@ -118,8 +154,23 @@ fn a_broker_that_is_not_there_is_named_in_one_line() {
 fn a_sweep_starts_brokers_and_leaves_a_page_that_reads_offline() {
     let folder = Folder::new("sweep");
     let finished = finish(&[
-        "sweep", "--broker", "native,mosquitto", "--senders", "1..3", "--receivers", "1", "--pattern", "fan-in",
-        "--messages", "2000", "--size", "64", "--repetitions", "2", "--out", folder.path(),
+        "sweep",
+        "--broker",
+        "native,mosquitto",
+        "--senders",
+        "1..3",
+        "--receivers",
+        "1",
+        "--pattern",
+        "fan-in",
+        "--messages",
+        "2000",
+        "--size",
+        "64",
+        "--repetitions",
+        "2",
+        "--out",
+        folder.path(),
     ]);
     assert!(finished.status.success(), "{:?} {:?}", finished.stdout, finished.stderr);
     let records: Vec<Value> = folder
@@ -145,8 +196,19 @@ fn a_sweep_starts_brokers_and_leaves_a_page_that_reads_offline() {
 fn an_ended_sweep_keeps_what_it_has_and_is_taken_up() {
     let folder = Folder::new("ended");
     let arguments = [
-        "sweep", "--broker", "native", "--senders", "1..6", "--messages", "1000", "--repetitions", "5", "--seed", "7",
-        "--out", folder.path(),
+        "sweep",
+        "--broker",
+        "native",
+        "--senders",
+        "1..6",
+        "--messages",
+        "1000",
+        "--repetitions",
+        "5",
+        "--seed",
+        "7",
+        "--out",
+        folder.path(),
     ];
     let count = || fs::read_to_string(folder.0.join("results.jsonl")).map_or(0, |text| text.lines().count());
     let mut sweep = Program::start(loadgen(&arguments));

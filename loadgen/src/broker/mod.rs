@@ -1,60 +1,45 @@
-//! The brokers under test: how each is started, waited for and stopped.
+//! The brokers under test: how each is started, waited for and stopped, and what it costs.
+//!
+//! ```text
+//!   Broker + StartOptions ---> commands ---> Running  ---> url, usage, startup
+//!                              settings        ^
+//!                                            answer: asked until it takes clients
+//! ```
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use wisp_client::{Client, ConnectOptions, ProtocolVersion};
 
 use crate::failure::{Failure, Interrupt};
-use crate::places::{self, Scratch};
+use crate::machine;
+use crate::places::Scratch;
 
-/// How long a broker may take until it answers. A runtime may have to read a large module first, and a launcher to
+mod answer;
+mod commands;
+mod running;
+mod settings;
+mod usage;
+mod words;
+
+pub use running::{Running, kill, kill_group, last_lines, spawn};
+pub use settings::{MOSQUITTO_SETTINGS, NATS_SETTINGS, RUMQTTD_SETTINGS};
+pub use usage::Usage;
+
+/// How long a broker may take until it answers. A runtime may have to compile a large module first, and a launcher to
 /// build a small program of its own.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Lines of a broker's standard error that are shown when it fails.
-const LAST_WORDS_LINES: usize = 3;
-
-/// The lines of mosquitto's configuration beside its listener: no bound at which it would drop, and nothing that costs
-/// time and is not forwarding. All else is its default.
-pub const MOSQUITTO_SETTINGS: [&str; 6] = [
-    "allow_anonymous true",
-    "max_queued_messages 0",
-    "max_inflight_messages 0",
-    "persistence false",
-    "log_dest none",
-    "log_type none",
-];
-
-/// rumqttd's configuration but for the address. It appends what is published to a log for each topic and forgets the oldest
-/// segment when there are too many, read or not: here a log holds more than a sample has. What it acknowledges is
-/// in the log and not delivered, so that the window does not hold senders back. The rest are the figures of the
-/// configuration that comes with it, except that it may hand a connection 1000 packets at once, as many as the window
-/// has and faster than its 200, and that it runs no console and no other listener.
-pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
-    ("router.max_segment_size", "104857600"),
-    ("router.max_segment_count", "10"),
-    ("router.max_connections", "10010"),
-    ("router.max_outgoing_packet_count", "1000"),
-    ("v4.1.connections.max_inflight_count", "100"),
-    ("v4.1.connections.max_payload_size", "20480"),
-    ("v4.1.connections.connection_timeout_ms", "60000"),
-];
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A broker under test.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, Debug)]
-#[serde(rename_all = "lowercase")]
-#[value(rename_all = "lower")]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+#[serde(into = "String", try_from = "String")]
 pub enum Broker {
     /// Wisp as a native program.
     Native,
@@ -66,254 +51,331 @@ pub enum Broker {
     WasmEdge,
     /// Debian's mosquitto.
     Mosquitto,
+    /// Debian's nats-server, which speaks another protocol.
+    NatsServer,
     /// rumqttd, built from its crate.
     Rumqttd,
+    /// The generator's own sink, which forwards nothing.
+    Sink,
+    /// A command line of somebody's own, with `{port}` or `{address}` in it, which starts a broker that speaks MQTT.
+    Command(String),
+}
+
+/// What a broker speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// MQTT over TCP.
+    Mqtt,
+    /// The core of NATS.
+    Nats,
+}
+
+impl Protocol {
+    /// What its URLs begin with, which is also its name in records.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Nats => "nats",
+        }
+    }
+}
+
+/// How a runtime comes to run a module.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Compiled before, by the runtime's own compiler.
+    #[default]
+    Aot,
+    /// Compiled at its start, with no cache.
+    Jit,
+    /// Interpreted.
+    Interpreted,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Aot, Self::Jit, Self::Interpreted];
+
+    /// The name as plans, records and scripts write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aot => "aot",
+            Self::Jit => "jit",
+            Self::Interpreted => "interpreted",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        mode.ok_or_else(|| format!("{text} is no mode: use one of {}", names()))
+    }
+}
+
+/// How a broker is to be started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StartOptions {
+    /// Workers of a broker that has such a setting.
+    pub workers: usize,
+    /// How a runtime is to run the module; none for its usual one, which is ahead of time. Of a broker under no runtime it
+    /// has to be none.
+    pub mode: Option<Mode>,
+    /// Further arguments, in which `{port}` and `{address}` stand for where it is to listen.
+    pub arguments: Vec<String>,
+}
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        Self { workers: machine::processors(), mode: None, arguments: Vec::new() }
+    }
+}
+
+impl StartOptions {
+    /// So many workers, and all else as usual.
+    #[must_use]
+    pub fn with_workers(workers: usize) -> Self {
+        Self { workers, ..Self::default() }
+    }
 }
 
 impl Broker {
-    /// All of them, in the order of tables.
-    pub const ALL: [Self; 6] =
-        [Self::Native, Self::Wasmer, Self::Wasmtime, Self::WasmEdge, Self::Mosquitto, Self::Rumqttd];
+    /// Those that have a name, in the order of tables.
+    pub const NAMED: [Self; 8] = [
+        Self::Native,
+        Self::Wasmer,
+        Self::Wasmtime,
+        Self::WasmEdge,
+        Self::Mosquitto,
+        Self::NatsServer,
+        Self::Rumqttd,
+        Self::Sink,
+    ];
 
-    /// The name as the command line and the results write it.
+    /// The name as plans and records write it; of a command line the name of its program.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Native => "native",
             Self::Wasmer => "wasmer",
             Self::Wasmtime => "wasmtime",
             Self::WasmEdge => "wasmedge",
             Self::Mosquitto => "mosquitto",
+            Self::NatsServer => "nats-server",
             Self::Rumqttd => "rumqttd",
+            Self::Sink => "sink",
+            Self::Command(line) => {
+                let program = line.split_whitespace().next().unwrap_or(line);
+                program.rsplit('/').next().unwrap_or(program)
+            }
         }
     }
 
     /// The name as people write it.
     #[must_use]
-    pub fn title(self) -> &'static str {
+    pub fn title(&self) -> &str {
         match self {
-            Self::Native => "native",
             Self::Wasmer => "Wasmer",
             Self::Wasmtime => "Wasmtime",
             Self::WasmEdge => "WasmEdge",
-            Self::Mosquitto => "mosquitto",
-            Self::Rumqttd => "rumqttd",
+            other => other.name(),
         }
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if *self == Self::NatsServer { Protocol::Nats } else { Protocol::Mqtt }
     }
 
     /// How many of the `wanted` workers it has; None for a broker that has no such setting.
     #[must_use]
-    pub fn workers(self, wanted: usize) -> Option<usize> {
+    pub fn workers(&self, wanted: usize) -> Option<usize> {
         match self {
             Self::Native | Self::Wasmer | Self::Wasmtime => Some(wanted),
             Self::WasmEdge => Some(1),
-            Self::Mosquitto | Self::Rumqttd => None,
+            Self::Mosquitto | Self::NatsServer | Self::Rumqttd | Self::Sink | Self::Command(_) => None,
         }
     }
 
     /// Whether it is Wisp, on whatever host.
     #[must_use]
-    pub fn is_wisp(self) -> bool {
-        !matches!(self, Self::Mosquitto | Self::Rumqttd)
+    pub fn is_wisp(&self) -> bool {
+        *self == Self::Native || self.wasm_host().is_some()
     }
 
     /// Whether it is measured at this QoS. At QoS 0 nothing holds rumqttd's senders back, and what its log cannot hold until
-    /// receivers have read it is dropped.
+    /// receivers have read it is dropped. The core of NATS has no other.
     #[must_use]
-    pub fn is_measured_at(self, qos: u8) -> bool {
-        self != Self::Rumqttd || qos > 0
+    pub fn is_measured_at(&self, qos: u8) -> bool {
+        match self {
+            Self::Rumqttd => qos > 0,
+            Self::NatsServer => qos == 0,
+            _ => true,
+        }
     }
 
     /// What the host is called by the scripts in wasm-targets; None for native programs.
     #[must_use]
-    pub fn wasm_host(self) -> Option<&'static str> {
+    pub fn wasm_host(&self) -> Option<&'static str> {
         match self {
-            Self::Native | Self::Mosquitto | Self::Rumqttd => None,
             Self::Wasmer => Some("wasix"),
             Self::Wasmtime => Some("wasip1"),
             Self::WasmEdge => Some("wasmedge"),
+            _ => None,
         }
     }
 
-    /// The command that starts it. The process it makes is the broker, or becomes it: killing it is enough.
-    fn command(self, address: SocketAddr, workers: usize, scratch: &Scratch) -> Result<Command, Failure> {
-        let configured = |name: &str, text: String| {
-            let configuration = scratch.file(name);
-            fs::write(&configuration, text).map_err(|error| unwritable(&error)).map(|()| configuration)
-        };
-        let mut command = match self {
-            Self::Mosquitto => {
-                let listener = format!("listener {} {}", address.port(), address.ip());
-                let text = format!("{listener}\n{}\n", MOSQUITTO_SETTINGS.join("\n"));
-                let mut command = Command::new(places::mosquitto()?);
-                command.arg("-c").arg(configured("mosquitto.conf", text)?);
-                return Ok(command);
-            }
-            Self::Rumqttd => {
-                let mut command = Command::new(places::rumqttd()?);
-                command.args(["-q", "-c"]).arg(configured("rumqttd.toml", rumqttd_configuration(address))?);
-                return Ok(command);
-            }
-            Self::Native => {
-                let mut command = Command::new(places::native_program("wisp-broker")?);
-                command.arg("--listen");
-                command
-            }
-            Self::Wasmer | Self::Wasmtime | Self::WasmEdge => {
-                Command::new(places::repository().join("wasm-targets").join(self.name()).join("run"))
-            }
-        };
-        command.arg(address.to_string()).args(["--log", "error"]);
-        if let Some(workers) = self.workers(workers) {
-            command.arg("--workers").arg(workers.to_string());
+    /// How it can run its module, the usual one first; none for native programs. Wasmer can have an interpreter and several
+    /// compilers, of which this project's has one.
+    #[must_use]
+    pub fn modes(&self) -> &'static [Mode] {
+        match self {
+            Self::Wasmer | Self::Wasmtime => &[Mode::Aot, Mode::Jit],
+            Self::WasmEdge => &[Mode::Aot, Mode::Jit, Mode::Interpreted],
+            _ => &[],
         }
-        Ok(command)
+    }
+
+    /// How it is set beside its address, line by line: of Wisp the flags, of the others their configuration; all else is
+    /// the default of each.
+    #[must_use]
+    pub fn settings(&self) -> Vec<String> {
+        let lines = |lines: &[&str]| lines.iter().copied().map(str::to_owned).collect();
+        match self {
+            Self::Mosquitto => lines(&MOSQUITTO_SETTINGS),
+            Self::NatsServer => lines(&NATS_SETTINGS),
+            Self::Rumqttd => settings::rumqttd_lines(),
+            Self::Sink => Vec::new(),
+            Self::Command(line) => vec![line.clone()],
+            Self::Native | Self::Wasmtime => lines(&commands::WISP_FLAGS),
+            Self::WasmEdge => lines(&[&commands::WISP_FLAGS[..], &["--workers 1"]].concat()),
+            Self::Wasmer => lines(&[&commands::WISP_FLAGS[..], &["TOKIO_WORKER_THREADS=1"]].concat()),
+        }
+    }
+
+    /// What it is a version of, and which; asks programs for theirs, some tenths of a second for all of them.
+    #[must_use]
+    pub fn version(&self) -> String {
+        machine::version_of(self)
+    }
+
+    /// Looks whether it is there, without starting it.
+    ///
+    /// # Errors
+    /// When something is missing that it needs, with what is to be done about it.
+    pub fn look_for(&self, options: &StartOptions, scratch: &Scratch) -> Result<(), Failure> {
+        let address = free_address();
+        self.command(address, options, &own_folder(scratch, address)?).map(drop)
     }
 
     /// Starts it on a free port, and waits until it answers a client.
     ///
     /// # Errors
     /// When it is not there or does not come up, with what is to be done about it; or when interrupted.
-    pub fn start(self, workers: usize, scratch: &Scratch, interrupt: &Interrupt) -> Result<Running, Failure> {
-        self.start_with(workers, scratch, interrupt, &|_| Vec::new())
+    pub fn start(&self, options: &StartOptions, scratch: &Scratch, interrupt: &Interrupt) -> Result<Running, Failure> {
+        self.start_within(START_TIMEOUT, options, scratch, interrupt)
     }
 
-    /// As [`start`](Self::start), with further arguments, which may depend on its address.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_with(
-        self,
-        workers: usize,
+    fn start_within(
+        &self,
+        timeout: Duration,
+        options: &StartOptions,
         scratch: &Scratch,
         interrupt: &Interrupt,
-        arguments: &dyn Fn(SocketAddr) -> Vec<String>,
     ) -> Result<Running, Failure> {
         let address = free_address();
-        let mut command = self.command(address, workers, scratch)?;
-        command.args(arguments(address));
-        let words = scratch.file(&format!("{self}.stderr"));
-        let stderr = File::create(&words).map_err(|error| unwritable(&error))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let child = spawn(&mut command).map_err(|error| Failure::Missing(format!("cannot start {self}: {error}")))?;
-        let mut running = Running { broker: self, child, address, words };
-        let deadline = Instant::now() + START_TIMEOUT;
-        while !running.answers() {
-            interrupt.check()?;
-            if let Some(status) = running.ended() {
-                let words = running.last_words();
-                return Err(Failure::Missing(format!("{self} ended at its start ({status}): {words}")));
-            }
-            if Instant::now() >= deadline {
-                let words = running.last_words();
-                return Err(Failure::Missing(format!("{self} does not answer after {START_TIMEOUT:?}: {words}")));
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-        Ok(running)
+        let folder = own_folder(scratch, address)?;
+        // The scripts that are asked get the terminal's signals, too, and then fail.
+        let command = self.command(address, options, &folder).or_else(|failure| interrupt.check().and(Err(failure)))?;
+        Running::start(self.clone(), command, address, folder, timeout, interrupt)
     }
 }
 
-fn rumqttd_configuration(address: SocketAddr) -> String {
-    let settings = RUMQTTD_SETTINGS.map(|(key, value)| format!("{key} = {value}\n")).concat();
-    format!(
-        "id = 0\nrouter.id = 0\nv4.1.name = \"v4\"\nv4.1.listen = \"{address}\"\nv4.1.next_connection_delay_ms = 1\n{settings}"
-    )
-}
-
+/// The name; of a command line the whole line, so that it reads as it is written.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A broker that answers. Dropped, it is killed.
-#[derive(Debug)]
-pub struct Running {
-    broker: Broker,
-    child: Child,
-    address: SocketAddr,
-    words: PathBuf,
-}
-
-impl Running {
-    /// Where clients connect.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its process, which is the broker itself where that is a native program.
-    #[must_use]
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Stops it.
-    ///
-    /// # Errors
-    /// When it has died by itself before.
-    pub fn stop(mut self) -> Result<(), Failure> {
-        match self.ended() {
-            None => Ok(()),
-            Some(status) => {
-                let (broker, words) = (self.broker, self.last_words());
-                Err(Failure::Broken(format!("{broker} died while it was measured ({status}): {words}")))
-            }
+        match self {
+            Self::Command(line) => f.write_str(line),
+            named => f.write_str(named.name()),
         }
     }
+}
 
-    /// What it said last on its standard error.
-    #[must_use]
-    pub fn last_words(&self) -> String {
-        let text = fs::read(&self.words).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        last_lines(&text).unwrap_or_else(|| "it said nothing".to_owned())
-    }
+impl FromStr for Broker {
+    type Err = String;
 
-    fn answers(&self) -> bool {
-        let mut options = ConnectOptions::new(ProtocolVersion::Mqtt311);
-        options.connect_timeout = Duration::from_secs(1);
-        Client::connect(self.address, options).and_then(Client::disconnect).is_ok()
-    }
-
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child can be waited for")
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(named) = Self::NAMED.into_iter().find(|broker| broker.name() == text) {
+            return Ok(named);
+        }
+        let is_command =
+            text.contains(|character: char| character.is_whitespace() || character == '/' || character == '{');
+        if !is_command {
+            let names = Self::NAMED.iter().map(Self::name).collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "there is no broker {text:?}: use one of {names}, or a command line with {{port}} in it"
+            ));
+        }
+        if words::split(text)?.is_empty() {
+            return Err("an empty command line starts no broker".to_owned());
+        }
+        if !text.contains(words::PORT) && !text.contains(words::ADDRESS) {
+            return Err(format!(
+                "the command line does not say where the broker is to listen: put {{port}} or {{address}} into {text:?}"
+            ));
+        }
+        Ok(Self::Command(text.to_owned()))
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        kill(&mut self.child);
+impl From<Broker> for String {
+    fn from(broker: Broker) -> Self {
+        broker.to_string()
     }
 }
 
-/// Starts a process that does not get the terminal's signals: on Ctrl-C this program stops its children itself, and does
-/// not mistake their end for a fault of theirs.
-pub fn spawn(command: &mut Command) -> io::Result<Child> {
-    command.process_group(0).spawn()
+impl TryFrom<String> for Broker {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
-/// Ends a child, whatever it does.
-pub fn kill(child: &mut Child) {
-    // An error means that it has ended already.
-    drop(child.kill());
-    drop(child.wait());
-}
-
-/// The last lines of a text in one; None if there are none.
-pub fn last_lines(text: &str) -> Option<String> {
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let kept = &lines[lines.len().saturating_sub(LAST_WORDS_LINES)..];
-    (!kept.is_empty()).then(|| kept.join(" / "))
+/// A folder for what a broker needs.
+fn own_folder(scratch: &Scratch, address: SocketAddr) -> Result<PathBuf, Failure> {
+    let folder = scratch.file(&format!("broker-{}", address.port()));
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&error))?;
+    Ok(folder)
 }
 
 fn unwritable(error: &io::Error) -> Failure {
     Failure::Missing(format!("cannot write into the folder for temporary files: {error}"))
 }
 
+fn write_configuration(folder: &Path, text: &str) -> Result<PathBuf, Failure> {
+    let file = folder.join("configuration");
+    fs::write(&file, text).map_err(|error| unwritable(&error))?;
+    Ok(file)
+}
+
 /// An address on which nobody listens. Ports come from below the range that the system takes its own from, so no
 /// client's connection can sit on one; and each is used once, so nothing of the broker before is left on it.
-fn free_address() -> SocketAddr {
+#[must_use]
+pub fn free_address() -> SocketAddr {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -330,28 +392,4 @@ fn free_address() -> SocketAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_written_the_same_everywhere() {
-        for broker in Broker::ALL {
-            assert_eq!(Broker::from_str(broker.name(), false), Ok(broker));
-            assert_eq!(serde_json::to_value(broker).unwrap(), broker.name());
-        }
-    }
-
-    #[test]
-    fn last_words_are_one_line() {
-        assert_eq!(last_lines("a\n\n b\nc\nd\n").as_deref(), Some("b / c / d"));
-        assert_eq!(last_lines("\n"), None);
-    }
-
-    #[test]
-    fn a_process_that_is_not_a_broker_is_reported_and_reaped() {
-        let mut child = spawn(Command::new("sleep").arg("600")).unwrap();
-        assert_eq!(child.try_wait().unwrap(), None);
-        kill(&mut child);
-        assert!(child.try_wait().unwrap().is_some());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use wisp_wire::{Packet, ProtocolVersion, QoS, ReasonCode};
 
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::timing::Timing;
 
 /// Identifiers are 1 to 65535.
 const IDS: u64 = 65_535;
@@ -23,6 +24,7 @@ pub(crate) fn packet_id(n: u64) -> u16 {
 /// What a sender hears of its messages.
 #[derive(Debug)]
 pub(crate) struct Acks {
+    sender: u32,
     qos: QoS,
     /// How many messages were sent whole.
     sent: u64,
@@ -68,8 +70,8 @@ impl Heard {
 }
 
 impl Acks {
-    pub(crate) fn new(qos: QoS) -> Self {
-        Self { qos, sent: 0, recorded: Heard::default(), done: Heard::default() }
+    pub(crate) fn new(sender: u32, qos: QoS) -> Self {
+        Self { sender, qos, sent: 0, recorded: Heard::default(), done: Heard::default() }
     }
 
     /// All messages before this one are acknowledged; at QoS 0 those that were sent.
@@ -84,13 +86,18 @@ impl Acks {
     }
 
     /// Takes the acknowledgements in their shortest form at the beginning of `bytes`, and says how long they were.
-    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies) -> Result<usize, String> {
+    pub(crate) fn take_usual(
+        &mut self,
+        bytes: &[u8],
+        replies: &mut Replies,
+        mut timing: Option<&mut Timing>,
+    ) -> Result<usize, String> {
         let mut at = 0;
         while let Some((first, packet_id)) = short(&bytes[at..]) {
             match first {
-                PUBACK => self.acknowledged(packet_id)?,
+                PUBACK => self.acknowledged(packet_id, timing.as_deref_mut())?,
                 PUBREC => self.recorded(packet_id, replies)?,
-                PUBCOMP => self.completed(packet_id)?,
+                PUBCOMP => self.completed(packet_id, timing.as_deref_mut())?,
                 _ => break,
             }
             at += SHORT_BYTES;
@@ -99,7 +106,12 @@ impl Acks {
     }
 
     /// Takes an acknowledgement in another form. False if it is none.
-    pub(crate) fn take_packet(&mut self, packet: &Packet<'_>, replies: &mut Replies) -> Result<bool, String> {
+    pub(crate) fn take_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        replies: &mut Replies,
+        timing: Option<&mut Timing>,
+    ) -> Result<bool, String> {
         let (packet_id, code) = match packet {
             Packet::PubAck(ack) => (ack.packet_id, ack.code),
             Packet::PubRec(ack) => (ack.packet_id, ack.code),
@@ -111,17 +123,17 @@ impl Acks {
             return Err(format!("the broker did not take message {packet_id}: {code}"));
         }
         match packet {
-            Packet::PubAck(_) => self.acknowledged(packet_id)?,
+            Packet::PubAck(_) => self.acknowledged(packet_id, timing)?,
             Packet::PubRec(_) => self.recorded(packet_id, replies)?,
-            _ => self.completed(packet_id)?,
+            _ => self.completed(packet_id, timing)?,
         }
         Ok(true)
     }
 
     #[inline]
-    fn acknowledged(&mut self, packet_id: u16) -> Result<(), String> {
+    fn acknowledged(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), String> {
         let message = self.done.message(packet_id, self.sent).filter(|_| self.qos == QoS::AtLeastOnce);
-        self.done.note(message.ok_or_else(|| unasked("PUBACK", packet_id))?);
+        self.settle(message.ok_or_else(|| unasked("PUBACK", packet_id))?, timing);
         Ok(())
     }
 
@@ -134,10 +146,18 @@ impl Acks {
     }
 
     #[inline]
-    fn completed(&mut self, packet_id: u16) -> Result<(), String> {
+    fn completed(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), String> {
         let message = self.done.message(packet_id, self.sent).filter(|message| self.recorded.has(*message));
-        self.done.note(message.ok_or_else(|| unasked("PUBCOMP", packet_id))?);
+        self.settle(message.ok_or_else(|| unasked("PUBCOMP", packet_id))?, timing);
         Ok(())
+    }
+
+    #[inline]
+    fn settle(&mut self, message: u64, timing: Option<&mut Timing>) {
+        self.done.note(message);
+        if let Some(timing) = timing {
+            timing.acknowledged(self.sender, message);
+        }
     }
 }
 

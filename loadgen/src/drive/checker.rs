@@ -1,17 +1,28 @@
 //! Checks what one receiver gets: each sender's messages once, and in order.
 //!
-//! A flow is what one sender sends to one topic. In the best case its next sequence is the one that is expected, and
+//! A flow is what one sender sends to one topic. In the best case its next message is the one that is expected, and
 //! that is all the work there is. Else the checker remembers what is missing, so that a message that comes late
 //! is told from one that comes twice.
+//!
+//! Where receivers share the messages, a flow has gaps for each of them. Then its messages must come in order at each, and
+//! all receivers together must get each message once, of which [`Seen`] keeps account.
+//!
+//! Memory: 16 bytes for a flow of each receiver, 100,000 gaps at most, and an eighth of a byte for a message that is shared.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use crate::drive::payload::Header;
+use crate::drive::cases::{CASES_MAX, Case, Cases, Fault};
+use crate::drive::pattern::Layout;
+use crate::drive::payload::{Header, Odd};
+use crate::drive::seen::Seen;
 use crate::drive::spread::Spread;
 
 /// The gaps that are remembered for one receiver. When a broker leaves more, the oldest ones of a flow are forgotten:
 /// they stay lost, and what comes of them after all counts as duplicated.
 const GAPS_MAX: usize = 100_000;
+/// Lost messages that are looked at for the first ones among them: enough, however many there are.
+const LOST_CASES_MAX: usize = 10_000;
 
 /// What was found, in messages.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -39,36 +50,60 @@ impl Tally {
     }
 }
 
-/// The checker of one receiver, which has one topic.
+/// The checker of one receiver.
 #[derive(Debug)]
 pub struct Checker {
-    run: u32,
-    /// By sender.
+    receiver: u32,
+    spread: Spread,
+    /// The topics that it has: the first, and how many.
+    first_topic: u32,
+    topics: u32,
+    /// By sender, and for each by topic.
     flows: Vec<Flow>,
-    /// What was passed over, by sender; empty as long as all is well.
-    missing: HashMap<u32, Gaps>,
+    /// What all receivers have got, if each message is for any of them.
+    seen: Option<Arc<Seen>>,
+    /// What was passed over, by flow; empty as long as all is well, and where messages are for any receiver.
+    missing: HashMap<usize, Gaps>,
     gaps: usize,
     tally: Tally,
+    cases: Cases,
 }
 
+/// What one sender sends to one topic, told by the numbers of the sender's messages. They go up by the number of topics.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
-    /// All sequences below have come or are missing.
+    /// All of the flow below have come or are missing.
     next: u64,
-    /// How many there are: `next <= end`.
+    /// The sender has no message of this number or above.
     end: u64,
 }
 
-/// Sequences that were passed over: the first of each gap, and the one after its last. None is empty, and none
+/// Sequences of a flow that were passed over: the first of each gap, and the one after its last. None is empty, and none
 /// touch.
 type Gaps = BTreeMap<u64, u64>;
 
 impl Checker {
-    /// The checker for what comes from `topic`.
+    /// The checker of a receiver. `seen` is what those have got who share the messages with it, if they do.
     #[must_use]
-    pub fn new(run: u32, spread: &Spread, topic: u32) -> Self {
-        let flows = (0..spread.senders).map(|sender| Flow { next: 0, end: spread.of_flow(sender, topic) });
-        Self { run, flows: flows.collect(), missing: HashMap::new(), gaps: 0, tally: Tally::default() }
+    pub fn new(layout: &Layout, receiver: u32, seen: Option<Arc<Seen>>) -> Self {
+        let (spread, topics) = (layout.spread, layout.topics_of(receiver));
+        let mut flows = Vec::with_capacity(spread.senders as usize * topics.len());
+        for sender in 0..spread.senders {
+            let end = spread.of_sender(sender);
+            flows.extend(topics.clone().map(|topic| Flow { next: spread.number(sender, topic, 0), end }));
+        }
+        Self {
+            receiver,
+            spread,
+            first_topic: topics.start,
+            topics: topics.end - topics.start,
+            flows,
+            seen,
+            missing: HashMap::new(),
+            gaps: 0,
+            tally: Tally::default(),
+            cases: Cases::default(),
+        }
     }
 
     /// What was found so far.
@@ -77,50 +112,135 @@ impl Checker {
         &self.tally
     }
 
-    /// Takes note of a message with the length and topic it should have.
+    /// The first cases of what was found to be wrong, but for what did not come.
+    #[must_use]
+    pub fn cases(&self) -> &[Case] {
+        self.cases.found()
+    }
+
+    /// Whether the receiver has one topic, so that a message that is expected can be on no other.
+    #[must_use]
+    pub fn has_one_topic(&self) -> bool {
+        self.topics == 1
+    }
+
+    /// Takes note of a message that is whole, and came from the topic it was sent to.
     #[inline]
     pub fn check(&mut self, header: Header) {
-        if let Some(flow) = self.flows.get_mut(header.sender as usize)
-            && header.sequence == flow.next
-            && header.sequence < flow.end
-            && header.run == self.run
-        {
-            flow.next += 1;
+        let flow = if self.topics == 1 { header.sender as usize } else { self.flow(&header).unwrap_or(usize::MAX) };
+        let is_usual = self.flows.get_mut(flow).is_some_and(|flow| {
+            let is_next = header.n < flow.end
+                && match &self.seen {
+                    None => header.n == flow.next,
+                    // Others may have got what comes between.
+                    Some(seen) => header.n >= flow.next && seen.insert(header.sender, header.n),
+                };
+            if is_next {
+                flow.next = header.n + u64::from(self.spread.topics);
+            }
+            is_next
+        });
+        if is_usual {
             self.tally.received += 1;
         } else {
             self.unexpected(header);
         }
     }
 
-    /// Takes note of a message that does not look like those of the run, by what its payload starts with.
-    pub fn check_odd(&mut self, header: Option<Header>) {
-        match header {
-            Some(header) if header.run == self.run => self.tally.corrupt += 1,
-            _ => self.tally.foreign += 1,
+    /// Takes note of a message that is not one of the run, or not as it was sent.
+    pub fn odd(&mut self, odd: Odd) {
+        match odd {
+            Odd::Foreign => self.tally.foreign += 1,
+            Odd::Damaged(damage) => self.corrupt(Fault::Damaged(damage)),
         }
     }
 
-    #[cold]
-    fn unexpected(&mut self, header: Header) {
-        let Header { run, sender, sequence } = header;
-        match self.flows.get_mut(sender as usize) {
-            _ if run != self.run => self.tally.foreign += 1,
-            Some(flow) if sequence < flow.next => self.late(sender, sequence),
-            Some(flow) if sequence < flow.end => {
-                let first = std::mem::replace(&mut flow.next, sequence + 1);
-                self.tally.received += 1;
-                self.remember(sender, first, sequence);
+    /// Takes note of a message of the run to which this happened.
+    pub fn corrupt(&mut self, fault: Fault) {
+        self.tally.corrupt += 1;
+        self.cases.note(self.receiver, fault);
+    }
+
+    /// Adds cases of what did not come, of the messages that were `sent` by each sender.
+    pub fn add_lost(&self, sent: &[u64], cases: &mut Vec<Case>) {
+        if self.seen.is_some() {
+            return;
+        }
+        for (index, flow) in self.flows.iter().enumerate() {
+            let (sender, topic) = self.flow_of(index);
+            let end = sent.get(sender as usize).map_or(0, |sent| flow.end.min(*sent));
+            let tail = (self.spread.place(sender, flow.next).1, self.sequences(sender, topic, end));
+            let gaps = self.missing.get(&index).into_iter().flatten().map(|(first, end)| (*first, *end));
+            for (first, end) in gaps.chain([tail]).filter(|(first, end)| first < end).take(CASES_MAX) {
+                let number = |sequence| self.spread.number(sender, topic, sequence);
+                let first_header = Header { run: 0, sender, n: number(first) };
+                let fault = Fault::Lost { first: first_header, last: number(end - 1), messages: end - first };
+                cases.push(Case { at: None, receiver: self.receiver, fault });
             }
-            Some(_) | None => self.tally.corrupt += 1,
+            if cases.len() > LOST_CASES_MAX {
+                return;
+            }
         }
     }
 
-    /// A sequence that was passed already: a missing one that comes late, or one that came before.
-    fn late(&mut self, sender: u32, sequence: u64) {
-        let gaps = self.missing.entry(sender).or_default();
+    /// The flow of a message, if it is one of this receiver's.
+    #[inline]
+    fn flow(&self, header: &Header) -> Option<usize> {
+        let (topic, _) = self.spread.place(header.sender, header.n);
+        let topic = topic.checked_sub(self.first_topic).filter(|topic| *topic < self.topics)?;
+        (header.sender < self.spread.senders).then(|| header.sender as usize * self.topics as usize + topic as usize)
+    }
+
+    /// The sender and the topic of a flow.
+    fn flow_of(&self, index: usize) -> (u32, u32) {
+        let topics = self.topics as usize;
+        // Both were u32 before.
+        ((index / topics) as u32, self.first_topic + (index % topics) as u32)
+    }
+
+    /// How many of a sender's first `messages` go to a topic.
+    fn sequences(&self, sender: u32, topic: u32, messages: u64) -> u64 {
+        messages.saturating_sub(self.spread.number(sender, topic, 0)).div_ceil(self.spread.topics.into())
+    }
+
+    #[inline(never)]
+    fn unexpected(&mut self, header: Header) {
+        let exists = header.sender < self.spread.senders && header.n < self.spread.of_sender(header.sender);
+        let Some(index) = self.flow(&header) else {
+            return self.corrupt(if exists { Fault::OtherTopic(header) } else { Fault::Unknown(header) });
+        };
+        if !exists {
+            return self.corrupt(Fault::Unknown(header));
+        }
+        let flow = &mut self.flows[index];
+        let (step, next) = (u64::from(self.spread.topics), flow.next);
+        flow.next = next.max(header.n + step);
+        if let Some(seen) = &self.seen {
+            if !seen.insert(header.sender, header.n) {
+                self.tally.duplicated += 1;
+                self.cases.note(self.receiver, Fault::DuplicatedByAll(header));
+                return;
+            }
+            self.tally.received += 1;
+            if header.n < next {
+                self.out_of_order(header, next - step);
+            }
+        } else if header.n < next {
+            self.late(index, header, next - step);
+        } else {
+            self.tally.received += 1;
+            self.remember(index, next / step, header.n / step);
+        }
+    }
+
+    /// A message that was passed already: a missing one that comes late, or one that came before.
+    fn late(&mut self, flow: usize, header: Header, after: u64) {
+        let (_, sequence) = self.spread.place(header.sender, header.n);
+        let gaps = self.missing.entry(flow).or_default();
         let gap = gaps.range(..=sequence).next_back().map(|(first, end)| (*first, *end));
         let Some((first, end)) = gap.filter(|(_, end)| sequence < *end) else {
             self.tally.duplicated += 1;
+            self.cases.note(self.receiver, Fault::Duplicated(header));
             return;
         };
         gaps.remove(&first);
@@ -132,12 +252,17 @@ impl Checker {
             }
         }
         self.tally.received += 1;
-        self.tally.out_of_order += 1;
+        self.out_of_order(header, after);
     }
 
-    fn remember(&mut self, sender: u32, first: u64, end: u64) {
+    fn out_of_order(&mut self, header: Header, after: u64) {
+        self.tally.out_of_order += 1;
+        self.cases.note(self.receiver, Fault::OutOfOrder { header, after });
+    }
+
+    fn remember(&mut self, flow: usize, first: u64, end: u64) {
         debug_assert!(first < end, "else it was the expected one");
-        let gaps = self.missing.entry(sender).or_default();
+        let gaps = self.missing.entry(flow).or_default();
         gaps.insert(first, end);
         self.gaps += 1;
         if self.gaps > GAPS_MAX {
@@ -147,21 +272,43 @@ impl Checker {
     }
 }
 
+/// Adds cases of what no receiver has got, of those that share the messages that were `sent` by each sender.
+pub fn add_lost_by_all(seen: &Seen, sent: &[u64], cases: &mut Vec<Case>) {
+    for (sender, sent) in (0..).zip(sent) {
+        for n in (0..*sent).filter(|n| !seen.has(sender, *n)).take(CASES_MAX) {
+            let fault = Fault::LostByAll(Header { run: 0, sender, n });
+            cases.push(Case { at: None, receiver: 0, fault });
+        }
+        if cases.len() > LOST_CASES_MAX {
+            return;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drive::pattern::Pattern;
+    use crate::drive::payload::Damage;
+    use clap::ValueEnum;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
 
     const RUN: u32 = 7;
 
     fn checker(senders: u32, messages: u64) -> Checker {
-        Checker::new(RUN, &Spread { senders, topics: 1, messages }, 0)
+        Checker::new(&Layout::new(Pattern::FanIn, senders, 1, None, messages).unwrap(), 0, None)
     }
 
-    /// Feeds sequences of one sender, and gives (received, duplicated, out of order, corrupt, foreign).
-    fn fed(messages: u64, sequences: &[u64]) -> (u64, u64, u64, u64, u64) {
+    fn header(sender: u32, n: u64) -> Header {
+        Header { run: RUN, sender, n }
+    }
+
+    /// Feeds messages of one sender, and gives (received, duplicated, out of order, corrupt, foreign).
+    fn fed(messages: u64, numbers: &[u64]) -> (u64, u64, u64, u64, u64) {
         let mut checker = checker(1, messages);
-        for sequence in sequences {
-            checker.check(Header { run: RUN, sender: 0, sequence: *sequence });
+        for n in numbers {
+            checker.check(header(0, *n));
         }
         let Tally { received, duplicated, out_of_order, corrupt, foreign } = *checker.tally();
         (received, duplicated, out_of_order, corrupt, foreign)
@@ -181,7 +328,7 @@ mod tests {
             ("swapped", &[0, 2, 1, 3, 4], (5, 0, 1, 0, 0)),
             ("backwards", &[4, 3, 2, 1, 0], (5, 0, 4, 0, 0)),
             ("late and twice", &[0, 3, 1, 1, 2, 4], (5, 1, 2, 0, 0)),
-            ("beyond the end", &[0, 1, 2, 3, 4, 5, u64::MAX], (5, 0, 0, 2, 0)),
+            ("beyond the end", &[0, 1, 2, 3, 4, 5, 1 << 47], (5, 0, 0, 2, 0)),
         ] {
             assert_eq!(fed(5, sequences), expected, "{what}");
         }
@@ -190,46 +337,147 @@ mod tests {
     #[test]
     fn strangers_are_not_counted_as_messages() {
         let mut checker = checker(2, 10);
-        checker.check(Header { run: RUN + 1, sender: 0, sequence: 0 });
-        checker.check(Header { run: RUN, sender: 2, sequence: 0 });
-        checker.check_odd(None);
-        checker.check_odd(Some(Header { run: RUN, sender: 0, sequence: 0 }));
-        checker.check_odd(Some(Header { run: RUN + 1, sender: 0, sequence: 0 }));
-        assert_eq!(*checker.tally(), Tally { corrupt: 2, foreign: 3, ..Tally::default() });
+        checker.check(header(2, 0));
+        checker.odd(Odd::Damaged(Damage::Header));
+        checker.odd(Odd::Foreign);
+        assert_eq!(*checker.tally(), Tally { corrupt: 2, foreign: 1, ..Tally::default() });
+        let faults: Vec<_> = checker.cases().iter().map(|case| case.fault).collect();
+        assert_eq!(faults, [Fault::Unknown(header(2, 0)), Fault::Damaged(Damage::Header)]);
     }
 
     #[test]
-    fn senders_do_not_disturb_each_other() {
-        let mut checker = checker(2, 6);
-        for (sender, sequence) in [(0, 0), (1, 0), (1, 1), (0, 1), (1, 2), (0, 2)] {
-            checker.check(Header { run: RUN, sender, sequence });
+    fn what_is_for_another_receiver_is_corrupt() {
+        for pattern in [Pattern::OneToOne, Pattern::Wildcard] {
+            let layout = Layout::new(pattern, 1, 2, None, 100).unwrap();
+            let mut checker = Checker::new(&layout, 1, None);
+            checker.check(header(0, 0));
+            assert_eq!(checker.cases()[0].fault, Fault::OtherTopic(header(0, 0)));
+            checker.check(header(0, layout.spread.number(0, layout.topics_of(1).start, 0)));
+            assert_eq!(*checker.tally(), Tally { corrupt: 1, received: 1, ..Tally::default() });
         }
-        assert_eq!(*checker.tally(), Tally { received: 6, ..Tally::default() });
     }
 
-    /// Against a model that remembers everything.
     #[test]
-    fn agrees_with_a_naive_model_on_random_disorder() {
-        let mut chance = 1u64;
-        let mut random = |below: u64| {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (chance >> 33) % below
-        };
-        for _ in 0..300 {
-            let messages = 1 + random(20);
-            let sequences: Vec<u64> = (0..random(40)).map(|_| random(messages)).collect();
-            let (mut seen, mut highest) = (std::collections::HashSet::new(), None);
-            let (mut duplicated, mut out_of_order) = (0, 0);
-            for sequence in &sequences {
-                if !seen.insert(*sequence) {
-                    duplicated += 1;
-                } else if highest.is_some_and(|highest| *sequence < highest) {
-                    out_of_order += 1;
-                }
-                highest = highest.max(Some(*sequence));
+    fn what_did_not_come_is_named_if_it_was_sent() {
+        let layout = Layout::new(Pattern::FanOut, 2, 3, Some(2), 40).unwrap();
+        let mut checker = Checker::new(&layout, 2, None);
+        // Of sender 0 the messages 4 and 6 to topic 0 are missing, and from 17 on those to topic 1.
+        for n in (0..20).filter(|n| ![4, 6, 17, 19].contains(n)) {
+            checker.check(header(0, n));
+        }
+        (0..10).for_each(|n| checker.check(header(1, n)));
+        let mut cases = Vec::new();
+        checker.add_lost(&[20, 10], &mut cases);
+        let lost =
+            |first, last, messages| Fault::Lost { first: Header { run: 0, sender: 0, n: first }, last, messages };
+        assert_eq!(cases.iter().map(|case| case.fault).collect::<Vec<_>>(), [lost(4, 6, 2), lost(17, 19, 2)]);
+        assert!(cases.iter().all(|case| case.receiver == 2));
+        cases.clear();
+        checker.add_lost(&[18, 0], &mut cases);
+        assert_eq!(cases.len(), 2);
+        assert_eq!(cases[1].fault, lost(17, 17, 1));
+    }
+
+    #[test]
+    fn what_no_receiver_got_is_named() {
+        let layout = Layout::new(Pattern::Shared, 2, 3, None, 40).unwrap();
+        let seen = Seen::new(&layout.spread);
+        for sender in 0..2 {
+            (0..20).filter(|n| (sender, *n) != (1, 7)).for_each(|n| assert!(seen.insert(sender, n)));
+        }
+        let mut cases = Vec::new();
+        add_lost_by_all(&seen, &[20, 20], &mut cases);
+        assert_eq!(
+            cases.iter().map(|case| case.fault).collect::<Vec<_>>(),
+            [Fault::LostByAll(Header { run: 0, sender: 1, n: 7 })]
+        );
+    }
+
+    /// What a model that remembers everything makes of deliveries of (receiver, sender, n).
+    fn model(layout: &Layout, deliveries: &[(u32, u32, u64)]) -> Tally {
+        let (mut seen, mut highest) = (HashSet::new(), HashMap::new());
+        let mut tally = Tally::default();
+        for (receiver, sender, n) in deliveries {
+            let (topic, _) = layout.spread.place(*sender, *n);
+            if *n >= layout.spread.of_sender(*sender) || !layout.topics_of(*receiver).contains(&topic) {
+                tally.corrupt += 1;
+                continue;
             }
-            let expected = (seen.len() as u64, duplicated, out_of_order, 0, 0);
-            assert_eq!(fed(messages, &sequences), expected, "{sequences:?}");
+            let who = if layout.pattern.is_shared() { None } else { Some(receiver) };
+            let flow = highest.entry((receiver, sender, topic)).or_insert(0);
+            if !seen.insert((who, sender, n)) {
+                tally.duplicated += 1;
+            } else {
+                tally.received += 1;
+                tally.out_of_order += u64::from(*n < *flow);
+            }
+            *flow = *n.max(flow);
+        }
+        tally
+    }
+
+    fn patterns() -> impl Strategy<Value = Layout> {
+        let patterns = proptest::sample::select(Pattern::value_variants());
+        (patterns, 1..4u32, 1..4u32, 1..4u32, 0..40u64).prop_filter_map("fits", |numbers| {
+            let (pattern, senders, receivers, topics, messages) = numbers;
+            let topics = if pattern == Pattern::OneToOne { receivers } else { topics };
+            Layout::new(pattern, senders, receivers, Some(topics), messages).ok()
+        })
+    }
+
+    proptest! {
+        /// Whatever is delivered to whom, in whatever order.
+        #[test]
+        fn agrees_with_a_naive_model(
+            layout in patterns(),
+            deliveries in proptest::collection::vec((0..4u32, 0..3u32, 0..16u64), 0..80),
+        ) {
+            let deliveries: Vec<_> = deliveries
+                .into_iter()
+                .map(|(receiver, sender, n)| (receiver % layout.receivers, sender % layout.spread.senders, n))
+                .collect();
+            let seen = layout.pattern.is_shared().then(|| Arc::new(Seen::new(&layout.spread)));
+            let mut checkers: Vec<_> =
+                (0..layout.receivers).map(|receiver| Checker::new(&layout, receiver, seen.clone())).collect();
+            for (receiver, sender, n) in &deliveries {
+                checkers[*receiver as usize].check(header(*sender, *n));
+            }
+            let mut tally = Tally::default();
+            checkers.iter().for_each(|checker| tally.add(checker.tally()));
+            prop_assert_eq!(tally, model(&layout, &deliveries));
+            // What is named as lost is what did not come.
+            let sent: Vec<_> = (0..layout.spread.senders).map(|sender| layout.spread.of_sender(sender)).collect();
+            let mut cases = Vec::new();
+            checkers.iter().for_each(|checker| checker.add_lost(&sent, &mut cases));
+            let lost = cases.iter().map(|case| match case.fault {
+                Fault::Lost { messages, .. } => messages,
+                _ => 0,
+            });
+            if !layout.pattern.is_shared() {
+                prop_assert_eq!(tally.received + lost.sum::<u64>(), layout.expected());
+            }
+        }
+
+        /// What a right broker does is right: each flow in order to whom it is for.
+        #[test]
+        fn finds_nothing_where_nothing_is_wrong(layout in patterns(), turns in proptest::collection::vec(0..3u32, 40)) {
+            let seen = layout.pattern.is_shared().then(|| Arc::new(Seen::new(&layout.spread)));
+            let mut checkers: Vec<_> =
+                (0..layout.receivers).map(|receiver| Checker::new(&layout, receiver, seen.clone())).collect();
+            for sender in 0..layout.spread.senders {
+                for n in 0..layout.spread.of_sender(sender) {
+                    let (topic, _) = layout.spread.place(sender, n);
+                    let mut wanted = (0..layout.receivers).filter(|receiver| layout.topics_of(*receiver).contains(&topic));
+                    if layout.pattern.is_shared() {
+                        checkers[(turns[n as usize] % layout.receivers) as usize].check(header(sender, n));
+                    } else {
+                        wanted.by_ref().for_each(|receiver| checkers[receiver as usize].check(header(sender, n)));
+                    }
+                }
+            }
+            let mut tally = Tally::default();
+            checkers.iter().for_each(|checker| tally.add(checker.tally()));
+            prop_assert_eq!(tally, Tally { received: layout.expected(), ..Tally::default() });
         }
     }
 
@@ -237,8 +485,8 @@ mod tests {
     fn endless_gaps_do_not_take_endless_memory() {
         let messages = 10 * GAPS_MAX as u64;
         let mut checker = checker(1, messages);
-        for sequence in (1..messages).step_by(2) {
-            checker.check(Header { run: RUN, sender: 0, sequence });
+        for n in (1..messages).step_by(2) {
+            checker.check(header(0, n));
         }
         assert_eq!(checker.gaps, GAPS_MAX);
         assert_eq!(checker.missing[&0].len(), GAPS_MAX);

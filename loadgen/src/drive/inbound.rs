@@ -11,15 +11,17 @@ use wisp_net::Stream;
 use wisp_wire::{Packet, ProtocolVersion, QoS};
 
 use crate::drive::acks::Acks;
-use crate::drive::checker::{Checker, Tally};
+use crate::drive::checker::Checker;
 use crate::drive::messages::Messages;
-use crate::drive::outgoing::Template;
+use crate::drive::nats::{self, Operation};
+use crate::drive::protocol::Protocol;
 use crate::drive::replies::Replies;
+use crate::drive::timing::Timing;
 
 /// One connection's side of receiving.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    version: ProtocolVersion,
+    pub(crate) protocol: Protocol,
     packet_bytes_max: u32,
     /// The beginning of a packet whose end has not come.
     partial: Vec<u8>,
@@ -34,7 +36,7 @@ pub(crate) struct Inbound {
 #[derive(Debug)]
 enum Expected {
     /// A receiver's.
-    Messages(Messages),
+    Messages(Box<Messages>),
     /// A sender's.
     Acks(Acks),
 }
@@ -52,29 +54,22 @@ pub(crate) enum Received {
 
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
-    pub(crate) fn acks(version: ProtocolVersion, packet_bytes_max: u32, early: Vec<u8>, qos: QoS) -> Self {
-        let expected = Expected::Acks(Acks::new(qos));
-        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+    pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
+        let expected = Expected::Acks(Acks::new(sender, qos));
+        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
-    /// For a receiver, which gets messages like `template`.
-    pub(crate) fn messages(
-        version: ProtocolVersion,
-        packet_bytes_max: u32,
-        early: Vec<u8>,
-        template: &Template,
-        qos: QoS,
-        checker: Checker,
-    ) -> Self {
-        let expected = Expected::Messages(Messages::new(template, qos, checker));
-        Self { version, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+    /// For a receiver.
+    pub(crate) fn messages(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, messages: Messages) -> Self {
+        let expected = Expected::Messages(Box::new(messages));
+        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
     }
 
-    /// What was found in the messages so far.
-    pub(crate) fn tally(&self) -> Tally {
-        match &self.expected {
-            Expected::Messages(messages) => *messages.checker.tally(),
-            Expected::Acks(_) => Tally::default(),
+    /// A receiver's checker, when all is over.
+    pub(crate) fn into_checker(self) -> Option<Checker> {
+        match self.expected {
+            Expected::Messages(messages) => Some(messages.checker),
+            Expected::Acks(_) => None,
         }
     }
 
@@ -105,35 +100,53 @@ impl Inbound {
     }
 
     /// Receives once. `scratch` must hold the largest packet and more.
-    pub(crate) fn receive(&mut self, stream: &impl Stream, scratch: &mut [u8]) -> Result<Received, String> {
+    pub(crate) fn receive(
+        &mut self,
+        stream: &impl Stream,
+        scratch: &mut [u8],
+        mut timing: Option<&mut Timing>,
+    ) -> Result<Received, String> {
         let begun = self.partial.len();
         scratch[..begun].copy_from_slice(&self.partial);
         let room = &mut scratch[begun..];
         let (room_bytes, received) = (room.len(), stream.recv(room));
         match received {
-            Ok(0) => Err("the broker closed the connection".to_owned()),
+            Ok(0) => Err(self.gone("the broker closed the connection")),
             Ok(received) => {
+                if let Some(timing) = &mut timing {
+                    timing.note_read();
+                }
                 let bytes = &scratch[..begun + received];
-                let used = self.take(bytes)?;
+                let used = self.take(bytes, timing)?;
                 self.partial.clear();
                 self.partial.extend_from_slice(&bytes[used..]);
                 Ok(if received == room_bytes { Received::More } else { Received::All })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(format!("the connection broke: {error}")),
+            Err(error) => Err(self.gone(&format!("the connection broke: {error}"))),
+        }
+    }
+
+    /// What an end without a word means.
+    fn gone(&self, what: &str) -> String {
+        match (self.protocol, &self.expected) {
+            (Protocol::Nats, Expected::Messages(_)) => {
+                format!("{what}: NATS servers do so to receivers that are too slow (max_pending, write_deadline)")
+            }
+            _ => what.to_owned(),
         }
     }
 
     /// Takes the whole packets at the beginning of `bytes`, and says how long they were.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, String> {
+    fn take(&mut self, bytes: &[u8], mut timing: Option<&mut Timing>) -> Result<usize, String> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             at += match &mut self.expected {
-                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies),
-                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies)?,
+                Expected::Messages(messages) => messages.take_usual(rest, &mut self.replies, timing.as_deref_mut()),
+                Expected::Acks(acks) => acks.take_usual(rest, &mut self.replies, timing.as_deref_mut())?,
             };
-            match self.take_other(&bytes[at..])? {
+            match self.take_other(&bytes[at..], timing.as_deref_mut())? {
                 0 => return Ok(at),
                 length => at += length,
             }
@@ -142,50 +155,93 @@ impl Inbound {
 
     /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
-    fn take_other(&mut self, bytes: &[u8]) -> Result<usize, String> {
-        let decoded = wisp_wire::decode(bytes, self.version, self.packet_bytes_max);
+    fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
+        match self.protocol {
+            Protocol::Mqtt(version) => self.take_packet(bytes, version, timing),
+            Protocol::Nats => self.take_operation(bytes, timing),
+        }
+    }
+
+    fn take_packet(
+        &mut self,
+        bytes: &[u8],
+        version: ProtocolVersion,
+        timing: Option<&mut Timing>,
+    ) -> Result<usize, String> {
+        let decoded = wisp_wire::decode(bytes, version, self.packet_bytes_max);
         let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
         let Some((packet, length)) = decoded else { return Ok(0) };
         match (&packet, &mut self.expected) {
             (Packet::Publish(publish), Expected::Messages(messages)) => {
-                messages.take_other(publish, &mut self.replies);
+                messages.take_other(publish, &mut self.replies, timing);
             }
             (Packet::PubRel(release), Expected::Messages(messages)) => {
                 messages.released(release.packet_id.get(), &mut self.replies);
             }
             (Packet::Publish(_), Expected::Acks(_)) => {
-                return Err("the broker sent a message to a client that did not subscribe".to_owned());
+                return Err(UNASKED.to_owned());
             }
             (Packet::PingResp, _) => self.pongs += 1,
             (Packet::Disconnect(disconnect), _) => {
                 return Err(format!("the broker closed the connection: {}", disconnect.code));
             }
             (packet, Expected::Acks(acks)) => {
-                acks.take_packet(packet, &mut self.replies)?;
+                acks.take_packet(packet, &mut self.replies, timing)?;
             }
             _ => {}
         }
         Ok(length)
     }
+
+    fn take_operation(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
+        // The payload of a message that is let in is smaller than its packet.
+        let decoded = nats::decode(bytes, self.packet_bytes_max as usize);
+        let decoded = decoded.map_err(|error| format!("the server does not keep to NATS: {error}"))?;
+        let Some((operation, length)) = decoded else { return Ok(0) };
+        match (operation, &mut self.expected) {
+            (Operation::Message { subject, payload }, Expected::Messages(messages)) => {
+                messages.check_other(subject, payload, QoS::AtMostOnce, timing);
+            }
+            (Operation::Message { .. }, Expected::Acks(_)) => return Err(UNASKED.to_owned()),
+            (Operation::Ping, _) => self.replies.push_bytes(nats::PONG),
+            (Operation::Pong, _) => self.pongs += 1,
+            (Operation::Error(why), _) => return Err(format!("the server says: {}", nats::one_line(why))),
+            // It may tell of itself at any time, such as when others join its cluster.
+            (Operation::Info(_) | Operation::Ok, _) => {}
+        }
+        Ok(length)
+    }
 }
+
+/// What a sender is not to get.
+const UNASKED: &str = "the broker sent a message to a client that did not subscribe";
+
+#[cfg(test)]
+mod nats_tests;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::outgoing::{Outgoing, Topics};
-    use crate::drive::payload::Header;
+    use crate::drive::checker::Tally;
+    use crate::drive::outgoing::{Outgoing, Template};
+    use crate::drive::pattern::{Layout, Pattern};
+    use crate::drive::payload::Seal;
     use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
-    use crate::drive::spread::Spread;
+    use crate::drive::topics::{Naming, Topics};
     use wisp_wire::{Properties, Property, Publish, TopicName};
-
-    const SPREAD: Spread = Spread { senders: 2, topics: 1, messages: 100 };
 
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
     fn receiver(version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
-        let topics = Topics::new("t", 1).unwrap();
-        let template = Template::new(&topics, 0, 40, version, qos).unwrap();
-        let mut outgoing = Outgoing::new(5, SPREAD, &topics, template.clone(), 10_000);
+        receiver_in(Pattern::FanIn, None, version, qos)
+    }
+
+    /// A receiver, and what it is sent.
+    fn receiver_in(pattern: Pattern, topics: Option<u32>, version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
+        let layout = Layout::new(pattern, 2, 1, topics, 100).unwrap();
+        let (topics, seal) = (Topics::new(&layout, "t", Naming::MQTT).unwrap(), Seal::new(5, 40));
+        let template = Template::new(&topics, 0, &seal, version, qos).unwrap();
+        let mut outgoing = Outgoing::new(seal, topics.clone(), template.clone(), 10_000);
         let mut stream = Vec::new();
         for sender in 0..2 {
             let mut position = 0;
@@ -195,15 +251,22 @@ mod tests {
                 stream.extend_from_slice(bytes);
             }
         }
-        let checker = Checker::new(5, &SPREAD, 0);
-        (Inbound::messages(version, 1000, Vec::new(), &template, qos, checker), stream)
+        let messages = Messages::new(&template, seal, topics, qos, Checker::new(&layout, 0, None));
+        (Inbound::messages(Protocol::Mqtt(version), 1000, Vec::new(), messages), stream)
     }
 
-    fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
+    pub(super) fn tally(inbound: &Inbound) -> Tally {
+        match &inbound.expected {
+            Expected::Messages(messages) => *messages.checker.tally(),
+            Expected::Acks(_) => Tally::default(),
+        }
+    }
+
+    pub(super) fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(piece.min(bytes.len()));
             let all = [std::mem::take(&mut inbound.partial), now.to_vec()].concat();
-            let used = inbound.take(&all)?;
+            let used = inbound.take(&all, None)?;
             inbound.partial = all[used..].to_vec();
             bytes = later;
         }
@@ -238,7 +301,7 @@ mod tests {
                     feed(&mut inbound, &releases, piece).unwrap();
                     assert!(replies(&mut inbound).iter().all(|(first, _)| *first == PUBCOMP));
                 }
-                assert_eq!(inbound.tally(), Tally { received: 100, ..Tally::default() }, "{version} {qos:?} {piece}");
+                assert_eq!(tally(&inbound), Tally { received: 100, ..Tally::default() }, "{version} {qos:?} {piece}");
                 assert!(inbound.partial.is_empty());
             }
         }
@@ -249,19 +312,19 @@ mod tests {
         let (mut inbound, stream) = receiver(ProtocolVersion::Mqtt5, QoS::ExactlyOnce);
         // Both senders' messages under the same identifiers.
         feed(&mut inbound, &stream, usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 50, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 50, ..Tally::default() });
         assert_eq!(replies(&mut inbound).len(), 100, "each is answered");
         // In the long form, with a code.
         feed(&mut inbound, &[PUBREL, 4, 0, 1, 0, 0], 4).unwrap();
         assert_eq!(replies(&mut inbound), [(PUBCOMP, 1)]);
         feed(&mut inbound, &stream[stream.len() / 2..], usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 51, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 51, ..Tally::default() });
     }
 
     #[test]
     fn acknowledgements_open_the_window_in_any_order_and_form() {
         let sender = |qos| {
-            let mut inbound = Inbound::acks(ProtocolVersion::Mqtt5, 1000, Vec::new(), qos);
+            let mut inbound = Inbound::acks(Protocol::Mqtt(ProtocolVersion::Mqtt5), 1000, Vec::new(), 0, qos);
             inbound.note_sent(4);
             inbound
         };
@@ -303,11 +366,12 @@ mod tests {
     #[test]
     fn properties_of_the_broker_do_not_make_another_message() {
         let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
-        let mut payload = [0; 40];
-        payload[..16].copy_from_slice(&Header { run: 5, sender: 1, sequence: 0 }.to_bytes());
+        let seal = Seal::new(5, 40);
+        let mut payload = seal.blank();
+        payload[..16].copy_from_slice(&seal.of_sender(1).header(0));
         let mut bytes = Vec::new();
         let added = [Property::MessageExpiryInterval(5)];
-        for (topic, length) in [("t/0", 40), ("t/1", 40), ("t/0", 39), ("t/0", 3)] {
+        for (topic, length) in [("t/0", 40), ("t/1", 40), ("t/0", 39), ("t/0", 2)] {
             let publish = Publish {
                 dup: false,
                 qos: QoS::AtMostOnce,
@@ -320,7 +384,30 @@ mod tests {
             Packet::Publish(publish).encode(ProtocolVersion::Mqtt5, &mut bytes).unwrap();
         }
         feed(&mut inbound, &bytes, usize::MAX).unwrap();
-        assert_eq!(inbound.tally(), Tally { received: 1, corrupt: 2, foreign: 1, ..Tally::default() });
+        assert_eq!(tally(&inbound), Tally { received: 1, corrupt: 2, foreign: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn messages_of_several_topics_are_as_usual_and_each_has_its_own() {
+        for (pattern, topics, name) in [(Pattern::FanOut, Some(12), "t/01"), (Pattern::Wildcard, None, "t/0/1")] {
+            for (version, qos) in ProtocolVersion::ALL.into_iter().flat_map(|version| ALL.map(|qos| (version, qos))) {
+                let (mut inbound, mut stream) = receiver_in(pattern, topics, version, qos);
+                let half = stream.len() / 2;
+                let Expected::Messages(messages) = &mut inbound.expected else { unreachable!() };
+                let used = messages.take_usual(&stream[..half], &mut Replies::default(), None);
+                assert_eq!(used, half, "none goes the long way");
+                let releases = (1..=50).flat_map(|id| [PUBREL, 2, 0, id]).collect::<Vec<_>>();
+                feed(&mut inbound, &releases, usize::MAX).unwrap();
+                // Sender 1 begins with topic 1. Its second message comes from there too.
+                let found = stream[half..].windows(name.len()).position(|part| part == name.as_bytes()).unwrap();
+                let second = half + half / 50 + found + name.len() - 1;
+                assert_eq!(stream[second], b'2');
+                stream[second] = b'1';
+                feed(&mut inbound, &stream[half..], 777).unwrap();
+                let expected = Tally { received: 99, corrupt: 1, ..Tally::default() };
+                assert_eq!(tally(&inbound), expected, "{pattern} {version} {qos:?}");
+            }
+        }
     }
 
     #[test]
@@ -331,7 +418,8 @@ mod tests {
         assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
-        let mut sender = Inbound::acks(ProtocolVersion::Mqtt311, 1000, Vec::new(), QoS::AtMostOnce);
+        let mqtt = Protocol::Mqtt(ProtocolVersion::Mqtt311);
+        let mut sender = Inbound::acks(mqtt, 1000, Vec::new(), 0, QoS::AtMostOnce);
         let (_, stream) = receiver(ProtocolVersion::Mqtt311, QoS::AtMostOnce);
         assert!(feed(&mut sender, &stream, usize::MAX).is_err());
     }

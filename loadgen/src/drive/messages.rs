@@ -2,20 +2,29 @@
 
 use wisp_wire::{PacketId, Publish, QoS};
 
+use crate::drive::cases::Fault;
 use crate::drive::checker::Checker;
-use crate::drive::outgoing::{ID_BYTES, Template};
-use crate::drive::payload::Header;
+use crate::drive::outgoing::Template;
+use crate::drive::payload::{Header, Seal};
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
+use crate::drive::timing::Timing;
+use crate::drive::topics::Topics;
 
 /// What a receiver is to get.
 #[derive(Debug)]
 pub(crate) struct Messages {
     qos: QoS,
-    /// What each begins with, up to its identifier, if it has one, else up to its payload.
+    seal: Seal,
+    topics: Topics,
+    /// What each begins with: up to its topic's tail, which differs if there are several topics; else with it.
     lead: Vec<u8>,
+    /// Where the topic ends, and the identifier is, if there is one.
+    id_at: usize,
     /// What stands between identifier and payload.
     after_id: Vec<u8>,
     header_at: usize,
+    /// What stands after the payload.
+    after_payload: Vec<u8>,
     packet_bytes: usize,
     pub(crate) checker: Checker,
     /// Messages with QoS 2 that the broker has not released, by identifier.
@@ -48,14 +57,18 @@ impl IdSet {
 }
 
 impl Messages {
-    pub(crate) fn new(template: &Template, qos: QoS, checker: Checker) -> Self {
-        let (lead, after_id) = template.lead();
-        let id_bytes = if qos == QoS::AtMostOnce { 0 } else { ID_BYTES };
+    pub(crate) fn new(template: &Template, seal: Seal, topics: Topics, qos: QoS, checker: Checker) -> Self {
+        let (lead, after_id) = template.lead(checker.has_one_topic());
+        let id_at = template.lead(true).0.len();
         Self {
             qos,
+            seal,
+            topics,
             lead: lead.to_vec(),
+            id_at,
             after_id: after_id.to_vec(),
-            header_at: lead.len() + id_bytes + after_id.len(),
+            header_at: template.header_at,
+            after_payload: template.after_payload(seal.size()).to_vec(),
             packet_bytes: template.packet_bytes(),
             checker,
             unreleased: IdSet::default(),
@@ -63,17 +76,16 @@ impl Messages {
     }
 
     /// Takes the usual packets at the beginning of `bytes`, and says how long they were.
-    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies) -> usize {
+    pub(crate) fn take_usual(&mut self, bytes: &[u8], replies: &mut Replies, mut timing: Option<&mut Timing>) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             if rest.len() >= self.packet_bytes && rest.starts_with(&self.lead) {
-                let Some(header) = self.usual(rest, replies) else { return at };
-                if let Some(header) = header {
-                    self.checker.check(header);
+                if !self.usual(&rest[..self.packet_bytes], replies, timing.as_deref_mut()) {
+                    return at;
                 }
                 at += self.packet_bytes;
-            } else if let Some((PUBREL, id)) = short(rest) {
+            } else if let Some((PUBREL, id)) = short(rest).filter(|_| self.qos == QoS::ExactlyOnce) {
                 self.released(id, replies);
                 at += SHORT_BYTES;
             } else {
@@ -82,37 +94,71 @@ impl Messages {
         }
     }
 
-    /// The header of a message that begins as all do; `Some(None)` if it has come before under its identifier. None if it
-    /// does not go on as all do.
+    /// Checks a message, and measures it if it is one that had not come before.
     #[inline]
-    fn usual(&mut self, packet: &[u8], replies: &mut Replies) -> Option<Option<Header>> {
-        let header = Header::read(&packet[self.header_at..])?;
-        if self.qos == QoS::AtMostOnce {
-            return Some(Some(header));
+    fn check(&mut self, header: Header, timing: Option<&mut Timing>) {
+        let received = self.checker.tally().received;
+        self.checker.check(header);
+        if let Some(timing) = timing
+            && self.checker.tally().received > received
+        {
+            timing.received(header.sender, header.n);
         }
-        let (id, rest) = packet[self.lead.len()..].split_first_chunk()?;
-        if !rest.starts_with(&self.after_id) {
-            return None;
+    }
+
+    /// Takes a message that begins as all do. False if it does not go on as all do.
+    #[inline]
+    fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
+        let (before, payload) = packet.split_at(self.header_at);
+        let (payload, after) = payload.split_at(self.seal.size());
+        if !before.ends_with(&self.after_id) || after != self.after_payload {
+            return false;
         }
-        let is_new = self.acknowledge(self.qos, PacketId::new(u16::from_be_bytes(*id))?, replies);
-        Some(is_new.then_some(header))
+        if self.qos > QoS::AtMostOnce {
+            let id = before[self.id_at..].first_chunk().map(|id| u16::from_be_bytes(*id));
+            let Some(id) = id.and_then(PacketId::new) else { return false };
+            if !self.acknowledge(self.qos, id, replies) {
+                return true;
+            }
+        }
+        match self.seal.open(payload) {
+            // With one topic, its name was compared with the lead.
+            Ok(header) if self.checker.has_one_topic() || self.is_from(&header, &before[..self.id_at]) => {
+                self.check(header, timing);
+            }
+            Ok(header) => self.checker.corrupt(Fault::OtherTopic(header)),
+            Err(odd) => self.checker.odd(odd),
+        }
+        true
+    }
+
+    /// Whether a topic, by its end, is that to which a message was sent.
+    #[inline]
+    fn is_from(&self, header: &Header, topic: &[u8]) -> bool {
+        topic.ends_with(self.topics.tail(self.topics.topic(header)))
     }
 
     /// Takes note of a message in another form: properties or flags that the broker added make another packet of the same
     /// message.
-    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies) {
+    pub(crate) fn take_other(&mut self, publish: &Publish<'_>, replies: &mut Replies, timing: Option<&mut Timing>) {
         if let Some(id) = publish.packet_id
             && !self.acknowledge(publish.qos, id, replies)
         {
             return;
         }
-        let header = Header::read(publish.payload);
-        let topic = publish.topic.map(|topic| topic.as_str().as_bytes());
-        let same_topic = topic.is_some_and(|topic| self.lead.windows(topic.len()).any(|part| part == topic));
-        let same_length = publish.payload.len() == self.packet_bytes - self.header_at;
-        match header.filter(|_| same_topic && same_length && publish.qos == self.qos) {
-            Some(header) => self.checker.check(header),
-            None => self.checker.check_odd(header),
+        let topic = publish.topic.map(|topic| topic.as_str().as_bytes()).unwrap_or_default();
+        self.check_other(topic, publish.payload, publish.qos, timing);
+    }
+
+    /// Checks a message in another form than the usual one.
+    pub(crate) fn check_other(&mut self, topic: &[u8], payload: &[u8], qos: QoS, timing: Option<&mut Timing>) {
+        match self.seal.open(payload) {
+            Ok(header) if !self.topics.is_name(self.topics.topic(&header), topic) => {
+                self.checker.corrupt(Fault::OtherTopic(header));
+            }
+            Ok(header) if qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
+            Ok(header) => self.check(header, timing),
+            Err(odd) => self.checker.odd(odd),
         }
     }
 

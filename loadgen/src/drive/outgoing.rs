@@ -1,67 +1,41 @@
 //! What senders send: encoded PUBLISH packets, many to a system call, and next to no work for each.
 //!
-//! All packets of a run have the same length: topics are numbered with the same count of digits, and payloads have
+//! All packets of a run have the same length: names of topics have, and payloads have
 //! one size. So a sender's whole stream is known from where it stands in it: the byte at position `p` belongs to
 //! packet `p / length`. A thread has one buffer of packets for all its senders. To fill it for one of them only
-//! the topic's digits and the payload's header are written into each packet; nothing is kept for a sender but its
+//! the topic's tail and the payload's header are written into each packet; nothing is kept for a sender but its
 //! position, however little its socket took.
 //!
 //! ```text
-//!   | type, length | topic: prefix / digits | id (QoS 1, 2) | properties (MQTT 5) | header | padding |
-//!                                   ^^^^^^    ^^                                    ^^^^^^
+//!   | type, length | topic: prefix / tail | id (QoS 1, 2) | properties (MQTT 5) | header | padding |
+//!                                   ^^^^     ^^                                     ^^^^^^
 //! ```
 //!
-//! Each stream ends with PINGREQ: the broker's answer tells that it has read everything before.
+//! Each stream ends with a ping: the broker's answer tells that it has read everything before.
 
 use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
 use crate::drive::acks::packet_id;
-use crate::drive::payload::{HEADER_BYTES, Header};
+use crate::drive::payload::{HEADER_BYTES, Seal};
 use crate::drive::spread::Spread;
+use crate::drive::topics::Topics;
 
-/// What ends a sender's stream.
-const PINGREQ: [u8; 2] = [0xC0, 0x00];
-/// What pads a message. Not zeros, so that a hole in a message would show.
-const PADDING: u8 = b'w';
-
-/// The topics of a run: `PREFIX/0042`.
-#[derive(Clone, Debug)]
-pub struct Topics {
-    prefix: String,
-    digits: usize,
-}
-
-impl Topics {
-    /// Names for so many topics.
-    ///
-    /// # Errors
-    /// When they are not legal topic names.
-    pub fn new(prefix: &str, topics: u32) -> Result<Self, String> {
-        let topics = Self { prefix: prefix.to_owned(), digits: topics.saturating_sub(1).to_string().len() };
-        let name = topics.name(0);
-        TopicName::new(&name).map_err(|error| format!("topic {name:?}: {error}"))?;
-        Ok(topics)
-    }
-
-    /// The name of one.
-    #[must_use]
-    pub fn name(&self, topic: u32) -> String {
-        format!("{}/{topic:0digits$}", self.prefix, digits = self.digits)
-    }
-
-    fn number(&self, topic: u32) -> String {
-        format!("{topic:0digits$}", digits = self.digits)
-    }
-}
+/// What ends a sender's stream where MQTT is spoken.
+const PINGREQ: &[u8] = &[0xC0, 0x00];
 
 /// A message's packet, with the places that differ from one to the next.
 #[derive(Clone, Debug)]
 pub struct Template {
-    packet: Vec<u8>,
-    digits_at: usize,
+    pub(crate) packet: Vec<u8>,
+    pub(crate) tail_at: usize,
+    pub(crate) tail_bytes: usize,
     /// Where the packet identifier is, if there is one.
-    id_at: Option<usize>,
-    header_at: usize,
+    pub(crate) id_at: Option<usize>,
+    /// The end of what stands between the topic and what is the same in all packets before the payload.
+    pub(crate) after_id: usize,
+    pub(crate) header_at: usize,
+    /// What follows the last packet, and is answered.
+    pub(crate) end: &'static [u8],
 }
 
 /// The length of a packet identifier.
@@ -72,8 +46,8 @@ impl Template {
     ///
     /// # Errors
     /// When no MQTT packet can be so large.
-    pub fn new(topics: &Topics, topic: u32, size: usize, version: ProtocolVersion, qos: QoS) -> Result<Self, String> {
-        let payload = vec![PADDING; size];
+    pub fn new(topics: &Topics, topic: u32, seal: &Seal, version: ProtocolVersion, qos: QoS) -> Result<Self, String> {
+        let payload = seal.blank();
         let name = topics.name(topic);
         let mut packet = Vec::new();
         let publish = Publish {
@@ -86,10 +60,12 @@ impl Template {
             payload: &payload,
         };
         Packet::Publish(publish).encode(version, &mut packet).map_err(|error| error.to_string())?;
-        let header_at = packet.len() - size;
+        let header_at = packet.len() - payload.len();
         let after_id = header_at - usize::from(version.is_v5());
         let id_at = publish.packet_id.map(|_| after_id - ID_BYTES);
-        Ok(Self { digits_at: id_at.unwrap_or(after_id) - topics.digits, id_at, header_at, packet })
+        let tail_bytes = topics.tail_bytes();
+        let tail_at = id_at.unwrap_or(after_id) - tail_bytes;
+        Ok(Self { packet, tail_at, tail_bytes, id_at, after_id, header_at, end: PINGREQ })
     }
 
     /// How long each packet is.
@@ -98,25 +74,28 @@ impl Template {
         self.packet.len()
     }
 
-    /// What comes before the payload: up to the packet identifier, and after it. Without one the second is empty.
+    /// What comes before the payload: up to the tail of the topic, or with it, and what comes after the packet identifier, or where
+    /// it would be.
     #[must_use]
-    pub fn lead(&self) -> (&[u8], &[u8]) {
-        match self.id_at {
-            None => (&self.packet[..self.header_at], &[]),
-            Some(at) => (&self.packet[..at], &self.packet[at + ID_BYTES..self.header_at]),
-        }
+    pub fn lead(&self, with_tail: bool) -> (&[u8], &[u8]) {
+        let tail_end = self.tail_at + self.tail_bytes;
+        (&self.packet[..if with_tail { tail_end } else { self.tail_at }], &self.packet[self.after_id..self.header_at])
+    }
+
+    /// What comes after a payload of so many bytes.
+    #[must_use]
+    pub fn after_payload(&self, size: usize) -> &[u8] {
+        &self.packet[self.header_at + size..]
     }
 }
 
 /// One thread's buffer of packets.
 #[derive(Debug)]
 pub struct Outgoing {
-    run: u32,
+    seal: Seal,
     spread: Spread,
     template: Template,
-    /// The digits of all topics, one after the other, if there is more than one.
-    digits: Vec<u8>,
-    digits_bytes: usize,
+    topics: Topics,
     /// Whole packets.
     buffer: Vec<u8>,
     /// Whose packets are in the buffer now.
@@ -134,21 +113,16 @@ struct Filled {
 impl Outgoing {
     /// A buffer of about so many bytes, of one packet at least.
     #[must_use]
-    pub fn new(run: u32, spread: Spread, topics: &Topics, template: Template, buffer_bytes: usize) -> Self {
-        let digits = if spread.topics > 1 {
-            (0..spread.topics).map(|topic| topics.number(topic)).collect::<String>().into_bytes()
-        } else {
-            Vec::new()
-        };
+    pub fn new(seal: Seal, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
         let packets = (buffer_bytes / template.packet_bytes()).max(1);
         let buffer = template.packet.repeat(packets);
-        Self { run, spread, digits, digits_bytes: topics.digits, template, buffer, filled: None }
+        Self { seal, spread: topics.layout().spread, topics, template, buffer, filled: None }
     }
 
     /// The length of a sender's whole stream.
     #[must_use]
     pub fn stream_bytes(&self, sender: u32) -> u64 {
-        self.messages_bytes(sender) + PINGREQ.len() as u64
+        self.messages_bytes(sender) + self.template.end.len() as u64
     }
 
     /// How many messages a sender sends.
@@ -170,12 +144,16 @@ impl Outgoing {
         let messages_bytes = self.messages_bytes(sender);
         if position >= messages_bytes {
             let sent = usize::try_from(position - messages_bytes).unwrap_or(usize::MAX);
-            return PINGREQ.get(sent..).unwrap_or_default();
+            return self.template.end.get(sent..).unwrap_or_default();
         }
         let at = position / packet_bytes;
         let filled = match self.filled {
             Some(filled) if filled.sender == sender && filled.has(at) => filled,
-            _ => self.fill(sender, at, likely_bytes),
+            // No more than is asked for, since what is left over would be all that the next call gives.
+            _ => {
+                let begun = (position - at * packet_bytes) as usize;
+                self.fill(sender, at, likely_bytes.saturating_add(begun))
+            }
         };
         // Both are below the buffer's length.
         let from = (position - filled.first * packet_bytes) as usize;
@@ -190,29 +168,21 @@ impl Outgoing {
     /// Writes a sender's packets, from its `first` on, over those in the buffer.
     fn fill(&mut self, sender: u32, first: u64, likely_bytes: usize) -> Filled {
         let packet_bytes = self.template.packet_bytes();
-        let room = (likely_bytes / packet_bytes + 1).min(self.buffer.len() / packet_bytes);
+        let room = likely_bytes.div_ceil(packet_bytes).clamp(1, self.buffer.len() / packet_bytes);
         let packets = (self.spread.of_sender(sender) - first).min(room as u64);
         let (mut topic, _) = self.spread.place(sender, first);
-        let topics = u64::from(self.spread.topics);
-        let (mut turn, mut sequence) = (first % topics, first / topics);
-        let Template { digits_at, id_at, header_at, .. } = self.template;
-        let mut n = first;
+        let seal = self.seal.of_sender(sender);
+        let Template { tail_at, tail_bytes, id_at, header_at, .. } = self.template;
         // As many as fit the buffer.
-        for packet in self.buffer.chunks_exact_mut(packet_bytes).take(packets as usize) {
-            if !self.digits.is_empty() {
-                let digits = &self.digits[topic as usize * self.digits_bytes..][..self.digits_bytes];
-                packet[digits_at..digits_at + self.digits_bytes].copy_from_slice(digits);
+        let buffer = self.buffer.chunks_exact_mut(packet_bytes).take(packets as usize);
+        for (n, packet) in (first..).zip(buffer) {
+            if self.spread.topics > 1 {
+                packet[tail_at..tail_at + tail_bytes].copy_from_slice(self.topics.tail(topic));
                 topic = if topic + 1 == self.spread.topics { 0 } else { topic + 1 };
             }
-            let header = Header { run: self.run, sender, sequence };
-            packet[header_at..header_at + HEADER_BYTES].copy_from_slice(&header.to_bytes());
+            packet[header_at..header_at + HEADER_BYTES].copy_from_slice(&seal.header(n));
             if let Some(at) = id_at {
                 packet[at..at + ID_BYTES].copy_from_slice(&packet_id(n).to_be_bytes());
-                n += 1;
-            }
-            turn += 1;
-            if turn == topics {
-                (turn, sequence) = (0, sequence + 1);
             }
         }
         let filled = Filled { sender, first, packets };
@@ -231,12 +201,16 @@ impl Filled {
 mod tests {
     use super::*;
     use crate::drive::checker::{Checker, Tally};
+    use crate::drive::pattern::{Layout, Pattern};
+    use crate::drive::payload::Header;
+    use crate::drive::topics::Naming;
 
-    /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what each topic got.
-    fn sent(version: ProtocolVersion, qos: QoS, spread: Spread, size: usize) -> Vec<Tally> {
-        let topics = Topics::new("a/b", spread.topics).unwrap();
-        let template = Template::new(&topics, 0, size, version, qos).unwrap();
-        let mut outgoing = Outgoing::new(9, spread, &topics, template, 1000);
+    /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what the receivers got.
+    fn sent(version: ProtocolVersion, qos: QoS, layout: &Layout, size: usize) -> Vec<Tally> {
+        let topics = Topics::new(layout, "a/b", Naming::MQTT).unwrap();
+        let (seal, spread) = (Seal::new(9, size), layout.spread);
+        let template = Template::new(&topics, 0, &seal, version, qos).unwrap();
+        let mut outgoing = Outgoing::new(seal, topics.clone(), template, 1000);
         let mut streams = vec![Vec::new(); spread.senders as usize];
         let mut piece = 1;
         while let Some(sender) = (0..spread.senders)
@@ -249,7 +223,7 @@ mod tests {
             stream.extend_from_slice(&bytes[..bytes.len().min(piece)]);
             piece = 1 + (piece * 7 + 3) % 1500;
         }
-        let mut checkers: Vec<_> = (0..spread.topics).map(|topic| Checker::new(9, &spread, topic)).collect();
+        let mut checkers: Vec<_> = (0..layout.receivers).map(|receiver| Checker::new(layout, receiver, None)).collect();
         for (sender, stream) in (0..).zip(&streams) {
             assert!(outgoing.next(sender, stream.len() as u64, 1).is_empty());
             let mut rest = stream.as_slice();
@@ -263,10 +237,13 @@ mod tests {
                 assert_eq!((publish.payload.len(), publish.qos), (size, qos));
                 let id = publish.packet_id.map(PacketId::get);
                 assert_eq!(id, (qos > QoS::AtMostOnce).then(|| packet_id(n)));
+                let header = seal.open(publish.payload).unwrap();
+                assert_eq!(header, Header { run: 9, sender, n });
+                let topic = topics.topic(&header);
+                assert_eq!(publish.topic.unwrap().as_str(), topics.name(topic));
+                let receiver = topic / layout.topics_of_each();
+                checkers[receiver as usize].check(header);
                 n += 1;
-                let name = publish.topic.unwrap().as_str();
-                let topic = (0..spread.topics).find(|topic| topics.name(*topic) == name).unwrap();
-                checkers[topic as usize].check(Header::read(publish.payload).unwrap());
             }
             assert!(rest.is_empty());
         }
@@ -276,24 +253,24 @@ mod tests {
     #[test]
     fn every_message_is_sent_once_and_in_order_whatever_the_socket_takes() {
         for version in ProtocolVersion::ALL {
-            for (senders, topics, messages, size) in
-                [(1, 1, 100, 16), (3, 1, 50, 100), (2, 12, 200, 33), (3, 100, 250, 16), (1, 3, 5, 5000), (4, 2, 3, 20)]
-            {
-                let spread = Spread { senders, topics, messages };
+            for (pattern, senders, receivers, messages, size) in [
+                (Pattern::OneToOne, 1, 1, 100, 16),
+                (Pattern::FanIn, 3, 1, 50, 100),
+                (Pattern::OneToOne, 2, 12, 200, 33),
+                (Pattern::OneToOne, 3, 100, 250, 16),
+                (Pattern::OneToOne, 1, 3, 5, 5000),
+                (Pattern::Queue, 4, 1, 3, 20),
+                (Pattern::Wildcard, 4, 3, 503, 20),
+            ] {
+                let layout = Layout::new(pattern, senders, receivers, None, messages).unwrap();
                 for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-                    for (topic, tally) in (0..).zip(sent(version, qos, spread, size)) {
-                        let expected = Tally { received: spread.of_topic(topic), ..Tally::default() };
-                        assert_eq!(tally, expected, "{version} {qos:?} {spread:?} topic {topic}");
+                    for (receiver, tally) in (0..).zip(sent(version, qos, &layout, size)) {
+                        let received = layout.topics_of(receiver).map(|topic| layout.spread.of_topic(topic)).sum();
+                        let expected = Tally { received, ..Tally::default() };
+                        assert_eq!(tally, expected, "{version} {qos:?} {layout:?} receiver {receiver}");
                     }
                 }
             }
-        }
-    }
-
-    #[test]
-    fn illegal_topics_are_refused() {
-        for prefix in ["a/#", "+", "a\0b"] {
-            assert!(Topics::new(prefix, 3).is_err(), "{prefix:?}");
         }
     }
 }

@@ -37,6 +37,11 @@ impl Replies {
         self.bytes.extend_from_slice(&[first, 2, high, low]);
     }
 
+    /// An answer of another form.
+    pub(crate) fn push_bytes(&mut self, answer: &[u8]) {
+        self.bytes.extend_from_slice(answer);
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use wisp_client::QoS;
 
 use crate::drive::checker::Tally;
+use crate::drive::latency::Latency;
+use crate::drive::pattern::Pattern;
 use crate::drive::run::Config;
+use crate::drive::target::Target;
 
 /// A run's settings and results. As JSON, one line with these fields.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -16,8 +19,10 @@ pub struct Results {
     pub loadgen_version: String,
     /// The broker.
     pub url: String,
-    /// The MQTT version that was spoken.
-    pub mqtt_version: String,
+    /// What was spoken: `mqtt` or `nats`.
+    pub protocol: String,
+    /// The MQTT version that was spoken; none for another protocol.
+    pub mqtt_version: Option<String>,
     /// The QoS of sending and receiving.
     pub qos: u8,
     /// Messages of each sender that might be unacknowledged at once; none at QoS 0, where nothing is acknowledged.
@@ -26,15 +31,24 @@ pub struct Results {
     pub senders: u32,
     /// Connections that received.
     pub receivers: u32,
+    /// Who of them got what.
+    pub pattern: Pattern,
+    /// How many topics there were.
+    pub topics: u32,
     /// Bytes of each message.
     pub size_bytes: usize,
     /// Messages that were to be sent.
     pub messages: u64,
     /// The generator's threads.
     pub threads: usize,
+    /// Messages a second that were to be sent; none at full speed.
+    #[serde(default)]
+    pub rate_per_s: Option<f64>,
     /// Messages handed to sockets.
     pub sent: u64,
-    /// Different messages that were received.
+    /// Messages that were to be received by all receivers together: each message as often as somebody should get it.
+    pub expected: u64,
+    /// Messages that were received, without those that came once more.
     pub received: u64,
     /// Messages that were to be received and were not.
     pub lost: u64,
@@ -50,34 +64,65 @@ pub struct Results {
     pub seconds: f64,
     /// Received in a second; without receivers, read by the broker.
     pub messages_per_s: f64,
+    /// Handed to sockets in a second.
+    #[serde(default)]
+    pub sent_per_s: f64,
     /// Millions of payload bytes a second.
     pub megabytes_per_s: f64,
     /// Why the run ended early.
     pub error: Option<String>,
+    /// The first cases of what went wrong with messages, in words; ten at most.
+    pub first_faults: Vec<String>,
+    /// At a rate: from when a message was due to when it was received. The fields begin with `latency_`.
+    #[serde(flatten, with = "crate::drive::latency::end_to_end")]
+    pub latency: Option<Latency>,
+    /// At a rate, QoS 1 and 2: from when a message was due to its last acknowledgement. The fields begin with `ack_`.
+    #[serde(flatten, with = "crate::drive::latency::acknowledgement")]
+    pub acknowledgement: Option<Latency>,
+    /// At a rate: how late the generator itself was with sending. The fields begin with `send_lag_`.
+    #[serde(flatten, with = "crate::drive::latency::send_lag")]
+    pub send_lag: Option<Latency>,
+    /// Processor time of the generator's threads; this and the following are none where the system does not tell.
+    #[serde(default)]
+    pub generator_cpu_s: Option<f64>,
+    /// The share of the time in which the busiest of the generator's threads ran or waited for a processor.
+    #[serde(default)]
+    pub generator_busy: Option<f64>,
+    /// The part of it in which it waited.
+    #[serde(default)]
+    pub generator_waiting: Option<f64>,
+    /// Whether that thread never slept, so that the generator was what limited the run; none also if the run was too short to
+    /// tell.
+    #[serde(default)]
+    pub is_generator_saturated: Option<bool>,
 }
 
 impl Results {
     /// Puts together what was found in `elapsed`.
     #[must_use]
     pub fn new(config: &Config, elapsed: Duration, sent: u64, tally: &Tally, error: Option<String>) -> Self {
-        let (expected, counted) = match config.receivers {
-            0 => (0, sent),
-            _ => (config.messages, tally.received),
-        };
+        let expected = config.pattern.expected(config.receivers, config.messages);
+        let counted = if config.receivers == 0 { sent } else { tally.received };
         let seconds = elapsed.as_secs_f64();
-        let messages_per_s = if seconds > 0.0 { counted as f64 / seconds } else { 0.0 };
+        let per_s = |messages: u64| if seconds > 0.0 { messages as f64 / seconds } else { 0.0 };
+        let messages_per_s = per_s(counted);
         Self {
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
-            url: config.url.to_string(),
-            mqtt_version: version_name(config).to_owned(),
+            url: config.target.to_string(),
+            protocol: config.target.protocol().to_owned(),
+            mqtt_version: version_name(config).map(str::to_owned),
             qos: config.qos as u8,
             window: (config.qos > QoS::AtMostOnce).then_some(config.window),
             senders: config.senders,
             receivers: config.receivers,
+            pattern: config.pattern,
+            topics: config.topics.unwrap_or_else(|| config.pattern.topics(config.receivers)),
             size_bytes: config.size,
             messages: config.messages,
             threads: config.threads,
+            rate_per_s: config.rate_per_s,
             sent,
+            expected,
             received: tally.received,
             lost: expected - tally.received,
             duplicated: tally.duplicated,
@@ -86,8 +131,17 @@ impl Results {
             foreign: tally.foreign,
             seconds,
             messages_per_s,
+            sent_per_s: per_s(sent),
             megabytes_per_s: messages_per_s * config.size as f64 / 1e6,
             error,
+            first_faults: Vec::new(),
+            latency: None,
+            acknowledgement: None,
+            send_lag: None,
+            generator_cpu_s: None,
+            generator_busy: None,
+            generator_waiting: None,
+            is_generator_saturated: None,
         }
     }
 
@@ -100,15 +154,31 @@ impl Results {
     /// What is bad about the run; None if it [is good](Self::is_good).
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        let Self { messages, received, lost, duplicated, out_of_order, corrupt, .. } = self;
+        let Self { expected, received, lost, duplicated, out_of_order, corrupt, .. } = self;
         if let Some(error) = &self.error {
-            return Some(format!("{error}; received {received} of {messages}"));
+            return Some(format!("{error}; received {received} of {expected}"));
         }
         (!self.is_good()).then(|| {
             format!(
-                "of {messages}: lost {lost}, duplicated {duplicated}, out of order {out_of_order}, corrupt {corrupt}"
+                "of {expected}: lost {lost}, duplicated {duplicated}, out of order {out_of_order}, corrupt {corrupt}"
             )
         })
+    }
+
+    /// What a reader of the figures must know, though nothing is wrong with the messages.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.is_generator_saturated.filter(|is_saturated| *is_saturated)?;
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
+        let (busy, waiting) = (percent(self.generator_busy), percent(self.generator_waiting));
+        let what = match self.rate_per_s {
+            None => "the generator was the limit",
+            Some(_) => "the generator had no time to spare, and part of the latency is its own",
+        };
+        let running = busy - waiting;
+        Some(format!(
+            "{what}: its busiest thread ran {running:.0} % of the time and waited for a processor {waiting:.0} % of it"
+        ))
     }
 
     /// Reads what [`Results::to_json`] wrote.
@@ -126,7 +196,8 @@ impl Results {
     }
 }
 
-/// Two lines for people: what was found, and what was done.
+/// Lines for people: what was found, what was done, at a rate how long it took, the first cases of what went wrong, and what to
+/// beware of.
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.0} msg/s, {:.1} MB/s", self.messages_per_s, self.megabytes_per_s)?;
@@ -137,25 +208,39 @@ impl fmt::Display for Results {
         if self.foreign > 0 {
             write!(f, ", of others {}", self.foreign)?;
         }
-        let Self { sent, size_bytes, senders, receivers, mqtt_version, qos, seconds, .. } = self;
-        write!(
-            f,
-            "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers, MQTT {mqtt_version}, \
-             QoS {qos}"
-        )?;
+        let Self { sent, size_bytes, senders, receivers, pattern, topics, qos, seconds, .. } = self;
+        write!(f, "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers")?;
+        write!(f, ", {pattern} over {topics} topics")?;
+        match &self.mqtt_version {
+            Some(version) => write!(f, ", MQTT {version}, QoS {qos}")?,
+            None => write!(f, ", NATS")?,
+        }
         if let Some(window) = self.window {
             write!(f, ", window {window}")?;
         }
-        write!(f, ", in {seconds:.3} s")
+        write!(f, ", in {seconds:.3} s")?;
+        if let Some(rate_per_s) = self.rate_per_s {
+            write!(f, ", to be sent at {rate_per_s} msg/s")?;
+        }
+        for (what, latency) in
+            [("latency", &self.latency), ("acknowledged", &self.acknowledgement), ("send lag", &self.send_lag)]
+        {
+            if let Some(latency) = latency {
+                write!(f, "\n{what}: {latency}")?;
+            }
+        }
+        self.first_faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))?;
+        self.warning().map_or(Ok(()), |warning| write!(f, "\n{warning}"))
     }
 }
 
-fn version_name(config: &Config) -> &'static str {
+fn version_name(config: &Config) -> Option<&'static str> {
     use wisp_client::ProtocolVersion::{Mqtt5, Mqtt31, Mqtt311};
-    match config.version {
-        Mqtt31 => "3.1",
-        Mqtt311 => "3.1.1",
-        Mqtt5 => "5",
+    match (&config.target, config.version) {
+        (Target::Mqtt(_), Mqtt31) => Some("3.1"),
+        (Target::Mqtt(_), Mqtt311) => Some("3.1.1"),
+        (Target::Mqtt(_), Mqtt5) => Some("5"),
+        (Target::Nats(_), _) => None,
     }
 }
 
@@ -166,17 +251,21 @@ mod tests {
 
     fn results(receivers: u32, sent: u64, tally: Tally) -> Results {
         let config = Config {
-            url: "mqtt://u:secret@h:1".parse().unwrap(),
+            target: "mqtt://u:secret@h:1".parse().unwrap(),
             version: ProtocolVersion::Mqtt5,
             qos: QoS::AtLeastOnce,
             window: 77,
             senders: 1,
             receivers,
+            pattern: Pattern::OneToOne,
+            topics: None,
             size: 1000,
             messages: 100,
             threads: 2,
             topic_prefix: None,
+            rate_per_s: None,
             timeout: Duration::from_secs(1),
+            duration_max: None,
         };
         Results::new(&config, Duration::from_millis(500), sent, &tally, None)
     }
@@ -188,6 +277,23 @@ mod tests {
         assert_eq!(good.to_string().lines().next(), Some("200 msg/s, 0.2 MB/s, lost 0, duplicated 0, out of order 0"));
         let none = results(0, 100, Tally::default());
         assert!(none.is_good() && (none.messages_per_s - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_generator_without_time_to_spare_is_told() {
+        let good = results(1, 100, Tally { received: 100, ..Tally::default() });
+        let busy = |is_generator_saturated| Results {
+            generator_busy: Some(0.99),
+            generator_waiting: Some(0.4),
+            is_generator_saturated,
+            ..good.clone()
+        };
+        assert_eq!((good.warning(), busy(None).warning(), busy(Some(false)).warning()), (None, None, None));
+        let warning = busy(Some(true)).warning().unwrap();
+        assert!(warning.starts_with("the generator was the limit") && warning.contains("ran 59 %"), "{warning}");
+        assert!(busy(Some(true)).to_string().ends_with(&warning));
+        let paced = Results { rate_per_s: Some(10.0), ..busy(Some(true)) };
+        assert!(paced.warning().is_some_and(|warning| warning.contains("latency")) && paced.is_good());
     }
 
     #[test]
@@ -210,7 +316,7 @@ mod tests {
         let json = results(1, 100, Tally { received: 98, ..Tally::default() }).to_json();
         assert!(!json.contains('\n') && !json.contains("secret"), "{json}");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        for (field, value) in [("url", "mqtt://h:1"), ("mqtt_version", "5")] {
+        for (field, value) in [("url", "mqtt://h:1"), ("protocol", "mqtt"), ("mqtt_version", "5")] {
             assert_eq!(read[field], value);
         }
         for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2), ("qos", 1)] {

@@ -5,37 +5,48 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wisp_client::{ProtocolVersion, QoS, ServerUrl};
+use wisp_client::{ProtocolVersion, QoS};
 use wisp_net::{Host, SysHost};
 
+use crate::drive::busy::Busy;
+use crate::drive::checker::Tally;
+use crate::drive::latency::Latency;
+use crate::drive::pattern::Pattern;
+use crate::drive::payload::RUN_BITS;
 use crate::drive::results::Results;
+use crate::drive::schedule::Schedule;
 use crate::drive::setup::{Plan, deal};
-use crate::drive::worker::{Done, Findings, Link, Shared, Worker};
+use crate::drive::shared::Shared;
+use crate::drive::supervise::supervise;
+use crate::drive::target::Target;
+use crate::drive::timing::Histograms;
+use crate::drive::worker::{Findings, Link, Worker};
+use crate::failure::Interrupt;
 
 /// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
 const SEND_BYTES: usize = 256 * 1024;
-/// How often the supervisor looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long to go on receiving after the last message that was expected, so that one that comes twice is seen.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker.
-    pub url: ServerUrl,
-    /// The MQTT version to speak.
+    /// The broker, and its protocol.
+    pub target: Target,
+    /// The MQTT version to speak, where that is the protocol.
     pub version: ProtocolVersion,
-    /// The QoS to send and to subscribe with.
+    /// The QoS to send and to subscribe with. NATS has 0 alone.
     pub qos: QoS,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; at least one.
     pub window: u16,
     /// Connections that send; at least one.
     pub senders: u32,
-    /// Connections that receive, each from a topic of its own.
+    /// Connections that receive.
     pub receivers: u32,
+    /// Who of them gets what.
+    pub pattern: Pattern,
+    /// How many topics there are; by default as many as the pattern needs.
+    pub topics: Option<u32>,
     /// Bytes of each message; at least those of the header.
     pub size: usize,
     /// Messages of all senders together.
@@ -44,31 +55,85 @@ pub struct Config {
     pub threads: usize,
     /// What topics begin with; by default one of its own for each run.
     pub topic_prefix: Option<String>,
+    /// Messages a second of all senders together, each at its time, and with latency; above zero. None for full speed, where a
+    /// latency would tell only how much waits in the broker's buffers.
+    pub rate_per_s: Option<f64>,
     /// How long nothing may move before the run is given up.
     pub timeout: Duration,
+    /// How long the run may take before it is given up, whether something moves or not.
+    pub duration_max: Option<Duration>,
+}
+
+impl Config {
+    /// When messages are due, where there is a rate.
+    pub(crate) fn schedule(&self) -> Option<Schedule> {
+        self.rate_per_s.map(|rate_per_s| Schedule::new(rate_per_s, self.senders))
+    }
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// Messages handed to sockets.
+    pub sent: u64,
+    /// Different messages received.
+    pub received: u64,
+    /// Since all was connected and the sending began.
+    pub elapsed: Duration,
+}
+
+/// Follows a run, and may end it. `()` lets it be.
+pub trait Watch: Sync {
+    /// Called about ten times a second while messages are sent and received, from the thread that called [`run`].
+    fn progress(&self, progress: Progress);
+
+    /// Whether the run is to end now. It then gives what was found so far, with an error that says so; if it was not all
+    /// connected yet, it fails. Asked more often than that, so that it should take no time.
+    fn is_interrupted(&self) -> bool;
+}
+
+impl Watch for () {
+    fn progress(&self, _: Progress) {}
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// A run ends on an interrupt.
+impl Watch for Interrupt {
+    fn progress(&self, _: Progress) {}
+
+    fn is_interrupted(&self) -> bool {
+        self.check().is_err()
+    }
 }
 
 /// Runs it, and gives what was found, also when that is bad.
 ///
 /// # Errors
 /// Why the run could not start, in one line.
-pub fn run(config: &Config) -> Result<Results, String> {
+pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
+    if config.rate_per_s.is_some_and(|rate_per_s| !(rate_per_s.is_finite() && rate_per_s > 0.0)) {
+        return Err("a rate is a number of messages a second above zero".to_owned());
+    }
     let plan = Plan::new(config, run_id())?;
-    let (receivers, senders) = plan.connect()?;
+    let (receivers, senders) = plan.connect(watch)?;
     let hands = deal_out(receivers, senders, config.threads);
     let shared = Arc::new(Shared::new(hands.len()));
     let scratch_bytes = SysHost.capabilities().recv_bytes.max(2 * plan.packet_bytes_max());
     let mut workers = Vec::new();
     for (index, links) in hands.into_iter().enumerate() {
-        let worker = Worker::new(links, plan.outgoing(SEND_BYTES), scratch_bytes, Arc::clone(&shared), index);
+        let (outgoing, shared) = (plan.outgoing(SEND_BYTES), Arc::clone(&shared));
+        let worker = Worker::new(links, outgoing, scratch_bytes, config.schedule(), shared, index);
         workers.push(worker.map_err(|error| format!("cannot wait for sockets: {error}"))?);
     }
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
-    shared.start.wait();
-    let error = supervise(&shared, config);
+    shared.start();
+    let error = supervise(&shared, config, plan.topics.layout().expected(), watch);
     shared.stop.store(true, Ordering::Relaxed);
     let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
-    Ok(results(config, findings, error))
+    Ok(results(&plan, findings, error))
 }
 
 /// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
@@ -86,56 +151,45 @@ fn deal_out(receivers: Vec<Link>, senders: Vec<Link>, threads: usize) -> Vec<Vec
     hands
 }
 
-/// Watches until all is done. Gives the reason when it will never be.
-fn supervise(shared: &Shared, config: &Config) -> Option<String> {
-    let mut last = (Done::default(), Instant::now());
-    loop {
-        thread::park_timeout(LOOK_EVERY);
-        if let Some(failure) = shared.failure() {
-            return Some(failure);
-        }
-        let done = shared.done();
-        let is_confirmed = done.confirmed == u64::from(config.senders);
-        let is_complete = match (config.receivers, config.qos) {
-            (0, _) => is_confirmed,
-            (_, QoS::AtMostOnce) => done.received == config.messages,
-            // A broker that does not acknowledge what it delivers is not right either.
-            _ => done.received == config.messages && is_confirmed,
-        };
-        if is_complete {
-            thread::sleep(SETTLE);
-            return None;
-        }
-        if done != last.0 {
-            last = (done, Instant::now());
-        } else if last.1.elapsed() >= config.timeout {
-            // Tells a broker that has lost messages from one that has stopped reading.
-            let (seconds, Done { confirmed, .. }) = (config.timeout.as_secs(), done);
-            let confirms = if config.qos == QoS::AtMostOnce { "read" } else { "acknowledged" };
-            return Some(format!(
-                "nothing has moved for {seconds} s; the broker has {confirms} everything of {confirmed} of {} senders",
-                config.senders
-            ));
-        }
-    }
-}
-
-fn results(config: &Config, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
+fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Option<String>) -> Results {
     let mut all = Findings::default();
+    let (mut times, mut histograms) = (Vec::new(), Histograms::default());
     for one in findings {
-        all.tally.add(&one.tally);
-        all.sent += one.sent;
+        times.push(one.times);
+        one.histograms.iter().for_each(|one| histograms.add(one));
+        all.checkers.extend(one.checkers);
+        all.sent.extend(one.sent);
         all.first_send = all.first_send.into_iter().chain(one.first_send).min();
         all.last_message = all.last_message.max(one.last_message);
         all.last_answer = all.last_answer.max(one.last_answer);
     }
+    let config = plan.config;
     let last = if config.receivers == 0 { all.last_answer } else { all.last_message };
     let elapsed = all.first_send.zip(last).map(|(first, last)| last.saturating_duration_since(first));
-    Results::new(config, elapsed.unwrap_or_default(), all.sent, &all.tally, error)
+    let elapsed = elapsed.unwrap_or_default();
+    all.sent.sort_unstable();
+    let sent: Vec<u64> = all.sent.iter().map(|(_, sent)| *sent).collect();
+    let mut tally = Tally::default();
+    all.checkers.iter().for_each(|checker| tally.add(checker.tally()));
+    let busy = Busy::new(&times, elapsed);
+    let mut results = Results {
+        latency: Latency::of(&histograms.end_to_end),
+        acknowledgement: Latency::of(&histograms.acknowledgement),
+        send_lag: Latency::of(&histograms.send_lag),
+        generator_cpu_s: busy.map(|busy| busy.cpu_s),
+        generator_busy: busy.map(|busy| busy.share),
+        generator_waiting: busy.map(|busy| busy.waiting_share),
+        is_generator_saturated: busy.and_then(|busy| busy.is_saturated),
+        ..Results::new(config, elapsed, sent.iter().sum(), &tally, error)
+    };
+    if !results.is_good() {
+        results.first_faults = plan.first_faults(&all.checkers, &sent);
+    }
+    results
 }
 
 /// A number that no other run has, most likely.
 fn run_id() -> u32 {
-    // The low half is as random as the whole.
-    RandomState::new().build_hasher().finish() as u32
+    // The upper bits are as random as the whole.
+    (RandomState::new().build_hasher().finish() >> (u64::BITS - RUN_BITS)) as u32
 }

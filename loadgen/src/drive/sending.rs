@@ -22,8 +22,14 @@ pub(crate) struct Sending {
     end: u64,
     /// How many messages may be unacknowledged; None where nothing is acknowledged.
     window: Option<u16>,
+    /// How many messages are due: all, where no rate is set.
+    due: u64,
     /// What the socket will take, going by the last time.
     likely_bytes: usize,
+    /// Whether the broker held it back the last time, by a full socket or a full window.
+    is_held: bool,
+    /// When it was last found not to be held back any more.
+    free_ns: u64,
 }
 
 /// What one attempt to send gave.
@@ -35,7 +41,8 @@ pub(crate) struct Sent {
 }
 
 impl Sending {
-    pub(crate) fn new(sender: u32, outgoing: &Outgoing, window: Option<u16>) -> Self {
+    /// One that has sent nothing. With `is_paced` messages become due one by one.
+    pub(crate) fn new(sender: u32, outgoing: &Outgoing, window: Option<u16>, is_paced: bool) -> Self {
         let (packet_bytes, messages) = (outgoing.packet_bytes(), outgoing.messages(sender));
         Self {
             sender,
@@ -45,12 +52,44 @@ impl Sending {
             messages_bytes: messages * packet_bytes,
             end: outgoing.stream_bytes(sender),
             window,
+            due: if is_paced { 0 } else { messages },
             likely_bytes: usize::MAX,
+            is_held: false,
+            free_ns: 0,
         }
+    }
+
+    /// How many messages it sends in all.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// One more message is due.
+    pub(crate) fn note_due(&mut self) {
+        debug_assert!(self.due < self.messages, "no message is due twice");
+        self.due += 1;
+    }
+
+    /// When the broker last ceased to hold it back, where it turns out at `now_ns` that it does not any more.
+    pub(crate) fn note_free(&mut self, now_ns: u64) -> u64 {
+        if self.is_held {
+            (self.is_held, self.free_ns) = (false, now_ns);
+        }
+        self.free_ns
+    }
+
+    /// Tells after an attempt to send whether the socket has room, and what is settled.
+    pub(crate) fn note_attempt(&mut self, has_room: bool, settled: u64) {
+        self.is_held = !has_room || self.window.is_some_and(|window| self.sent() >= settled + u64::from(window));
     }
 
     pub(crate) fn is_done(&self) -> bool {
         self.position == self.end
+    }
+
+    /// Which of the senders it is.
+    pub(crate) fn sender(&self) -> u32 {
+        self.sender
     }
 
     /// How many messages were sent whole.
@@ -67,11 +106,12 @@ impl Sending {
     /// Up to where the stream may be sent. What comes after the messages waits for their acknowledgements, so that its
     /// own answer tells that all is done.
     fn allowed(&self, settled: u64) -> u64 {
-        match self.window {
-            None => self.end,
-            Some(_) if settled >= self.messages => self.end,
-            Some(window) => (settled + u64::from(window)).min(self.messages) * self.packet_bytes,
+        let may_end = if self.window.is_some() { settled >= self.messages } else { self.due == self.messages };
+        if may_end {
+            return self.end;
         }
+        let in_window = self.window.map_or(u64::MAX, |window| settled + u64::from(window));
+        in_window.min(self.due) * self.packet_bytes
     }
 
     /// Sends once, as much as is allowed.
@@ -112,17 +152,19 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::outgoing::{Template, Topics};
-    use crate::drive::spread::Spread;
+    use crate::drive::outgoing::Template;
+    use crate::drive::pattern::{Layout, Pattern};
+    use crate::drive::payload::Seal;
+    use crate::drive::topics::{Naming, Topics};
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use wisp_wire::{ProtocolVersion, QoS};
 
     fn outgoing(messages: u64) -> Outgoing {
-        let spread = Spread { senders: 1, topics: 1, messages };
-        let topics = Topics::new("a", 1).unwrap();
-        let template = Template::new(&topics, 0, 20, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
-        Outgoing::new(9, spread, &topics, template, 1000)
+        let layout = Layout::new(Pattern::FanIn, 1, 1, None, messages).unwrap();
+        let (topics, seal) = (Topics::new(&layout, "a", Naming::MQTT).unwrap(), Seal::new(9, 20));
+        let template = Template::new(&topics, 0, &seal, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
+        Outgoing::new(seal, topics, template, 1000)
     }
 
     /// A socket that has room for so many bytes.
@@ -151,7 +193,7 @@ mod tests {
     #[test]
     fn no_more_than_the_window_is_on_its_way() {
         let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
-        let mut sending = Sending::new(0, &outgoing, Some(4));
+        let mut sending = Sending::new(0, &outgoing, Some(4), false);
         for (settled, sent) in [(0, 4), (1, 5), (1, 5), (5, 9), (9, 10)] {
             sending.send(&socket, &mut outgoing, settled).unwrap();
             assert_eq!((sending.sent(), sending.may_send(settled)), (sent, false), "{settled}");
@@ -164,7 +206,7 @@ mod tests {
     #[test]
     fn without_a_window_everything_may_be_sent() {
         let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
-        let mut sending = Sending::new(0, &outgoing, None);
+        let mut sending = Sending::new(0, &outgoing, None, false);
         while sending.may_send(0) {
             sending.send(&socket, &mut outgoing, 0).unwrap();
         }
@@ -172,10 +214,49 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_is_due_is_sent_and_the_end_after_the_last() {
+        for window in [None, Some(2)] {
+            let (mut outgoing, socket) = (outgoing(4), Room(AtomicUsize::new(usize::MAX)));
+            let mut sending = Sending::new(0, &outgoing, window, true);
+            assert!(!sending.may_send(0));
+            for (due, settled, sent) in [(1, 0, 1), (3, 0, 2), (3, 1, 3), (3, 3, 3), (4, 3, 4)] {
+                while sending.due < due {
+                    sending.note_due();
+                }
+                sending.send(&socket, &mut outgoing, settled).unwrap();
+                let sent = if window.is_some() { sent } else { due };
+                assert_eq!(sending.sent(), sent, "{window:?} {due}: all that may be sent goes with one call");
+                let has_end = sending.may_send(settled);
+                assert_eq!(has_end, window.is_none() && due == 4, "{window:?} {due}");
+            }
+            assert!(!sending.is_done());
+            sending.send(&socket, &mut outgoing, 4).unwrap();
+            assert!(sending.is_done());
+        }
+    }
+
+    #[test]
+    fn a_sender_is_free_from_when_it_was_found_to_be() {
+        let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
+        let mut sending = Sending::new(0, &outgoing, Some(2), false);
+        assert_eq!(sending.note_free(5), 0, "nothing held it back");
+        let mut attempt = |sending: &mut Sending, has_room, settled| {
+            sending.send(&socket, &mut outgoing, settled).unwrap();
+            sending.note_attempt(has_room, settled);
+        };
+        attempt(&mut sending, false, 0);
+        assert_eq!(sending.note_free(7), 7, "the socket was full");
+        attempt(&mut sending, true, 0);
+        assert_eq!(sending.note_free(9), 9, "the window was full");
+        sending.note_attempt(true, 1);
+        assert_eq!(sending.note_free(11), 9);
+    }
+
+    #[test]
     fn a_packet_that_was_begun_is_finished_alone() {
         let mut outgoing = outgoing(3);
         let length = outgoing.packet_bytes() as usize;
-        let mut sending = Sending::new(0, &outgoing, Some(3));
+        let mut sending = Sending::new(0, &outgoing, Some(3), false);
         let finish = |sending: &mut Sending, outgoing: &mut Outgoing, room| {
             sending.finish_packet(&Room(AtomicUsize::new(room)), outgoing).unwrap().has_room
         };

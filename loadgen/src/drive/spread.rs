@@ -25,8 +25,20 @@ impl Spread {
     /// How many messages a sender sends to a topic.
     #[must_use]
     pub fn of_flow(&self, sender: u32, topic: u32) -> u64 {
-        let first_topic = sender % self.topics;
-        share(self.of_sender(sender), self.topics, (topic + self.topics - first_topic) % self.topics)
+        share(self.of_sender(sender), self.topics, self.turn(sender, topic))
+    }
+
+    /// The number of the message by which a sender comes to a topic for the `sequence`th time.
+    #[must_use]
+    pub fn number(&self, sender: u32, topic: u32, sequence: u64) -> u64 {
+        u64::from(self.turn(sender, topic)) + sequence * u64::from(self.topics)
+    }
+
+    /// A sender's first message to a topic.
+    fn turn(&self, sender: u32, topic: u32) -> u32 {
+        let ahead = u64::from(topic) + u64::from(self.topics - sender % self.topics);
+        // A remainder by a u32 fits one.
+        (ahead % u64::from(self.topics)) as u32
     }
 
     /// How many messages a topic gets.
@@ -68,6 +80,7 @@ mod tests {
                     let (topic, sequence) = spread.place(sender, n);
                     let flow = &mut sent[sender as usize][topic as usize];
                     assert_eq!(sequence, *flow, "sequences count up without a gap");
+                    assert_eq!(spread.number(sender, topic, sequence), n);
                     *flow += 1;
                 }
             }

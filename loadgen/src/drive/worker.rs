@@ -2,97 +2,33 @@
 //!
 //! Each round it waits for events, receives once from every connection that is readable, and sends once on every
 //! sender's that is writable: a large batch for each call, no thread and no buffer for a connection, and no
-//! connection that starves another.
+//! connection that starves another. Where the run has a rate, it also waits for the next message to be due, and what is due
+//! by then is sent, all of one sender with one call.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
-use std::thread::Thread;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
 
-use crate::drive::checker::Tally;
+use crate::drive::busy::Times;
+use crate::drive::checker::Checker;
 use crate::drive::inbound::{Inbound, Received};
 use crate::drive::outgoing::Outgoing;
+use crate::drive::schedule::{Pace, Schedule};
 use crate::drive::sending::Sending;
+use crate::drive::shared::{Done, Shared};
+use crate::drive::timing::{Histograms, Timing};
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);
-/// DISCONNECT without a reason, the same in every version.
-const DISCONNECT: [u8; 2] = [0xE0, 0x00];
-
-/// What the threads of a run tell each other.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// All threads and the supervisor start together.
-    pub(crate) start: Barrier,
-    pub(crate) stop: AtomicBool,
-    /// One for each thread.
-    progress: Vec<Progress>,
-    failure: Mutex<Option<String>>,
-    supervisor: Thread,
-}
-
-/// How far one thread has come, for all to see. Alone in its cache lines, since it is written every round.
-#[derive(Default, Debug)]
-#[repr(align(128))]
-pub(crate) struct Progress {
-    sent_bytes: AtomicU64,
-    received: AtomicU64,
-    confirmed: AtomicU64,
-}
-
-/// How far a run, or a thread of it, has come.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Done {
-    pub(crate) sent_bytes: u64,
-    /// Different messages received.
-    pub(crate) received: u64,
-    /// Senders of which the broker has read everything.
-    pub(crate) confirmed: u64,
-}
-
-impl Progress {
-    fn tell(&self, done: &Done) {
-        self.sent_bytes.store(done.sent_bytes, Ordering::Relaxed);
-        self.received.store(done.received, Ordering::Relaxed);
-        self.confirmed.store(done.confirmed, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    /// For so many threads, supervised by the calling one.
-    pub(crate) fn new(threads: usize) -> Self {
-        Self {
-            start: Barrier::new(threads + 1),
-            stop: AtomicBool::new(false),
-            progress: (0..threads).map(|_| Progress::default()).collect(),
-            failure: Mutex::new(None),
-            supervisor: std::thread::current(),
-        }
-    }
-
-    /// How far all threads together have come.
-    pub(crate) fn done(&self) -> Done {
-        self.progress.iter().fold(Done::default(), |sum, progress| Done {
-            sent_bytes: sum.sent_bytes + progress.sent_bytes.load(Ordering::Relaxed),
-            received: sum.received + progress.received.load(Ordering::Relaxed),
-            confirmed: sum.confirmed + progress.confirmed.load(Ordering::Relaxed),
-        })
-    }
-
-    /// The first failure of any thread.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn fail(&self, why: String) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        self.supervisor.unpark();
-    }
-}
+/// What lies at least between two looks at what is due: messages that are closer to each other are sent together. A wait and a
+/// send for each of 100,000 messages a second would take a processor for themselves, which the broker may need.
+const SPACING_NS: u64 = 25_000;
 
 /// A connection that is ready for the run.
 pub(crate) struct Link {
@@ -107,14 +43,19 @@ pub(crate) struct Link {
 /// What one thread found.
 #[derive(Default, Debug)]
 pub(crate) struct Findings {
-    pub(crate) tally: Tally,
-    /// Messages handed to sockets.
-    pub(crate) sent: u64,
+    /// Of its receivers.
+    pub(crate) checkers: Vec<Checker>,
+    /// Messages handed to sockets, by sender.
+    pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) first_send: Option<Instant>,
     /// When the last message came that had not come before.
     pub(crate) last_message: Option<Instant>,
     /// When the broker last said that it has read all of a sender's messages.
     pub(crate) last_answer: Option<Instant>,
+    /// What was measured, where the run has a rate.
+    pub(crate) histograms: Option<Histograms>,
+    /// What the thread itself did; None where the system does not tell.
+    pub(crate) times: Option<Times>,
 }
 
 /// One thread of a run.
@@ -128,8 +69,21 @@ pub(crate) struct Worker {
     index: usize,
     /// Links that can receive or send without waiting.
     ready: VecDeque<usize>,
+    /// Where the run has a rate, and from its beginning on, what goes with it.
+    schedule: Option<Schedule>,
+    paced: Option<Paced>,
     done: Done,
     findings: Findings,
+}
+
+/// What a thread needs where the run has a rate.
+struct Paced {
+    pace: Pace,
+    timing: Timing,
+    /// When the wait ended in this round.
+    woke_ns: u64,
+    /// When messages were last found to be due.
+    batch_ns: u64,
 }
 
 struct Registered {
@@ -148,14 +102,42 @@ impl Registered {
         // What cannot be answered is not read, so that answers do not pile up.
         (self.readable && !has_replies) || (self.writable && may_send())
     }
+
+    /// `index` is the link's own.
+    fn queue_if_ready(&mut self, index: usize, ready: &mut VecDeque<usize>) {
+        if !self.is_queued && self.is_ready() {
+            self.is_queued = true;
+            ready.push_back(index);
+        }
+    }
+}
+
+impl Paced {
+    fn new(schedule: Schedule, begun: Instant, links: &[Registered]) -> Self {
+        let senders = (0..).zip(links).filter_map(|(index, link)| Some((index, link.link.sending?)));
+        let senders = senders.map(|(index, sending)| (sending.sender(), sending.messages(), index));
+        let pace = Pace::new(schedule, senders.collect());
+        // Else the system lets every wait last some 50 us longer. Where it does not know the call, it does not do that either.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        Self { pace, timing: Timing::new(schedule, begun), woke_ns: 0, batch_ns: 0 }
+    }
+
+    /// How long to wait for the next message to be due.
+    fn until_due(&self) -> Duration {
+        let due_ns = self.pace.next_due_ns().map(|due_ns| due_ns.max(self.batch_ns + SPACING_NS));
+        due_ns.map_or(TICK, |due_ns| Duration::from_nanos(due_ns.saturating_sub(self.timing.now_ns()))).min(TICK)
+    }
 }
 
 impl Worker {
-    /// Takes over the connections of one thread.
+    /// Takes over the connections of one thread. With a schedule messages are sent when they are due, else as fast as they
+    /// can be.
     pub(crate) fn new(
         links: Vec<Link>,
         outgoing: Outgoing,
         scratch_bytes: usize,
+        schedule: Option<Schedule>,
         shared: Arc<Shared>,
         index: usize,
     ) -> io::Result<Self> {
@@ -172,6 +154,8 @@ impl Worker {
             links: registered,
             outgoing,
             scratch: vec![0; scratch_bytes],
+            schedule,
+            paced: None,
             shared,
             index,
             done: Done::default(),
@@ -181,19 +165,48 @@ impl Worker {
 
     /// Runs until told to stop.
     pub(crate) fn run(mut self) -> Findings {
-        self.shared.start.wait();
+        let begun = self.shared.start();
+        let times = Times::of_this_thread();
+        self.paced = self.schedule.map(|schedule| Paced::new(schedule, begun, &self.links));
         let mut events = Vec::new();
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            let timeout = if self.ready.is_empty() { TICK } else { Duration::ZERO };
-            if let Err(error) = self.poller.wait(&mut events, Some(timeout)) {
+        loop {
+            if let Err(error) = self.wait(&mut events) {
                 self.shared.fail(format!("cannot wait for sockets: {error}"));
                 break;
             }
+            // Looked at after the wait: once others have left, the broker may send what they did not acknowledge to this one.
+            if self.shared.stop.load(Ordering::Relaxed) {
+                break;
+            }
             self.note(&events);
+            self.note_due();
             self.round();
-            self.shared.progress[self.index].tell(&self.done);
+            self.shared.tell(self.index, &self.done);
         }
+        self.findings.times = times.zip(Times::of_this_thread()).map(|(before, now)| now.since(before));
         self.finish()
+    }
+
+    /// Waits for events, or for a message to be due.
+    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = match &self.paced {
+            _ if !self.ready.is_empty() => Duration::ZERO,
+            None => TICK,
+            Some(paced) => paced.until_due(),
+        };
+        if self.paced.is_none() || timeout.is_zero() {
+            return self.poller.wait(events, Some(timeout));
+        }
+        // The poller knows milliseconds only.
+        let timeout = Timespec::try_from(timeout).expect("a tick is short");
+        match poll(&mut [PollFd::new(&self.poller, PollFlags::IN)], Some(&timeout)) {
+            Ok(1..) => self.poller.wait(events, Some(Duration::ZERO)),
+            Ok(0) | Err(Errno::INTR) => {
+                events.clear();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn note(&mut self, events: &[Event]) {
@@ -203,11 +216,23 @@ impl Worker {
             let link = &mut self.links[index];
             link.readable |= event.readable;
             link.writable |= event.writable;
-            if !link.is_queued && link.is_ready() {
-                link.is_queued = true;
-                self.ready.push_back(index);
-            }
+            link.queue_if_ready(index, &mut self.ready);
         }
+    }
+
+    /// Lets each sender know of its messages that are due by now.
+    fn note_due(&mut self) {
+        let Some(Paced { pace, timing, woke_ns, batch_ns }) = &mut self.paced else { return };
+        *woke_ns = timing.now_ns();
+        if *woke_ns < *batch_ns + SPACING_NS {
+            return;
+        }
+        pace.advance(*woke_ns, |index| {
+            *batch_ns = *woke_ns;
+            let link = &mut self.links[index];
+            link.link.sending.as_mut().expect("only senders have messages that are due").note_due();
+            link.queue_if_ready(index, &mut self.ready);
+        });
     }
 
     /// One turn for each link that is ready.
@@ -229,43 +254,63 @@ impl Worker {
 
     /// Receives once and sends once, where the socket is ready.
     fn turn(&mut self, index: usize) -> Result<(), String> {
-        let registered = &mut self.links[index];
-        let Link { stream, inbound, sending, .. } = &mut registered.link;
-        if registered.readable && inbound.replies.is_empty() {
-            let (messages, answers) = (inbound.received(), inbound.pongs);
-            registered.readable = inbound.receive(stream, &mut self.scratch)? == Received::More;
-            if inbound.received() > messages {
-                self.done.received += inbound.received() - messages;
-                self.findings.last_message = Some(Instant::now());
-            }
-            if inbound.pongs > answers {
-                self.done.confirmed += inbound.pongs - answers;
-                self.findings.last_answer = Some(Instant::now());
-            }
+        let registered = &self.links[index];
+        if registered.readable && registered.link.inbound.replies.is_empty() {
+            self.links[index].readable = self.receive(index)?;
         }
-        if !registered.writable {
+        if self.links[index].writable {
+            self.send(index).map_err(|error| format!("cannot send: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Receives once. True when there may be more.
+    fn receive(&mut self, index: usize) -> Result<bool, String> {
+        let Link { stream, inbound, .. } = &mut self.links[index].link;
+        let (messages, answers) = (inbound.received(), inbound.pongs);
+        let timing = self.paced.as_mut().map(|paced| &mut paced.timing);
+        let received = inbound.receive(stream, &mut self.scratch, timing)?;
+        if inbound.received() > messages {
+            self.done.received += inbound.received() - messages;
+            self.findings.last_message = Some(Instant::now());
+        }
+        if inbound.pongs > answers {
+            self.done.confirmed += inbound.pongs - answers;
+            self.findings.last_answer = Some(Instant::now());
+        }
+        Ok(received == Received::More)
+    }
+
+    /// Sends once what is to be said beside messages, and once of the messages.
+    fn send(&mut self, index: usize) -> io::Result<()> {
+        let Registered { link, writable, .. } = &mut self.links[index];
+        let Link { stream, inbound, sending, .. } = link;
+        let Some(sending) = sending else {
+            if !inbound.replies.is_empty() {
+                *writable = inbound.replies.send(stream)?;
+            }
             return Ok(());
-        }
-        let cannot_send = |error: io::Error| format!("cannot send: {error}");
+        };
+        let sent_before = sending.sent();
+        let times = self.paced.as_ref().map(|paced| (sending.note_free(paced.woke_ns), paced.timing.now_ns()));
         if !inbound.replies.is_empty() {
             // A packet that was begun is first brought to its end.
-            if let Some(sending) = sending {
-                let sent = sending.finish_packet(stream, &mut self.outgoing).map_err(cannot_send)?;
-                self.done.sent_bytes += sent.bytes;
-                registered.writable = sent.has_room;
-                inbound.note_sent(sending.sent());
-            }
-            registered.writable = registered.writable && inbound.replies.send(stream).map_err(cannot_send)?;
-        }
-        if let Some(sending) = sending
-            && registered.writable
-            && sending.may_send(inbound.settled())
-        {
-            self.findings.first_send.get_or_insert_with(Instant::now);
-            let sent = sending.send(stream, &mut self.outgoing, inbound.settled()).map_err(cannot_send)?;
+            let sent = sending.finish_packet(stream, &mut self.outgoing)?;
             self.done.sent_bytes += sent.bytes;
-            registered.writable = sent.has_room;
-            inbound.note_sent(sending.sent());
+            *writable = sent.has_room && inbound.replies.send(stream)?;
+        }
+        if *writable && sending.may_send(inbound.settled()) {
+            self.findings.first_send.get_or_insert_with(Instant::now);
+            let sent = sending.send(stream, &mut self.outgoing, inbound.settled())?;
+            self.done.sent_bytes += sent.bytes;
+            *writable = sent.has_room;
+        }
+        let sent = sending.sent();
+        inbound.note_sent(sent);
+        self.done.sent += sent - sent_before;
+        if let Some((paced, (free_ns, now_ns))) = self.paced.as_mut().zip(times) {
+            paced.timing.sent(sending.sender(), sent_before..sent, free_ns, now_ns);
+            sending.note_attempt(*writable, inbound.settled());
         }
         Ok(())
     }
@@ -274,14 +319,15 @@ impl Worker {
         let registrar = self.poller.registrar();
         for Registered { link, .. } in self.links {
             let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
-            if at_boundary {
+            if let Some(goodbye) = link.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = link.stream.send(&DISCONNECT);
+                let _ = link.stream.send(goodbye);
             }
             let _ = registrar.remove(&link.stream);
-            self.findings.tally.add(&link.inbound.tally());
-            self.findings.sent += link.sending.map_or(0, |sending| sending.sent());
+            self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
+            self.findings.checkers.extend(link.inbound.into_checker());
         }
+        self.findings.histograms = self.paced.map(|paced| paced.timing.into_histograms());
         self.findings
     }
 }

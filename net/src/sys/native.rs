@@ -168,6 +168,14 @@ pub struct SysPoller {
     registrar: SysRegistrar,
 }
 
+/// The descriptor of the readiness queue: readable as long as a wait would give events. For callers that have their own
+/// way of waiting.
+impl AsFd for SysPoller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+}
+
 impl Poller for SysPoller {
     type Listener = SysListener;
     type Stream = SysStream;

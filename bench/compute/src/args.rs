@@ -1,0 +1,64 @@
+//! The command line. Read by hand: a library for it would be most of a module that runtimes have to compile.
+
+use std::path::PathBuf;
+
+/// What the command line has to be.
+pub const USAGE: &str = "usage: wisp-compute random --count COUNT | sort --file FILE --out FILE";
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Make so many random numbers.
+    Random {
+        /// How many.
+        count: u64,
+    },
+    /// Sort a file of numbers.
+    Sort {
+        /// Where they are.
+        file: PathBuf,
+        /// Where they go.
+        out: PathBuf,
+    },
+}
+
+impl Work {
+    /// Reads what follows the program's name.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let words: Vec<String> = words.collect();
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["random", "--count", count] => match count.parse() {
+                Ok(count) => Ok(Self::Random { count }),
+                Err(_) => Err(format!("--count cannot be {count}; {USAGE}")),
+            },
+            ["sort", "--file", file, "--out", out] => Ok(Self::Sort { file: file.into(), out: out.into() }),
+            _ => Err(USAGE.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Work, String> {
+        Work::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn both_kinds_of_work_are_understood() {
+        assert_eq!(parse("random --count 7"), Ok(Work::Random { count: 7 }));
+        assert_eq!(parse("sort --file a --out b"), Ok(Work::Sort { file: "a".into(), out: "b".into() }));
+    }
+
+    #[test]
+    fn anything_else_is_answered_by_how_it_is_used() {
+        for line in ["", "random", "random --count", "random --count x", "random --count -1", "sort --file a", "dance"]
+        {
+            assert!(parse(line).unwrap_err().contains(USAGE), "{line}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Work without sockets, on each host and in each of its modes: random numbers, and files that are sorted.
+
+mod numbers;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::folder::Record;
+use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::plan::Point;
+
+use crate::host::{Host, Mode, Runtime, plain_module};
+use crate::point::{setting, whole};
+use crate::program::{Finished, Program};
+use numbers::Contents;
+
+/// The program, natively and as a module.
+pub const PROGRAM: &str = "wisp-compute";
+/// What the folder is called in which modules find their files.
+const GUEST_FOLDER: &str = "/data";
+/// The file that they write.
+const SORTED: &str = "sorted";
+/// How long the work may take. An interpreter takes its time.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Does the work, and keeps what its results are compared with.
+#[derive(Default, Debug)]
+pub struct Compute {
+    runtimes: BTreeMap<Host, Runtime>,
+    /// The files that were made, by their length.
+    files: BTreeMap<u64, Contents>,
+    /// The sums of random numbers, by their count.
+    sums: BTreeMap<u64, u64>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Work {
+    /// So many random numbers.
+    Random { count: u64 },
+    /// A file of so many bytes.
+    Sort { bytes: u64 },
+}
+
+/// What the program says of random numbers.
+#[derive(Deserialize, Debug)]
+struct Made {
+    sum: u64,
+    compute_s: f64,
+}
+
+/// What the program says of a file.
+#[derive(Deserialize, Debug)]
+struct Sorted {
+    numbers: u64,
+    read_s: f64,
+    compute_s: f64,
+    write_s: f64,
+}
+
+impl Compute {
+    /// Work on hosts with these runtimes.
+    #[must_use]
+    pub fn new(runtimes: BTreeMap<Host, Runtime>) -> Self {
+        Self { runtimes, ..Self::default() }
+    }
+
+    /// Looks whether the program is there for a point.
+    ///
+    /// # Errors
+    /// When it is not, the point says something that is none of this kind, or the host has no such mode.
+    pub fn look_for(&self, point: &Point) -> Result<(), Failure> {
+        Work::of(point)?;
+        self.command(setting(point, "host")?, setting(point, "mode")?, PathBuf::new()).map(drop)
+    }
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// When the point is none of this kind, something is missing, the result is wrong, or the run was interrupted.
+    pub fn take(&mut self, point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
+        let (host, mode): (Host, Mode) = (setting(point, "host")?, setting(point, "mode")?);
+        let work = Work::of(point)?;
+        let folder = scratch.file("data");
+        fs::create_dir_all(&folder).map_err(unwritable)?;
+        let mut command = self.command(host, mode, folder.clone())?;
+        let inside = if host == Host::Native { folder.clone() } else { GUEST_FOLDER.into() };
+        match work {
+            Work::Random { count } => command.args(["random", "--count", &count.to_string()]),
+            Work::Sort { bytes } => {
+                if let Entry::Vacant(place) = self.files.entry(bytes) {
+                    place.insert(numbers::write_random(&folder.join(file_of(bytes)), bytes).map_err(unwritable)?);
+                }
+                command.args(["sort", "--file"]).arg(inside.join(file_of(bytes))).arg("--out").arg(inside.join(SORTED))
+            }
+        };
+        let name = format!("{PROGRAM} on {host} ({mode})");
+        let program = Program::start(&name, &mut command, scratch)?;
+        let finished = program.finish(Instant::now() + PATIENCE, interrupt)?;
+        let measured = match work {
+            Work::Random { count } => self.random(count, &name, &finished)?,
+            Work::Sort { bytes } => self.sort(bytes, &folder.join(SORTED), &name, &finished)?,
+        };
+        let mut record = point.record();
+        record.extend(measured.as_object().cloned().unwrap_or_default());
+        Ok(record)
+    }
+
+    /// The program on a host, with a folder that it may use; what it is to do follows.
+    fn command(&self, host: Host, mode: Mode, folder: PathBuf) -> Result<Command, Failure> {
+        let options: &[&str] = match (host, mode) {
+            (Host::Native, Mode::Aot) => return Ok(Command::new(places::native_program(PROGRAM)?)),
+            (Host::Wasmer, Mode::Aot) => &["run"],
+            (Host::Wasmer, Mode::Jit) => &["run", "--disable-cache"],
+            (Host::Wasmtime, Mode::Aot) => &["run", "--allow-precompiled"],
+            (Host::Wasmtime, Mode::Jit) => &["run", "-C", "cache=n"],
+            (Host::Wasmtime, Mode::Baseline) => &["run", "-C", "cache=n,compiler=winch"],
+            (Host::Wasmtime, Mode::Interpreted) => &["run", "-C", "cache=n", "--target", "pulley64"],
+            (Host::WasmEdge, Mode::Aot) => &[],
+            (Host::WasmEdge, Mode::Jit) => &["--enable-jit"],
+            (Host::WasmEdge, Mode::Interpreted) => &["--force-interpreter"],
+            _ => return Err(Failure::Missing(format!("mode: {host} has no {mode}"))),
+        };
+        let runtime = self.runtimes.get(&host).ok_or_else(|| host.missing())?;
+        let module = plain_module(PROGRAM, host, mode)?;
+        let folder = folder.display();
+        let mut command = Command::new(&runtime.program);
+        command.args(options);
+        match host {
+            Host::Wasmer => command.arg("--volume").arg(format!("{folder}:{GUEST_FOLDER}")),
+            Host::Wasmtime => command.arg("--dir").arg(format!("{folder}::{GUEST_FOLDER}")),
+            _ => command.arg("--dir").arg(format!("{GUEST_FOLDER}:{folder}")),
+        };
+        command.arg(module);
+        if host == Host::Wasmer {
+            command.arg("--");
+        }
+        Ok(command)
+    }
+
+    fn random(&mut self, count: u64, name: &str, finished: &Finished) -> Result<Value, Failure> {
+        let Made { sum, compute_s } = finished.read(name)?;
+        let expected = *self.sums.entry(count).or_insert_with(|| wisp_compute::make_random(count).sum);
+        if sum != expected {
+            return Err(Failure::Broken(format!("{name} made other numbers: their sum is {sum}, not {expected}")));
+        }
+        Ok(measured(count, [0.0, compute_s, 0.0], finished))
+    }
+
+    fn sort(&self, bytes: u64, sorted: &Path, name: &str, finished: &Finished) -> Result<Value, Failure> {
+        let Sorted { numbers, read_s, compute_s, write_s } = finished.read(name)?;
+        let contents = numbers::read_sorted(sorted);
+        // So that the next one cannot pass with it.
+        drop(fs::remove_file(sorted));
+        let contents = contents.map_err(|error| Failure::Broken(format!("{name} did not sort the file: {error}")))?;
+        if self.files.get(&bytes) != Some(&contents) {
+            return Err(Failure::Broken(format!("{name} lost numbers of the file, or made others")));
+        }
+        Ok(measured(numbers, [read_s, compute_s, write_s], finished))
+    }
+}
+
+impl Work {
+    fn of(point: &Point) -> Result<Self, Failure> {
+        match setting::<String>(point, "program")?.as_str() {
+            "random" => Ok(Self::Random { count: whole(point, "count")? }),
+            "sort" => Ok(Self::Sort { bytes: whole(point, "file_bytes")? }),
+            other => Err(Failure::Missing(format!("program: {other} is neither random nor sort"))),
+        }
+    }
+}
+
+/// The file that has so many bytes.
+fn file_of(bytes: u64) -> String {
+    format!("numbers-{bytes}")
+}
+
+fn unwritable(error: io::Error) -> Failure {
+    Failure::Missing(format!("cannot write into the folder for temporary files: {error}"))
+}
+
+/// What is recorded of either work. The start is all that the program's own clock did not see.
+fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Finished) -> Value {
+    let seconds = read_s + compute_s + write_s;
+    json!({
+        "numbers": numbers,
+        "seconds": seconds,
+        "read_s": read_s,
+        "compute_s": compute_s,
+        "write_s": write_s,
+        "io_s": read_s + write_s,
+        "time_per_number_ns": compute_s * 1e9 / numbers.max(1) as f64,
+        "wall_s": finished.wall_s,
+        "start_s": (finished.wall_s - seconds).max(0.0),
+        "cpu_s": finished.cpu_s,
+        "peak_rss_bytes": finished.peak_rss_bytes,
+    })
+}

@@ -1,0 +1,138 @@
+//! Plans of what is no load: programs of Wisp's own on each host, and brokers that are started and looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use wisp_loadgen::broker::Broker;
+use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_loadgen::folder::Record;
+use wisp_loadgen::machine::{self, Facts};
+use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::plan::{Changes, Kind, Plan, Point};
+use wisp_loadgen::sweep::{self, Taker, Watch};
+
+use crate::args::Experiment;
+use crate::compute::{self, Compute};
+use crate::host::{self, Host, Mode};
+use crate::point::setting;
+use crate::{start, transfer};
+
+/// What messages begin with.
+const PROGRAM: &str = "wisp-bench";
+
+/// Runs a plan, shows what came out, and gives the status to end with.
+///
+/// # Errors
+/// When there is no such plan, it is for another program, something that it needs is missing, or the results cannot be written.
+pub fn run(options: &Experiment) -> Result<u8, Failure> {
+    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let changes = Changes {
+        is_quick: options.quick,
+        repetitions: options.place.repetitions,
+        ..Changes::none(machine::processors())
+    };
+    let plan = Plan::find(&options.plan, &changes).map_err(Failure::Missing)?;
+    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
+    let settings = sweep::Options {
+        program: PROGRAM,
+        folder: options.place.folder(&plan.name),
+        is_resumed: options.place.resume,
+        seed: options.place.seed,
+        command: sweep::command(PROGRAM),
+    };
+    let outcome = sweep::run(&plan, &settings, &mut programs, &interrupt)?;
+    sweep::present(&plan, &settings, &outcome)?;
+    Ok(outcome.status())
+}
+
+/// Takes the samples.
+struct Programs {
+    kind: Kind,
+    scratch: Scratch,
+    interrupt: Interrupt,
+    versions: BTreeMap<String, String>,
+    compute: Compute,
+}
+
+impl Programs {
+    fn new(kind: Kind, interrupt: &Interrupt) -> io::Result<Self> {
+        let (versions, compute) = (BTreeMap::new(), Compute::default());
+        Ok(Self { kind, scratch: Scratch::new()?, interrupt: interrupt.clone(), versions, compute })
+    }
+
+    /// What the program that is measured was built with.
+    fn compilers(&self) -> BTreeMap<String, String> {
+        let (program, module) = match self.kind {
+            Kind::Transfer => (transfer::PROGRAM, host::compiled_module(transfer::PROGRAM, Host::WasmEdge)),
+            _ => (compute::PROGRAM, host::plain_module(compute::PROGRAM, Host::WasmEdge, Mode::Jit)),
+        };
+        let native = places::native_program(program);
+        [(format!("rustc of the native {program}"), native), (format!("rustc of the modules of {program}"), module)]
+            .into_iter()
+            .filter_map(|(name, file)| Some((name, machine::compiler_of_file(&file.ok()?)?)))
+            .collect()
+    }
+
+    /// Looks for the runtimes that a plan needs. Gives what is not there.
+    fn find_runtimes(&mut self, plan: &Plan) -> BTreeSet<String> {
+        let mut missing = BTreeSet::new();
+        let mut runtimes = BTreeMap::new();
+        let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| setting(point, "host").ok()).collect();
+        for host in hosts {
+            match host.runtime() {
+                Ok(runtime) => runtimes.extend(runtime.map(|runtime| (host, runtime))),
+                Err(failure) => drop(missing.insert(failure.to_string())),
+            }
+        }
+        self.versions.extend(runtimes.iter().map(|(host, runtime)| (host.title().to_owned(), runtime.version.clone())));
+        self.versions.extend(self.compilers());
+        self.compute = Compute::new(runtimes);
+        missing
+    }
+
+    fn look_for(&self, point: &Point) -> Result<(), Failure> {
+        match self.kind {
+            Kind::Transfer => transfer::look_for(point),
+            Kind::Compute => self.compute.look_for(point),
+            Kind::Start => start::look_for(point, &self.scratch),
+            other => Err(Failure::Missing(format!("plans of the kind {} are run by wisp-loadgen", other.name()))),
+        }
+    }
+}
+
+impl Taker for Programs {
+    fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
+        let brokers: BTreeSet<&str> = plan.points.iter().filter_map(|point| point.text("broker")).collect();
+        let brokers: Vec<Broker> = brokers.into_iter().filter_map(|broker| broker.parse().ok()).collect();
+        self.versions =
+            Facts::gather(&brokers).versions.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut missing = match self.kind {
+            Kind::Transfer | Kind::Compute => self.find_runtimes(plan),
+            _ => BTreeSet::new(),
+        };
+        for point in &plan.points {
+            match self.look_for(point) {
+                Err(Failure::Missing(what)) => drop(missing.insert(what)),
+                other => other?,
+            }
+        }
+        interrupt.check()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Missing(missing.into_iter().collect::<Vec<_>>().join(&format!("\n{PROGRAM}: "))))
+    }
+
+    fn take(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
+        match self.kind {
+            Kind::Transfer => transfer::take(point, &self.scratch, &self.interrupt),
+            Kind::Start => start::take(point, &self.scratch, &self.interrupt),
+            _ => self.compute.take(point, &self.scratch, &self.interrupt),
+        }
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        self.versions.clone()
+    }
+}

@@ -1,0 +1,53 @@
+//! Settings of points that only this program knows, read by their type.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use wisp_loadgen::failure::Failure;
+use wisp_loadgen::plan::Point;
+
+/// A setting that is text, as what it stands for.
+///
+/// # Errors
+/// When it is not set, or stands for nothing.
+pub fn setting<T: FromStr<Err: Display>>(point: &Point, name: &str) -> Result<T, Failure> {
+    let text = point.text(name).ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to text")))?;
+    text.parse().map_err(|error| Failure::Missing(format!("{name}: {error}")))
+}
+
+/// A setting that is a whole number above 0.
+///
+/// # Errors
+/// When it is not set, or is something else.
+pub fn whole(point: &Point, name: &str) -> Result<u64, Failure> {
+    let number = point.whole(name).filter(|number| *number > 0);
+    number.ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to a whole number above 0")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use wisp_loadgen::plan::Kind;
+
+    use super::*;
+    use crate::host::Host;
+
+    fn point(settings: Value) -> Point {
+        Point::new(Kind::Compute, serde_json::from_value(settings).unwrap())
+    }
+
+    #[test]
+    fn settings_are_read_or_named() {
+        let point = point(json!({"host": "wasmer", "other": "nobody", "count": 3, "none": 0}));
+        assert_eq!(setting::<Host>(&point, "host"), Ok(Host::Wasmer));
+        assert_eq!(whole(&point, "count"), Ok(3));
+        for name in ["other", "count", "missing"] {
+            let error = setting::<Host>(&point, name).unwrap_err();
+            assert!(matches!(&error, Failure::Missing(what) if what.starts_with(name)), "{error:?}");
+        }
+        for name in ["none", "host", "missing"] {
+            let error = whole(&point, name).unwrap_err();
+            assert!(matches!(&error, Failure::Missing(what) if what.starts_with(name)), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line, a file for each subcommand.
+
+mod connections;
+mod latency;
+mod plans;
+mod run;
+mod settings;
+mod sweep;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use connections::Connections;
+pub use latency::Latency;
+pub use plans::Plans;
+pub use run::Run;
+pub use settings::{BrokerSettings, LoadSettings};
+pub use sweep::{Place, Sweep};
+
+/// Start and drive an MQTT broker or a NATS server, check that every message arrives once and in order, and draw what was
+/// measured.
+#[derive(Parser, Debug)]
+#[command(name = "wisp-loadgen", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Send through a broker once, and check what is received
+    ///
+    /// Status 0 if every message came once, in order and unchanged, 1 if not, 2 if the run could not start.
+    Run(Box<Run>),
+    /// Measure a plan: all combinations of its settings, several times in shuffled order
+    ///
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
+    /// and report.html. Ctrl-C ends a sweep with what was measured so far; --resume takes the samples that are left.
+    Sweep(Box<Sweep>),
+    /// Measure how long messages take at a fixed rate, or at shares of the broker's own maximum
+    ///
+    /// Latency counts from the moment at which a message was due, so that a broker that stalls cannot hide it by holding the
+    /// sender back.
+    Latency(Box<Latency>),
+    /// Measure how fast a broker takes connections, and what an idle one costs it in memory
+    Connections(Box<Connections>),
+    /// Write tables, plots and report.html again, from the records in a folder
+    Report(Report),
+    /// List the plans that come with the program, or explain one
+    Plans(Plans),
+    /// Be a broker that counts what it gets and forwards nothing, to measure the generator itself
+    ///
+    /// `run --sink` starts one and drives it. Prints a line when it listens, and one with the rate each time the last
+    /// client has gone.
+    Sink(Sink),
+}
+
+/// The arguments of `report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Folders with records
+    #[arg(value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+}
+
+/// The arguments of `sink`.
+#[derive(Args, Debug)]
+pub struct Sink {
+    /// Where to listen; port 0 picks one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1883")]
+    pub listen: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

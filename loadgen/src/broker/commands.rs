@@ -1,0 +1,120 @@
+//! The command that starts each broker. The process it makes is the broker, or becomes it.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::words::{split, with_address};
+use super::{Broker, Mode, StartOptions, settings, write_configuration};
+use crate::failure::Failure;
+use crate::places;
+
+/// What Wisp is told beside its address and its workers.
+pub(super) const WISP_FLAGS: [&str; 1] = ["--log error"];
+
+impl Broker {
+    /// The command that starts it on an address; `folder` is for its configuration.
+    pub(super) fn command(
+        &self,
+        address: SocketAddr,
+        options: &StartOptions,
+        folder: &Path,
+    ) -> Result<Command, Failure> {
+        self.check_mode(options.mode)?;
+        let arguments = options.arguments.iter().map(|word| with_address(word, address));
+        if self.wasm_host().is_some() {
+            return self.runtime_command(address, options, arguments.collect());
+        }
+        let mut command = match self {
+            Self::Mosquitto => {
+                let mut command = Command::new(places::mosquitto()?);
+                command.arg("-c").arg(write_configuration(folder, &settings::mosquitto(address))?);
+                command
+            }
+            Self::NatsServer => {
+                let mut command = Command::new(places::nats_server()?);
+                command.arg("-c").arg(write_configuration(folder, &settings::nats(address))?);
+                command
+            }
+            Self::Rumqttd => {
+                let mut command = Command::new(places::rumqttd()?);
+                // It takes configurations of several forms, and tells them by their names.
+                let file = write_configuration(folder, &settings::rumqttd(address))?;
+                let named = file.with_extension("toml");
+                std::fs::rename(&file, &named).map_err(|error| super::unwritable(&error))?;
+                command.args(["-q", "-c"]).arg(named);
+                command
+            }
+            Self::Sink => {
+                let mut command = Command::new(places::generator()?);
+                command.arg("sink").arg("--listen").arg(address.to_string());
+                command
+            }
+            Self::Command(line) => {
+                let mut words =
+                    split(line).map_err(Failure::Missing)?.into_iter().map(|word| with_address(&word, address));
+                let mut command = Command::new(words.next().unwrap_or_default());
+                command.args(words);
+                command
+            }
+            _ => {
+                let mut command = Command::new(places::native_program("wisp-broker")?);
+                command.arg("--listen").arg(address.to_string()).args(self.wisp_flags(options.workers));
+                command
+            }
+        };
+        command.args(arguments);
+        Ok(command)
+    }
+
+    fn check_mode(&self, mode: Option<Mode>) -> Result<(), Failure> {
+        let Some(mode) = mode.filter(|mode| !self.modes().contains(mode)) else { return Ok(()) };
+        let modes = self.modes().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let has = if modes.is_empty() { "no runtime's modes".to_owned() } else { format!("these: {modes}") };
+        Err(Failure::Missing(format!("{} has no mode {mode}: it has {has}", self.name())))
+    }
+
+    fn wisp_flags(&self, workers: usize) -> Vec<String> {
+        let words = WISP_FLAGS.iter().flat_map(|flag| flag.split(' ')).map(str::to_owned);
+        let workers =
+            self.workers(workers).into_iter().flat_map(|workers| ["--workers".to_owned(), workers.to_string()]);
+        words.chain(workers).collect()
+    }
+
+    /// The runtime's own command, which the scripts of wasm-targets know. They look things up, which takes longer than some
+    /// runtimes start; so they are asked for it, and it is run from here.
+    fn runtime_command(
+        &self,
+        address: SocketAddr,
+        options: &StartOptions,
+        arguments: Vec<String>,
+    ) -> Result<Command, Failure> {
+        let script = places::repository().join("wasm-targets").join(self.name()).join("run");
+        let mode = options.mode.unwrap_or_default();
+        let mut ask = Command::new(&script);
+        ask.args(["--print", "--mode", mode.name(), &address.to_string()])
+            .args(self.wisp_flags(options.workers))
+            .args(arguments);
+        let told = ask
+            .output()
+            .map_err(|error| Failure::Missing(format!("cannot start {self} ({}): {error}", script.display())))?;
+        if !told.status.success() {
+            let words = String::from_utf8_lossy(&told.stderr);
+            let words = super::last_lines(&words).unwrap_or_else(|| "it said nothing".to_owned());
+            return Err(Failure::Missing(format!("cannot start {self}: {words}")));
+        }
+        let mut words =
+            told.stdout.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>();
+        // Each word is ended, so that the last one is followed by nothing.
+        words.pop();
+        let mut words = words.into_iter();
+        let program = words
+            .next()
+            .ok_or_else(|| Failure::Missing(format!("{} does not say how to start {self}", script.display())))?;
+        let mut command = Command::new(program);
+        command.args(words);
+        Ok(command)
+    }
+}

@@ -1,0 +1,56 @@
+//! How brokers other than Wisp are set, so that they drop nothing and write no log; and where that is written.
+
+use std::net::SocketAddr;
+
+/// The lines of mosquitto's configuration beside its listener: no bound at which it would drop, and nothing that costs
+/// time and is not forwarding. All else is its default.
+pub const MOSQUITTO_SETTINGS: [&str; 6] = [
+    "allow_anonymous true",
+    "max_queued_messages 0",
+    "max_inflight_messages 0",
+    "persistence false",
+    "log_dest none",
+    "log_type none",
+];
+
+/// The lines of nats-server's configuration beside its listener. It drops no single message: it cuts off a receiver for whom
+/// too much waits, or who does not take it in time. Senders are held back when a part of that waits. The defaults, 64 MB
+/// and 10 s, are too little for many senders to one receiver that is slow; the time is longer than the generator waits
+/// itself. A larger bound would be no faster, and is memory. All else is its default.
+pub const NATS_SETTINGS: [&str; 2] = ["max_pending: 256MB", "write_deadline: \"120s\""];
+
+/// rumqttd's configuration but for the address. It appends what is published to a log for each topic and forgets the oldest
+/// segment when there are too many, read or not: here a log holds more than a sample has. The log is not allocated
+/// before, and what was published stays in it, so that memory grows with all that was ever sent, up to a gigabyte for each
+/// topic. What it acknowledges is in the log and not delivered, so that the window does not hold senders back. The rest are
+/// the figures of the configuration that comes with it, except that it may hand a connection 1000 packets at once, as many
+/// as the window has and faster than its 200, that it takes messages up to a megabyte instead of 20 kB, and that it runs no
+/// console and no other listener.
+pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
+    ("router.max_segment_size", "104857600"),
+    ("router.max_segment_count", "10"),
+    ("router.max_connections", "10010"),
+    ("router.max_outgoing_packet_count", "1000"),
+    ("v4.1.connections.max_inflight_count", "100"),
+    ("v4.1.connections.max_payload_size", "1048576"),
+    ("v4.1.connections.connection_timeout_ms", "60000"),
+];
+
+pub(super) fn mosquitto(address: SocketAddr) -> String {
+    format!("listener {} {}\n{}\n", address.port(), address.ip(), MOSQUITTO_SETTINGS.join("\n"))
+}
+
+pub(super) fn nats(address: SocketAddr) -> String {
+    format!("listen: \"{address}\"\n{}\n", NATS_SETTINGS.join("\n"))
+}
+
+pub(super) fn rumqttd(address: SocketAddr) -> String {
+    let settings = rumqttd_lines().join("\n");
+    format!(
+        "id = 0\nrouter.id = 0\nv4.1.name = \"v4\"\nv4.1.listen = \"{address}\"\nv4.1.next_connection_delay_ms = 1\n{settings}\n"
+    )
+}
+
+pub(super) fn rumqttd_lines() -> Vec<String> {
+    RUMQTTD_SETTINGS.map(|(key, value)| format!("{key} = {value}")).into()
+}

@@ -1,0 +1,26 @@
+//! Core NATS: lines of text, some followed by a payload, over TCP.
+//!
+//! ```text
+//!   server: INFO {...}            client: CONNECT {...}
+//!                                         SUB subject [group] sid
+//!                                         PUB subject size / payload
+//!           MSG subject sid size / payload
+//!           PING, PONG                    PING, PONG
+//!           -ERR 'why'
+//! ```
+//!
+//! Nothing is acknowledged: PING at the end of what was sent is answered when all of it was read. A server that finds a
+//! receiver too slow closes its connection, mostly without a word.
+
+mod connection;
+mod form;
+mod line;
+
+pub(crate) use connection::Connection;
+pub(crate) use form::{NAMING, delivered, published, sid};
+pub(crate) use line::{Operation, decode, one_line};
+
+/// The answer to the server's PING.
+pub(crate) const PONG: &[u8] = b"PONG\r\n";
+/// What the server answers when it has read all that was sent before.
+pub(crate) const PING: &[u8] = b"PING\r\n";

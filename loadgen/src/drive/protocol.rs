@@ -1,0 +1,76 @@
+//! What differs between the protocols that are spoken, for whoever sends, receives and says goodbye.
+
+use wisp_wire::{ProtocolVersion, QoS};
+
+use crate::drive::nats;
+use crate::drive::outgoing::Template;
+use crate::drive::payload::Seal;
+use crate::drive::run::Config;
+use crate::drive::target::Target;
+use crate::drive::topics::{Naming, Topics};
+
+/// DISCONNECT without a reason, the same in every version.
+const DISCONNECT: &[u8] = &[0xE0, 0x00];
+
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    Mqtt(ProtocolVersion),
+    /// Core NATS, which has nothing but what is QoS 0 elsewhere.
+    Nats,
+}
+
+impl Protocol {
+    /// What a run speaks.
+    ///
+    /// # Errors
+    /// When its protocol has no such QoS.
+    pub(crate) fn of(config: &Config) -> Result<Self, String> {
+        match config.target {
+            Target::Mqtt(_) => Ok(Self::Mqtt(config.version)),
+            Target::Nats(_) if config.qos == QoS::AtMostOnce => Ok(Self::Nats),
+            Target::Nats(_) => {
+                let qos = config.qos as u8;
+                Err(format!("QoS {qos} is MQTT's: core NATS acknowledges nothing, and is driven at QoS 0 alone"))
+            }
+        }
+    }
+
+    /// How topics are written.
+    pub(crate) fn naming(self) -> Naming {
+        match self {
+            Self::Mqtt(_) => Naming::MQTT,
+            Self::Nats => nats::NAMING,
+        }
+    }
+
+    /// The messages that senders send.
+    ///
+    /// # Errors
+    /// When none can be so large.
+    pub(crate) fn sent(self, topics: &Topics, seal: &Seal, qos: QoS) -> Result<Template, String> {
+        match self {
+            Self::Mqtt(version) => Template::new(topics, 0, seal, version, qos),
+            Self::Nats => Ok(nats::published(topics, seal)),
+        }
+    }
+
+    /// The messages that come to whoever subscribed to this topic, or to a filter that has it.
+    ///
+    /// # Errors
+    /// When none can be so large.
+    pub(crate) fn received(self, topics: &Topics, topic: u32, seal: &Seal, qos: QoS) -> Result<Template, String> {
+        match self {
+            Self::Mqtt(version) => Template::new(topics, topic, seal, version, qos),
+            Self::Nats => Ok(nats::delivered(topics, topic, seal)),
+        }
+    }
+
+    /// What is said before a connection is closed.
+    pub(crate) fn goodbye(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Mqtt(_) => Some(DISCONNECT),
+            Self::Nats => None,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the threads of a run tell each other and their supervisor: when they began, how far they are, what failed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Instant;
+
+/// What the threads of a run tell each other.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// All threads and the supervisor start together.
+    start: Barrier,
+    /// When they did.
+    begun: OnceLock<Instant>,
+    pub(crate) stop: AtomicBool,
+    /// One for each thread.
+    progress: Vec<Counters>,
+    /// The first, and how many there were.
+    failures: Mutex<(Option<String>, u64)>,
+    supervisor: Thread,
+}
+
+/// How far one thread has come, for all to see. Alone in its cache lines, since it is written every round.
+#[derive(Default, Debug)]
+#[repr(align(128))]
+struct Counters {
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+    received: AtomicU64,
+    confirmed: AtomicU64,
+}
+
+/// How far a run, or a thread of it, has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Done {
+    /// Messages handed to sockets.
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
+    /// Different messages received.
+    pub(crate) received: u64,
+    /// Senders of which the broker has read everything.
+    pub(crate) confirmed: u64,
+}
+
+impl Counters {
+    fn tell(&self, done: &Done) {
+        self.sent.store(done.sent, Ordering::Relaxed);
+        self.sent_bytes.store(done.sent_bytes, Ordering::Relaxed);
+        self.received.store(done.received, Ordering::Relaxed);
+        self.confirmed.store(done.confirmed, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// For so many threads, supervised by the calling one.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            start: Barrier::new(threads + 1),
+            begun: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            progress: (0..threads).map(|_| Counters::default()).collect(),
+            failures: Mutex::default(),
+            supervisor: std::thread::current(),
+        }
+    }
+
+    /// Waits until all threads and the supervisor do. Gives when the first of them came through.
+    pub(crate) fn start(&self) -> Instant {
+        self.start.wait();
+        *self.begun.get_or_init(Instant::now)
+    }
+
+    /// How far all threads together have come.
+    pub(crate) fn done(&self) -> Done {
+        self.progress.iter().fold(Done::default(), |sum, progress| Done {
+            sent: sum.sent + progress.sent.load(Ordering::Relaxed),
+            sent_bytes: sum.sent_bytes + progress.sent_bytes.load(Ordering::Relaxed),
+            received: sum.received + progress.received.load(Ordering::Relaxed),
+            confirmed: sum.confirmed + progress.confirmed.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Whether anything failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+
+    /// The first failure of any thread, and with how many of so many connections something failed: with all of them where the
+    /// broker has gone.
+    pub(crate) fn failure(&self, connections: u64) -> Option<String> {
+        let (first, count) = &*self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = first.as_ref()?;
+        Some(if *count > 1 { format!("{first}; {count} of {connections} connections failed") } else { first.clone() })
+    }
+
+    /// Tells how far the thread of this index has come.
+    pub(crate) fn tell(&self, index: usize, done: &Done) {
+        self.progress[index].tell(done);
+    }
+
+    /// Notes a failure, and that the supervisor should look at once.
+    pub(crate) fn fail(&self, why: String) {
+        let (first, count) = &mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(why);
+        *count += 1;
+        self.supervisor.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_told_with_the_number_of_all() {
+        let shared = Shared::new(1);
+        assert!(!shared.has_failed() && shared.failure(3).is_none());
+        shared.fail("sender 0: gone".to_owned());
+        assert_eq!(shared.failure(3).as_deref(), Some("sender 0: gone"));
+        shared.fail("receiver 1: gone".to_owned());
+        assert_eq!(shared.failure(3).as_deref(), Some("sender 0: gone; 2 of 3 connections failed"));
+        assert!(shared.has_failed());
+    }
+}

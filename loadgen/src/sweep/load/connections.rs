@@ -1,0 +1,120 @@
+//! How fast a broker takes connections, and what an idle one costs it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::{Value, json};
+use wisp_client::{Client, ConnectOptions, program};
+
+use crate::drive::latency::Latency;
+use crate::drive::run::{Progress, Watch};
+use crate::drive::target::Target;
+use crate::failure::Failure;
+use crate::folder::{self, Record};
+use crate::plan::Point;
+use crate::sweep::load::subject::{Subject, local_address};
+
+/// What is to be seen of a broker's memory is there after so long: what it does for a connection it does at once.
+const SETTLE: Duration = Duration::from_millis(200);
+/// No wait lasts longer, so that an interrupt is noticed.
+const WAIT_MAX: Duration = Duration::from_millis(20);
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What was measured, with the names that records have.
+#[derive(Serialize)]
+struct Measured {
+    connections_per_s: f64,
+    seconds: f64,
+    error: Option<String>,
+    /// From the beginning of connecting, by TCP, to CONNACK.
+    #[serde(flatten, with = "crate::drive::latency::end_to_end")]
+    latency: Option<Latency>,
+}
+
+/// Opens one connection after the other, at a rate if the point has one, and closes them all.
+pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn Watch) -> Result<Record, Failure> {
+    let Target::Mqtt(url) = &subject.target else {
+        return Err(Failure::Missing("connections are measured of MQTT brokers only".to_owned()));
+    };
+    let address = local_address(&subject.target).map_err(Failure::Broken)?;
+    let count = point.whole("connections").unwrap_or(1);
+    let mqtt_version =
+        program::parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
+    let timeout = Duration::from_secs(point.whole("timeout_s").unwrap_or(60));
+    let options = |number: u64| {
+        let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);
+        // Nothing is pinged. 0 would say that, but not every broker takes it.
+        options.keep_alive_s = u16::MAX;
+        options.connect_timeout = timeout;
+        options.client_id = format!("c{number}");
+        options
+    };
+    // Whatever the first client of all costs is not a connection's price.
+    Client::connect(address, options(count)).and_then(Client::disconnect).map_err(|error| died(subject, &error))?;
+    thread::sleep(SETTLE);
+    let before = subject.usage();
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits can be had");
+    let mut clients = Vec::new();
+    let mut error = None;
+    let begun = Instant::now();
+    let mut told = begun;
+    for number in 0..count {
+        if let Some(rate) = point.number("rate_per_s") {
+            wait_until(begun + Duration::from_secs_f64(number as f64 / rate), watch);
+        }
+        if watch.is_interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        let asked = Instant::now();
+        match Client::connect(address, options(number)) {
+            Ok(client) => clients.push(client),
+            Err(failure) => {
+                error = Some(format!("connection {} of {count}: {}", number + 1, died(subject, &failure)));
+                break;
+            }
+        }
+        histogram.record(asked.elapsed().as_nanos() as u64).expect("it grows with what is recorded");
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            watch.progress(Progress { sent: number + 1, received: number + 1, elapsed: begun.elapsed() });
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    thread::sleep(SETTLE);
+    let connected = clients.len() as u64;
+    let measured =
+        Measured { connections_per_s: connected as f64 / seconds, seconds, error, latency: Latency::of(&histogram) };
+    let mut record = point.record();
+    if let Ok(Value::Object(measured)) = serde_json::to_value(&measured) {
+        record.extend(measured);
+    }
+    record.extend(subject.fields(version, before));
+    if let Some((before, after)) = before.zip(subject.usage()).filter(|_| connected > 0) {
+        let grown = after.rss_bytes.saturating_sub(before.rss_bytes);
+        record.insert("connection_bytes".to_owned(), json!(grown as f64 / connected as f64));
+    }
+    if let Some(death) = subject.has_died() {
+        record.insert(folder::ERROR.to_owned(), Value::from(death));
+    }
+    for client in clients {
+        // It has served its purpose, however it ends.
+        drop(client.disconnect());
+    }
+    Ok(record)
+}
+
+fn died(subject: &Subject, error: &wisp_client::Error) -> Failure {
+    Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string()))
+}
+
+fn wait_until(moment: Instant, watch: &dyn Watch) {
+    while !watch.is_interrupted() {
+        let left = moment.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(WAIT_MAX));
+    }
+}

@@ -1,0 +1,214 @@
+//! Takes the samples of a plan: in shuffled order, each written at once, so that a sweep that ends early has lost one at most.
+//!
+//! ```text
+//!   phase 1: repetition 1, all points shuffled ---> repetition 2, shuffled anew ---> ...      phase 2: the same
+//!                              |
+//!                 Taker::take, one sample ---> a record ---> results.jsonl, Taker::learn
+//! ```
+//!
+//! Who takes the samples, a [`Taker`], knows brokers and programs; the sweep knows order, files and what a person sees.
+
+pub mod load;
+mod order;
+mod outcome;
+pub(crate) mod progress;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+pub use crate::drive::run::{Progress, Watch};
+use crate::failure::{Failure, Interrupt};
+use crate::folder::{self, Record, Writer};
+use crate::machine::{self, Facts};
+use crate::plan::{Plan, Point};
+use order::{Sample, samples};
+pub use outcome::{Outcome, command, present};
+use progress::Display;
+
+/// Beyond so many busy processes for each processor the machine has something else to do.
+const LOAD_MAX: f64 = 0.5;
+
+/// Takes samples.
+pub trait Taker {
+    /// Looks whether everything is there that the plan needs, before anything is measured: whatever is not there is named,
+    /// in a line each.
+    ///
+    /// # Errors
+    /// [`Failure::Missing`] with what is not there; or when interrupted.
+    fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
+        let _ = plan;
+        interrupt.check()
+    }
+
+    /// Takes one sample. The record begins with [`Point::record`]; plan, repetition, point and time are added by the sweep.
+    /// It ends soon once `watch` says that it is interrupted, and what it then gives is dropped. `watch` may be told of
+    /// progress, for the person who looks on.
+    ///
+    /// # Errors
+    /// When there is no sample, and why: it is recorded as failed, and the sweep goes on.
+    fn take(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure>;
+
+    /// Told of every record of the plan: those that a resumed sweep finds, and each new one.
+    fn learn(&mut self, record: &Record) {
+        let _ = record;
+    }
+
+    /// The versions of what runs, by name; asked once, after `prepare`.
+    fn versions(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+/// How a plan is run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The program's name, which its messages begin with.
+    pub program: &'static str,
+    /// Where the records go.
+    pub folder: PathBuf,
+    /// Whether samples that the folder has are not taken again. Without, a folder with records of the plan is refused.
+    pub is_resumed: bool,
+    /// What the order is shuffled with; by default the recorded one, or a new one.
+    pub seed: Option<u64>,
+    /// The command that runs it again.
+    pub command: String,
+}
+
+/// Takes all samples of a plan that are not there yet.
+///
+/// # Errors
+/// When it cannot begin, or the folder can no longer be written to. Neither a sample that is bad nor an interrupt is
+/// an error: both are in the outcome.
+pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+    let unwritable =
+        |error: io::Error| Failure::Missing(format!("cannot write into {}: {error}", options.folder.display()));
+    let records = records_before(plan, options)?;
+    taker.prepare(plan, interrupt)?;
+    let mut writer = Writer::open(&options.folder).map_err(unwritable)?;
+    let seed = begin(plan, options, &mut writer, taker);
+    writer.save().map_err(unwritable)?;
+    let done: BTreeSet<_> = records.iter().filter_map(identity).collect();
+    for record in &records {
+        taker.learn(record);
+    }
+    let (left, skipped): (Vec<_>, Vec<_>) = samples(plan, seed)
+        .into_iter()
+        .partition(|Sample { point, repetition }| !done.contains(&(point.key(), u64::from(*repetition))));
+    let mut sweep = Sweep { options, writer, records, display: Display::new(left.len(), interrupt.clone()) };
+    let ended = sweep.take_all(plan, &left, taker, interrupt);
+    sweep.display.live.finish();
+    let is_interrupted = match ended {
+        Err(Failure::Interrupted) => true,
+        other => other.map(|()| false)?,
+    };
+    let info = sweep.writer.plan(&plan.name);
+    info.is_complete = !is_interrupted;
+    info.ended = folder::universal_time(SystemTime::now());
+    sweep.writer.save().map_err(unwritable)?;
+    Ok(Outcome { folder: options.folder.clone(), records: sweep.records, skipped: skipped.len(), is_interrupted })
+}
+
+/// The plan's records that the folder has.
+fn records_before(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure> {
+    let folder: &Path = &options.folder;
+    let mut records = match folder::read_records(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Failure::Missing(format!("cannot read {}: {error}", folder.display()))),
+        Ok(records) => records,
+    };
+    records.retain(|record| record.get(folder::PLAN).and_then(Value::as_str) == Some(&plan.name));
+    if records.is_empty() || options.is_resumed {
+        return Ok(records);
+    }
+    Err(Failure::Missing(format!(
+        "{} has {} records of the plan {} already: --resume goes on with them, --out names another folder",
+        folder.display(),
+        records.len(),
+        plan.name
+    )))
+}
+
+/// Notes what the records depend on. Gives the seed.
+fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker) -> u64 {
+    let load = machine::load_average();
+    if let Some(load) = load.filter(|load| *load > LOAD_MAX * machine::processors() as f64) {
+        eprintln!(
+            "{}: the machine is busy with other things (load average {load}): figures will be low and uneven",
+            options.program
+        );
+    }
+    let run = writer.run();
+    run.machine = Facts::gather(&[]).machine.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    run.versions.extend(taker.versions());
+    let info = writer.plan(&plan.name);
+    let seed = options.seed.or(info.seed).unwrap_or_else(|| fastrand::u64(..1 << 32));
+    info.title.clone_from(&plan.title);
+    info.about.clone_from(&plan.about);
+    info.figures.clone_from(&plan.figures);
+    info.command.clone_from(&options.command);
+    info.seed = Some(seed);
+    info.is_complete = false;
+    if info.started.is_empty() {
+        info.started = folder::universal_time(SystemTime::now());
+        info.load_average = load;
+    }
+    seed
+}
+
+/// What tells a sample from all others of its plan.
+fn identity(record: &Record) -> Option<(String, u64)> {
+    let key = record.get(folder::POINT)?.as_str()?;
+    Some((key.to_owned(), record.get(folder::REPETITION)?.as_u64()?))
+}
+
+struct Sweep<'a> {
+    options: &'a Options,
+    writer: Writer,
+    records: Vec<Record>,
+    display: Display,
+}
+
+impl Sweep<'_> {
+    fn take_all(
+        &mut self,
+        plan: &Plan,
+        samples: &[Sample],
+        taker: &mut dyn Taker,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        for sample in samples {
+            interrupt.check()?;
+            self.display.begin(sample);
+            let Sample { point, repetition } = sample;
+            let taken = taker.take(point, *repetition, &self.display.live);
+            // What was under way is no measurement, whatever it looks like.
+            interrupt.check()?;
+            let mut record = taken.or_else(|failure| match failure {
+                Failure::Interrupted => Err(failure),
+                Failure::Broken(what) | Failure::Missing(what) => {
+                    let mut record = point.record();
+                    record.insert(folder::ERROR.to_owned(), Value::from(what));
+                    Ok(record)
+                }
+            })?;
+            record.insert(folder::PLAN.to_owned(), Value::from(plan.name.clone()));
+            record.insert(folder::REPETITION.to_owned(), Value::from(*repetition));
+            record.insert(folder::POINT.to_owned(), Value::from(point.key()));
+            record.insert(folder::TAKEN_AT.to_owned(), Value::from(folder::universal_time(SystemTime::now())));
+            self.writer.append(&record).map_err(|error| {
+                Failure::Missing(format!("cannot write into {}: {error}", self.options.folder.display()))
+            })?;
+            taker.learn(&record);
+            self.display.end(self.options.program, sample, &record);
+            self.records.push(record);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use super::*;
+use crate::places::Scratch;
+use crate::plan::Changes;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+
+const TEXT: &str =
+    "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"compute\"\nrepetitions = 3\n[settings]\nx = \"1..5\"\n";
+
+fn plan() -> Plan {
+    Plan::parse("text", TEXT, &Changes::none(2)).unwrap()
+}
+
+/// Takes samples out of the air.
+#[derive(Default)]
+struct Fake {
+    taken: Vec<(u64, u32)>,
+    learned: usize,
+    /// Ends the sweep, from inside of this sample.
+    interrupts_at: Option<(usize, Interrupt)>,
+    fails_at: Option<(usize, Failure)>,
+    is_missing: bool,
+}
+
+impl Taker for Fake {
+    fn prepare(&mut self, _: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
+        interrupt.check()?;
+        if self.is_missing { Err(Failure::Missing("there is none".to_owned())) } else { Ok(()) }
+    }
+
+    fn take(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure> {
+        self.taken.push((point.whole("x").unwrap(), repetition));
+        let number = self.taken.len();
+        if let Some((_, interrupt)) = self.interrupts_at.as_ref().filter(|(at, _)| *at == number) {
+            interrupt.set();
+            assert!(watch.is_interrupted());
+        }
+        if let Some((_, failure)) = self.fails_at.as_ref().filter(|(at, _)| *at == number) {
+            return Err(failure.clone());
+        }
+        let mut record = point.record();
+        record.insert("seconds".to_owned(), json!(0.5));
+        Ok(record)
+    }
+
+    fn learn(&mut self, _: &Record) {
+        self.learned += 1;
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("fake".to_owned(), "1".to_owned())])
+    }
+}
+
+struct Place(Scratch);
+
+impl Place {
+    fn new() -> Self {
+        Self(Scratch::new().unwrap())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.file("out")
+    }
+
+    fn options(&self) -> Options {
+        let command = "wisp-loadgen sweep a".to_owned();
+        Options { program: "test", folder: self.folder(), is_resumed: false, seed: Some(7), command }
+    }
+
+    fn run(&self, options: &Options, taker: &mut Fake) -> Result<Outcome, Failure> {
+        let interrupt = taker.interrupts_at.as_ref().map(|(_, interrupt)| interrupt.clone()).unwrap_or_default();
+        run(&plan(), options, taker, &interrupt)
+    }
+}
+
+#[test]
+fn each_point_is_taken_once_in_each_repetition_in_an_order_that_the_seed_decides() {
+    let order = |seed| {
+        let place = Place::new();
+        let mut fake = Fake::default();
+        let options = Options { seed: Some(seed), ..place.options() };
+        let outcome = place.run(&options, &mut fake).unwrap();
+        assert_eq!((outcome.records.len(), outcome.skipped, outcome.status(), fake.learned), (15, 0, 0, 15));
+        assert_eq!(folder::read_records(&place.folder()).unwrap(), outcome.records);
+        fake.taken
+    };
+    let first = order(1);
+    assert!(first.is_sorted_by_key(|(_, repetition)| *repetition));
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 15);
+    assert!(
+        (1..=3).map(|n| first.iter().filter(|s| s.1 == n).map(|s| s.0).collect::<Vec<_>>()).any(|xs| !xs.is_sorted())
+    );
+    assert_eq!(first, order(1));
+    assert!((2..10).any(|seed| first != order(seed)));
+}
+
+#[test]
+fn records_have_what_tells_them_apart_and_the_run_what_they_depend_on() {
+    let place = Place::new();
+    let outcome = place.run(&place.options(), &mut Fake::default()).unwrap();
+    let record = &outcome.records[0];
+    assert_eq!((&record["plan"], &record["repetition"], &record["kind"]), (&json!("a"), &json!(1), &json!("compute")));
+    assert!(record["point"].as_str().unwrap().contains("x=") && record["taken_at"].as_str().unwrap().ends_with('Z'));
+    let run = folder::read_run(&place.folder()).unwrap();
+    let info = &run.plans[0];
+    assert_eq!((info.name.as_str(), info.seed, info.is_complete), ("a", Some(7), true));
+    assert_eq!((run.versions["fake"].as_str(), info.command.as_str()), ("1", "wisp-loadgen sweep a"));
+    assert!(run.machine.contains_key("processors") && info.started <= info.ended && !info.started.is_empty());
+}
+
+#[test]
+fn an_interrupted_sweep_keeps_what_was_measured_and_is_resumed() {
+    let place = Place::new();
+    let mut fake = Fake { interrupts_at: Some((6, Interrupt::default())), ..Fake::default() };
+    let outcome = place.run(&place.options(), &mut fake).unwrap();
+    assert_eq!((outcome.status(), outcome.records.len(), fake.learned), (130, 5, 5), "the one under way is dropped");
+    assert!(!folder::read_run(&place.folder()).unwrap().plans[0].is_complete);
+    let first: Vec<_> = fake.taken[..5].to_vec();
+
+    // As if the machine had gone down while a record was written.
+    let file = place.folder().join(folder::RECORDS_FILE);
+    fs::write(&file, format!("{}{{\"plan\": \"a\", \"rep", fs::read_to_string(&file).unwrap())).unwrap();
+    let mut fake = Fake::default();
+    let resumed = Options { is_resumed: true, seed: None, ..place.options() };
+    let outcome = place.run(&resumed, &mut fake).unwrap();
+    assert_eq!((outcome.status(), outcome.records.len(), outcome.skipped, fake.learned), (0, 15, 5, 15));
+    let mut whole = Fake::default();
+    let elsewhere = Place::new();
+    elsewhere.run(&elsewhere.options(), &mut whole).unwrap();
+    assert_eq!([first, fake.taken].concat(), whole.taken, "the recorded seed goes on with the same order");
+    assert!(folder::read_run(&place.folder()).unwrap().plans[0].is_complete);
+}
+
+#[test]
+fn a_folder_with_records_of_the_plan_is_not_added_to_unasked() {
+    let place = Place::new();
+    place.run(&place.options(), &mut Fake::default()).unwrap();
+    let Err(Failure::Missing(what)) = place.run(&place.options(), &mut Fake::default()) else {
+        panic!("it is refused")
+    };
+    assert!(what.contains("15 records") && what.contains("--resume") && !what.contains('\n'), "{what}");
+    let other = Plan { name: "b".to_owned(), ..plan() };
+    let outcome = run(&other, &place.options(), &mut Fake::default(), &Interrupt::default()).unwrap();
+    assert_eq!((outcome.records.len(), folder::read_records(&place.folder()).unwrap().len()), (15, 30));
+    assert_eq!(folder::read_run(&place.folder()).unwrap().plans.len(), 2);
+}
+
+#[test]
+fn a_failed_sample_is_recorded_and_the_sweep_goes_on() {
+    let place = Place::new();
+    let mut fake = Fake { fails_at: Some((4, Failure::Broken("it died".to_owned()))), ..Fake::default() };
+    let outcome = place.run(&place.options(), &mut fake).unwrap();
+    assert_eq!((outcome.records.len(), outcome.faulty(), outcome.status()), (15, 1, 1));
+    assert_eq!((&outcome.records[3]["error"], &outcome.records[3]["kind"]), (&json!("it died"), &json!("compute")));
+    let resumed = Options { is_resumed: true, ..place.options() };
+    assert_eq!(place.run(&resumed, &mut Fake::default()).unwrap().status(), 1, "a fault is not forgotten");
+}
+
+#[test]
+fn nothing_is_written_when_something_is_missing() {
+    let place = Place::new();
+    let mut fake = Fake { is_missing: true, ..Fake::default() };
+    assert_eq!(place.run(&place.options(), &mut fake), Err(Failure::Missing("there is none".to_owned())));
+    assert!(fake.taken.is_empty() && !place.folder().exists());
+}
