@@ -19,7 +19,7 @@ const WINDOW: u16 = 1000;
 /// The arguments of `run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// A broker that runs on this machine: mqtt://[USER:PASSWORD@]HOST:PORT or nats://[USER:PASSWORD@]HOST:PORT
+    /// A broker that runs on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     pub url: Target,
     /// Start a broker on a free port, and stop it at the end: native, wasmer, wasmtime, wasmedge, mosquitto, nats-server,

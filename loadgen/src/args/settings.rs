@@ -16,7 +16,7 @@ pub struct BrokerSettings {
     /// command line in which {port} or {address} stands for where it is to listen
     #[arg(long, value_name = "NAMES|COMMAND")]
     pub broker: Vec<String>,
-    /// A broker that runs already, on this machine: mqtt://[USER:PASSWORD@]HOST:PORT or nats://[USER:PASSWORD@]HOST:PORT
+    /// A broker that runs already, on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", conflicts_with = "broker")]
     pub url: Option<Target>,
     /// How runtimes run the module: aot, jit or interpreted

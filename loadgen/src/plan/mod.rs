@@ -40,8 +40,6 @@ mod values;
 pub use point::Point;
 pub use settings::Settings;
 
-use serde_json::json;
-
 use crate::figure::Figure;
 
 /// What a sample takes beside its load: starting a broker, connecting, a warm-up, waiting for what may come twice.
@@ -242,7 +240,7 @@ impl Point {
         settings.remove("load_percent");
         settings.remove("messages");
         let seconds = self.number("seconds").map_or(MAXIMUM_S, |seconds| seconds.min(MAXIMUM_S));
-        settings.insert("seconds".to_owned(), json!(seconds));
+        settings.insert("seconds".to_owned(), values::plain(seconds));
         Some(Self::new(Kind::Throughput, settings))
     }
 }

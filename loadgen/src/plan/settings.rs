@@ -114,7 +114,7 @@ pub fn values_of(kind: Kind, name: &str, value: &Value, processors: usize) -> Re
         Number(most) => values::numbers(value, processors)?
             .into_iter()
             .map(|value| match value.as_f64().filter(|number| *number > 0.0 && number <= most) {
-                Some(number) => Ok(json!(number)),
+                Some(_) => Ok(value),
                 None => Err(format!("{value} is no number above 0 and up to {most}")),
             })
             .collect(),

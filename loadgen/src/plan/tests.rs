@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::json;
 
 const HEAD: &str =
     "name = \"a\"\ntitle = \"A\"\nabout = \"\"\"\nIt asks.\n\"\"\"\nkind = \"throughput\"\nrepetitions = 5\n";
@@ -49,7 +50,7 @@ fn quick_runs_leave_out_and_change() {
                 [[case]]\nsenders = 3\nquick = \"only\"\n[[case]]\nsenders = 4\nquick = { senders = 5 }\n\
                 [quick]\nrepetitions = 2\nsettings = { seconds = 0.5 }\n";
     let full = plan(body);
-    assert_eq!(values(&full, &["senders", "seconds"]), json!([[1, 2.0], [2, 2.0], [4, 2.0]]));
+    assert_eq!(values(&full, &["senders", "seconds"]), json!([[1, 2], [2, 2], [4, 2]]));
     let quick = changed(body, |changes| changes.is_quick = true).unwrap();
     assert_eq!(
         (quick.repetitions, values(&quick, &["senders", "seconds"])),

@@ -25,6 +25,12 @@ pub(super) fn numbers(value: &Value, processors: usize) -> Result<Vec<Value>, St
     Ok(without_repeats(all))
 }
 
+/// A number as it is written if it is whole, so that 2 and 2.0 are the same.
+pub(super) fn plain(number: f64) -> Value {
+    let is_whole = number.fract() == 0.0 && (0.0..9e15).contains(&number);
+    if is_whole { Value::from(number as u64) } else { Value::from(number) }
+}
+
 /// All values of a setting in text, in the order in which they are written, none twice.
 ///
 /// # Errors
@@ -70,7 +76,10 @@ fn without_repeats(values: Vec<Value>) -> Vec<Value> {
 
 fn collect(value: &Value, processors: usize, into: &mut Vec<Value>) -> Result<(), String> {
     match value {
-        Value::Number(number) if number.as_f64().is_some_and(|number| number >= 0.0) => into.push(value.clone()),
+        Value::Number(number) if number.is_f64() && number.as_f64() >= Some(0.0) => {
+            into.extend(number.as_f64().map(plain));
+        }
+        Value::Number(number) if number.is_u64() => into.push(value.clone()),
         Value::Array(list) => list.iter().try_for_each(|value| collect(value, processors, into))?,
         Value::String(text) => {
             for part in text.split(',') {
@@ -87,7 +96,7 @@ fn range(text: &str, processors: usize) -> Result<Vec<Value>, String> {
     let wrong = || format!("{text:?} is no number and no range like \"1..40 step 3\" or \"16..65536 times 4\"");
     let Some((first, rest)) = text.split_once("..") else {
         let exact = whole(text, processors).map(Value::from);
-        let decimal = || text.parse::<f64>().ok().filter(|number| *number >= 0.0).map(Value::from);
+        let decimal = || text.parse::<f64>().ok().filter(|number| *number >= 0.0).map(plain);
         return exact.or_else(decimal).map(|value| vec![value]).ok_or_else(wrong);
     };
     let mut words = rest.split_whitespace();
@@ -137,6 +146,7 @@ mod tests {
             (json!(7), json!([7])),
             (json!(2.5), json!([2.5])),
             (json!("2.5"), json!([2.5])),
+            (json!([2.0, "2.0", 2]), json!([2])),
             (json!([3, 1, 3]), json!([3, 1])),
             (json!("1..4"), json!([1, 2, 3, 4])),
             (json!("0..0"), json!([0])),

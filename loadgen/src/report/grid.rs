@@ -160,7 +160,7 @@ impl Grid {
         let mut table = Table::new(std::iter::once(self.corner.clone()).chain(self.columns.iter().cloned()));
         let stride = if self.is_dense() { block.rows.len().div_ceil(TERMINAL_ROWS_MAX) } else { 1 };
         // The end of a curve is part of what it says.
-        let is_shown = |index: usize| index % stride.max(1) == 0 || index + 1 == block.rows.len();
+        let is_shown = |index: usize| index.is_multiple_of(stride.max(1)) || index + 1 == block.rows.len();
         for (_, (name, cells)) in block.rows.iter().enumerate().filter(|(index, _)| is_shown(*index)) {
             table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
         }

@@ -145,13 +145,15 @@ fn colours(css: &mut String, scheme: &Scheme) {
 mod tests {
     use super::*;
 
+    /// One of the three parts of a colour, which begins at this letter, as linear light.
+    fn part(colour: &str, from: usize) -> f64 {
+        let part = f64::from(u8::from_str_radix(&colour[from..from + 2], 16).unwrap()) / 255.0;
+        if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+    }
+
     /// Relative luminance as WCAG 2 defines it.
     fn luminance(colour: &str) -> f64 {
-        let part = |from: usize| {
-            let part = f64::from(u8::from_str_radix(&colour[from..from + 2], 16).unwrap()) / 255.0;
-            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
-        };
-        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+        0.2126 * part(colour, 1) + 0.7152 * part(colour, 3) + 0.0722 * part(colour, 5)
     }
 
     fn contrast(one: &str, other: &str) -> f64 {
@@ -167,6 +169,49 @@ mod tests {
             }
             for text in [scheme.ink, scheme.muted] {
                 assert!(contrast(text, scheme.paper) >= 4.5, "{text} on {}", scheme.paper);
+            }
+        }
+    }
+
+    /// The parts of linear light that eyes without red or green receptors see, after Machado, Oliveira and Fernandes (2009);
+    /// the first is for eyes that have all.
+    const SIGHTS: [[[f64; 3]; 3]; 3] = [
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    ];
+
+    fn times(matrix: [[f64; 3]; 3], vector: [f64; 3]) -> [f64; 3] {
+        matrix.map(|row| row.iter().zip(vector).map(|(one, other)| one * other).sum())
+    }
+
+    /// A colour in OKLab, in which distances are about as large as they seem.
+    fn seen(colour: &str, sight: [[f64; 3]; 3]) -> [f64; 3] {
+        let light = times(sight, [1, 3, 5].map(|from| part(colour, from))).map(|part| part.clamp(0.0, 1.0));
+        let cones = [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ];
+        let lab = [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ];
+        times(lab, times(cones, light).map(f64::cbrt))
+    }
+
+    #[test]
+    fn brokers_stay_apart_for_all_eyes() {
+        for scheme in [LIGHT, DARK] {
+            let colours = &scheme.slots[..words::BROKERS.len()];
+            for (index, one) in colours.iter().enumerate() {
+                for (other, sight) in colours[..index].iter().flat_map(|other| SIGHTS.map(|sight| (other, sight))) {
+                    let parts = seen(one, sight).into_iter().zip(seen(other, sight));
+                    let distance = parts.map(|(one, other)| (one - other).powi(2)).sum::<f64>().sqrt();
+                    // Five times what is just seen when colours touch.
+                    assert!(distance > 0.1, "{one} and {other}: {distance}");
+                }
             }
         }
     }

@@ -36,7 +36,7 @@ impl Unit {
         let field = field.strip_suffix("_percentiles").unwrap_or(field);
         if let Some(counted) = field.strip_suffix("_per_s") {
             return Self::PerSecond(match counted {
-                "messages" | "sent" | "received" | "rate" | "acks" => "msg/s",
+                "messages" | "sent" | "received" | "send" | "receive" | "rate" | "acks" => "msg/s",
                 "megabytes" => "MB/s",
                 _ => "/s",
             });

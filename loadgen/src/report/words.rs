@@ -53,7 +53,7 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 24] = [
 ];
 
 /// What is measured, in the order of columns and in words; None for what reads well when its `_` become spaces.
-const MEASURES: [(&str, Option<&str>); 32] = [
+const MEASURES: [(&str, Option<&str>); 43] = [
     ("sent", None),
     ("expected", None),
     ("received", None),
@@ -85,6 +85,17 @@ const MEASURES: [(&str, Option<&str>); 32] = [
     ("broker_rss_bytes", Some("broker's memory")),
     ("broker_peak_rss_bytes", Some("broker's peak memory")),
     ("broker_threads", Some("broker's threads")),
+    ("startup_cpu_s", Some("processor time of the start")),
+    ("idle_rss_bytes", Some("memory when idle")),
+    ("loaded_peak_rss_bytes", Some("peak memory under load")),
+    ("installed_bytes", Some("size of the files")),
+    ("compiled_bytes", Some("size of the compiled module")),
+    ("receive_per_s", Some("messages received")),
+    ("send_per_s", Some("messages sent")),
+    ("wall_s", Some("time in all")),
+    ("compute_s", Some("time computing")),
+    ("io_s", Some("time reading and writing")),
+    ("peak_rss_bytes", Some("peak memory")),
     ("taken_at", None),
 ];
 
@@ -142,6 +153,7 @@ pub(crate) fn of_axis(field: &str, unit: Unit) -> String {
 #[must_use]
 pub(crate) fn of_value(field: &str, value: &Value) -> String {
     match value {
+        Value::String(text) if field == BROKER => of_text(field, program_name(text)),
         Value::String(text) => of_text(field, text),
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or(f64::NAN);
@@ -160,12 +172,7 @@ fn of_text(field: &str, text: &str) -> String {
         "mode" => &MODES,
         _ => &[],
     };
-    if let Some((_, words)) = known.iter().find(|(name, _)| *name == text) {
-        return (*words).to_owned();
-    }
-    // A program is known by its name, wherever it lies.
-    let name = if field == BROKER { text.rsplit('/').find(|part| !part.is_empty()) } else { None };
-    name.unwrap_or(text).to_owned()
+    known.iter().find(|(name, _)| *name == text).map_or_else(|| text.to_owned(), |(_, words)| (*words).to_owned())
 }
 
 /// A value that says by itself what it is: `10 senders`, `QoS 1`, `50 % load`.
@@ -192,6 +199,11 @@ pub(crate) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next();
     first.map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A program is known by its name, wherever it lies.
+fn program_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 
 /// `1 sample`, `2 samples`.

@@ -15,6 +15,8 @@ use crate::sweep::order::Sample;
 use crate::sweep::outcome::is_saturated;
 use crate::table::thousands;
 
+/// Until a sample has ended, nobody knows how long the others take.
+const FIRST_STYLE: &str = "{bar:24} {pos}/{len}, {wide_msg}";
 const SWEEP_STYLE: &str = "{bar:24} {pos}/{len}, {eta} left, {wide_msg}";
 const RUN_STYLE: &str = "{spinner} {elapsed}, {wide_msg}";
 /// How often the time left is counted down while nothing else changes.
@@ -45,7 +47,7 @@ impl Live {
     fn new(interrupt: Interrupt, bar: impl FnOnce() -> ProgressBar, style: &str) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = bar();
-            bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+            bar.set_style(styled(style));
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -104,7 +106,7 @@ pub(super) struct Display {
 
 impl Display {
     pub(super) fn new(samples: usize, interrupt: Interrupt) -> Self {
-        Self { live: Live::new(interrupt, || ProgressBar::new(samples as u64), SWEEP_STYLE), samples, ended: 0 }
+        Self { live: Live::new(interrupt, || ProgressBar::new(samples as u64), FIRST_STYLE), samples, ended: 0 }
     }
 
     pub(super) fn begin(&self, sample: &Sample) {
@@ -116,7 +118,10 @@ impl Display {
         self.ended += 1;
         let fault = folder::fault(record);
         match &self.live.bar {
-            Some(bar) => bar.inc(1),
+            Some(bar) => {
+                bar.set_style(styled(SWEEP_STYLE));
+                bar.inc(1);
+            }
             None if fault.is_none() => {
                 let width = self.samples.to_string().len();
                 self.live.say(&format!(
@@ -136,6 +141,10 @@ impl Display {
             self.live.say(&format!("{program}:   {case}"));
         }
     }
+}
+
+fn styled(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed")
 }
 
 fn title(sample: &Sample) -> String {

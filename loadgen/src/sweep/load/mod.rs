@@ -24,8 +24,9 @@ use subject::{Choice, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
 const WARM_UP_SHARE: u64 = 20;
-/// Messages of the first attempt at a warm-up whose broker's rate is not known, for each sender.
-const FIRST_MESSAGES: u64 = 1000;
+/// Messages of the first attempt at a warm-up whose broker's rate is not known, for each sender; with several copies of each
+/// fewer, but no fewer than the second.
+const FIRST_MESSAGES: (u64, u64) = (1000, 10);
 /// A warm-up from which a rate is taken lasts so long at least: this share of a sample, and no less and no more than this.
 const RATE_SHARE: f64 = 0.2;
 const RATE_S: (f64, f64) = (0.1, 1.0);
@@ -219,7 +220,9 @@ enum Cold {
 fn found(point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
     let wanted_s = point.number("seconds").unwrap_or(1.0);
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
-    let (mut messages, mut warm_up_messages) = (FIRST_MESSAGES * u64::from(config.senders).clamp(1, 100), 0);
+    let copies = config.pattern.expected(config.receivers, 1).max(1);
+    let first = FIRST_MESSAGES.0 * u64::from(config.senders).clamp(1, 100) / copies;
+    let (mut messages, mut warm_up_messages) = (first.max(FIRST_MESSAGES.1), 0);
     loop {
         let results = attempt(&Config { messages, ..config.clone() }, subject, watch)?;
         warm_up_messages += messages;
