@@ -24,8 +24,8 @@ impl Folder {
         let name = format!("wisp-report-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Self(env::temp_dir().join(name));
         fs::create_dir_all(&folder.0).unwrap();
-        let lines: Vec<String> = records.iter().map(Value::to_string).collect();
-        fs::write(folder.0.join(RECORDS_FILE), lines.join("\n")).unwrap();
+        let lines: Vec<String> = records.iter().map(|record| format!("{record}\n")).collect();
+        fs::write(folder.0.join(RECORDS_FILE), lines.concat()).unwrap();
         fs::write(folder.0.join(RUN_FILE), run.to_string()).unwrap();
         folder
     }

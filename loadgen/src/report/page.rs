@@ -202,7 +202,7 @@ fn table_block(html: &mut String, block: &Block, columns: usize) {
     if let Some(title) = &block.title {
         let _ = writeln!(
             html,
-            "<tr><th class=\"panel\" scope=\"rowgroup\" colspan=\"{}\">{}</th></tr>",
+            "<tr><th class=\"panel\" scope=\"rowgroup\" colspan=\"{}\"><span>{}</span></th></tr>",
             columns + 1,
             escape(title)
         );
