@@ -7,11 +7,12 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release experiment-modules
+	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release \
+	experiments experiments-quick experiment-programs experiment-modules
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
-	@echo 'PORT=1883 sets the port of the run targets, FUZZ_SECONDS=60 the time of each fuzz target.'
+	@echo 'PORT=1883 sets the port of the run targets, FUZZ_SECONDS=60 the time of each fuzz target, ONLY the experiments.'
 
 run: ## Start the broker on 127.0.0.1:PORT
 	cargo run --release -p wisp-broker --bin wisp-broker -- --listen $(LISTEN)
@@ -80,3 +81,13 @@ bench-smoke: release aot ## Messages a second at each QoS on every host, against
 
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away
 	cargo run --release -p wisp-bench -- memory
+
+experiments: experiment-programs ## The experiments of docs/performance.md, or those of ONLY="forwarding latency"; some 40 minutes, taken up where ended
+	bench/experiments $(if $(OUT),--out $(OUT)) $(ONLY)
+
+experiments-quick: experiment-programs ## The same with few samples, into target/experiments-quick; at most 6 minutes
+	bench/experiments --quick $(if $(OUT),--out $(OUT)) $(ONLY)
+
+experiment-programs: release aot experiment-modules # All that experiments start
+	bench/setup
+	cargo build --release -p wisp-bench

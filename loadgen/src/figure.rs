@@ -16,7 +16,8 @@ pub struct Figure {
     /// How it is drawn.
     #[serde(default)]
     pub kind: Kind,
-    /// The field along the horizontal axis; for bars the field that names groups of them.
+    /// The field along the horizontal axis; for bars the field that names groups of them, or several with commas between, as
+    /// in `senders,receivers`. A curve along a field that is not of numbers is drawn as bars.
     pub x: String,
     /// The field that was measured.
     pub y: String,

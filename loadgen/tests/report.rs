@@ -2,6 +2,8 @@
 //!
 //! `WISP_GOLDEN=write` writes the golden plots anew; look at them in a browser before they are committed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fake_broker;
+#[path = "run/patterns.rs"]
+mod patterns;
 #[path = "run/timed.rs"]
 mod timed;
 
@@ -242,6 +244,10 @@ fn runs_that_cannot_start_are_one_line_and_status_2() {
         &["run", "--rate", "0"],
         &["run", "--window", "0"],
         &["run", "--window", "65536"],
+        &["run", "--pattern", "everything"],
+        &["run", "--pattern", "fan-in", "--receivers", "2"],
+        &["run", "--receivers", "2", "--topics", "3"],
+        &["run", "--pattern", "wildcard", "--receivers", "3", "--topics", "10"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--topic-prefix", "a/#"],
         &["run", "--url", "mqtt://127.0.0.1:1", "--senders", "4000000000"],
         &["sink", "--listen", "nowhere"],

@@ -54,7 +54,7 @@ pub struct Run {
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = parse_size)]
     pub size: u64,
     /// Messages of all senders together
-    #[arg(long, value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, visible_alias = "messages", value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
     /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
     #[arg(long, value_name = "MSG_PER_S", value_parser = parse_rate)]

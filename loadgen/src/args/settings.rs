@@ -56,7 +56,7 @@ pub struct LoadSettings {
     #[arg(long, value_name = "BYTES", value_parser = numbers("size_bytes"))]
     pub size: Option<Value>,
     /// Messages of a sample, of all senders together
-    #[arg(long, value_name = "MESSAGES", value_parser = numbers("messages"), conflicts_with = "seconds")]
+    #[arg(long, visible_alias = "messages", value_name = "MESSAGES", value_parser = numbers("messages"), conflicts_with = "seconds")]
     pub count: Option<Value>,
     /// As many messages as take so long; at full speed that is found from the warm-up
     #[arg(long, value_name = "SECONDS", value_parser = numbers("seconds"))]

@@ -298,7 +298,8 @@ impl Broker {
     ) -> Result<Running, Failure> {
         let address = free_address();
         let folder = own_folder(scratch, address)?;
-        let command = self.command(address, options, &folder)?;
+        // The scripts that are asked get the terminal's signals, too, and then fail.
+        let command = self.command(address, options, &folder).or_else(|failure| interrupt.check().and(Err(failure)))?;
         Running::start(self.clone(), command, address, folder, timeout, interrupt)
     }
 }
@@ -357,7 +358,7 @@ impl TryFrom<String> for Broker {
 /// A folder for what a broker needs.
 fn own_folder(scratch: &Scratch, address: SocketAddr) -> Result<PathBuf, Failure> {
     let folder = scratch.file(&format!("broker-{}", address.port()));
-    fs::create_dir(&folder).map_err(|error| unwritable(&error))?;
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&error))?;
     Ok(folder)
 }
 

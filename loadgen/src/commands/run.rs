@@ -28,6 +28,7 @@ const PLAN: &str = "run";
 pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let interrupt = on_signals()?;
     let point = options.point();
+    point.check().map_err(Failure::Missing)?;
     let choice = Choice::of(&point, Some(&options.url))?;
     if let (true, Some(version)) = (choice.is_nats(), options.mqtt_version) {
         let what = format!("{version} is not what NATS servers speak: leave out --mqtt-version");
@@ -36,9 +37,6 @@ pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let scratch = Scratch::new()
         .map_err(|error| Failure::Missing(format!("cannot make a folder for temporary files: {error}")))?;
     let (results, broker) = drive(options, &point, &choice, &scratch, &interrupt)?;
-    if interrupt.check().is_err() {
-        return Err(Failure::Interrupted);
-    }
     say(options, &results, &broker)?;
     if let Some(folder) = &options.out {
         let mut record = record(&point, &results);
@@ -71,6 +69,7 @@ fn drive(
     let live = Live::of_run(interrupt.clone());
     let results = run::run(&config, &live);
     live.finish();
+    interrupt.check()?;
     let mut results = results.map_err(|error| Failure::Missing(subject.has_died().unwrap_or(error)))?;
     if let Some(death) = subject.has_died() {
         results.error = Some(death);

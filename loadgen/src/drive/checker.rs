@@ -128,12 +128,19 @@ impl Checker {
     #[inline]
     pub fn check(&mut self, header: Header) {
         let flow = if self.topics == 1 { header.sender as usize } else { self.flow(&header).unwrap_or(usize::MAX) };
-        if let Some(flow) = self.flows.get_mut(flow)
-            && header.n == flow.next
-            && header.n < flow.end
-            && self.seen.is_none()
-        {
-            flow.next += u64::from(self.spread.topics);
+        let is_usual = self.flows.get_mut(flow).is_some_and(|flow| {
+            let is_next = header.n < flow.end
+                && match &self.seen {
+                    None => header.n == flow.next,
+                    // Others may have got what comes between.
+                    Some(seen) => header.n >= flow.next && seen.insert(header.sender, header.n),
+                };
+            if is_next {
+                flow.next = header.n + u64::from(self.spread.topics);
+            }
+            is_next
+        });
+        if is_usual {
             self.tally.received += 1;
         } else {
             self.unexpected(header);

@@ -217,6 +217,9 @@ impl Inbound {
 const UNASKED: &str = "the broker sent a message to a client that did not subscribe";
 
 #[cfg(test)]
+mod nats_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::drive::checker::Tally;
@@ -252,14 +255,14 @@ mod tests {
         (Inbound::messages(Protocol::Mqtt(version), 1000, Vec::new(), messages), stream)
     }
 
-    fn tally(inbound: &Inbound) -> Tally {
+    pub(super) fn tally(inbound: &Inbound) -> Tally {
         match &inbound.expected {
             Expected::Messages(messages) => *messages.checker.tally(),
             Expected::Acks(_) => Tally::default(),
         }
     }
 
-    fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
+    pub(super) fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(piece.min(bytes.len()));
             let all = [std::mem::take(&mut inbound.partial), now.to_vec()].concat();

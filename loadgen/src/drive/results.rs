@@ -64,6 +64,9 @@ pub struct Results {
     pub seconds: f64,
     /// Received in a second; without receivers, read by the broker.
     pub messages_per_s: f64,
+    /// Handed to sockets in a second.
+    #[serde(default)]
+    pub sent_per_s: f64,
     /// Millions of payload bytes a second.
     pub megabytes_per_s: f64,
     /// Why the run ended early.
@@ -101,7 +104,8 @@ impl Results {
         let expected = config.pattern.expected(config.receivers, config.messages);
         let counted = if config.receivers == 0 { sent } else { tally.received };
         let seconds = elapsed.as_secs_f64();
-        let messages_per_s = if seconds > 0.0 { counted as f64 / seconds } else { 0.0 };
+        let per_s = |messages: u64| if seconds > 0.0 { messages as f64 / seconds } else { 0.0 };
+        let messages_per_s = per_s(counted);
         Self {
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
             url: config.target.to_string(),
@@ -127,6 +131,7 @@ impl Results {
             foreign: tally.foreign,
             seconds,
             messages_per_s,
+            sent_per_s: per_s(sent),
             megabytes_per_s: messages_per_s * config.size as f64 / 1e6,
             error,
             first_faults: Vec::new(),
@@ -166,9 +171,13 @@ impl Results {
         self.is_generator_saturated.filter(|is_saturated| *is_saturated)?;
         let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
         let (busy, waiting) = (percent(self.generator_busy), percent(self.generator_waiting));
+        let what = match self.rate_per_s {
+            None => "the generator was the limit",
+            Some(_) => "the generator had no time to spare, and part of the latency is its own",
+        };
+        let running = busy - waiting;
         Some(format!(
-            "the generator was the limit: its busiest thread ran {:.0} % of the time and waited for a processor {waiting:.0} %",
-            busy - waiting
+            "{what}: its busiest thread ran {running:.0} % of the time and waited for a processor {waiting:.0} % of it"
         ))
     }
 
@@ -268,6 +277,23 @@ mod tests {
         assert_eq!(good.to_string().lines().next(), Some("200 msg/s, 0.2 MB/s, lost 0, duplicated 0, out of order 0"));
         let none = results(0, 100, Tally::default());
         assert!(none.is_good() && (none.messages_per_s - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_generator_without_time_to_spare_is_told() {
+        let good = results(1, 100, Tally { received: 100, ..Tally::default() });
+        let busy = |is_generator_saturated| Results {
+            generator_busy: Some(0.99),
+            generator_waiting: Some(0.4),
+            is_generator_saturated,
+            ..good.clone()
+        };
+        assert_eq!((good.warning(), busy(None).warning(), busy(Some(false)).warning()), (None, None, None));
+        let warning = busy(Some(true)).warning().unwrap();
+        assert!(warning.starts_with("the generator was the limit") && warning.contains("ran 59 %"), "{warning}");
+        assert!(busy(Some(true)).to_string().ends_with(&warning));
+        let paced = Results { rate_per_s: Some(10.0), ..busy(Some(true)) };
+        assert!(paced.warning().is_some_and(|warning| warning.contains("latency")) && paced.is_good());
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(crate) struct Shared {
     pub(crate) stop: AtomicBool,
     /// One for each thread.
     progress: Vec<Counters>,
-    failure: Mutex<Option<String>>,
+    /// The first, and how many there were.
+    failures: Mutex<(Option<String>, u64)>,
     supervisor: Thread,
 }
 
@@ -58,7 +59,7 @@ impl Shared {
             begun: OnceLock::new(),
             stop: AtomicBool::new(false),
             progress: (0..threads).map(|_| Counters::default()).collect(),
-            failure: Mutex::new(None),
+            failures: Mutex::default(),
             supervisor: std::thread::current(),
         }
     }
@@ -79,9 +80,17 @@ impl Shared {
         })
     }
 
-    /// The first failure of any thread.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether anything failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+
+    /// The first failure of any thread, and with how many of so many connections something failed: with all of them where the
+    /// broker has gone.
+    pub(crate) fn failure(&self, connections: u64) -> Option<String> {
+        let (first, count) = &*self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = first.as_ref()?;
+        Some(if *count > 1 { format!("{first}; {count} of {connections} connections failed") } else { first.clone() })
     }
 
     /// Tells how far the thread of this index has come.
@@ -91,7 +100,25 @@ impl Shared {
 
     /// Notes a failure, and that the supervisor should look at once.
     pub(crate) fn fail(&self, why: String) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        let (first, count) = &mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(why);
+        *count += 1;
         self.supervisor.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_told_with_the_number_of_all() {
+        let shared = Shared::new(1);
+        assert!(!shared.has_failed() && shared.failure(3).is_none());
+        shared.fail("sender 0: gone".to_owned());
+        assert_eq!(shared.failure(3).as_deref(), Some("sender 0: gone"));
+        shared.fail("receiver 1: gone".to_owned());
+        assert_eq!(shared.failure(3).as_deref(), Some("sender 0: gone; 2 of 3 connections failed"));
+        assert!(shared.has_failed());
     }
 }

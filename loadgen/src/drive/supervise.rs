@@ -27,10 +27,12 @@ pub(crate) fn supervise(shared: &Shared, config: &Config, expected: u64, watch: 
             watch.progress(Progress { sent: done.sent, received: done.received, elapsed: now - begun });
             told = now;
         }
-        let failure = shared.failure();
-        if failure.is_some() || is_complete(&done, config, expected) {
+        let has_failed = shared.has_failed();
+        if has_failed || is_complete(&done, config, expected) {
             thread::sleep(SETTLE);
-            return failure;
+            // What fails after the last message is of no interest.
+            let connections = u64::from(config.senders) + u64::from(config.receivers);
+            return if has_failed { shared.failure(connections) } else { None };
         }
         if watch.is_interrupted() {
             return Some(format!("interrupted after {:.1} s", (now - begun).as_secs_f64()));

@@ -169,9 +169,13 @@ impl Worker {
         let times = Times::of_this_thread();
         self.paced = self.schedule.map(|schedule| Paced::new(schedule, begun, &self.links));
         let mut events = Vec::new();
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        loop {
             if let Err(error) = self.wait(&mut events) {
                 self.shared.fail(format!("cannot wait for sockets: {error}"));
+                break;
+            }
+            // Looked at after the wait: once others have left, the broker may send what they did not acknowledge to this one.
+            if self.shared.stop.load(Ordering::Relaxed) {
                 break;
             }
             self.note(&events);

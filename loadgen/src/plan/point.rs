@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::folder::Record;
 use crate::plan::Kind;
-use crate::plan::settings::place;
+use crate::plan::settings::{DEPENDENT, check, place};
 
 /// One combination of settings: what one sample is taken of. Settings have the names that records have.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,6 +33,11 @@ impl Point {
     /// The same, with another title.
     pub(super) fn titled(self, title: String) -> Self {
         Self { title, ..self }
+    }
+
+    /// Whether its settings go together, as those of plans do.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check(self.kind, &self.settings)
     }
 
     /// What is measured.
@@ -106,12 +111,13 @@ impl Point {
 }
 
 /// The settings that differ between points of one broker, with how many values they have. That brokers have different ones,
-/// such as no workers, is nothing to choose between.
+/// such as no workers, is nothing to choose between, and neither is what is taken out where it has no meaning.
 pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for name in points.iter().flat_map(Point::settings).map(|(name, _)| name) {
         let mut values: Vec<(Option<&str>, Option<&Value>)> = Vec::new();
-        for value in points.iter().map(|point| (point.text("broker").filter(|_| name != "broker"), point.get(name))) {
+        for point in points.iter().filter(|point| !DEPENDENT.contains(&name) || point.get(name).is_some()) {
+            let value = (point.text("broker").filter(|_| name != "broker"), point.get(name));
             if !values.contains(&value) {
                 values.push(value);
             }

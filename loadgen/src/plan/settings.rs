@@ -63,6 +63,9 @@ pub(super) fn place(name: &str) -> Option<usize> {
     SETTINGS.iter().position(|(known, ..)| *known == name)
 }
 
+/// Settings that are taken out where others leave them no meaning.
+pub(super) const DEPENDENT: [&str; 4] = ["workers", "mode", "mqtt_version", "window"];
+
 /// Settings of which one takes the place of the other.
 const INSTEAD: [(&str, &str); 2] = [("messages", "seconds"), ("rate_per_s", "load_percent")];
 
@@ -210,8 +213,11 @@ fn is_nats(broker: &str) -> bool {
     broker.starts_with("nats://") || broker.parse::<Broker>().is_ok_and(|broker| broker.protocol() == Protocol::Nats)
 }
 
-/// Whether the values go together. What is wrong begins with a setting's name.
-fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<(), String> {
+/// Whether the values go together.
+///
+/// # Errors
+/// What does not fit, in a line that begins with a setting's name.
+pub(super) fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<(), String> {
     let text = |name| settings.get(name).and_then(Value::as_str);
     let whole = |name| settings.get(name).and_then(Value::as_u64);
     let narrow = |name| whole(name).map(|number| u32::try_from(number).unwrap_or(u32::MAX));

@@ -76,9 +76,12 @@ fn options_win_over_everything() {
 
 #[test]
 fn what_comes_to_the_same_is_measured_once() {
-    let plan =
-        plan("[settings]\nbroker = [\"native\", \"wasmedge\", \"mosquitto\"]\nworkers = [1, 2]\nwindow = [10, 20]\n");
-    // WasmEdge's module has one worker, mosquitto has none to be set, and nothing is acknowledged at QoS 0.
+    let plan = plan(
+        "[settings]\nbroker = [\"native\", \"wasmedge\", \"mosquitto\"]\nworkers = [1, 2]\nwindow = [10, 20]\nmqtt_version = \"5\"\n\
+         [[case]]\n[[case]]\nbroker = \"nats-server\"\nmqtt_version = [\"3.1\", \"5\"]\n",
+    );
+    // WasmEdge's module has one worker, mosquitto has none to be set, nothing is acknowledged at QoS 0, and NATS has no
+    // versions of MQTT.
     let all = json!([
         ["native", 1, null, "5"],
         ["native", 2, null, "5"],

@@ -11,7 +11,7 @@ use super::words;
 
 /// Wider tables are not for terminals.
 const TERMINAL_WIDTH_MAX: usize = 120;
-/// Longer tables are not for terminals.
+/// Longer curves are not for terminals.
 const TERMINAL_ROWS_MAX: usize = 20;
 /// More columns than these become rows, if there are fewer of those.
 const COLUMNS_MAX: usize = 4;
@@ -21,6 +21,7 @@ pub(crate) const BEST: &str = "★";
 /// A table for each panel, all with the same columns.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Grid {
+    kind: Kind,
     /// What the rows are.
     pub(crate) corner: String,
     /// What is compared.
@@ -81,7 +82,8 @@ impl Cell {
         let Some(figures) = &self.figures else { return format!("none{}", self.daggers()) };
         let mut text = if self.is_best { format!("{BEST} ") } else { String::new() };
         let _ = write!(text, "{}{}", figures.median, self.daggers());
-        if with_quartiles {
+        // One sample has no range.
+        if with_quartiles && figures.count > 1 {
             let _ = write!(text, " ({} to {})", figures.first_quartile, figures.third_quartile);
         }
         text
@@ -104,7 +106,7 @@ impl Grid {
             Kind::Percentiles => "percentile".to_owned(),
             Kind::Curve | Kind::Bars => words::of_fields(&chart.figure.x),
         };
-        let grid = Self { corner, columns, blocks };
+        let grid = Self { kind: chart.kind, corner, columns, blocks };
         let has_more_columns = grid.blocks.iter().all(|block| block.rows.len() < grid.columns.len());
         if has_more_columns && grid.columns.len() > COLUMNS_MAX { grid.turned() } else { grid }
     }
@@ -131,10 +133,10 @@ impl Grid {
             Block { title: block.title.clone(), rows }
         };
         let blocks = self.blocks.iter().map(turn).collect();
-        Self { corner: self.corner, columns, blocks }
+        Self { kind: self.kind, corner: self.corner, columns, blocks }
     }
 
-    /// Tables for a terminal, with quartiles if there is room, and with some of the rows if they are many.
+    /// Tables for a terminal, with quartiles if there is room, and with some of the rows of a long curve.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
         for block in &self.blocks {
@@ -145,7 +147,7 @@ impl Grid {
             let width = table.to_string().lines().next().map_or(0, |line| line.chars().count());
             let table = if width <= TERMINAL_WIDTH_MAX { table } else { self.block_table(block, false) };
             let _ = write!(text, "{table}");
-            if block.rows.len() > TERMINAL_ROWS_MAX {
+            if self.is_dense() && block.rows.len() > TERMINAL_ROWS_MAX {
                 let rows = words::counted(block.rows.len(), "row", "rows");
                 let _ = writeln!(text, "some of {rows}: the report has all");
             }
@@ -156,11 +158,18 @@ impl Grid {
     fn block_table(&self, block: &Block, with_quartiles: bool) -> Table {
         let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_quartiles));
         let mut table = Table::new(std::iter::once(self.corner.clone()).chain(self.columns.iter().cloned()));
-        let stride = block.rows.len().div_ceil(TERMINAL_ROWS_MAX).max(1);
-        for (name, cells) in block.rows.iter().step_by(stride) {
+        let stride = if self.is_dense() { block.rows.len().div_ceil(TERMINAL_ROWS_MAX) } else { 1 };
+        // The end of a curve is part of what it says.
+        let is_shown = |index: usize| index % stride.max(1) == 0 || index + 1 == block.rows.len();
+        for (_, (name, cells)) in block.rows.iter().enumerate().filter(|(index, _)| is_shown(*index)) {
             table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
         }
         table
+    }
+
+    /// Whether rows that are not shown can be guessed from those that are.
+    fn is_dense(&self) -> bool {
+        self.kind == Kind::Curve
     }
 
     /// Whether a cell has a sign.

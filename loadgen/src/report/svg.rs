@@ -151,9 +151,9 @@ pub(crate) fn text_width(text: &str) -> f64 {
     let width = |letter: char| match letter {
         'i' | 'j' | 'l' | '.' | ',' | '\'' | '|' | ':' | ';' | '!' => 4.0,
         ' ' | 't' | 'f' | 'r' | '(' | ')' | '-' | '1' => 5.8,
-        'm' | 'w' | 'M' | 'W' | '%' => 12.0,
-        letter if letter.is_uppercase() => 9.2,
-        _ => 7.8,
+        'm' | 'w' | 'M' | 'W' | '%' | '×' => 12.5,
+        letter if letter.is_uppercase() => 9.4,
+        _ => 8.2,
     };
     text.chars().map(width).sum()
 }

@@ -171,7 +171,12 @@ fn of_text(field: &str, text: &str) -> String {
         "mode" => &MODES,
         _ => &[],
     };
-    known.iter().find(|(name, _)| *name == text).map_or_else(|| text.to_owned(), |(_, words)| (*words).to_owned())
+    if let Some((_, words)) = known.iter().find(|(name, _)| *name == text) {
+        return (*words).to_owned();
+    }
+    // A program is known by its name, wherever it lies.
+    let name = if field == BROKER { text.rsplit('/').find(|part| !part.is_empty()) } else { None };
+    name.unwrap_or(text).to_owned()
 }
 
 /// A value that says by itself what it is: `10 senders`, `QoS 1`, `50 % load`.
@@ -237,6 +242,7 @@ mod tests {
             ("broker", json!("wasmedge"), "WasmEdge"),
             ("broker", json!("emqx"), "emqx"),
             ("host", json!("wasmtime"), "Wasmtime"),
+            ("broker", json!("/opt/emqx/bin/emqx"), "emqx"),
             ("mode", json!("aot"), "ahead of time"),
             ("senders", json!(1), "1 sender"),
             ("senders", json!(10), "10 senders"),

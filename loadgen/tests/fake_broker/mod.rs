@@ -1,21 +1,23 @@
-//! A broker of a thread per connection, which forwards by exact topic at any QoS, and does on purpose what brokers must
-//! not do.
+//! A broker of a thread per connection, which forwards at any QoS, also to groups, from queues and by filters with `+`, and does on
+//! purpose what brokers must not do.
 
-use std::collections::HashMap;
+mod routing;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use wisp_wire::{
-    ConnAck, Disconnect, List, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec,
-    PubRel, Publish, QoS, ReasonCode, SubAck,
+    ConnAck, Disconnect, List, Packet, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, Publish,
+    QoS, ReasonCode, SubAck,
 };
 
-/// What it does wrong, counted over all messages.
+use routing::{Routes, Subscriber};
+
+/// What it does wrong, counted over all deliveries, or over all messages where it is about the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     None,
@@ -29,6 +31,12 @@ pub(crate) enum Fault {
     Reorder(u64),
     /// Changes the length of every so manieth message.
     Corrupt(u64),
+    /// Changes a byte in the middle of every so manieth message.
+    Flip(u64),
+    /// Delivers every so manieth message as if it were of another topic.
+    Misroute(u64),
+    /// Gives every so manieth message to two of a group.
+    ShareTwice(u64),
     /// Closes all connections after so many messages; MQTT 5 clients are told why.
     Die(u64),
     /// Does nothing for so long when this message comes, once.
@@ -57,7 +65,7 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let broker =
-        Arc::new(Broker { fault, counted: AtomicU64::new(0), topics: Mutex::default(), everybody: Mutex::default() });
+        Arc::new(Broker { fault, messages: AtomicU64::new(0), routes: Routes::default(), everybody: Mutex::default() });
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, broker) = (stream.unwrap(), Arc::clone(&broker));
@@ -69,75 +77,22 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
 
 struct Broker {
     fault: Fault,
-    counted: AtomicU64,
-    topics: Mutex<HashMap<String, Arc<Subscriber>>>,
+    messages: AtomicU64,
+    routes: Routes,
     everybody: Mutex<Vec<(TcpStream, ProtocolVersion)>>,
 }
 
 /// What is written to a connection, whole packets at a time.
 type Output = Arc<Mutex<TcpStream>>;
 
-/// Who gets a topic's messages.
-struct Subscriber {
-    version: ProtocolVersion,
-    output: Output,
-    state: Mutex<Deliveries>,
-}
-
-#[derive(Default)]
-struct Deliveries {
-    last_id: u16,
-    held: Option<Vec<u8>>,
-}
-
-impl Deliveries {
-    /// The message under a fresh identifier, if it needs one.
-    fn encode(&mut self, publish: &Publish<'_>, version: ProtocolVersion) -> Vec<u8> {
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        let packet_id = PacketId::new(self.last_id).filter(|_| publish.qos > QoS::AtMostOnce);
-        let mut bytes = Vec::new();
-        Packet::Publish(Publish { packet_id, ..*publish }).encode(version, &mut bytes).unwrap();
-        bytes
-    }
-}
-
 impl Broker {
     /// Counts a message, forwards it, and says which it was.
     fn forward(&self, publish: &Publish<'_>) -> u64 {
-        let number = self.counted.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_hit = |every: u64| number.is_multiple_of(every);
-        let topic = publish.topic.unwrap().as_str();
-        let Some(subscriber) = self.topics.lock().unwrap().get(topic).cloned() else { return number };
-        let mut publish = *publish;
-        if matches!(self.fault, Fault::Corrupt(every) if is_hit(every)) {
-            publish.payload = &publish.payload[..publish.payload.len() - 1];
-        }
-        let Subscriber { version, output, state } = &*subscriber;
-        // Held until all is written, so that the order is that of the messages.
-        let mut state = state.lock().unwrap();
-        if let Fault::Stall { at, ms } = self.fault
-            && number == at
-        {
-            thread::sleep(Duration::from_millis(ms));
-        }
-        let mut bytes = state.encode(&publish, *version);
+        let number = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
         match self.fault {
-            Fault::Drop(every) if is_hit(every) => return number,
-            Fault::Duplicate(every) if is_hit(every) => bytes.extend(state.encode(&publish, *version)),
-            Fault::Repeat(every) if is_hit(every) => bytes = bytes.repeat(2),
-            Fault::Reorder(every) if is_hit(every) && state.held.is_none() => {
-                state.held = Some(bytes);
-                return number;
-            }
-            Fault::Die(after) if number >= after => {
-                self.die();
-                return number;
-            }
-            _ => {}
+            Fault::Die(after) if number >= after => self.die(),
+            fault => self.routes.deliver(publish, fault),
         }
-        bytes.extend(state.held.take().unwrap_or_default());
-        // A receiver that has gone needs nothing.
-        let _ = output.lock().unwrap().write_all(&bytes);
         number
     }
 
@@ -160,6 +115,8 @@ struct Connection<'a> {
     output: Output,
     version: ProtocolVersion,
     input: Vec<u8>,
+    /// Itself as a receiver, once it has subscribed.
+    subscriber: Option<Arc<Subscriber>>,
     /// Acknowledgements of messages, held back.
     waiting: Vec<Vec<u8>>,
 }
@@ -168,7 +125,7 @@ impl<'a> Connection<'a> {
     fn new(stream: TcpStream, broker: &'a Broker) -> Self {
         let output = Arc::new(Mutex::new(stream.try_clone().unwrap()));
         let (version, input) = (ProtocolVersion::Mqtt311, Vec::new());
-        Self { broker, stream, output, version, input, waiting: Vec::new() }
+        Self { broker, stream, output, version, input, subscriber: None, waiting: Vec::new() }
     }
 
     fn serve(mut self) {
@@ -203,17 +160,20 @@ impl<'a> Connection<'a> {
                 self.welcome();
             }
             Packet::Subscribe(subscribe) => {
-                let (filter, options) = subscribe.filters.iter().next().unwrap();
                 let (version, output) = (self.version, Arc::clone(&self.output));
-                let subscriber = Arc::new(Subscriber { version, output, state: Mutex::default() });
-                self.broker.topics.lock().unwrap().insert(filter.as_str().to_owned(), subscriber);
-                let code = match self.broker.fault {
-                    Fault::Refuse => ReasonCode::UnspecifiedError,
-                    Fault::Downgrade => ReasonCode::Success,
-                    _ => ReasonCode::try_from(options.qos as u8).unwrap(),
-                };
+                let new = || Arc::new(Subscriber::new(version, output));
+                let subscriber = Arc::clone(self.subscriber.get_or_insert_with(new));
+                let mut codes = Vec::new();
+                for (filter, options) in subscribe.filters.iter() {
+                    self.broker.routes.add(filter.as_str(), Arc::clone(&subscriber));
+                    codes.push(match self.broker.fault {
+                        Fault::Refuse => ReasonCode::UnspecifiedError,
+                        Fault::Downgrade => ReasonCode::Success,
+                        _ => ReasonCode::try_from(options.qos as u8).unwrap(),
+                    });
+                }
                 let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
-                self.send(&Packet::SubAck(SubAck { packet_id, properties, codes: List::from_slice(&[code]) }));
+                self.send(&Packet::SubAck(SubAck { packet_id, properties, codes: List::from_slice(&codes) }));
             }
             Packet::Publish(publish) => {
                 let number = self.broker.forward(publish);

@@ -28,12 +28,16 @@ pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, panel: &Panel, frame: Frame) 
     }
     let most = labels.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let width = (room * FILLED / most as f64).min(BAR_WIDTH_MAX);
+    let texts = series().flat_map(|series| &series.points).filter_map(|point| point.summary);
+    let widest_text = texts.map(|summary| text_width(&plot.chart.unit.text(summary.median))).fold(0.0, f64::max);
+    // Values are written above all bars or none.
+    let has_values = widest_text <= width;
     for series in &panel.series {
         for point in &series.points {
             let labels = &labels[point.x as usize];
             let place = labels.iter().position(|label| *label == series.label).unwrap_or(0) as f64;
             let left = frame.left + room * (point.x + 0.5) + width * (place - labels.len() as f64 / 2.0);
-            draw_bar(svg, plot, &series.label, point, (left, left + width), frame);
+            draw_bar(svg, plot, point, &Bar { label: &series.label, left, right: left + width, has_values }, frame);
         }
     }
 }
@@ -56,7 +60,16 @@ fn draw_names(svg: &mut Svg, groups: &[String], frame: Frame) {
     }
 }
 
-fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, label: &str, point: &Point, (left, right): (f64, f64), frame: Frame) {
+/// Where a bar is, and what is written of it.
+struct Bar<'a> {
+    label: &'a str,
+    left: f64,
+    right: f64,
+    has_values: bool,
+}
+
+fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, point: &Point, bar: &Bar<'_>, frame: Frame) {
+    let Bar { label, left, right, .. } = *bar;
     let middle = f64::midpoint(left, right);
     svg.open(&format!("k{}", point.look.slot));
     if let Some(summary) = point.summary.filter(|summary| plot.y.has(summary.median)) {
@@ -73,8 +86,8 @@ fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, label: &str, point: &Point, (left, r
             }
         }
         let dagger = if point.left_out > 0 { "†" } else { "" };
-        let text = plot.chart.unit.text(summary.median);
-        let text = if text_width(&text) + 2.0 <= right - left { format!("{text}{dagger}") } else { dagger.to_owned() };
+        let text = if bar.has_values { plot.chart.unit.text(summary.median) } else { String::new() };
+        let text = format!("{text}{dagger}");
         if !text.is_empty() {
             svg.text("", (middle, top.min(to) - 5.0), Anchor::Middle, &text);
         }
