@@ -6,6 +6,8 @@ use super::units::Unit;
 
 /// The field that says who was measured.
 pub(crate) const BROKER: &str = "broker";
+/// The field that says on what a program was measured that is no broker. Its values are among those of brokers.
+pub(crate) const HOST: &str = "host";
 
 /// Brokers, in the order in which they are listed, and as they are written.
 pub(crate) const BROKERS: [(&str, &str); 7] = [
@@ -19,13 +21,14 @@ pub(crate) const BROKERS: [(&str, &str); 7] = [
 ];
 
 /// How the modes of runtimes are written.
-const MODES: [(&str, &str); 3] = [("aot", "ahead of time"), ("jit", "just in time"), ("interpreted", "interpreted")];
+const MODES: [(&str, &str); 4] =
+    [("aot", "ahead of time"), ("jit", "just in time"), ("baseline", "quick compiler"), ("interpreted", "interpreted")];
 
 /// What one and several of a thing are called.
 type OneAndMany = (&'static str, &'static str);
 
 /// Settings in the order of columns; as what is counted where one says "10 senders"; and in words.
-const SETTINGS: [(&str, Option<OneAndMany>, &str); 24] = [
+const SETTINGS: [(&str, Option<OneAndMany>, &str); 26] = [
     ("plan", None, "plan"),
     ("repetition", None, "repetition"),
     ("kind", None, "kind"),
@@ -47,8 +50,10 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 24] = [
     ("load_percent", None, "load"),
     ("warm_up_messages", Some(("warm-up message", "warm-up messages")), "warm-up messages"),
     ("connections", Some(("connection", "connections")), "connections"),
-    ("operation", None, "operation"),
-    ("buffering", None, "buffering"),
+    (HOST, None, "host"),
+    ("program", None, "program"),
+    ("count", None, "numbers"),
+    ("buffer", None, "buffer"),
     ("file_bytes", None, "file size"),
 ];
 
@@ -105,6 +110,12 @@ pub(crate) fn column_place(field: &str) -> usize {
     let settings = SETTINGS.iter().map(|setting| setting.0);
     let mut all = settings.chain(MEASURES.iter().map(|measure| measure.0));
     all.position(|name| name == field).unwrap_or(usize::MAX)
+}
+
+/// Whether a field says who was measured, which has colours of its own.
+#[must_use]
+pub(crate) fn is_of_broker(field: &str) -> bool {
+    [BROKER, HOST].contains(&field)
 }
 
 /// Whether a field is a setting, which samples that are compared have in common.
@@ -168,7 +179,7 @@ pub(crate) fn of_value(field: &str, value: &Value) -> String {
 
 fn of_text(field: &str, text: &str) -> String {
     let known: &[(&str, &str)] = match field {
-        BROKER => &BROKERS,
+        BROKER | HOST => &BROKERS,
         "mode" => &MODES,
         _ => &[],
     };
@@ -228,6 +239,7 @@ mod tests {
             ("latency_p9999_ns", "latency, 99.99th percentile"),
             ("ack_p50_ns", "time to acknowledgement, 50th percentile"),
             ("module_bytes", "module"),
+            ("time_per_call_us", "time per call"),
             ("peak_memory_bytes", "peak memory"),
         ] {
             assert_eq!(of_field(field), words);
@@ -241,6 +253,7 @@ mod tests {
         for (field, value, words) in [
             ("broker", json!("wasmedge"), "WasmEdge"),
             ("broker", json!("emqx"), "emqx"),
+            ("host", json!("wasmtime"), "Wasmtime"),
             ("broker", json!("/opt/emqx/bin/emqx"), "emqx"),
             ("mode", json!("aot"), "ahead of time"),
             ("senders", json!(1), "1 sender"),

@@ -72,7 +72,7 @@ pub(super) fn compare_all(fields: &[&str], one: &[Value], other: &[Value]) -> Or
 /// Brokers in their own order, numbers by size, what is not there first.
 fn compare(field: &str, one: &Value, other: &Value) -> Ordering {
     let place = |value: &Value| {
-        let broker = if field == words::BROKER { value.as_str() } else { None };
+        let broker = if words::is_of_broker(field) { value.as_str() } else { None };
         broker.map(|name| words::BROKERS.iter().position(|(known, _)| *known == name).unwrap_or(usize::MAX))
     };
     let kind = |value: &Value| match value {

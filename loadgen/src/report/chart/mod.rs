@@ -146,14 +146,14 @@ fn x_text(fields: &Fields<'_>, x: &[Value]) -> String {
 
 /// Colours are for brokers, wherever they are told apart; else for what is told apart first. The rest is told by dashes.
 fn look(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value]) -> Look {
-    let broker_at = fields.line_names().iter().position(|field| *field == words::BROKER);
+    let broker_at = fields.line_names().iter().position(|field| words::is_of_broker(field));
     if let Some(broker) = broker_at.and_then(|at| lines[at].as_str()) {
         return Look {
             variant: place_of(fields, groups, lines, |at| Some(at) != broker_at),
             ..Look::of_broker(broker)
         };
     }
-    if fields.x_names().contains(&words::BROKER) {
+    if fields.x_names().iter().any(|field| words::is_of_broker(field)) {
         return Look { slot: SLOTS, variant: place_of(fields, groups, lines, |_| true) };
     }
     if let (true, Some(broker)) = (lines.is_empty(), only_broker(groups)) {
@@ -178,14 +178,17 @@ fn place_of(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value], is_one: 
 
 /// The broker of all samples, if it is one.
 fn only_broker<'a>(groups: &[Group<'a>]) -> Option<&'a str> {
-    let mut brokers = groups.iter().flat_map(|group| &group.records).map(|record| record.get(words::BROKER));
+    let mut brokers = groups
+        .iter()
+        .flat_map(|group| &group.records)
+        .map(|record| record.get(words::BROKER).or_else(|| record.get(words::HOST)));
     let first = brokers.next().flatten()?;
     if brokers.all(|broker| broker == Some(first)) { first.as_str() } else { None }
 }
 
 /// The look of the line, but for bars of which each is a broker's.
 fn point_look(fields: &Fields<'_>, x: &[Value], line: Look) -> Look {
-    let broker_at = fields.x_names().iter().position(|field| *field == words::BROKER);
+    let broker_at = fields.x_names().iter().position(|field| words::is_of_broker(field));
     let broker = broker_at.and_then(|at| x[at].as_str()).filter(|_| line.slot == SLOTS);
     broker.map_or(line, |broker| Look { variant: line.variant, ..Look::of_broker(broker) })
 }

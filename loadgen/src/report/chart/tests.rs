@@ -199,6 +199,23 @@ fn a_broker_keeps_its_colour_and_modes_are_told_otherwise() {
 }
 
 #[test]
+fn a_host_looks_like_the_broker_on_it_and_comes_in_its_place() {
+    let on = |host: &str| {
+        let mut record = record("", 1, 1.0, json!({ "host": host }));
+        record.remove("broker");
+        record
+    };
+    let records = [on("wasmtime"), on("wasmer"), on("native")];
+    let records: Vec<_> = records.iter().collect();
+    let figure = figure(json!({ "lines": ["host"] }));
+    let chart = chart(&figure, &records);
+    let series = &chart.panels[0].series;
+    let labels: Vec<_> = series.iter().map(|series| series.label.as_str()).collect();
+    assert_eq!(labels, ["native", "Wasmer", "Wasmtime"]);
+    assert_eq!(series[2].look, Look::of_broker("wasmtime"));
+}
+
+#[test]
 fn percentiles_are_medians_at_each_nine() {
     let sample = |repetition: u32, list: Value| {
         record("native", repetition, 1.0, json!({ "latency_ns_percentiles": list, "load_percent": 50 }))
