@@ -16,8 +16,8 @@ use wisp_loadgen::machine::{self, Facts};
 use wisp_loadgen::places::{self, Scratch};
 use wisp_loadgen::table::thousands;
 
-/// Beyond so many busy processes for each processor the machine has something else to do.
-const LOAD_MAX: f64 = 0.5;
+/// Beyond this share of the processors the machine has something else to do.
+const BUSY_MAX: f64 = 0.2;
 
 /// What all samples share.
 struct Bench {
@@ -67,8 +67,8 @@ fn results_folder() -> PathBuf {
 }
 
 fn warn_if_busy() {
-    if let Some(load) = machine::load_average().filter(|load| *load > LOAD_MAX * machine::processors() as f64) {
-        println!("The machine is busy with other things (load average {load}): figures will be low and uneven.");
+    if let Some(busy) = machine::busy_processors().filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
+        println!("The machine is busy with other things ({busy:.1} processors): figures will be low and uneven.");
     }
 }
 

@@ -67,7 +67,7 @@ pub struct PlanInfo {
     /// Whether all its samples are there.
     pub is_complete: bool,
     /// Processors' worth of other work on the machine when it began.
-    pub load_average: Option<f64>,
+    pub busy_processors: Option<f64>,
     /// What is to be drawn.
     pub figures: Vec<Figure>,
     /// What the order of its samples was shuffled with.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::failure::Failure;
@@ -34,7 +35,6 @@ impl Facts {
             ("processors", processors().to_string()),
             ("memory", memory()),
             ("kernel", output("uname", &["-srm"]).unwrap_or_else(unknown)),
-            ("busy processes in the minute before", load_average().map_or_else(unknown, |load| load.to_string())),
         ];
         Self { machine, versions }
     }
@@ -46,10 +46,43 @@ pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How many processes wanted a processor in the last minute, on average; None where the system does not tell.
+/// How long is looked whether the machine has something else to do.
+const LOOK_FOR: Duration = Duration::from_millis(300);
+
+/// How many processors were busy on average in a short while from now on, whatever with; None where the system does not tell.
+/// The system's load average would still have what was measured just before.
 #[must_use]
-pub fn load_average() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+pub fn busy_processors() -> Option<f64> {
+    let before = Ticks::now()?;
+    thread::sleep(LOOK_FOR);
+    Some(Ticks::now()?.busy_since(&before) * processors() as f64)
+}
+
+/// Time of all processors since the machine was started, in its own unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Ticks {
+    all: u64,
+    idle: u64,
+}
+
+impl Ticks {
+    fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The line `cpu user nice system idle iowait irq softirq steal ...`.
+    fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks = line.split_whitespace().take(8).map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        Some(Self { all: ticks.iter().sum(), idle: ticks.get(3)? + ticks.get(4)? })
+    }
+
+    /// The busy share of the time since `earlier`.
+    fn busy_since(&self, earlier: &Self) -> f64 {
+        let passed = |now: u64, then: u64| now.saturating_sub(then) as f64;
+        let (all, idle) = (passed(self.all, earlier.all), passed(self.idle, earlier.idle));
+        if all > 0.0 { (1.0 - idle / all).clamp(0.0, 1.0) } else { 0.0 }
+    }
 }
 
 /// Today, as in 2026-01-31, by universal time.
@@ -220,6 +253,15 @@ mod tests {
         assert_eq!(find_version(help).as_deref(), Some("2.0.11"));
         assert_eq!(find_version("nats-server: v2.9.10").as_deref(), Some("2.9.10"));
         assert_eq!(find_version("no 1.2 and 1.2.x"), None);
+    }
+
+    #[test]
+    fn busy_is_what_is_not_idle() {
+        let at = |line: &str| Ticks::parse(&format!("{line}\ncpu0 1 1 1 1 1 1 1 1 0 0\n")).unwrap();
+        let (before, after) = (at("cpu  10 0 10 70 10 0 0 0 5 0"), at("cpu  30 5 20 120 15 5 5 0 9 0"));
+        assert!((after.busy_since(&before) - 45.0 / 100.0).abs() < 1e-9);
+        assert!(before.busy_since(&before) < f64::EPSILON);
+        assert_eq!(Ticks::parse("cpu0 1 2 3 4 5"), None);
     }
 
     #[test]

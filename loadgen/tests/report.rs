@@ -94,7 +94,7 @@ fn plan(name: &str, figures: Value) -> Value {
     json!({
         "name": name, "title": format!("Plan <b>{name}</b>"), "about": "Why & how.\n\nA <script>alert(1)</script> second paragraph.",
         "command": format!("wisp-loadgen sweep \"{name}\" --x '<y>'"), "started": "2026-01-31T12:00:00Z",
-        "ended": "2026-01-31T12:10:30Z", "is_complete": name != "latency", "load_average": 0.25, "figures": figures,
+        "ended": "2026-01-31T12:10:30Z", "is_complete": name != "latency", "busy_processors": 0.25, "figures": figures,
     })
 }
 
@@ -249,7 +249,7 @@ fn a_terminal_has_the_medians_too() {
     };
     let table = report::terminal_table(&of_plan("forwarding"), &run.plans[1].figures);
     let expected = "\
-Messages forwarded by <senders> & receivers: messages received, msg/s
+Messages forwarded by <senders> & receivers: messages, msg/s
 | senders, receivers |                (1, 1) |                 (10, 10) |            (100, 100) |
 |--------------------|----------------------:|-------------------------:|----------------------:|
 | native             | ★ 900k (873k to 932k) | ★ 1.08M‡ (1.05M to 1.12M) | ★ 630k (611k to 652k) |

@@ -19,6 +19,7 @@
 //!
 //! [[case]]                       # optional: each adds to the settings or changes them; the plan is the union of its cases
 //! receivers = 1
+//! repetitions = 3                # optional: so many are enough here
 //! quick = false                  # optional: left out of quick runs; "only" there; or settings, as in quick = { size_bytes = 64 }
 //!
 //! [quick]                        # optional: what quick runs change
@@ -146,6 +147,14 @@ pub struct Phase {
     pub repetitions: u32,
 }
 
+impl Phase {
+    /// How many samples it has.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.points.iter().map(|point| point.repetitions(self.repetitions) as usize).sum()
+    }
+}
+
 impl Plan {
     /// A built-in plan by its name, or one in a file by its path.
     ///
@@ -214,7 +223,7 @@ impl Plan {
     /// How many samples it has, all in all.
     #[must_use]
     pub fn samples(&self) -> usize {
-        self.phases().iter().map(|phase| phase.points.len() * phase.repetitions as usize).sum()
+        self.phases().iter().map(Phase::samples).sum()
     }
 
     /// About how many seconds all of them take.
@@ -225,7 +234,8 @@ impl Plan {
             let load = self.sample_s.or(point.number("seconds")).or_else(of_messages).unwrap_or(0.0);
             load + if self.kind.is_of_load() { OVERHEAD_S } else { 0.0 }
         };
-        let of_phase = |phase: &Phase| phase.points.iter().map(of_point).sum::<f64>() * f64::from(phase.repetitions);
+        let in_phase = |phase: &Phase, point: &Point| of_point(point) * f64::from(point.repetitions(phase.repetitions));
+        let of_phase = |phase: &Phase| phase.points.iter().map(|point| in_phase(phase, point)).sum::<f64>();
         self.phases().iter().map(of_phase).sum()
     }
 }

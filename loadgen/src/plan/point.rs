@@ -14,6 +14,7 @@ pub struct Point {
     kind: Kind,
     settings: BTreeMap<String, Value>,
     title: String,
+    repetitions_max: Option<u32>,
 }
 
 impl Point {
@@ -21,7 +22,18 @@ impl Point {
     #[must_use]
     pub fn new(kind: Kind, settings: BTreeMap<String, Value>) -> Self {
         let title = title(&settings, &|_| true);
-        Self { kind, settings, title }
+        Self { kind, settings, title, repetitions_max: None }
+    }
+
+    /// The same, of which so many samples are enough, however many the others have.
+    pub(super) fn at_most(self, repetitions_max: Option<u32>) -> Self {
+        Self { repetitions_max, ..self }
+    }
+
+    /// How many samples are taken of it where the others have `repetitions`.
+    #[must_use]
+    pub fn repetitions(&self, repetitions: u32) -> u32 {
+        self.repetitions_max.map_or(repetitions, |most| most.min(repetitions))
     }
 
     /// The same, with a title of what tells it from the others, which is what `is_told` says yes to.

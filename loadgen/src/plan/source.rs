@@ -35,6 +35,7 @@ struct Case {
     is_in_full: bool,
     /// None if quick runs leave it out.
     quick: Option<Settings>,
+    repetitions_max: Option<u32>,
 }
 
 /// Reads the text of a plan.
@@ -106,7 +107,7 @@ impl Source {
                 if is_of_case { format!("case {}, {error}", index + 1) } else { format!("settings.{error}") }
             };
             for settings in combinations(self.kind, &settings, changes.processors).map_err(place)? {
-                let point = Point::new(self.kind, settings);
+                let point = Point::new(self.kind, settings).at_most(case.repetitions_max);
                 if !points.contains(&point) {
                     points.push(point);
                 }
@@ -164,7 +165,7 @@ fn number_of(table: &mut Map<String, Value>, key: &str) -> Result<Option<f64>, S
 
 /// `path` ends with the key.
 fn repetitions_of(table: &mut Map<String, Value>, path: &str) -> Result<Option<u32>, String> {
-    let key = path.rsplit('.').next().unwrap_or(path);
+    let key = path.rsplit(['.', ' ']).next().unwrap_or(path);
     let Some(value) = table.remove(key) else { return Ok(None) };
     let number = value.as_u64().filter(|number| (1..=REPETITIONS_MAX).contains(number));
     let number = number.and_then(|number| u32::try_from(number).ok());
@@ -198,7 +199,8 @@ fn cases_of(value: Option<Value>) -> Result<Vec<Case>, String> {
                 return Err(format!("case {number}, quick: {other} is neither true, false, \"only\" nor settings"));
             }
         };
-        Ok(Case { settings, is_in_full, quick })
+        let repetitions_max = repetitions_of(&mut settings, &format!("case {number}, repetitions"))?;
+        Ok(Case { settings, is_in_full, quick, repetitions_max })
     };
     cases.into_iter().enumerate().map(case).collect()
 }

@@ -222,3 +222,13 @@ fn plans_are_found_by_name_and_by_path() {
         assert!(error.contains(wrong) && !error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn a_case_may_have_fewer_repetitions() {
+    let body = "[settings]\nbroker = \"native\"\n[[case]]\nsenders = 1\n[[case]]\nsenders = 2\nrepetitions = 2\n";
+    let full = plan(body);
+    assert_eq!((full.repetitions, full.samples()), (5, 5 + 2));
+    assert_eq!(changed(body, |changes| changes.repetitions = Some(1)).unwrap().samples(), 2);
+    let refusal = changed("[[case]]\nsenders = 2\nrepetitions = 0\n", |_| ()).unwrap_err();
+    assert!(refusal.contains("case 1, repetitions: 0"), "{refusal}");
+}

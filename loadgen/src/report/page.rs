@@ -112,11 +112,13 @@ fn where_it_ran(html: &mut String, run: &Run, records: &[Record]) {
     html.push_str(
         "<table>\n<thead><tr><th>plan</th><th class=\"text\">command</th><th>samples</th><th>with faults</th>",
     );
-    html.push_str("<th class=\"text\">when</th><th>load before</th><th>complete</th></tr></thead>\n<tbody>\n");
+    html.push_str(
+        "<th class=\"text\">when</th><th>processors busy before</th><th>complete</th></tr></thead>\n<tbody>\n",
+    );
     for plan in &run.plans {
         let samples = of_plan(records, &plan.name);
         let faulty = samples.iter().filter(|record| faults::is_faulty(record)).count();
-        let load = plan.load_average.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.2}"));
+        let load = plan.busy_processors.map_or_else(|| "unknown".to_owned(), |busy| format!("{busy:.2}"));
         let (name, command) = (escape(&plan.name), escape(&plan.command));
         let when = escape(&period(&plan.started, &plan.ended));
         let complete = if plan.is_complete { "yes" } else { "no" };

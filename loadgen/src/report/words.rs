@@ -15,7 +15,7 @@ pub(crate) const BROKERS: [(&str, &str); 7] = [
     ("wasmer", "Wasmer"),
     ("wasmtime", "Wasmtime"),
     ("wasmedge", "WasmEdge"),
-    ("mosquitto", "Mosquitto"),
+    ("mosquitto", "mosquitto"),
     ("nats-server", "NATS"),
     ("rumqttd", "rumqttd"),
 ];
@@ -69,9 +69,9 @@ const MEASURES: [(&str, Option<&str>); 43] = [
     ("foreign", None),
     ("error", None),
     ("seconds", Some("time")),
-    ("messages_per_s", Some("messages received")),
+    ("messages_per_s", Some("messages")),
     ("sent_per_s", Some("messages sent")),
-    ("megabytes_per_s", Some("payload received")),
+    ("megabytes_per_s", Some("payload")),
     ("latency_p50_ns", Some("median latency")),
     ("latency_p90_ns", None),
     ("latency_p99_ns", None),
@@ -233,7 +233,7 @@ mod tests {
     fn fields_are_put_in_words() {
         for (field, words) in [
             ("size_bytes", "message size"),
-            ("messages_per_s", "messages received"),
+            ("messages_per_s", "messages"),
             ("latency_ns_percentiles", "latency"),
             ("latency_p99_ns", "latency, 99th percentile"),
             ("latency_p9999_ns", "latency, 99.99th percentile"),

@@ -29,8 +29,8 @@ use order::{Sample, samples};
 pub use outcome::{Outcome, command, present};
 use progress::Display;
 
-/// Beyond so many busy processes for each processor the machine has something else to do.
-const LOAD_MAX: f64 = 0.5;
+/// Beyond this share of the processors the machine has something else to do.
+const BUSY_MAX: f64 = 0.2;
 
 /// Takes samples.
 pub trait Taker {
@@ -134,10 +134,10 @@ fn records_before(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure
 
 /// Notes what the records depend on. Gives the seed.
 fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker) -> u64 {
-    let load = machine::load_average();
-    if let Some(load) = load.filter(|load| *load > LOAD_MAX * machine::processors() as f64) {
+    let busy = machine::busy_processors();
+    if let Some(busy) = busy.filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         eprintln!(
-            "{}: the machine is busy with other things (load average {load}): figures will be low and uneven",
+            "{}: the machine is busy with other things ({busy:.1} processors): figures will be low and uneven",
             options.program
         );
     }
@@ -154,7 +154,7 @@ fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker)
     info.is_complete = false;
     if info.started.is_empty() {
         info.started = folder::universal_time(SystemTime::now());
-        info.load_average = load;
+        info.busy_processors = busy;
     }
     seed
 }

@@ -17,7 +17,8 @@ pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
     let mut samples = Vec::new();
     for phase in plan.phases() {
         for repetition in 1..=phase.repetitions {
-            let mut points = phase.points.clone();
+            let is_left = |point: &&Point| repetition <= point.repetitions(phase.repetitions);
+            let mut points: Vec<_> = phase.points.iter().filter(is_left).cloned().collect();
             random.shuffle(&mut points);
             samples.extend(points.into_iter().map(|point| Sample { point, repetition }));
         }

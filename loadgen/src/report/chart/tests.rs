@@ -47,7 +47,7 @@ fn lines_are_by_broker_and_points_by_size() {
     ];
     let expected = [
         ("native".to_owned(), vec![(2.0, Some(7.0)), (10.0, Some(25.0))]),
-        ("Mosquitto".to_owned(), vec![(10.0, Some(5.0))]),
+        ("mosquitto".to_owned(), vec![(10.0, Some(5.0))]),
     ];
     assert_eq!(lines(&figure(json!({})), &records), expected);
     assert!(notes(&figure(json!({})), &records).is_empty());
@@ -66,7 +66,7 @@ fn a_ratio_compares_within_repetitions() {
         record("mosquitto", 4, 9000.0, json!({})),
     ];
     let to_native = figure(json!({ "ratio_to": { "broker": "native" } }));
-    assert_eq!(lines(&to_native, &records), [("Mosquitto".to_owned(), vec![(1.0, Some(0.1))])]);
+    assert_eq!(lines(&to_native, &records), [("mosquitto".to_owned(), vec![(1.0, Some(0.1))])]);
     assert_eq!(notes(&to_native, &records), ["1 sample left out: nothing to compare with in the same repetition."]);
     // What is compared with need not be drawn.
     let without = figure(json!({ "ratio_to": { "broker": "native" }, "where": { "broker": ["mosquitto"] } }));
