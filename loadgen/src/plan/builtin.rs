@@ -1,7 +1,8 @@
 //! The plans that come with the program.
 
 /// Their names and texts, in the order in which they are listed.
-pub const PLANS: [(&str, &str); 8] = [
+pub const PLANS: [(&str, &str); 9] = [
+    ("ceiling", include_str!("../../../bench/plans/ceiling.toml")),
     ("transfer", include_str!("../../../bench/plans/transfer.toml")),
     ("forwarding", include_str!("../../../bench/plans/forwarding.toml")),
     ("enqueueing", include_str!("../../../bench/plans/enqueueing.toml")),
