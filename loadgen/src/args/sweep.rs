@@ -28,7 +28,7 @@ pub struct Sweep {
     /// What load.
     #[command(flatten)]
     pub load: LoadSettings,
-    /// Send so many messages a second, all senders together [default: as fast as the broker takes them]
+    /// Send so many messages a second, all senders together and measure latency [default: as fast as the broker takes them]
     #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
     pub rate: Option<Value>,
     /// Where to, and how often.
@@ -46,7 +46,7 @@ pub struct Place {
     /// The folder for records, plots and the report [default: results/NAME-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Take only the samples that the folder does not have yet
+    /// Take only the samples that the folder does not have yet; one with faults it has too
     #[arg(long, requires = "out")]
     pub resume: bool,
     /// What the order of samples is shuffled with [default: a new number, which is recorded]
@@ -83,7 +83,9 @@ impl Sweep {
         set(&mut settings, "rate_per_s", self.rate.as_ref());
         let Some(plan) = &self.plan else {
             let named = ("sweep", "Sweep");
-            return Plan::of_settings(named, Kind::Throughput, self.place.repetitions(), &settings, processors);
+            // At a rate it is latency that there is to see.
+            let kind = if self.rate.is_some() { Kind::Latency } else { Kind::Throughput };
+            return Plan::of_settings(named, kind, self.place.repetitions(), &settings, processors);
         };
         let changes = Changes { is_quick: self.quick, repetitions: self.place.repetitions, settings, processors };
         let plan = Plan::find(plan, &changes)?;

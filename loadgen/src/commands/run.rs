@@ -16,7 +16,7 @@ use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::Facts;
 use crate::places::Scratch;
-use crate::plan::Point;
+use crate::plan::{Point, usual_figures};
 use crate::report;
 use crate::sweep::load::subject::{Choice, Subject};
 use crate::sweep::load::{config, record};
@@ -147,6 +147,11 @@ fn keep(folder: &Path, choice: &Choice, point: &Point, mut record: Record) -> io
     info.title = "Single runs".to_owned();
     info.about = "Each without a warm-up.".to_owned();
     info.command = crate::sweep::command(PROGRAM);
+    for figure in usual_figures(point.kind(), std::slice::from_ref(point)) {
+        if info.figures.iter().all(|known| known.name != figure.name) {
+            info.figures.push(figure);
+        }
+    }
     if info.started.is_empty() {
         info.started.clone_from(&now);
     }

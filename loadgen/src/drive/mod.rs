@@ -7,8 +7,10 @@
 //! ```
 //!
 //! At QoS 1 and 2 each sender keeps at most a window of messages that are not acknowledged, and receivers answer all messages of a
-//! read with one write. A server of NATS is driven as a broker at QoS 0 is (`protocol`, `nats`). The generator must not be what limits a run: whatever is done for each message touches a few cache
-//! lines and allocates nothing, and each system call carries many messages.
+//! read with one write. A server of NATS is driven as a broker at QoS 0 is (`protocol`, `nats`).
+//!
+//! The generator must not be what limits a run: whatever is done for each message touches a few cache lines and allocates
+//! nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
 mod busy;

@@ -40,6 +40,7 @@ mod values;
 
 pub use point::Point;
 pub use settings::Settings;
+pub(crate) use usual::figures as usual_figures;
 
 use crate::figure::Figure;
 

@@ -239,6 +239,9 @@ pub(super) fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<()
     let (senders, receivers) = (narrow("senders").unwrap_or(1), narrow("receivers").unwrap_or(1));
     Layout::new(pattern, senders, receivers, narrow("topics"), whole("messages").unwrap_or(1))
         .map_err(|error| format!("pattern: {error}"))?;
+    if name == Broker::Sink.name() && receivers > 0 {
+        return Err("receivers: the sink forwards nothing, so that there can be none (0)".to_owned());
+    }
     if kind == Latency && receivers == 0 && whole("qos") == Some(0) {
         return Err("receivers: without any, nothing is known of latency at QoS 0".to_owned());
     }

@@ -10,7 +10,7 @@ use crate::plan::{Kind, Point};
 
 /// One figure of what is measured over what differs: a curve if that are numbers, else bars. None for kinds that other
 /// programs measure, which know best.
-pub(super) fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
+pub(crate) fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
     if !kind.is_of_load() {
         return Vec::new();
     }

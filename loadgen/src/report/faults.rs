@@ -5,13 +5,8 @@ use crate::folder::Record;
 use super::words::counted;
 
 /// What a good sample has none of, and how it is told.
-const FAULTS: [(&str, &str); 5] = [
-    ("lost", "lost"),
-    ("duplicated", "doubled"),
-    ("out_of_order", "out of order"),
-    ("corrupt", "corrupt"),
-    ("foreign", "from elsewhere"),
-];
+const FAULTS: [(&str, &str); 4] =
+    [("lost", "lost"), ("duplicated", "doubled"), ("out_of_order", "out of order"), ("corrupt", "corrupt")];
 
 /// Whether a sample failed or messages of it went astray. Its figures are then not compared with those of good ones.
 #[must_use]

@@ -128,9 +128,9 @@ fn where_it_ran(html: &mut String, run: &Run, records: &[Record]) {
             writeln!(html, "<td>{faulty}</td><td class=\"text\">{when}</td><td>{load}</td><td>{complete}</td></tr>");
     }
     html.push_str(
-        "</tbody>\n</table>\n</div>\n<p class=\"muted\">Load before: how many processes wanted a processor in the ",
+        "</tbody>\n</table>\n</div>\n<p class=\"muted\">Processors busy before: with whatever else, just before the plan ",
     );
-    html.push_str("minute before the plan began.</p>\n</section>\n");
+    html.push_str("began.</p>\n</section>\n");
 }
 
 /// A box that scrolls by itself where it is wider than the page, also by keyboard.

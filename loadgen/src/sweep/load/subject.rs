@@ -124,7 +124,7 @@ impl Subject {
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         set("protocol", json!(self.target.protocol()));
         let Some(running) = &self.running else { return fields };
-        set("broker", json!(running.broker().name()));
+        set("broker", json!(running.broker().to_string()));
         set("broker_version", json!(version));
         set("startup_ms", json!(running.startup().as_secs_f64() * 1e3));
         if let Some(after) = running.usage() {
