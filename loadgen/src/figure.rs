@@ -70,4 +70,6 @@ pub enum Better {
     More,
     /// The smallest.
     Less,
+    /// None: the values are of things that are not alike, such as latencies at different rates.
+    None,
 }

@@ -86,7 +86,7 @@ fn a_sweep_measures_every_combination_and_draws_it() {
     for record in &records {
         assert_eq!(
             (&record["broker"], &record["plan"], &record["kind"]),
-            (&"wisp-loadgen".into(), &"sweep".into(), &"throughput".into())
+            (&broker.as_str().into(), &"sweep".into(), &"throughput".into())
         );
         assert_eq!((number(record, "sent"), number(record, "receivers")), (3000.0, 0.0));
         assert!(number(record, "messages_per_s") > 0.0 && number(record, "startup_ms") > 0.0, "{record}");

@@ -46,7 +46,7 @@ pub struct Place {
     /// The folder for records, plots and the report [default: results/NAME-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Take only the samples that the folder does not have yet; one with faults it has too
+    /// Take only the samples that the folder does not have yet, and those that failed
     #[arg(long, requires = "out")]
     pub resume: bool,
     /// What the order of samples is shuffled with [default: a new number, which is recorded]

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use crate::args::Run;
-use crate::broker::Usage;
 use crate::commands::{PROGRAM, on_signals, print};
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config};
@@ -18,7 +17,7 @@ use crate::machine::Facts;
 use crate::places::Scratch;
 use crate::plan::{Point, usual_figures};
 use crate::report;
-use crate::sweep::load::subject::{Choice, Subject};
+use crate::sweep::load::subject::{Choice, Costs, Subject};
 use crate::sweep::load::{config, record};
 use crate::sweep::progress::Live;
 
@@ -61,20 +60,21 @@ fn drive(
         Choice::Start(broker, _) => broker.version(),
         Choice::Running(_) => String::new(),
     };
-    let before: Option<Usage> = subject.usage();
     let config = Config {
         duration_max: options.duration_max_s.map(Duration::from_secs),
         ..config(point, subject.target.clone(), options.rate)?
     };
     let live = Live::of_run(interrupt.clone());
-    let results = run::run(&config, &live);
+    let costs = Costs::new(&live, &subject);
+    let results = run::run(&config, &costs);
     live.finish();
     interrupt.check()?;
     let mut results = results.map_err(|error| Failure::Missing(subject.has_died().unwrap_or(error)))?;
     if let Some(death) = subject.has_died() {
         results.error = Some(death);
     }
-    Ok((results, subject.fields(&version, before)))
+    let fields = subject.fields(&version, costs.cpu_s());
+    Ok((results, fields))
 }
 
 fn say(options: &Run, results: &Results, broker: &Map<String, Value>) -> Result<(), Failure> {

@@ -44,6 +44,9 @@ pub struct Results {
     /// Messages a second that were to be sent; none at full speed.
     #[serde(default)]
     pub rate_per_s: Option<f64>,
+    /// Whether they were, as far as receipts tell; none at full speed. If not, latency grows with the length of the run.
+    #[serde(default)]
+    pub is_rate_reached: Option<bool>,
     /// Messages handed to sockets.
     pub sent: u64,
     /// Messages that were to be received by all receivers together: each message as often as somebody should get it.
@@ -97,6 +100,10 @@ pub struct Results {
     pub is_generator_saturated: Option<bool>,
 }
 
+/// A rate was reached if its messages took no longer than they were to, but for this share and these seconds: the last
+/// ones are on their way when the last is due.
+const RATE_REACHED: (f64, f64) = (1.02, 0.05);
+
 impl Results {
     /// Puts together what was found in `elapsed`.
     #[must_use]
@@ -121,6 +128,10 @@ impl Results {
             messages: config.messages,
             threads: config.threads,
             rate_per_s: config.rate_per_s,
+            is_rate_reached: config.rate_per_s.map(|rate_per_s| {
+                let planned_s = config.messages.saturating_sub(1) as f64 / rate_per_s;
+                seconds <= planned_s * RATE_REACHED.0 + RATE_REACHED.1
+            }),
             sent,
             expected,
             received: tally.received,
@@ -168,6 +179,10 @@ impl Results {
     /// What a reader of the figures must know, though nothing is wrong with the messages.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
+        if self.is_rate_reached == Some(false) && self.error.is_none() {
+            let what = "the rate was not reached, so that latency grows with the length of the run";
+            return Some(format!("{what}: {:.0} msg/s came through", self.messages_per_s));
+        }
         self.is_generator_saturated.filter(|is_saturated| *is_saturated)?;
         let percent = |share: Option<f64>| 100.0 * share.unwrap_or_default();
         let (busy, waiting) = (percent(self.generator_busy), percent(self.generator_waiting));

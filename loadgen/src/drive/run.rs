@@ -84,6 +84,12 @@ pub struct Progress {
 
 /// Follows a run, and may end it. `()` lets it be.
 pub trait Watch: Sync {
+    /// All is connected and subscribed, and the first message is about to be sent.
+    fn begins(&self) {}
+
+    /// All has come, or the run was given up; nothing is closed yet.
+    fn ends(&self) {}
+
     /// Called about ten times a second while messages are sent and received, from the thread that called [`run`].
     fn progress(&self, progress: Progress);
 
@@ -129,8 +135,10 @@ pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
         workers.push(worker.map_err(|error| format!("cannot wait for sockets: {error}"))?);
     }
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
+    watch.begins();
     shared.start();
     let error = supervise(&shared, config, plan.topics.layout().expected(), watch);
+    watch.ends();
     shared.stop.store(true, Ordering::Relaxed);
     let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
     Ok(results(&plan, findings, error))

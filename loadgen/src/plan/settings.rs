@@ -19,6 +19,9 @@ const CONNECTIONS_MAX: u64 = 28_000;
 /// More combinations than anybody waits for.
 const POINTS_MAX: usize = 10_000;
 
+/// The least of rates, shares and times: with less a run would outlast whoever waits for it.
+const NUMBER_MIN: f64 = 1e-6;
+
 /// What a setting may be.
 #[derive(Clone, Copy, Debug)]
 enum Is {
@@ -113,9 +116,9 @@ pub fn values_of(kind: Kind, name: &str, value: &Value, processors: usize) -> Re
             .collect(),
         Number(most) => values::numbers(value, processors)?
             .into_iter()
-            .map(|value| match value.as_f64().filter(|number| *number > 0.0 && number <= most) {
+            .map(|value| match value.as_f64().filter(|number| (NUMBER_MIN..=*most).contains(number)) {
                 Some(_) => Ok(value),
-                None => Err(format!("{value} is no number above 0 and up to {most}")),
+                None => Err(format!("{value} is no number from {NUMBER_MIN} to {most}")),
             })
             .collect(),
     }

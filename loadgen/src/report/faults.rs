@@ -20,6 +20,12 @@ pub(crate) fn is_saturated(record: &Record) -> bool {
     record.get("is_generator_saturated").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
+/// Whether messages did not come through at the rate at which they were to be sent.
+#[must_use]
+pub(crate) fn is_overrun(record: &Record) -> bool {
+    record.get("is_rate_reached").and_then(serde_json::Value::as_bool) == Some(false)
+}
+
 fn error(record: &Record) -> Option<&str> {
     record.get("error").and_then(serde_json::Value::as_str)
 }

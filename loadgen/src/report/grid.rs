@@ -219,6 +219,7 @@ fn mark<'c>(better: Better, cells: impl Iterator<Item = &'c mut Option<Cell>>, m
     let best = match better {
         Better::More => known.clone().reduce(f64::max),
         Better::Less => known.clone().reduce(f64::min),
+        Better::None => return,
     };
     // Where all are equal, or there is only one, none is the best.
     if known.all(|median| Some(median) == best) {

@@ -127,6 +127,8 @@ fn best_text(chart: &Chart<'_>) -> &'static str {
     match chart.figure.better {
         crate::figure::Better::More => "largest median of those compared",
         crate::figure::Better::Less => "smallest median of those compared",
+        // Nothing is marked.
+        crate::figure::Better::None => "",
     }
 }
 

@@ -122,6 +122,8 @@ fn records_before(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure
     };
     records.retain(|record| record.get(folder::PLAN).and_then(Value::as_str) == Some(&plan.name));
     if records.is_empty() || options.is_resumed {
+        // What failed is tried again, for the reason may have passed; what lost messages is a result.
+        records.retain(|record| !record.get(folder::ERROR).is_some_and(Value::is_string));
         return Ok(records);
     }
     Err(Failure::Missing(format!(

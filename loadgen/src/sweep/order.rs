@@ -1,5 +1,7 @@
 //! In which order samples are taken.
 
+use serde_json::Value;
+
 use crate::plan::{Plan, Point};
 
 /// What is taken at once.
@@ -11,7 +13,8 @@ pub(super) struct Sample {
 }
 
 /// All samples of a plan: phase after phase, repetition after repetition, so that whatever changes on the machine meanwhile
-/// is in all points alike; in each the points in an order of its own, so that no point always follows the same one.
+/// is in all points alike; in each the points in an order of its own, so that no point always follows the same one. Points that
+/// differ in who is measured follow each other, so that a ratio is of samples from shortly after each other.
 pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut samples = Vec::new();
@@ -20,8 +23,26 @@ pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
             let is_left = |point: &&Point| repetition <= point.repetitions(phase.repetitions);
             let mut points: Vec<_> = phase.points.iter().filter(is_left).cloned().collect();
             random.shuffle(&mut points);
-            samples.extend(points.into_iter().map(|point| Sample { point, repetition }));
+            let mut groups: Vec<(Vec<_>, Vec<Point>)> = Vec::new();
+            for point in points {
+                let load = load_of(&point);
+                match groups.iter_mut().find(|(known, _)| *known == load) {
+                    Some((_, group)) => group.push(point),
+                    None => groups.push((load, vec![point])),
+                }
+            }
+            let points = groups.into_iter().flat_map(|(_, group)| group);
+            samples.extend(points.map(|point| Sample { point, repetition }));
         }
     }
     samples
+}
+
+/// Settings that tell who is measured.
+const SUBJECT: [&str; 5] = ["broker", "host", "mode", "workers", "broker_arguments"];
+
+/// All other settings of a point.
+fn load_of(point: &Point) -> Vec<(String, Value)> {
+    let of_load = point.settings().filter(|(name, _)| !SUBJECT.contains(name));
+    of_load.map(|(name, value)| (name.to_owned(), value.clone())).collect()
 }

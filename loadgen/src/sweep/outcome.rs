@@ -64,7 +64,9 @@ pub fn present(plan: &Plan, options: &Options, outcome: &Outcome) -> Result<(), 
     let samples = outcome.records.len();
     if outcome.is_interrupted {
         let all = plan.samples();
-        eprintln!("{program}: interrupted after {samples} of {all} samples, which are kept: --out with that folder and --resume takes the others");
+        eprintln!(
+            "{program}: interrupted after {samples} of {all} samples, which are kept: --out with that folder and --resume takes the others"
+        );
     }
     if outcome.faulty() > 0 {
         eprintln!(

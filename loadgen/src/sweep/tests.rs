@@ -155,7 +155,15 @@ fn a_failed_sample_is_recorded_and_the_sweep_goes_on() {
     assert_eq!((outcome.records.len(), outcome.faulty(), outcome.status()), (15, 1, 1));
     assert_eq!((&outcome.records[3]["error"], &outcome.records[3]["kind"]), (&json!("it died"), &json!("compute")));
     let resumed = Options { is_resumed: true, ..place.options() };
-    assert_eq!(place.run(&resumed, &mut Fake::default()).unwrap().status(), 1, "a fault is not forgotten");
+    let mut again = Fake::default();
+    assert_eq!(place.run(&resumed, &mut again).unwrap().status(), 0);
+    assert_eq!(again.taken.len(), 1, "what failed is tried again");
+    let errors = folder::read_records(&place.folder())
+        .unwrap()
+        .iter()
+        .filter(|record| record.get("error") == Some(&json!("it died")))
+        .count();
+    assert_eq!(errors, 1, "and not forgotten: the page lists it");
 }
 
 #[test]
@@ -164,4 +172,20 @@ fn nothing_is_written_when_something_is_missing() {
     let mut fake = Fake { is_missing: true, ..Fake::default() };
     assert_eq!(place.run(&place.options(), &mut fake), Err(Failure::Missing("there is none".to_owned())));
     assert!(fake.taken.is_empty() && !place.folder().exists());
+}
+
+#[test]
+fn who_is_compared_is_measured_one_after_the_other() {
+    let text = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"compute\"\nrepetitions = 2\n[settings]\nx = \"1..5\"\n\
+                host = [\"p\", \"q\", \"r\"]\n";
+    let plan = Plan::parse("a.toml", text, &Changes::none(2)).unwrap();
+    for seed in 0..5 {
+        let samples = order::samples(&plan, seed);
+        assert_eq!(samples.len(), 2 * 5 * 3);
+        for group in samples.chunks(3) {
+            let same = |name: &str| group.iter().map(|sample| sample.point.get(name).cloned()).collect::<Vec<_>>();
+            assert!(same("x").windows(2).all(|pair| pair[0] == pair[1]), "{group:?}");
+            assert!(same("host").windows(2).all(|pair| pair[0] != pair[1]), "{group:?}");
+        }
+    }
 }

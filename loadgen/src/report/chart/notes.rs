@@ -24,6 +24,8 @@ pub(super) fn off_scale(figure: &Figure, panels: &[Panel]) -> usize {
 pub(super) struct Notes {
     faulty: usize,
     saturated: usize,
+    /// Samples at a rate that was not reached.
+    overrun: usize,
     samples: usize,
     without_x: usize,
     pub(super) without_base: usize,
@@ -42,6 +44,7 @@ impl Notes {
         self.samples += group.records.len();
         self.faulty += count(faults::is_faulty);
         self.saturated += count(faults::is_saturated);
+        self.overrun += count(faults::is_overrun);
         // These follow from others: a warm-up from messages, a rate from the load.
         let follows = [PLAN, REPETITION, "messages", "warm_up_messages", "rate_per_s"];
         let first = group.records.first().copied();
@@ -65,6 +68,11 @@ impl Notes {
         if self.saturated > 0 {
             let told = samples(self.saturated);
             sentences.push(format!("In {told} of {all} the load generator was the limit, not the broker (‡)."));
+        }
+        if self.overrun > 0 {
+            let told = samples(self.overrun);
+            let what = "the rate was not reached, and latency grew with the length of the sample";
+            sentences.push(format!("In {told} of {all} {what}."));
         }
         if self.without_base > 0 {
             let told = samples(self.without_base);

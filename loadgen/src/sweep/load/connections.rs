@@ -33,7 +33,48 @@ struct Measured {
     latency: Option<Latency>,
 }
 
-/// Opens one connection after the other, at a rate if the point has one, and closes them all.
+/// Connections that were opened, how long each took, and why there are no more.
+struct Opened {
+    clients: Vec<Client>,
+    histogram: Histogram<u64>,
+    error: Option<String>,
+}
+
+/// Opens one connection after the other, each when the one before is there, or when it is due.
+fn open(
+    count: u64,
+    rate_per_s: Option<f64>,
+    connect: impl Fn(u64) -> Result<Client, String>,
+    watch: &dyn Watch,
+) -> Result<Opened, Failure> {
+    let histogram = Histogram::<u64>::new(3).expect("three digits can be had");
+    let mut opened = Opened { clients: Vec::new(), histogram, error: None };
+    let begun = Instant::now();
+    let mut told = begun;
+    for number in 0..count {
+        // As with messages, whatever holds one up delays all that are due meanwhile, and counts for each.
+        let due = rate_per_s.map_or_else(Instant::now, |rate| begun + Duration::from_secs_f64(number as f64 / rate));
+        wait_until(due, watch);
+        if watch.is_interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        match connect(number) {
+            Ok(client) => opened.clients.push(client),
+            Err(error) => {
+                opened.error = Some(format!("connection {} of {count}: {error}", number + 1));
+                break;
+            }
+        }
+        opened.histogram.record(due.elapsed().as_nanos() as u64).expect("it grows with what is recorded");
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            watch.progress(Progress { sent: number + 1, received: number + 1, elapsed: begun.elapsed() });
+        }
+    }
+    Ok(opened)
+}
+
+/// Opens connections, at a rate if the point has one, and closes them all.
 pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn Watch) -> Result<Record, Failure> {
     let Target::Mqtt(url) = &subject.target else {
         return Err(Failure::Missing("connections are measured of MQTT brokers only".to_owned()));
@@ -55,32 +96,9 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     Client::connect(address, options(count)).and_then(Client::disconnect).map_err(|error| died(subject, &error))?;
     thread::sleep(SETTLE);
     let before = subject.usage();
-    let mut histogram = Histogram::<u64>::new(3).expect("three digits can be had");
-    let mut clients = Vec::new();
-    let mut error = None;
     let begun = Instant::now();
-    let mut told = begun;
-    for number in 0..count {
-        if let Some(rate) = point.number("rate_per_s") {
-            wait_until(begun + Duration::from_secs_f64(number as f64 / rate), watch);
-        }
-        if watch.is_interrupted() {
-            return Err(Failure::Interrupted);
-        }
-        let asked = Instant::now();
-        match Client::connect(address, options(number)) {
-            Ok(client) => clients.push(client),
-            Err(failure) => {
-                error = Some(format!("connection {} of {count}: {}", number + 1, died(subject, &failure)));
-                break;
-            }
-        }
-        histogram.record(asked.elapsed().as_nanos() as u64).expect("it grows with what is recorded");
-        if told.elapsed() >= PROGRESS_EVERY {
-            told = Instant::now();
-            watch.progress(Progress { sent: number + 1, received: number + 1, elapsed: begun.elapsed() });
-        }
-    }
+    let connect = |number| Client::connect(address, options(number)).map_err(|error| died(subject, &error).to_string());
+    let Opened { clients, histogram, error } = open(count, point.number("rate_per_s"), connect, watch)?;
     let seconds = begun.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
     let connected = clients.len() as u64;
@@ -90,7 +108,8 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     if let Ok(Value::Object(measured)) = serde_json::to_value(&measured) {
         record.extend(measured);
     }
-    record.extend(subject.fields(version, before));
+    let cpu_s = subject.usage().zip(before).map(|(after, before)| (after.cpu_s - before.cpu_s).max(0.0));
+    record.extend(subject.fields(version, cpu_s));
     if let Some((before, after)) = before.zip(subject.usage()).filter(|_| connected > 0) {
         let grown = after.rss_bytes.saturating_sub(before.rss_bytes);
         record.insert("connection_bytes".to_owned(), json!(grown as f64 / connected as f64));

@@ -16,11 +16,11 @@ use crate::drive::run::{self, Config, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record};
-use crate::machine::Facts;
+use crate::machine::{self, Facts};
 use crate::places::Scratch;
 use crate::plan::{Kind, Plan, Point};
 use crate::sweep::Taker;
-use subject::{Choice, Subject};
+use subject::{Choice, Costs, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
 const WARM_UP_SHARE: u64 = 20;
@@ -79,25 +79,26 @@ impl LoadTaker {
         let rate_per_s = self.rate(point)?;
         let subject = self.start(point)?;
         let config = config(point, subject.target.clone(), rate_per_s)?;
-        let before = subject.usage();
-        let (mut record, before) = match self.warmed_up(point, &config, &subject, watch) {
+        let costs = Costs::new(watch, &subject);
+        let mut record = match self.warmed_up(point, &config, &subject, watch) {
             Err(Cold::Failed(failure)) => return Err(failure),
             Err(Cold::Faulty(results)) => {
                 let mut record = record(point, &results);
                 let fault = results.fault().unwrap_or_default();
                 record.insert(folder::ERROR.to_owned(), Value::from(format!("in the warm-up: {fault}")));
-                (record, before)
+                record
             }
             Ok(Warm { messages, warm_up_messages }) => {
-                let before = subject.usage();
                 let results =
-                    run::run(&Config { messages, ..config }, watch).map_err(|error| failed(&subject, error))?;
+                    run::run(&Config { messages, ..config }, &costs).map_err(|error| failed(&subject, error))?;
                 let mut record = record(point, &results);
                 record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
-                (record, before)
+                record
             }
         };
-        record.extend(subject.fields(&self.version(point), before));
+        let cpu_s = costs.cpu_s();
+        record.extend(subject.fields(&self.version(point), cpu_s));
+        record.insert("processors_busy".to_owned(), json!(busy_share(&record)));
         if let Some(death) = subject.has_died() {
             record.insert(folder::ERROR.to_owned(), Value::from(death));
         }
@@ -246,6 +247,15 @@ fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Resu
 /// Why there is no sample: most likely because the broker has died.
 fn failed(subject: &Subject, error: String) -> Failure {
     Failure::Broken(subject.has_died().unwrap_or(error))
+}
+
+/// The share of all processors' time that the broker and the generator had together.
+fn busy_share(record: &Record) -> Option<f64> {
+    let number = |name: &str| record.get(name).and_then(Value::as_f64);
+    let used_s = number("broker_cpu_s")? + number("generator_cpu_s")?;
+    let seconds = number("seconds").filter(|seconds| *seconds > 0.0)?;
+    // What is used after the last message counts too, so that it can be a little more than all.
+    Some((used_s / (seconds * machine::processors() as f64)).min(1.0))
 }
 
 /// Three digits are enough, and read better.

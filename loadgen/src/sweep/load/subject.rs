@@ -1,11 +1,13 @@
 //! What is driven: a broker that is started for the sample, or one that runs already, on this machine.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
+use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
@@ -118,8 +120,8 @@ impl Subject {
         self.running.as_ref()?.has_died()
     }
 
-    /// What a record says of the broker: what it is, and what it has used since `before`.
-    pub(crate) fn fields(&self, version: &str, before: Option<Usage>) -> Map<String, Value> {
+    /// What a record says of the broker: what it is, and what it has used, of processors while it was measured.
+    pub(crate) fn fields(&self, version: &str, cpu_s: Option<f64>) -> Map<String, Value> {
         let mut fields = Map::new();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         set("protocol", json!(self.target.protocol()));
@@ -128,12 +130,58 @@ impl Subject {
         set("broker_version", json!(version));
         set("startup_ms", json!(running.startup().as_secs_f64() * 1e3));
         if let Some(after) = running.usage() {
-            set("broker_cpu_s", json!(before.map(|before| after.cpu_s - before.cpu_s)));
+            set("broker_cpu_s", json!(cpu_s));
             set("broker_rss_bytes", json!(after.rss_bytes));
             set("broker_peak_rss_bytes", json!(after.peak_rss_bytes));
             set("broker_threads", json!(after.threads));
         }
         fields
+    }
+}
+
+/// What a broker uses while messages are on their way: not for the connections before, and not after.
+pub(crate) struct Costs<'a> {
+    watch: &'a dyn Watch,
+    subject: &'a Subject,
+    begun: Mutex<Option<Usage>>,
+    ended: Mutex<Option<Usage>>,
+}
+
+impl<'a> Costs<'a> {
+    /// Of a run that is followed by `watch` too.
+    pub(crate) fn new(watch: &'a dyn Watch, subject: &'a Subject) -> Self {
+        Self { watch, subject, begun: Mutex::default(), ended: Mutex::default() }
+    }
+
+    /// Processor time, if it is known.
+    pub(crate) fn cpu_s(&self) -> Option<f64> {
+        let cpu_s = |usage: &Mutex<Option<Usage>>| Some(usage.lock().ok()?.as_ref()?.cpu_s);
+        // A thread that has ended is counted more coarsely than before.
+        Some((cpu_s(&self.ended)? - cpu_s(&self.begun)?).max(0.0))
+    }
+
+    fn note(&self, usage: &Mutex<Option<Usage>>) {
+        if let Ok(mut usage) = usage.lock() {
+            *usage = self.subject.usage();
+        }
+    }
+}
+
+impl Watch for Costs<'_> {
+    fn begins(&self) {
+        self.note(&self.begun);
+    }
+
+    fn ends(&self) {
+        self.note(&self.ended);
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.watch.progress(progress);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.watch.is_interrupted()
     }
 }
 
