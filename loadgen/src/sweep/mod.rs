@@ -87,9 +87,11 @@ pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &In
     let unwritable =
         |error: io::Error| Failure::Missing(format!("cannot write into {}: {error}", options.folder.display()));
     let records = records_before(plan, options)?;
+    // Before brokers are started to see whether they are there.
+    let busy = machine::busy_processors();
     taker.prepare(plan, interrupt)?;
     let mut writer = Writer::open(&options.folder).map_err(unwritable)?;
-    let seed = begin(plan, options, &mut writer, taker);
+    let seed = begin(plan, options, &mut writer, taker, busy);
     writer.save().map_err(unwritable)?;
     let done: BTreeSet<_> = records.iter().filter_map(identity).collect();
     for record in &records {
@@ -135,8 +137,7 @@ fn records_before(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure
 }
 
 /// Notes what the records depend on. Gives the seed.
-fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker) -> u64 {
-    let busy = machine::busy_processors();
+fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker, busy: Option<f64>) -> u64 {
     if let Some(busy) = busy.filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         eprintln!(
             "{}: the machine is busy with other things ({busy:.1} processors): figures will be low and uneven",
