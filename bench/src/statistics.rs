@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::plan::{Case, Point, Turn};
 use wisp_loadgen::broker::Broker;
 use wisp_loadgen::drive::results::Results;
+use wisp_loadgen::report::statistics::median;
 
 /// One measurement, with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -63,16 +64,6 @@ pub fn ratio(rates: &[Rate], broker: &Broker, base: &Broker, case: Case) -> Opti
     median(&ratios)
 }
 
-/// The middle value, or the mean of the two in the middle; None of nothing.
-#[must_use]
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 { Some(upper) } else { Some((sorted[middle - 1] + upper) / 2.0) }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -91,19 +82,6 @@ pub(crate) mod tests {
 
     /// The case of those samples.
     pub(crate) const CASE: Case = Case { qos: 1, point: Point::new(3, 5) };
-
-    #[test]
-    fn a_median_is_in_the_middle_whatever_the_order() {
-        for (values, expected) in [
-            (vec![], None),
-            (vec![4.0], Some(4.0)),
-            (vec![9.0, 1.0], Some(5.0)),
-            (vec![3.0, 1.0, 2.0], Some(2.0)),
-            (vec![1000.0, 1.0, 2.0, 3.0], Some(2.5)),
-        ] {
-            assert_eq!(median(&values), expected, "{values:?}");
-        }
-    }
 
     #[test]
     fn a_ratio_compares_within_repetitions() {

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use crate::baseline::Baseline;
 use crate::goals::{GOALS, Goal, OF_RECORDED};
 use crate::plan::{Case, Plan, Point, SIZE_BYTES};
-use crate::statistics::{Rate, Sample, median, rates_of, ratio};
+use crate::statistics::{Rate, Sample, rates_of, ratio};
 use wisp_loadgen::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
 use wisp_loadgen::machine::Facts;
+use wisp_loadgen::report::statistics::median;
 use wisp_loadgen::table::{Table, thousands};
 
 /// What the tables are made of.

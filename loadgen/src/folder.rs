@@ -35,8 +35,9 @@ pub const TAKEN_AT: &str = "taken_at";
 pub const ERROR: &str = "error";
 /// The field with the first messages that were lost, doubled, out of order or changed, in a line each.
 pub const FIRST_FAULTS: &str = "first_faults";
-/// The fields that count such messages.
-const FAULTS: [&str; 4] = ["lost", "duplicated", "out_of_order", "corrupt"];
+/// The fields that count such messages, and how they are told.
+pub(crate) const FAULTS: [(&str, &str); 4] =
+    [("lost", "lost"), ("duplicated", "doubled"), ("out_of_order", "out of order"), ("corrupt", "corrupt")];
 
 /// What the records of a folder depend on.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
@@ -82,11 +83,15 @@ pub fn fault(record: &Record) -> Option<String> {
         return Some(error.to_owned());
     }
     let count = |name: &str| record.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
-    let faults: Vec<_> = FAULTS
-        .iter()
-        .filter_map(|name| count(name).map(|count| format!("{} {count}", name.replace('_', " "))))
-        .collect();
+    let faults: Vec<_> =
+        FAULTS.iter().filter_map(|(name, word)| count(name).map(|count| format!("{word} {count}"))).collect();
     (!faults.is_empty()).then(|| faults.join(", "))
+}
+
+/// Whether the generator could do no more in a sample, which then says little of the broker.
+#[must_use]
+pub fn is_saturated(record: &Record) -> bool {
+    record.get("is_generator_saturated").and_then(Value::as_bool) == Some(true)
 }
 
 /// Reads the records of a folder. A last line that was not written to its end is no record.

@@ -1,23 +1,13 @@
 //! Samples that are no good figures, and why.
 
-use crate::folder::Record;
+use crate::folder::{self, ERROR, FAULTS, Record};
 
 use super::words::counted;
-
-/// What a good sample has none of, and how it is told.
-const FAULTS: [(&str, &str); 4] =
-    [("lost", "lost"), ("duplicated", "doubled"), ("out_of_order", "out of order"), ("corrupt", "corrupt")];
 
 /// Whether a sample failed or messages of it went astray. Its figures are then not compared with those of good ones.
 #[must_use]
 pub(crate) fn is_faulty(record: &Record) -> bool {
-    error(record).is_some() || FAULTS.iter().any(|(field, _)| count(record, field) > 0)
-}
-
-/// Whether the generator could do no more in a sample, which then says little of the broker.
-#[must_use]
-pub(crate) fn is_saturated(record: &Record) -> bool {
-    record.get("is_generator_saturated").and_then(serde_json::Value::as_bool) == Some(true)
+    folder::fault(record).is_some()
 }
 
 /// Whether messages did not come through at the rate at which they were to be sent.
@@ -27,7 +17,7 @@ pub(crate) fn is_overrun(record: &Record) -> bool {
 }
 
 fn error(record: &Record) -> Option<&str> {
-    record.get("error").and_then(serde_json::Value::as_str)
+    record.get(ERROR).and_then(serde_json::Value::as_str)
 }
 
 fn count(record: &Record, field: &str) -> u64 {

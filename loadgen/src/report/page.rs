@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::folder::{PlanInfo, RECORDS_FILE, RUN_FILE, Record, Run};
+use crate::folder::{self, PlanInfo, RECORDS_FILE, RUN_FILE, Record, Run};
 
 use super::chart::{self, Chart};
 use super::grid::{BEST, Block, Cell, Grid};
@@ -280,7 +280,7 @@ fn tell_faults(html: &mut String, records: &[&Record]) {
 }
 
 fn tell_saturation(html: &mut String, records: &[&Record]) {
-    let saturated: Vec<_> = records.iter().copied().filter(|record| faults::is_saturated(record)).collect();
+    let saturated: Vec<_> = records.iter().copied().filter(|record| folder::is_saturated(record)).collect();
     if saturated.is_empty() {
         return;
     }

@@ -4,8 +4,6 @@ use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::drive::target::Target;
 use crate::failure::Failure;
 use crate::folder::{self, Record};
@@ -36,7 +34,7 @@ impl Outcome {
     /// Samples that say more of the generator than of what it drove.
     #[must_use]
     pub fn saturated(&self) -> usize {
-        self.records.iter().filter(|record| is_saturated(record)).count()
+        self.records.iter().filter(|record| folder::is_saturated(record)).count()
     }
 
     /// The status to end with: 130 when it was interrupted, 1 if something was wrong in a sample, else 0.
@@ -48,11 +46,6 @@ impl Outcome {
             (false, _) => 1,
         }
     }
-}
-
-/// Whether the generator was what limited a sample.
-pub(super) fn is_saturated(record: &Record) -> bool {
-    record.get("is_generator_saturated").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Draws what was measured, prints the tables, and says where the files are and what to beware of.

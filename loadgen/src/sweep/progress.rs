@@ -12,7 +12,6 @@ use crate::failure::Interrupt;
 use crate::folder::{self, Record};
 use crate::report::units::Unit;
 use crate::sweep::order::Sample;
-use crate::sweep::outcome::is_saturated;
 use crate::table::thousands;
 
 /// Until a sample has ended, nobody knows how long the others take.
@@ -171,7 +170,7 @@ fn headline(record: &Record) -> String {
         _ => per_s("messages_per_s", "msg").or_else(|| number("seconds").map(|seconds| format!("{seconds:.3} s"))),
     };
     let said = said.unwrap_or_else(|| "done".to_owned());
-    if is_saturated(record) { format!("{said}, and the generator was the limit") } else { said }
+    if folder::is_saturated(record) { format!("{said}, and the generator was the limit") } else { said }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tests;
 use serde_json::Value;
 
 use crate::figure::{Figure, Kind};
-use crate::folder::Record;
+use crate::folder::{self, Record};
 
 use super::look::{Look, SLOTS};
 use super::statistics::Summary;
@@ -199,7 +199,7 @@ fn point(x: f64, text: String, values: &[f64], group: &Group<'_>, look: Look) ->
         text,
         summary: Summary::of(values),
         left_out: group.records.iter().filter(|record| faults::is_faulty(record)).count(),
-        is_saturated: group.records.iter().any(|record| faults::is_saturated(record)),
+        is_saturated: group.records.iter().any(|record| folder::is_saturated(record)),
         look,
     }
 }

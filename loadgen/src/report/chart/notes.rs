@@ -1,7 +1,7 @@
 //! What a reader has to know of the samples beside their figures.
 
 use crate::figure::{Figure, Kind};
-use crate::folder::{PLAN, REPETITION, Record};
+use crate::folder::{self, PLAN, REPETITION, Record};
 use crate::report::statistics::Summary;
 use crate::report::{faults, words};
 
@@ -43,7 +43,7 @@ impl Notes {
         let count = |is: fn(&Record) -> bool| group.records.iter().filter(|record| is(record)).count();
         self.samples += group.records.len();
         self.faulty += count(faults::is_faulty);
-        self.saturated += count(faults::is_saturated);
+        self.saturated += count(folder::is_saturated);
         self.overrun += count(faults::is_overrun);
         // These follow from others: a warm-up from messages, a rate from the load.
         let follows = [PLAN, REPETITION, "messages", "warm_up_messages", "rate_per_s"];
