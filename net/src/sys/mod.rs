@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | native | native.rs | hangup.rs |
 //! | WASIX | wasix.rs | hangup.rs, wasi.rs |
-//! | WASI preview 1 | wasip1.rs | oneoff.rs, poll.rs, wasi.rs |
-//! | WasmEdge | wasmedge.rs | oneoff.rs, poll.rs, wasi.rs |
+//! | WASI preview 1 | wasip1.rs | oneoff.rs, sift.rs, poll.rs, wasi.rs |
+//! | WasmEdge | wasmedge.rs | oneoff.rs, sift.rs, poll.rs, wasi.rs |
 
 #[cfg(unix)]
 #[path = "native.rs"]
@@ -35,6 +35,10 @@ mod hangup;
 
 #[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
 mod oneoff;
+
+// In tests also natively.
+#[cfg(any(test, wisp_host = "wasip1", wisp_host = "wasmedge"))]
+mod sift;
 
 #[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
 #[allow(unsafe_code, reason = "imports of the host")]

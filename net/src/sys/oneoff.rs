@@ -8,12 +8,14 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::imp;
 use super::poll::{self, Answer, Question};
+use super::sift::sift;
 use super::wasi::Fd;
 use crate::{Event, Listener, Poller, Registrar, Stream, Token};
 
@@ -233,11 +235,19 @@ pub struct SysPoller {
     /// carry the index of their registration.
     questions: Vec<Question>,
     answers: Vec<Answer>,
+    /// The answers that may be wrong.
+    doubts: Doubts,
 }
 
 impl SysPoller {
     pub(super) fn new() -> SysPoller {
-        SysPoller { inbox: Arc::default(), registrations: Vec::new(), questions: Vec::new(), answers: Vec::new() }
+        SysPoller {
+            inbox: Arc::default(),
+            registrations: Vec::new(),
+            questions: Vec::new(),
+            answers: Vec::new(),
+            doubts: Doubts::default(),
+        }
     }
 
     /// Asks about everything armed, and to be answered after `wait` in any case.
@@ -269,10 +279,12 @@ impl SysPoller {
     }
 
     /// Turns the answers into events, and says whether the time was up.
-    fn report(&self, events: &mut Vec<Event>) -> bool {
+    fn report(&mut self, events: &mut Vec<Event>) -> bool {
         let mut time_is_up = false;
         // With the clock and one more, the answer can only be about that one.
-        let certain = self.questions.len() <= 2;
+        if self.questions.len() > 2 {
+            self.doubts.settle(&self.registrations, &mut self.answers);
+        }
         for answer in &self.answers {
             let directions = match answer.kind {
                 Answer::READ if answer.is_plain() => READ,
@@ -283,11 +295,7 @@ impl SysPoller {
                     continue;
                 }
             };
-            let registration = &self.registrations[answer.index()];
-            if !certain && !imp::confirm(registration.fd, answer) {
-                continue;
-            }
-            let Some(event) = registration.fire(directions) else { continue };
+            let Some(event) = self.registrations[answer.index()].fire(directions) else { continue };
             match events.last_mut() {
                 Some(last) if last.token == event.token => {
                     last.readable |= event.readable;
@@ -297,6 +305,56 @@ impl SysPoller {
             }
         }
         time_is_up
+    }
+}
+
+/// Sets right what a host says that calls all it was asked about ready as soon as one descriptor is. To
+/// each of a thousand a call of its own would cost more than all that is done for the one; but that
+/// nothing of a group is ready, this host says truly.
+#[derive(Default, Debug)]
+struct Doubts {
+    /// Places of answers that may be wrong, and of those among them that are right.
+    doubtful: Vec<usize>,
+    right: Vec<usize>,
+    questions: Vec<Question>,
+    answers: Vec<Answer>,
+}
+
+impl Doubts {
+    /// Keeps of the answers those that are right, in their order.
+    fn settle(&mut self, registrations: &[Arc<Registration>], answers: &mut Vec<Answer>) {
+        self.doubtful.clear();
+        self.doubtful.extend((0..answers.len()).filter(|place| imp::may_be_wrong(&answers[*place])));
+        if self.doubtful.is_empty() {
+            return;
+        }
+        self.right.clear();
+        let any_ready = |range: Range<usize>| {
+            self.questions.clear();
+            for place in &self.doubtful[range] {
+                let answer = &answers[*place];
+                let registration = &registrations[answer.index()];
+                if !registration.has_ended() {
+                    self.questions.push(Question::again(answer, registration.fd));
+                }
+            }
+            if self.questions.is_empty() {
+                return false;
+            }
+            self.questions.push(Question::clock(Duration::ZERO));
+            // An error may be about any of them.
+            poll::poll(&self.questions, &mut self.answers).is_err()
+                || self.answers.iter().any(|answer| answer.kind != Answer::CLOCK)
+        };
+        sift(self.doubtful.len(), any_ready, |place| self.right.push(self.doubtful[place]));
+        let (mut doubtful, mut right) = (self.doubtful.iter().peekable(), self.right.iter().peekable());
+        let mut place = 0;
+        answers.retain(|_| {
+            let is_doubtful = doubtful.next_if_eq(&&place).is_some();
+            let is_right = right.next_if_eq(&&place).is_some();
+            place += 1;
+            is_right || !is_doubtful
+        });
     }
 }
 

@@ -51,6 +51,11 @@ impl Question {
         Question::new(Answer::CLOCK, CLOCK_MONOTONIC, u64::MAX, wait_ns)
     }
 
+    /// The question that an answer was given to.
+    pub(super) fn again(answer: &Answer, fd: u32) -> Question {
+        Question::new(answer.kind, fd, answer.index, 0)
+    }
+
     fn new(kind: u8, fd_or_clock: u32, index: u64, timeout_ns: u64) -> Question {
         Question { index, kind, unused: 0, fd_or_clock, timeout_ns, precision_ns: 0, clock_flags: 0 }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use super::oneoff::{SysListener, SysPoller, SysRegistrar, SysStream};
 
-use super::poll::{self, Answer, Question};
+use super::poll::Answer;
 use super::wasi::{self, FDFLAGS_NONBLOCK, Fd};
 use crate::{Capabilities, Host};
 
@@ -23,7 +23,6 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 /// The first descriptor after the standard streams: the first listener, if one was handed in.
 const FIRST_LISTENER: u32 = 3;
 const FILETYPE_SOCKET_STREAM: u8 = 6;
-const RECV_PEEK: u16 = 1;
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
@@ -103,24 +102,13 @@ pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
     Ok((Fd::new(accepted), None))
 }
 
-/// Whether an answer is to be believed. As soon as one descriptor is ready this host calls all that it
-/// was asked about ready. A look by itself is a tenth of what an attempt in vain would cost.
-pub(super) fn confirm(fd: u32, answer: &Answer) -> bool {
-    if !answer.is_plain() {
-        return true;
-    }
-    if answer.kind == Answer::READ {
+/// Whether an answer may be wrong. As soon as one descriptor is ready this host calls all that it was
+/// asked about ready; only what goes beyond that is certain.
+pub(super) fn may_be_wrong(answer: &Answer) -> bool {
+    match answer.kind {
         // One byte is what it says of descriptors that have none.
-        return answer.bytes > 1 || can_recv(fd);
-    }
-    let mut answers = Vec::with_capacity(2);
-    let questions = [Question::write(fd, 0), Question::clock(Duration::ZERO)];
-    poll::poll(&questions, &mut answers).is_err() || answers.iter().any(|answer| answer.kind == Answer::WRITE)
-}
-
-fn can_recv(fd: u32) -> bool {
-    match wasi::recv(fd, &mut [0], RECV_PEEK) {
-        Ok(_) => true,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        Answer::READ => answer.is_plain() && answer.bytes <= 1,
+        Answer::WRITE => answer.is_plain(),
+        _ => false,
     }
 }
