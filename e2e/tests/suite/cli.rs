@@ -127,6 +127,22 @@ fn several_addresses_are_listened_on_and_named_in_one_line() {
 }
 
 #[test]
+fn wasmtime_takes_no_backtrace_of_each_error_that_its_guest_is_told_of() {
+    if Host::current() != Host::Wasmtime {
+        return;
+    }
+    let mut command = Host::current().command(free_addr(), &[]);
+    command.env("RUST_BACKTRACE", "1").env_remove("RUST_LIB_BACKTRACE");
+    let program = Program::start(command);
+    // By then the launcher has become the runtime.
+    program.wait_stdout("the address", |lines| lines.first().cloned());
+    let environment = std::fs::read(format!("/proc/{}/environ", program.pid())).expect("it runs");
+    let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    assert!(variables.contains(&&b"RUST_BACKTRACE=1"[..]), "it is what panics go by");
+    assert!(variables.contains(&&b"RUST_LIB_BACKTRACE=0"[..]), "one for each call that would block");
+}
+
+#[test]
 fn port_0_picks_a_port_and_says_which() {
     if cannot(Ability::PortZero) {
         return;

@@ -5,6 +5,11 @@
 //! poller asks about armed directions only and disarms what it reports; `recv` and `send` arm again
 //! when they would block or come back short, from whatever thread. A blocked call cannot be told of
 //! what was armed meanwhile, which is why waits are cut into ticks where the host has threads.
+//!
+//! Each call asks about everything armed, so nothing that is ready waits for longer than the next call,
+//! and the cost of a call grows with the connections. Where the host calls ready what is not, groups
+//! of answers are asked about again (sift.rs); an answer that this leaves out is to a direction that
+//! stays armed.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
