@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   folder ---> chart ------------> plot ---> svg    a file each, and in the page
-//!   records     medians, quartiles     \
+//!   records     medians, ranges        \
 //!               of what is to be drawn  `---> grid ---> page, terminal
 //! ```
 //!
@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::figure::{Figure, Kind};
+use crate::figure::{Better, Figure, Kind};
 use crate::folder::{self, PLAN, Record, Run};
 
 use chart::Chart;
@@ -103,6 +103,7 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
         }
         let grid = Grid::of(&chart);
         text.push_str(&grid.terminal());
+        let _ = writeln!(text, "{}", chart.samples_text("in brackets"));
         if grid.has_best() {
             let _ = writeln!(text, "{} {}", grid::BEST, best_text(&chart));
         }
@@ -123,13 +124,15 @@ fn measured(chart: &Chart<'_>) -> String {
 }
 
 /// What the mark of the best value means.
-fn best_text(chart: &Chart<'_>) -> &'static str {
-    match chart.figure.better {
-        crate::figure::Better::More => "largest median of those compared",
-        crate::figure::Better::Less => "smallest median of those compared",
+fn best_text(chart: &Chart<'_>) -> String {
+    let which = match chart.figure.better {
+        Better::More => "largest",
+        Better::Less => "smallest",
         // Nothing is marked.
-        crate::figure::Better::None => "",
-    }
+        Better::None => return String::new(),
+    };
+    let but = if chart.points().any(|point| point.left_out > 0) { " that are without †" } else { "" };
+    format!("{which} median of those compared{but}")
 }
 
 fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
