@@ -371,10 +371,10 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
     let broken = with_plans(json!([]));
     fs::write(broken.0.join(RECORDS_FILE), "{}\nnonsense\n").unwrap();
     for (folder, told) in [
-        (&bad_name, "figure \"../up\" of plan \"p\": a name has letters, digits and -"),
+        (&bad_name, "figure \"../up\" of plan \"p\", name: \"../up\" is not made of letters, digits and -"),
         (&bad_plan, "plan \"a/b\": a name has letters, digits and -"),
         (&twice, "figure \"f\" of plan \"p\": there are two with this name"),
-        (&no_ratio, "figure \"f\" of plan \"p\": percentiles have no ratio-to"),
+        (&no_ratio, "figure \"f\" of plan \"p\", ratio_to: percentiles have none"),
         (&no_run, "No such file or directory"),
         (&broken, "line 2 of results.jsonl: "),
     ] {

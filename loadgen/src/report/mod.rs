@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::figure::{Better, Figure, Kind};
+use crate::figure::{Better, Figure, is_name};
 use crate::folder::{self, PLAN, Record, Run};
 
 use chart::Chart;
@@ -151,8 +151,6 @@ fn id(plan: &str, figure: &str) -> String {
 
 /// Looks for figures that cannot be drawn, whoever wrote them.
 fn check(run: &Run) -> Result<(), String> {
-    let is_name =
-        |name: &str| !name.is_empty() && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'-');
     let mut names = BTreeSet::new();
     for plan in &run.plans {
         if !is_name(&plan.name) {
@@ -160,12 +158,7 @@ fn check(run: &Run) -> Result<(), String> {
         }
         for figure in &plan.figures {
             let told = format!("figure \"{}\" of plan \"{}\"", figure.name.escape_debug(), plan.name);
-            if !is_name(&figure.name) {
-                return Err(format!("{told}: a name has letters, digits and -"));
-            }
-            if figure.kind == Kind::Percentiles && !figure.ratio_to.is_empty() {
-                return Err(format!("{told}: percentiles have no ratio-to"));
-            }
+            figure.check().map_err(|error| format!("{told}, {error}"))?;
             if !names.insert(plot_file(&plan.name, &figure.name)) {
                 return Err(format!("{told}: there are two with this name"));
             }
