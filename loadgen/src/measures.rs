@@ -77,7 +77,7 @@ pub(crate) const MEASURES: &[(&str, &[Kind], Option<&str>)] = &[
     ("read_s", &[Compute], None),
     ("write_s", &[Compute], None),
     ("io_s", &[Compute], Some("time reading and writing")),
-    ("cpu_s", &[Compute], None),
+    ("cpu_s", &[Compute], Some("processor time")),
     ("peak_rss_bytes", &[Compute], Some("peak memory")),
     ("taken_at", &Kind::ALL, None),
 ];
