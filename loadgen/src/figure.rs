@@ -32,8 +32,8 @@ pub struct Figure {
     /// Only records with these values are drawn; a list means any of its values.
     #[serde(default, rename = "where")]
     pub only: BTreeMap<String, Value>,
-    /// Values are divided by that of the same repetition with these values instead, as in `{ broker = "native" }` or
-    /// `{ senders = 1 }`.
+    /// Values are divided by those with these values instead: that of the same repetition where it says who was measured, as in
+    /// `{ broker = "native" }`; else the median over all repetitions, as in `{ senders = 1 }`.
     #[serde(default)]
     pub ratio_to: BTreeMap<String, Value>,
     /// Whether a logarithmic axis helps.
@@ -91,10 +91,11 @@ pub(crate) fn is_name(name: &str) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Medians along a numeric axis, joined by lines, with bars from the first to the third quartile.
+    /// Medians along a numeric axis, joined by lines, with how far their samples reach: from the first to the third quartile, or
+    /// from the least to the greatest of fewer than five.
     #[default]
     Curve,
-    /// A bar for each median, with the same error bars.
+    /// A bar for each median, with the same lines; a marker where the axis is logarithmic.
     Bars,
     /// The percentiles of a latency, of the records' lists of `[percentile, nanoseconds]`; the horizontal axis counts nines.
     Percentiles,

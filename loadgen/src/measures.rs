@@ -118,8 +118,16 @@ pub(crate) fn is_list(field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use hdrhistogram::Histogram;
 
     use super::*;
+    use crate::drive::checker::Tally;
+    use crate::drive::latency;
+    use crate::drive::results::Results;
+    use crate::plan::{Point, settings};
+    use crate::sweep::load;
 
     #[test]
     fn measures_are_named_once_for_each_kind() {
@@ -132,5 +140,25 @@ mod tests {
             of(Latency, "send_lag_p99_ns") && of(Latency, "ack_ns_percentiles") && of(Connections, "latency_max_ns")
         );
         assert!(!of(Connections, "ack_p50_ns") && !of(Transfer, "lost") && of(Transfer, "messages_per_s"));
+    }
+    #[test]
+    fn all_that_is_found_in_a_run_is_a_setting_or_a_measure() {
+        let point = Point::new(Latency, serde_json::from_str(r#"{"broker": "native"}"#).unwrap());
+        let config = load::config(&point, "mqtt://127.0.0.1:1".parse().unwrap(), Some(1e3)).unwrap();
+        let mut results = Results::new(&config, Duration::from_secs(1), 1, &Tally::default(), None);
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        histogram.record(7).unwrap();
+        for distribution in [&mut results.latency, &mut results.acknowledgement, &mut results.send_lag] {
+            *distribution = latency::Latency::of(&histogram);
+        }
+        let mut known: BTreeSet<String> = Latency.measures().collect();
+        known.extend(settings::names(Latency).map(str::to_owned));
+        let record = load::record(&point, &results);
+        assert!(record.contains_key("ack_ns_percentiles") && record.contains_key("generator_busy"));
+        let unknown: Vec<_> = record
+            .keys()
+            .filter(|name| !known.contains(*name) && !["kind", "protocol"].contains(&name.as_str()))
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

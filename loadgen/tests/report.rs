@@ -354,6 +354,23 @@ Messages forwarded by <senders> & receivers: messages, msg/s
 }
 
 #[test]
+fn a_terminal_explains_brackets_where_there_are_some() {
+    let told = |name: &str| {
+        let records: Vec<_> = (0..8)
+            .map(|at| json!({ "broker": format!("{name}-{}", at / 2), "senders": 1, "repetition": at % 2, "sent": at }))
+            .map(|record| record.as_object().unwrap().clone())
+            .collect();
+        let figure = json!({ "name": "f", "title": "t", "x": "senders", "y": "sent", "lines": ["broker"] });
+        report::terminal_table(&records, &[serde_json::from_value(figure).unwrap()])
+    };
+    let (narrow, wide) = (told("a"), told("a-broker-with-quite-a-long-name-that-leaves-no-room"));
+    assert!(
+        narrow.contains("Medians of 2; in brackets from the least to the greatest.") && narrow.contains(" (0 to 1) ")
+    );
+    assert!(wide.contains("Medians of 2.\n") && !wide.contains('('), "{wide}");
+}
+
+#[test]
 fn what_cannot_be_drawn_is_said_in_a_line() {
     let with_plans = |plans: Value| Folder::new(&json!({ "machine": {}, "versions": {}, "plans": plans }), &[]);
     let figure = |name: &str, rest: Value| {

@@ -67,7 +67,7 @@ pub(super) fn place(name: &str) -> Option<usize> {
 }
 
 /// The settings that samples of a kind may have.
-pub(super) fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+pub(crate) fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().filter(move |(_, _, kinds)| kinds.contains(&kind)).map(|(name, ..)| *name)
 }
 

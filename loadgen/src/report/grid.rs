@@ -125,23 +125,27 @@ impl Grid {
         Self { kind: self.kind, corner: self.corner, columns, blocks }
     }
 
-    /// Tables for a terminal, with ranges if there is room, and with some of the rows of a long curve.
-    pub(crate) fn terminal(&self) -> String {
+    /// Tables for a terminal, with ranges if there is room, and with some of the rows of a long curve; and whether there are
+    /// ranges.
+    pub(crate) fn terminal(&self) -> (String, bool) {
         let mut text = String::new();
+        let mut has_ranges = false;
         for block in &self.blocks {
             if let Some(title) = &block.title {
                 let _ = writeln!(text, "{title}");
             }
             let table = self.block_table(block, true);
             let width = table.to_string().lines().next().map_or(0, |line| line.chars().count());
-            let table = if width <= TERMINAL_WIDTH_MAX { table } else { self.block_table(block, false) };
+            let has_room = width <= TERMINAL_WIDTH_MAX;
+            has_ranges |= has_room;
+            let table = if has_room { table } else { self.block_table(block, false) };
             let _ = write!(text, "{table}");
             if self.is_dense() && block.rows.len() > TERMINAL_ROWS_MAX {
                 let rows = words::counted(block.rows.len(), "row", "rows");
                 let _ = writeln!(text, "some of {rows}: the report has all");
             }
         }
-        text
+        (text, has_ranges)
     }
 
     fn block_table(&self, block: &Block, with_range: bool) -> Table {

@@ -102,8 +102,12 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
             continue;
         }
         let grid = Grid::of(&chart);
-        text.push_str(&grid.terminal());
-        let _ = writeln!(text, "{}", chart.samples_text("in brackets"));
+        let (table, has_ranges) = grid.terminal();
+        text.push_str(&table);
+        let samples = chart.samples_text(if has_ranges { "in brackets" } else { "" });
+        if !samples.is_empty() {
+            let _ = writeln!(text, "{samples}");
+        }
         if grid.has_best() {
             let _ = writeln!(text, "{} {}", grid::BEST, best_text(&chart));
         }
