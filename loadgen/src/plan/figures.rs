@@ -25,9 +25,10 @@ pub(super) fn read(value: Option<Value>) -> Result<Vec<Figure>, String> {
     for (index, value) in figures.into_iter().enumerate() {
         let number = index + 1;
         let figure = Figure::deserialize(value).map_err(|error| format!("figure {number}: {error}"))?;
-        figure.check().map_err(|error| format!("figure {number}, {error}"))?;
+        let told = format!("figure {:?}", figure.name);
+        figure.check().map_err(|error| format!("{told}, {error}"))?;
         if read.iter().any(|other| other.name == figure.name) {
-            return Err(format!("figure {number}, name: {:?} is another's too", figure.name));
+            return Err(format!("{told}, name: it is another's too"));
         }
         read.push(figure);
     }

@@ -190,7 +190,10 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         (&format!("{native}[quick]\nsenders = 1\n"), "quick.senders"),
         (&format!("{native}[quick]\nrepetitions = 0\n"), "quick.repetitions: 0"),
         (&format!("{native}[[figure]]\nname = \"f\"\n"), "figure 1: missing field"),
-        (&format!("{native}[[figure]]\nname = \"a/b\"\ntitle = \"\"\nx = \"\"\ny = \"\"\n"), "figure 1, name: \"a/b\""),
+        (
+            &format!("{native}[[figure]]\nname = \"a/b\"\ntitle = \"\"\nx = \"\"\ny = \"\"\n"),
+            "figure \"a/b\", name: \"a/b\" is not",
+        ),
     ] {
         let error = changed(body, |_| ()).expect_err(body);
         assert!(error.starts_with("file.toml: ") && error.contains(named) && !error.contains('\n'), "{body}: {error}");
@@ -261,7 +264,10 @@ fn figures_are_of_what_samples_will_have() {
         ("transfer", free, "x = \"buffer\"\ny = \"compute_s\"", "y: \"compute_s\" is neither"),
     ] {
         let error = with_figure(kind, settings, figure).expect_err(figure);
-        assert!(error.starts_with("file.toml: figure ") && error.contains(told) && !error.contains('\n'), "{error}");
+        assert!(
+            error.starts_with("file.toml: figure \"f\", ") && error.contains(told) && !error.contains('\n'),
+            "{error}"
+        );
     }
     for (kind, settings, figure) in [
         (
@@ -274,6 +280,11 @@ fn figures_are_of_what_samples_will_have() {
     ] {
         with_figure(kind, settings, &figure).expect(&figure);
     }
+    let twice = "x = \"senders\"\ny = \"sent\"\n[[figure]]\nname = \"f\"\ntitle = \"F\"\nx = \"qos\"\ny = \"lost\"";
+    assert_eq!(
+        with_figure("throughput", load, twice),
+        Err("file.toml: figure \"f\", name: it is another's too".to_owned())
+    );
     // What only some case, or only a quick run, sets can be drawn too.
     let body = "program = \"sort\"\n[[case]]\nhost = \"native\"\n[[case]]\nquick = { count = 1 }\n[quick]\nsettings = { mode = \"aot\" }";
     with_figure("compute", body, "x = \"count\"\ny = \"io_s\"\nlines = [\"host\", \"mode\"]").unwrap();
