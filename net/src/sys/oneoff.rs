@@ -151,6 +151,7 @@ impl Drop for Slot {
 struct Registration {
     fd: u32,
     token: Token,
+    is_listener: bool,
     state: AtomicU8,
 }
 
@@ -198,11 +199,12 @@ impl Inbox {
 pub struct SysRegistrar(Arc<Inbox>);
 
 impl SysRegistrar {
-    fn register(&self, slot: &mut Slot, fd: &Fd, token: Token, armed: u8) -> io::Result<()> {
+    fn register(&self, slot: &mut Slot, fd: &Fd, token: Token, is_listener: bool) -> io::Result<()> {
         if slot.0.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let registration = Registration { fd: fd.number(), token, state: AtomicU8::new(armed) };
+        let state = AtomicU8::new(if is_listener { READ } else { READ | WRITE });
+        let registration = Registration { fd: fd.number(), token, is_listener, state };
         let registration = slot.0.insert(Arc::new(registration));
         self.0.push(Arc::clone(registration));
         Ok(())
@@ -214,11 +216,11 @@ impl Registrar for SysRegistrar {
     type Stream = SysStream;
 
     fn add_listener(&self, listener: &mut SysListener, token: Token) -> io::Result<()> {
-        self.register(&mut listener.slot, &listener.fd, token, READ)
+        self.register(&mut listener.slot, &listener.fd, token, true)
     }
 
     fn add(&self, stream: &mut SysStream, token: Token) -> io::Result<()> {
-        self.register(&mut stream.slot, &stream.fd, token, READ | WRITE)
+        self.register(&mut stream.slot, &stream.fd, token, false)
     }
 
     fn remove(&self, stream: &SysStream) -> io::Result<()> {
@@ -329,7 +331,9 @@ impl Doubts {
     /// Keeps of the answers those that are right, in their order.
     fn settle(&mut self, registrations: &[Arc<Registration>], answers: &mut Vec<Answer>) {
         self.doubtful.clear();
-        self.doubtful.extend((0..answers.len()).filter(|place| imp::may_be_wrong(&answers[*place])));
+        // To accept in vain costs no more than to ask again.
+        let is_doubtful = |answer: &Answer| imp::may_be_wrong(answer) && !registrations[answer.index()].is_listener;
+        self.doubtful.extend((0..answers.len()).filter(|place| is_doubtful(&answers[*place])));
         if self.doubtful.is_empty() {
             return;
         }
