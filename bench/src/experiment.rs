@@ -74,11 +74,24 @@ impl Programs {
             .collect()
     }
 
+    /// What tells the builds of the program that is measured from others, by host.
+    fn contents(&self, hosts: &BTreeSet<Host>) -> BTreeMap<String, String> {
+        let program = if self.kind == Kind::Transfer { transfer::PROGRAM } else { compute::PROGRAM };
+        let built = |host| match (host, self.kind) {
+            (Host::Native, _) => places::native_program(program),
+            (_, Kind::Transfer) => host::compiled_module(program, host),
+            _ => host::plain_module(program, host, Mode::Jit),
+        };
+        let content = |host| machine::content_of_file(&built(host).ok()?);
+        hosts.iter().filter_map(|host| Some((format!("{program} on {host}"), content(*host)?))).collect()
+    }
+
     /// Looks for the runtimes that a plan needs. Gives what is not there.
     fn find_runtimes(&mut self, plan: &Plan) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
         let mut runtimes = BTreeMap::new();
         let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| setting(point, "host").ok()).collect();
+        self.versions.extend(self.contents(&hosts));
         for host in hosts {
             match host.runtime() {
                 Ok(runtime) => runtimes.extend(runtime.map(|runtime| (host, runtime))),

@@ -16,7 +16,7 @@ pub(crate) mod acks;
 mod busy;
 pub mod cases;
 pub mod checker;
-mod crc;
+pub(crate) mod crc;
 mod inbound;
 pub mod latency;
 mod messages;
