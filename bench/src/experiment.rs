@@ -15,10 +15,7 @@ use crate::args::Experiment;
 use crate::compute::{self, Compute};
 use crate::host::{self, Host, Mode};
 use crate::point::setting;
-use crate::{start, transfer};
-
-/// What messages begin with.
-const PROGRAM: &str = "wisp-bench";
+use crate::{PROGRAM, start, transfer};
 
 /// Runs a plan, shows what came out, and gives the status to end with.
 ///
@@ -32,7 +29,7 @@ pub fn run(options: &Experiment) -> Result<u8, Failure> {
         ..Changes::none(machine::processors())
     };
     let plan = Plan::find(&options.plan, &changes).map_err(Failure::Missing)?;
-    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
     let settings = sweep::Options {
         program: PROGRAM,

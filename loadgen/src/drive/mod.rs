@@ -13,6 +13,7 @@
 //! nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+pub(crate) mod apart;
 mod busy;
 pub mod cases;
 pub mod checker;
@@ -20,7 +21,7 @@ pub(crate) mod crc;
 mod inbound;
 pub mod latency;
 mod messages;
-mod nats;
+pub(crate) mod nats;
 pub mod outgoing;
 pub mod pattern;
 pub mod payload;

@@ -146,14 +146,16 @@ impl Taker for LoadTaker {
         let mut seen = Vec::new();
         let mut missing = Vec::new();
         for point in &plan.points {
-            let looked_at = ["broker", "mode", "broker_arguments"].map(|name| point.get(name).cloned());
+            let looked_at = looked_at(point);
             if seen.contains(&looked_at) {
                 continue;
             }
+            let alike = plan.points.iter().filter(|other| self::looked_at(other) == looked_at);
+            let size_bytes = alike.filter_map(|point| point.whole("size_bytes")).max().unwrap_or(0);
             seen.push(looked_at);
             let choice = Choice::of(point, self.url.as_ref())?;
-            match choice.start(&self.scratch, interrupt) {
-                Ok(subject) => drop(subject),
+            match choice.start(&self.scratch, interrupt).and_then(|subject| check_size(&subject, size_bytes)) {
+                Ok(()) => {}
                 Err(Failure::Missing(what) | Failure::Broken(what)) => missing.push(what),
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             }
@@ -201,6 +203,21 @@ impl Taker for LoadTaker {
         let brokers: Vec<Broker> = self.versions.keys().filter_map(|name| name.parse().ok()).collect();
         let named = Facts::gather(&brokers).versions.into_iter().map(|(name, version)| (name.to_owned(), version));
         named.collect()
+    }
+}
+
+/// The settings of which each combination is started once.
+fn looked_at(point: &Point) -> [Option<Value>; 3] {
+    ["broker", "mode", "broker_arguments"].map(|name| point.get(name).cloned())
+}
+
+/// Looks whether the broker takes messages so large, as far as it says that.
+fn check_size(subject: &Subject, size_bytes: u64) -> Result<(), Failure> {
+    match subject.payload_bytes_max().map_err(Failure::Missing)? {
+        Some(max) if size_bytes > max => Err(Failure::Missing(format!(
+            "size_bytes: the server takes payloads of {max} bytes at most, and not of {size_bytes}"
+        ))),
+        _ => Ok(()),
     }
 }
 

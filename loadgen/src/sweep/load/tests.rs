@@ -1,5 +1,7 @@
 use super::*;
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 fn taker() -> LoadTaker {
     LoadTaker::new("test", None, Interrupt::default()).unwrap()
@@ -64,6 +66,41 @@ fn every_repetition_is_warmed_up_as_long() {
         assert!(share >= whole / 11, "repetition {repetition}: {share} of {whole}");
         // Whatever the machine did meanwhile: the next one is to know it.
         taker.messages.insert(timed.key(), whole);
+    }
+}
+
+/// The address of a NATS server that takes payloads so large, as long as the tests run.
+fn nats_server(max_payload: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut words, mut piece) = (Vec::new(), [0; 1024]);
+            let said = stream.write_all(format!("INFO {{\"max_payload\":{max_payload}}}\r\n").as_bytes());
+            while let (Ok(()), Ok(length @ 1..)) = (&said, stream.read(&mut piece)) {
+                words.extend_from_slice(&piece[..length]);
+                if words.ends_with(b"PING\r\n") {
+                    drop(stream.write_all(b"PONG\r\n"));
+                }
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn messages_that_the_server_does_not_take_are_refused_before_anything_is_measured() {
+    let url = nats_server(1000);
+    for (sizes, fits) in [("[16, 1000]", true), ("[16, 1001]", false)] {
+        let text = format!(
+            "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"throughput\"\nrepetitions = 1\n[settings]\nbroker = \"{url}\"\nsize_bytes = {sizes}\n"
+        );
+        let plan = Plan::parse("text", &text, &crate::plan::Changes::none(2)).unwrap();
+        let prepared = taker().prepare(&plan, &Interrupt::default());
+        let refused =
+            Failure::Missing("size_bytes: the server takes payloads of 1000 bytes at most, and not of 1001".to_owned());
+        assert_eq!(prepared, if fits { Ok(()) } else { Err(refused) });
     }
 }
 
