@@ -59,7 +59,7 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 27] = [
 ];
 
 /// What is measured, in the order of columns and in words; None for what reads well when its `_` become spaces.
-const MEASURES: [(&str, Option<&str>); 43] = [
+const MEASURES: [(&str, Option<&str>); 44] = [
     ("sent", None),
     ("expected", None),
     ("received", None),
@@ -99,6 +99,7 @@ const MEASURES: [(&str, Option<&str>); 43] = [
     ("receive_per_s", Some("messages received")),
     ("send_per_s", Some("messages sent")),
     ("wall_s", Some("time in all")),
+    ("cpu_s", Some("processor time")),
     ("compute_s", Some("time computing")),
     ("io_s", Some("time reading and writing")),
     ("peak_rss_bytes", Some("peak memory")),
