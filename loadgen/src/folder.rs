@@ -239,6 +239,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Closing is not enough while a process that is just being started has the file, too. Nobody else minds if it fails.
+        let _ = flock(&self.records, FlockOperation::Unlock);
+    }
+}
+
 /// A moment by universal time, as in `2026-01-31T12:00:00Z`.
 #[must_use]
 pub fn universal_time(moment: SystemTime) -> String {
