@@ -28,7 +28,8 @@ fn all() -> io::Result<Vec<Pid>> {
     for thread in fs::read_dir("/proc/self/task")? {
         match fs::read_to_string(thread?.path().join("children")) {
             Ok(text) => {
-                children.extend(text.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)))
+                let numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
+                children.extend(numbers.filter_map(Pid::from_raw));
             }
             // The thread has ended, and its children are another's.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

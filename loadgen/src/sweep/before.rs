@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::folder::{self, Record, Run};
 use crate::machine::{self, SOURCES};
-use crate::plan::Plan;
+use crate::plan::{Plan, Point};
 use crate::sweep::Options;
 
 /// Settings that make a sample longer or shorter, and leave it a sample of the same; as they stand in keys of points.
@@ -77,8 +77,7 @@ pub(super) fn check(
         let (count, others) = (records.len(), others.join("; "));
         return refused(format!("has {count} records of the plan {} by other versions ({others})", plan.name));
     }
-    let points: BTreeSet<String> =
-        plan.phases().iter().flat_map(|phase| &phase.points).map(|point| point.key()).collect();
+    let points: BTreeSet<String> = plan.phases().iter().flat_map(|phase| &phase.points).map(Point::key).collect();
     let loads: BTreeSet<String> = points.iter().map(|key| without_length(key)).collect();
     let is_other_length = |key: &&str| !points.contains(*key) && loads.contains(&without_length(key));
     match records.iter().filter_map(folder::identity).map(|(key, _)| key).find(is_other_length) {
