@@ -13,14 +13,15 @@
 //! nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+pub(crate) mod apart;
 mod busy;
 pub mod cases;
 pub mod checker;
-mod crc;
+pub(crate) mod crc;
 mod inbound;
 pub mod latency;
 mod messages;
-mod nats;
+pub(crate) mod nats;
 pub mod outgoing;
 pub mod pattern;
 pub mod payload;

@@ -8,6 +8,7 @@ use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, ServerUrl, Subscrip
 use wisp_net::SysStream;
 
 use crate::drive::acks::{granted, window};
+use crate::drive::apart;
 use crate::drive::cases::first_in_words;
 use crate::drive::checker::{Checker, add_lost_by_all};
 use crate::drive::inbound::Inbound;
@@ -28,6 +29,8 @@ use crate::drive::worker::Link;
 pub(crate) const DESCRIPTORS_EXTRA: u64 = 64;
 /// How long one connection may take to come about.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// Why there is no run.
+const INTERRUPTED: &str = "interrupted before all were connected";
 /// How many filters one SUBSCRIBE has: brokers limit its length.
 const FILTERS_AT_ONCE: usize = 32;
 
@@ -99,25 +102,24 @@ impl Plan<'_> {
 
     /// Connects everybody: first the receivers, each subscribed to its topics, and then the senders.
     pub(crate) fn connect(&self, watch: &dyn Watch) -> Result<(Vec<Link>, Vec<Link>), String> {
-        let unless_interrupted =
-            || if watch.is_interrupted() { Err("interrupted before all were connected".to_owned()) } else { Ok(()) };
+        let unless_interrupted = || if watch.is_interrupted() { Err(INTERRUPTED.to_owned()) } else { Ok(()) };
         let connections = u64::from(self.config.senders) + u64::from(self.config.receivers);
         allow_descriptors(connections + DESCRIPTORS_EXTRA)?;
-        let address = self.find_address()?;
+        let address = self.find_address(watch)?;
         let receivers = (0..self.config.receivers)
-            .map(|receiver| unless_interrupted().and_then(|()| self.receiver(address, receiver)));
+            .map(|receiver| unless_interrupted().and_then(|()| self.receiver(address, receiver, watch)));
         let receivers = receivers.collect::<Result<_, _>>()?;
         let outgoing = self.outgoing(0);
         let senders = (0..self.config.senders)
-            .map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing)));
+            .map(|sender| unless_interrupted().and_then(|()| self.sender(address, sender, &outgoing, watch)));
         Ok((receivers, senders.collect::<Result<_, _>>()?))
     }
 
     /// The first of the broker's addresses that answers.
-    fn find_address(&self) -> Result<SocketAddr, String> {
+    fn find_address(&self, watch: &dyn Watch) -> Result<SocketAddr, String> {
         let mut last = None;
         for address in self.config.target.resolve().map_err(|error| error.to_string())? {
-            match self.try_address(address) {
+            match self.try_address(address, watch) {
                 Ok(()) => return Ok(address),
                 Err(error @ Error::Connect { .. }) => last = Some(error),
                 Err(error) => return Err(error.to_string()),
@@ -126,15 +128,15 @@ impl Plan<'_> {
         Err(last.expect("resolve gives one address at least").to_string())
     }
 
-    fn try_address(&self, address: SocketAddr) -> Result<(), Error> {
+    fn try_address(&self, address: SocketAddr, watch: &dyn Watch) -> Result<(), Error> {
         match &self.config.target {
             Target::Mqtt(url) => {
-                let client = self.client(url, address, "first")?;
+                let client = self.client(url, address, "first", watch)?;
                 // It has served its purpose, however it ends.
                 let _ = client.disconnect();
             }
             Target::Nats(url) => {
-                let (size, max) = (self.seal.size() as u64, self.nats(url, address)?.info().max_payload);
+                let (size, max) = (self.seal.size() as u64, self.nats(url, address, watch)?.info().max_payload);
                 if max > 0 && size > max {
                     let why = format!("the server takes payloads of {max} bytes at most, and not of {size}");
                     return Err(Error::Usage(why));
@@ -144,7 +146,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn client(&self, url: &ServerUrl, address: SocketAddr, name: &str) -> Result<Client, Error> {
+    fn client(&self, url: &ServerUrl, address: SocketAddr, name: &str, watch: &dyn Watch) -> Result<Client, Error> {
         let mut options = ConnectOptions::new(self.config.version).with_user_of(url);
         // At most 6 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:06x}{name}", self.run);
@@ -152,25 +154,27 @@ impl Plan<'_> {
         options.keep_alive_s = u16::MAX;
         options.connect_timeout = self.connect_timeout();
         options.answer_timeout = options.connect_timeout;
-        Client::connect(address, options)
+        apart::unless_interrupted(watch, move |_| Client::connect(address, options)).unwrap_or_else(interrupted)
     }
 
-    fn nats(&self, url: &NatsUrl, address: SocketAddr) -> Result<nats::Connection, Error> {
-        nats::Connection::open(address, url.credentials(), self.connect_timeout())
+    fn nats(&self, url: &NatsUrl, address: SocketAddr, watch: &dyn Watch) -> Result<nats::Connection, Error> {
+        let (url, timeout) = (url.clone(), self.connect_timeout());
+        let open = move |_: &dyn Watch| nats::Connection::open(address, url.credentials(), timeout);
+        apart::unless_interrupted(watch, open).unwrap_or_else(interrupted)
     }
 
     fn connect_timeout(&self) -> Duration {
         self.config.timeout.min(CONNECT_TIMEOUT_MAX)
     }
 
-    fn receiver(&self, address: SocketAddr, receiver: u32) -> Result<Link, String> {
+    fn receiver(&self, address: SocketAddr, receiver: u32, watch: &dyn Watch) -> Result<Link, String> {
         let name = format!("receiver {receiver}");
         let early = match &self.config.target {
-            Target::Mqtt(url) => self.client(url, address, &format!("r{receiver}")).and_then(|mut client| {
+            Target::Mqtt(url) => self.client(url, address, &format!("r{receiver}"), watch).and_then(|mut client| {
                 self.subscribe(&mut client, receiver)?;
                 client.into_parts().map(Early::from)
             }),
-            Target::Nats(url) => self.nats(url, address).and_then(|mut connection| {
+            Target::Nats(url) => self.nats(url, address, watch).and_then(|mut connection| {
                 let subscriptions = self.topics.subscriptions(receiver);
                 for (index, Subscription { filter, group }) in subscriptions.iter().enumerate() {
                     connection.subscribe(filter, *group, &nats::sid(index, subscriptions.len()))?;
@@ -216,11 +220,11 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn sender(&self, address: SocketAddr, sender: u32, outgoing: &Outgoing) -> Result<Link, String> {
+    fn sender(&self, address: SocketAddr, sender: u32, outgoing: &Outgoing, watch: &dyn Watch) -> Result<Link, String> {
         let name = format!("sender {sender}");
         let (protocol, qos) = (self.protocol, self.config.qos);
         let early = match &self.config.target {
-            Target::Mqtt(url) => self.client(url, address, &format!("s{sender}")).and_then(|client| {
+            Target::Mqtt(url) => self.client(url, address, &format!("s{sender}"), watch).and_then(|client| {
                 let (qos_max, receive_max) = (client.qos_max(), client.receive_max());
                 if qos > qos_max {
                     return Err(Error::Usage(format!("the broker takes QoS {} at most", qos_max as u8)));
@@ -228,7 +232,7 @@ impl Plan<'_> {
                 let window = window(self.config.version, self.config.window, receive_max);
                 Ok((client.into_parts()?.into(), (qos > QoS::AtMostOnce).then_some(window)))
             }),
-            Target::Nats(url) => self.nats(url, address).map(|connection| (connection.into_early(), None)),
+            Target::Nats(url) => self.nats(url, address, watch).map(|connection| (connection.into_early(), None)),
         };
         let (Early { stream, bytes, .. }, window) = early.map_err(|error| format!("{name}: {error}"))?;
         let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, sender, qos);
@@ -239,6 +243,10 @@ impl Plan<'_> {
     fn inbound_max(&self) -> u32 {
         u32::try_from(self.packet_bytes_max()).unwrap_or(u32::MAX)
     }
+}
+
+fn interrupted<T>() -> Result<T, Error> {
+    Err(Error::Usage(INTERRUPTED.to_owned()))
 }
 
 /// Makes sure that so many descriptors can be open at once.
