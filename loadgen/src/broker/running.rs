@@ -14,6 +14,9 @@ use super::usage::Usage;
 use super::{Broker, Protocol};
 use crate::failure::{Failure, Interrupt};
 
+/// What makes programs written in Rust, which runtimes are, keep backtraces of errors.
+const DIAGNOSTICS: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+
 /// Lines of a broker's standard error that are shown when it fails.
 const LAST_WORDS_LINES: usize = 3;
 /// How much of it is looked at for them: a broker may have told every message.
@@ -181,11 +184,15 @@ impl Protocol {
 }
 
 /// Starts a process that does not get the terminal's signals: on Ctrl-C this program stops its children itself, and does
-/// not mistake their end for a fault of theirs. It leads a process group of its own.
+/// not mistake their end for a fault of theirs. It leads a process group of its own, and it is started as on a machine where
+/// nobody looks for faults in it: of what is set here for that, programs get slower.
 ///
 /// # Errors
 /// The system's own.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    for variable in DIAGNOSTICS {
+        command.env_remove(variable);
+    }
     command.process_group(0).spawn()
 }
 
@@ -251,5 +258,15 @@ mod tests {
         assert_eq!(child.try_wait().unwrap(), None);
         kill(&mut child);
         assert!(child.try_wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_started_keeps_no_backtraces() {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"test -z "$RUST_BACKTRACE$RUST_LIB_BACKTRACE""#]);
+        for variable in DIAGNOSTICS {
+            command.env(variable, "1");
+        }
+        assert!(spawn(&mut command).unwrap().wait().unwrap().success());
     }
 }
