@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wisp_broker::{Broker, Config};
-use wisp_client::{ProtocolVersion, QoS};
+use wisp_client::QoS;
 use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::run;
 
@@ -16,23 +16,8 @@ const RATE_PER_S: f64 = 20_000.0;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn config(broker: &Broker, qos: QoS, pattern: Pattern, receivers: u32) -> run::Config {
-    run::Config {
-        target: format!("mqtt://{}", broker.local_addrs()[0]).parse().unwrap(),
-        version: ProtocolVersion::Mqtt311,
-        qos,
-        window: 1000,
-        senders: 4,
-        receivers,
-        pattern,
-        topics: None,
-        size: 64,
-        messages: MESSAGES,
-        threads: 2,
-        topic_prefix: None,
-        rate_per_s: None,
-        timeout: TIMEOUT,
-        duration_max: None,
-    }
+    let target = format!("mqtt://{}", broker.local_addrs()[0]).parse().unwrap();
+    run::Config { qos, senders: 4, receivers, pattern, size: 64, messages: MESSAGES, ..run::Config::new(target) }
 }
 
 fn broker() -> Broker {

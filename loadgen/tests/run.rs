@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
-use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
 use wisp_loadgen::sink::Sink;
@@ -24,23 +23,8 @@ use wisp_loadgen::sink::Sink;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
-    Config {
-        target: format!("mqtt://{address}").parse().unwrap(),
-        version: ProtocolVersion::Mqtt311,
-        qos: QoS::AtMostOnce,
-        window: 100,
-        senders,
-        receivers,
-        pattern: Pattern::OneToOne,
-        topics: None,
-        size: 100,
-        messages,
-        threads: 2,
-        topic_prefix: None,
-        rate_per_s: None,
-        timeout: TIMEOUT,
-        duration_max: None,
-    }
+    let target = format!("mqtt://{address}").parse().unwrap();
+    Config { window: 100, senders, receivers, messages, timeout: TIMEOUT, ..Config::new(target) }
 }
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];

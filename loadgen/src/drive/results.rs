@@ -266,21 +266,13 @@ mod tests {
 
     fn results(receivers: u32, sent: u64, tally: Tally) -> Results {
         let config = Config {
-            target: "mqtt://u:secret@h:1".parse().unwrap(),
             version: ProtocolVersion::Mqtt5,
             qos: QoS::AtLeastOnce,
             window: 77,
-            senders: 1,
             receivers,
-            pattern: Pattern::OneToOne,
-            topics: None,
             size: 1000,
             messages: 100,
-            threads: 2,
-            topic_prefix: None,
-            rate_per_s: None,
-            timeout: Duration::from_secs(1),
-            duration_max: None,
+            ..Config::new("mqtt://u:secret@h:1".parse().unwrap())
         };
         Results::new(&config, Duration::from_millis(500), sent, &tally, None)
     }

@@ -28,7 +28,7 @@ use crate::failure::Interrupt;
 /// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
 const SEND_BYTES: usize = 256 * 1024;
 
-/// What is to be run.
+/// What is to be run. Start from [`Config::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The broker, and its protocol.
@@ -65,6 +65,29 @@ pub struct Config {
 }
 
 impl Config {
+    /// 1000 messages of 100 bytes from one sender to one receiver, with MQTT 3.1.1 at QoS 0 where that is the protocol, as fast
+    /// as they go, by two threads. It is given up when nothing has moved for a minute.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            version: ProtocolVersion::Mqtt311,
+            qos: QoS::AtMostOnce,
+            window: 1000,
+            senders: 1,
+            receivers: 1,
+            pattern: Pattern::OneToOne,
+            topics: None,
+            size: 100,
+            messages: 1000,
+            threads: 2,
+            topic_prefix: None,
+            rate_per_s: None,
+            timeout: Duration::from_secs(60),
+            duration_max: None,
+        }
+    }
+
     /// When messages are due, where there is a rate.
     pub(crate) fn schedule(&self) -> Option<Schedule> {
         self.rate_per_s.map(|rate_per_s| Schedule::new(rate_per_s, self.senders))
