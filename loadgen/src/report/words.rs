@@ -58,11 +58,12 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 26] = [
 ];
 
 /// What is measured, in the order of columns and in words; None for what reads well when its `_` become spaces.
-const MEASURES: [(&str, Option<&str>); 43] = [
+const MEASURES: [(&str, Option<&str>); 44] = [
     ("sent", None),
     ("expected", None),
     ("received", None),
     ("lost", None),
+    ("not_sent", Some("never sent")),
     ("duplicated", None),
     ("out_of_order", None),
     ("corrupt", None),
