@@ -5,6 +5,8 @@
 mod fake_broker;
 #[path = "run/patterns.rs"]
 mod patterns;
+#[path = "run/silence.rs"]
+mod silence;
 #[path = "run/timed.rs"]
 mod timed;
 
@@ -112,6 +114,8 @@ fn no_sender_exceeds_its_window_or_what_the_broker_takes() {
             let settings = |address| Config { version, qos, window: 10, ..config(address, 2, 1, 600) };
             let all = run(&Config { timeout: 30 * TIMEOUT, ..settings(reluctant(allowed)) }, &()).unwrap();
             assert!(all.is_good(), "{version} {qos:?}: {all}");
+            let effective = if version.is_v5() { receive_max.min(10) } else { 10 };
+            assert_eq!(all.window, Some(effective), "{version} {qos:?}");
             // It waits for one more than it may get.
             let stuck = run(&settings(reluctant(allowed + 1)), &()).unwrap();
             assert_eq!((stuck.sent, stuck.received), (2 * allowed as u64, 2 * allowed as u64), "{version} {qos:?}");

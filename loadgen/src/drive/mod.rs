@@ -22,6 +22,7 @@ pub mod latency;
 mod messages;
 mod nats;
 pub mod outgoing;
+mod patience;
 pub mod pattern;
 pub mod payload;
 pub(crate) mod protocol;
