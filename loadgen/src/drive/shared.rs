@@ -137,9 +137,9 @@ mod tests {
                 let threads: Vec<_> =
                     (0..1 + usize::from(is_complete)).map(|_| scope.spawn(|| shared.wait_for_start())).collect();
                 if is_complete {
-                    shared.start()
+                    shared.start();
                 } else {
-                    shared.abandon()
+                    shared.abandon();
                 }
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
             });
