@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::measures::is_list;
+
 /// A plot, and the table of the same figures. Fields are those of the records.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +32,8 @@ pub struct Figure {
     /// Only records with these values are drawn; a list means any of its values.
     #[serde(default, rename = "where")]
     pub only: BTreeMap<String, Value>,
-    /// Values are divided by that of the same repetition with these values instead, as in `{ broker = "native" }` or
-    /// `{ senders = 1 }`.
+    /// Values are divided by those with these values instead: that of the same repetition where it says who was measured, as in
+    /// `{ broker = "native" }`; else the median over all repetitions, as in `{ senders = 1 }`.
     #[serde(default)]
     pub ratio_to: BTreeMap<String, Value>,
     /// Whether a logarithmic axis helps.
@@ -48,14 +50,52 @@ pub struct Figure {
     pub note: Option<String>,
 }
 
+impl Figure {
+    /// Looks whether it can be drawn, whoever wrote it.
+    ///
+    /// # Errors
+    /// When not: the key that is wrong, and why.
+    pub fn check(&self) -> Result<(), String> {
+        if !is_name(&self.name) {
+            return Err(format!("name: {:?} is not made of letters, digits and -", self.name));
+        }
+        if self.kind == Kind::Percentiles && !self.ratio_to.is_empty() {
+            return Err("ratio_to: percentiles have none".to_owned());
+        }
+        match (self.kind == Kind::Percentiles, is_list(&self.y)) {
+            (true, false) => Err(format!("y: {:?} has no percentiles (as latency_ns_percentiles has)", self.y)),
+            (false, true) => Err(format!("y: {:?} is drawn as percentiles only (kind)", self.y)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The fields of records that it is drawn of, each with the key that names it.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        // Along the axis of percentiles there are these, whatever it is called.
+        let x = if self.kind == Kind::Percentiles { None } else { Some(&self.x) };
+        let x = x.into_iter().flat_map(|x| x.split(',')).map(|field| ("x", field.trim()));
+        let lines = self.lines.iter().map(|field| ("lines", field.as_str()));
+        let panels = self.panels.iter().map(|field| ("panels", field.as_str()));
+        let only = self.only.keys().map(|field| ("where", field.as_str()));
+        let ratio_to = self.ratio_to.keys().map(|field| ("ratio_to", field.as_str()));
+        x.chain([("y", self.y.as_str())]).chain(lines).chain(panels).chain(only).chain(ratio_to)
+    }
+}
+
+/// Whether something can be called this in names of files and in records.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'-')
+}
+
 /// How something is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Medians along a numeric axis, joined by lines, with bars from the first to the third quartile.
+    /// Medians along a numeric axis, joined by lines, with how far their samples reach: from the first to the third quartile, or
+    /// from the least to the greatest of fewer than five.
     #[default]
     Curve,
-    /// A bar for each median, with the same error bars.
+    /// A bar for each median, with the same lines; a marker where the axis is logarithmic.
     Bars,
     /// The percentiles of a latency, of the records' lists of `[percentile, nanoseconds]`; the horizontal axis counts nines.
     Percentiles,

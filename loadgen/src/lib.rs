@@ -18,6 +18,7 @@ pub mod failure;
 pub mod figure;
 pub mod folder;
 pub mod machine;
+mod measures;
 pub mod places;
 pub mod plan;
 pub mod report;

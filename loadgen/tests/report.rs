@@ -112,6 +112,8 @@ fn run() -> Value {
             plan("forwarding", json!([
                 { "name": "rate", "title": "Messages forwarded by <senders> & receivers", "kind": "bars",
                   "x": "senders,receivers", "y": "messages_per_s", "lines": ["broker"] },
+                { "name": "dots", "title": "The same on a logarithmic axis", "kind": "bars", "x": "senders,receivers",
+                  "y": "messages_per_s", "lines": ["broker"], "y_log": true },
             ])),
             plan("latency", json!([
                 { "name": "distribution", "title": "End-to-end latency", "kind": "percentiles", "x": "percentile",
@@ -139,7 +141,9 @@ fn assert_golden(folder: &Folder, name: &str) {
 fn plots_are_as_they_were_last_looked_at() {
     let folder = Folder::new(&run(), &records());
     folder.write().unwrap();
-    for name in ["sizes-rate.svg", "sizes-ratio.svg", "forwarding-rate.svg", "latency-distribution.svg"] {
+    for name in
+        ["sizes-rate.svg", "sizes-ratio.svg", "forwarding-rate.svg", "forwarding-dots.svg", "latency-distribution.svg"]
+    {
         assert_golden(&folder, name);
         assert_balanced(&folder.read(name), &[]);
     }
@@ -169,6 +173,7 @@ fn all_files_are_written_and_counted() {
         "sizes-rate.svg",
         "sizes-ratio.svg",
         "forwarding-rate.svg",
+        "forwarding-dots.svg",
         "latency-distribution.svg",
         "report.html",
     ];
@@ -186,12 +191,12 @@ fn the_page_has_every_figure_and_needs_nothing_beside_itself() {
     let folder = Folder::new(&run(), &records());
     folder.write().unwrap();
     let page = folder.read("report.html");
-    for figure in ["sizes-rate", "sizes-ratio", "forwarding-rate", "latency-distribution"] {
+    for figure in ["sizes-rate", "sizes-ratio", "forwarding-rate", "forwarding-dots", "latency-distribution"] {
         assert!(page.contains(&format!("id=\"figure-{figure}\"")), "{figure}");
         assert!(page.contains(&format!("id=\"figure-{figure}-plot-title\"")), "{figure}");
         assert!(page.contains(&format!("href=\"{figure}.svg\"")), "{figure}");
     }
-    assert_eq!(page.matches("<svg ").count(), 4);
+    assert_eq!(page.matches("<svg ").count(), 5);
     assert!(page.contains("Nothing to draw."));
     for told in [
         "7 messages lost",
@@ -230,10 +235,88 @@ fn the_best_of_each_row_is_marked() {
     let folder = Folder::new(&run(), &records());
     folder.write().unwrap();
     let page = folder.read("report.html");
-    // Four sizes each in two tables, three places, five percentiles in each of two panels.
-    assert_eq!(page.matches("class=\"best\"").count(), 4 + 4 + 3 + 10);
-    assert_eq!(page.matches("★ ").count() - page.matches("★ largest").count() - page.matches("★ smallest").count(), 21);
+    // Four sizes each in two tables, three places in two, five percentiles in each of two panels.
+    assert_eq!(page.matches("class=\"best\"").count(), 4 + 4 + 3 + 3 + 10);
+    assert_eq!(page.matches("★ ").count() - page.matches("★ largest").count() - page.matches("★ smallest").count(), 24);
     assert!(page.contains("<td>none†</td>"));
+}
+
+#[test]
+fn what_lost_messages_is_never_the_best() {
+    let mut records = records();
+    for record in records.iter_mut().filter(|record| record["broker"] == "native" && record["repetition"] == 1) {
+        record["lost"] = json!(1);
+    }
+    let folder = Folder::new(&run(), &records);
+    folder.write().unwrap();
+    let page = folder.read("report.html");
+    let best: Vec<_> =
+        page.split("<td class=\"best\"").skip(1).map(|rest| rest.split("</td>").next().unwrap()).collect();
+    assert!(!best.is_empty() && best.iter().all(|cell| !cell.contains('†')), "{best:?}");
+    assert!(page.contains("largest median of those compared that are without †"));
+}
+
+#[test]
+fn bars_have_no_length_on_a_logarithmic_axis() {
+    let folder = Folder::new(&run(), &records());
+    folder.write().unwrap();
+    let (bars, dots) = (folder.read("forwarding-rate.svg"), folder.read("forwarding-dots.svg"));
+    // Five brokers at three places, one of which failed at one.
+    assert_eq!((bars.matches("<rect class=\"bar\"").count(), dots.matches("<rect class=\"bar\"").count()), (14 + 5, 0));
+    let marks = ["<circle class=\"bar\"", "<polygon class=\"bar\""].map(|mark| dots.matches(mark).count());
+    assert_eq!(marks, [3 + 1, 11 + 4]);
+    assert!(dots.contains("Messages, msg/s (logarithmic)") && !bars.contains("(logarithmic)"));
+    let curve = folder.read("sizes-rate.svg");
+    assert!(curve.contains("Messages, msg/s (logarithmic)") && curve.contains("Message size (logarithmic)"));
+}
+
+#[test]
+fn where_the_generator_was_the_limit_plots_have_the_sign_that_they_explain() {
+    let mut records = records();
+    for record in &mut records {
+        let is_marked = record["broker"] == "wasmer" && (record["size_bytes"] == 256 || record["load_percent"] == 80);
+        if is_marked {
+            record["is_generator_saturated"] = json!(true);
+        }
+    }
+    let folder = Folder::new(&run(), &records);
+    folder.write().unwrap();
+    let legend = "‡ In some samples of this the load generator was the limit";
+    for (name, sign) in [
+        ("sizes-rate.svg", ">‡</text>"),
+        ("forwarding-rate.svg", "‡</text>"),
+        ("forwarding-dots.svg", "‡</text>"),
+        ("latency-distribution.svg", ">Wasmer‡</text>"),
+    ] {
+        let plot = folder.read(name);
+        assert_eq!((plot.matches('‡').count(), plot.matches(legend).count()), (2, 1), "{name}");
+        assert!(plot.contains(sign), "{name}");
+    }
+    let unmarked = Folder::new(&run(), &self::records());
+    unmarked.write().unwrap();
+    assert!(!unmarked.read("sizes-rate.svg").contains('‡'));
+}
+
+#[test]
+fn figures_say_how_many_samples_they_are_of_and_what_their_lines_mean() {
+    let folder = Folder::new(&run(), &records());
+    folder.write().unwrap();
+    let told = "lines from the least to the greatest.";
+    for name in ["forwarding-rate.svg", "report.html"] {
+        assert!(folder.read(name).contains(&format!("Medians of 3; {told}")), "{name}");
+    }
+    assert!(folder.read("sizes-rate.svg").contains(&format!("Medians of 2 to 3; {told}")), "one lost messages");
+    assert!(folder.read("latency-distribution.svg").contains("Medians of 3; bands from the least to the greatest."));
+
+    let many: Vec<_> = (0..15)
+        .map(|at| record("forwarding", "native", at, json!({ "senders": 1, "receivers": 1, "messages_per_s": at })))
+        .collect();
+    let folder = Folder::new(&run(), &many);
+    folder.write().unwrap();
+    assert!(folder.read("forwarding-rate.svg").contains("Medians of 15; lines from the first to the third quartile."));
+    let folder = Folder::new(&run(), &many[..1]);
+    folder.write().unwrap();
+    assert!(folder.read("forwarding-rate.svg").contains("One sample each."));
 }
 
 #[test]
@@ -252,14 +335,14 @@ fn a_terminal_has_the_medians_too() {
 Messages forwarded by <senders> & receivers: messages, msg/s
 | senders, receivers |                (1, 1) |                 (10, 10) |            (100, 100) |
 |--------------------|----------------------:|-------------------------:|----------------------:|
-| native             | ★ 900k (873k to 932k) | ★ 1.08M‡ (1.05M to 1.12M) | ★ 630k (611k to 652k) |
+| native             | ★ 900k (846k to 963k) | ★ 1.08M‡ (1.02M to 1.16M) | ★ 630k (592k to 674k) |
 ";
     // Compared without the padding, which depends on the longest cell.
     let squeezed = |text: &str| text.replace('-', "").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(squeezed(&table).starts_with(&squeezed(expected)), "{table}");
     assert!(table.contains("none†"), "{table}");
     assert!(
-        table.contains("★ largest median of those compared\n3 samples of 45 with faults left out (†).\n"),
+        table.contains("Medians of 3; in brackets from the least to the greatest.\n★ largest median of those compared that are without †\n3 samples of 45 with faults left out (†).\n"),
         "{table}"
     );
     let widths: BTreeSet<_> =
@@ -268,6 +351,23 @@ Messages forwarded by <senders> & receivers: messages, msg/s
 
     let nothing = report::terminal_table(&[], &run.plans[1].figures);
     assert!(nothing.ends_with("msg/s\nno samples\n"), "{nothing}");
+}
+
+#[test]
+fn a_terminal_explains_brackets_where_there_are_some() {
+    let told = |name: &str| {
+        let records: Vec<_> = (0..8)
+            .map(|at| json!({ "broker": format!("{name}-{}", at / 2), "senders": 1, "repetition": at % 2, "sent": at }))
+            .map(|record| record.as_object().unwrap().clone())
+            .collect();
+        let figure = json!({ "name": "f", "title": "t", "x": "senders", "y": "sent", "lines": ["broker"] });
+        report::terminal_table(&records, &[serde_json::from_value(figure).unwrap()])
+    };
+    let (narrow, wide) = (told("a"), told("a-broker-with-quite-a-long-name-that-leaves-no-room"));
+    assert!(
+        narrow.contains("Medians of 2; in brackets from the least to the greatest.") && narrow.contains(" (0 to 1) ")
+    );
+    assert!(wide.contains("Medians of 2.\n") && !wide.contains('('), "{wide}");
 }
 
 #[test]
@@ -288,10 +388,10 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
     let broken = with_plans(json!([]));
     fs::write(broken.0.join(RECORDS_FILE), "{}\nnonsense\n").unwrap();
     for (folder, told) in [
-        (&bad_name, "figure \"../up\" of plan \"p\": a name has letters, digits and -"),
+        (&bad_name, "figure \"../up\" of plan \"p\", name: \"../up\" is not made of letters, digits and -"),
         (&bad_plan, "plan \"a/b\": a name has letters, digits and -"),
         (&twice, "figure \"f\" of plan \"p\": there are two with this name"),
-        (&no_ratio, "figure \"f\" of plan \"p\": percentiles have no ratio-to"),
+        (&no_ratio, "figure \"f\" of plan \"p\", ratio_to: percentiles have none"),
         (&no_run, "No such file or directory"),
         (&broken, "line 2 of results.jsonl: "),
     ] {

@@ -205,3 +205,20 @@ fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Fin
         "peak_rss_bytes": finished.peak_rss_bytes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use wisp_loadgen::plan::Kind;
+
+    use super::*;
+
+    #[test]
+    fn figures_may_be_of_all_that_is_recorded() {
+        let finished = Finished { output: String::new(), wall_s: 2.0, cpu_s: 1.0, peak_rss_bytes: None };
+        let measured = measured(10, [0.25, 1.0, 0.25], &finished);
+        assert_eq!((&measured["io_s"], &measured["start_s"]), (&json!(0.5), &json!(0.5)));
+        let is_known = |name: &str| Kind::Compute.measures().any(|known| known == name);
+        let unknown: Vec<_> = measured.as_object().unwrap().keys().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

@@ -137,7 +137,28 @@ fn parse_buffer(text: &str) -> Result<Option<u64>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
+    use wisp_loadgen::plan::Kind;
+
     use super::*;
+
+    #[test]
+    fn figures_may_be_of_all_that_is_recorded() {
+        let settings = json!({"host": "native", "size_bytes": 1024, "messages": 10, "buffer": "message"});
+        let point = Point::new(Kind::Transfer, serde_json::from_value(settings).unwrap());
+        let output = json!({
+            "receive_s": 0.5, "receive_calls": 10, "receive_waits": 1, "send_s": 0.5, "send_calls": 10, "send_waits": 0,
+        });
+        let finished = Finished { output: output.to_string(), wall_s: 1.1, cpu_s: 1.0, peak_rss_bytes: None };
+        let record = record(&point, Host::Native, Load { messages: 10, size_bytes: 1024 }, &finished).unwrap();
+        assert_eq!(record["messages_per_s"], Value::from(20.0));
+        let is_known = |name: &str| {
+            name == "kind" || point.get(name).is_some() || Kind::Transfer.measures().any(|known| known == name)
+        };
+        let unknown: Vec<_> = record.keys().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 
     #[test]
     fn buffers_are_read_with_their_unit() {

@@ -1,7 +1,7 @@
 //! The plans that come with the program.
 
 /// Their names and texts, in the order in which they are listed.
-pub const PLANS: [(&str, &str); 9] = [
+pub const PLANS: [(&str, &str); 10] = [
     ("ceiling", include_str!("../../../bench/plans/ceiling.toml")),
     ("transfer", include_str!("../../../bench/plans/transfer.toml")),
     ("forwarding", include_str!("../../../bench/plans/forwarding.toml")),
@@ -11,4 +11,5 @@ pub const PLANS: [(&str, &str); 9] = [
     ("latency", include_str!("../../../bench/plans/latency.toml")),
     ("start", include_str!("../../../bench/plans/start.toml")),
     ("compute", include_str!("../../../bench/plans/compute.toml")),
+    ("interpreters", include_str!("../../../bench/plans/interpreters.toml")),
 ];

@@ -26,12 +26,13 @@
 //! repetitions = 3
 //! settings = { seconds = 0.3 }
 //!
-//! [[figure]]                     # optional: what is drawn, see `figure`
+//! [[figure]]                     # optional: what is drawn, see `figure`; of fields that samples of the kind have
 //! ```
 //!
 //! Later ones of these win: the settings, a case, quick settings, a case's quick settings, options of the command.
 
 pub mod builtin;
+mod figures;
 mod point;
 pub mod settings;
 mod source;

@@ -66,6 +66,11 @@ pub(super) fn place(name: &str) -> Option<usize> {
     SETTINGS.iter().position(|(known, ..)| *known == name)
 }
 
+/// The settings that samples of a kind may have.
+pub(crate) fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter(move |(_, _, kinds)| kinds.contains(&kind)).map(|(name, ..)| *name)
+}
+
 /// Settings that are taken out where others leave them no meaning.
 pub(super) const DEPENDENT: [&str; 4] = ["workers", "mode", "mqtt_version", "window"];
 
@@ -96,9 +101,8 @@ pub fn values_of(kind: Kind, name: &str, value: &Value, processors: usize) -> Re
     if !kind.is_of_load() {
         return values::any(value, processors);
     }
-    let known = || SETTINGS.iter().filter(|(_, _, kinds)| kinds.contains(&kind)).map(|(name, ..)| *name);
     let Some((_, is, _)) = SETTINGS.iter().find(|(known, _, kinds)| *known == name && kinds.contains(&kind)) else {
-        let known: Vec<_> = known().collect();
+        let known: Vec<_> = names(kind).collect();
         return Err(format!("no setting of {} (which are {})", kind.name(), known.join(", ")));
     };
     match is {

@@ -1,12 +1,13 @@
 //! A plan as it is written, before it is multiplied out.
 
-use serde::Deserialize;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
-use crate::figure::Figure;
+use crate::figure::{Figure, is_name};
 use crate::plan::point::titled;
 use crate::plan::settings::{combinations, put_over};
-use crate::plan::{Changes, Kind, Plan, Point, Settings, usual};
+use crate::plan::{Changes, Kind, Plan, Point, Settings, figures, usual};
 
 /// Repetitions are for medians and quartiles; nobody waits for more of them.
 const REPETITIONS_MAX: u64 = 1000;
@@ -62,19 +63,21 @@ pub(super) fn read(text: &str) -> Result<Source, String> {
     if let Some(unknown) = quick.keys().next() {
         return Err(format!("quick.{unknown}: no key there (which are repetitions, settings)"));
     }
-    Ok(Source {
+    let source = Source {
         title: text_of(&mut root, "title")?,
         about: text_of(&mut root, "about")?.trim().to_owned(),
         repetitions: repetitions_of(&mut root, "repetitions")?.ok_or("repetitions: not there")?,
         sample_s: number_of(&mut root, "sample_s")?,
         settings: table_of(root.remove("settings"), "settings")?,
         cases: cases_of(root.remove("case"))?,
-        figures: figures_of(root.remove("figure"))?,
+        figures: figures::read(root.remove("figure"))?,
         name,
         kind,
         quick_repetitions,
         quick_settings,
-    })
+    };
+    figures::check(&source.figures, source.kind, &source.set())?;
+    Ok(source)
 }
 
 impl Source {
@@ -93,6 +96,13 @@ impl Source {
             quick_settings: Settings::new(),
             figures: Vec::new(),
         }
+    }
+
+    /// What is set in some samples.
+    fn set(&self) -> BTreeSet<&str> {
+        let of_cases = self.cases.iter().flat_map(|case| [Some(&case.settings), case.quick.as_ref()]).flatten();
+        let all = [&self.settings, &self.quick_settings].into_iter().chain(of_cases);
+        all.flat_map(Settings::keys).map(String::as_str).collect()
     }
 
     /// The plan with these changes.
@@ -142,11 +152,6 @@ impl Source {
         put_over(&mut settings, &changes.settings);
         Some(settings)
     }
-}
-
-/// Whether it can be a file's name, and a record's.
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
 }
 
 fn text_of(table: &mut Map<String, Value>, key: &str) -> Result<String, String> {
@@ -203,25 +208,4 @@ fn cases_of(value: Option<Value>) -> Result<Vec<Case>, String> {
         Ok(Case { settings, is_in_full, quick, repetitions_max })
     };
     cases.into_iter().enumerate().map(case).collect()
-}
-
-fn figures_of(value: Option<Value>) -> Result<Vec<Figure>, String> {
-    let figures = match value {
-        None => Vec::new(),
-        Some(Value::Array(figures)) => figures,
-        Some(_) => return Err("figure: figures are written as [[figure]]".to_owned()),
-    };
-    let mut read: Vec<Figure> = Vec::new();
-    for (index, value) in figures.into_iter().enumerate() {
-        let number = index + 1;
-        let figure = Figure::deserialize(value).map_err(|error| format!("figure {number}: {error}"))?;
-        if !is_name(&figure.name) {
-            return Err(format!("figure {number}, name: {:?} is not made of letters, digits and -", figure.name));
-        }
-        if read.iter().any(|other| other.name == figure.name) {
-            return Err(format!("figure {number}, name: {:?} is another's too", figure.name));
-        }
-        read.push(figure);
-    }
-    Ok(read)
 }

@@ -190,7 +190,10 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         (&format!("{native}[quick]\nsenders = 1\n"), "quick.senders"),
         (&format!("{native}[quick]\nrepetitions = 0\n"), "quick.repetitions: 0"),
         (&format!("{native}[[figure]]\nname = \"f\"\n"), "figure 1: missing field"),
-        (&format!("{native}[[figure]]\nname = \"a/b\"\ntitle = \"\"\nx = \"\"\ny = \"\"\n"), "figure 1, name"),
+        (
+            &format!("{native}[[figure]]\nname = \"a/b\"\ntitle = \"\"\nx = \"\"\ny = \"\"\n"),
+            "figure \"a/b\", name: \"a/b\" is not",
+        ),
     ] {
         let error = changed(body, |_| ()).expect_err(body);
         assert!(error.starts_with("file.toml: ") && error.contains(named) && !error.contains('\n'), "{body}: {error}");
@@ -204,6 +207,121 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         let text = format!("{}{native}", HEAD.replace(from, to));
         assert!(Plan::parse("f", &text, &Changes::none(2)).unwrap_err().starts_with("f: "), "{to}");
     }
+}
+
+/// A plan of a kind with these settings and a figure with these keys.
+fn with_figure(kind: &str, settings: &str, figure: &str) -> Result<Plan, String> {
+    let text = format!(
+        "{}[settings]\n{settings}\n[[figure]]\nname = \"f\"\ntitle = \"F\"\n{figure}\n",
+        HEAD.replace("throughput", kind)
+    );
+    Plan::parse("file.toml", &text, &Changes::none(2))
+}
+
+#[test]
+fn figures_are_of_what_samples_will_have() {
+    let (load, free) = ("broker = \"native\"", "host = \"native\"\nbuffer = \"message\"");
+    let latency = "broker = \"native\"\nrate_per_s = 1000";
+    let rate = "y = \"messages_per_s\"";
+    for (kind, settings, figure, told) in [
+        (
+            "throughput",
+            load,
+            "x = \"senders\"\ny = \"mesages_per_s\"",
+            "y: \"mesages_per_s\" is neither set nor measured in samples of throughput (is it messages_per_s?)",
+        ),
+        ("throughput", load, &format!("x = \"sender,receivers\"\n{rate}"), "x: \"sender\""),
+        ("throughput", load, &format!("x = \"senders\"\n{rate}\nlines = [\"broker\", \"brokr\"]"), "lines: \"brokr\""),
+        ("throughput", load, &format!("x = \"senders\"\n{rate}\npanels = \"colour\""), "panels: \"colour\""),
+        ("throughput", load, &format!("x = \"senders\"\n{rate}\nwhere = {{ qs = 1 }}"), "where: \"qs\""),
+        (
+            "throughput",
+            load,
+            &format!("x = \"senders\"\n{rate}\nratio_to = {{ brokr = \"native\" }}"),
+            "ratio_to: \"brokr\"",
+        ),
+        ("throughput", load, &format!("x = \"load_percent\"\n{rate}"), "x: \"load_percent\" is neither"),
+        ("throughput", load, "x = \"senders\"\ny = \"startup_cpu_s\"", "y: \"startup_cpu_s\" is neither"),
+        (
+            "latency",
+            latency,
+            "kind = \"percentiles\"\nx = \"percentile\"\ny = \"latency_ns_percentiles\"\nratio_to = { broker = \"native\" }",
+            "ratio_to: percentiles have none",
+        ),
+        (
+            "latency",
+            latency,
+            "kind = \"percentiles\"\nx = \"percentile\"\ny = \"latency_p99_ns\"",
+            "y: \"latency_p99_ns\" has no percentiles",
+        ),
+        (
+            "latency",
+            latency,
+            "x = \"senders\"\ny = \"latency_ns_percentiles\"",
+            "y: \"latency_ns_percentiles\" is drawn as percentiles only",
+        ),
+        ("transfer", free, &format!("x = \"size_bytes\"\n{rate}"), "x: \"size_bytes\" is neither"),
+        ("transfer", free, "x = \"buffer\"\ny = \"compute_s\"", "y: \"compute_s\" is neither"),
+    ] {
+        let error = with_figure(kind, settings, figure).expect_err(figure);
+        assert!(
+            error.starts_with("file.toml: figure \"f\", ") && error.contains(told) && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    for (kind, settings, figure) in [
+        (
+            "throughput",
+            load,
+            format!("x = \"senders, receivers\"\n{rate}\nlines = [\"broker\"]\nwhere = {{ kind = \"throughput\" }}"),
+        ),
+        ("latency", latency, "x = \"qos\"\ny = \"send_lag_p999_ns\"".to_owned()),
+        ("transfer", free, format!("x = \"buffer\"\n{rate}\nratio_to = {{ host = \"native\" }}")),
+    ] {
+        with_figure(kind, settings, &figure).expect(&figure);
+    }
+    let twice = "x = \"senders\"\ny = \"sent\"\n[[figure]]\nname = \"f\"\ntitle = \"F\"\nx = \"qos\"\ny = \"lost\"";
+    assert_eq!(
+        with_figure("throughput", load, twice),
+        Err("file.toml: figure \"f\", name: it is another's too".to_owned())
+    );
+    // What only some case, or only a quick run, sets can be drawn too.
+    let body = "program = \"sort\"\n[[case]]\nhost = \"native\"\n[[case]]\nquick = { count = 1 }\n[quick]\nsettings = { mode = \"aot\" }";
+    with_figure("compute", body, "x = \"count\"\ny = \"io_s\"\nlines = [\"host\", \"mode\"]").unwrap();
+}
+
+#[test]
+fn usual_figures_are_of_what_samples_have() {
+    for (kind, settings) in [
+        ("throughput", "broker = [\"native\", \"mosquitto\"]\nsenders = [1, 2]\nqos = [0, 1]"),
+        ("latency", "broker = \"native\"\nload_percent = [10, 50]"),
+        ("latency", "broker = \"native\"\nrate_per_s = [10, 5000]"),
+        ("connections", "broker = \"native\"\nworkers = [1, 2]"),
+    ] {
+        let text = format!("{}[settings]\n{settings}\n", HEAD.replace("throughput", kind));
+        let plan = Plan::parse("file.toml", &text, &Changes::none(2)).unwrap();
+        assert!(!plan.figures.is_empty(), "{kind}");
+        figures::check(&plan.figures, plan.kind, &std::collections::BTreeSet::new()).unwrap();
+        plan.figures.iter().for_each(|figure| figure.check().unwrap());
+    }
+}
+
+#[test]
+fn every_plan_in_the_folder_is_built_in_and_can_be_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/plans");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let plan = Plan::find(path.to_str().unwrap(), &Changes::none(2)).unwrap();
+            assert!(!plan.figures.is_empty(), "{}", plan.name);
+            names.push(plan.name);
+        }
+    }
+    let mut built_in = builtin::PLANS.map(|(name, _)| name.to_owned()).to_vec();
+    names.sort();
+    built_in.sort();
+    assert_eq!(names, built_in);
 }
 
 #[test]

@@ -16,6 +16,14 @@ pub(crate) fn is_overrun(record: &Record) -> bool {
     record.get("is_rate_reached").and_then(serde_json::Value::as_bool) == Some(false)
 }
 
+/// Whether a sample ended before it could be told whether the generator was its limit. Where the system tells nothing of threads,
+/// nothing is known of them at all.
+#[must_use]
+pub(crate) fn is_too_short(record: &Record) -> bool {
+    let is_number = |field: &str| record.get(field).is_some_and(serde_json::Value::is_number);
+    is_number("generator_busy") && record.get("is_generator_saturated").is_some_and(serde_json::Value::is_null)
+}
+
 fn error(record: &Record) -> Option<&str> {
     record.get(ERROR).and_then(serde_json::Value::as_str)
 }

@@ -42,49 +42,38 @@ pub(crate) struct Cell {
     /// None if there is no good sample.
     pub(crate) figures: Option<Figures>,
     pub(crate) is_best: bool,
+    /// How many samples with faults the figures are without. What did not always work is never the best.
     pub(crate) left_out: usize,
-    pub(crate) is_saturated: bool,
+    /// The signs that notes explain.
+    pub(crate) signs: &'static str,
 }
 
-/// The median and the quartiles, as text.
+/// The median and the range of the samples, as text.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Figures {
     pub(crate) median: String,
-    pub(crate) first_quartile: String,
-    pub(crate) third_quartile: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
     pub(crate) count: usize,
 }
 
 impl Cell {
     fn of(point: &Point, unit: Unit) -> Self {
-        let figures = point.summary.map(|summary| Figures {
-            median: unit.text(summary.median),
-            first_quartile: unit.text(summary.first_quartile),
-            third_quartile: unit.text(summary.third_quartile),
-            count: summary.count,
+        let figures = point.summary.map(|summary| {
+            let (from, to) = summary.range();
+            let median = unit.text(summary.median);
+            Figures { median, from: unit.text(from), to: unit.text(to), count: summary.count }
         });
-        Self { figures, is_best: false, left_out: point.left_out, is_saturated: point.is_saturated }
+        Self { figures, is_best: false, left_out: point.left_out, signs: point.signs() }
     }
 
-    /// The signs that notes explain.
-    pub(crate) fn daggers(&self) -> String {
-        let mut signs = String::new();
-        if self.left_out > 0 {
-            signs.push('†');
-        }
-        if self.is_saturated {
-            signs.push('‡');
-        }
-        signs
-    }
-
-    fn text(&self, with_quartiles: bool) -> String {
-        let Some(figures) = &self.figures else { return format!("none{}", self.daggers()) };
+    fn text(&self, with_range: bool) -> String {
+        let Some(figures) = &self.figures else { return format!("none{}", self.signs) };
         let mut text = if self.is_best { format!("{BEST} ") } else { String::new() };
-        let _ = write!(text, "{}{}", figures.median, self.daggers());
+        let _ = write!(text, "{}{}", figures.median, self.signs);
         // One sample has no range.
-        if with_quartiles && figures.count > 1 {
-            let _ = write!(text, " ({} to {})", figures.first_quartile, figures.third_quartile);
+        if with_range && figures.count > 1 {
+            let _ = write!(text, " ({} to {})", figures.from, figures.to);
         }
         text
     }
@@ -136,27 +125,31 @@ impl Grid {
         Self { kind: self.kind, corner: self.corner, columns, blocks }
     }
 
-    /// Tables for a terminal, with quartiles if there is room, and with some of the rows of a long curve.
-    pub(crate) fn terminal(&self) -> String {
+    /// Tables for a terminal, with ranges if there is room, and with some of the rows of a long curve; and whether there are
+    /// ranges.
+    pub(crate) fn terminal(&self) -> (String, bool) {
         let mut text = String::new();
+        let mut has_ranges = false;
         for block in &self.blocks {
             if let Some(title) = &block.title {
                 let _ = writeln!(text, "{title}");
             }
             let table = self.block_table(block, true);
             let width = table.to_string().lines().next().map_or(0, |line| line.chars().count());
-            let table = if width <= TERMINAL_WIDTH_MAX { table } else { self.block_table(block, false) };
+            let has_room = width <= TERMINAL_WIDTH_MAX;
+            has_ranges |= has_room;
+            let table = if has_room { table } else { self.block_table(block, false) };
             let _ = write!(text, "{table}");
             if self.is_dense() && block.rows.len() > TERMINAL_ROWS_MAX {
                 let rows = words::counted(block.rows.len(), "row", "rows");
                 let _ = writeln!(text, "some of {rows}: the report has all");
             }
         }
-        text
+        (text, has_ranges)
     }
 
-    fn block_table(&self, block: &Block, with_quartiles: bool) -> Table {
-        let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_quartiles));
+    fn block_table(&self, block: &Block, with_range: bool) -> Table {
+        let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_range));
         let mut table = Table::new(std::iter::once(self.corner.clone()).chain(self.columns.iter().cloned()));
         let stride = if self.is_dense() { block.rows.len().div_ceil(TERMINAL_ROWS_MAX) } else { 1 };
         // The end of a curve is part of what it says.
@@ -213,21 +206,24 @@ fn block(chart: &Chart<'_>, panel: &Panel, columns: &[String]) -> Block {
     block
 }
 
-/// Marks the best of some cells; all that are equally good, and none if there is nothing to compare.
+/// Marks the best of some cells that are without faults; all that are equally good, and none if there is nothing to compare.
 fn mark<'c>(better: Better, cells: impl Iterator<Item = &'c mut Option<Cell>>, medians: &[Option<f64>]) {
-    let mut known = medians.iter().flatten().copied();
+    let mut compared: Vec<(&mut Cell, f64)> = cells
+        .zip(medians)
+        .filter_map(|(cell, median)| Some((cell.as_mut()?, (*median)?)))
+        .filter(|(cell, _)| cell.left_out == 0)
+        .collect();
+    let known = compared.iter().map(|(_, median)| *median);
     let best = match better {
-        Better::More => known.clone().reduce(f64::max),
-        Better::Less => known.clone().reduce(f64::min),
+        Better::More => known.reduce(f64::max),
+        Better::Less => known.reduce(f64::min),
         Better::None => return,
     };
     // Where all are equal, or there is only one, none is the best.
-    if known.all(|median| Some(median) == best) {
+    if compared.iter().all(|(_, median)| Some(*median) == best) {
         return;
     }
-    for (cell, median) in cells.zip(medians) {
-        if let Some(cell) = cell {
-            cell.is_best = median.is_some() && *median == best;
-        }
+    for (cell, median) in &mut compared {
+        cell.is_best = Some(*median) == best;
     }
 }

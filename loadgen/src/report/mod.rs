@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   folder ---> chart ------------> plot ---> svg    a file each, and in the page
-//!   records     medians, quartiles     \
+//!   records     medians, ranges        \
 //!               of what is to be drawn  `---> grid ---> page, terminal
 //! ```
 //!
@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::figure::{Figure, Kind};
+use crate::figure::{Better, Figure, is_name};
 use crate::folder::{self, PLAN, Record, Run};
 
 use chart::Chart;
@@ -102,7 +102,12 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
             continue;
         }
         let grid = Grid::of(&chart);
-        text.push_str(&grid.terminal());
+        let (table, has_ranges) = grid.terminal();
+        text.push_str(&table);
+        let samples = chart.samples_text(if has_ranges { "in brackets" } else { "" });
+        if !samples.is_empty() {
+            let _ = writeln!(text, "{samples}");
+        }
         if grid.has_best() {
             let _ = writeln!(text, "{} {}", grid::BEST, best_text(&chart));
         }
@@ -123,13 +128,15 @@ fn measured(chart: &Chart<'_>) -> String {
 }
 
 /// What the mark of the best value means.
-fn best_text(chart: &Chart<'_>) -> &'static str {
-    match chart.figure.better {
-        crate::figure::Better::More => "largest median of those compared",
-        crate::figure::Better::Less => "smallest median of those compared",
+fn best_text(chart: &Chart<'_>) -> String {
+    let which = match chart.figure.better {
+        Better::More => "largest",
+        Better::Less => "smallest",
         // Nothing is marked.
-        crate::figure::Better::None => "",
-    }
+        Better::None => return String::new(),
+    };
+    let but = if chart.points().any(|point| point.left_out > 0) { " that are without †" } else { "" };
+    format!("{which} median of those compared{but}")
 }
 
 fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
@@ -148,8 +155,6 @@ fn id(plan: &str, figure: &str) -> String {
 
 /// Looks for figures that cannot be drawn, whoever wrote them.
 fn check(run: &Run) -> Result<(), String> {
-    let is_name =
-        |name: &str| !name.is_empty() && name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'-');
     let mut names = BTreeSet::new();
     for plan in &run.plans {
         if !is_name(&plan.name) {
@@ -157,12 +162,7 @@ fn check(run: &Run) -> Result<(), String> {
         }
         for figure in &plan.figures {
             let told = format!("figure \"{}\" of plan \"{}\"", figure.name.escape_debug(), plan.name);
-            if !is_name(&figure.name) {
-                return Err(format!("{told}: a name has letters, digits and -"));
-            }
-            if figure.kind == Kind::Percentiles && !figure.ratio_to.is_empty() {
-                return Err(format!("{told}: percentiles have no ratio-to"));
-            }
+            figure.check().map_err(|error| format!("{told}, {error}"))?;
             if !names.insert(plot_file(&plan.name, &figure.name)) {
                 return Err(format!("{told}: there are two with this name"));
             }

@@ -167,7 +167,9 @@ fn draw_figure(html: &mut String, plan: &PlanInfo, chart: &Chart<'_>) {
         html.push_str(&drawing);
         html.push_str("</div>\n");
         let file = escape(&plot_file(&plan.name, &figure.name));
-        let _ = write!(html, "<figcaption>{} ", escape(&chart.notes.join(" ")));
+        let samples = chart.samples_text(plot::range_name(chart));
+        let told: Vec<&str> = [samples.as_str()].into_iter().chain(chart.notes.iter().map(String::as_str)).collect();
+        let _ = write!(html, "<figcaption>{} ", escape(&told.join(" ")));
         let _ = writeln!(html, "<a href=\"{file}\">{file}</a></figcaption>");
     } else {
         let _ = writeln!(html, "<p class=\"warning\">Nothing to draw. {}</p>", escape(&chart.notes.join(" ")));
@@ -192,7 +194,8 @@ fn table(html: &mut String, chart: &Chart<'_>) {
     for block in &grid.blocks {
         table_block(html, block, grid.columns.len());
     }
-    html.push_str("</table>\n</div>\n<p class=\"muted\">Medians, and below them the first and third quartile.");
+    html.push_str("</table>\n</div>\n<p class=\"muted\">");
+    html.push_str(&chart.samples_text("below them"));
     if grid.has_best() {
         let _ = write!(html, " {BEST} {}.", best_text(chart));
     }
@@ -223,17 +226,16 @@ fn table_block(html: &mut String, block: &Block, columns: usize) {
 }
 
 fn table_cell(html: &mut String, cell: &Cell) {
-    let daggers = cell.daggers();
+    let signs = cell.signs;
     let Some(figures) = &cell.figures else {
-        let _ = write!(html, "<td>none{daggers}</td>");
+        let _ = write!(html, "<td>none{signs}</td>");
         return;
     };
     let (class, mark) = if cell.is_best { (" class=\"best\"", BEST) } else { ("", "") };
     let space = if mark.is_empty() { "" } else { " " };
-    let (median, from, to) =
-        (escape(&figures.median), escape(&figures.first_quartile), escape(&figures.third_quartile));
+    let (median, from, to) = (escape(&figures.median), escape(&figures.from), escape(&figures.to));
     let hint = counted(figures.count, "sample", "samples");
-    let _ = write!(html, "<td{class} title=\"{hint}\">{mark}{space}{median}{daggers}");
+    let _ = write!(html, "<td{class} title=\"{hint}\">{mark}{space}{median}{signs}");
     // One sample has no range.
     if figures.count > 1 {
         let _ = write!(html, "<small>{from} to {to}</small>");
@@ -300,9 +302,10 @@ fn tell_saturation(html: &mut String, records: &[&Record]) {
 fn footer(html: &mut String) {
     html.push_str(
         "<footer>\n<h2>How to read this</h2>\n<p>Lines and bars show medians over repetitions; error bars and bands reach from the first \
-         to the third quartile, interpolated linearly between the two nearest samples (type 7 of Hyndman and Fan). A ratio is taken \
-         between two samples of the same repetition, which were taken shortly after each other; then the median of the ratios is \
-         shown. Samples that failed, or in which a message was lost, doubled, reordered or corrupted, are in no median: a hollow \
+         to the third quartile, interpolated linearly between the two nearest samples (type 7 of Hyndman and Fan); of fewer \
+         than five samples they reach from the least to the greatest. A ratio to another broker or host is taken between two \
+         samples of the same repetition, and then the median of the ratios is shown; a ratio to another place of the same curve \
+         is to the median of all its samples. Samples that failed, or in which a message was lost, doubled, reordered or corrupted, are in no median: a hollow \
          marker or † says that some were left out. A broker has the same colour and marker in all plots.</p>\n",
     );
     let _ = writeln!(

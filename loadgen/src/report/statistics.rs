@@ -1,6 +1,9 @@
-//! What is computed from samples: medians and quartiles.
+//! What is computed from samples: medians and how far the samples reach from them.
 
-/// Where the middle half of some values lies.
+/// Of fewer values than these, quartiles would be means of neighbours, and no quarter of the values would lie beyond them.
+pub const QUARTILES_MIN: usize = 5;
+
+/// Where some values lie.
 ///
 /// Quartiles are interpolated linearly between the two values next to them, the one at place `q * (count - 1)` of the sorted
 /// values counted from 0: type 7 of Hyndman and Fan, the default of R, NumPy and spreadsheets.
@@ -8,12 +11,16 @@
 pub struct Summary {
     /// How many values there were, at least one.
     pub count: usize,
+    /// The smallest value.
+    pub least: f64,
     /// A quarter of the values is at most this.
     pub first_quartile: f64,
     /// The middle value, or the mean of the two in the middle.
     pub median: f64,
     /// A quarter of the values is at least this.
     pub third_quartile: f64,
+    /// The largest value.
+    pub most: f64,
 }
 
 impl Summary {
@@ -24,11 +31,26 @@ impl Summary {
         sorted.sort_by(f64::total_cmp);
         Some(Self {
             count: sorted.len(),
+            least: *sorted.first()?,
             first_quartile: at(&sorted, 0.25)?,
             median: at(&sorted, 0.5)?,
             third_quartile: at(&sorted, 0.75)?,
+            most: *sorted.last()?,
         })
     }
+
+    /// From where to where the values are shown to lie: from the first to the third quartile, or, of few values, from the
+    /// least to the greatest.
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
+        if has_quartiles(self.count) { (self.first_quartile, self.third_quartile) } else { (self.least, self.most) }
+    }
+}
+
+/// Whether so many values have quartiles that say something.
+#[must_use]
+pub fn has_quartiles(count: usize) -> bool {
+    count >= QUARTILES_MIN
 }
 
 /// The middle value, or the mean of the two in the middle; none of nothing.
@@ -77,6 +99,14 @@ mod tests {
         assert_eq!(quartiles(&[10.0, 40.0, 20.0, 30.0]), (17.5, 25.0, 32.5));
         assert_eq!(quartiles(&[5.0, 1.0, 4.0, 2.0, 3.0]), (2.0, 3.0, 4.0));
         assert_eq!(quartiles(&[1000.0, 1.0, 2.0, 3.0]), (1.75, 2.5, 252.25));
+    }
+
+    #[test]
+    fn few_values_are_shown_from_the_least_to_the_greatest() {
+        let range = |values: &[f64]| Summary::of(values).unwrap().range();
+        assert_eq!(range(&[4.0]), (4.0, 4.0));
+        assert_eq!(range(&[9.0, 2.0, 3.0, 1.0]), (1.0, 9.0));
+        assert_eq!(range(&[9.0, 5.0, 2.0, 3.0, 1.0]), (2.0, 5.0));
     }
 
     #[test]

@@ -59,24 +59,24 @@ impl Svg {
         let _ = writeln!(self.text, "<polyline class=\"{class}\"{dashes} points=\"{}\"/>", list(points));
     }
 
-    /// An area, and what it says when pointed at.
-    pub(crate) fn polygon(&mut self, class: &str, points: &[(f64, f64)], hint: &str) {
-        let _ =
-            writeln!(self.text, "<polygon class=\"{class}\" points=\"{}\">{}</polygon>", list(points), titled(hint));
+    /// An area, how opaque it is, and what it says when pointed at.
+    pub(crate) fn polygon(&mut self, class: &str, points: &[(f64, f64)], fill: &str, hint: &str) {
+        let (fill, points, hint) = (opacity(fill), list(points), titled(hint));
+        let _ = writeln!(self.text, "<polygon class=\"{class}\"{fill} points=\"{points}\">{hint}</polygon>");
     }
 
-    /// A circle, and what it says when pointed at.
-    pub(crate) fn circle(&mut self, class: &str, at: (f64, f64), radius: f64, hint: &str) {
+    /// A circle, how opaque it is, and what it says when pointed at.
+    pub(crate) fn circle(&mut self, class: &str, at: (f64, f64), radius: f64, fill: &str, hint: &str) {
         let [x, y, radius] = [at.0, at.1, radius].map(number);
-        let hint = titled(hint);
-        let _ = writeln!(self.text, "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{radius}\">{hint}</circle>");
+        let (fill, hint) = (opacity(fill), titled(hint));
+        let _ =
+            writeln!(self.text, "<circle class=\"{class}\"{fill} cx=\"{x}\" cy=\"{y}\" r=\"{radius}\">{hint}</circle>");
     }
 
     /// A box from its upper left to its lower right corner, and what it says when pointed at.
     pub(crate) fn rect(&mut self, class: &str, from: (f64, f64), to: (f64, f64), fill: &str, hint: &str) {
         let [x, y, width, height] = [from.0, from.1, (to.0 - from.0).max(0.0), (to.1 - from.1).max(0.0)].map(number);
-        let fill = if fill == "1" { String::new() } else { format!(" fill-opacity=\"{fill}\"") };
-        let hint = titled(hint);
+        let (fill, hint) = (opacity(fill), titled(hint));
         let _ = writeln!(
             self.text,
             "<rect class=\"{class}\"{fill} x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\">{hint}</rect>"
@@ -107,6 +107,10 @@ impl Svg {
         self.text.push_str("</svg>\n");
         self.text
     }
+}
+
+fn opacity(fill: &str) -> String {
+    if fill == "1" { String::new() } else { format!(" fill-opacity=\"{fill}\"") }
 }
 
 fn titled(hint: &str) -> String {
@@ -167,7 +171,7 @@ mod tests {
         assert_eq!(escape("a<b>&\"c'\u{0}\u{1b}\u{ffff}é"), "a&lt;b&gt;&amp;&quot;c&#39;é");
         let mut svg = Svg::new("x\"y", (10.0, 20.0), "</title><script>", "&", None);
         svg.text("", (1.0, 2.0), Anchor::End, "</text>");
-        svg.circle("mark", (1.04, -0.01), 4.0, "<b>");
+        svg.circle("mark", (1.04, -0.01), 4.0, "1", "<b>");
         let text = svg.finish();
         assert!(!text.contains("<script>") && !text.contains("</text></text>") && !text.contains("<b>"), "{text}");
         assert!(text.contains("cx=\"1\" cy=\"0\""), "{text}");

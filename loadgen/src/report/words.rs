@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::measures::{DISTRIBUTIONS, MEASURES};
+
 use super::units::Unit;
 
 /// The field that says who was measured.
@@ -57,54 +59,6 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 26] = [
     ("file_bytes", None, "file size"),
 ];
 
-/// What is measured, in the order of columns and in words; None for what reads well when its `_` become spaces.
-const MEASURES: [(&str, Option<&str>); 44] = [
-    ("sent", None),
-    ("expected", None),
-    ("received", None),
-    ("lost", None),
-    ("not_sent", Some("never sent")),
-    ("duplicated", None),
-    ("out_of_order", None),
-    ("corrupt", None),
-    ("foreign", None),
-    ("error", None),
-    ("seconds", Some("time")),
-    ("messages_per_s", Some("messages")),
-    ("sent_per_s", Some("messages sent")),
-    ("megabytes_per_s", Some("payload")),
-    ("latency_p50_ns", Some("median latency")),
-    ("latency_p90_ns", None),
-    ("latency_p99_ns", None),
-    ("latency_p999_ns", None),
-    ("latency_p9999_ns", None),
-    ("latency_max_ns", Some("largest latency")),
-    ("latency_mean_ns", Some("mean latency")),
-    ("latency_ns", Some("latency")),
-    ("ack_ns", Some("time to acknowledgement")),
-    ("generator_cpu_s", Some("generator's processor time")),
-    ("generator_busy", Some("generator's busiest thread")),
-    ("is_generator_saturated", None),
-    ("broker_version", None),
-    ("startup_ms", Some("start-up time")),
-    ("broker_cpu_s", Some("broker's processor time")),
-    ("broker_rss_bytes", Some("broker's memory")),
-    ("broker_peak_rss_bytes", Some("broker's peak memory")),
-    ("broker_threads", Some("broker's threads")),
-    ("startup_cpu_s", Some("processor time of the start")),
-    ("idle_rss_bytes", Some("memory when idle")),
-    ("loaded_peak_rss_bytes", Some("peak memory under load")),
-    ("installed_bytes", Some("size of the files")),
-    ("compiled_bytes", Some("size of the compiled module")),
-    ("receive_per_s", Some("messages received")),
-    ("send_per_s", Some("messages sent")),
-    ("wall_s", Some("time in all")),
-    ("compute_s", Some("time computing")),
-    ("io_s", Some("time reading and writing")),
-    ("peak_rss_bytes", Some("peak memory")),
-    ("taken_at", None),
-];
-
 /// Where a field stands among the columns of a table of records.
 #[must_use]
 pub(crate) fn column_place(field: &str) -> usize {
@@ -132,11 +86,15 @@ pub(crate) fn of_field(field: &str) -> String {
     if let Some(setting) = SETTINGS.iter().find(|setting| setting.0 == field) {
         return setting.2.to_owned();
     }
-    if let Some((_, Some(words))) = MEASURES.iter().find(|measure| measure.0 == field) {
+    if let Some((.., Some(words))) = MEASURES.iter().find(|measure| measure.0 == field) {
         return (*words).to_owned();
     }
-    for (start, what) in [("latency_p", "latency"), ("ack_p", "time to acknowledgement"), ("send_lag_p", "send lag")] {
-        let digits = field.strip_prefix(start).and_then(|rest| rest.strip_suffix("_ns"));
+    for (start, _, what) in DISTRIBUTIONS {
+        let Some(of) = field.strip_prefix(start) else { continue };
+        if of == "ns" {
+            return what.to_owned();
+        }
+        let digits = of.strip_prefix('p').and_then(|rest| rest.strip_suffix("_ns"));
         if let Some(digits) = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit())) {
             let (whole, nines) = digits.split_at(digits.len().min(2));
             let point = if nines.is_empty() { "" } else { "." };
@@ -238,6 +196,8 @@ mod tests {
             ("latency_ns_percentiles", "latency"),
             ("latency_p99_ns", "latency, 99th percentile"),
             ("latency_p9999_ns", "latency, 99.99th percentile"),
+            ("ack_ns_percentiles", "time to acknowledgement"),
+            ("send_lag_max_ns", "send lag max"),
             ("ack_p50_ns", "time to acknowledgement, 50th percentile"),
             ("module_bytes", "module"),
             ("time_per_call_us", "time per call"),

@@ -1,9 +1,10 @@
-//! From records to what a figure draws: panels of series of points, each with its median and quartiles.
+//! From records to what a figure draws: panels of series of points, each with its median and how far its samples reach.
 
 mod groups;
 mod notes;
 mod percentiles;
 mod ratio;
+mod samples;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +69,18 @@ pub(crate) struct Point {
     /// Whether in some sample the generator was the limit.
     pub(crate) is_saturated: bool,
     pub(crate) look: Look,
+}
+
+impl Point {
+    /// The signs that notes and the lines below a plot explain.
+    pub(crate) fn signs(&self) -> &'static str {
+        match (self.left_out > 0, self.is_saturated) {
+            (false, false) => "",
+            (true, false) => "†",
+            (false, true) => "‡",
+            (true, true) => "†‡",
+        }
+    }
 }
 
 impl Chart<'_> {

@@ -6,17 +6,19 @@ use crate::report::statistics::Summary;
 use crate::report::{faults, words};
 
 use super::groups::Group;
+use super::ratio::is_within_repetitions;
 use super::{Panel, Point};
 
 /// How many points a logarithmic axis has no place for.
 pub(super) fn off_scale(figure: &Figure, panels: &[Panel]) -> usize {
     let points = panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points);
     let is_off = |point: &&Point| {
-        let is_off = |summary: Summary| figure.y_log && summary.median <= 0.0 || figure.x_log && point.x <= 0.0;
+        let is_off = |summary: Summary| {
+            figure.y_log && summary.median <= 0.0 || figure.kind == Kind::Curve && figure.x_log && point.x <= 0.0
+        };
         point.summary.is_some_and(is_off)
     };
-    // The horizontal axis of other kinds is never logarithmic.
-    if figure.kind == Kind::Curve { points.filter(is_off).count() } else { 0 }
+    if figure.kind == Kind::Percentiles { 0 } else { points.filter(is_off).count() }
 }
 
 /// What is found beside the figures.
@@ -24,6 +26,8 @@ pub(super) fn off_scale(figure: &Figure, panels: &[Panel]) -> usize {
 pub(super) struct Notes {
     faulty: usize,
     saturated: usize,
+    /// Samples that were too short to tell whether they are.
+    too_short: usize,
     /// Samples at a rate that was not reached.
     overrun: usize,
     samples: usize,
@@ -44,6 +48,7 @@ impl Notes {
         self.samples += group.records.len();
         self.faulty += count(faults::is_faulty);
         self.saturated += count(folder::is_saturated);
+        self.too_short += count(faults::is_too_short);
         self.overrun += count(faults::is_overrun);
         // These follow from others: a warm-up from messages, a rate from the load.
         let follows = [PLAN, REPETITION, "messages", "warm_up_messages", "rate_per_s"];
@@ -69,6 +74,11 @@ impl Notes {
             let told = samples(self.saturated);
             sentences.push(format!("In {told} of {all} the load generator was the limit, not the broker (‡)."));
         }
+        if self.too_short > 0 {
+            let told = samples(self.too_short);
+            sentences
+                .push(format!("In {told} of {all} the run was too short to tell whether the generator was the limit."));
+        }
         if self.overrun > 0 {
             let told = samples(self.overrun);
             let what = "the rate was not reached, and latency grew with the length of the sample";
@@ -76,7 +86,8 @@ impl Notes {
         }
         if self.without_base > 0 {
             let told = samples(self.without_base);
-            sentences.push(format!("{told} left out: nothing to compare with in the same repetition."));
+            let where_sought = if is_within_repetitions(figure) { " in the same repetition" } else { "" };
+            sentences.push(format!("{told} left out: nothing to compare with{where_sought}."));
         }
         if self.without_x > 0 {
             let field = words::of_fields(&figure.x);

@@ -2,8 +2,8 @@
 
 use crate::figure::Figure;
 use crate::folder::{PLAN, REPETITION, Record};
-use crate::report::faults;
 use crate::report::statistics::median;
+use crate::report::{faults, words};
 use serde_json::Value;
 
 use super::groups::{Fields, Group, has_values, is_same};
@@ -45,16 +45,24 @@ pub(super) fn bases<'a>(figure: &Figure, records: &[&'a Record]) -> Vec<&'a Reco
     records.iter().filter(is_base).copied().collect()
 }
 
-/// What a sample is compared with: that of its repetition which has the same values of all fields that are told apart, but for
-/// those that say what it is compared with. Within a repetition both were measured shortly after each other, so that a
-/// machine that is slow for a while is so for both. A setting that the base does not have, as a runtime's mode, need not agree.
+/// Whether samples are compared within their repetition: who was measured, with another who was. Then a machine that is slow
+/// for a while is so for both. Else all points of a curve have one and the same base, and if that were a single sample, its
+/// luck would lift or lower the whole curve: the base is the median of all its samples.
+pub(super) fn is_within_repetitions(figure: &Figure) -> bool {
+    figure.ratio_to.keys().all(|field| words::is_of_broker(field) || field == "mode")
+}
+
+/// What a sample is compared with: the median of those which have the same values of all fields that are told apart, but for
+/// those that say what it is compared with; those of its own repetition, where repetitions are compared. A setting that the
+/// base does not have, as a runtime's mode, need not agree.
 fn base(figure: &Figure, fields: &Fields<'_>, record: &Record, bases: &[&Record]) -> Option<f64> {
     let agrees = |base: &Record, field: &str| {
         let of_base = base.get(field).unwrap_or(&Value::Null);
         of_base.is_null() || is_same(of_base, record.get(field).unwrap_or(&Value::Null))
     };
+    let is_within = is_within_repetitions(figure);
     let is_base = |base: &&&Record| {
-        base.get(REPETITION) == record.get(REPETITION)
+        (!is_within || base.get(REPETITION) == record.get(REPETITION))
             && base.get(PLAN) == record.get(PLAN)
             && fields.all.iter().all(|field| figure.ratio_to.contains_key(*field) || agrees(base, field))
     };

@@ -86,6 +86,40 @@ fn a_ratio_to_a_place_compares_each_line_with_itself() {
 }
 
 #[test]
+fn a_ratio_to_a_place_hangs_on_no_single_sample() {
+    let sample = |repetition, senders: u32, rate| record("native", repetition, rate, json!({ "senders": senders }));
+    // The base of the second repetition is half of what it is otherwise.
+    let bases = [sample(1, 1, 10.0), sample(2, 1, 5.0), sample(3, 1, 10.0)];
+    let points = [sample(1, 2, 20.0), sample(2, 2, 20.0), sample(3, 2, 20.0)];
+    let records: Vec<Record> = bases.into_iter().chain(points).collect();
+    let to_one = figure(json!({ "ratio_to": { "senders": 1 } }));
+    assert_eq!(lines(&to_one, &records), [("native".to_owned(), vec![(1.0, Some(1.0)), (2.0, Some(2.0))])]);
+    let references: Vec<&Record> = records.iter().collect();
+    let summary = chart(&to_one, &references).points().last().unwrap().summary.unwrap();
+    assert_eq!(summary.range(), (2.0, 2.0), "each is compared with the same");
+    // A sample without one of the base in its repetition has something to be compared with.
+    assert!(notes(&to_one, &records[1..]).is_empty());
+    let without = [sample(1, 2, 20.0)];
+    assert_eq!(notes(&to_one, &without), ["1 sample left out: nothing to compare with."]);
+}
+
+#[test]
+fn what_was_too_short_to_tell_is_counted_and_not_taken_for_a_no() {
+    let sample = |repetition, saturated: Value, busy: Value| {
+        record("native", repetition, 1.0, json!({ "is_generator_saturated": saturated, "generator_busy": busy }))
+    };
+    let records = [
+        sample(1, json!(null), json!(0.4)),
+        sample(2, json!(false), json!(0.4)),
+        // Where the system does not tell, it is not the run's length.
+        sample(3, json!(null), json!(null)),
+    ];
+    let told = "In 1 sample of 3 the run was too short to tell whether the generator was the limit.";
+    assert_eq!(notes(&figure(json!({})), &records), [told]);
+    assert!(notes(&figure(json!({})), &records[1..]).is_empty());
+}
+
+#[test]
 fn a_base_without_a_mode_serves_all_modes() {
     let records = [
         record("native", 1, 10.0, json!({})),

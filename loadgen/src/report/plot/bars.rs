@@ -1,9 +1,11 @@
-//! Groups of bars, with their names below.
+//! Groups of bars, with their names below; of markers where the axis is logarithmic, on which the length of a bar means
+//! nothing.
 
 use crate::report::chart::{Panel, Point};
+use crate::report::look::Look;
 use crate::report::svg::{Anchor, Svg, text_width};
 
-use super::{Frame, LINE, Plot, wrapped};
+use super::{Frame, LINE, Plot, draw_marker, wrapped};
 
 /// What part of a group's room its bars fill.
 const FILLED: f64 = 0.82;
@@ -11,6 +13,8 @@ const FILLED: f64 = 0.82;
 const BAR_WIDTH_MAX: f64 = 64.0;
 /// In how many lines names are written at most.
 const LINES_MAX: usize = 4;
+/// How far a marker reaches above its place.
+const DOT: f64 = 5.0;
 /// By how many degrees names are turned that would touch.
 const TURN: f64 = -35.0;
 
@@ -73,21 +77,23 @@ fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, point: &Point, bar: &Bar<'_>, frame:
     let middle = f64::midpoint(left, right);
     svg.open(&format!("k{}", point.look.slot));
     if let Some(summary) = point.summary.filter(|summary| plot.y.has(summary.median)) {
-        let [from, top, to] =
-            [summary.first_quartile, summary.median, summary.third_quartile].map(|value| frame.y(&plot.y, value));
-        let gap = if right - left > 8.0 { 1.5 } else { 0.5 };
-        svg.rect("bar", (left + gap, top), (right - gap, frame.bottom), point.look.fill(), &plot.hint(label, point));
-        if from - to >= 2.0 {
+        let (from, to) = summary.range();
+        let [from, at, to] = [from, summary.median, to].map(|value| frame.y(&plot.y, value));
+        let hint = plot.hint(label, point);
+        let top = if plot.has_dots() {
+            draw_range(svg, middle, (from, to), "error");
+            draw_dot(svg, point.look, (middle, at), &hint);
+            at - DOT
+        } else {
+            let gap = if right - left > 8.0 { 1.5 } else { 0.5 };
+            svg.rect("bar", (left + gap, at), (right - gap, frame.bottom), point.look.fill(), &hint);
             svg.close();
             svg.open("quartiles");
-            svg.line("axis", (middle, from), (middle, to));
-            for y in [from, to] {
-                svg.line("axis", (middle - 3.0, y), (middle + 3.0, y));
-            }
-        }
-        let dagger = if point.left_out > 0 { "†" } else { "" };
+            draw_range(svg, middle, (from, to), "axis");
+            at
+        };
         let text = if bar.has_values { plot.chart.unit.text(summary.median) } else { String::new() };
-        let text = format!("{text}{dagger}");
+        let text = format!("{text}{}", point.signs());
         if !text.is_empty() {
             svg.text("", (middle, top.min(to) - 5.0), Anchor::Middle, &text);
         }
@@ -95,6 +101,26 @@ fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, point: &Point, bar: &Bar<'_>, frame:
         svg.text("", (middle, frame.bottom - 5.0), Anchor::Middle, "†");
     }
     svg.close();
+}
+
+/// How far the samples reach, if that is to be seen.
+fn draw_range(svg: &mut Svg, x: f64, (from, to): (f64, f64), class: &str) {
+    if from - to < 2.0 {
+        return;
+    }
+    svg.line(class, (x, from), (x, to));
+    for y in [from, to] {
+        svg.line(class, (x - 3.0, y), (x + 3.0, y));
+    }
+}
+
+/// A marker in place of a bar, as opaque as the bar would be.
+pub(super) fn draw_dot(svg: &mut Svg, look: Look, at: (f64, f64), hint: &str) {
+    if look.fill() != "1" {
+        // What is behind it is not to shine through.
+        draw_marker(svg, look, at, ("hollow", "1"), "");
+    }
+    draw_marker(svg, look, at, ("bar", look.fill()), hint);
 }
 
 /// The names of the groups in lines; none if some word is too long for its room.

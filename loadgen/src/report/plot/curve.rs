@@ -4,10 +4,9 @@ use crate::figure::Kind;
 use crate::report::axis::Axis;
 use crate::report::chart::{Panel, Point, Series, is_named};
 use crate::report::labels;
-use crate::report::look::Look;
 use crate::report::svg::{Anchor, Svg};
 
-use super::{Frame, Plot};
+use super::{Frame, Plot, SATURATED, draw_marker};
 
 /// How far labels are apart.
 pub(super) const LABEL_GAP: f64 = 16.0;
@@ -42,8 +41,8 @@ pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, panel: &Panel, fram
     let wanted: Vec<f64> = labelled.iter().map(|(_, end)| end.1).collect();
     let heights = labels::spread(&wanted, LABEL_GAP, frame.top, frame.bottom);
     for ((series, end), height) in labelled.into_iter().zip(heights) {
-        if !series.label.is_empty() {
-            draw_label(svg, series, end, (frame.right + LABEL_LEFT, height));
+        if has_label(series) {
+            draw_label(svg, series, &label(plot.chart.kind, series), end, (frame.right + LABEL_LEFT, height));
         }
     }
 }
@@ -55,6 +54,16 @@ fn drawn<'a>(plot: &Plot<'_>, x: &Axis, series: &'a Series, frame: Frame) -> Vec
         has_place.then(|| (point, (frame.x(x, point.x), frame.y(&plot.y, median))))
     };
     series.points.iter().filter_map(place).collect()
+}
+
+fn has_label(series: &Series) -> bool {
+    !series.label.is_empty()
+}
+
+/// What is written at a line's end.
+pub(super) fn label(kind: Kind, series: &Series) -> String {
+    let is_saturated = kind == Kind::Percentiles && series.points.iter().any(|point| point.is_saturated);
+    format!("{}{}", series.label, if is_saturated && has_label(series) { SATURATED } else { "" })
 }
 
 fn draw_series(svg: &mut Svg, plot: &Plot<'_>, series: &Series, points: &[Drawn<'_>], frame: Frame) {
@@ -73,28 +82,34 @@ fn draw_series(svg: &mut Svg, plot: &Plot<'_>, series: &Series, points: &[Drawn<
         if !is_distribution {
             draw_error(svg, plot, point, at.0, frame, if room >= CAP_ROOM { 3.0 } else { 0.0 });
         }
-        draw_marker(svg, series.look, *at, point.left_out > 0, &plot.hint(&series.label, point));
+        let class = if point.left_out > 0 { "hollow" } else { "mark" };
+        draw_marker(svg, series.look, *at, (class, "1"), &plot.hint(&series.label, point));
+        // All points of a distribution are of the same samples, and its label has the sign.
+        if point.is_saturated && !(is_distribution && has_label(series)) {
+            svg.text("", (at.0, at.1 - 8.0), Anchor::Middle, SATURATED);
+        }
     }
     svg.close();
 }
 
-/// The area between the quartiles.
+/// The area between the ends of the ranges.
 fn draw_band(svg: &mut Svg, plot: &Plot<'_>, points: &[Drawn<'_>], frame: Frame) {
     let edge = |is_upper: bool| {
         points.iter().filter_map(move |(point, at)| {
             let summary = point.summary?;
-            let value = if is_upper { summary.third_quartile } else { summary.first_quartile };
-            Some((at.0, frame.y(&plot.y, value)))
+            let (from, to) = summary.range();
+            Some((at.0, frame.y(&plot.y, if is_upper { to } else { from })))
         })
     };
     let lower: Vec<_> = edge(false).collect();
     let outline: Vec<_> = edge(true).chain(lower.into_iter().rev()).collect();
-    svg.polygon("band", &outline, "");
+    svg.polygon("band", &outline, "1", "");
 }
 
 fn draw_error(svg: &mut Svg, plot: &Plot<'_>, point: &Point, x: f64, frame: Frame, cap: f64) {
     let Some(summary) = point.summary else { return };
-    let [from, to] = [summary.first_quartile, summary.third_quartile].map(|value| frame.y(&plot.y, value));
+    let (from, to) = summary.range();
+    let [from, to] = [from, to].map(|value| frame.y(&plot.y, value));
     // What is shorter than the marker is behind it.
     if from - to < 4.0 {
         return;
@@ -105,13 +120,6 @@ fn draw_error(svg: &mut Svg, plot: &Plot<'_>, point: &Point, x: f64, frame: Fram
             svg.line("error", (x - cap, y), (x + cap, y));
         }
     }
-}
-
-/// A marker; hollow where samples were left out.
-fn draw_marker(svg: &mut Svg, look: Look, at: (f64, f64), is_hollow: bool, hint: &str) {
-    let class = if is_hollow { "hollow" } else { "mark" };
-    let corners: Vec<_> = look.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
-    if corners.is_empty() { svg.circle(class, at, 4.0, hint) } else { svg.polygon(class, &corners, hint) }
 }
 
 /// A dagger where there is no good sample.
@@ -128,14 +136,14 @@ fn draw_missing(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, series: &Series, frame
     svg.close();
 }
 
-fn draw_label(svg: &mut Svg, series: &Series, end: (f64, f64), at: (f64, f64)) {
+fn draw_label(svg: &mut Svg, series: &Series, text: &str, end: (f64, f64), at: (f64, f64)) {
     let left = at.0 - SAMPLE / 2.0;
     if (at.1 - end.1).abs() > 3.0 || left - end.0 > 24.0 {
         svg.path("leader", &[(end.0 + 6.0, end.1), (left - 2.0, at.1)], "");
     }
     svg.open(&format!("k{}", series.look.slot));
     svg.path("line", &[(at.0 - SAMPLE / 2.0, at.1), (at.0 + SAMPLE / 2.0, at.1)], series.look.dashes());
-    draw_marker(svg, series.look, at, false, "");
+    draw_marker(svg, series.look, at, ("mark", "1"), "");
     svg.close();
-    svg.text("", (at.0 + SAMPLE / 2.0 + 5.0, at.1 + 4.5), Anchor::Start, &series.label);
+    svg.text("", (at.0 + SAMPLE / 2.0 + 5.0, at.1 + 4.5), Anchor::Start, text);
 }

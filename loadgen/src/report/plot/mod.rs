@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   title                         in a file of its own; a page has it as a heading
-//!   legend                        bars only
+//!   legend                        bars only, and the markers in their place
 //!   what the vertical axis shows
 //!   panel  |  lines or bars  |  labels at the lines' ends
 //!   ...    |_________________|
 //!            ticks, what the horizontal axis shows
+//!   what signs and ranges mean    in a file of its own; a page says it beside the plot
 //! ```
 
 mod bars;
@@ -27,6 +28,8 @@ const WIDTH: f64 = 720.0;
 const FRAME_WIDTH_MIN: f64 = 420.0;
 /// How much higher than the highest bar its plot is.
 const BARS_HEAD: f64 = 1.06;
+/// What marks samples in which the generator was the limit.
+const SATURATED: &str = "‡";
 /// How high a line of text is.
 const LINE: f64 = 18.0;
 
@@ -87,7 +90,9 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
     let panel_title = if chart.panels.iter().any(|panel| panel.title.is_some()) { LINE + 4.0 } else { 0.0 };
     let height = plot.panel_height();
     let bottom = plot.bottom_margin(width);
-    let full_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE;
+    let feet = if form == Form::File { feet(chart, full_width - 8.0) } else { Vec::new() };
+    let plot_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE;
+    let full_height = plot_height + if feet.is_empty() { 0.0 } else { LINE * feet.len() as f64 + 8.0 };
 
     let style = look::style();
     let style = (form == Form::File).then_some(style.as_str());
@@ -95,7 +100,7 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
     for (index, line) in title.iter().enumerate() {
         svg.text("title", (4.0, LINE * (index as f64 + 1.0) + 2.0), Anchor::Start, line);
     }
-    draw_legend(&mut svg, &legend, legend_top);
+    draw_legend(&mut svg, &legend, legend_top, plot.has_dots());
     svg.text("muted", (4.0, y_title_at), Anchor::Start, &words::capitalised(&plot.y_title()));
     for (index, panel) in chart.panels.iter().enumerate() {
         let top = head + (panel_title + height + bottom) * index as f64 + panel_title;
@@ -105,8 +110,11 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
         }
         plot.draw_panel(&mut svg, panel, frame);
     }
-    let at = (left + width / 2.0, full_height - 6.0);
+    let at = (left + width / 2.0, plot_height - 6.0);
     svg.text("muted", at, Anchor::Middle, &words::capitalised(&plot.x_title()));
+    for (index, line) in feet.iter().enumerate() {
+        svg.text("muted", (4.0, plot_height + LINE * (index as f64 + 1.0)), Anchor::Start, line);
+    }
     Some(svg.finish())
 }
 
@@ -115,7 +123,7 @@ impl<'a> Plot<'a> {
         let mut heights: Vec<f64> = chart
             .points()
             .filter_map(|point| point.summary)
-            .flat_map(|summary| [summary.first_quartile, summary.median, summary.third_quartile])
+            .flat_map(|summary| [summary.range().0, summary.median, summary.range().1])
             .filter(|value| !chart.figure.y_log || *value > 0.0)
             .collect();
         if heights.is_empty() {
@@ -125,9 +133,14 @@ impl<'a> Plot<'a> {
             // The line that others are compared with is always to be seen.
             heights.push(1.0);
         }
-        if chart.kind == Kind::Bars && !chart.figure.y_log {
+        if chart.kind == Kind::Bars {
             // Values are written above bars.
-            heights.extend(heights.iter().copied().reduce(f64::max).map(|most| most * BARS_HEAD));
+            let least = heights.iter().copied().reduce(f64::min);
+            let most = heights.iter().copied().reduce(f64::max);
+            let head = |(least, most): (f64, f64)| {
+                if chart.figure.y_log { most * (most / least).powf(BARS_HEAD - 1.0) } else { most * BARS_HEAD }
+            };
+            heights.extend(least.zip(most).map(head));
         }
         let y = Axis::measured(&heights, chart.figure.y_log, chart.unit)?;
         let drawn = chart.points().filter(|point| point.summary.is_some());
@@ -154,13 +167,19 @@ impl<'a> Plot<'a> {
         Some(Self { chart, x, y, groups: groups.into_iter().map(|(_, text)| text).collect() })
     }
 
+    /// Whether there are markers in the places of bars.
+    fn has_dots(&self) -> bool {
+        self.chart.kind == Kind::Bars && self.chart.figure.y_log
+    }
+
     fn y_title(&self) -> String {
         let figure = self.chart.figure;
-        let field = words::of_field(&figure.y);
-        if self.chart.unit == Unit::Ratio {
-            return format!("{field}, {}", base_text(self.chart));
-        }
-        words::of_axis(&figure.y, self.chart.unit)
+        let title = if self.chart.unit == Unit::Ratio {
+            format!("{}, {}", words::of_field(&figure.y), base_text(self.chart))
+        } else {
+            words::of_axis(&figure.y, self.chart.unit)
+        };
+        axis_title(title, figure.y_log)
     }
 
     fn x_title(&self) -> String {
@@ -168,7 +187,8 @@ impl<'a> Plot<'a> {
             return "percentile (logarithmic towards 100 %)".to_owned();
         }
         let x = &self.chart.figure.x;
-        if x.contains(',') { words::of_fields(x) } else { words::of_axis(x, Unit::of(x)) }
+        let title = if x.contains(',') { words::of_fields(x) } else { words::of_axis(x, Unit::of(x)) };
+        axis_title(title, self.chart.kind == Kind::Curve && self.chart.figure.x_log)
     }
 
     fn left_margin(&self) -> f64 {
@@ -182,7 +202,8 @@ impl<'a> Plot<'a> {
         if self.chart.kind == Kind::Bars {
             return 12.0;
         }
-        let labels = self.chart.panels.iter().flat_map(|panel| &panel.series).map(|series| text_width(&series.label));
+        let labels = self.chart.panels.iter().flat_map(|panel| &panel.series);
+        let labels = labels.map(|series| text_width(&curve::label(self.chart.kind, series)));
         let widest = labels.fold(0.0, f64::max);
         if widest > 0.0 { widest + curve::LABEL_ROOM } else { 24.0 }
     }
@@ -221,7 +242,7 @@ impl<'a> Plot<'a> {
         let who = if label.is_empty() { String::new() } else { format!("{label}, ") };
         let text = |value| self.chart.unit.text(value);
         let samples = words::counted(summary.count, "sample", "samples");
-        let (from, to) = (text(summary.first_quartile), text(summary.third_quartile));
+        let (from, to) = (text(summary.range().0), text(summary.range().1));
         let field = if self.chart.kind == Kind::Percentiles {
             String::new()
         } else {
@@ -258,11 +279,16 @@ struct LegendEntry {
     left: f64,
 }
 
-fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64) {
+fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64, has_dots: bool) {
     for entry in legend {
         let y = top + (LINE + 2.0) * entry.line as f64;
         svg.open(&format!("k{}", entry.look.slot));
-        svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.look.fill(), "");
+        // Where each group has a marker of its own, only the filling is to be told.
+        if has_dots && entry.look.slot < look::SLOTS {
+            bars::draw_dot(svg, entry.look, (entry.left + 7.0, y - 0.5), "");
+        } else {
+            svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.look.fill(), "");
+        }
         svg.close();
         svg.text("", (entry.left + 20.0, y + 4.0), Anchor::Start, &entry.label);
     }
@@ -291,7 +317,40 @@ fn description(chart: &Chart<'_>) -> String {
     if !lines.is_empty() {
         text = format!("{text}, for {}", lines.join("; "));
     }
-    format!("{text}. Medians, with the range from the first to the third quartile.")
+    format!("{text}. {}", chart.samples_text(range_name(chart)))
+}
+
+/// What the ranges of samples are drawn as.
+pub(crate) fn range_name(chart: &Chart<'_>) -> &'static str {
+    if chart.kind == Kind::Percentiles { "bands" } else { "lines" }
+}
+
+fn axis_title(title: String, is_log: bool) -> String {
+    if is_log { format!("{title} (logarithmic)") } else { title }
+}
+
+/// What is written below a plot that stands alone: of how many samples it is, and the signs that it has.
+fn feet(chart: &Chart<'_>, width: f64) -> Vec<String> {
+    let mut feet = wrapped(&chart.samples_text(range_name(chart)), width);
+    let is_any = |is: fn(&Point) -> bool| chart.points().any(is);
+    if is_any(|point| point.left_out > 0) {
+        let signs = if chart.kind == Kind::Bars { "†" } else { "Hollow, †:" };
+        feet.push(format!("{signs} Samples with faults were left out here."));
+    }
+    if is_any(|point| point.is_saturated) {
+        feet.push(format!("{SATURATED} In some samples of this the load generator was the limit, not the broker."));
+    }
+    feet
+}
+
+/// A marker of one of the classes `mark`, `hollow` and `bar`, and how opaque it is.
+fn draw_marker(svg: &mut Svg, look: look::Look, at: (f64, f64), (class, fill): (&str, &str), hint: &str) {
+    let corners: Vec<_> = look.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
+    if corners.is_empty() {
+        svg.circle(class, at, 4.0, fill, hint);
+    } else {
+        svg.polygon(class, &corners, fill, hint);
+    }
 }
 
 /// A text in lines of at most this width at 13 pixels.
