@@ -347,3 +347,18 @@ pub(crate) fn deal(links: Vec<Link>, threads: usize) -> Vec<Vec<Link>> {
     }
     hands
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connecting_has_a_bound_that_grows_with_connections_and_ends_with_the_run() {
+        let config = Config { timeout: Duration::from_secs(5), ..Config::new("mqtt://127.0.0.1:1".parse().unwrap()) };
+        let seconds =
+            |config: &Config, connections| Plan::new(config, 1).unwrap().connecting_max(connections).as_secs();
+        assert_eq!((seconds(&config, 10), seconds(&config, 2000)), (16, 215));
+        let config = Config { duration_max: Some(Duration::from_secs(60)), ..config };
+        assert_eq!((seconds(&config, 10), seconds(&config, 2000)), (16, 60));
+    }
+}
