@@ -36,6 +36,9 @@ pub enum Command {
     /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
     /// and report.html. Ctrl-C ends it with what was measured so far; --resume takes the samples that are left. Needs release
     /// builds and modules of the programs that it starts: make release experiment-modules.
+    ///
+    /// Status 0 if everything was right, 1 if messages were lost or a program's result was wrong, in one sample at least, 2 if
+    /// something is missing, or wrong with the plan, 130 when interrupted. The second Ctrl-C ends everything at once.
     Experiment(Experiment),
 }
 

@@ -15,10 +15,7 @@ use crate::args::Experiment;
 use crate::compute::{self, Compute};
 use crate::host::{self, Host, Mode};
 use crate::point::setting;
-use crate::{start, transfer};
-
-/// What messages begin with.
-const PROGRAM: &str = "wisp-bench";
+use crate::{PROGRAM, start, transfer};
 
 /// Runs a plan, shows what came out, and gives the status to end with.
 ///
@@ -32,7 +29,7 @@ pub fn run(options: &Experiment) -> Result<u8, Failure> {
         ..Changes::none(machine::processors())
     };
     let plan = Plan::find(&options.plan, &changes).map_err(Failure::Missing)?;
-    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
     let settings = sweep::Options {
         program: PROGRAM,
@@ -74,11 +71,24 @@ impl Programs {
             .collect()
     }
 
+    /// What tells the builds of the program that is measured from others, by host.
+    fn contents(&self, hosts: &BTreeSet<Host>) -> BTreeMap<String, String> {
+        let program = if self.kind == Kind::Transfer { transfer::PROGRAM } else { compute::PROGRAM };
+        let built = |host| match (host, self.kind) {
+            (Host::Native, _) => places::native_program(program),
+            (_, Kind::Transfer) => host::compiled_module(program, host),
+            _ => host::plain_module(program, host, Mode::Jit),
+        };
+        let content = |host| machine::content_of_file(&built(host).ok()?);
+        hosts.iter().filter_map(|host| Some((format!("{program} on {host}"), content(*host)?))).collect()
+    }
+
     /// Looks for the runtimes that a plan needs. Gives what is not there.
     fn find_runtimes(&mut self, plan: &Plan) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
         let mut runtimes = BTreeMap::new();
         let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| setting(point, "host").ok()).collect();
+        self.versions.extend(self.contents(&hosts));
         for host in hosts {
             match host.runtime() {
                 Ok(runtime) => runtimes.extend(runtime.map(|runtime| (host, runtime))),

@@ -16,6 +16,9 @@
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
 //! out of order ends the run at once, since a rate without it would be no rate.
 
+/// What messages begin with.
+const PROGRAM: &str = "wisp-bench";
+
 pub mod args;
 pub mod baseline;
 pub mod compute;

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
+use crate::PROGRAM;
 use crate::args::Memory;
 use crate::idle::IdleClient;
 use crate::resident::Resident;
@@ -71,7 +72,7 @@ impl Measured {
 /// When something is missing, or the broker does not keep what it is to keep; a goal that is missed is no error.
 pub fn run(options: &Memory) -> Result<(), Failure> {
     let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
-    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let clients = options.clients.get();
     let workers = options.workers.map_or(machine::processors(), Into::into);
     allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA)?;

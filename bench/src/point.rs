@@ -15,6 +15,20 @@ pub fn setting<T: FromStr<Err: Display>>(point: &Point, name: &str) -> Result<T,
     text.parse().map_err(|error| Failure::Missing(format!("{name}: {error}")))
 }
 
+/// Refuses settings that a kind has no use for, and which would only multiply its samples.
+///
+/// # Errors
+/// When the point has another than the `known` ones, with its name.
+pub fn only(point: &Point, known: &[&str]) -> Result<(), Failure> {
+    match point.settings().find(|(name, _)| !known.contains(name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let (kind, known) = (point.kind().name(), known.join(", "));
+            Err(Failure::Missing(format!("{name}: no setting of {kind} (which are {known})")))
+        }
+    }
+}
+
 /// A setting that is a whole number above 0.
 ///
 /// # Errors
@@ -34,6 +48,14 @@ mod tests {
 
     fn point(settings: Value) -> Point {
         Point::new(Kind::Compute, serde_json::from_value(settings).unwrap())
+    }
+
+    #[test]
+    fn settings_of_no_use_are_named() {
+        let point = point(json!({"host": "wasmer", "count": 3}));
+        assert_eq!(only(&point, &["count", "more", "host"]), Ok(()));
+        let error = only(&point, &["host", "program"]).unwrap_err();
+        assert_eq!(error.to_string(), "count: no setting of compute (which are host, program)");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::PROGRAM;
 use crate::args::Smoke;
 use crate::baseline::Baseline;
 use crate::loadgen::{self, Load};
@@ -32,7 +33,7 @@ struct Bench {
 /// When something is missing or a message was lost; a goal that is missed is no error.
 pub fn run(options: &Smoke) -> Result<(), Failure> {
     let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
-    let interrupt = Interrupt::on_signals().map_err(system)?;
+    let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let bench =
         Bench { plan: options.plan(machine::processors()), scratch: Scratch::new().map_err(system)?, interrupt };
     bench.look_around()?;

@@ -24,6 +24,7 @@ use wisp_loadgen::plan::Point;
 use crate::footprint::{Size, files_of};
 use crate::loadgen::{self, Load};
 use crate::plan::{Case, Point as Spread};
+use crate::point::only;
 use crate::resident::Resident;
 
 /// How long memory has to stay the same before it counts as that of an idle broker.
@@ -77,10 +78,7 @@ impl Start {
     /// # Errors
     /// When it is something else, in a line.
     pub fn of(point: &Point) -> Result<Self, Failure> {
-        const KNOWN: [&str; 6] = ["broker", "mode", "workers", "messages", "senders", "receivers"];
-        if let Some((name, _)) = point.settings().find(|(name, _)| !KNOWN.contains(name)) {
-            return Err(Failure::Missing(format!("{name}: no setting of start (which are {})", KNOWN.join(", "))));
-        }
+        only(point, &["broker", "mode", "workers", "messages", "senders", "receivers"])?;
         let text =
             |name| point.text(name).ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to text")));
         let wrong = |name: &'static str| move |error: String| Failure::Missing(format!("{name}: {error}"));

@@ -88,6 +88,14 @@ fn a_plan_that_cannot_be_run_is_refused_before_anything_is_measured() {
             "moon",
         ),
         ("kind = \"transfer\"\n[settings]\nhost = \"native\"\nmessages = 1\nsize_bytes = 1\nbuffer = \"big\"\n", "big"),
+        (
+            "kind = \"transfer\"\n[settings]\nhost = \"native\"\nmessages = 1\nsize_bytes = 1\nbuffer = \"message\"\nqos = [0, 1]\n",
+            "qos: no setting of transfer",
+        ),
+        (
+            "kind = \"compute\"\n[settings]\nhost = \"native\"\nmode = \"aot\"\nprogram = \"random\"\ncount = 1\nfile_bytes = 8\n",
+            "file_bytes: no setting of compute",
+        ),
         ("kind = \"throughput\"\n[settings]\nbroker = \"native\"\n", "wisp-loadgen"),
     ] {
         let scratch = Scratch::new().unwrap();

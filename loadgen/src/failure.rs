@@ -2,10 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::children;
+
+/// A signal that comes so soon after the first is the same one, which a terminal, a shell and make may each have sent.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 /// Why a run ended early.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,25 +43,35 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(what) | Self::Missing(what) => f.write_str(what),
-            Self::Interrupted => f.write_str("interrupted: every broker is stopped"),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }
 
-/// Tells whether the run was asked to end. The signals only set it, so that whoever started a process gets to stop it.
+/// Tells whether the run was asked to end. The first signal only sets it, so that whoever started a process gets to stop it.
 #[derive(Clone, Default, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP.
+    /// Takes over SIGINT, SIGTERM and SIGHUP. The second one ends the program at once, and what it has started; temporary files
+    /// stay behind then. `program` is what its message begins with.
     ///
     /// # Errors
     /// When the system does not let it.
-    pub fn on_signals() -> io::Result<Self> {
+    pub fn on_signals(program: &'static str) -> io::Result<Self> {
         let interrupt = Self::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
-        }
+        let told = interrupt.clone();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut first = None;
+            for _ in signals.forever() {
+                let asked = *first.get_or_insert_with(Instant::now);
+                if asked.elapsed() >= AGAIN_AFTER {
+                    end_at_once(program);
+                }
+                told.set();
+            }
+        })?;
         Ok(interrupt)
     }
 
@@ -74,4 +93,14 @@ impl Interrupt {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Ends the program for somebody who does not want to wait.
+fn end_at_once(program: &str) -> ! {
+    let left = match children::kill_all() {
+        Ok(()) => "",
+        Err(_) => "; a broker that was started may still run, for the system does not tell which",
+    };
+    eprintln!("{program}: interrupted again, and ended at once{left}");
+    process::exit(Failure::Interrupted.status().into())
 }

@@ -3,12 +3,13 @@
 //! A record is flat: a line of JSON with a sample's settings and what was measured, under names that end in their unit
 //! (`_ns`, `_s`, `_bytes`, `_per_s`). A folder may hold the records of several plans, told apart by their field `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -29,6 +30,8 @@ pub const REPETITION: &str = "repetition";
 
 /// The field that identifies the point among those of the plan.
 pub const POINT: &str = "point";
+/// The field with how long the sample was to take, in seconds, where it has as many messages as take so long.
+pub const WANTED_S: &str = "wanted_s";
 /// The field with when the sample was taken, by universal time.
 pub const TAKEN_AT: &str = "taken_at";
 /// The field with why there is no more of the sample; null for samples that are whole.
@@ -79,6 +82,9 @@ pub struct PlanInfo {
     /// What the order of its samples was shuffled with.
     #[serde(default)]
     pub seed: Option<u64>,
+    /// The versions of all that ran, by name.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// What is wrong with a sample, in a line; None if nothing is.
@@ -87,10 +93,26 @@ pub fn fault(record: &Record) -> Option<String> {
     if let Some(error) = record.get(ERROR).and_then(Value::as_str) {
         return Some(error.to_owned());
     }
-    let count = |name: &str| record.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
-    let faults: Vec<_> =
-        FAULTS.iter().filter_map(|(name, word)| count(name).map(|count| format!("{word} {count}"))).collect();
+    let faults: Vec<_> = message_faults(record).map(|(word, count)| format!("{word} {count}")).collect();
     (!faults.is_empty()).then(|| faults.join(", "))
+}
+
+/// What went wrong with messages, and with how many.
+fn message_faults(record: &Record) -> impl Iterator<Item = (&'static str, u64)> {
+    let count = |name: &str| record.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
+    FAULTS.into_iter().filter_map(move |(name, word)| Some((word, count(name)?)))
+}
+
+/// Whether there is no sample, for a reason that may have passed. One in which messages went astray is a result.
+#[must_use]
+pub fn is_to_be_taken_again(record: &Record) -> bool {
+    record.get(ERROR).is_some_and(Value::is_string) && message_faults(record).next().is_none()
+}
+
+/// What tells a sample from all others of its plan: its point and its repetition. None for what no sweep wrote.
+#[must_use]
+pub fn identity(record: &Record) -> Option<(&str, u64)> {
+    Some((record.get(POINT)?.as_str()?, record.get(REPETITION)?.as_u64()?))
 }
 
 /// Whether the generator could do no more in a sample, which then says little of the broker.
@@ -99,19 +121,38 @@ pub fn is_saturated(record: &Record) -> bool {
     record.get("is_generator_saturated").and_then(Value::as_bool) == Some(true)
 }
 
-/// Reads the records of a folder. A last line that was not written to its end is no record.
+/// Reads the records of a folder. A last line that was not written to its end is no record. Of a sample that was taken again,
+/// the newest record counts, and is the only one here.
 ///
 /// # Errors
 /// When there are none, or a line is no record; the line's number is in the error.
 pub fn read_records(folder: &Path) -> io::Result<Vec<Record>> {
-    let text = fs::read_to_string(folder.join(RECORDS_FILE))?;
-    let record = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| {
+    let bytes = fs::read(folder.join(RECORDS_FILE))?;
+    let record = |(index, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {} of {RECORDS_FILE}: {error}", index + 1))
         })
     };
-    let whole = &text[..whole_lines(text.as_bytes())];
-    whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(record).collect()
+    // The torn line is cut off first: it may end in the middle of a letter.
+    let lines = bytes[..whole_lines(&bytes)].split(|byte| *byte == b'\n');
+    let lines = lines.enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+    Ok(newest(lines.map(record).collect::<io::Result<_>>()?))
+}
+
+/// The newest record of each sample, in the place of the oldest.
+fn newest(records: Vec<Record>) -> Vec<Record> {
+    let mut places: HashMap<(String, String, u64), usize> = HashMap::new();
+    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    for record in records {
+        let plan = record.get(PLAN).and_then(Value::as_str);
+        let sample =
+            plan.zip(identity(&record)).map(|(plan, (point, number))| (plan.to_owned(), point.to_owned(), number));
+        match sample.map(|sample| *places.entry(sample).or_insert(kept.len())) {
+            Some(place) if place < kept.len() => kept[place] = record,
+            _ => kept.push(record),
+        }
+    }
+    kept
 }
 
 /// The bytes up to the end of the last line that has one.
@@ -138,18 +179,24 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens a folder, which is made if need be. What was not written to its end is dropped.
+    /// Opens a folder, which is made if need be. What was not written to its end is dropped. As long as this lives, nobody else
+    /// can open it.
     ///
     /// # Errors
-    /// When it cannot be written to, or holds a run that is not understood.
+    /// When it cannot be written to, somebody else has it open, or it holds a run that is not understood.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        let path = folder.join(RECORDS_FILE);
+        let records = OpenOptions::new().create(true).append(true).open(&path)?;
+        // Before anything is read that another may be about to change.
+        flock(&records, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => io::Error::new(io::ErrorKind::WouldBlock, "another run writes into it"),
+            error => error.into(),
+        })?;
         let run = match read_run(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Run::default(),
             other => other?,
         };
-        let path = folder.join(RECORDS_FILE);
-        let records = OpenOptions::new().create(true).append(true).open(&path)?;
         let bytes = fs::read(&path)?;
         let whole = whole_lines(&bytes);
         if whole < bytes.len() {
@@ -194,6 +241,13 @@ impl Writer {
         text.push('\n');
         fs::write(&passing, text)?;
         fs::rename(passing, self.folder.join(RUN_FILE))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Closing is not enough while a process that is just being started has the file, too. Nobody else minds if it fails.
+        let _ = flock(&self.records, FlockOperation::Unlock);
     }
 }
 
@@ -246,6 +300,65 @@ mod tests {
         assert_eq!(read_records(&folder).unwrap(), [record(1), record(2), record(3)]);
         fs::write(&file, "{}\nnonsense\n{}\n").unwrap();
         assert!(read_records(&folder).unwrap_err().to_string().contains("line 2"));
+    }
+
+    #[test]
+    fn a_line_that_is_torn_within_a_letter_is_dropped() {
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.file("");
+        let mut writer = Writer::open(&folder).unwrap();
+        writer.append(&record(1)).unwrap();
+        drop(writer);
+        let file = folder.join(RECORDS_FILE);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.extend_from_slice(b"{\"plan\": \"\xc3");
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(read_records(&folder).unwrap(), [record(1)]);
+    }
+
+    #[test]
+    fn a_folder_has_one_writer_at_a_time() {
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.file("");
+        let writer = Writer::open(&folder).unwrap();
+        let error = Writer::open(&folder).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (io::ErrorKind::WouldBlock, "another run writes into it")
+        );
+        drop(writer);
+        Writer::open(&folder).unwrap();
+    }
+
+    #[test]
+    fn of_a_sample_that_was_taken_again_the_newest_record_counts() {
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.file("");
+        let of = |plan: &str, point: &str, repetition: u32, number: u32| -> Record {
+            let value = json!({"plan": plan, "point": point, "repetition": repetition, "number": number});
+            serde_json::from_value(value).unwrap()
+        };
+        let mut writer = Writer::open(&folder).unwrap();
+        for record in
+            [of("a", "x", 1, 1), of("a", "x", 2, 2), record(3), of("b", "x", 1, 4), record(3), of("a", "x", 1, 5)]
+        {
+            writer.append(&record).unwrap();
+        }
+        let left = [of("a", "x", 1, 5), of("a", "x", 2, 2), record(3), of("b", "x", 1, 4), record(3)];
+        assert_eq!(read_records(&folder).unwrap(), left);
+    }
+
+    #[test]
+    fn what_failed_is_taken_again_and_what_lost_messages_is_a_result() {
+        for (value, again) in [
+            (json!({"error": "no port was free", "lost": 0}), true),
+            (json!({"error": "it died"}), true),
+            (json!({"error": "nothing has moved for 60 s", "lost": 3}), false),
+            (json!({"error": null, "lost": 3}), false),
+            (json!({"lost": 0}), false),
+        ] {
+            assert_eq!(is_to_be_taken_again(&serde_json::from_value(value.clone()).unwrap()), again, "{value}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 pub mod args;
 pub mod broker;
+mod children;
 pub mod commands;
 pub mod drive;
 pub mod failure;

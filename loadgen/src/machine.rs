@@ -7,11 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::drive::crc;
 use crate::failure::Failure;
 use crate::places;
 
 /// What is said of a thing that cannot be found out.
-const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
+/// What the sources are called among versions.
+pub(crate) const SOURCES: &str = "wisp";
 
 /// Names and values, in the order they are listed. They have no host names and no paths.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -26,7 +29,7 @@ impl Facts {
     /// Looks around.
     #[must_use]
     pub fn gather(brokers: &[Broker]) -> Self {
-        let mut versions = vec![("wisp", wisp_version())];
+        let mut versions = vec![(SOURCES, sources_version())];
         for broker in brokers {
             versions.extend(versions_of(broker));
         }
@@ -98,9 +101,10 @@ fn unknown() -> String {
 /// What a broker is a version of, and which, in a line.
 pub(crate) fn version_of(broker: &Broker) -> String {
     match broker {
-        Broker::Native => wisp_version(),
+        Broker::Native => format!("{}, {}", sources_version(), content(broker)),
         Broker::Wasmer | Broker::Wasmtime | Broker::WasmEdge => {
-            format!("{} under {} {}", wisp_version(), broker.title(), runtime_version(broker))
+            let (title, runtime) = (broker.title(), runtime_version(broker));
+            format!("{}, {} under {title} {runtime}", sources_version(), content(broker))
         }
         Broker::Mosquitto => installed_version(places::mosquitto(), &["-h"]),
         Broker::NatsServer => installed_version(places::nats_server(), &["--version"]),
@@ -113,10 +117,12 @@ pub(crate) fn version_of(broker: &Broker) -> String {
 
 fn versions_of(broker: &Broker) -> Vec<(&'static str, String)> {
     match broker {
-        Broker::Native => vec![("rustc of the native program", compiler(broker))],
-        Broker::Wasmer => of_module("Wasmer", "rustc of the module for Wasmer", broker),
-        Broker::Wasmtime => of_module("Wasmtime", "rustc of the module for Wasmtime", broker),
-        Broker::WasmEdge => of_module("WasmEdge", "rustc of the module for WasmEdge", broker),
+        Broker::Native => {
+            vec![("native program", content(broker)), ("rustc of the native program", compiler(broker))]
+        }
+        Broker::Wasmer => of_module("Wasmer", ["module for Wasmer", "rustc of the module for Wasmer"], broker),
+        Broker::Wasmtime => of_module("Wasmtime", ["module for Wasmtime", "rustc of the module for Wasmtime"], broker),
+        Broker::WasmEdge => of_module("WasmEdge", ["module for WasmEdge", "rustc of the module for WasmEdge"], broker),
         Broker::Mosquitto => vec![("mosquitto", version_of(broker))],
         Broker::NatsServer => vec![("nats-server", version_of(broker))],
         Broker::Rumqttd => {
@@ -127,8 +133,12 @@ fn versions_of(broker: &Broker) -> Vec<(&'static str, String)> {
     }
 }
 
-fn of_module(runtime: &'static str, name: &'static str, broker: &Broker) -> Vec<(&'static str, String)> {
-    vec![(runtime, runtime_version(broker)), (name, compiler(broker))]
+fn of_module(
+    runtime: &'static str,
+    [module, rustc]: [&'static str; 2],
+    broker: &Broker,
+) -> Vec<(&'static str, String)> {
+    vec![(runtime, runtime_version(broker)), (module, content(broker)), (rustc, compiler(broker))]
 }
 
 /// The version of a runtime; the scripts know which one they take.
@@ -144,11 +154,20 @@ fn runtime_version(broker: &Broker) -> String {
 
 /// What compiled Wisp as a program or a module.
 fn compiler(broker: &Broker) -> String {
-    let built = broker.wasm_host().map_or_else(
+    built(broker).and_then(|file| compiler_of_file(&file)).unwrap_or_else(unknown)
+}
+
+/// What tells a build of Wisp from others, whatever the sources have become since.
+fn content(broker: &Broker) -> String {
+    built(broker).and_then(|file| content_of_file(&file)).unwrap_or_else(unknown)
+}
+
+/// Wisp as a program or a module.
+fn built(broker: &Broker) -> Option<PathBuf> {
+    broker.wasm_host().map_or_else(
         || places::native_program("wisp-broker").ok(),
         |host| Some(places::repository().join(format!("target/wasm/wisp-broker-{host}.wasm"))),
-    );
-    built.and_then(|file| compiler_of(&fs::read(file).ok()?)).unwrap_or_else(unknown)
+    )
 }
 
 /// What a program of a package says of itself when asked so.
@@ -158,7 +177,7 @@ fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String 
 }
 
 /// The version and the commit of the sources, which need not be what the programs were built from.
-fn wisp_version() -> String {
+fn sources_version() -> String {
     let repository = places::repository();
     let commit = repository
         .to_str()
@@ -192,6 +211,12 @@ fn field(text: &str, name: &str) -> Option<String> {
 #[must_use]
 pub fn compiler_of_file(file: &Path) -> Option<String> {
     compiler_of(&fs::read(file).ok()?)
+}
+
+/// What tells a file's content from others, as in `CRC-32 cbf43926`.
+#[must_use]
+pub fn content_of_file(file: &Path) -> Option<String> {
+    Some(format!("CRC-32 {:08x}", crc::of(&fs::read(file).ok()?)))
 }
 
 /// The compiler that a program or module names: programs in a section of comments, as in `rustc version 1.95.0 (...)`,
@@ -245,6 +270,17 @@ mod tests {
         for none in [&b""[..], b"\0asm", b"\0asm\x05rustc", b"\0asm\x05rustc\xff1.95.0", b"\x7fELF"] {
             assert_eq!(compiler_of(none), None);
         }
+    }
+
+    #[test]
+    fn a_content_is_told_by_a_file_and_not_by_its_name() {
+        let scratch = places::Scratch::new().unwrap();
+        let file = scratch.file("program");
+        assert_eq!(content_of_file(&file), None);
+        fs::write(&file, "123456789").unwrap();
+        assert_eq!(content_of_file(&file).as_deref(), Some("CRC-32 cbf43926"));
+        fs::write(&file, "").unwrap();
+        assert_eq!(content_of_file(&file).as_deref(), Some("CRC-32 00000000"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use wisp_loadgen::places::{self, Scratch};
 use wisp_loadgen::plan::Point;
 
 use crate::host::{Host, Mode, Runtime, plain_module};
-use crate::point::{setting, whole};
+use crate::point::{only, setting, whole};
 use crate::program::{Finished, Program};
 use numbers::Contents;
 
@@ -29,6 +29,10 @@ pub const PROGRAM: &str = "wisp-compute";
 const GUEST_FOLDER: &str = "/data";
 /// The file that they write.
 const SORTED: &str = "sorted";
+/// How many random numbers.
+const COUNT: &str = "count";
+/// How long a file.
+const FILE_BYTES: &str = "file_bytes";
 /// How long the work may take. An interpreter takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -79,7 +83,8 @@ impl Compute {
     /// # Errors
     /// When it is not, the point says something that is none of this kind, or the host has no such mode.
     pub fn look_for(&self, point: &Point) -> Result<(), Failure> {
-        Work::of(point)?;
+        let work = Work::of(point)?;
+        only(point, &["host", "mode", "program", work.size_setting()])?;
         self.command(setting(point, "host")?, setting(point, "mode")?, PathBuf::new()).map(drop)
     }
 
@@ -172,9 +177,17 @@ impl Compute {
 impl Work {
     fn of(point: &Point) -> Result<Self, Failure> {
         match setting::<String>(point, "program")?.as_str() {
-            "random" => Ok(Self::Random { count: whole(point, "count")? }),
-            "sort" => Ok(Self::Sort { bytes: whole(point, "file_bytes")? }),
+            "random" => Ok(Self::Random { count: whole(point, COUNT)? }),
+            "sort" => Ok(Self::Sort { bytes: whole(point, FILE_BYTES)? }),
             other => Err(Failure::Missing(format!("program: {other} is neither random nor sort"))),
+        }
+    }
+
+    /// What says how much it is.
+    fn size_setting(self) -> &'static str {
+        match self {
+            Self::Random { .. } => COUNT,
+            Self::Sort { .. } => FILE_BYTES,
         }
     }
 }

@@ -15,7 +15,7 @@ use wisp_loadgen::places::{self, Scratch};
 use wisp_loadgen::plan::Point;
 
 use crate::host::{self, Host};
-use crate::point::{setting, whole};
+use crate::point::{only, setting, whole};
 use crate::program::{Finished, Program};
 use peer::Load;
 
@@ -41,6 +41,7 @@ struct Report {
 /// # Errors
 /// When it is not, or the point says something that is none of this kind.
 pub fn look_for(point: &Point) -> Result<(), Failure> {
+    only(point, &["host", "messages", "size_bytes", "buffer"])?;
     let host: Host = setting(point, "host")?;
     whole(point, "messages").and(whole(point, "size_bytes"))?;
     parse_buffer(&setting::<String>(point, "buffer")?)?;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use wisp_client::program::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS};
 
+use crate::broker::Broker;
 use crate::drive::pattern::Pattern;
 use crate::drive::payload::HEADER_BYTES;
 use crate::drive::target::Target;
@@ -44,9 +45,9 @@ pub struct Run {
     /// Connections that send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub senders: u32,
-    /// Connections that receive; with 0, the clock stops when the broker has read everything
-    #[arg(long, default_value_t = 1)]
-    pub receivers: u32,
+    /// Connections that receive; with 0, the clock stops when the broker has read everything [default: 1, of the sink 0]
+    #[arg(long)]
+    pub receivers: Option<u32>,
     /// Topics [default: one for each receiver; with wildcards ten for each; else one]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub topics: Option<u32>,
@@ -109,7 +110,7 @@ impl Run {
             ("broker_arguments", json!((!self.broker_argument.is_empty()).then_some(&self.broker_argument))),
             ("pattern", json!(self.pattern.to_string())),
             ("senders", json!(self.senders)),
-            ("receivers", json!(if self.sink { 0 } else { self.receivers })),
+            ("receivers", json!(self.receivers.unwrap_or(u32::from(broker != Broker::Sink.name())))),
             ("topics", json!(self.topics)),
             ("size_bytes", json!(self.size)),
             ("messages", json!(self.count)),

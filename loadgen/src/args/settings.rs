@@ -19,19 +19,19 @@ pub struct BrokerSettings {
     /// A broker that runs already, on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", conflicts_with = "broker")]
     pub url: Option<Target>,
-    /// How runtimes run the module: aot, jit or interpreted
+    /// How runtimes run the module: aot, jit or interpreted [default: aot]
     #[arg(long, value_name = "MODES", value_delimiter = ',')]
     pub mode: Vec<String>,
-    /// Workers of brokers that have such a setting, as in 1..cores
+    /// Workers of brokers that have such a setting, as in 1..cores [default: the processors]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("workers"))]
     pub workers: Option<Value>,
     /// A further argument for the broker; again for each
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub broker_argument: Vec<String>,
-    /// MQTT versions: 3.1, 3.1.1, 5
+    /// MQTT versions: 3.1, 3.1.1, 5 [default: 3.1.1]
     #[arg(short = 'V', long, value_name = "VERSIONS", value_delimiter = ',')]
     pub mqtt_version: Vec<String>,
-    /// Give up when nothing has moved for so long
+    /// Give up when nothing has moved for so long [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = numbers("timeout_s"))]
     pub timeout_s: Option<Value>,
 }
@@ -40,34 +40,34 @@ pub struct BrokerSettings {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load; numbers as in 10 or 1,2,4 or 1..40 or \"16..65536 times 4\" or 1..8*cores")]
 pub struct LoadSettings {
-    /// Who gets what: one-to-one, fan-in, fan-out, shared, queue or wildcard, separated by commas
+    /// Who gets what: one-to-one, fan-in, fan-out, shared, queue or wildcard, separated by commas [default: one-to-one]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub pattern: Vec<String>,
-    /// Connections that send
+    /// Connections that send [default: 1]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("senders"))]
     pub senders: Option<Value>,
-    /// Connections that receive; with 0, the clock stops when the broker has read everything
+    /// Connections that receive; with 0, the clock stops when the broker has read everything [default: 1, of the sink 0]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("receivers"))]
     pub receivers: Option<Value>,
     /// Topics [default: one for each receiver; with wildcards ten for each; else one]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("topics"))]
     pub topics: Option<Value>,
-    /// Bytes of each message, some of which are its number and checksum
+    /// Bytes of each message, some of which are its number and checksum [default: 1024]
     #[arg(long, value_name = "BYTES", value_parser = numbers("size_bytes"))]
     pub size: Option<Value>,
-    /// Messages of a sample, of all senders together
+    /// Messages of a sample, of all senders together [default: as many as --seconds needs]
     #[arg(long, visible_alias = "messages", value_name = "MESSAGES", value_parser = numbers("messages"), conflicts_with = "seconds")]
     pub count: Option<Value>,
-    /// As many messages as take so long; at full speed that is found from the warm-up
+    /// As many messages as take so long; at full speed that is found from the warm-up [default: 2, of latency 5]
     #[arg(long, value_name = "SECONDS", value_parser = numbers("seconds"))]
     pub seconds: Option<Value>,
-    /// The QoS to send and to subscribe with
+    /// The QoS to send and to subscribe with [default: 0]
     #[arg(long, value_name = "0,1,2", value_parser = numbers("qos"))]
     pub qos: Option<Value>,
-    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once [default: 1000]
     #[arg(long, value_name = "MESSAGES", value_parser = numbers("window"))]
     pub window: Option<Value>,
-    /// The generator's threads
+    /// The generator's threads [default: half the processors, and 2 at least]
     #[arg(long, value_name = "COUNTS", value_parser = numbers("threads"))]
     pub threads: Option<Value>,
 }

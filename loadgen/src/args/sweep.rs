@@ -28,7 +28,7 @@ pub struct Sweep {
     /// What load.
     #[command(flatten)]
     pub load: LoadSettings,
-    /// Send so many messages a second, all senders together and measure latency [default: as fast as the broker takes them]
+    /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
     #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
     pub rate: Option<Value>,
     /// Where to, and how often.

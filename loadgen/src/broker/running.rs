@@ -1,10 +1,10 @@
 //! A broker that was started: what it costs, whether it lives, and its end.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use crate::failure::{Failure, Interrupt};
 
 /// Lines of a broker's standard error that are shown when it fails.
 const LAST_WORDS_LINES: usize = 3;
+/// How much of it is looked at for them: a broker may have told every message.
+const LAST_WORDS_BYTES: u64 = 64 * 1024;
 
 /// A broker that answers. Dropped, it is killed.
 #[derive(Debug)]
@@ -143,9 +145,8 @@ impl Running {
     /// What it said last on its standard error.
     #[must_use]
     pub fn last_words(&self) -> String {
-        let text = fs::read(self.folder.join(WORDS_FILE));
-        let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        last_lines(&text).unwrap_or_else(|| "it said nothing".to_owned())
+        let bytes = end_of(&self.folder.join(WORDS_FILE), LAST_WORDS_BYTES).unwrap_or_default();
+        last_lines(&String::from_utf8_lossy(&bytes)).unwrap_or_else(|| "it said nothing".to_owned())
     }
 
     fn ended(&self) -> Option<ExitStatus> {
@@ -205,6 +206,17 @@ pub fn kill_group(child: &mut Child) {
     kill(child);
 }
 
+/// At most so many bytes, the last ones of a file.
+fn end_of(file: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(file)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The last lines of a text in one; None if there are none.
 #[must_use]
 pub fn last_lines(text: &str) -> Option<String> {
@@ -221,6 +233,16 @@ mod tests {
     fn last_words_are_one_line() {
         assert_eq!(last_lines("a\n\n b\nc\nd\n").as_deref(), Some("b / c / d"));
         assert_eq!(last_lines("\n"), None);
+    }
+
+    #[test]
+    fn no_more_than_the_end_of_a_file_is_read() {
+        let scratch = crate::places::Scratch::new().unwrap();
+        let file = scratch.file("words");
+        fs::write(&file, "a long first line\nlast\n").unwrap();
+        assert_eq!(end_of(&file, 9).unwrap(), b"ine\nlast\n");
+        assert_eq!(end_of(&file, 1000).unwrap(), fs::read(&file).unwrap());
+        assert!(end_of(&scratch.file("none"), 9).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn execute(command: &Command) -> Result<ExitCode, Failure> {
 }
 
 fn on_signals() -> Result<Interrupt, Failure> {
-    Interrupt::on_signals().map_err(|error| Failure::Missing(format!("cannot take over signals: {error}")))
+    Interrupt::on_signals(PROGRAM).map_err(|error| Failure::Missing(format!("cannot take over signals: {error}")))
 }
 
 fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {

@@ -12,6 +12,9 @@ use crate::machine;
 use crate::plan::{Changes, Plan, builtin};
 use crate::table::{Table, thousands};
 
+/// The mark of plans that this program does not run.
+const OF_BENCH: &str = "*";
+
 pub(super) fn run(options: &Plans) -> Result<ExitCode, Failure> {
     let changes = Changes { is_quick: options.quick, ..Changes::none(machine::processors()) };
     let find = |name: &str| Plan::find(name, &changes).map_err(Failure::Missing);
@@ -29,14 +32,18 @@ fn listed(plans: &[Plan]) -> String {
     let mut table = Table::new(["plan", "samples", "minutes, about", "measures"].map(str::to_owned));
     for plan in plans {
         let minutes = format!("{:.0}", (plan.estimated_s() / 60.0).ceil());
-        table.push([plan.name.clone(), thousands(plan.samples() as f64), minutes, plan.title.clone()]);
+        let mark = if plan.kind.is_of_load() { "" } else { OF_BENCH };
+        table.push([format!("{}{mark}", plan.name), thousands(plan.samples() as f64), minutes, plan.title.clone()]);
     }
-    table.to_string()
+    format!("{table}{OF_BENCH} is run by wisp-bench: wisp-bench experiment NAME\n")
 }
 
 fn explained(plan: &Plan) -> String {
     let mut text = format!("{} ({}): {}\n\n{}\n", plan.name, plan.kind.name(), plan.title, plan.about);
     let mut line = |line: String| writeln!(text, "{line}").expect("texts can be written to");
+    if !plan.kind.is_of_load() {
+        line(format!("\nRun by wisp-bench: wisp-bench experiment {}", plan.name));
+    }
     let minutes = (plan.estimated_s() / 60.0).ceil();
     line(format!(
         "\n{} points, {} times each, {} samples in all, about {minutes:.0} min; for all of them:",

@@ -13,16 +13,17 @@
 //! nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
+pub(crate) mod apart;
 mod busy;
 pub mod cases;
 pub mod checker;
-mod crc;
+pub(crate) mod crc;
 mod inbound;
 pub mod latency;
 mod messages;
-mod nats;
+pub(crate) mod nats;
 pub mod outgoing;
-mod patience;
+pub(crate) mod patience;
 pub mod pattern;
 pub mod payload;
 pub(crate) mod protocol;

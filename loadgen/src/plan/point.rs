@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::folder::Record;
+use crate::folder::{Record, WANTED_S};
 use crate::plan::Kind;
 use crate::plan::settings::{DEPENDENT, check, place};
 
@@ -113,12 +113,12 @@ impl Point {
         &self.title
     }
 
-    /// The beginning of a record: the kind and all settings but `seconds`, which in a record were measured.
+    /// The beginning of a record: the kind and all settings. `seconds` are `wanted_s` there, for in a record they were measured.
     #[must_use]
     pub fn record(&self) -> Record {
-        let settings = self.settings.iter().filter(|(name, _)| *name != "seconds");
-        let kind = ("kind".to_owned(), Value::from(self.kind.name()));
-        [kind].into_iter().chain(settings.map(|(name, value)| (name.clone(), value.clone()))).collect()
+        let recorded = |name: &str| if name == "seconds" { WANTED_S.to_owned() } else { name.to_owned() };
+        let settings = self.settings.iter().map(|(name, value)| (recorded(name), value.clone()));
+        [("kind".to_owned(), Value::from(self.kind.name()))].into_iter().chain(settings).collect()
     }
 }
 
@@ -188,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn the_key_has_every_setting_and_the_record_no_seconds() {
+    fn the_key_and_the_record_have_every_setting() {
         let point = point(json!({"senders": 3, "broker": "native", "seconds": 2.0}));
         assert_eq!(point.key(), r#"throughput broker="native" seconds=2.0 senders=3"#);
         let record = serde_json::to_value(point.record()).unwrap();
-        assert_eq!(record, json!({"kind": "throughput", "broker": "native", "senders": 3}));
+        assert_eq!(record, json!({"kind": "throughput", "broker": "native", "senders": 3, "wanted_s": 2.0}));
     }
 
     #[test]

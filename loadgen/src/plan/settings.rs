@@ -184,9 +184,14 @@ pub(super) fn combinations(
         };
         combined = combined.iter().flat_map(|settings| values.iter().map(move |value| with(settings, value))).collect();
     }
+    let are_receivers_set = settings.contains_key("receivers");
     let mut kept = Vec::new();
     for mut settings in combined {
         if kind.is_of_load() {
+            // Nobody can receive from one that forwards nothing.
+            if kind != Connections && is_sink(&settings) && !are_receivers_set {
+                settings.insert("receivers".to_owned(), json!(0));
+            }
             settle(&mut settings);
             check(kind, &settings)?;
         }
@@ -213,6 +218,10 @@ fn settle(settings: &mut BTreeMap<String, Value>) {
             settings.remove(name);
         }
     }
+}
+
+fn is_sink(settings: &BTreeMap<String, Value>) -> bool {
+    settings.get("broker").and_then(Value::as_str) == Some(Broker::Sink.name())
 }
 
 /// Whether a broker, by its name or its address, speaks NATS.
@@ -244,9 +253,15 @@ pub(super) fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<()
     }
     let pattern: Pattern = text("pattern").unwrap_or_default().parse().map_err(|error| format!("pattern: {error}"))?;
     let (senders, receivers) = (narrow("senders").unwrap_or(1), narrow("receivers").unwrap_or(1));
+    if u64::from(senders) + u64::from(receivers) > CONNECTIONS_MAX {
+        return Err(format!(
+            "senders: {senders} and {receivers} receivers are more than {CONNECTIONS_MAX} connections, which is about as many \
+             local ports as there are"
+        ));
+    }
     Layout::new(pattern, senders, receivers, narrow("topics"), whole("messages").unwrap_or(1))
         .map_err(|error| format!("pattern: {error}"))?;
-    if name == Broker::Sink.name() && receivers > 0 {
+    if is_sink(settings) && receivers > 0 {
         return Err("receivers: the sink forwards nothing, so that there can be none (0)".to_owned());
     }
     if kind == Latency && receivers == 0 && whole("qos") == Some(0) {

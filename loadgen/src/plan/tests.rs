@@ -181,6 +181,8 @@ fn mistakes_are_one_line_that_names_file_and_key() {
         ("[settings]\nbroker = \"mqtt://me:word@h\"\n", "--url takes them"),
         ("[settings]\nbroker = \"wasmer\"\nmode = \"interpreted\"\n", "settings.mode: wasmer has no mode"),
         ("[settings]\nbroker = \"nats-server\"\nqos = 1\n", "settings.qos: nats-server speaks NATS"),
+        (&format!("{native}senders = 20000\nreceivers = 10000\n"), "settings.senders: 20000 and 10000 receivers"),
+        ("[settings]\nbroker = \"sink\"\nreceivers = [0, 1]\n", "settings.receivers: the sink forwards nothing"),
         (&format!("{native}pattern = \"none\"\n"), "settings.pattern: no pattern is named"),
         (&format!("{native}pattern = \"fan-in\"\nreceivers = 2\n"), "settings.pattern: fan-in has one topic"),
         (&format!("{native}senders = \"1..1000\"\nreceivers = \"1..1000\"\n"), "more than 10000"),
@@ -322,6 +324,12 @@ fn every_plan_in_the_folder_is_built_in_and_can_be_read() {
     names.sort();
     built_in.sort();
     assert_eq!(names, built_in);
+}
+
+#[test]
+fn nobody_receives_from_the_sink_unless_told_to() {
+    let plan = plan("[settings]\nbroker = [\"native\", \"sink\"]\n");
+    assert_eq!(values(&plan, &["broker", "receivers"]), json!([["native", 1], ["sink", 0]]));
 }
 
 #[test]

@@ -30,7 +30,7 @@ const MODES: [(&str, &str); 4] =
 type OneAndMany = (&'static str, &'static str);
 
 /// Settings in the order of columns; as what is counted where one says "10 senders"; and in words.
-const SETTINGS: [(&str, Option<OneAndMany>, &str); 26] = [
+const SETTINGS: [(&str, Option<OneAndMany>, &str); 27] = [
     ("plan", None, "plan"),
     ("repetition", None, "repetition"),
     ("kind", None, "kind"),
@@ -44,6 +44,7 @@ const SETTINGS: [(&str, Option<OneAndMany>, &str); 26] = [
     ("topics", Some(("topic", "topics")), "topics"),
     ("size_bytes", None, "message size"),
     ("messages", Some(("message", "messages")), "messages"),
+    ("wanted_s", None, "time wanted"),
     ("qos", None, "QoS"),
     ("window", None, "window"),
     ("workers", Some(("worker", "workers")), "workers"),

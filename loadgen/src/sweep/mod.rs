@@ -8,14 +8,15 @@
 //!
 //! Who takes the samples, a [`Taker`], knows brokers and programs; the sweep knows order, files and what a person sees.
 
+mod before;
 pub mod load;
 mod order;
 mod outcome;
 pub(crate) mod progress;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -25,6 +26,7 @@ use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::{self, Facts};
 use crate::plan::{Plan, Point};
+use before::Circumstances;
 use order::{Sample, samples};
 pub use outcome::{Outcome, command, present};
 use progress::Display;
@@ -86,20 +88,25 @@ pub struct Options {
 pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &Interrupt) -> Result<Outcome, Failure> {
     let unwritable =
         |error: io::Error| Failure::Missing(format!("cannot write into {}: {error}", options.folder.display()));
-    let records = records_before(plan, options)?;
+    let open = || Writer::open(&options.folder).map_err(unwritable);
+    // Who cannot have the folder is told so before brokers are started. Where there is none, none is made yet.
+    let has_records = options.folder.join(folder::RECORDS_FILE).exists();
+    let held = has_records.then(open).transpose()?;
+    before::records(plan, options)?;
     // Before brokers are started to see whether they are there.
     let busy = machine::busy_processors();
     taker.prepare(plan, interrupt)?;
-    let mut writer = Writer::open(&options.folder).map_err(unwritable)?;
-    let seed = begin(plan, options, &mut writer, taker, busy);
+    let mut writer = held.map_or_else(open, Ok)?;
+    let found = before::records(plan, options)?;
+    let now = Circumstances { machine: this_machine(), versions: taker.versions() };
+    before::check(plan, options, &found, writer.run(), &now)?;
+    let seed = begin(plan, options, &mut writer, now, busy);
     writer.save().map_err(unwritable)?;
-    let done: BTreeSet<_> = records.iter().filter_map(identity).collect();
+    let (left, records) = divide(samples(plan, seed), &found);
     for record in &records {
         taker.learn(record);
     }
-    let (left, skipped): (Vec<_>, Vec<_>) = samples(plan, seed)
-        .into_iter()
-        .partition(|Sample { point, repetition }| !done.contains(&(point.key(), u64::from(*repetition))));
+    let skipped = records.len();
     let mut sweep = Sweep { options, writer, records, display: Display::new(left.len(), interrupt.clone()) };
     let ended = sweep.take_all(plan, &left, taker, interrupt);
     sweep.display.live.finish();
@@ -111,33 +118,31 @@ pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &In
     info.is_complete = !is_interrupted;
     info.ended = folder::universal_time(SystemTime::now());
     sweep.writer.save().map_err(unwritable)?;
-    Ok(Outcome { folder: options.folder.clone(), records: sweep.records, skipped: skipped.len(), is_interrupted })
+    Ok(Outcome { folder: options.folder.clone(), records: sweep.records, skipped, is_interrupted })
 }
 
-/// The plan's records that the folder has.
-fn records_before(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure> {
-    let folder: &Path = &options.folder;
-    let mut records = match folder::read_records(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Failure::Missing(format!("cannot read {}: {error}", folder.display()))),
-        Ok(records) => records,
-    };
-    records.retain(|record| record.get(folder::PLAN).and_then(Value::as_str) == Some(&plan.name));
-    if records.is_empty() || options.is_resumed {
-        // What failed is tried again, for the reason may have passed; what lost messages is a result.
-        records.retain(|record| !record.get(folder::ERROR).is_some_and(Value::is_string));
-        return Ok(records);
+fn this_machine() -> BTreeMap<String, String> {
+    Facts::gather(&[]).machine.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The samples that are still to be taken, and the records of the others, as the folder has them. What failed is tried again, for the
+/// reason may have passed.
+fn divide(samples: Vec<Sample>, found: &[Record]) -> (Vec<Sample>, Vec<Record>) {
+    let is_whole = |record: &&Record| !folder::is_to_be_taken_again(record);
+    let found: HashMap<_, _> =
+        found.iter().filter(is_whole).filter_map(|record| Some((folder::identity(record)?, record))).collect();
+    let (mut left, mut records) = (Vec::new(), Vec::new());
+    for sample in samples {
+        match found.get(&(sample.point.key().as_str(), u64::from(sample.repetition))) {
+            Some(record) => records.push((*record).clone()),
+            None => left.push(sample),
+        }
     }
-    Err(Failure::Missing(format!(
-        "{} has {} records of the plan {} already: --resume goes on with them, --out names another folder",
-        folder.display(),
-        records.len(),
-        plan.name
-    )))
+    (left, records)
 }
 
 /// Notes what the records depend on. Gives the seed.
-fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker, busy: Option<f64>) -> u64 {
+fn begin(plan: &Plan, options: &Options, writer: &mut Writer, now: Circumstances, busy: Option<f64>) -> u64 {
     if let Some(busy) = busy.filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         eprintln!(
             "{}: the machine is busy with other things ({busy:.1} processors): figures will be low and uneven",
@@ -145,8 +150,8 @@ fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker,
         );
     }
     let run = writer.run();
-    run.machine = Facts::gather(&[]).machine.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    run.versions.extend(taker.versions());
+    run.machine = now.machine;
+    run.versions.extend(now.versions.clone());
     let info = writer.plan(&plan.name);
     let seed = options.seed.or(info.seed).unwrap_or_else(|| fastrand::u64(..1 << 32));
     info.title.clone_from(&plan.title);
@@ -154,18 +159,13 @@ fn begin(plan: &Plan, options: &Options, writer: &mut Writer, taker: &dyn Taker,
     info.figures.clone_from(&plan.figures);
     info.command.clone_from(&options.command);
     info.seed = Some(seed);
+    info.versions.extend(now.versions);
     info.is_complete = false;
     if info.started.is_empty() {
         info.started = folder::universal_time(SystemTime::now());
         info.busy_processors = busy;
     }
     seed
-}
-
-/// What tells a sample from all others of its plan.
-fn identity(record: &Record) -> Option<(String, u64)> {
-    let key = record.get(folder::POINT)?.as_str()?;
-    Some((key.to_owned(), record.get(folder::REPETITION)?.as_u64()?))
 }
 
 struct Sweep<'a> {

@@ -20,7 +20,10 @@ struct Fake {
     /// Ends the sweep, from inside of this sample.
     interrupts_at: Option<(usize, Interrupt)>,
     fails_at: Option<(usize, Failure)>,
+    /// Loses a message in this sample.
+    loses_at: Option<usize>,
     is_missing: bool,
+    version: Option<&'static str>,
 }
 
 impl Taker for Fake {
@@ -41,6 +44,10 @@ impl Taker for Fake {
         }
         let mut record = point.record();
         record.insert("seconds".to_owned(), json!(0.5));
+        if self.loses_at == Some(number) {
+            record.insert("lost".to_owned(), json!(1));
+            record.insert("error".to_owned(), json!("nothing has moved for 60 s"));
+        }
         Ok(record)
     }
 
@@ -49,7 +56,8 @@ impl Taker for Fake {
     }
 
     fn versions(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("fake".to_owned(), "1".to_owned())])
+        let version = self.version.unwrap_or("1");
+        BTreeMap::from([("fake".to_owned(), version.to_owned()), ("wisp".to_owned(), format!("sources {version}"))])
     }
 }
 
@@ -157,13 +165,109 @@ fn a_failed_sample_is_recorded_and_the_sweep_goes_on() {
     let resumed = Options { is_resumed: true, ..place.options() };
     let mut again = Fake::default();
     assert_eq!(place.run(&resumed, &mut again).unwrap().status(), 0);
-    assert_eq!(again.taken.len(), 1, "what failed is tried again");
-    let errors = folder::read_records(&place.folder())
-        .unwrap()
-        .iter()
-        .filter(|record| record.get("error") == Some(&json!("it died")))
-        .count();
-    assert_eq!(errors, 1, "and not forgotten: the page lists it");
+    assert_eq!(again.taken, [fake.taken[3]], "what failed is tried again");
+    let records = folder::read_records(&place.folder()).unwrap();
+    assert_eq!(records.len(), 15, "and its newest record counts");
+    assert!(records.iter().all(|record| folder::fault(record).is_none()));
+    let lines = fs::read_to_string(place.folder().join(folder::RECORDS_FILE)).unwrap();
+    assert_eq!((lines.lines().count(), lines.matches("it died").count()), (16, 1), "what is written stays");
+}
+
+#[test]
+fn a_sample_that_lost_messages_is_a_result() {
+    let place = Place::new();
+    let mut fake = Fake { loses_at: Some(4), ..Fake::default() };
+    assert_eq!(place.run(&place.options(), &mut fake).unwrap().status(), 1);
+    let resumed = Options { is_resumed: true, ..place.options() };
+    let mut again = Fake::default();
+    let outcome = place.run(&resumed, &mut again).unwrap();
+    assert_eq!((again.taken.len(), outcome.skipped, outcome.faulty(), outcome.status()), (0, 15, 1, 1));
+}
+
+/// Runs the plan, changed as the text says, over a whole folder, and gives the line that refuses it.
+fn refusal(place: &Place, change: (&str, &str), fake: &mut Fake) -> Option<String> {
+    let text = TEXT.replace(change.0, change.1);
+    let plan = Plan::parse("text", &text, &Changes::none(2)).unwrap();
+    let resumed = Options { is_resumed: true, ..place.options() };
+    match run(&plan, &resumed, fake, &Interrupt::default()) {
+        Err(Failure::Missing(what)) => {
+            assert!(!what.contains('\n') && what.ends_with("--out names another folder"), "{what}");
+            assert!(fake.taken.is_empty());
+            Some(what)
+        }
+        other => {
+            other.unwrap();
+            None
+        }
+    }
+}
+
+#[test]
+fn points_that_a_plan_has_no_longer_are_not_counted() {
+    let place = Place::new();
+    let mut fake = Fake { fails_at: Some((1, Failure::Broken("it died".to_owned()))), ..Fake::default() };
+    place.run(&place.options(), &mut fake).unwrap();
+    let (gone, _) = fake.taken[0];
+    let others: Vec<_> = (1..=5).filter(|x| *x != gone).collect();
+    let text = TEXT.replace("\"1..5\"", &format!("{others:?}"));
+    let plan = Plan::parse("text", &text, &Changes::none(2)).unwrap();
+    let resumed = Options { is_resumed: true, ..place.options() };
+    let outcome = run(&plan, &resumed, &mut Fake::default(), &Interrupt::default()).unwrap();
+    assert_eq!((outcome.records.len(), outcome.skipped, outcome.status()), (12, 12, 0));
+}
+
+#[test]
+fn samples_of_other_versions_and_machines_are_not_mixed() {
+    let place = Place::new();
+    place.run(&place.options(), &mut Fake::default()).unwrap();
+    let same = ("", "");
+    let refused = refusal(&place, same, &mut Fake { version: Some("2"), ..Fake::default() }).unwrap();
+    assert!(refused.contains("15 records of the plan a by other versions (fake: 1, and now 2)"), "{refused}");
+    // What another plan is measured with is no matter of this one's samples.
+    let other = Plan { name: "b".to_owned(), ..plan() };
+    let mut newer = Fake { version: Some("2"), ..Fake::default() };
+    run(&other, &place.options(), &mut newer, &Interrupt::default()).unwrap();
+    assert_eq!(refusal(&place, same, &mut Fake::default()), None);
+
+    let mut writer = Writer::open(&place.folder()).unwrap();
+    writer.run().machine.insert("processors".to_owned(), "0".to_owned());
+    writer.save().unwrap();
+    drop(writer);
+    let refused = refusal(&place, same, &mut Fake::default()).unwrap();
+    assert!(refused.contains("another machine (processors: 0, and here "), "{refused}");
+}
+
+#[test]
+fn longer_and_shorter_samples_are_not_mixed() {
+    let place = Place::new();
+    for (setting, other) in [("seconds = 2.0", "seconds = 0.5"), ("messages = 7", "messages = 8")] {
+        let text = TEXT.replace("[settings]", &format!("[settings]\n{setting}"));
+        let options = Options { folder: place.0.file(&setting[..7]), ..place.options() };
+        let of = |text: &str| Plan::parse("text", text, &Changes::none(2)).unwrap();
+        run(&of(&text), &options, &mut Fake::default(), &Interrupt::default()).unwrap();
+        let resumed = Options { is_resumed: true, ..options };
+        let mut fake = Fake::default();
+        let quick = of(&text.replace(setting, other).replace("1..5", "5..6"));
+        let Err(Failure::Missing(what)) = run(&quick, &resumed, &mut fake, &Interrupt::default()) else {
+            panic!("it is refused")
+        };
+        assert!(what.contains("longer or shorter") && !what.contains('\n') && fake.taken.is_empty(), "{what}");
+        let more = of(&text.replace("1..5", "5..6"));
+        assert_eq!(run(&more, &resumed, &mut fake, &Interrupt::default()).unwrap().skipped, 3);
+    }
+}
+
+#[test]
+fn who_comes_second_to_a_folder_is_refused_before_anything_is_started() {
+    let place = Place::new();
+    place.run(&place.options(), &mut Fake::default()).unwrap();
+    let first = Writer::open(&place.folder()).unwrap();
+    let resumed = Options { is_resumed: true, ..place.options() };
+    let mut fake = Fake { is_missing: true, ..Fake::default() };
+    let Err(Failure::Missing(what)) = place.run(&resumed, &mut fake) else { panic!("it is refused") };
+    assert!(what.ends_with("another run writes into it") && !what.contains('\n'), "{what}");
+    drop(first);
+    assert_eq!(place.run(&resumed, &mut Fake::default()).unwrap().skipped, 15);
 }
 
 #[test]

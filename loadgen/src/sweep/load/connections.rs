@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wisp_client::{Client, ConnectOptions, program};
 
+use crate::drive::apart;
 use crate::drive::latency::Latency;
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
@@ -44,7 +45,7 @@ struct Opened {
 fn open(
     count: u64,
     rate_per_s: Option<f64>,
-    connect: impl Fn(u64) -> Result<Client, String>,
+    connect: impl Fn(u64) -> Result<Client, wisp_client::Error>,
     watch: &dyn Watch,
 ) -> Result<Opened, Failure> {
     let histogram = Histogram::<u64>::new(3).expect("three digits can be had");
@@ -84,21 +85,25 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     let mqtt_version =
         program::parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
     let timeout = Duration::from_secs(point.whole("timeout_s").unwrap_or(60));
-    let options = |number: u64| {
-        let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);
-        // Nothing is pinged. 0 would say that, but not every broker takes it.
-        options.keep_alive_s = u16::MAX;
-        options.connect_timeout = timeout;
-        options.client_id = format!("c{number}");
-        options
+    let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);
+    // Nothing is pinged. 0 would say that, but not every broker takes it.
+    options.keep_alive_s = u16::MAX;
+    options.connect_timeout = timeout;
+    let connect = move |number: u64| {
+        let client_id = format!("c{number}");
+        Client::connect(address, ConnectOptions { client_id, ..options.clone() })
     };
     // Whatever the first client of all costs is not a connection's price.
-    Client::connect(address, options(count)).and_then(Client::disconnect).map_err(|error| died(subject, &error))?;
+    let connect_first = connect.clone();
+    let first = move |_: &dyn Watch| connect_first(count).and_then(Client::disconnect);
+    let first = apart::unless_interrupted(watch, first).ok_or(Failure::Interrupted)?;
+    first.map_err(|error| Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string())))?;
     thread::sleep(SETTLE);
     let before = subject.usage();
     let begun = Instant::now();
-    let connect = |number| Client::connect(address, options(number)).map_err(|error| died(subject, &error).to_string());
-    let Opened { clients, histogram, error } = open(count, point.number("rate_per_s"), connect, watch)?;
+    let rate_per_s = point.number("rate_per_s");
+    let opened = apart::unless_interrupted(watch, move |watch| open(count, rate_per_s, connect, watch));
+    let Opened { clients, histogram, error } = opened.ok_or(Failure::Interrupted)??;
     let seconds = begun.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
     let connected = clients.len() as u64;
@@ -122,10 +127,6 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
         drop(client.disconnect());
     }
     Ok(record)
-}
-
-fn died(subject: &Subject, error: &wisp_client::Error) -> Failure {
-    Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string()))
 }
 
 fn wait_until(moment: Instant, watch: &dyn Watch) {

@@ -30,6 +30,8 @@ const FIRST_MESSAGES: (u64, u64) = (1000, 10);
 /// A warm-up from which a rate is taken lasts so long at least: this share of a sample, and no less and no more than this.
 const RATE_SHARE: f64 = 0.2;
 const RATE_S: (f64, f64) = (0.1, 1.0);
+/// A count of messages is kept for other repetitions if it took this share of the wanted time: least and most.
+const KEPT_SHARE: (f64, f64) = (0.5, 2.0);
 /// By how much a longer attempt may be longer than the one before.
 const GROWTH_MAX: f64 = 20.0;
 /// A warm-up at a fixed rate.
@@ -45,7 +47,7 @@ pub struct LoadTaker {
     scratch: Scratch,
     /// Of brokers, by the names that plans have for them.
     versions: BTreeMap<String, String>,
-    /// Messages that take as long as is wanted, by the point's key: all repetitions have the same.
+    /// Messages that took about as long as is wanted, by the point's key: all repetitions after have the same.
     messages: HashMap<String, u64>,
     /// Messages sent a second at full speed, by the point's key.
     maxima: HashMap<String, Vec<f64>>,
@@ -107,8 +109,8 @@ impl LoadTaker {
 
     /// Drives the broker before it is measured.
     fn warmed_up(&self, point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
-        let Some(messages) = self.messages_of(point, config.rate_per_s) else {
-            return found(point, config, subject, watch);
+        let Some(messages) = messages_of(point, config.rate_per_s) else {
+            return found(point, config, self.messages.get(&point.key()).copied(), subject, watch);
         };
         let paced = |rate: f64| (rate * PACED_WARM_UP_S).min(messages as f64 / 5.0) as u64;
         let share = config.rate_per_s.map_or(messages / WARM_UP_SHARE, paced);
@@ -131,12 +133,6 @@ impl LoadTaker {
         }
     }
 
-    /// How many messages a sample has, if that is known.
-    fn messages_of(&self, point: &Point, rate_per_s: Option<f64>) -> Option<u64> {
-        let of_time = || Some((rate_per_s? * point.number("seconds")?).ceil().max(1.0) as u64);
-        point.whole("messages").or_else(of_time).or_else(|| self.messages.get(&point.key()).copied())
-    }
-
     fn version(&self, point: &Point) -> String {
         let name = point.text("broker").unwrap_or_default();
         self.versions.get(name).cloned().unwrap_or_else(|| "unknown".to_owned())
@@ -150,14 +146,16 @@ impl Taker for LoadTaker {
         let mut seen = Vec::new();
         let mut missing = Vec::new();
         for point in &plan.points {
-            let looked_at = ["broker", "mode", "broker_arguments"].map(|name| point.get(name).cloned());
+            let looked_at = looked_at(point);
             if seen.contains(&looked_at) {
                 continue;
             }
+            let alike = plan.points.iter().filter(|other| self::looked_at(other) == looked_at);
+            let size_bytes = alike.filter_map(|point| point.whole("size_bytes")).max().unwrap_or(0);
             seen.push(looked_at);
             let choice = Choice::of(point, self.url.as_ref())?;
-            match choice.start(&self.scratch, interrupt) {
-                Ok(subject) => drop(subject),
+            match choice.start(&self.scratch, interrupt).and_then(|subject| check_size(&subject, size_bytes)) {
+                Ok(()) => {}
                 Err(Failure::Missing(what) | Failure::Broken(what)) => missing.push(what),
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             }
@@ -186,8 +184,15 @@ impl Taker for LoadTaker {
         let number = |name: &str| record.get(name).and_then(Value::as_f64).filter(|number| *number > 0.0);
         let key = record.get(folder::POINT).and_then(Value::as_str);
         let Some(key) = key.filter(|_| folder::fault(record).is_none()) else { return };
-        if let Some(messages) = record.get("messages").and_then(Value::as_u64) {
-            self.messages.entry(key.to_owned()).or_insert(messages);
+        if let Some(((messages, seconds), wanted_s)) =
+            record.get("messages").and_then(Value::as_u64).zip(number("seconds")).zip(number(folder::WANTED_S))
+        {
+            if (KEPT_SHARE.0..=KEPT_SHARE.1).contains(&(seconds / wanted_s)) {
+                self.messages.entry(key.to_owned()).or_insert(messages);
+            } else {
+                // The machine was slower or faster than in the warm-up, or then than now.
+                self.messages.remove(key);
+            }
         }
         if let Some((sent, seconds)) = number("sent").zip(number("seconds")) {
             self.maxima.entry(key.to_owned()).or_default().push(sent / seconds);
@@ -198,6 +203,21 @@ impl Taker for LoadTaker {
         let brokers: Vec<Broker> = self.versions.keys().filter_map(|name| name.parse().ok()).collect();
         let named = Facts::gather(&brokers).versions.into_iter().map(|(name, version)| (name.to_owned(), version));
         named.collect()
+    }
+}
+
+/// The settings of which each combination is started once.
+fn looked_at(point: &Point) -> [Option<Value>; 3] {
+    ["broker", "mode", "broker_arguments"].map(|name| point.get(name).cloned())
+}
+
+/// Looks whether the broker takes messages so large, as far as it says that.
+fn check_size(subject: &Subject, size_bytes: u64) -> Result<(), Failure> {
+    match subject.payload_bytes_max().map_err(Failure::Missing)? {
+        Some(max) if size_bytes > max => Err(Failure::Missing(format!(
+            "size_bytes: the server takes payloads of {max} bytes at most, and not of {size_bytes}"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -217,19 +237,34 @@ enum Cold {
     Faulty(Box<Results>),
 }
 
-/// Warms up until it is known how many messages take as long as is wanted.
-fn found(point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
+/// How many messages a sample has, where its point says it or they are due by a clock.
+fn messages_of(point: &Point, rate_per_s: Option<f64>) -> Option<u64> {
+    let of_time = || Some((rate_per_s? * point.number("seconds")?).ceil().max(1.0) as u64);
+    point.whole("messages").or_else(of_time)
+}
+
+/// Warms up, in each repetition as long, until it is known how many messages take as long as is wanted: if not before, then
+/// now.
+fn found(
+    point: &Point,
+    config: &Config,
+    known: Option<u64>,
+    subject: &Subject,
+    watch: &dyn Watch,
+) -> Result<Warm, Cold> {
     let wanted_s = point.number("seconds").unwrap_or(1.0);
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
     let copies = config.pattern.expected(config.receivers, 1).max(1);
     let first = FIRST_MESSAGES.0 * u64::from(config.senders).clamp(1, 100) / copies;
+    let first = known.map_or(first, |known| known / 10);
     let (mut messages, mut warm_up_messages) = (first.max(FIRST_MESSAGES.1), 0);
     loop {
         let results = attempt(&Config { messages, ..config.clone() }, subject, watch)?;
         warm_up_messages += messages;
         let seconds = results.seconds.max(1e-6);
         if seconds >= enough_s {
-            return Ok(Warm { messages: rounded(messages as f64 / seconds * wanted_s), warm_up_messages });
+            let messages = known.unwrap_or_else(|| rounded(messages as f64 / seconds * wanted_s));
+            return Ok(Warm { messages, warm_up_messages });
         }
         messages = (messages as f64 * (1.2 * enough_s / seconds).clamp(1.5, GROWTH_MAX)) as u64;
     }

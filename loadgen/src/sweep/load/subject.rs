@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
+use crate::drive::nats;
+use crate::drive::patience::PatientHost;
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
@@ -113,6 +115,18 @@ impl Subject {
     /// What it has used so far, if that is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.running.as_ref()?.usage()
+    }
+
+    /// The largest payload that it says it takes, in bytes, if it says it before it is sent one.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) fn payload_bytes_max(&self) -> Result<Option<u64>, String> {
+        let Target::Nats(url) = &self.target else { return Ok(None) };
+        let (host, address) = (PatientHost::default(), local_address(&self.target)?);
+        let connection = nats::Connection::open(&host, address, url.credentials(), CONNECT_TIMEOUT);
+        let max_payload = connection.map_err(|error| error.to_string())?.info().max_payload;
+        Ok(Some(max_payload).filter(|max| *max > 0))
     }
 
     /// How it has died, if it has.

@@ -1,5 +1,7 @@
 use super::*;
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 fn taker() -> LoadTaker {
     LoadTaker::new("test", None, Interrupt::default()).unwrap()
@@ -27,19 +29,79 @@ fn a_share_is_of_the_median_of_the_maximum_in_messages_sent() {
     }
     taker.learn(&record_of(&maximum, json!({"sent": 99_000, "seconds": 1.0, "lost": 1})));
     assert_eq!(taker.rate(&point), Ok(Some(1500.0)));
-    assert_eq!(taker.messages_of(&point, Some(1500.0)), Some(6000));
+    assert_eq!(messages_of(&point, Some(1500.0)), Some(6000));
 }
 
 #[test]
-fn all_repetitions_of_a_point_have_as_many_messages() {
-    let mut taker = taker();
-    let timed = point(Kind::Throughput, json!({"broker": "native", "seconds": 1.0}));
-    assert_eq!(taker.messages_of(&timed, None), None);
-    taker.learn(&record_of(&timed, json!({"messages": 500, "sent": 500, "seconds": 1.0})));
-    taker.learn(&record_of(&timed, json!({"messages": 700, "sent": 700, "seconds": 1.0})));
-    assert_eq!(taker.messages_of(&timed, None), Some(500));
+fn a_count_is_kept_for_other_repetitions_if_it_took_about_as_long_as_wanted() {
+    let timed = point(Kind::Throughput, json!({"broker": "native", "seconds": 2.0}));
+    assert_eq!(messages_of(&timed, None), None);
+    let after = |samples: &[(u64, f64)]| {
+        let mut taker = taker();
+        for (messages, seconds) in samples {
+            taker.learn(&record_of(&timed, json!({"messages": messages, "sent": messages, "seconds": seconds})));
+        }
+        taker.messages.get(&timed.key()).copied()
+    };
+    assert_eq!(after(&[(500, 1.1), (700, 2.0)]), Some(500));
+    assert_eq!((after(&[(500, 0.9)]), after(&[(500, 4.1)])), (None, None));
+    assert_eq!(after(&[(500, 2.0), (500, 4.1)]), None, "it is found again");
+    assert_eq!(after(&[(500, 0.9), (700, 2.0)]), Some(700));
     let counted = point(Kind::Throughput, json!({"broker": "native", "messages": 9}));
-    assert_eq!(taker.messages_of(&counted, None), Some(9));
+    assert_eq!(messages_of(&counted, None), Some(9));
+}
+
+#[test]
+fn every_repetition_is_warmed_up_as_long() {
+    let mut sink = crate::sink::Sink::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("mqtt://{}", sink.local_addr().unwrap());
+    // It serves as long as the tests run.
+    std::thread::spawn(move || while sink.serve().is_ok() {});
+    let settings = json!({"broker": url, "receivers": 0, "size_bytes": 64, "seconds": 0.2});
+    let (timed, mut taker) = (point(Kind::Throughput, settings), taker());
+    for repetition in 1..=3 {
+        let record = taker.take(&timed, repetition, &()).unwrap();
+        assert_eq!(folder::fault(&record), None);
+        let (whole, share) = (record["messages"].as_u64().unwrap(), record["warm_up_messages"].as_u64().unwrap());
+        assert!(share >= whole / 11, "repetition {repetition}: {share} of {whole}");
+        // Whatever the machine did meanwhile: the next one is to know it.
+        taker.messages.insert(timed.key(), whole);
+    }
+}
+
+/// The address of a NATS server that takes payloads so large, as long as the tests run.
+fn nats_server(max_payload: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut words, mut piece) = (Vec::new(), [0; 1024]);
+            let said = stream.write_all(format!("INFO {{\"max_payload\":{max_payload}}}\r\n").as_bytes());
+            while let (Ok(()), Ok(length @ 1..)) = (&said, stream.read(&mut piece)) {
+                words.extend_from_slice(&piece[..length]);
+                if words.ends_with(b"PING\r\n") {
+                    drop(stream.write_all(b"PONG\r\n"));
+                }
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn messages_that_the_server_does_not_take_are_refused_before_anything_is_measured() {
+    let url = nats_server(1000);
+    for (sizes, fits) in [("[16, 1000]", true), ("[16, 1001]", false)] {
+        let text = format!(
+            "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"throughput\"\nrepetitions = 1\n[settings]\nbroker = \"{url}\"\nsize_bytes = {sizes}\n"
+        );
+        let plan = Plan::parse("text", &text, &crate::plan::Changes::none(2)).unwrap();
+        let prepared = taker().prepare(&plan, &Interrupt::default());
+        let refused =
+            Failure::Missing("size_bytes: the server takes payloads of 1000 bytes at most, and not of 1001".to_owned());
+        assert_eq!(prepared, if fits { Ok(()) } else { Err(refused) });
+    }
 }
 
 #[test]
