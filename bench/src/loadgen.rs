@@ -98,21 +98,11 @@ pub(crate) mod tests {
     /// What the generator itself writes.
     fn line(tally: Tally, error: Option<&str>) -> String {
         let config = Config {
-            target: "mqtt://127.0.0.1:1".parse().unwrap(),
-            version: wisp_client::ProtocolVersion::Mqtt311,
             qos: wisp_client::QoS::AtLeastOnce,
-            window: 1000,
             senders: 3,
             receivers: 5,
-            pattern: wisp_loadgen::drive::pattern::Pattern::OneToOne,
-            topics: None,
             size: SIZE_BYTES,
-            messages: 1000,
-            threads: 2,
-            topic_prefix: None,
-            rate_per_s: None,
-            timeout: Duration::from_secs(1),
-            duration_max: None,
+            ..Config::new("mqtt://127.0.0.1:1".parse().unwrap())
         };
         Results::new(&config, Duration::from_millis(500), 1000, &tally, error.map(str::to_owned)).to_json()
     }

@@ -39,8 +39,13 @@ pub const ERROR: &str = "error";
 /// The field with the first messages that were lost, doubled, out of order or changed, in a line each.
 pub const FIRST_FAULTS: &str = "first_faults";
 /// The fields that count such messages, and how they are told.
-pub(crate) const FAULTS: [(&str, &str); 4] =
-    [("lost", "lost"), ("duplicated", "doubled"), ("out_of_order", "out of order"), ("corrupt", "corrupt")];
+pub(crate) const FAULTS: [(&str, &str); 5] = [
+    ("lost", "lost"),
+    ("not_sent", "never sent"),
+    ("duplicated", "doubled"),
+    ("out_of_order", "out of order"),
+    ("corrupt", "corrupt"),
+];
 
 /// What the records of a folder depend on.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]

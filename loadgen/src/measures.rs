@@ -12,6 +12,7 @@ pub(crate) const MEASURES: &[(&str, &[Kind], Option<&str>)] = &[
     ("expected", MESSAGES, None),
     ("received", MESSAGES, None),
     ("lost", MESSAGES, None),
+    ("not_sent", MESSAGES, Some("never sent")),
     ("duplicated", MESSAGES, None),
     ("out_of_order", MESSAGES, None),
     ("corrupt", MESSAGES, None),

@@ -107,7 +107,6 @@ fn a_second_interrupt_ends_the_program_and_its_broker_at_once() {
     let broker = format!("python3 {} {{port}} {}", script.display(), told.display());
     let child = start(&["run", "--broker", &broker, "--timeout-s", "600"]);
     let process = wait_for("a subscription", || fs::read_to_string(&told).ok());
-    let begun = Instant::now();
     interrupt(&child);
     // Sooner it would be taken for the first one, which has come twice.
     thread::sleep(Duration::from_millis(500));
@@ -117,8 +116,8 @@ fn a_second_interrupt_ends_the_program_and_its_broker_at_once() {
     if words.contains("again") {
         assert_eq!(words, "wisp-loadgen: interrupted again, and ended at once\n");
     } else {
-        // Whoever was held up for so long has heard the first one, after the broker's time to answer.
-        assert!(begun.elapsed() >= Duration::from_secs(8), "{words}");
+        // The first one was heard while the subscription was waited for.
+        assert_eq!(words, "wisp-loadgen: interrupted\n");
     }
     // Who has ended may not have been waited for by the system's first process.
     let stat = Path::new("/proc").join(&process).join("stat");

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fake_nats::Manner;
-use wisp_client::{ProtocolVersion, QoS};
+use wisp_client::QoS;
 use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run::{Config, run};
@@ -18,23 +18,8 @@ use wisp_loadgen::drive::run::{Config, run};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn config(address: SocketAddr, senders: u32, receivers: u32, messages: u64) -> Config {
-    Config {
-        target: format!("nats://{address}").parse().unwrap(),
-        version: ProtocolVersion::Mqtt311,
-        qos: QoS::AtMostOnce,
-        window: 100,
-        pattern: Pattern::OneToOne,
-        senders,
-        receivers,
-        topics: None,
-        size: 100,
-        messages,
-        threads: 2,
-        topic_prefix: None,
-        rate_per_s: None,
-        timeout: TIMEOUT,
-        duration_max: None,
-    }
+    let target = format!("nats://{address}").parse().unwrap();
+    Config { senders, receivers, messages, timeout: TIMEOUT, ..Config::new(target) }
 }
 
 fn against(manner: Manner, senders: u32, receivers: u32, messages: u64) -> Results {

@@ -6,6 +6,7 @@
 //! stays with its connection.
 
 use std::io;
+use std::mem;
 
 use wisp_net::Stream;
 use wisp_wire::{Packet, ProtocolVersion, QoS};
@@ -14,6 +15,7 @@ use crate::drive::acks::Acks;
 use crate::drive::checker::Checker;
 use crate::drive::messages::Messages;
 use crate::drive::nats::{self, Operation};
+use crate::drive::outgoing::PINGREQ;
 use crate::drive::protocol::Protocol;
 use crate::drive::replies::Replies;
 use crate::drive::timing::Timing;
@@ -29,7 +31,9 @@ pub(crate) struct Inbound {
     /// What the broker is to be told of it.
     pub(crate) replies: Replies,
     /// How many pings the broker has answered.
-    pub(crate) pongs: u64,
+    pongs: u64,
+    /// How many were sent before the one that ends a sender's stream.
+    early_pings: u64,
 }
 
 /// What a connection gets.
@@ -56,13 +60,29 @@ impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
     pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
         let expected = Expected::Acks(Acks::new(sender, qos));
-        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+        Self {
+            protocol,
+            packet_bytes_max,
+            partial: early,
+            expected,
+            replies: Replies::default(),
+            pongs: 0,
+            early_pings: 0,
+        }
     }
 
     /// For a receiver.
     pub(crate) fn messages(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, messages: Messages) -> Self {
         let expected = Expected::Messages(Box::new(messages));
-        Self { protocol, packet_bytes_max, partial: early, expected, replies: Replies::default(), pongs: 0 }
+        Self {
+            protocol,
+            packet_bytes_max,
+            partial: early,
+            expected,
+            replies: Replies::default(),
+            pongs: 0,
+            early_pings: 0,
+        }
     }
 
     /// A receiver's checker, when all is over.
@@ -99,15 +119,32 @@ impl Inbound {
         }
     }
 
-    /// Receives once. `scratch` must hold the largest packet and more.
+    /// Asks for an answer so that the broker does not take silence for absence. `is_early` if a sender's stream is still to be ended
+    /// by a ping: answers come in the order of the pings.
+    pub(crate) fn ping(&mut self, is_early: bool) {
+        if let Protocol::Mqtt(_) = self.protocol {
+            self.replies.push_bytes(PINGREQ);
+            self.early_pings += u64::from(is_early);
+        }
+    }
+
+    /// Whether the broker has answered what ends a sender's stream, and so has read all of it.
+    #[inline]
+    pub(crate) fn is_confirmed(&self) -> bool {
+        matches!(self.expected, Expected::Acks(_)) && self.pongs > self.early_pings
+    }
+
+    /// Receives once. What is there of a packet is put into `scratch` before what comes, unless it would take up more than half
+    /// of it: then what comes is added to it instead, so that a long message is not copied again with each read.
     pub(crate) fn receive(
         &mut self,
         stream: &impl Stream,
         scratch: &mut [u8],
         mut timing: Option<&mut Timing>,
     ) -> Result<Received, String> {
-        let begun = self.partial.len();
-        scratch[..begun].copy_from_slice(&self.partial);
+        let is_long = self.partial.len() > scratch.len() / 2;
+        let begun = if is_long { 0 } else { self.partial.len() };
+        scratch[..begun].copy_from_slice(&self.partial[..begun]);
         let room = &mut scratch[begun..];
         let (room_bytes, received) = (room.len(), stream.recv(room));
         match received {
@@ -117,9 +154,17 @@ impl Inbound {
                     timing.note_read();
                 }
                 let bytes = &scratch[..begun + received];
-                let used = self.take(bytes, timing)?;
-                self.partial.clear();
-                self.partial.extend_from_slice(&bytes[used..]);
+                if is_long {
+                    let mut long = mem::take(&mut self.partial);
+                    long.extend_from_slice(bytes);
+                    let used = self.take(&long, timing)?;
+                    long.drain(..used);
+                    self.partial = long;
+                } else {
+                    let used = self.take(bytes, timing)?;
+                    self.partial.clear();
+                    self.partial.extend_from_slice(&bytes[used..]);
+                }
                 Ok(if received == room_bytes { Received::More } else { Received::All })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
@@ -228,6 +273,7 @@ mod tests {
     use crate::drive::payload::Seal;
     use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
     use crate::drive::topics::{Naming, Topics};
+    use std::sync::Mutex;
     use wisp_wire::{Properties, Property, Publish, TopicName};
 
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -305,6 +351,66 @@ mod tests {
                 assert!(inbound.partial.is_empty());
             }
         }
+    }
+
+    /// A socket that has these bytes.
+    struct Bytes(Mutex<Vec<u8>>);
+
+    impl Stream for Bytes {
+        fn send(&self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn recv(&self, room: &mut [u8]) -> io::Result<usize> {
+            let bytes = &mut *self.0.lock().unwrap();
+            let taken = bytes.len().min(room.len());
+            room[..taken].copy_from_slice(&bytes[..taken]);
+            bytes.drain(..taken);
+            if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        }
+
+        fn shutdown(&self, _: std::net::Shutdown) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn neither_a_packet_nor_what_came_early_is_too_long_for_the_buffer() {
+        for (scratch_bytes, early_bytes) in [(7, 0), (7, 5), (30, 20), (64, 1000), (100, 0), (100, 3000), (100_000, 60)]
+        {
+            let (mut inbound, stream) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
+            let (early, later) = stream.split_at(early_bytes);
+            inbound.partial = early.to_vec();
+            let (socket, mut scratch) = (Bytes(Mutex::new(later.to_vec())), vec![0; scratch_bytes]);
+            while inbound.receive(&socket, &mut scratch, None).unwrap() != Received::Nothing {}
+            assert_eq!(tally(&inbound), Tally { received: 100, ..Tally::default() }, "{scratch_bytes} {early_bytes}");
+            assert!(inbound.partial.is_empty());
+        }
+    }
+
+    #[test]
+    fn answers_to_pings_on_the_way_confirm_nothing() {
+        let mqtt = Protocol::Mqtt(ProtocolVersion::Mqtt5);
+        let mut sender = Inbound::acks(mqtt, 1000, Vec::new(), 0, QoS::AtMostOnce);
+        sender.ping(true);
+        sender.ping(true);
+        assert_eq!(std::mem::take(&mut sender.replies).into_bytes(), PINGREQ.repeat(2));
+        for (is_last, answer) in [(false, 1), (false, 2), (true, 3), (true, 4)] {
+            if answer == 4 {
+                // While receivers are waited for, the stream's end being answered.
+                sender.ping(false);
+            }
+            feed(&mut sender, &[0xD0, 0], 9).unwrap();
+            assert_eq!(sender.is_confirmed(), is_last, "{answer}");
+        }
+        let (mut receiver, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
+        receiver.ping(false);
+        feed(&mut receiver, &[0xD0, 0], 9).unwrap();
+        assert!(!receiver.is_confirmed(), "it has sent nothing");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod latency;
 mod messages;
 pub(crate) mod nats;
 pub mod outgoing;
+pub(crate) mod patience;
 pub mod pattern;
 pub mod payload;
 pub(crate) mod protocol;

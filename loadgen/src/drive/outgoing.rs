@@ -21,7 +21,7 @@ use crate::drive::spread::Spread;
 use crate::drive::topics::Topics;
 
 /// What ends a sender's stream where MQTT is spoken.
-const PINGREQ: &[u8] = &[0xC0, 0x00];
+pub(crate) const PINGREQ: &[u8] = &[0xC0, 0x00];
 
 /// A message's packet, with the places that differ from one to the next.
 #[derive(Clone, Debug)]

@@ -22,6 +22,8 @@ use crate::drive::spread::Spread;
 
 /// Topics of each receiver with wildcards, unless told otherwise.
 const WILDCARD_TOPICS: u32 = 10;
+/// The topics whose names are kept, some ten bytes each.
+pub(crate) const TOPICS_MAX: u32 = 1_000_000;
 /// The flows that are kept account of, 16 bytes each: receivers times senders times topics of a receiver.
 const FLOWS_MAX: u64 = 1 << 26;
 /// The messages that are kept account of where any receiver may get any of them, a bit each.
@@ -133,6 +135,9 @@ impl Layout {
         let Spread { senders, topics, messages } = self.spread;
         if senders == 0 || topics == 0 {
             return Err(format!("{senders} senders and {topics} topics: at least one of each is needed"));
+        }
+        if topics > TOPICS_MAX {
+            return Err(format!("{topics} topics: at most {TOPICS_MAX} are possible"));
         }
         if senders > SENDERS_MAX {
             return Err(format!("{senders} senders: at most {SENDERS_MAX} can be told apart"));
@@ -264,6 +269,7 @@ mod tests {
             (layout(Pattern::FanIn, 1, Some(2)), "fan-in"),
             (layout(Pattern::Wildcard, 3, Some(10)), "wildcard"),
             (layout(Pattern::Shared, 3, Some(0)), "at least one"),
+            (layout(Pattern::OneToOne, 0, Some(TOPICS_MAX + 1)), "at most 1000000"),
             (many(Pattern::OneToOne, 0, 1, 1), "at least one"),
             (many(Pattern::OneToOne, SENDERS_MAX + 1, 1, 1), "told apart"),
             (many(Pattern::OneToOne, 1, 1, MESSAGES_MAX + 1), "told apart"),

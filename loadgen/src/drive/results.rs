@@ -25,7 +25,8 @@ pub struct Results {
     pub mqtt_version: Option<String>,
     /// The QoS of sending and receiving.
     pub qos: u8,
-    /// Messages of each sender that might be unacknowledged at once; none at QoS 0, where nothing is acknowledged.
+    /// Messages of each sender that might be unacknowledged at once: as many as were asked for, or as an MQTT 5 broker takes, if
+    /// they are fewer, of any sender. None at QoS 0, where nothing is acknowledged.
     pub window: Option<u16>,
     /// Connections that sent.
     pub senders: u32,
@@ -53,8 +54,12 @@ pub struct Results {
     pub expected: u64,
     /// Messages that were received, without those that came once more.
     pub received: u64,
-    /// Messages that were to be received and were not.
+    /// Messages that were sent and to be received, and were not; where the run was ended early, also those that a broker had
+    /// taken in, and those on their way.
     pub lost: u64,
+    /// Messages that were not sent at all, since the run was ended early.
+    #[serde(default)]
+    pub not_sent: u64,
     /// Messages that came once more.
     pub duplicated: u64,
     /// Messages that came after one that was sent later.
@@ -67,7 +72,7 @@ pub struct Results {
     pub seconds: f64,
     /// Received in a second; without receivers, read by the broker.
     pub messages_per_s: f64,
-    /// Handed to sockets in a second.
+    /// Handed to sockets in a second, from the first to the last.
     #[serde(default)]
     pub sent_per_s: f64,
     /// Millions of payload bytes a second.
@@ -109,6 +114,7 @@ impl Results {
     #[must_use]
     pub fn new(config: &Config, elapsed: Duration, sent: u64, tally: &Tally, error: Option<String>) -> Self {
         let expected = config.pattern.expected(config.receivers, config.messages);
+        let expected_of_sent = config.pattern.expected(config.receivers, sent);
         let counted = if config.receivers == 0 { sent } else { tally.received };
         let seconds = elapsed.as_secs_f64();
         let per_s = |messages: u64| if seconds > 0.0 { messages as f64 / seconds } else { 0.0 };
@@ -119,6 +125,7 @@ impl Results {
             protocol: config.target.protocol().to_owned(),
             mqtt_version: version_name(config).map(str::to_owned),
             qos: config.qos as u8,
+            // What a broker allows is not known here, nor how long sending took.
             window: (config.qos > QoS::AtMostOnce).then_some(config.window),
             senders: config.senders,
             receivers: config.receivers,
@@ -135,7 +142,8 @@ impl Results {
             sent,
             expected,
             received: tally.received,
-            lost: expected - tally.received,
+            lost: expected_of_sent.saturating_sub(tally.received),
+            not_sent: config.messages.saturating_sub(sent),
             duplicated: tally.duplicated,
             out_of_order: tally.out_of_order,
             corrupt: tally.corrupt,
@@ -165,9 +173,9 @@ impl Results {
     /// What is bad about the run; None if it [is good](Self::is_good).
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        let Self { expected, received, lost, duplicated, out_of_order, corrupt, .. } = self;
+        let Self { expected, received, lost, not_sent, duplicated, out_of_order, corrupt, .. } = self;
         if let Some(error) = &self.error {
-            return Some(format!("{error}; received {received} of {expected}"));
+            return Some(format!("{error}; received {received} of {expected}, lost {lost}, never sent {not_sent}"));
         }
         (!self.is_good()).then(|| {
             format!(
@@ -217,6 +225,9 @@ impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.0} msg/s, {:.1} MB/s", self.messages_per_s, self.megabytes_per_s)?;
         write!(f, ", lost {}, duplicated {}, out of order {}", self.lost, self.duplicated, self.out_of_order)?;
+        if self.not_sent > 0 {
+            write!(f, ", never sent {}", self.not_sent)?;
+        }
         if self.corrupt > 0 {
             write!(f, ", corrupt {}", self.corrupt)?;
         }
@@ -264,23 +275,19 @@ mod tests {
     use super::*;
     use wisp_client::ProtocolVersion;
 
+    fn config() -> Config {
+        Config::new("mqtt://u:secret@h:1".parse().unwrap())
+    }
+
     fn results(receivers: u32, sent: u64, tally: Tally) -> Results {
         let config = Config {
-            target: "mqtt://u:secret@h:1".parse().unwrap(),
             version: ProtocolVersion::Mqtt5,
             qos: QoS::AtLeastOnce,
             window: 77,
-            senders: 1,
             receivers,
-            pattern: Pattern::OneToOne,
-            topics: None,
             size: 1000,
             messages: 100,
-            threads: 2,
-            topic_prefix: None,
-            rate_per_s: None,
-            timeout: Duration::from_secs(1),
-            duration_max: None,
+            ..config()
         };
         Results::new(&config, Duration::from_millis(500), sent, &tally, None)
     }
@@ -309,6 +316,20 @@ mod tests {
         assert!(busy(Some(true)).to_string().ends_with(&warning));
         let paced = Results { rate_per_s: Some(10.0), ..busy(Some(true)) };
         assert!(paced.warning().is_some_and(|warning| warning.contains("latency")) && paced.is_good());
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_lost() {
+        let config = Config { messages: 100, receivers: 3, pattern: Pattern::FanOut, ..config() };
+        let tally = Tally { received: 110, ..Tally::default() };
+        let ended = Results::new(&config, Duration::from_secs(1), 40, &tally, Some("it died".to_owned()));
+        assert_eq!((ended.expected, ended.received, ended.lost, ended.not_sent), (300, 110, 10, 60));
+        let told = ended.to_string();
+        assert!(told.lines().next().is_some_and(|line| line.contains("lost 10,") && line.ends_with("never sent 60")));
+        let fault = ended.fault().unwrap();
+        assert_eq!(fault, "it died; received 110 of 300, lost 10, never sent 60");
+        let whole = results(1, 100, Tally { received: 100, ..Tally::default() });
+        assert!(whole.not_sent == 0 && !whole.to_string().contains("never sent"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use wisp_client::{ProtocolVersion, QoS};
 use wisp_net::{Host, SysHost};
@@ -28,7 +28,10 @@ use crate::failure::Interrupt;
 /// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
 const SEND_BYTES: usize = 256 * 1024;
 
-/// What is to be run.
+/// Into what one receive goes. Messages that are longer than half of it are put together elsewhere.
+const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What is to be run. Start from [`Config::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The broker, and its protocol.
@@ -60,11 +63,34 @@ pub struct Config {
     pub rate_per_s: Option<f64>,
     /// How long nothing may move before the run is given up.
     pub timeout: Duration,
-    /// How long the run may take before it is given up, whether something moves or not.
+    /// How long the run may take, with connecting, before it is given up, whether something moves or not.
     pub duration_max: Option<Duration>,
 }
 
 impl Config {
+    /// 1000 messages of 100 bytes from one sender to one receiver, with MQTT 3.1.1 at QoS 0 where that is the protocol, as fast
+    /// as they go, by two threads. It is given up when nothing has moved for a minute.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            version: ProtocolVersion::Mqtt311,
+            qos: QoS::AtMostOnce,
+            window: 1000,
+            senders: 1,
+            receivers: 1,
+            pattern: Pattern::OneToOne,
+            topics: None,
+            size: 100,
+            messages: 1000,
+            threads: 2,
+            topic_prefix: None,
+            rate_per_s: None,
+            timeout: Duration::from_secs(60),
+            duration_max: None,
+        }
+    }
+
     /// When messages are due, where there is a rate.
     pub(crate) fn schedule(&self) -> Option<Schedule> {
         self.rate_per_s.map(|rate_per_s| Schedule::new(rate_per_s, self.senders))
@@ -123,25 +149,43 @@ pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
     if config.rate_per_s.is_some_and(|rate_per_s| !(rate_per_s.is_finite() && rate_per_s > 0.0)) {
         return Err("a rate is a number of messages a second above zero".to_owned());
     }
+    let begun = Instant::now();
     let plan = Plan::new(config, run_id())?;
-    let (receivers, senders) = plan.connect(watch)?;
+    let (receivers, senders) = plan.connect(begun, watch)?;
     let hands = deal_out(receivers, senders, config.threads);
     let shared = Arc::new(Shared::new(hands.len()));
-    let scratch_bytes = SysHost.capabilities().recv_bytes.max(2 * plan.packet_bytes_max());
+    let scratch_bytes = SysHost.capabilities().recv_bytes.max((2 * plan.packet_bytes_max()).min(SCRATCH_BYTES_MAX));
     let mut workers = Vec::new();
     for (index, links) in hands.into_iter().enumerate() {
         let (outgoing, shared) = (plan.outgoing(SEND_BYTES), Arc::clone(&shared));
         let worker = Worker::new(links, outgoing, scratch_bytes, config.schedule(), shared, index);
         workers.push(worker.map_err(|error| format!("cannot wait for sockets: {error}"))?);
     }
-    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(|| worker.run())).collect();
+    let threads = spawn(workers, &shared)?;
     watch.begins();
     shared.start();
-    let error = supervise(&shared, config, plan.topics.layout().expected(), watch);
+    let error = supervise(&shared, config, begun, plan.topics.layout().expected(), watch);
     watch.ends();
     shared.stop.store(true, Ordering::Relaxed);
     let findings = threads.into_iter().map(|thread| thread.join().expect("a worker that panics is a bug"));
     Ok(results(&plan, findings, error))
+}
+
+/// A thread for each worker, or none.
+fn spawn(workers: Vec<Worker>, shared: &Shared) -> Result<Vec<JoinHandle<Findings>>, String> {
+    let (mut threads, wanted) = (Vec::new(), workers.len());
+    for worker in workers {
+        match thread::Builder::new().spawn(|| worker.run()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                shared.abandon();
+                let started = threads.len();
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                return Err(format!("the system lets only {started} of {wanted} threads be started: {error}"));
+            }
+        }
+    }
+    Ok(threads)
 }
 
 /// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
@@ -168,6 +212,8 @@ fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Opt
         all.checkers.extend(one.checkers);
         all.sent.extend(one.sent);
         all.first_send = all.first_send.into_iter().chain(one.first_send).min();
+        all.last_send = all.last_send.max(one.last_send);
+        all.window = all.window.into_iter().chain(one.window).min();
         all.last_message = all.last_message.max(one.last_message);
         all.last_answer = all.last_answer.max(one.last_answer);
     }
@@ -175,6 +221,7 @@ fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Opt
     let last = if config.receivers == 0 { all.last_answer } else { all.last_message };
     let elapsed = all.first_send.zip(last).map(|(first, last)| last.saturating_duration_since(first));
     let elapsed = elapsed.unwrap_or_default();
+    let sending = all.first_send.zip(all.last_send).map(|(first, last)| last.saturating_duration_since(first));
     all.sent.sort_unstable();
     let sent: Vec<u64> = all.sent.iter().map(|(_, sent)| *sent).collect();
     let mut tally = Tally::default();
@@ -190,6 +237,10 @@ fn results(plan: &Plan<'_>, findings: impl Iterator<Item = Findings>, error: Opt
         is_generator_saturated: busy.and_then(|busy| busy.is_saturated),
         ..Results::new(config, elapsed, sent.iter().sum(), &tally, error)
     };
+    if let Some(seconds) = sending.map(|sending| sending.as_secs_f64()).filter(|seconds| *seconds > 0.0) {
+        results.sent_per_s = results.sent as f64 / seconds;
+    }
+    results.window = all.window.or(results.window);
     if !results.is_good() {
         results.first_faults = plan.first_faults(&all.checkers, &sent);
     }

@@ -83,6 +83,16 @@ impl Sending {
         self.is_held = !has_room || self.window.is_some_and(|window| self.sent() >= settled + u64::from(window));
     }
 
+    /// How many messages may be unacknowledged; None where nothing is acknowledged.
+    pub(crate) fn window(&self) -> Option<u16> {
+        self.window
+    }
+
+    /// Whether what ends the stream was sent, or a part of it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.position > self.messages_bytes
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.position == self.end
     }

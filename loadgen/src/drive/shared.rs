@@ -1,16 +1,19 @@
 //! What the threads of a run tell each other and their supervisor: when they began, how far they are, what failed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// How long it is waited for threads to be ready before they are counted again: they say so themselves.
+const READY_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the threads of a run tell each other.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// All threads and the supervisor start together.
-    start: Barrier,
-    /// When they did.
+    /// The threads that are ready.
+    ready: AtomicUsize,
+    /// When all of them started together.
     begun: OnceLock<Instant>,
     pub(crate) stop: AtomicBool,
     /// One for each thread.
@@ -55,19 +58,34 @@ impl Shared {
     /// For so many threads, supervised by the calling one.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
-            start: Barrier::new(threads + 1),
+            ready: AtomicUsize::new(0),
             begun: OnceLock::new(),
             stop: AtomicBool::new(false),
             progress: (0..threads).map(|_| Counters::default()).collect(),
             failures: Mutex::default(),
-            supervisor: std::thread::current(),
+            supervisor: thread::current(),
         }
     }
 
-    /// Waits until all threads and the supervisor do. Gives when the first of them came through.
-    pub(crate) fn start(&self) -> Instant {
-        self.start.wait();
-        *self.begun.get_or_init(Instant::now)
+    /// A thread is ready, and waits for the others. Gives when all of them began.
+    pub(crate) fn wait_for_start(&self) -> Instant {
+        self.ready.fetch_add(1, Ordering::Release);
+        self.supervisor.unpark();
+        *self.begun.wait()
+    }
+
+    /// Waits, as the supervisor, until all threads are ready, and lets them go.
+    pub(crate) fn start(&self) {
+        while self.ready.load(Ordering::Acquire) < self.progress.len() {
+            thread::park_timeout(READY_LOOK_EVERY);
+        }
+        self.begun.get_or_init(Instant::now);
+    }
+
+    /// Lets those threads go that there are, to find that the run is over.
+    pub(crate) fn abandon(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.begun.get_or_init(Instant::now);
     }
 
     /// How far all threads together have come.
@@ -110,6 +128,25 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_start_together_or_are_let_go() {
+        for is_complete in [true, false] {
+            let shared = Shared::new(2);
+            let begun = thread::scope(|scope| {
+                let threads: Vec<_> =
+                    (0..1 + usize::from(is_complete)).map(|_| scope.spawn(|| shared.wait_for_start())).collect();
+                if is_complete {
+                    shared.start();
+                } else {
+                    shared.abandon();
+                }
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert!(begun.windows(2).all(|pair| pair[0] == pair[1]));
+            assert_eq!(shared.stop.load(Ordering::Relaxed), !is_complete);
+        }
+    }
 
     #[test]
     fn the_first_failure_is_told_with_the_number_of_all() {

@@ -16,8 +16,15 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// failure, so that what a broker that died had sent is counted.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Watches until the run is over, in which so many messages are expected by all receivers together. Gives the reason if it is not complete.
-pub(crate) fn supervise(shared: &Shared, config: &Config, expected: u64, watch: &dyn Watch) -> Option<String> {
+/// Watches until the run is over, which has begun to connect at `run_begun`, and in which so many messages are expected by all
+/// receivers together. Gives the reason if it is not complete.
+pub(crate) fn supervise(
+    shared: &Shared,
+    config: &Config,
+    run_begun: Instant,
+    expected: u64,
+    watch: &dyn Watch,
+) -> Option<String> {
     let begun = Instant::now();
     let (mut told, mut last) = (begun, (Done::default(), begun));
     loop {
@@ -37,8 +44,8 @@ pub(crate) fn supervise(shared: &Shared, config: &Config, expected: u64, watch: 
         if watch.is_interrupted() {
             return Some(format!("interrupted after {:.1} s", (now - begun).as_secs_f64()));
         }
-        if config.duration_max.is_some_and(|duration_max| now - begun >= duration_max) {
-            return Some(given_up(&format!("not done after {:.1} s", (now - begun).as_secs_f64()), &done, config));
+        if config.duration_max.is_some_and(|duration_max| now - run_begun >= duration_max) {
+            return Some(given_up(&format!("not done after {:.1} s", (now - run_begun).as_secs_f64()), &done, config));
         }
         if done != last.0 {
             last = (done, now);

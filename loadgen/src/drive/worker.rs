@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -38,6 +39,29 @@ pub(crate) struct Link {
     pub(crate) sending: Option<Sending>,
     /// What a reader knows it as: "sender 3".
     pub(crate) name: String,
+    /// How long the broker puts up with silence, where it has said so.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Whether anything was sent since it was last looked whether to ping.
+    pub(crate) has_sent: bool,
+}
+
+impl Link {
+    /// Sees to it that something is sent in good time, if the link is `writable`; a socket that takes nothing has something to
+    /// bring already. True if there is something to send now. To be called every [`look_every`].
+    pub(crate) fn ping_if_silent(&mut self, writable: bool) -> bool {
+        let is_silent = !mem::take(&mut self.has_sent) && writable && self.inbound.replies.is_empty();
+        if self.keep_alive.is_none() || !is_silent {
+            return false;
+        }
+        self.inbound.ping(self.sending.is_some_and(|sending| !sending.is_ending()));
+        true
+    }
+}
+
+/// How often to look at links for such as are silent: two looks pass at most before a ping, and with it half of what the least patient
+/// broker puts up with. None where all are patient.
+pub(crate) fn look_every<'a>(links: impl Iterator<Item = &'a Link>) -> Option<Duration> {
+    links.filter_map(|link| link.keep_alive).min().map(|keep_alive| keep_alive / 4)
 }
 
 /// What one thread found.
@@ -48,6 +72,10 @@ pub(crate) struct Findings {
     /// Messages handed to sockets, by sender.
     pub(crate) sent: Vec<(u32, u64)>,
     pub(crate) first_send: Option<Instant>,
+    /// When messages were last handed to a socket.
+    pub(crate) last_send: Option<Instant>,
+    /// The least window of its senders.
+    pub(crate) window: Option<u16>,
     /// When the last message came that had not come before.
     pub(crate) last_message: Option<Instant>,
     /// When the broker last said that it has read all of a sender's messages.
@@ -72,6 +100,9 @@ pub(crate) struct Worker {
     /// Where the run has a rate, and from its beginning on, what goes with it.
     schedule: Option<Schedule>,
     paced: Option<Paced>,
+    /// How often to look for silent links, where the broker wants to hear of them, and when to do so next.
+    look_every: Option<Duration>,
+    look_at: Option<Instant>,
     done: Done,
     findings: Findings,
 }
@@ -92,6 +123,8 @@ struct Registered {
     writable: bool,
     /// Whether it stands in `ready`.
     is_queued: bool,
+    /// Whether it is of no use any more.
+    has_failed: bool,
 }
 
 impl Registered {
@@ -146,16 +179,18 @@ impl Worker {
         let mut registered = Vec::with_capacity(links.len());
         for mut link in links {
             registrar.add(&mut link.stream, Token(registered.len() as u64))?;
-            registered.push(Registered { link, readable: true, writable: true, is_queued: true });
+            registered.push(Registered { link, readable: true, writable: true, is_queued: true, has_failed: false });
         }
         Ok(Self {
             poller,
             ready: (0..registered.len()).collect(),
-            links: registered,
             outgoing,
             scratch: vec![0; scratch_bytes],
             schedule,
             paced: None,
+            look_every: look_every(registered.iter().map(|registered| &registered.link)),
+            look_at: None,
+            links: registered,
             shared,
             index,
             done: Done::default(),
@@ -165,9 +200,10 @@ impl Worker {
 
     /// Runs until told to stop.
     pub(crate) fn run(mut self) -> Findings {
-        let begun = self.shared.start();
+        let begun = self.shared.wait_for_start();
         let times = Times::of_this_thread();
         self.paced = self.schedule.map(|schedule| Paced::new(schedule, begun, &self.links));
+        self.look_at = self.look_every.map(|look_every| begun + look_every);
         let mut events = Vec::new();
         loop {
             if let Err(error) = self.wait(&mut events) {
@@ -180,6 +216,7 @@ impl Worker {
             }
             self.note(&events);
             self.note_due();
+            self.note_silence();
             self.round();
             self.shared.tell(self.index, &self.done);
         }
@@ -214,6 +251,9 @@ impl Worker {
             // A token is an index that was given out when registering.
             let index = event.token.0 as usize;
             let link = &mut self.links[index];
+            if link.has_failed {
+                continue;
+            }
             link.readable |= event.readable;
             link.writable |= event.writable;
             link.queue_if_ready(index, &mut self.ready);
@@ -235,13 +275,28 @@ impl Worker {
         });
     }
 
+    /// Lets links ping that have sent nothing for long, where the broker would close them.
+    fn note_silence(&mut self) {
+        let Some((look_every, look_at)) = self.look_every.zip(self.look_at) else { return };
+        let now = Instant::now();
+        if now < look_at {
+            return;
+        }
+        self.look_at = Some(now + look_every);
+        for (index, registered) in self.links.iter_mut().enumerate() {
+            if registered.link.ping_if_silent(registered.writable) {
+                registered.queue_if_ready(index, &mut self.ready);
+            }
+        }
+    }
+
     /// One turn for each link that is ready.
     fn round(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(index) = self.ready.pop_front() else { break };
             if let Err(why) = self.turn(index) {
                 let link = &mut self.links[index];
-                (link.readable, link.writable) = (false, false);
+                (link.readable, link.writable, link.has_failed) = (false, false, true);
                 self.shared.fail(format!("{}: {why}", link.link.name));
             }
             let link = &mut self.links[index];
@@ -267,15 +322,15 @@ impl Worker {
     /// Receives once. True when there may be more.
     fn receive(&mut self, index: usize) -> Result<bool, String> {
         let Link { stream, inbound, .. } = &mut self.links[index].link;
-        let (messages, answers) = (inbound.received(), inbound.pongs);
+        let (messages, was_confirmed) = (inbound.received(), inbound.is_confirmed());
         let timing = self.paced.as_mut().map(|paced| &mut paced.timing);
         let received = inbound.receive(stream, &mut self.scratch, timing)?;
         if inbound.received() > messages {
             self.done.received += inbound.received() - messages;
             self.findings.last_message = Some(Instant::now());
         }
-        if inbound.pongs > answers {
-            self.done.confirmed += inbound.pongs - answers;
+        if inbound.is_confirmed() && !was_confirmed {
+            self.done.confirmed += 1;
             self.findings.last_answer = Some(Instant::now());
         }
         Ok(received == Received::More)
@@ -284,9 +339,10 @@ impl Worker {
     /// Sends once what is to be said beside messages, and once of the messages.
     fn send(&mut self, index: usize) -> io::Result<()> {
         let Registered { link, writable, .. } = &mut self.links[index];
-        let Link { stream, inbound, sending, .. } = link;
+        let Link { stream, inbound, sending, has_sent, .. } = link;
         let Some(sending) = sending else {
             if !inbound.replies.is_empty() {
+                *has_sent = true;
                 *writable = inbound.replies.send(stream)?;
             }
             return Ok(());
@@ -298,12 +354,17 @@ impl Worker {
             let sent = sending.finish_packet(stream, &mut self.outgoing)?;
             self.done.sent_bytes += sent.bytes;
             *writable = sent.has_room && inbound.replies.send(stream)?;
+            *has_sent = true;
         }
         if *writable && sending.may_send(inbound.settled()) {
             self.findings.first_send.get_or_insert_with(Instant::now);
             let sent = sending.send(stream, &mut self.outgoing, inbound.settled())?;
             self.done.sent_bytes += sent.bytes;
             *writable = sent.has_room;
+            if sent.bytes > 0 {
+                *has_sent = true;
+                self.findings.last_send = Some(Instant::now());
+            }
         }
         let sent = sending.sent();
         inbound.note_sent(sent);
@@ -324,6 +385,8 @@ impl Worker {
                 let _ = link.stream.send(goodbye);
             }
             let _ = registrar.remove(&link.stream);
+            let window = link.sending.and_then(|sending| sending.window());
+            self.findings.window = self.findings.window.into_iter().chain(window).min();
             self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
             self.findings.checkers.extend(link.inbound.into_checker());
         }

@@ -73,11 +73,14 @@ mod tests {
     fn faults_are_told_once() {
         let records = [
             record(json!({ "lost": 1000, "error": null })),
-            record(json!({ "lost": 234, "corrupt": 1, "error": "the broker died" })),
+            record(json!({ "lost": 234, "not_sent": 5000, "corrupt": 1, "error": "the broker died" })),
             record(json!({ "error": "the broker died" })),
         ];
         let records: Vec<_> = records.iter().collect();
-        assert_eq!(told(&records), "1,234 messages lost; 1 message corrupt; the broker died");
+        assert_eq!(
+            told(&records),
+            "1,234 messages lost; 5,000 messages never sent; 1 message corrupt; the broker died"
+        );
         assert_eq!(told(&[]), "");
     }
 }

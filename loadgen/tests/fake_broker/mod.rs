@@ -9,6 +9,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use wisp_wire::{
     ConnAck, Disconnect, List, Packet, Properties, Property, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, Publish,
@@ -44,6 +45,15 @@ pub(crate) enum Fault {
         at: u64,
         ms: u64,
     },
+    /// Answers so many CONNECTs, and then none.
+    Mute(u64),
+    /// Never answers SUBSCRIBE.
+    NoSubAck,
+    /// Never reads again from who has published.
+    NoRead,
+    /// Orders a keep-alive of so many seconds from MQTT 5 clients, and closes the connections of those that are silent for half
+    /// as much again.
+    Impatient(u16),
     /// Does not let anybody subscribe.
     Refuse,
     /// Grants QoS 0 to everybody.
@@ -64,8 +74,8 @@ pub(crate) enum Fault {
 pub(crate) fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let broker =
-        Arc::new(Broker { fault, messages: AtomicU64::new(0), routes: Routes::default(), everybody: Mutex::default() });
+    let (messages, connects) = (AtomicU64::new(0), AtomicU64::new(0));
+    let broker = Arc::new(Broker { fault, messages, connects, routes: Routes::default(), everybody: Mutex::default() });
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, broker) = (stream.unwrap(), Arc::clone(&broker));
@@ -78,6 +88,7 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
 struct Broker {
     fault: Fault,
     messages: AtomicU64,
+    connects: AtomicU64,
     routes: Routes,
     everybody: Mutex<Vec<(TcpStream, ProtocolVersion)>>,
 }
@@ -157,8 +168,12 @@ impl<'a> Connection<'a> {
         match packet {
             Packet::Connect(connect) => {
                 self.version = connect.version;
-                self.welcome();
+                let before = self.broker.connects.fetch_add(1, Ordering::Relaxed);
+                if !matches!(self.broker.fault, Fault::Mute(after) if before >= after) {
+                    self.welcome();
+                }
             }
+            Packet::Subscribe(_) if self.broker.fault == Fault::NoSubAck => {}
             Packet::Subscribe(subscribe) => {
                 let (version, output) = (self.version, Arc::clone(&self.output));
                 let new = || Arc::new(Subscriber::new(version, output));
@@ -175,6 +190,9 @@ impl<'a> Connection<'a> {
                 let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
                 self.send(&Packet::SubAck(SubAck { packet_id, properties, codes: List::from_slice(&codes) }));
             }
+            Packet::Publish(_) if self.broker.fault == Fault::NoRead => loop {
+                thread::park();
+            },
             Packet::Publish(publish) => {
                 let number = self.broker.forward(publish);
                 self.acknowledge(publish, number);
@@ -190,11 +208,17 @@ impl<'a> Connection<'a> {
 
     fn welcome(&mut self) {
         self.broker.everybody.lock().unwrap().push((self.stream.try_clone().unwrap(), self.version));
-        let limit = match self.broker.fault {
-            Fault::Reluctant { receive_max, .. } if self.version.is_v5() => NonZeroU16::new(receive_max),
+        let properties = match self.broker.fault {
+            Fault::Reluctant { receive_max, .. } if self.version.is_v5() => {
+                NonZeroU16::new(receive_max).map(Property::ReceiveMaximum)
+            }
+            Fault::Impatient(seconds) if self.version.is_v5() => {
+                let silence_max = Duration::from_secs(seconds.into()) * 3 / 2;
+                self.stream.set_read_timeout(Some(silence_max)).unwrap();
+                Some(Property::ServerKeepAlive(seconds))
+            }
             _ => None,
         };
-        let properties = limit.map(Property::ReceiveMaximum);
         let properties = Properties::from_slice(properties.as_slice());
         self.send(&Packet::ConnAck(ConnAck { session_present: false, code: ReasonCode::Success, properties }));
     }

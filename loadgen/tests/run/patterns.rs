@@ -17,22 +17,19 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn config(address: SocketAddr, pattern: Pattern, senders: u32, receivers: u32, topics: Option<u32>) -> Config {
+    let target = format!("mqtt://{address}").parse().unwrap();
+    let (version, qos) = (ProtocolVersion::Mqtt5, QoS::AtLeastOnce);
     Config {
-        target: format!("mqtt://{address}").parse().unwrap(),
-        version: ProtocolVersion::Mqtt5,
-        qos: QoS::AtLeastOnce,
+        version,
+        qos,
         window: 100,
+        pattern,
         senders,
         receivers,
-        pattern,
         topics,
-        size: 100,
-        messages: 1000,
         threads: 4,
-        topic_prefix: None,
-        rate_per_s: None,
         timeout: TIMEOUT,
-        duration_max: None,
+        ..Config::new(target)
     }
 }
 

@@ -52,6 +52,15 @@ fn a_stall_shows_in_the_latency_of_all_that_was_due_in_it() {
 }
 
 #[test]
+fn what_was_sent_in_a_second_is_not_what_came_in_one() {
+    // All is sent at once, and comes after two seconds.
+    let config = config(fake_broker::start(Fault::Stall { at: 1, ms: 2000 }), 1, 1, 100);
+    let results = run(&Config { timeout: 30 * TIMEOUT, ..config }, &()).unwrap();
+    assert!(results.is_good() && results.seconds > 1.9, "{results}");
+    assert!(results.sent_per_s > 2.0 * results.messages_per_s, "{} {results}", results.sent_per_s);
+}
+
+#[test]
 fn between_two_messages_nothing_has_to_move() {
     let address = fake_broker::start(Fault::None);
     // Three seconds from the first to the second.
@@ -66,7 +75,7 @@ fn a_run_is_given_up_when_it_takes_too_long() {
     let config = Config { rate_per_s: Some(100.0), ..config(address, 1, 1, 1_000_000) };
     let results = run(&Config { duration_max: Some(Duration::from_millis(300)), ..config }, &()).unwrap();
     let error = results.error.as_deref().unwrap_or_default();
-    assert!(error.starts_with("not done after 0.") && results.lost > 0, "{error}");
+    assert!(error.starts_with("not done after ") && results.not_sent > 0, "{error}");
 }
 
 /// Interrupts as soon as something was received.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wisp_client::Error;
-use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
+use wisp_net::{Event, Host, Poller, Registrar, Stream, SysStream, Token};
 
 use crate::drive::nats::{Operation, PING, PONG, decode, one_line};
+use crate::drive::patience::{PatientHost, PatientPoller};
 use crate::drive::setup::Early;
 use crate::drive::target::Credentials;
 
@@ -81,7 +82,7 @@ impl<'a> Connect<'a> {
 /// A connection that is being prepared.
 pub(crate) struct Connection {
     stream: SysStream,
-    poller: SysPoller,
+    poller: PatientPoller,
     timeout: Duration,
     /// What came and was not taken yet.
     input: Vec<u8>,
@@ -106,10 +107,15 @@ impl Connection {
     /// # Errors
     /// [`Error::Connect`] when nobody is there, or nobody who says a word of NATS; else why the server does not want this
     /// client.
-    pub(crate) fn open(address: SocketAddr, credentials: Credentials<'_>, timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn open(
+        host: &PatientHost,
+        address: SocketAddr,
+        credentials: Credentials<'_>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         let unreachable = |error: io::Error| Error::Connect { address, cause: error.into() };
-        let poller = SysHost.poller().map_err(unreachable)?;
-        let mut stream = SysHost.connect(address).map_err(unreachable)?;
+        let poller = host.poller().map_err(unreachable)?;
+        let mut stream = host.connect(address).map_err(unreachable)?;
         poller.registrar().add(&mut stream, Token(0)).map_err(unreachable)?;
         let (input, output) = (Vec::new(), Vec::new());
         let mut connection = Self { stream, poller, timeout, input, output, info: None, strangers: 0 };
@@ -148,7 +154,7 @@ impl Connection {
     pub(crate) fn into_early(self) -> Early {
         // A failure says that it was not registered any more, which is what is wanted.
         let _ = self.poller.registrar().remove(&self.stream);
-        Early { stream: self.stream, bytes: self.input, strangers: self.strangers }
+        Early { stream: self.stream, bytes: self.input, strangers: self.strangers, keep_alive: None }
     }
 
     /// Sends what is to be sent and a PING, and waits for its answer.

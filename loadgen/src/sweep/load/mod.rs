@@ -306,7 +306,6 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     let wrong = Failure::Missing;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
-        target,
         version: wisp_client::program::parse_version(version).map_err(wrong)?,
         qos: wisp_client::program::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
@@ -320,7 +319,7 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
         topic_prefix: point.text("topic_prefix").map(str::to_owned),
         rate_per_s,
         timeout: Duration::from_secs(whole("timeout_s", 60)),
-        duration_max: None,
+        ..Config::new(target)
     })
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
 use crate::drive::nats;
+use crate::drive::patience::PatientHost;
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
@@ -122,7 +123,8 @@ impl Subject {
     /// When it does not answer.
     pub(crate) fn payload_bytes_max(&self) -> Result<Option<u64>, String> {
         let Target::Nats(url) = &self.target else { return Ok(None) };
-        let connection = nats::Connection::open(local_address(&self.target)?, url.credentials(), CONNECT_TIMEOUT);
+        let (host, address) = (PatientHost::default(), local_address(&self.target)?);
+        let connection = nats::Connection::open(&host, address, url.credentials(), CONNECT_TIMEOUT);
         let max_payload = connection.map_err(|error| error.to_string())?.info().max_payload;
         Ok(Some(max_payload).filter(|max| *max > 0))
     }

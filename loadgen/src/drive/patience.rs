@@ -1,0 +1,97 @@
+//! The system's sockets for connecting: no wait of theirs goes on once nobody wants its result, so that a broker that is silent
+//! holds up neither an interrupt nor the end of a run's time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wisp_net::{Capabilities, Event, Host, Poller, SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
+
+/// How long a wait lasts before it is looked whether it is still wanted.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// The system, until it is given up on.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct PatientHost {
+    is_given_up: Arc<AtomicBool>,
+}
+
+/// Its pollers.
+#[derive(Debug)]
+pub(crate) struct PatientPoller {
+    inner: SysPoller,
+    is_given_up: Arc<AtomicBool>,
+}
+
+impl PatientHost {
+    /// Lets every wait fail, those that are going on too.
+    pub(crate) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Host for PatientHost {
+    type Listener = SysListener;
+    type Stream = SysStream;
+    type Poller = PatientPoller;
+
+    fn capabilities(&self) -> Capabilities {
+        SysHost.capabilities()
+    }
+
+    fn listen(&self, addr: SocketAddr) -> io::Result<SysListener> {
+        SysHost.listen(addr)
+    }
+
+    fn connect(&self, addr: SocketAddr) -> io::Result<SysStream> {
+        SysHost.connect(addr)
+    }
+
+    fn poller(&self) -> io::Result<PatientPoller> {
+        Ok(PatientPoller { inner: SysHost.poller()?, is_given_up: Arc::clone(&self.is_given_up) })
+    }
+}
+
+impl Poller for PatientPoller {
+    type Listener = SysListener;
+    type Stream = SysStream;
+    type Registrar = SysRegistrar;
+
+    fn registrar(&self) -> SysRegistrar {
+        self.inner.registrar()
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        if self.is_given_up.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it is not waited for any more"));
+        }
+        // Every caller waits again if nothing came and its time is not over.
+        self.inner.wait(events, Some(timeout.unwrap_or(SLICE).min(SLICE)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::Instant;
+    use wisp_client::{Client, ConnectOptions, ProtocolVersion};
+
+    #[test]
+    fn a_broker_that_is_silent_is_waited_for_until_it_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (host, begun) = (PatientHost::default(), Instant::now());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(3 * SLICE);
+                host.give_up();
+            });
+            let mut options = ConnectOptions::new(ProtocolVersion::Mqtt311);
+            options.connect_timeout = Duration::from_secs(3600);
+            assert!(Client::connect_on(&host, silent.local_addr().unwrap(), options).is_err());
+        });
+        assert!(begun.elapsed() >= 3 * SLICE, "several slices were waited for");
+    }
+}
