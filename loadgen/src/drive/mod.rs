@@ -13,7 +13,6 @@
 //! nothing, and each system call carries many messages.
 
 pub(crate) mod acks;
-pub(crate) mod apart;
 mod busy;
 pub mod cases;
 pub mod checker;

@@ -5,12 +5,44 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use wisp_net::{Capabilities, Event, Host, Poller, SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
 
 /// How long a wait lasts before it is looked whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
+/// How often it is looked whether work is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Does work that waits for a broker, on a thread of its own, and looks meanwhile whether there is a reason not to go on. Gives what
+/// the work gives, or the reason, once the work has noticed that its waits fail.
+///
+/// # Errors
+/// When the system lets no thread be started.
+pub(crate) fn unless<T: Send, R>(
+    why_not: impl Fn() -> Option<R>,
+    work: impl FnOnce(&PatientHost) -> T + Send,
+) -> io::Result<Result<T, R>> {
+    let host = &PatientHost::default();
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        thread::Builder::new().spawn_scoped(scope, move || tell.send(work(host)))?;
+        let mut given_up = None;
+        loop {
+            given_up = given_up.or_else(&why_not);
+            if given_up.is_some() {
+                host.give_up();
+            }
+            match told.recv_timeout(LOOK_EVERY) {
+                Ok(done) => return Ok(given_up.or_else(&why_not).map_or(Ok(done), Err)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("work ends with a word, or with a panic"),
+            }
+        }
+    })
+}
 
 /// The system, until it is given up on.
 #[derive(Clone, Default, Debug)]

@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, ServerUrl, SubscriptionOptions};
@@ -17,7 +15,7 @@ use crate::drive::inbound::Inbound;
 use crate::drive::messages::Messages;
 use crate::drive::nats;
 use crate::drive::outgoing::{Outgoing, Template};
-use crate::drive::patience::PatientHost;
+use crate::drive::patience::{self, PatientHost};
 use crate::drive::pattern::Layout;
 use crate::drive::payload::{Odd, Seal};
 use crate::drive::protocol::Protocol;
@@ -35,8 +33,6 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How long all connections may take to come about, for each of them, beside what nothing may move: a broker that is slower is not
 /// one to be measured, and many at the limit of one would take hours.
 const CONNECT_EACH: Duration = Duration::from_millis(100);
-/// How often it is looked whether connecting is to be given up.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often it is looked at most, while others are connected, whether links have been silent for long.
 const SILENCE_LOOK_EVERY_MIN: Duration = Duration::from_millis(100);
 /// The silence that brokers are asked to put up with, in seconds: the longest that can be said.
@@ -127,28 +123,13 @@ impl Plan<'_> {
             elapsed if elapsed >= time_max => Some(format!("not all connected after {:.1} s", elapsed.as_secs_f64())),
             _ => None,
         };
-        let (host, connected) = (PatientHost::default(), AtomicU32::new(0));
-        let (done, connecting) = mpsc::channel();
-        let links = thread::scope(|scope| {
-            let (own_host, own_connected) = (&host, &connected);
-            let connect = move || done.send(self.connect_all(own_host, own_connected));
-            let started = thread::Builder::new().spawn_scoped(scope, connect);
-            started.map_err(|error| format!("the system lets no thread be started: {error}"))?;
-            let mut given_up = None;
-            loop {
-                given_up = given_up.or_else(why_not);
-                if given_up.is_some() {
-                    host.give_up();
-                }
-                match connecting.recv_timeout(LOOK_EVERY) {
-                    Ok(links) => return given_up.or_else(why_not).map_or(links, Err),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => unreachable!("connecting ends with a word, or with a panic"),
-                }
-            }
-        });
+        let connected = AtomicU32::new(0);
+        let links = patience::unless(why_not, |host| self.connect_all(host, &connected));
+        let links = links.map_err(|error| format!("the system lets no thread be started: {error}"))?;
         let connected = connected.load(Ordering::Relaxed);
-        links.map_err(|why| if connected > 0 { format!("{why}; {connected} of {wanted} connected") } else { why })
+        links
+            .and_then(|links| links)
+            .map_err(|why| if connected > 0 { format!("{why}; {connected} of {wanted} connected") } else { why })
     }
 
     /// How long connecting so many may take.

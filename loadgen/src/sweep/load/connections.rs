@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wisp_client::{Client, ConnectOptions, program};
 
-use crate::drive::apart;
 use crate::drive::latency::Latency;
+use crate::drive::patience::{self, PatientHost};
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ struct Measured {
 
 /// Connections that were opened, how long each took, and why there are no more.
 struct Opened {
-    clients: Vec<Client>,
+    clients: Vec<Client<PatientHost>>,
     histogram: Histogram<u64>,
     error: Option<String>,
 }
@@ -45,7 +45,7 @@ struct Opened {
 fn open(
     count: u64,
     rate_per_s: Option<f64>,
-    connect: impl Fn(u64) -> Result<Client, wisp_client::Error>,
+    connect: impl Fn(u64) -> Result<Client<PatientHost>, wisp_client::Error>,
     watch: &dyn Watch,
 ) -> Result<Opened, Failure> {
     let histogram = Histogram::<u64>::new(3).expect("three digits can be had");
@@ -75,6 +75,13 @@ fn open(
     Ok(opened)
 }
 
+/// Does what waits for the broker, unless there is an interrupt.
+fn unless_interrupted<T: Send>(watch: &dyn Watch, work: impl FnOnce(&PatientHost) -> T + Send) -> Result<T, Failure> {
+    let why_not = || watch.is_interrupted().then_some(Failure::Interrupted);
+    let missing = |error| Failure::Missing(format!("the system lets no thread be started: {error}"));
+    patience::unless(why_not, work).map_err(missing)?
+}
+
 /// Opens connections, at a rate if the point has one, and closes them all.
 pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn Watch) -> Result<Record, Failure> {
     let Target::Mqtt(url) = &subject.target else {
@@ -89,21 +96,19 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     // Nothing is pinged. 0 would say that, but not every broker takes it.
     options.keep_alive_s = u16::MAX;
     options.connect_timeout = timeout;
-    let connect = move |number: u64| {
+    let connect = |host: &PatientHost, number: u64| {
         let client_id = format!("c{number}");
-        Client::connect(address, ConnectOptions { client_id, ..options.clone() })
+        Client::connect_on(host, address, ConnectOptions { client_id, ..options.clone() })
     };
     // Whatever the first client of all costs is not a connection's price.
-    let connect_first = connect.clone();
-    let first = move |_: &dyn Watch| connect_first(count).and_then(Client::disconnect);
-    let first = apart::unless_interrupted(watch, first).ok_or(Failure::Interrupted)?;
+    let first = unless_interrupted(watch, |host| connect(host, count).and_then(Client::disconnect))?;
     first.map_err(|error| Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string())))?;
     thread::sleep(SETTLE);
     let before = subject.usage();
     let begun = Instant::now();
     let rate_per_s = point.number("rate_per_s");
-    let opened = apart::unless_interrupted(watch, move |watch| open(count, rate_per_s, connect, watch));
-    let Opened { clients, histogram, error } = opened.ok_or(Failure::Interrupted)??;
+    let opened = unless_interrupted(watch, |host| open(count, rate_per_s, |number| connect(host, number), watch))?;
+    let Opened { clients, histogram, error } = opened?;
     let seconds = begun.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
     let connected = clients.len() as u64;
