@@ -59,30 +59,17 @@ pub(crate) enum Received {
 impl Inbound {
     /// For a sender, which gets acknowledgements only. `early` are bytes that were received already.
     pub(crate) fn acks(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, sender: u32, qos: QoS) -> Self {
-        let expected = Expected::Acks(Acks::new(sender, qos));
-        Self {
-            protocol,
-            packet_bytes_max,
-            partial: early,
-            expected,
-            replies: Replies::default(),
-            pongs: 0,
-            early_pings: 0,
-        }
+        Self::new(protocol, packet_bytes_max, early, Expected::Acks(Acks::new(sender, qos)))
     }
 
     /// For a receiver.
     pub(crate) fn messages(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, messages: Messages) -> Self {
-        let expected = Expected::Messages(Box::new(messages));
-        Self {
-            protocol,
-            packet_bytes_max,
-            partial: early,
-            expected,
-            replies: Replies::default(),
-            pongs: 0,
-            early_pings: 0,
-        }
+        Self::new(protocol, packet_bytes_max, early, Expected::Messages(Box::new(messages)))
+    }
+
+    fn new(protocol: Protocol, packet_bytes_max: u32, early: Vec<u8>, expected: Expected) -> Self {
+        let replies = Replies::default();
+        Self { protocol, packet_bytes_max, partial: early, expected, replies, pongs: 0, early_pings: 0 }
     }
 
     /// A receiver's checker, when all is over.
