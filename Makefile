@@ -82,7 +82,7 @@ bench-smoke: release aot ## Messages a second at each QoS on every host, against
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away
 	cargo run --release -p wisp-bench -- memory
 
-experiments: experiment-programs ## The experiments of docs/performance.md, or those of ONLY="forwarding latency"; at most an hour, taken up where ended; ONLY=interpreters takes another
+experiments: experiment-programs ## The experiments of docs/performance.md, or those of ONLY="forwarding latency"; at most an hour, taken up where ended; ONLY=compute-long takes nearly another
 	bench/experiments $(if $(OUT),--out $(OUT)) $(ONLY)
 
 experiments-quick: experiment-programs ## The same with few samples, into target/experiments-quick; at most 6 minutes

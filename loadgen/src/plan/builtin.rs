@@ -11,5 +11,5 @@ pub const PLANS: [(&str, &str); 10] = [
     ("latency", include_str!("../../../bench/plans/latency.toml")),
     ("start", include_str!("../../../bench/plans/start.toml")),
     ("compute", include_str!("../../../bench/plans/compute.toml")),
-    ("interpreters", include_str!("../../../bench/plans/interpreters.toml")),
+    ("compute-long", include_str!("../../../bench/plans/compute-long.toml")),
 ];
