@@ -38,10 +38,14 @@ pub const TAKEN_AT: &str = "taken_at";
 pub const ERROR: &str = "error";
 /// The field with the first messages that were lost, doubled, out of order or changed, in a line each.
 pub const FIRST_FAULTS: &str = "first_faults";
-/// The fields that count such messages, and how they are told.
+/// The field that counts messages which were sent and did not come.
+const LOST: &str = "lost";
+/// The field that counts messages which a run that ended early did not send.
+const NOT_SENT: &str = "not_sent";
+/// The fields that count messages with which something went wrong, and how they are told.
 pub(crate) const FAULTS: [(&str, &str); 5] = [
-    ("lost", "lost"),
-    ("not_sent", "never sent"),
+    (LOST, "lost"),
+    (NOT_SENT, "never sent"),
     ("duplicated", "doubled"),
     ("out_of_order", "out of order"),
     ("corrupt", "corrupt"),
@@ -103,10 +107,14 @@ fn message_faults(record: &Record) -> impl Iterator<Item = (&'static str, u64)> 
     FAULTS.into_iter().filter_map(move |(name, word)| Some((word, count(name)?)))
 }
 
-/// Whether there is no sample, for a reason that may have passed. One in which messages went astray is a result.
+/// Whether there is no sample, for a reason that may have passed. One in which messages went astray is a result; what was on its
+/// way when a run ended, before all was sent, did not go astray.
 #[must_use]
 pub fn is_to_be_taken_again(record: &Record) -> bool {
-    record.get(ERROR).is_some_and(Value::is_string) && message_faults(record).next().is_none()
+    let count = |name: &str| record.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let is_whole = count(NOT_SENT) == 0;
+    let is_astray = |name: &str| name != NOT_SENT && (is_whole || name != LOST) && count(name) > 0;
+    record.get(ERROR).is_some_and(Value::is_string) && !FAULTS.into_iter().any(|(name, _)| is_astray(name))
 }
 
 /// What tells a sample from all others of its plan: its point and its repetition. None for what no sweep wrote.
@@ -354,6 +362,9 @@ mod tests {
             (json!({"error": "no port was free", "lost": 0}), true),
             (json!({"error": "it died"}), true),
             (json!({"error": "nothing has moved for 60 s", "lost": 3}), false),
+            (json!({"error": "nothing has moved for 60 s", "lost": 3, "not_sent": 0}), false),
+            (json!({"error": "it died", "lost": 3, "not_sent": 5}), true),
+            (json!({"error": "it died", "duplicated": 1, "lost": 3, "not_sent": 5}), false),
             (json!({"error": null, "lost": 3}), false),
             (json!({"lost": 0}), false),
         ] {

@@ -128,8 +128,9 @@ fn versions_of(broker: &Broker) -> Vec<(&'static str, String)> {
         Broker::Rumqttd => {
             vec![("rumqttd", format!("{}, built with the newest dependencies that fit", version_of(broker)))]
         }
-        // The first is Wisp, and the other unknown.
-        Broker::Sink | Broker::Command(_) => Vec::new(),
+        Broker::Sink => vec![("program of the sink", content(broker))],
+        // It is unknown.
+        Broker::Command(_) => Vec::new(),
     }
 }
 
@@ -162,8 +163,11 @@ fn content(broker: &Broker) -> String {
     built(broker).and_then(|file| content_of_file(&file)).unwrap_or_else(unknown)
 }
 
-/// Wisp as a program or a module.
+/// Wisp as a program or a module, or the generator, which is the sink.
 fn built(broker: &Broker) -> Option<PathBuf> {
+    if *broker == Broker::Sink {
+        return places::generator().ok();
+    }
     broker.wasm_host().map_or_else(
         || places::native_program("wisp-broker").ok(),
         |host| Some(places::repository().join(format!("target/wasm/wisp-broker-{host}.wasm"))),

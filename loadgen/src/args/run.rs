@@ -39,6 +39,9 @@ pub struct Run {
     /// A further argument for the broker; again for each
     #[arg(long, value_name = "ARGUMENT", requires = "broker", allow_hyphen_values = true)]
     pub broker_argument: Vec<String>,
+    /// A further line of the configuration file of mosquitto, nats-server or rumqttd; again for each
+    #[arg(long, value_name = "LINE", requires = "broker")]
+    pub broker_setting: Vec<String>,
     /// Who gets which messages
     #[arg(long, value_enum, default_value_t)]
     pub pattern: Pattern,
@@ -108,6 +111,7 @@ impl Run {
             ("mode", json!(self.mode)),
             ("workers", json!(self.workers)),
             ("broker_arguments", json!((!self.broker_argument.is_empty()).then_some(&self.broker_argument))),
+            ("broker_settings", json!((!self.broker_setting.is_empty()).then_some(&self.broker_setting))),
             ("pattern", json!(self.pattern.to_string())),
             ("senders", json!(self.senders)),
             ("receivers", json!(self.receivers.unwrap_or(u32::from(broker != Broker::Sink.name())))),

@@ -28,6 +28,9 @@ pub struct BrokerSettings {
     /// A further argument for the broker; again for each
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub broker_argument: Vec<String>,
+    /// A further line of the configuration file of mosquitto, nats-server or rumqttd; again for each
+    #[arg(long, value_name = "LINE")]
+    pub broker_setting: Vec<String>,
     /// MQTT versions: 3.1, 3.1.1, 5 [default: 3.1.1]
     #[arg(short = 'V', long, value_name = "VERSIONS", value_delimiter = ',')]
     pub mqtt_version: Vec<String>,
@@ -96,6 +99,7 @@ impl BrokerSettings {
         set_texts(&mut settings, "broker", &brokers);
         set_texts(&mut settings, "mode", &self.mode);
         set_texts(&mut settings, "broker_arguments", &self.broker_argument);
+        set_texts(&mut settings, "broker_settings", &self.broker_setting);
         set_texts(&mut settings, "mqtt_version", &self.mqtt_version);
         set(&mut settings, "workers", self.workers.as_ref());
         set(&mut settings, "timeout_s", self.timeout_s.as_ref());
@@ -183,6 +187,7 @@ mod tests {
                 json!({"messages": [7], "qos": [0, 2], "mqtt_version": ["5"]}),
             ),
             (&["--broker-argument", "--a", "--broker-argument", "b"], json!({"broker_arguments": ["--a", "b"]})),
+            (&["--broker-setting", "a true"], json!({"broker_settings": ["a true"]})),
         ] {
             assert_eq!(settings(arguments).unwrap(), meant, "{arguments:?}");
         }

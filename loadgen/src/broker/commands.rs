@@ -23,6 +23,11 @@ impl Broker {
         folder: &Path,
     ) -> Result<Command, Failure> {
         self.check_mode(options.mode)?;
+        self.check_settings(&options.settings)?;
+        let configured = |mut lines: Vec<String>| {
+            lines.extend_from_slice(&options.settings);
+            write_configuration(folder, &(lines.join("\n") + "\n"))
+        };
         let arguments = options.arguments.iter().map(|word| with_address(word, address));
         if self.wasm_host().is_some() {
             return self.runtime_command(address, options, arguments.collect());
@@ -30,18 +35,18 @@ impl Broker {
         let mut command = match self {
             Self::Mosquitto => {
                 let mut command = Command::new(places::mosquitto()?);
-                command.arg("-c").arg(write_configuration(folder, &settings::mosquitto(address))?);
+                command.arg("-c").arg(configured(settings::mosquitto(address))?);
                 command
             }
             Self::NatsServer => {
                 let mut command = Command::new(places::nats_server()?);
-                command.arg("-c").arg(write_configuration(folder, &settings::nats(address))?);
+                command.arg("-c").arg(configured(settings::nats(address))?);
                 command
             }
             Self::Rumqttd => {
                 let mut command = Command::new(places::rumqttd()?);
                 // It takes configurations of several forms, and tells them by their names.
-                let file = write_configuration(folder, &settings::rumqttd(address))?;
+                let file = configured(settings::rumqttd(address))?;
                 let named = file.with_extension("toml");
                 std::fs::rename(&file, &named).map_err(|error| super::unwritable(&error))?;
                 command.args(["-q", "-c"]).arg(named);
@@ -74,6 +79,14 @@ impl Broker {
         let modes = self.modes().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let has = if modes.is_empty() { "no runtime's modes".to_owned() } else { format!("these: {modes}") };
         Err(Failure::Missing(format!("{} has no mode {mode}: it has {has}", self.name())))
+    }
+
+    fn check_settings(&self, settings: &[String]) -> Result<(), Failure> {
+        if settings.is_empty() || matches!(self, Self::Mosquitto | Self::NatsServer | Self::Rumqttd) {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(Failure::Missing(format!("{name} is told nothing in a file: give it arguments instead of settings")))
     }
 
     fn wisp_flags(&self, workers: usize) -> Vec<String> {

@@ -135,11 +135,13 @@ pub struct StartOptions {
     pub mode: Option<Mode>,
     /// Further arguments, in which `{port}` and `{address}` stand for where it is to listen.
     pub arguments: Vec<String>,
+    /// Further lines of its configuration file, if it is one that is started with a file.
+    pub settings: Vec<String>,
 }
 
 impl Default for StartOptions {
     fn default() -> Self {
-        Self { workers: machine::processors(), mode: None, arguments: Vec::new() }
+        Self { workers: machine::processors(), mode: None, arguments: Vec::new(), settings: Vec::new() }
     }
 }
 

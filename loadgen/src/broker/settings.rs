@@ -3,16 +3,14 @@
 use std::net::SocketAddr;
 
 /// The lines of mosquitto's configuration beside its listener: no bound at which it would drop, and nothing that costs
-/// time and is not forwarding; and that it sends small packets at once, as Wisp and nats-server do, since its latency at low
-/// rates would else be that of a socket option. All else is its default.
-pub const MOSQUITTO_SETTINGS: [&str; 7] = [
+/// time and is not forwarding. All else is its default.
+pub const MOSQUITTO_SETTINGS: [&str; 6] = [
     "allow_anonymous true",
     "max_queued_messages 0",
     "max_inflight_messages 0",
     "persistence false",
     "log_dest none",
     "log_type none",
-    "set_tcp_nodelay true",
 ];
 
 /// The lines of nats-server's configuration beside its listener. It drops no single message: it cuts off a receiver for whom
@@ -38,19 +36,21 @@ pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
     ("v4.1.connections.connection_timeout_ms", "60000"),
 ];
 
-pub(super) fn mosquitto(address: SocketAddr) -> String {
-    format!("listener {} {}\n{}\n", address.port(), address.ip(), MOSQUITTO_SETTINGS.join("\n"))
+/// The lines of configuration of brokers that are told where to listen by it.
+pub(super) fn mosquitto(address: SocketAddr) -> Vec<String> {
+    let listener = format!("listener {} {}", address.port(), address.ip());
+    [listener].into_iter().chain(MOSQUITTO_SETTINGS.map(str::to_owned)).collect()
 }
 
-pub(super) fn nats(address: SocketAddr) -> String {
-    format!("listen: \"{address}\"\n{}\n", NATS_SETTINGS.join("\n"))
+pub(super) fn nats(address: SocketAddr) -> Vec<String> {
+    let listen = format!("listen: \"{address}\"");
+    [listen].into_iter().chain(NATS_SETTINGS.map(str::to_owned)).collect()
 }
 
-pub(super) fn rumqttd(address: SocketAddr) -> String {
-    let settings = rumqttd_lines().join("\n");
-    format!(
-        "id = 0\nrouter.id = 0\nv4.1.name = \"v4\"\nv4.1.listen = \"{address}\"\nv4.1.next_connection_delay_ms = 1\n{settings}\n"
-    )
+pub(super) fn rumqttd(address: SocketAddr) -> Vec<String> {
+    let server = ["id = 0", "router.id = 0", "v4.1.name = \"v4\"", "v4.1.next_connection_delay_ms = 1"];
+    let listen = format!("v4.1.listen = \"{address}\"");
+    server.map(str::to_owned).into_iter().chain([listen]).chain(rumqttd_lines()).collect()
 }
 
 pub(super) fn rumqttd_lines() -> Vec<String> {

@@ -75,15 +75,28 @@ fn only_runtimes_have_modes() {
 #[test]
 fn settings_of_peers_are_in_what_they_are_started_with() {
     let address = free_address();
-    for (broker, text) in [
+    for (broker, lines) in [
         (Broker::Mosquitto, settings::mosquitto(address)),
         (Broker::NatsServer, settings::nats(address)),
         (Broker::Rumqttd, settings::rumqttd(address)),
     ] {
-        assert!(text.contains(&address.port().to_string()), "{text}");
+        assert!(lines.concat().contains(&address.port().to_string()), "{lines:?}");
         for line in broker.settings() {
-            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+            assert!(lines.contains(&line), "{line}: {lines:?}");
         }
+    }
+}
+
+#[test]
+fn further_settings_are_in_the_file_of_a_broker_that_has_one() {
+    let scratch = Scratch::new().unwrap();
+    let options = StartOptions { settings: vec!["set_tcp_nodelay true".to_owned()], ..StartOptions::default() };
+    let fails = |broker: Broker| broker.start(&options, &scratch, &Interrupt::default()).unwrap_err();
+    assert!(matches!(fails(Broker::Native), Failure::Missing(why) if why.contains("native is told nothing in a file")));
+    // It is not known to be there.
+    if let Ok(command) = Broker::Mosquitto.command(free_address(), &options, &scratch.file("")) {
+        let file = command.get_args().last().unwrap();
+        assert!(fs::read_to_string(file).unwrap().ends_with("\nset_tcp_nodelay true\n"));
     }
 }
 

@@ -118,6 +118,8 @@ fn costs(broker: &Map<String, Value>) -> String {
 /// Adds the record to those of the folder, as the next repetition of its point.
 fn keep(folder: &Path, choice: &Choice, point: &Point, mut record: Record) -> io::Result<()> {
     let key = Value::from(point.key());
+    // Nobody else's record comes between what is counted and what is written.
+    let mut writer = Writer::open(folder)?;
     let before = match folder::read_records(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other?,
@@ -134,7 +136,6 @@ fn keep(folder: &Path, choice: &Choice, point: &Point, mut record: Record) -> io
     ] {
         record.insert(name.to_owned(), value);
     }
-    let mut writer = Writer::open(folder)?;
     let brokers = match choice {
         Choice::Start(broker, _) => vec![broker.clone()],
         Choice::Running(_) => Vec::new(),

@@ -297,8 +297,9 @@ impl Plan<'_> {
 
 /// Lets those links ping that have been silent for long, while others are still being connected.
 fn keep_alive(links: &mut [Link], looked: &mut Instant) {
-    let silent = looked.elapsed();
-    if silent < SILENCE_LOOK_EVERY_MIN || look_every(links.iter()).is_none_or(|look_every| silent < look_every) {
+    // All are of one broker, so that the newest link knows what it orders.
+    let Some(look_every) = look_every(links.last().into_iter()) else { return };
+    if looked.elapsed() < look_every.max(SILENCE_LOOK_EVERY_MIN) {
         return;
     }
     *looked = Instant::now();

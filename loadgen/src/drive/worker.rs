@@ -363,7 +363,10 @@ impl Worker {
             *writable = sent.has_room;
             if sent.bytes > 0 {
                 *has_sent = true;
-                self.findings.last_send = Some(Instant::now());
+                // What ends the stream is no message, and may have waited for the last acknowledgement.
+                if !sending.is_ending() {
+                    self.findings.last_send = Some(Instant::now());
+                }
             }
         }
         let sent = sending.sent();

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::figure::Figure;
-use crate::folder::{PLAN, REPETITION};
+use crate::folder::{PLAN, REPETITION, WANTED_S};
 use crate::plan::{Kind, settings};
 
 /// What records of all kinds have beside what was set and measured.
-const OF_ALL: [&str; 4] = [PLAN, REPETITION, "kind", "protocol"];
+const OF_ALL: [&str; 5] = [PLAN, REPETITION, WANTED_S, "kind", "protocol"];
 /// A name that was meant is not further from what was written than this.
 const TYPING_ERRORS_MAX: usize = 3;
 

@@ -38,10 +38,11 @@ use Is::{List, Number, Text, Whole};
 use Kind::{Connections, Latency, Throughput};
 
 /// The settings, in the order in which their values are combined: the last changes fastest.
-const SETTINGS: [(&str, Is, &[Kind]); 20] = [
+const SETTINGS: [(&str, Is, &[Kind]); 21] = [
     ("broker", Text, &[Throughput, Latency, Connections]),
     ("mode", Text, &[Throughput, Latency, Connections]),
     ("broker_arguments", List, &[Throughput, Latency, Connections]),
+    ("broker_settings", List, &[Throughput, Latency, Connections]),
     ("workers", Whole(1, 4096), &[Throughput, Latency, Connections]),
     ("mqtt_version", Text, &[Throughput, Latency, Connections]),
     ("pattern", Text, &[Throughput, Latency]),

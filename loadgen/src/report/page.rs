@@ -95,6 +95,19 @@ fn figure_id(plan: &PlanInfo, figure: &str) -> String {
     format!("figure-{}", escape(&id(&plan.name, figure)))
 }
 
+/// What a plan was measured with, where that was not what the last one was.
+fn other_versions(html: &mut String, run: &Run, plan: &PlanInfo) {
+    let others: Vec<_> = plan.versions.iter().filter(|(name, value)| run.versions.get(*name) != Some(*value)).collect();
+    if others.is_empty() {
+        return;
+    }
+    let _ = writeln!(html, "<h3>Other versions in the plan {}</h3>\n<dl>", escape(&plan.name));
+    for (name, value) in others {
+        let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
+    }
+    html.push_str("</dl>\n");
+}
+
 fn where_it_ran(html: &mut String, run: &Run, records: &[Record]) {
     html.push_str("<section id=\"where\">\n<h2>What was run where</h2>\n");
     for (title, facts) in [("Machine", &run.machine), ("Versions", &run.versions)] {
@@ -106,6 +119,9 @@ fn where_it_ran(html: &mut String, run: &Run, records: &[Record]) {
             let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
         }
         html.push_str("</dl>\n");
+    }
+    for plan in &run.plans {
+        other_versions(html, run, plan);
     }
     html.push_str("<h3>Plans</h3>\n");
     open_scroll(html, "Plans");

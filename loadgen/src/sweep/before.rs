@@ -12,7 +12,7 @@ use crate::plan::{Plan, Point};
 use crate::sweep::Options;
 
 /// Settings that make a sample longer or shorter, and leave it a sample of the same; as they stand in keys of points.
-const LENGTHS: [&str; 2] = ["messages=", "seconds="];
+const LENGTHS: [&str; 3] = ["messages=", "seconds=", "count="];
 
 /// What samples depend on beside the plan.
 pub(super) struct Circumstances {

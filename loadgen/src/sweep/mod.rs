@@ -99,8 +99,12 @@ pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &In
     let mut writer = held.map_or_else(open, Ok)?;
     let found = before::records(plan, options)?;
     let now = Circumstances { machine: this_machine(), versions: taker.versions() };
-    before::check(plan, options, &found, writer.run(), &now)?;
-    let seed = begin(plan, options, &mut writer, now, busy);
+    // Of a plan that is done nothing is measured that could depend on them.
+    if !divide(samples(plan, 0), &found).0.is_empty() {
+        before::check(plan, options, &found, writer.run(), &now)?;
+        note(plan, options, &mut writer, now);
+    }
+    let seed = begin(plan, options, &mut writer, busy);
     writer.save().map_err(unwritable)?;
     let (left, records) = divide(samples(plan, seed), &found);
     for record in &records {
@@ -141,25 +145,30 @@ fn divide(samples: Vec<Sample>, found: &[Record]) -> (Vec<Sample>, Vec<Record>) 
     (left, records)
 }
 
-/// Notes what the records depend on. Gives the seed.
-fn begin(plan: &Plan, options: &Options, writer: &mut Writer, now: Circumstances, busy: Option<f64>) -> u64 {
+/// Notes what the records that are to come depend on.
+fn note(plan: &Plan, options: &Options, writer: &mut Writer, now: Circumstances) {
+    let run = writer.run();
+    run.machine = now.machine;
+    run.versions.extend(now.versions.clone());
+    let info = writer.plan(&plan.name);
+    info.versions.extend(now.versions);
+    info.command.clone_from(&options.command);
+}
+
+/// Notes what is measured, and that it is begun. Gives the seed.
+fn begin(plan: &Plan, options: &Options, writer: &mut Writer, busy: Option<f64>) -> u64 {
     if let Some(busy) = busy.filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         eprintln!(
             "{}: the machine is busy with other things ({busy:.1} processors): figures will be low and uneven",
             options.program
         );
     }
-    let run = writer.run();
-    run.machine = now.machine;
-    run.versions.extend(now.versions.clone());
     let info = writer.plan(&plan.name);
     let seed = options.seed.or(info.seed).unwrap_or_else(|| fastrand::u64(..1 << 32));
     info.title.clone_from(&plan.title);
     info.about.clone_from(&plan.about);
     info.figures.clone_from(&plan.figures);
-    info.command.clone_from(&options.command);
     info.seed = Some(seed);
-    info.versions.extend(now.versions);
     info.is_complete = false;
     if info.started.is_empty() {
         info.started = folder::universal_time(SystemTime::now());

@@ -39,7 +39,7 @@ pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
 }
 
 /// Settings that tell who is measured.
-const SUBJECT: [&str; 5] = ["broker", "host", "mode", "workers", "broker_arguments"];
+const SUBJECT: [&str; 6] = ["broker", "host", "mode", "workers", "broker_arguments", "broker_settings"];
 
 /// All other settings of a point.
 fn load_of(point: &Point) -> Vec<(String, Value)> {

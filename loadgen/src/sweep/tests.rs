@@ -220,27 +220,30 @@ fn points_that_a_plan_has_no_longer_are_not_counted() {
 fn samples_of_other_versions_and_machines_are_not_mixed() {
     let place = Place::new();
     place.run(&place.options(), &mut Fake::default()).unwrap();
-    let same = ("", "");
-    let refused = refusal(&place, same, &mut Fake { version: Some("2"), ..Fake::default() }).unwrap();
+    let newer = || Fake { version: Some("2"), ..Fake::default() };
+    assert_eq!(refusal(&place, ("", ""), &mut newer()), None, "there is nothing left to measure");
+    let more = ("1..5", "1..6");
+    let refused = refusal(&place, more, &mut newer()).unwrap();
     assert!(refused.contains("15 records of the plan a by other versions (fake: 1, and now 2)"), "{refused}");
     // What another plan is measured with is no matter of this one's samples.
     let other = Plan { name: "b".to_owned(), ..plan() };
-    let mut newer = Fake { version: Some("2"), ..Fake::default() };
-    run(&other, &place.options(), &mut newer, &Interrupt::default()).unwrap();
-    assert_eq!(refusal(&place, same, &mut Fake::default()), None);
+    run(&other, &place.options(), &mut newer(), &Interrupt::default()).unwrap();
+    assert_eq!(refusal(&place, more, &mut Fake::default()), None);
 
     let mut writer = Writer::open(&place.folder()).unwrap();
     writer.run().machine.insert("processors".to_owned(), "0".to_owned());
     writer.save().unwrap();
     drop(writer);
-    let refused = refusal(&place, same, &mut Fake::default()).unwrap();
+    let refused = refusal(&place, ("1..5", "1..7"), &mut Fake::default()).unwrap();
     assert!(refused.contains("another machine (processors: 0, and here "), "{refused}");
 }
 
 #[test]
 fn longer_and_shorter_samples_are_not_mixed() {
     let place = Place::new();
-    for (setting, other) in [("seconds = 2.0", "seconds = 0.5"), ("messages = 7", "messages = 8")] {
+    for (setting, other) in
+        [("seconds = 2.0", "seconds = 0.5"), ("messages = 7", "messages = 8"), ("count = 100", "count = 2")]
+    {
         let text = TEXT.replace("[settings]", &format!("[settings]\n{setting}"));
         let options = Options { folder: place.0.file(&setting[..7]), ..place.options() };
         let of = |text: &str| Plan::parse("text", text, &Changes::none(2)).unwrap();

@@ -131,7 +131,9 @@ pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
                 _ => xs.iter().position(|other| other == x).unwrap_or(0) as f64,
             };
             let look = point_look(&fields, x, series.look);
-            series.points.push(point(place, x_text(&fields, x), &values, group, look));
+            let mut point = point(place, x_text(&fields, x), &values, group, look);
+            point.is_saturated |= ratio::is_base_saturated(figure, &fields, group, &bases);
+            series.points.push(point);
         }
     }
     let panels: Vec<Panel> = panels.into_iter().map(|(_, panel)| panel).collect();

@@ -1,7 +1,7 @@
 //! What samples are compared with.
 
 use crate::figure::Figure;
-use crate::folder::{PLAN, REPETITION, Record};
+use crate::folder::{self, PLAN, REPETITION, Record};
 use crate::report::statistics::median;
 use crate::report::{faults, words};
 use serde_json::Value;
@@ -56,18 +56,34 @@ pub(super) fn is_within_repetitions(figure: &Figure) -> bool {
 /// those that say what it is compared with; those of its own repetition, where repetitions are compared. A setting that the
 /// base does not have, as a runtime's mode, need not agree.
 fn base(figure: &Figure, fields: &Fields<'_>, record: &Record, bases: &[&Record]) -> Option<f64> {
-    let agrees = |base: &Record, field: &str| {
+    let values: Vec<_> =
+        bases_of(figure, fields, record, bases).filter_map(|base| base.get(&figure.y)?.as_f64()).collect();
+    median(&values)
+}
+
+/// Whether the generator was the limit of what a group is compared with: then the ratios are those to the generator.
+pub(super) fn is_base_saturated(figure: &Figure, fields: &Fields<'_>, group: &Group<'_>, bases: &[&Record]) -> bool {
+    group.records.iter().any(|record| bases_of(figure, fields, record, bases).any(folder::is_saturated))
+}
+
+/// The samples that one is compared with.
+fn bases_of<'a>(
+    figure: &'a Figure,
+    fields: &'a Fields<'_>,
+    record: &'a Record,
+    bases: &'a [&'a Record],
+) -> impl Iterator<Item = &'a Record> {
+    let agrees = move |base: &Record, field: &str| {
         let of_base = base.get(field).unwrap_or(&Value::Null);
         of_base.is_null() || is_same(of_base, record.get(field).unwrap_or(&Value::Null))
     };
     let is_within = is_within_repetitions(figure);
-    let is_base = |base: &&&Record| {
+    let is_base = move |base: &&Record| {
         (!is_within || base.get(REPETITION) == record.get(REPETITION))
             && base.get(PLAN) == record.get(PLAN)
             && fields.all.iter().all(|field| figure.ratio_to.contains_key(*field) || agrees(base, field))
     };
-    let values: Vec<_> = bases.iter().filter(is_base).filter_map(|base| base.get(&figure.y)?.as_f64()).collect();
-    median(&values)
+    bases.iter().copied().filter(is_base)
 }
 
 /// Whether a line has all values with which others are compared.

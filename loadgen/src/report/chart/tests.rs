@@ -161,6 +161,19 @@ fn samples_with_faults_are_left_out_and_told() {
 }
 
 #[test]
+fn a_ratio_to_what_the_generator_limited_is_marked() {
+    let records = [
+        record("native", 1, 10.0, json!({ "is_generator_saturated": true })),
+        record("wasmer", 1, 5.0, json!({})),
+        record("native", 1, 10.0, json!({ "senders": 2 })),
+        record("wasmer", 1, 5.0, json!({ "senders": 2 })),
+    ];
+    let figure = figure(json!({ "ratio_to": { "broker": "native" } }));
+    let chart = chart(&figure, &records.iter().collect::<Vec<_>>());
+    assert_eq!(chart.points().map(|point| point.is_saturated).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
 fn samples_with_faults_are_nothing_to_compare_with() {
     let records = [record("native", 1, 10.0, json!({ "lost": 1 })), record("wasmer", 1, 5.0, json!({}))];
     let figure = figure(json!({ "ratio_to": { "broker": "native" } }));

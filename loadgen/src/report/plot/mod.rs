@@ -338,7 +338,10 @@ fn feet(chart: &Chart<'_>, width: f64) -> Vec<String> {
         feet.push(format!("{signs} Samples with faults were left out here."));
     }
     if is_any(|point| point.is_saturated) {
-        feet.push(format!("{SATURATED} In some samples of this the load generator was the limit, not the broker."));
+        let or_base = if chart.unit == Unit::Ratio { ", or of what it is compared with," } else { "" };
+        let foot =
+            format!("{SATURATED} In some samples of this{or_base} the load generator was the limit, not the broker.");
+        feet.extend(wrapped(&foot, width));
     }
     feet
 }

@@ -207,8 +207,8 @@ impl Taker for LoadTaker {
 }
 
 /// The settings of which each combination is started once.
-fn looked_at(point: &Point) -> [Option<Value>; 3] {
-    ["broker", "mode", "broker_arguments"].map(|name| point.get(name).cloned())
+fn looked_at(point: &Point) -> [Option<Value>; 4] {
+    ["broker", "mode", "broker_arguments", "broker_settings"].map(|name| point.get(name).cloned())
 }
 
 /// Looks whether the broker takes messages so large, as far as it says that.
@@ -256,7 +256,8 @@ fn found(
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
     let copies = config.pattern.expected(config.receivers, 1).max(1);
     let first = FIRST_MESSAGES.0 * u64::from(config.senders).clamp(1, 100) / copies;
-    let first = known.map_or(first, |known| known / 10);
+    // What is known to last a little longer than is enough, so that once is enough as well.
+    let first = known.map_or(first, |known| (known as f64 / wanted_s * 1.2 * enough_s) as u64);
     let (mut messages, mut warm_up_messages) = (first.max(FIRST_MESSAGES.1), 0);
     loop {
         let results = attempt(&Config { messages, ..config.clone() }, subject, watch)?;
@@ -334,11 +335,14 @@ pub(crate) fn record(point: &Point, results: &Results) -> Record {
     record
 }
 
+/// Descriptors of a connection that a whole client has: its socket, its poller, which its registrar has once more, and what wakes that.
+const CLIENT_DESCRIPTORS: u64 = 4;
+
 /// Makes sure that this program, and the brokers that it starts, can have as many connections as the largest point has.
 fn allow_descriptors(plan: &Plan) -> Result<(), Failure> {
     let of = |point: &Point| {
         let count = |name: &str| point.whole(name).unwrap_or(0);
-        count("senders") + count("receivers") + count("connections")
+        count("senders") + count("receivers") + CLIENT_DESCRIPTORS * count("connections")
     };
     let needed = plan.points.iter().map(of).max().unwrap_or(0);
     crate::drive::setup::allow_descriptors(needed + crate::drive::setup::DESCRIPTORS_EXTRA).map_err(Failure::Missing)

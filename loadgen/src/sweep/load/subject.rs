@@ -44,7 +44,8 @@ impl Choice {
         let broker: Broker = name.parse().map_err(Failure::Missing)?;
         let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Missing)?;
         let workers = point.whole("workers").map_or_else(machine::processors, |workers| workers as usize);
-        Ok(Self::Start(broker, StartOptions { workers, mode, arguments: point.texts("broker_arguments") }))
+        let (arguments, settings) = (point.texts("broker_arguments"), point.texts("broker_settings"));
+        Ok(Self::Start(broker, StartOptions { workers, mode, arguments, settings }))
     }
 
     /// Whether it speaks NATS.
