@@ -29,8 +29,10 @@ use wisp_net::Stream;
 /// worth a turn without the outbox.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
 
-/// A chunk's buffer up to this size is kept for the next chunk.
-const KEPT_BYTES: usize = 1024 * 1024;
+/// A chunk's buffer up to this size is kept for the next chunk, until a sweep finds that it was not needed. It has room for all
+/// that may wait for a receiver by default (4 MiB), with what one turn adds and as vectors grow: a buffer that is given back
+/// after each chunk costs a page fault for every few messages.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
 /// fast as others push would do nothing else.
@@ -293,6 +295,47 @@ mod tests {
         fn set_nodelay(&self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A socket that takes everything.
+    struct Drain;
+
+    impl Stream for Drain {
+        fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn shutdown(&self, _: Shutdown) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_buffer_of_a_full_queue_is_kept_until_a_sweep_finds_it_unused() {
+        let core = Core::new(Limits::DEFAULT, 1);
+        let id = ConnectionId { slot: 0, generation: 1 };
+        let outbox = core.new_outbox(id);
+        let connection = Connection::new(id, 0, Arc::clone(&outbox), Arc::new(Drain));
+        let capacity = || connection.output.lock().chunk.bytes.capacity();
+        let waiting = vec![0; Limits::DEFAULT.queue_bytes_max];
+        outbox.push([&waiting[..]].into_iter(), waiting.len(), 1);
+        connection.flush();
+        assert!(connection.is_flushed());
+        assert!(capacity() >= waiting.len(), "the next chunk needs no fresh pages");
+        connection.shrink();
+        assert!(capacity() >= waiting.len(), "it was used since the last sweep");
+        connection.shrink();
+        assert_eq!(capacity(), 0);
+        connection.close();
+        assert_eq!(core.budget.used_bytes(), 0);
     }
 
     #[test]
