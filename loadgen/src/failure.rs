@@ -1,6 +1,7 @@
 //! Why a run ended early, by whose fault, and how an interrupt is noticed.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::process;
 use std::sync::Arc;
@@ -53,15 +54,16 @@ impl fmt::Display for Failure {
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP. The second one ends the program at once, and what it has started; temporary files
-    /// stay behind then. `program` is what its message begins with.
+    /// Takes over SIGINT, SIGTERM and SIGHUP, this one unless it is ignored, as `nohup` lets it be. The second one ends the program
+    /// at once, and what it has started; temporary files stay behind then. `program` is what its message begins with.
     ///
     /// # Errors
     /// When the system does not let it.
     pub fn on_signals(program: &'static str) -> io::Result<Self> {
         let interrupt = Self::default();
         let told = interrupt.clone();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let hang_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
+        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut first = None;
             for _ in signals.forever() {
@@ -93,6 +95,14 @@ impl Interrupt {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Whether whoever started this program had it ignore a signal. Where the system does not tell, it had not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Ends the program for somebody who does not want to wait.

@@ -24,8 +24,12 @@ fn start(arguments: &[&str]) -> Child {
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+    signal(child, "INT");
 }
 
 /// Waits until it gives something.
@@ -85,6 +89,42 @@ fn an_interrupt_is_heard_while_a_broker_is_silent() {
         // Connecting takes ten seconds at most in a run.
         assert!(begun.elapsed() < Duration::from_secs(8), "{command:?} took {:?}", begun.elapsed());
         assert_eq!(client.read(&mut [0; 100]).unwrap_or(0), 0, "the client is gone");
+    }
+}
+
+#[test]
+fn an_interrupt_is_heard_while_a_nats_server_is_silent() {
+    let scratch = Scratch::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let child = start(&["sweep", "--url", &url, "--senders", "1,2", "--out", scratch.file("out").to_str().unwrap()]);
+    // Two look whether somebody is there and go again; the third waits to be told what the server takes.
+    let clients: Vec<_> = (0..3).map(|_| wait_for("a client", || listener.accept().ok())).collect();
+    interrupt(&child);
+    let (status, words) = ended(child);
+    assert_eq!((status, words.contains("interrupted")), (Some(130), true), "{words}");
+    drop(clients);
+}
+
+#[test]
+fn a_terminal_that_is_gone_ends_a_run_unless_nohup_is_before_it() {
+    for (shell, is_ignored) in [("exec \"$0\" \"$@\"", false), ("trap '' HUP; exec \"$0\" \"$@\"", true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, env!("CARGO_BIN_EXE_wisp-loadgen"), "run", "--timeout-s", "600", "--url", &url]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // It takes over signals before it connects.
+        let client = wait_for("a client", || listener.accept().ok());
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+        assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1 == 1, is_ignored, "{ignored}");
+        signal(&child, if is_ignored { "INT" } else { "HUP" });
+        let (status, words) = ended(child);
+        assert_eq!((status, words.contains("interrupted")), (Some(130), true), "{words}");
+        drop(client);
     }
 }
 

@@ -162,9 +162,10 @@ fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
         let failed = error.strip_suffix(" of 4 connections failed").and_then(|error| error.rsplit(' ').next());
         assert!(failed.is_none_or(|failed| failed.parse::<u64>().is_ok_and(|failed| failed <= 4)), "{error}");
         assert!(results.lost > 0 && !results.is_good());
-        // What it had sent before is counted, what it had not is lost, and what it was never sent is not.
-        assert!(results.received > 0 && results.received + results.lost == results.sent, "{results}");
-        assert!(results.not_sent > 0 && results.sent + results.not_sent == results.messages, "{results}");
+        // What it had read was sent, most of it came, and much was never sent, which is not lost.
+        assert!(results.sent >= 1000 && results.received > 0 && results.not_sent > 0, "{results}");
+        let lost = results.first_faults.iter().filter(|case| case.contains(" lost "));
+        assert!(lost.count() > 0, "{:?}", results.first_faults);
     }
 }
 

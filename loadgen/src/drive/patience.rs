@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use wisp_net::{Capabilities, Event, Host, Poller, SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
 
+use crate::failure::Failure;
+
 /// How long a wait lasts before it is looked whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
 /// How often it is looked whether work is still wanted.
@@ -42,6 +44,18 @@ pub(crate) fn unless<T: Send, R>(
             }
         }
     })
+}
+
+/// Does work that waits for a broker, unless there is an interrupt.
+///
+/// # Errors
+/// When there is one, or the system lets no thread be started.
+pub(crate) fn unless_interrupted<T: Send>(
+    is_interrupted: impl Fn() -> bool,
+    work: impl FnOnce(&PatientHost) -> T + Send,
+) -> Result<T, Failure> {
+    let missing = |error| Failure::Missing(format!("the system lets no thread be started: {error}"));
+    unless(|| is_interrupted().then_some(Failure::Interrupted), work).map_err(missing)?
 }
 
 /// The system, until it is given up on.

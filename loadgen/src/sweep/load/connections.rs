@@ -7,9 +7,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
 use wisp_client::{Client, ConnectOptions, program};
+use wisp_net::{Stream, SysStream};
 
 use crate::drive::latency::Latency;
 use crate::drive::patience::{self, PatientHost};
+use crate::drive::protocol::Protocol;
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::Failure;
@@ -36,7 +38,8 @@ struct Measured {
 
 /// Connections that were opened, how long each took, and why there are no more.
 struct Opened {
-    clients: Vec<Client<PatientHost>>,
+    /// Without their clients, each of which has a poller, and so three descriptors more.
+    streams: Vec<SysStream>,
     histogram: Histogram<u64>,
     error: Option<String>,
 }
@@ -49,7 +52,7 @@ fn open(
     watch: &dyn Watch,
 ) -> Result<Opened, Failure> {
     let histogram = Histogram::<u64>::new(3).expect("three digits can be had");
-    let mut opened = Opened { clients: Vec::new(), histogram, error: None };
+    let mut opened = Opened { streams: Vec::new(), histogram, error: None };
     let begun = Instant::now();
     let mut told = begun;
     for number in 0..count {
@@ -59,27 +62,22 @@ fn open(
         if watch.is_interrupted() {
             return Err(Failure::Interrupted);
         }
-        match connect(number) {
-            Ok(client) => opened.clients.push(client),
+        let client = connect(number);
+        let took = due.elapsed();
+        match client.and_then(Client::into_parts) {
+            Ok(parts) => opened.streams.push(parts.stream),
             Err(error) => {
                 opened.error = Some(format!("connection {} of {count}: {error}", number + 1));
                 break;
             }
         }
-        opened.histogram.record(due.elapsed().as_nanos() as u64).expect("it grows with what is recorded");
+        opened.histogram.record(took.as_nanos() as u64).expect("it grows with what is recorded");
         if told.elapsed() >= PROGRESS_EVERY {
             told = Instant::now();
             watch.progress(Progress { sent: number + 1, received: number + 1, elapsed: begun.elapsed() });
         }
     }
     Ok(opened)
-}
-
-/// Does what waits for the broker, unless there is an interrupt.
-fn unless_interrupted<T: Send>(watch: &dyn Watch, work: impl FnOnce(&PatientHost) -> T + Send) -> Result<T, Failure> {
-    let why_not = || watch.is_interrupted().then_some(Failure::Interrupted);
-    let missing = |error| Failure::Missing(format!("the system lets no thread be started: {error}"));
-    patience::unless(why_not, work).map_err(missing)?
 }
 
 /// Opens connections, at a rate if the point has one, and closes them all.
@@ -101,17 +99,20 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
         Client::connect_on(host, address, ConnectOptions { client_id, ..options.clone() })
     };
     // Whatever the first client of all costs is not a connection's price.
-    let first = unless_interrupted(watch, |host| connect(host, count).and_then(Client::disconnect))?;
+    let is_interrupted = || watch.is_interrupted();
+    let first = patience::unless_interrupted(is_interrupted, |host| connect(host, count).and_then(Client::disconnect))?;
     first.map_err(|error| Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string())))?;
     thread::sleep(SETTLE);
     let before = subject.usage();
     let begun = Instant::now();
     let rate_per_s = point.number("rate_per_s");
-    let opened = unless_interrupted(watch, |host| open(count, rate_per_s, |number| connect(host, number), watch))?;
-    let Opened { clients, histogram, error } = opened?;
+    let opened = patience::unless_interrupted(is_interrupted, |host| {
+        open(count, rate_per_s, |number| connect(host, number), watch)
+    })?;
+    let Opened { streams, histogram, error } = opened?;
     let seconds = begun.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
-    let connected = clients.len() as u64;
+    let connected = streams.len() as u64;
     let measured =
         Measured { connections_per_s: connected as f64 / seconds, seconds, error, latency: Latency::of(&histogram) };
     let mut record = point.record();
@@ -127,9 +128,10 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     if let Some(death) = subject.has_died() {
         record.insert(folder::ERROR.to_owned(), Value::from(death));
     }
-    for client in clients {
+    let goodbye = Protocol::Mqtt(mqtt_version).goodbye().unwrap_or_default();
+    for stream in &streams {
         // It has served its purpose, however it ends.
-        drop(client.disconnect());
+        let _ = stream.send(goodbye);
     }
     Ok(record)
 }

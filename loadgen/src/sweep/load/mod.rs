@@ -154,7 +154,8 @@ impl Taker for LoadTaker {
             let size_bytes = alike.filter_map(|point| point.whole("size_bytes")).max().unwrap_or(0);
             seen.push(looked_at);
             let choice = Choice::of(point, self.url.as_ref())?;
-            match choice.start(&self.scratch, interrupt).and_then(|subject| check_size(&subject, size_bytes)) {
+            let subject = choice.start(&self.scratch, interrupt);
+            match subject.and_then(|subject| check_size(&subject, size_bytes, interrupt)) {
                 Ok(()) => {}
                 Err(Failure::Missing(what) | Failure::Broken(what)) => missing.push(what),
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
@@ -212,8 +213,8 @@ fn looked_at(point: &Point) -> [Option<Value>; 4] {
 }
 
 /// Looks whether the broker takes messages so large, as far as it says that.
-fn check_size(subject: &Subject, size_bytes: u64) -> Result<(), Failure> {
-    match subject.payload_bytes_max().map_err(Failure::Missing)? {
+fn check_size(subject: &Subject, size_bytes: u64, interrupt: &Interrupt) -> Result<(), Failure> {
+    match subject.payload_bytes_max(interrupt)? {
         Some(max) if size_bytes > max => Err(Failure::Missing(format!(
             "size_bytes: the server takes payloads of {max} bytes at most, and not of {size_bytes}"
         ))),
@@ -335,14 +336,11 @@ pub(crate) fn record(point: &Point, results: &Results) -> Record {
     record
 }
 
-/// Descriptors of a connection that a whole client has: its socket, its poller, which its registrar has once more, and what wakes that.
-const CLIENT_DESCRIPTORS: u64 = 4;
-
 /// Makes sure that this program, and the brokers that it starts, can have as many connections as the largest point has.
 fn allow_descriptors(plan: &Plan) -> Result<(), Failure> {
     let of = |point: &Point| {
         let count = |name: &str| point.whole(name).unwrap_or(0);
-        count("senders") + count("receivers") + CLIENT_DESCRIPTORS * count("connections")
+        count("senders") + count("receivers") + count("connections")
     };
     let needed = plan.points.iter().map(of).max().unwrap_or(0);
     crate::drive::setup::allow_descriptors(needed + crate::drive::setup::DESCRIPTORS_EXTRA).map_err(Failure::Missing)

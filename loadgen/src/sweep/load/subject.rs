@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
 use crate::drive::nats;
-use crate::drive::patience::PatientHost;
+use crate::drive::patience;
 use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
@@ -121,12 +121,15 @@ impl Subject {
     /// The largest payload that it says it takes, in bytes, if it says it before it is sent one.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub(crate) fn payload_bytes_max(&self) -> Result<Option<u64>, String> {
+    /// When it does not answer, or somebody interrupts before it does.
+    pub(crate) fn payload_bytes_max(&self, interrupt: &Interrupt) -> Result<Option<u64>, Failure> {
         let Target::Nats(url) = &self.target else { return Ok(None) };
-        let (host, address) = (PatientHost::default(), local_address(&self.target)?);
-        let connection = nats::Connection::open(&host, address, url.credentials(), CONNECT_TIMEOUT);
-        let max_payload = connection.map_err(|error| error.to_string())?.info().max_payload;
+        let address = local_address(&self.target).map_err(Failure::Missing)?;
+        let connection = patience::unless_interrupted(
+            || interrupt.is_set(),
+            |host| nats::Connection::open(host, address, url.credentials(), CONNECT_TIMEOUT),
+        )?;
+        let max_payload = connection.map_err(|error| Failure::Missing(error.to_string()))?.info().max_payload;
         Ok(Some(max_payload).filter(|max| *max > 0))
     }
 
