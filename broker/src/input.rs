@@ -28,18 +28,28 @@ const LONG_PACKET_BYTES: usize = 64 * 1024;
 /// How many full reads the scratch buffer holds.
 const SCRATCH_READS: usize = 4;
 
+/// About what the connections that a worker holds back may have read and not handled, all together. The more there are the less
+/// each reads at once: a thousand senders to one receiver would else have 256 MiB here, and 1 GiB under WASIX.
+const HELD_BYTES: usize = 32 * 1024 * 1024;
+
+/// What a connection reads at once however many are held back, if the host has no smaller limit: less is not worth a call.
+const READ_BYTES_MIN: usize = 64 * 1024;
+
 /// The buffer a worker receives into.
 pub(crate) struct Scratch {
     bytes: Box<[u8]>,
     /// Up to here packets lie that are staged and not yet delivered.
     filled: usize,
+    /// How much is read at once at most.
     recv_bytes: usize,
+    /// The same while others are held back.
+    share_bytes: usize,
 }
 
 impl Scratch {
     pub(crate) fn new(recv_bytes: usize) -> Self {
         let bytes = vec![0; SCRATCH_READS * recv_bytes + LONG_PACKET_BYTES].into_boxed_slice();
-        Self { bytes, filled: 0, recv_bytes }
+        Self { bytes, filled: 0, recv_bytes, share_bytes: recv_bytes }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -49,6 +59,11 @@ impl Scratch {
     /// Everything staged was delivered.
     pub(crate) fn clear(&mut self) {
         self.filled = 0;
+    }
+
+    /// Bounds how much is read at once while so many connections are held back.
+    pub(crate) fn share_among(&mut self, held_back: usize) {
+        self.share_bytes = (HELD_BYTES / (held_back + 1)).max(READ_BYTES_MIN).min(self.recv_bytes);
     }
 
     fn has_room_for(&self, bytes: usize) -> bool {
@@ -131,6 +146,11 @@ impl Input {
         self.settle(budget);
     }
 
+    /// How much was received and not handled.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
     /// Gives back the buffer if nothing is in it.
     pub(crate) fn shrink(&mut self) {
         if self.held.is_empty() {
@@ -172,7 +192,7 @@ impl<S: Stream> Peer<S> {
     /// Reads into the scratch buffer.
     fn read_many(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
         let held = self.input.held.len();
-        if !scratch.has_room_for(held + scratch.recv_bytes) {
+        if !scratch.has_room_for(held + scratch.share_bytes) {
             sink.publisher.batch().push_all(&scratch.bytes);
             scratch.clear();
         }
@@ -180,7 +200,7 @@ impl<S: Stream> Peer<S> {
         let mut end = start + held;
         let mut more = true;
         if !std::mem::take(&mut self.input.unhandled) {
-            let recv_end = end + scratch.recv_bytes;
+            let recv_end = end + scratch.share_bytes;
             match receive(&*self.stream, &mut scratch.bytes[end..recv_end]) {
                 Ok((count, maybe)) => (end, more) = (end + count, maybe),
                 Err(reading) => return reading,
@@ -327,5 +347,26 @@ fn handle_packet(link: &mut Link, sink: &mut Sink<'_>, bytes: &[u8], in_scratch:
         Ok(Next::Connected { taken_over: Some(old) }) => Step::TookOver(len, old),
         Ok(Next::Blocked(room)) => Step::Blocked(room),
         Err(end) => ended(end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_are_held_back_the_less_is_read_at_once() {
+        for (recv_bytes, few, many) in
+            [(1 << 20, 1 << 20, READ_BYTES_MIN), (256 << 10, 256 << 10, READ_BYTES_MIN), (16 << 10, 16 << 10, 16 << 10)]
+        {
+            let mut scratch = Scratch::new(recv_bytes);
+            for (held_back, share_bytes) in [(0, recv_bytes), (20, few), (10_000, many), (0, recv_bytes)] {
+                scratch.share_among(held_back);
+                assert_eq!(scratch.share_bytes, share_bytes, "{held_back} of {recv_bytes} B");
+            }
+        }
+        let mut scratch = Scratch::new(1 << 20);
+        scratch.share_among(99);
+        assert_eq!(scratch.share_bytes, HELD_BYTES / 100);
     }
 }

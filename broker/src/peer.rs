@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use wisp_engine::{ConnectionId, EndReason, Link, Room};
 use wisp_net::Stream;
 
@@ -94,4 +95,45 @@ pub(crate) enum Reading {
     Paused,
     /// The session is over. True if a packet that tells the peer why is among the replies.
     Ended(EndReason, bool),
+}
+
+/// Of those who wait for the same room, so many bytes are handled in a turn if they have them, however small the room: they may be
+/// for others too, and the next turn may be a tick away.
+const INVITED_BYTES_MIN: usize = 1024 * 1024;
+
+/// Whom a worker asks back in a turn. Those who wait for a room that has drained are asked in the order in which they have waited, as
+/// many as may fill it: all others would find it full again, and what they have read would be moved to and fro for nothing.
+#[derive(Default)]
+pub(crate) struct Invited {
+    /// What those of each room have read, by where it lies.
+    bytes: HashMap<*const Room, usize>,
+}
+
+impl Invited {
+    /// Whether one more may come who has read `held_bytes`, to a room in which `free_bytes` more fit.
+    pub(crate) fn fits(&mut self, room: *const Room, free_bytes: usize, held_bytes: usize) -> bool {
+        let bytes = self.bytes.entry(room).or_default();
+        if *bytes >= free_bytes.max(INVITED_BYTES_MIN) {
+            return false;
+        }
+        *bytes += held_bytes;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr;
+
+    #[test]
+    fn as_many_are_invited_as_may_fill_the_room() {
+        let (one, other) = (ptr::without_provenance(8), ptr::without_provenance(16));
+        let mut invited = Invited::default();
+        for (room, free_bytes) in [(one, 3 * INVITED_BYTES_MIN), (other, 0)] {
+            let come = (0..100).filter(|_| invited.fits(room, free_bytes, INVITED_BYTES_MIN / 2)).count();
+            assert_eq!(come, if room == one { 6 } else { 2 }, "{free_bytes} bytes are free");
+        }
+        assert!(invited.fits(ptr::without_provenance(24), 0, 100 * INVITED_BYTES_MIN), "whatever one has read");
+    }
 }

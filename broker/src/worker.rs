@@ -22,7 +22,7 @@ use wisp_net::{Event, Host, Poller, Registrar};
 use crate::acceptor::{Acceptor, Backlog, connection_of};
 use crate::input::{Scratch, Sink};
 use crate::pace::Pace;
-use crate::peer::{Pause, PauseCause, Peer, Reading};
+use crate::peer::{Invited, Pause, PauseCause, Peer, Reading};
 use crate::shared::{Letter, Shared};
 
 /// How often a worker looks for timeouts and idle buffers.
@@ -186,11 +186,17 @@ impl<H: Host> Worker<H> {
 
     /// Goes on with the connections that wait no longer.
     fn resume(&mut self, now_ms: u64) {
+        let mut invited = Invited::default();
         for id in std::mem::take(&mut self.paused) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let Some(pause) = &peer.pause else { continue };
             let waits = match &pause.cause {
-                PauseCause::Room(room) => !room.may_have_room() && !room.is_stuck(now_ms),
+                PauseCause::Room(room) => {
+                    let held_bytes = peer.input.held_bytes();
+                    let mut may_come =
+                        || room.may_have_room() && invited.fits(Arc::as_ptr(room), room.free_bytes(), held_bytes);
+                    !room.is_stuck(now_ms) && !may_come()
+                }
                 PauseCause::Replies => !peer.connection.outbox.room().has_reply_room(),
                 PauseCause::TakenOver(_) => peer.waits_for_another(&self.shared.connections),
                 PauseCause::Pace { until_ms } => now_ms < *until_ms,
@@ -241,6 +247,7 @@ impl<H: Host> Worker<H> {
             self.read_farewell(id);
             return;
         }
+        self.scratch.share_among(self.paused.len());
         let mut sink =
             Sink { core: &self.shared.core, publisher: &mut self.publisher, replies: &mut self.replies, now_ms };
         let reading = peer.read(&mut self.scratch, &mut sink);

@@ -89,6 +89,11 @@ impl Room {
         self.full_since.load(Ordering::Relaxed) == 0 || self.has_drained(self.bytes_max_now()) || self.is_waived()
     }
 
+    /// How many bytes more fit about now, however many messages.
+    pub fn free_bytes(&self) -> usize {
+        self.bytes_max_now().saturating_sub(self.depth_bytes())
+    }
+
     /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are
     /// beyond what is tolerated: a little in each of very many places is too much as well.
     pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {

@@ -145,6 +145,44 @@ fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
 }
 
 #[test]
+fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
+    const SENDERS: usize = 100;
+    const COUNT: u32 = 200;
+    let net = Net::start(2, small_queues());
+    let mut slow = subscriber(&net, "slow", "loud");
+    let mut quick = subscriber(&net, "quick", "quiet");
+    // Every second message is for somebody who is never full.
+    let of = |sender: usize| {
+        let first = sender as u32 * COUNT;
+        let topics = ["loud", "quiet"];
+        let numbers = first..first + COUNT;
+        numbers.flat_map(move |n| numbered(V3, topics[n as usize % 2], n, 1000)).collect::<Vec<u8>>()
+    };
+    let mut senders: Vec<_> = (0..SENDERS).map(|n| net.client(V3, &format!("sender {n}"))).collect();
+    let all_in_order = |receiver: &mut Client, parity: u32| {
+        let mut next = [parity; SENDERS];
+        for _ in 0..SENDERS as u32 * COUNT / 2 {
+            let number = receiver.number();
+            let next = &mut next[(number / COUNT) as usize];
+            assert_eq!(number % COUNT, *next, "of the same sender");
+            *next += 2;
+        }
+    };
+    std::thread::scope(|scope| {
+        for (number, sender) in senders.iter_mut().enumerate() {
+            scope.spawn(move || {
+                sender.send(&of(number));
+                sender.ping();
+            });
+        }
+        scope.spawn(|| all_in_order(&mut quick, 1));
+        all_in_order(&mut slow, 0);
+    });
+    wait_until("empty buffers", || net.broker.buffered_bytes() == 0);
+    assert_eq!(net.broker.stats().messages_dropped, 0);
+}
+
+#[test]
 fn a_sender_that_goes_while_held_back_leaves_its_place() {
     let net = Net::start(1, Limits { connections_count_max: 2, stall_ms_max: 200, ..small_queues() });
     let mut slow = subscriber(&net, "slow", "loud");
