@@ -28,8 +28,9 @@ const LONG_PACKET_BYTES: usize = 64 * 1024;
 /// How many full reads the scratch buffer holds.
 const SCRATCH_READS: usize = 4;
 
-/// About what the connections that a worker holds back may have read and not handled, all together. The more there are the less
-/// each reads at once: a thousand senders to one receiver would else have 256 MiB here, and 1 GiB under WASIX.
+/// What the connections that a worker holds back share: the more they are the less each reads at once, down to [`READ_BYTES_MIN`].
+/// What they have read and not handled can be a few times this, for the first read much; a thousand senders to one receiver would
+/// have 256 MiB without it, and 1 GiB under WASIX. Long packets, which are not read here, are beside it.
 const HELD_BYTES: usize = 32 * 1024 * 1024;
 
 /// What a connection reads at once however many are held back, if the host has no smaller limit: less is not worth a call.

@@ -44,7 +44,10 @@ pub(crate) struct Worker<H: Host> {
     events: Vec<Event>,
     /// Connections that may have more to read than was read.
     ready: Vec<ConnectionId>,
+    /// Connections that are not read, in the order in which they wait.
     paused: Vec<ConnectionId>,
+    /// Those of them that were asked back when others had already taken the room, and are the next.
+    turned_away: Vec<ConnectionId>,
     /// Connections, of whichever worker, for which this one has more to send than it did in its last turn.
     unflushed: Vec<ConnectionId>,
     /// Connections with retained messages to come, and whether one of them has room for more.
@@ -68,6 +71,7 @@ impl<H: Host> Worker<H> {
             events: Vec::new(),
             ready: Vec::new(),
             paused: Vec::new(),
+            turned_away: Vec::new(),
             unflushed: Vec::new(),
             replaying: Vec::new(),
             replays_have_room: false,
@@ -131,7 +135,7 @@ impl<H: Host> Worker<H> {
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
         if !self.replaying.is_empty() || self.publisher.is_waiting() {
             timeout = Some(PAUSE_TICK);
-        } else if !self.paused.is_empty() {
+        } else if self.paused.len() + self.turned_away.len() > 0 {
             timeout = Some(self.until_a_pause_may_end().min(Duration::from_millis(SWEEP_MS)));
         }
         match (timeout, capabilities.poll_tick) {
@@ -143,7 +147,8 @@ impl<H: Host> Worker<H> {
     /// Who is paced is known to wait until a certain time; for all else that is waited for, there is a tick.
     fn until_a_pause_may_end(&self) -> Duration {
         let now_ms = self.shared.now_ms();
-        let pauses = self.paused.iter().filter_map(|id| self.peers.get(id)?.pause.as_ref());
+        let held_back = self.paused.iter().chain(&self.turned_away);
+        let pauses = held_back.filter_map(|id| self.peers.get(id)?.pause.as_ref());
         let times = pauses.map(|pause| match pause.cause {
             PauseCause::Pace { until_ms } => Duration::from_millis(until_ms.saturating_sub(now_ms)),
             _ => PAUSE_TICK,
@@ -184,10 +189,12 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    /// Goes on with the connections that wait no longer.
+    /// Goes on with the connections that wait no longer, before those that did not wait.
     fn resume(&mut self, now_ms: u64) {
         let mut invited = Invited::default();
-        for id in std::mem::take(&mut self.paused) {
+        let running = std::mem::take(&mut self.ready);
+        let waiting = std::mem::take(&mut self.turned_away).into_iter().chain(std::mem::take(&mut self.paused));
+        for id in waiting {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let Some(pause) = &peer.pause else { continue };
             let waits = match &pause.cause {
@@ -219,6 +226,7 @@ impl<H: Host> Worker<H> {
                 list(&mut self.ready, peer);
             }
         }
+        self.ready.extend(running);
     }
 
     /// Delivers retained messages to new subscriptions.
@@ -247,7 +255,8 @@ impl<H: Host> Worker<H> {
             self.read_farewell(id);
             return;
         }
-        self.scratch.share_among(self.paused.len());
+        self.scratch.share_among(self.paused.len() + self.turned_away.len());
+        let held_bytes = peer.input.held_bytes();
         let mut sink =
             Sink { core: &self.shared.core, publisher: &mut self.publisher, replies: &mut self.replies, now_ms };
         let reading = peer.read(&mut self.scratch, &mut sink);
@@ -264,6 +273,7 @@ impl<H: Host> Worker<H> {
         match reading {
             Reading::Drained => {}
             Reading::More => list(&mut self.ready, peer),
+            Reading::Paused if held_bytes > 0 && peer.input.held_bytes() == held_bytes => self.turned_away.push(id),
             Reading::Paused => self.paused.push(id),
             Reading::Ended(reason, told) => self.ended(id, reason, told, now_ms),
         }

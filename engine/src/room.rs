@@ -89,9 +89,9 @@ impl Room {
         self.full_since.load(Ordering::Relaxed) == 0 || self.has_drained(self.bytes_max_now()) || self.is_waived()
     }
 
-    /// How many bytes more fit about now, however many messages.
+    /// How many bytes more fit about now, however many messages; any number where nobody is to wait.
     pub fn free_bytes(&self) -> usize {
-        self.bytes_max_now().saturating_sub(self.depth_bytes())
+        if self.is_waived() { usize::MAX } else { self.bytes_max_now().saturating_sub(self.depth_bytes()) }
     }
 
     /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are

@@ -53,7 +53,7 @@ fn rate_of_count(broker: &Broker, messages: u64) -> f64 {
         assert!(begun.elapsed() < TIMEOUT, "{:?}", broker.stats());
         thread::sleep(Duration::from_millis(1));
     };
-    // How many there are then is told with the time, so that it is no matter how late this thread looks.
+    // How many there are then is told with the time, so that it is next to no matter how late this thread looks.
     let (some, first) = wait_for(messages / 10);
     let (all, last) = wait_for(messages);
     (all - some) as f64 / (last - first).as_secs_f64()

@@ -107,9 +107,19 @@ fn an_interrupt_is_heard_while_a_nats_server_is_silent() {
     drop(clients);
 }
 
+/// Whether a process does not hear that its terminal is gone.
+fn ignores_hang_up(process: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 1
+}
+
 #[test]
 fn a_terminal_that_is_gone_ends_a_run_unless_nohup_is_before_it() {
-    for (shell, is_ignored) in [("exec \"$0\" \"$@\"", false), ("trap '' HUP; exec \"$0\" \"$@\"", true)] {
+    // A shell does not hear again what was ignored before it.
+    for (shell, is_ignored) in
+        [("exec \"$0\" \"$@\"", ignores_hang_up("self")), ("trap '' HUP; exec \"$0\" \"$@\"", true)]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
@@ -118,9 +128,7 @@ fn a_terminal_that_is_gone_ends_a_run_unless_nohup_is_before_it() {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // It takes over signals before it connects.
         let client = wait_for("a client", || listener.accept().ok());
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-        assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1 == 1, is_ignored, "{ignored}");
+        assert_eq!(ignores_hang_up(&child.id().to_string()), is_ignored);
         signal(&child, if is_ignored { "INT" } else { "HUP" });
         let (status, words) = ended(child);
         assert_eq!((status, words.contains("interrupted")), (Some(130), true), "{words}");

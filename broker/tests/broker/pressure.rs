@@ -146,38 +146,48 @@ fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
 
 #[test]
 fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
-    const SENDERS: usize = 100;
-    const COUNT: u32 = 200;
-    let net = Net::start(2, small_queues());
+    const SENDERS: usize = 50;
+    const COUNT: u32 = 400;
+    /// Which senders' messages come, in turn; those of each are in order.
+    fn receive(receiver: &mut Client, parity: u32) -> Vec<usize> {
+        let mut next = [parity; SENDERS];
+        let come = (0..SENDERS as u32 * COUNT / 2).map(|_| {
+            let number = receiver.number();
+            let sender = (number / COUNT) as usize;
+            assert_eq!(number % COUNT, next[sender], "of sender {sender}");
+            next[sender] += 2;
+            sender
+        });
+        come.collect()
+    }
+    let net = Net::start(1, small_queues());
     let mut slow = subscriber(&net, "slow", "loud");
-    let mut quick = subscriber(&net, "quick", "quiet");
-    // Every second message is for somebody who is never full.
+    let mut other = subscriber(&net, "other", "quiet");
+    // Every second message is for another receiver, whose room is not the one that most wait for.
     let of = |sender: usize| {
         let first = sender as u32 * COUNT;
-        let topics = ["loud", "quiet"];
         let numbers = first..first + COUNT;
-        numbers.flat_map(move |n| numbered(V3, topics[n as usize % 2], n, 1000)).collect::<Vec<u8>>()
+        numbers.flat_map(move |n| numbered(V3, ["loud", "quiet"][n as usize % 2], n, 1000)).collect::<Vec<u8>>()
     };
-    let mut senders: Vec<_> = (0..SENDERS).map(|n| net.client(V3, &format!("sender {n}"))).collect();
-    let all_in_order = |receiver: &mut Client, parity: u32| {
-        let mut next = [parity; SENDERS];
-        for _ in 0..SENDERS as u32 * COUNT / 2 {
-            let number = receiver.number();
-            let next = &mut next[(number / COUNT) as usize];
-            assert_eq!(number % COUNT, *next, "of the same sender");
-            *next += 2;
-        }
-    };
-    std::thread::scope(|scope| {
-        for (number, sender) in senders.iter_mut().enumerate() {
+    let mut senders: Vec<_> = (0..SENDERS).map(|n| (net.client(V3, &format!("sender {n}")), of(n), 0)).collect();
+    // All are held back before anything is taken.
+    for (sender, messages, sent) in &mut senders {
+        *sent = sender.try_send(messages);
+    }
+    let come = std::thread::scope(|scope| {
+        for (sender, messages, sent) in &mut senders {
             scope.spawn(move || {
-                sender.send(&of(number));
+                sender.send(&messages[*sent..]);
                 sender.ping();
             });
         }
-        scope.spawn(|| all_in_order(&mut quick, 1));
-        all_in_order(&mut slow, 0);
+        scope.spawn(|| receive(&mut other, 1));
+        receive(&mut slow, 0)
     });
+    let first = |sender| come.iter().position(|other| *other == sender);
+    let last = |sender| come.iter().rposition(|other| *other == sender);
+    let (latest_first, earliest_last) = ((0..SENDERS).map(first).max(), (0..SENDERS).map(last).min());
+    assert!(latest_first < earliest_last, "somebody was done before everybody had begun");
     wait_until("empty buffers", || net.broker.buffered_bytes() == 0);
     assert_eq!(net.broker.stats().messages_dropped, 0);
 }
