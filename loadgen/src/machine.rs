@@ -182,16 +182,20 @@ fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String 
 
 /// The version and the commit of the sources, which need not be what the programs were built from.
 fn sources_version() -> String {
-    let repository = places::repository();
-    let commit = repository
-        .to_str()
-        .and_then(|folder| output("git", &["-C", folder, "describe", "--always", "--dirty"]))
-        .unwrap_or_else(unknown);
-    let (commit, state) = match commit.strip_suffix("-dirty") {
-        Some(commit) => (commit.to_owned(), "with changes that are not committed"),
-        None => (commit, "clean"),
-    };
-    format!("{}, commit {commit}, {state}", env!("CARGO_PKG_VERSION"))
+    let version = env!("CARGO_PKG_VERSION");
+    match commit_of(&places::repository()) {
+        Some((commit, true)) => format!("{version}, commit {commit}, clean"),
+        Some((commit, false)) => format!("{version}, commit {commit}, with changes that are not committed"),
+        None => format!("{version}, commit {}", unknown()),
+    }
+}
+
+/// The commit that sources are of, and whether they are as committed. Results that grow while they are taken are no change.
+fn commit_of(repository: &Path) -> Option<(String, bool)> {
+    let git = |arguments: &[&str]| output("git", &[&["-C", repository.to_str()?], arguments].concat());
+    let commit = git(&["describe", "--always"])?;
+    let changes = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/results"])?;
+    Some((commit, changes.is_empty()))
 }
 
 fn processor_model() -> String {
@@ -285,6 +289,28 @@ mod tests {
         assert_eq!(content_of_file(&file).as_deref(), Some("CRC-32 cbf43926"));
         fs::write(&file, "").unwrap();
         assert_eq!(content_of_file(&file).as_deref(), Some("CRC-32 00000000"));
+    }
+
+    #[test]
+    fn a_change_of_results_is_no_change_of_sources() {
+        let scratch = places::Scratch::new().unwrap();
+        let repository = scratch.file("repository");
+        fs::create_dir_all(repository.join("docs/results")).unwrap();
+        let write = |file: &str, text: &str| fs::write(repository.join(file), text).unwrap();
+        let settings = ["user.name=n", "user.email=e", "commit.gpgsign=false"].map(|setting| ["-c", setting]).concat();
+        let git = |arguments: &[&str]| {
+            output("git", &[&["-C", repository.to_str().unwrap()], &settings[..], arguments].concat()).unwrap()
+        };
+        write("source", "1");
+        write("docs/results/result", "1");
+        git(&["init", "--quiet"]);
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message", "m"]);
+        let commit = git(&["rev-parse", "--short", "HEAD"]);
+        write("docs/results/result", "2");
+        assert_eq!(commit_of(&repository), Some((commit.clone(), true)));
+        write("source", "2");
+        assert_eq!(commit_of(&repository), Some((commit, false)));
     }
 
     #[test]
