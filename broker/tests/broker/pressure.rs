@@ -146,7 +146,7 @@ fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
 
 #[test]
 fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
-    const SENDERS: usize = 50;
+    const SENDERS: usize = 150;
     const COUNT: u32 = 400;
     /// Which senders' messages come, in turn; those of each are in order.
     fn receive(receiver: &mut Client, parity: u32) -> Vec<usize> {
