@@ -135,13 +135,18 @@ impl<H: Host> Worker<H> {
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
         if !self.replaying.is_empty() || self.publisher.is_waiting() {
             timeout = Some(PAUSE_TICK);
-        } else if self.paused.len() + self.turned_away.len() > 0 {
+        } else if self.held_back() > 0 {
             timeout = Some(self.until_a_pause_may_end().min(Duration::from_millis(SWEEP_MS)));
         }
         match (timeout, capabilities.poll_tick) {
             (Some(timeout), Some(tick)) => Some(timeout.min(tick)),
             (timeout, tick) => timeout.or(tick),
         }
+    }
+
+    /// How many connections are not read.
+    fn held_back(&self) -> usize {
+        self.paused.len() + self.turned_away.len()
     }
 
     /// Who is paced is known to wait until a certain time; for all else that is waited for, there is a tick.
@@ -191,6 +196,9 @@ impl<H: Host> Worker<H> {
 
     /// Goes on with the connections that wait no longer, before those that did not wait.
     fn resume(&mut self, now_ms: u64) {
+        if self.held_back() == 0 {
+            return;
+        }
         let mut invited = Invited::default();
         let running = std::mem::take(&mut self.ready);
         let waiting = std::mem::take(&mut self.turned_away).into_iter().chain(std::mem::take(&mut self.paused));
@@ -245,6 +253,7 @@ impl<H: Host> Worker<H> {
     }
 
     fn read(&mut self, id: ConnectionId, now_ms: u64) {
+        let held_back = self.held_back();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.listed = false;
         if peer.pause.is_some() {
@@ -255,7 +264,7 @@ impl<H: Host> Worker<H> {
             self.read_farewell(id);
             return;
         }
-        self.scratch.share_among(self.paused.len() + self.turned_away.len());
+        self.scratch.share_among(held_back);
         let held_bytes = peer.input.held_bytes();
         let mut sink =
             Sink { core: &self.shared.core, publisher: &mut self.publisher, replies: &mut self.replies, now_ms };
