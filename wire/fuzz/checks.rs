@@ -1,10 +1,10 @@
-//! What has to hold for any input; each fuzz target feeds one of these.
+//! Properties that hold for any input; each fuzz target checks one of them.
 
 use wisp_wire::{Packet, PacketType, Properties, ProtocolVersion, TopicFilter, TopicName, decode, packet_len};
 
 const PACKET_BYTES_MAX: u32 = 1 << 16;
 
-/// Decoding `input` does not panic, and what was decoded is written and decoded again to the same packet.
+/// Decoding does not panic, and a decoded packet encodes and decodes to the same packet.
 pub fn decode_encode_decode(input: &[u8], version: ProtocolVersion) {
     let Ok(Some((packet, len))) = decode(input, version, PACKET_BYTES_MAX) else { return };
     assert!(len <= input.len());
@@ -13,13 +13,13 @@ pub fn decode_encode_decode(input: &[u8], version: ProtocolVersion) {
     read(&packet);
 
     let mut bytes = Vec::new();
-    packet.encode(version, &mut bytes).expect("what was decoded is legal");
+    packet.encode(version, &mut bytes).expect("a decoded packet is legal");
     assert_eq!(packet.encoded_len(version), Ok(bytes.len()));
     assert!(bytes.len() <= len, "the canonical form is never the longer one");
     assert_eq!(decode(&bytes, version, PACKET_BYTES_MAX), Ok(Some((packet, bytes.len()))));
 }
 
-/// Cutting the input anywhere makes the decoder wait or refuse, never read another packet.
+/// A truncated input is incomplete or refused; it never decodes to another packet.
 pub fn any_cut_waits(input: &[u8], version: ProtocolVersion) {
     let whole = decode(input, version, PACKET_BYTES_MAX);
     let mut refused = false;
@@ -35,7 +35,8 @@ pub fn any_cut_waits(input: &[u8], version: ProtocolVersion) {
     }
 }
 
-/// A filter matches a name as the standards tell it; the input is both, with a line break between them.
+/// `TopicFilter::matches` agrees with a literal reading of the standards. The input is a filter and a name, separated
+/// by a line break.
 pub fn filter_matches_by_the_book(input: &str) {
     let Some((filter, name)) = input.split_once('\n') else { return };
     let (Ok(filter), Ok(name)) = (TopicFilter::new(filter), TopicName::new(name)) else { return };
@@ -55,9 +56,9 @@ fn matches(filter: &[&str], name: &[&str]) -> bool {
     }
 }
 
-/// Reads all that is read on demand.
+/// Reads the parts of a packet that decoding leaves for later.
 fn read(packet: &Packet<'_>) {
-    // Debug goes through every list and property block.
+    // Debug iterates over every list and property block.
     let _ = format!("{packet:?}");
     if let Packet::Publish(publish) = packet {
         let _ = publish.payload_keeps_format();
@@ -67,6 +68,6 @@ fn read(packet: &Packet<'_>) {
 
 fn stored_properties_survive(properties: &Properties<'_>) {
     let mut block = Vec::new();
-    properties.copy_where(&mut block, |_| true).expect("what was decoded is legal");
+    properties.copy_where(&mut block, |_| true).expect("a decoded packet is legal");
     assert_eq!(Properties::from_bytes(&block, wisp_wire::PropertyOwner::Publish), Ok(*properties));
 }

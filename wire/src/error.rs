@@ -1,6 +1,6 @@
-//! What is wrong with bytes from the peer (`DecodeError`) or with a packet that was to be written
-//! (`EncodeError`). Every rule of the standards that this crate enforces on the peer has one variant, so the log of
-//! a broker says which one was broken, and the table below says what MQTT 5 answers to it.
+//! Errors of decoding (`DecodeError`: the peer's bytes break a rule) and of encoding (`EncodeError`: the caller's
+//! packet breaks one). Each rule of the standards that the decoder enforces is one variant, so a broker's log names
+//! the broken rule. The table below also has the reason code that MQTT 5 answers it with.
 
 use core::fmt;
 
@@ -10,13 +10,13 @@ macro_rules! rules {
     ($($name:ident $code:ident $text:literal)*) => {
         /// The rule of the standards that the input breaks.
         ///
-        /// The identifiers are those of MQTT 5; where MQTT 3.1.1 has another one for the rule, it stands after it.
+        /// The identifiers are from MQTT 5; if MQTT 3.1.1 has another one for the rule, it follows.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
         pub enum DecodeError { $(#[doc = $text] $name,)* }
 
         impl DecodeError {
-            /// Every rule there is.
+            /// All rules.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
             const TEXTS: &'static [&'static str] = &[$($text,)*];
             const CODES: &'static [ReasonCode] = &[$(ReasonCode::$code,)*];
@@ -26,7 +26,7 @@ macro_rules! rules {
 
 rules! {
     PacketTypeReserved MalformedPacket "packet type 0, or AUTH before MQTT 5, is reserved"
-    HeaderFlags MalformedPacket "reserved flags of the fixed header differ from what the packet type demands [MQTT-2.1.3-1; 3.1.1: MQTT-2.2.2-2]"
+    HeaderFlags MalformedPacket "reserved flags of the fixed header are wrong for the packet type [MQTT-2.1.3-1; 3.1.1: MQTT-2.2.2-2]"
     LengthTooLong MalformedPacket "a variable byte integer is longer than four bytes"
     LengthNotMinimal MalformedPacket "a variable byte integer is longer than its value needs [MQTT-1.5.5-1]"
     PacketTooLarge PacketTooLarge "the packet is larger than the receiver accepts [MQTT-3.1.2-24, MQTT-3.2.2-15]"
@@ -52,7 +52,7 @@ rules! {
     TopicMissing ProtocolError "a PUBLISH with neither topic name nor topic alias"
     TopicNameEmpty TopicNameInvalid "an empty topic name [MQTT-4.7.3-1]"
     TopicNameWildcard TopicNameInvalid "a topic name with a wildcard [MQTT-3.3.2-2]"
-    ResponseTopic TopicNameInvalid "a response topic that is no topic name [MQTT-3.3.2-14]"
+    ResponseTopic TopicNameInvalid "a response topic that is not a topic name [MQTT-3.3.2-14]"
     TopicAliasZero TopicAliasInvalid "topic alias 0 [MQTT-3.3.2-8]"
 
     TopicFilterEmpty TopicFilterInvalid "an empty topic filter [MQTT-4.7.3-1]"
@@ -71,18 +71,18 @@ rules! {
 
     PropertyUnknown MalformedPacket "a property identifier that does not exist"
     PropertyMisplaced MalformedPacket "a property that this packet may not carry"
-    PropertyDuplicate ProtocolError "a property twice that may be there once"
+    PropertyDuplicate ProtocolError "a property occurs twice that may occur once"
     PropertyValue ProtocolError "a property value outside its range"
     AuthenticationMethodMissing ProtocolError "authentication data, or an AUTH, without an authentication method"
 }
 
 impl DecodeError {
-    /// What MQTT 5 answers: the code for DISCONNECT, or for CONNACK where the packet is a CONNECT.
+    /// The reason code that MQTT 5 answers with: in CONNACK if the packet is a CONNECT, otherwise in DISCONNECT.
     pub const fn reason_code(&self) -> ReasonCode {
         Self::CODES[*self as usize]
     }
 
-    /// The rule in words, with its identifiers.
+    /// A description of the rule, with its identifiers.
     pub const fn rule(&self) -> &'static str {
         Self::TEXTS[*self as usize]
     }
@@ -96,7 +96,7 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Why a packet cannot be written. The output is left as it was.
+/// Why a packet cannot be encoded. The output buffer is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -104,7 +104,7 @@ pub enum EncodeError {
     FieldTooLong,
     /// A string contains U+0000.
     Nul,
-    /// The packet is longer than its remaining length can say.
+    /// The packet is longer than its remaining length can express.
     PacketTooLong,
     /// The packet does not exist in this version.
     NotInVersion,
@@ -122,7 +122,7 @@ pub enum EncodeError {
     ClientIdEmpty,
     /// Session present in a refused CONNACK.
     SessionPresentWithError,
-    /// The packet may not carry this reason code, or the version has none to map it to.
+    /// The packet may not carry this reason code, or the version has no counterpart for it.
     ReasonCode,
     /// A SUBSCRIBE or UNSUBSCRIBE without topic filters.
     NoFilters,
@@ -132,7 +132,7 @@ pub enum EncodeError {
     NoLocalShared,
     /// A property that this packet may not carry.
     PropertyMisplaced,
-    /// A property twice that may be there once.
+    /// A property occurs twice that may occur once.
     PropertyDuplicate,
     /// A property value outside its range.
     PropertyValue,
@@ -159,7 +159,7 @@ impl fmt::Display for EncodeError {
             Self::NoReasonCodes => "a SUBACK or UNSUBACK without reason codes",
             Self::NoLocalShared => "no local on a shared subscription",
             Self::PropertyMisplaced => "a property that the packet may not carry",
-            Self::PropertyDuplicate => "a property twice that may be there once",
+            Self::PropertyDuplicate => "a property occurs twice that may occur once",
             Self::PropertyValue => "a property value outside its range",
             Self::AuthenticationMethodMissing => "authentication data or an AUTH without an authentication method",
         })

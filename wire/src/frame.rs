@@ -1,10 +1,10 @@
-//! The fixed header: packet type, flags, remaining length. What it shows to be wrong is refused before the rest of the
-//! packet has arrived.
+//! The fixed header: packet type, flags, remaining length. An error in it is reported before the rest of the packet
+//! has arrived.
 
 use crate::varint;
 use crate::{DecodeError, PacketType, ProtocolVersion};
 
-/// The bits of the first byte of a PUBLISH.
+/// Bits of the first byte of a PUBLISH.
 pub(crate) const RETAIN: u8 = 0b0001;
 pub(crate) const QOS_SHIFT: u32 = 1;
 pub(crate) const QOS_MASK: u8 = 0b0110;
@@ -12,20 +12,20 @@ pub(crate) const DUP: u8 = 0b1000;
 
 pub(crate) struct Header {
     pub(crate) packet: PacketType,
-    /// Bytes of the fixed header itself.
+    /// Length of the fixed header in bytes.
     pub(crate) len: usize,
-    /// Bytes of the whole packet.
+    /// Length of the whole packet in bytes.
     pub(crate) packet_len: usize,
 }
 
-/// Framing alone: the length of the whole packet at the front of `input`, fixed header included, which may exceed
-/// what is there. `None` while the fixed header is incomplete.
+/// Framing only: the length of the whole packet at the front of `input`, fixed header included. It may exceed the
+/// length of `input`. `None` while the fixed header is incomplete.
 #[inline]
 pub fn packet_len(input: &[u8], packet_bytes_max: u32) -> Result<Option<usize>, DecodeError> {
     Ok(read(input, None, packet_bytes_max)?.map(|header| header.packet_len))
 }
 
-/// Reads the fixed header; without a version, what is legal in any version passes.
+/// Reads the fixed header. Without a version, a header that is legal in any version is accepted.
 #[inline]
 pub(crate) fn read(
     input: &[u8],
@@ -39,7 +39,7 @@ pub(crate) fn read(
     let Some(remaining) = varint::read(rest)? else {
         return Ok(None);
     };
-    // The version of a CONNECT is not known here: `connect` looks at the length again.
+    // The version of a CONNECT is not known yet; `Connect::decode` checks the form of its length.
     if remaining.padded && version == Some(ProtocolVersion::Mqtt5) && packet != PacketType::Connect {
         return Err(DecodeError::LengthNotMinimal);
     }
@@ -67,14 +67,14 @@ fn check_first_byte(first: u8, version: Option<ProtocolVersion>) -> Result<Packe
     if packet == PacketType::Auth && version.is_some_and(|version| !version.is_v5()) {
         return Err(DecodeError::PacketTypeReserved);
     }
-    // MQTT 3.1 sets DUP when it sends these three again; later versions reserve the bit.
+    // MQTT 3.1 sets DUP when it retransmits these three; later versions reserve the bit.
     let may_repeat = matches!(packet, PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe)
         && version.is_none_or(|version| version == ProtocolVersion::Mqtt31);
     let flags = if may_repeat { first & 0x0F & !DUP } else { first & 0x0F };
     if flags == packet.fixed_flags() { Ok(packet) } else { Err(DecodeError::HeaderFlags) }
 }
 
-/// Refuses a remaining length that no packet of this type has.
+/// Refuses a remaining length that no packet of this type can have.
 fn check_remaining_length(
     packet: PacketType,
     version: Option<ProtocolVersion>,

@@ -1,10 +1,10 @@
-//! MQTT 3.1, 3.1.1 and 5: bytes to packets and back.
+//! MQTT 3.1, 3.1.1 and 5: decodes bytes to packets and encodes packets to bytes.
 //!
-//! This is step 3 of a message's way, from a connection's bytes to a packet for its session, and step 8, from a packet
-//! for a receiver to the bytes of its connection. A decoded packet is a view over the input: nothing is copied and
-//! nothing is allocated. What a packet holds is legal: [`TopicName`], [`TopicFilter`], [`PacketId`] and the values of
-//! [`Property`] exist in no other state, and whatever the standards call malformed is a [`DecodeError`] that names the
-//! rule. Incomplete input is no error but `Ok(None)`.
+//! On a message's path (ARCHITECTURE.md) this is step 3, from a connection's bytes to a packet for its session, and
+//! step 8, from a packet for a receiver to the bytes of its connection. A decoded packet is a view over the input:
+//! decoding copies and allocates nothing. It is also legal: [`TopicName`], [`TopicFilter`], [`PacketId`] and the
+//! values of [`Property`] cannot hold anything else, and input that the standards call malformed is a [`DecodeError`]
+//! that names the rule. Incomplete input is not an error but `Ok(None)`.
 //!
 //! ```
 //! use wisp_wire::{Packet, ProtocolVersion, Publish, TopicName, decode};
@@ -18,8 +18,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There are no sockets, clocks or threads here, and no direction: which packets a peer may send, and when, is for the
-//! session to say.
+//! There are no sockets, clocks or threads here, and no direction: the session decides which packets a peer may send,
+//! and when.
 
 #![no_std]
 

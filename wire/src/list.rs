@@ -1,5 +1,5 @@
-//! The lists that end some packets (filters with options, filters, reason codes): a view over bytes that were checked
-//! when the packet was decoded, or over a slice that the caller wants written.
+//! The lists at the end of some packets (filters with options, filters, reason codes): a view over bytes that were
+//! checked when the packet was decoded, or over a slice that the caller wants to encode.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,38 +8,38 @@ use core::iter::FusedIterator;
 use crate::reader::Reader;
 use crate::{DecodeError, EncodeError, PacketType, ProtocolVersion};
 
-/// Where a list stands, on which the form of its items depends.
+/// The packet that a list is in; the encoding of the items depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Context {
     pub(crate) version: ProtocolVersion,
     pub(crate) packet: PacketType,
 }
 
-/// What lists are made of.
+/// An item of a list.
 pub(crate) trait Item<'a>: Copy {
-    fn read(reader: &mut Reader<'a>, place: Place) -> Result<Self, DecodeError>;
-    fn encoded_len(&self, place: Place) -> Result<usize, EncodeError>;
-    fn write(&self, place: Place, out: &mut Vec<u8>);
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError>;
+    fn encoded_len(&self, context: Context) -> Result<usize, EncodeError>;
+    fn write(&self, context: Context, out: &mut Vec<u8>);
 }
 
-/// A list inside a packet. Reading it is an iteration; nothing is copied.
+/// A list inside a packet. Reading it is an iteration and copies nothing.
 #[derive(Clone, Copy)]
 pub struct List<'a, T>(Source<'a, T>);
 
 #[derive(Clone, Copy)]
 enum Source<'a, T> {
-    Checked { bytes: &'a [u8], place: Place },
+    Checked { bytes: &'a [u8], context: Context },
     Given(&'a [T]),
 }
 
 impl<'a, T> List<'a, T> {
-    /// The list of a slice. Whether a packet may carry it is checked when it is encoded.
+    /// A list over a slice. Encoding checks whether the packet may carry it.
     #[inline]
     pub const fn from_slice(items: &'a [T]) -> Self {
         Self(Source::Given(items))
     }
 
-    /// Whether there is no item.
+    /// Whether the list is empty.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         match self.0 {
@@ -51,31 +51,31 @@ impl<'a, T> List<'a, T> {
 
 #[expect(private_bounds, reason = "the item types are those of the standard, and no others")]
 impl<'a, T: Item<'a>> List<'a, T> {
-    /// Checks and takes the rest of a packet as a list.
-    pub(crate) fn read(mut reader: Reader<'a>, place: Place) -> Result<Self, DecodeError> {
+    /// Checks the rest of a packet as a list and takes it.
+    pub(crate) fn read(mut reader: Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let bytes = reader.rest();
         while !reader.is_empty() {
-            T::read(&mut reader, place)?;
+            T::read(&mut reader, context)?;
         }
-        Ok(Self(Source::Checked { bytes, place }))
+        Ok(Self(Source::Checked { bytes, context }))
     }
 
-    /// The items one by one.
+    /// Iterates over the items.
     #[inline]
     pub fn iter(&self) -> ListIter<'a, T> {
         ListIter(match self.0 {
-            Source::Checked { bytes, place } => IterSource::Checked { reader: Reader::new(bytes), place },
+            Source::Checked { bytes, context } => IterSource::Checked { reader: Reader::new(bytes), context },
             Source::Given(items) => IterSource::Given(items.iter()),
         })
     }
 
-    pub(crate) fn encoded_len(&self, place: Place) -> Result<usize, EncodeError> {
-        self.iter().map(|item| item.encoded_len(place)).sum()
+    pub(crate) fn encoded_len(&self, context: Context) -> Result<usize, EncodeError> {
+        self.iter().map(|item| item.encoded_len(context)).sum()
     }
 
-    pub(crate) fn write(&self, place: Place, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, context: Context, out: &mut Vec<u8>) {
         for item in *self {
-            item.write(place, out);
+            item.write(context, out);
         }
     }
 }
@@ -103,13 +103,13 @@ impl<'a, T: Item<'a>> IntoIterator for List<'a, T> {
     }
 }
 
-/// The items of a list one by one.
+/// An iterator over the items of a list.
 #[derive(Clone, Debug)]
 pub struct ListIter<'a, T>(IterSource<'a, T>);
 
 #[derive(Clone, Debug)]
 enum IterSource<'a, T> {
-    Checked { reader: Reader<'a>, place: Place },
+    Checked { reader: Reader<'a>, context: Context },
     Given(core::slice::Iter<'a, T>),
 }
 
@@ -120,8 +120,8 @@ impl<'a, T: Item<'a>> Iterator for ListIter<'a, T> {
     fn next(&mut self) -> Option<T> {
         match &mut self.0 {
             IterSource::Checked { reader, .. } if reader.is_empty() => None,
-            // The list was checked as a whole, so no item in it fails to be read.
-            IterSource::Checked { reader, place } => T::read(reader, *place).ok(),
+            // Decoding checked the whole list, so no item fails to be read.
+            IterSource::Checked { reader, context } => T::read(reader, *context).ok(),
             IterSource::Given(items) => items.next().copied(),
         }
     }

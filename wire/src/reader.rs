@@ -1,4 +1,4 @@
-//! A cursor over the body of one packet: each field is taken off the front with one bounds check.
+//! A cursor over the body of one packet. Each field costs one bounds check.
 
 use crate::varint;
 use crate::{DecodeError, PacketId, text};
@@ -14,7 +14,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The bytes not read yet.
     #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// The end of the packet: nothing may be left.
+    /// The end of the packet: an error if bytes are left.
     #[inline]
     pub(crate) const fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Leftover) }
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A variable byte integer inside a packet, which only MQTT 5 has and wants in its shortest form.
+    /// A variable byte integer inside a packet. Only MQTT 5 has them, and requires the shortest form.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u32, DecodeError> {
         let varint = varint::read(self.rest)?.ok_or(DecodeError::Truncated)?;

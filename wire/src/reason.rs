@@ -1,4 +1,4 @@
-//! Reason codes of MQTT 5, which packets may carry them, and what MQTT 3 has in their place.
+//! Reason codes of MQTT 5, the packets that may carry them, and their counterparts in MQTT 3.
 
 use core::fmt;
 
@@ -6,20 +6,20 @@ use crate::{DecodeError, PacketType};
 
 macro_rules! reason_codes {
     ($($name:ident = $code:literal $text:literal [$($packet:ident)*])*) => {
-        /// A reason code of MQTT 5. Those below 0x80 report success.
+        /// A reason code of MQTT 5. Codes below 0x80 report success.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u8)]
         pub enum ReasonCode { $(#[doc = $text] $name = $code,)* }
 
         impl ReasonCode {
-            /// Every code there is.
+            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The packet types that may carry the code, as a set of bits.
+            /// The packet types that may carry the code, as a bit set.
             const fn packets(self) -> u16 {
                 match self { $(Self::$name => 0 $(| 1 << PacketType::$packet as u16)*,)* }
             }
@@ -86,9 +86,9 @@ reason_codes! {
 }
 
 impl ReasonCode {
-    /// Code 0 as DISCONNECT calls it.
+    /// The name of code 0 in DISCONNECT.
     pub const NORMAL_DISCONNECTION: Self = Self::Success;
-    /// Code 0 as SUBACK calls it.
+    /// The name of code 0 in SUBACK.
     pub const GRANTED_QOS0: Self = Self::Success;
 
     /// Whether the code reports a failure.
@@ -103,8 +103,8 @@ impl ReasonCode {
         self.packets() & 1 << packet as u16 != 0
     }
 
-    /// The return code of a CONNACK before MQTT 5. Where there is none, the standard has the server close the
-    /// connection without a CONNACK [3.1.1: MQTT-3.2.2-6].
+    /// The return code of a CONNACK before MQTT 5. `None` if there is no counterpart: the standard then has the
+    /// server close the connection without a CONNACK [3.1.1: MQTT-3.2.2-6].
     pub const fn to_connect_return_code(self) -> Option<u8> {
         match self {
             Self::Success => Some(0),
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(ReasonCode::from_connect_return_code(6), None);
     }
 
-    /// An answer that its own packet may not carry would be a protocol error of ours.
+    /// An answer with a code that its packet may not carry would be our own protocol error.
     #[test]
     fn every_decode_error_is_answered_with_a_code_for_disconnect_or_connack() {
         for error in DecodeError::ALL {

@@ -8,14 +8,14 @@ use crate::{DecodeError, EncodeError};
 /// The longest string or binary field: its length is two bytes.
 pub(crate) const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 
-/// The string that these bytes are.
+/// Checks that the bytes are a legal string.
 #[inline]
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, DecodeError> {
     let text = str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?;
     if contains_any(bytes, [0]) { Err(DecodeError::Nul) } else { Ok(text) }
 }
 
-/// How long `text` is on the wire, if it may go there.
+/// The encoded length of `text`; an error if it is not a legal string.
 #[inline]
 pub(crate) fn encoded_len(text: &str) -> Result<usize, EncodeError> {
     if contains_any(text.as_bytes(), [0]) {
@@ -24,7 +24,7 @@ pub(crate) fn encoded_len(text: &str) -> Result<usize, EncodeError> {
     binary_encoded_len(text.as_bytes())
 }
 
-/// How long `bytes` are on the wire, if they may go there.
+/// The encoded length of `bytes`; an error if they are too long.
 #[inline]
 pub(crate) const fn binary_encoded_len(bytes: &[u8]) -> Result<usize, EncodeError> {
     if bytes.len() > FIELD_BYTES_MAX { Err(EncodeError::FieldTooLong) } else { Ok(2 + bytes.len()) }
@@ -38,8 +38,8 @@ pub(crate) fn write_binary(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// Whether one of `needles` is among `bytes`. Eight bytes are looked at together, because every topic name on its way
-/// through a broker is scanned; the last eight overlap the ones before, so that only very short strings go byte by byte.
+/// Whether `bytes` contains one of `needles`. Every topic name that passes a broker is scanned, so eight bytes are
+/// compared at a time. The last eight overlap the ones before; only shorter strings are scanned byte by byte.
 #[inline]
 pub(crate) fn contains_any<const N: usize>(bytes: &[u8], needles: [u8; N]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
@@ -48,7 +48,7 @@ pub(crate) fn contains_any<const N: usize>(bytes: &[u8], needles: [u8; N]) -> bo
     bytes.as_chunks::<8>().0.iter().chain([last]).any(|chunk| word_contains_any(u64::from_ne_bytes(*chunk), needles))
 }
 
-/// The classical test for a zero byte in a word, on the word's difference from each needle.
+/// The classical test for a zero byte in a word, applied to the difference between the word and each needle.
 #[inline]
 fn word_contains_any<const N: usize>(word: u64, needles: [u8; N]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;

@@ -1,4 +1,4 @@
-//! Topic names and topic filters, which exist only if they are legal, and which filter matches which name.
+//! Topic names and topic filters, which are legal by construction, and matching.
 
 use core::fmt;
 use core::iter::FusedIterator;
@@ -6,10 +6,10 @@ use core::iter::FusedIterator;
 use crate::DecodeError;
 use crate::text::{self, FIELD_BYTES_MAX};
 
-/// Why a string is no topic name or no topic filter.
+/// Why a string is not a legal topic name or filter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TopicError {
-    /// It has no character.
+    /// It is empty.
     Empty,
     /// It is longer than 65,535 bytes.
     TooLong,
@@ -56,12 +56,12 @@ impl<'a> Iterator for Levels<'a> {
 
 impl FusedIterator for Levels<'_> {}
 
-/// What a message is published to: at least one character, no wildcard, no U+0000.
+/// The topic of a message: at least one character, no wildcard, no U+0000.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TopicName<'a>(&'a str);
 
 impl<'a> TopicName<'a> {
-    /// The topic name `name`, if it is a legal one.
+    /// Checks that `name` is a legal topic name.
     #[inline]
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         if name.is_empty() {
@@ -83,7 +83,7 @@ impl<'a> TopicName<'a> {
         Self::new(name).map_err(|error| match error {
             TopicError::Nul => DecodeError::Nul,
             TopicError::Empty => DecodeError::TopicNameEmpty,
-            // A field of a packet cannot be too long, nor a name fail as a filter does.
+            // A packet's field cannot be too long, and the remaining errors concern filters.
             _ => DecodeError::TopicNameWildcard,
         })
     }
@@ -107,16 +107,16 @@ impl fmt::Display for TopicName<'_> {
     }
 }
 
-/// What a subscription asks for: a topic name in which `+` may stand for a level and a last `#` for the rest, or
-/// `$share/NAME/FILTER`, a shared subscription.
+/// The filter of a subscription: a topic name in which `+` may stand for one level and a final `#` for all remaining
+/// ones, or `$share/NAME/FILTER`, a shared subscription.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TopicFilter<'a>(&'a str);
 
 const SHARE_PREFIX: &str = "$share/";
 
 impl<'a> TopicFilter<'a> {
-    /// The topic filter `filter`, if it is a legal one. A shared subscription of a shared subscription, which no
-    /// topic could ever reach in a useful way, counts as illegal.
+    /// Checks that `filter` is a legal topic filter. A shared subscription to a shared subscription is refused, since
+    /// no topic could match it in a useful way.
     pub fn new(filter: &'a str) -> Result<Self, TopicError> {
         if filter.is_empty() {
             return Err(TopicError::Empty);
@@ -142,7 +142,7 @@ impl<'a> TopicFilter<'a> {
             TopicError::Hash => DecodeError::TopicFilterHash,
             TopicError::Plus => DecodeError::TopicFilterPlus,
             TopicError::Share => DecodeError::TopicFilterShare,
-            // A field of a packet cannot be too long, nor a filter fail as a name does.
+            // A packet's field cannot be too long, and the remaining errors concern names.
             _ => DecodeError::TopicFilterEmpty,
         })
     }
@@ -153,7 +153,7 @@ impl<'a> TopicFilter<'a> {
         self.0
     }
 
-    /// The levels between the slashes; a level may be empty. Those of a shared subscription start with `$share`.
+    /// The levels between the slashes; a level may be empty. A shared subscription's first level is `$share`.
     #[inline]
     pub fn levels(self) -> Levels<'a> {
         Levels(self.0.split('/'))
@@ -166,14 +166,14 @@ impl<'a> TopicFilter<'a> {
         Some((name, TopicFilter(filter)))
     }
 
-    /// Whether there is a `+` or `#` in it.
+    /// Whether it contains `+` or `#`.
     #[inline]
     pub fn has_wildcard(self) -> bool {
         text::contains_any(self.0.as_bytes(), [b'+', b'#'])
     }
 
-    /// Whether a message published to `topic` is asked for. A leading wildcard does not match a name that starts
-    /// with `$` [MQTT-4.7.2-1], and `a/#` matches `a` as well. A shared subscription asks for what its filter does.
+    /// Whether a message published to `topic` matches. A leading wildcard does not match a name that starts with `$`
+    /// [MQTT-4.7.2-1], and `a/#` also matches `a`. A shared subscription matches if its inner filter does.
     pub fn matches(self, topic: TopicName<'_>) -> bool {
         let filter = self.shared().map_or(self, |(_, filter)| filter);
         if topic.0.starts_with('$') && filter.0.starts_with(['+', '#']) {
@@ -206,7 +206,7 @@ fn check_levels(filter: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
-/// Checks what follows `$share/`: a share name without wildcards, a slash, a filter.
+/// Checks the part behind `$share/`: a share name without wildcards, a slash, a filter.
 fn check_shared(shared: &str) -> Result<(), TopicError> {
     let (name, filter) = shared.split_once('/').ok_or(TopicError::Share)?;
     if name.is_empty() || name.contains(['+', '#']) || filter.is_empty() || filter.starts_with(SHARE_PREFIX) {

@@ -1,11 +1,11 @@
-//! The small values packets are made of: version, packet type, quality of service, identifiers.
+//! The small values that packets consist of: version, packet type, quality of service, identifiers.
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use crate::varint::VARINT_MAX;
 
-/// The MQTT version a connection speaks, which CONNECT fixes for all that follows.
+/// The MQTT version of a connection, which its CONNECT fixes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ProtocolVersion {
     /// MQTT 3.1: protocol name `MQIsdp`, level 3.
@@ -57,7 +57,7 @@ impl fmt::Display for ProtocolVersion {
 }
 
 /// The type of a packet: the upper half of its first byte.
-#[expect(missing_docs, reason = "each is the name the standard uses")]
+#[expect(missing_docs, reason = "each has its name in the standard")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum PacketType {
@@ -102,7 +102,7 @@ impl PacketType {
         })
     }
 
-    /// The flag bits the fixed header must carry. PUBLISH has flags of its own and none that are fixed.
+    /// The fixed flag bits of the first byte. 0 for PUBLISH, whose flags vary.
     #[inline]
     pub(crate) const fn fixed_flags(self) -> u8 {
         match self {
@@ -111,7 +111,7 @@ impl PacketType {
         }
     }
 
-    /// The first byte of every packet of this type but PUBLISH.
+    /// The first byte of a packet of this type; for PUBLISH without its flags.
     #[inline]
     pub(crate) const fn first_byte(self) -> u8 {
         (self as u8) << 4 | self.fixed_flags()
@@ -140,7 +140,7 @@ impl fmt::Display for PacketType {
     }
 }
 
-/// Quality of service: how hard delivery is tried.
+/// Quality of service: the delivery guarantee.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum QoS {
@@ -198,7 +198,7 @@ impl fmt::Display for PacketId {
 pub struct SubscriptionId(NonZeroU32);
 
 impl SubscriptionId {
-    /// The identifier with this number; `None` for 0 and for what a variable byte integer cannot carry.
+    /// The identifier with this number; `None` for 0 and beyond the range of a variable byte integer.
     #[inline]
     pub const fn new(number: u32) -> Option<Self> {
         match NonZeroU32::new(number) {

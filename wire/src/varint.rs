@@ -4,19 +4,19 @@ use alloc::vec::Vec;
 
 use crate::DecodeError;
 
-/// The largest value four bytes can carry; also the longest remaining length.
+/// The largest value of four bytes; also the longest remaining length.
 pub(crate) const VARINT_MAX: u32 = 268_435_455;
 
-/// What was read: the value and how many bytes it took.
+/// A decoded integer and its length in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Varint {
     pub(crate) value: u32,
     pub(crate) len: usize,
-    /// Whether a shorter form would have done, which MQTT 5 forbids and MQTT 3 does not.
+    /// Whether a shorter form exists, which MQTT 5 forbids and MQTT 3 does not.
     pub(crate) padded: bool,
 }
 
-/// Reads the integer at the front of `input`; `None` while its last byte is not there.
+/// Reads the integer at the front of `input`; `None` while its last byte is missing.
 #[inline]
 pub(crate) fn read(input: &[u8]) -> Result<Option<Varint>, DecodeError> {
     match input {
@@ -36,7 +36,7 @@ fn read_long(input: &[u8]) -> Result<Option<Varint>, DecodeError> {
     if input.len() >= 4 { Err(DecodeError::LengthTooLong) } else { Ok(None) }
 }
 
-/// How many bytes `value` takes.
+/// The number of bytes that `value` takes.
 #[inline]
 pub(crate) const fn encoded_len(value: u32) -> usize {
     match value {

@@ -1,4 +1,4 @@
-//! What exactly is written, byte for byte, and what is not written at all.
+//! The exact bytes of encoded packets, and the packets that are refused.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -91,7 +91,7 @@ fn a_large_publish_has_a_longer_length() {
 }
 
 #[test]
-fn what_says_nothing_is_left_out() {
+fn success_and_empty_properties_are_omitted() {
     assert_eq!(bytes_of(PubAck::new(id(1)), V5), b"\x40\x02\x00\x01");
     assert_eq!(bytes_of(PubRec { code: ReasonCode::QuotaExceeded, ..PubRec::new(id(1)) }, V5), b"\x50\x03\x00\x01\x97");
     assert_eq!(bytes_of(PubRel::new(id(1)), V311), b"\x62\x02\x00\x01");
@@ -130,7 +130,7 @@ fn mqtt_3_gets_neither_properties_nor_reason_codes() {
 }
 
 #[test]
-fn subscriptions_are_written_with_what_their_version_knows() {
+fn subscriptions_are_written_with_the_options_of_their_version() {
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
         no_local: true,
@@ -196,7 +196,7 @@ fn illegal_properties_are_not_written() {
     };
     assert_eq!(refused(connack, V5), E::PropertyValue);
 
-    // A view that was checked for one packet is checked again for another.
+    // A block that was checked for one packet is checked again for another.
     let will = Properties::from_bytes(b"\x18\x00\x00\x00\x01", PropertyOwner::Will).unwrap();
     assert_eq!(refused(Publish { properties: will, ..publish() }, V5), E::PropertyMisplaced);
     let will = Properties::from_bytes(b"\x01\x01", PropertyOwner::Will).unwrap();
@@ -204,7 +204,7 @@ fn illegal_properties_are_not_written() {
 }
 
 #[test]
-fn a_packet_longer_than_its_length_can_say_is_not_written() {
+fn a_packet_longer_than_its_length_field_allows_is_not_written() {
     let payload: &'static [u8] = Box::leak(vec![0; 268_435_456].into_boxed_slice());
     assert_eq!(refused(Publish { payload, ..publish() }, V311), EncodeError::PacketTooLong);
 }

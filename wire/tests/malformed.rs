@@ -1,4 +1,5 @@
-//! Every rule that the decoder enforces: a row has bytes that break it, the version they break it in, and the error.
+//! Every rule that the decoder enforces: each row has bytes that break it, the version they break it in, and the
+//! error.
 
 mod common;
 
@@ -11,7 +12,7 @@ use wisp_wire::{
 
 const PACKET_BYTES_MAX: u32 = 1024;
 
-/// Whole packets and the beginnings of packets, as bytes: what the fixed header shows, it shows early.
+/// Whole packets and prefixes of packets: an error in the fixed header is reported early.
 const FRAMES: &[(ProtocolVersion, &[u8], DecodeError)] = &[
     (V311, b"\x00", E::PacketTypeReserved),
     (V5, b"\x0F\x00", E::PacketTypeReserved),
@@ -53,14 +54,14 @@ const FRAMES: &[(ProtocolVersion, &[u8], DecodeError)] = &[
     (V311, b"\x40\x01", E::Truncated),
     (V311, b"\xB0\x04", E::Leftover),
     (V31, b"\x20\x03", E::Leftover),
-    // An incomplete CONNECT that cannot become a good one.
+    // An incomplete CONNECT that cannot become a legal one.
     (V5, b"\x10\x20\x00\x05", E::ProtocolName),
     (V5, b"\x10\x20\x00\x04HTTP", E::ProtocolName),
     (V5, b"\x10\x20\x00\x04MQTT\x09", E::ProtocolLevel),
     (V5, b"\x10\x20\x00\x04MQTT\x05\x01", E::ConnectFlagReserved),
 ];
 
-/// First byte and body; the remaining length is put between them.
+/// First byte and body; the test inserts the remaining length.
 const BODIES: &[(ProtocolVersion, u8, &[u8], DecodeError)] = &[
     // CONNECT
     (V5, 0x10, b"", E::Truncated),
@@ -319,25 +320,25 @@ fn each_packet_takes_its_reason_codes_and_no_others() {
     }
 }
 
-/// What older versions allow is not refused with what newer ones forbid.
+/// An older version is not held to the rules of a newer one.
 #[test]
 fn each_version_is_held_to_its_own_rules() {
     let good: &[(ProtocolVersion, &[u8])] = &[
-        // A longer form of the remaining length is forbidden in MQTT 5 alone.
+        // Only MQTT 5 forbids a longer form of the remaining length.
         (V311, b"\xC0\x80\x00"),
         (V311, b"\x30\x84\x00\x00\x01a\x00"),
-        // MQTT 3.1 sets DUP on what it sends again, and leaves a CONNECT flag and a CONNACK byte unused.
+        // MQTT 3.1 sets DUP on retransmissions, and leaves a CONNECT flag and a CONNACK byte unused.
         (V31, b"\x8A\x06\x00\x01\x00\x01a\x00"),
         (V31, b"\xAA\x05\x00\x01\x00\x01a"),
         (V31, b"\x6A\x02\x00\x01"),
         (V31, b"\x20\x02\x77\x00"),
         (V31, b"\x10\x0F\x00\x06MQIsdp\x03\x03\x00\x00\x00\x01a"),
-        // MQTT 5 takes a password alone, and lets the server choose the identifier of a lasting session.
+        // MQTT 5 accepts a password without a user name, and an empty identifier for a session that is kept.
         (V5, b"\x10\x11\x00\x04MQTT\x05\x42\x00\x00\x00\x00\x01a\x00\x01p"),
         (V5, b"\x10\x0D\x00\x04MQTT\x05\x00\x00\x00\x00\x00\x00"),
-        // MQTT 3.1.1 does so where the session ends with the connection.
+        // MQTT 3.1.1 accepts an empty identifier for a session that ends with the connection.
         (V311, b"\x10\x0C\x00\x04MQTT\x04\x02\x00\x00\x00\x00"),
-        // What is not said is success without properties.
+        // An omitted reason code means success without properties.
         (V5, b"\x40\x02\x00\x01"),
         (V5, b"\x40\x03\x00\x01\x10"),
         (V5, b"\x40\x04\x00\x01\x00\x00"),
@@ -364,7 +365,7 @@ fn the_limit_is_on_the_whole_packet() {
     assert_eq!(packet_len(packet, 5), Err(E::PacketTooLarge));
 }
 
-/// A refused CONNECT is answered in the form its sender understands.
+/// A refused CONNECT is answered in its own version.
 #[test]
 fn the_version_of_a_refused_connect_is_known() {
     let refused = b"\x10\x0D\x00\x04MQTT\x04\x03\x00\x00\x00\x01a";

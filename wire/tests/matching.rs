@@ -1,4 +1,4 @@
-//! Topic names and filters: which strings are legal, and which filter matches which name.
+//! Topic names and filters: the legal strings, and the names that each filter matches.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{filter, topic};
 use proptest::prelude::*;
 use wisp_wire::{TopicError, TopicFilter, TopicName};
 
-/// Matching as the standards tell it, level by level.
+/// Matching as the standards define it, level by level.
 fn matches_naively(filter: &[&str], name: &[&str]) -> bool {
     match (filter, name) {
         (["#"], _) | ([], []) => true,
@@ -26,7 +26,7 @@ fn matches_by_the_book(filter: &str, name: &str) -> bool {
     !hidden && matches_naively(&filter, &name)
 }
 
-/// Legal filters as the standards tell it.
+/// Legal filters as the standards define them.
 fn is_filter_by_the_book(filter: &str) -> bool {
     let levels: Vec<&str> = filter.split('/').collect();
     let plain = |levels: &[&str]| {
@@ -53,7 +53,7 @@ proptest! {
         prop_assert_eq!(matched, matches_by_the_book(&filter, &name));
     }
 
-    /// Filters grown out of the name, since random ones seldom match.
+    /// Derives filters from the name, since random ones seldom match.
     #[test]
     fn a_filter_made_from_the_name_matches_unless_hidden(name in topic(), wild in any::<u32>(), hash in any::<bool>()) {
         let mut levels: Vec<&str> = name.split('/').collect();

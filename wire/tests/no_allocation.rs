@@ -1,4 +1,4 @@
-//! Decoding allocates nothing, whatever the bytes say, and encoding grows its output once.
+//! Decoding never allocates, whatever the bytes, and encoding grows its output once.
 
 mod common;
 
@@ -49,7 +49,7 @@ proptest! {
     }
 }
 
-/// The lengths a packet claims are numbers until the bytes are there.
+/// A length field causes no allocation before its bytes have arrived.
 #[test]
 fn a_claimed_length_allocates_nothing() {
     let count = measure(|| {

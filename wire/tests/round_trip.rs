@@ -1,4 +1,4 @@
-//! What is encoded is decoded to the same packet, in every version that has the packet.
+//! An encoded packet decodes to the same packet, in every version that has it.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -28,13 +28,13 @@ proptest! {
             assert_eq!(&decoded, packet);
             assert_eq!(len, bytes.len());
             assert_eq!(decoded.packet_type(), seed.packet);
-            // The view over bytes is written as it was read.
+            // A decoded view encodes to the bytes it was decoded from.
             assert_eq!(encode(&decoded, seed.version), bytes);
             read_all(&decoded);
         });
     }
 
-    /// A broker forwards what one version brought to receivers of another.
+    /// A broker forwards a message of one version to receivers of another.
     #[test]
     fn a_publish_decoded_in_one_version_is_encoded_in_any(seed in seed(), to in version()) {
         with_packet(&seed, |packet| {

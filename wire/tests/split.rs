@@ -1,4 +1,4 @@
-//! However the network cuts the bytes, the same packets come out; and no bytes at all make the decoder panic.
+//! However the network splits the bytes, the same packets are decoded; and no bytes make the decoder panic.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -17,8 +17,7 @@ fn bytes_of(seed: &common::Seed) -> Vec<u8> {
     bytes
 }
 
-/// Decoding any prefix of `bytes` either waits, or says the same as decoding all of it, or refuses early what is
-/// refused in the end.
+/// A prefix of `bytes` is incomplete, or decodes like the whole, or is refused if the whole is refused.
 fn prefixes_agree(bytes: &[u8], version: ProtocolVersion) {
     let whole = decode(bytes, version, PACKET_BYTES_MAX);
     if let Ok(Some((packet, len))) = &whole {
@@ -84,7 +83,7 @@ proptest! {
         prefixes_agree(&bytes, version);
     }
 
-    /// Bytes that are nearly a packet get further into the decoder than random ones.
+    /// Damaged packets get further into the decoder than random bytes.
     #[test]
     fn no_damaged_packet_panics_and_prefixes_agree(
         seed in seed(),

@@ -1,4 +1,4 @@
-//! PUBACK, PUBREC, PUBREL, PUBCOMP: the acknowledgements of QoS 1 and 2, which have one form.
+//! PUBACK, PUBREC, PUBREL, PUBCOMP: the acknowledgements of QoS 1 and 2, which share one format.
 
 use alloc::vec::Vec;
 
@@ -11,9 +11,9 @@ macro_rules! acknowledgements {
         #[doc = $doc]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub struct $name<'a> {
-            /// The message it is about.
+            /// The packet identifier of the message.
             pub packet_id: PacketId,
-            /// How it went; before MQTT 5 always success, and not written.
+            /// The outcome. Before MQTT 5 it is always success, and not written.
             pub code: ReasonCode,
             /// Its properties.
             pub properties: Properties<'a>,
@@ -64,11 +64,11 @@ macro_rules! acknowledgements {
 acknowledgements! {
     PubAck "A message with QoS 1 has arrived."
     PubRec "A message with QoS 2 has arrived: the second of four packets."
-    PubRel "A message with QoS 2 may be forgotten by its receiver: the third of four packets."
-    PubComp "A message with QoS 2 is done: the last of four packets."
+    PubRel "The sender of a message with QoS 2 releases its packet identifier: the third of four packets."
+    PubComp "A message with QoS 2 is complete: the last of four packets."
 }
 
-/// How much of code and properties is written: the standard lets what says nothing be left out.
+/// How much of reason code and properties is written. The standard lets a packet omit success and empty properties.
 pub(super) enum Tail {
     Nothing,
     Code,
@@ -94,7 +94,7 @@ pub(super) fn write_tail(code: ReasonCode, properties: &Properties<'_>, out: &mu
     }
 }
 
-/// Reads what `write_tail` writes, up to the end of the packet.
+/// Reads a tail that `write_tail` wrote, up to the end of the packet.
 pub(super) fn read_tail<'a>(
     mut reader: Reader<'a>,
     packet: PacketType,

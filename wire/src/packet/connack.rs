@@ -1,4 +1,4 @@
-//! CONNACK: whether the server takes the connection.
+//! CONNACK: whether the server accepts the connection.
 
 use alloc::vec::Vec;
 
@@ -9,11 +9,11 @@ use crate::{DecodeError, EncodeError, PacketType, Properties, PropertyOwner, Pro
 /// The server answers a CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnAck<'a> {
-    /// Whether the server has a session of this client. MQTT 3.1 cannot say so.
+    /// Whether the server resumes a session of this client. Not expressible in MQTT 3.1.
     pub session_present: bool,
-    /// Success, or why not; before MQTT 5 one of the six return codes.
+    /// Success, or the reason for the refusal; before MQTT 5 one of the six return codes.
     pub code: ReasonCode,
-    /// What the server offers.
+    /// The server's limits and features.
     pub properties: Properties<'a>,
 }
 
@@ -22,7 +22,7 @@ impl<'a> ConnAck<'a> {
         let mut reader = Reader::new(body);
         let flags = reader.byte()?;
         let session_present = match (version, flags) {
-            // The byte is unused there.
+            // MQTT 3.1 does not use the byte.
             (ProtocolVersion::Mqtt31, _) => false,
             (_, 0 | 1) => flags == 1,
             _ => return Err(DecodeError::ConnAckFlags),
@@ -66,7 +66,7 @@ impl Body for ConnAck<'_> {
             out.push(self.code as u8);
             self.properties.write(out);
         } else {
-            // `body_len` refused the codes that have none.
+            // `body_len` refused the codes that have no return code.
             out.push(self.code.to_connect_return_code().unwrap_or_default());
         }
     }

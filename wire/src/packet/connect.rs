@@ -1,4 +1,4 @@
-//! CONNECT: the first packet of a connection, which says what version the rest is in.
+//! CONNECT: the first packet of a connection, which fixes the version of all later ones.
 
 use alloc::vec::Vec;
 
@@ -11,17 +11,17 @@ use crate::{
 /// A client opens a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connect<'a> {
-    /// The version of this packet and of all that follow. It decides the encoding; the version given there does not.
+    /// The version of this packet and of all that follow. Encoding uses it and ignores the version argument.
     pub version: ProtocolVersion,
-    /// Whether to forget an earlier session; clean session in MQTT 3.
+    /// Whether to discard an earlier session; called clean session in MQTT 3.
     pub clean_start: bool,
-    /// The longest silence the client promises, in seconds; 0 is any.
+    /// The longest pause between two packets of the client, in seconds; 0 for no limit.
     pub keep_alive_s: u16,
-    /// The client identifier; empty where the server is to choose one.
+    /// The client identifier; empty if the server is to assign one.
     pub client_id: &'a str,
     /// Properties of the connection.
     pub properties: Properties<'a>,
-    /// What to publish when the client goes without a word.
+    /// The message to publish unless the client disconnects normally.
     pub will: Option<Will<'a>>,
     /// The user name.
     pub username: Option<&'a str>,
@@ -29,12 +29,12 @@ pub struct Connect<'a> {
     pub password: Option<&'a [u8]>,
 }
 
-/// A message that the server publishes for a client that is gone.
+/// A message that the server publishes for a client unless it disconnects normally.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Will<'a> {
-    /// Where to publish it.
+    /// The topic to publish it to.
     pub topic: TopicName<'a>,
-    /// What to publish.
+    /// The payload.
     pub payload: &'a [u8],
     /// The QoS to publish it with.
     pub qos: QoS,
@@ -56,8 +56,8 @@ mod flag {
 }
 
 impl<'a> Connect<'a> {
-    /// The version that the CONNECT at the front of `input` asks for, as far as it is known; to answer one that
-    /// [`decode`](crate::decode) refuses in a form its sender understands.
+    /// The version of the CONNECT at the front of `input`, if enough of it has arrived. It lets a server answer a
+    /// CONNECT that [`decode`](crate::decode) refuses in a format that its sender understands.
     pub fn peek_version(input: &[u8]) -> Option<ProtocolVersion> {
         let (first, rest) = input.split_first()?;
         if *first != PacketType::Connect.first_byte() {
@@ -67,8 +67,8 @@ impl<'a> Connect<'a> {
         read_version(&mut Reader::new(&rest[remaining.len..])).ok()
     }
 
-    /// Finds what the first bytes of an incomplete CONNECT already show to be wrong, so that something other than an
-    /// MQTT client is not waited for.
+    /// Reports errors that the first bytes of an incomplete CONNECT already show, so that a peer that does not speak
+    /// MQTT is refused without waiting for a whole packet.
     pub(super) fn check_start(start: &[u8]) -> Result<(), DecodeError> {
         let mut reader = Reader::new(start);
         let checked = read_version(&mut reader).and_then(|version| read_flags(&mut reader, version).map(drop));
@@ -78,7 +78,7 @@ impl<'a> Connect<'a> {
         }
     }
 
-    /// `padded` says that the remaining length was not in its shortest form.
+    /// `padded`: the remaining length was not in its shortest form.
     pub(super) fn decode(body: &'a [u8], padded: bool) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let version = read_version(&mut reader)?;
@@ -154,7 +154,7 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeError>
 
 fn read_flags(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<u8, DecodeError> {
     let flags = reader.byte()?;
-    // MQTT 3.1 leaves the bit unused rather than reserving it.
+    // MQTT 3.1 leaves the bit unused instead of reserving it.
     if flags & flag::RESERVED != 0 && version != ProtocolVersion::Mqtt31 {
         return Err(DecodeError::ConnectFlagReserved);
     }
@@ -191,7 +191,7 @@ fn properties_len(
     if version.is_v5() { properties.encoded_len(owner) } else { Ok(0) }
 }
 
-/// MQTT 3.1 has no server that chooses identifiers; MQTT 3.1.1 has, but only for sessions that end with the connection.
+/// In MQTT 3.1 servers assign no identifiers; in MQTT 3.1.1 only with a clean session.
 fn client_id_is_missing(version: ProtocolVersion, clean_start: bool, client_id: &str) -> bool {
     client_id.is_empty()
         && match version {

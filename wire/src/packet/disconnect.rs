@@ -7,17 +7,17 @@ use super::{Body, read_code};
 use crate::reader::Reader;
 use crate::{DecodeError, EncodeError, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
-/// The last packet of a connection. Before MQTT 5 only clients send it, and it says nothing more.
+/// The last packet of a connection. Before MQTT 5 only clients send it, and it has no body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Disconnect<'a> {
-    /// Why; not written before MQTT 5.
+    /// The reason; not written before MQTT 5.
     pub code: ReasonCode,
     /// Its properties.
     pub properties: Properties<'a>,
 }
 
 impl<'a> Disconnect<'a> {
-    /// A DISCONNECT that only says why.
+    /// A DISCONNECT with a reason code and no properties.
     #[inline]
     pub const fn new(code: ReasonCode) -> Self {
         Self { code, properties: Properties::EMPTY }
@@ -60,13 +60,13 @@ impl Body for Disconnect<'_> {
     }
 }
 
-/// A step of extended authentication. The authentication method is a must, unless the packet is empty, which stands
-/// for success.
+/// A step of extended authentication. The authentication method is mandatory, unless the packet is empty, which means
+/// success.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Auth<'a> {
-    /// How far authentication is.
+    /// The state of the authentication.
     pub code: ReasonCode,
-    /// Method and data.
+    /// The authentication method and its data.
     pub properties: Properties<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! The fifteen packets: [`decode`] turns the bytes at the front of a connection's input into one, `encode` appends one
+//! The fifteen packet types: [`decode`] reads a packet from the front of a connection's input, `encode` appends one
 //! to a connection's output.
 
 mod ack;
@@ -23,7 +23,7 @@ use crate::reader::Reader;
 use crate::varint::{self, VARINT_MAX};
 use crate::{DecodeError, EncodeError, PacketType, ProtocolVersion, ReasonCode, frame};
 
-/// A packet as a view over the bytes it was decoded from, or over what the caller wants written.
+/// A packet, as a view over the bytes it was decoded from or over the caller's values.
 #[expect(missing_docs, reason = "each is documented at the type it holds")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packet<'a> {
@@ -44,11 +44,11 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
-/// Decodes the packet at the front of `input` and says how many bytes it took; `None` while it is incomplete.
+/// Decodes the packet at the front of `input` and returns it with its length; `None` while it is incomplete.
 ///
-/// Nothing is copied or allocated. What the bytes that are there already show to be wrong is refused at once, be the
-/// packet complete or not. A CONNECT brings its own version and ignores `version`. Packets of both directions are
-/// decoded; which of them may come from a peer is for the caller to say.
+/// Nothing is copied or allocated. An error that the available bytes show is reported at once, even if the packet is
+/// incomplete. A CONNECT names its own version and ignores `version`. Packets of both directions are decoded; the
+/// caller decides which of them a peer may send.
 #[inline]
 pub fn decode<'a>(
     input: &'a [u8],
@@ -71,7 +71,8 @@ pub fn decode<'a>(
     Ok(Some((packet, header.packet_len)))
 }
 
-/// Decodes a whole packet behind a fixed header of `header_len` bytes; not inlined, to keep out of the way of PUBLISH.
+/// Decodes a whole packet behind a fixed header of `header_len` bytes. Not inlined, to keep the path of PUBLISH
+/// short.
 #[inline(never)]
 fn decode_body(
     packet: PacketType,
@@ -105,7 +106,8 @@ fn read_code(reader: &mut Reader<'_>, packet: PacketType) -> Result<ReasonCode, 
     if code.is_legal_in(packet) { Ok(code) } else { Err(DecodeError::ReasonCodeMisplaced) }
 }
 
-/// What follows the fixed header. The length comes first and finds all that is wrong; writing then cannot fail.
+/// The part of a packet behind the fixed header. `body_len` is called first and reports every error, so writing
+/// cannot fail.
 trait Body {
     fn first_byte(&self) -> u8;
     fn body_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError>;
@@ -134,15 +136,15 @@ fn encode(body: &impl Body, version: ProtocolVersion, out: &mut Vec<u8>) -> Resu
 macro_rules! packets {
     ($($name:ident)*) => {
         $(impl $name<'_> {
-            /// Appends the packet to `out`, which grows once at most; on an error `out` is left as it was.
+            /// Appends the packet to `out`, with one allocation at most. On an error `out` is unchanged.
             ///
-            /// Before MQTT 5 there are no properties, and they are left out.
+            /// Before MQTT 5 properties are omitted.
             #[inline]
             pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 encode(self, version, out)
             }
 
-            /// How many bytes `encode` appends.
+            /// The number of bytes that `encode` appends.
             #[inline]
             pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
                 let remaining = remaining_length(self, version)?;
@@ -166,7 +168,7 @@ macro_rules! packets {
                 }
             }
 
-            /// Appends the packet to `out`, which grows once at most; on an error `out` is left as it was.
+            /// Appends the packet to `out`, with one allocation at most. On an error `out` is unchanged.
             pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$name(packet) => packet.encode(version, out),)*
@@ -177,7 +179,7 @@ macro_rules! packets {
                 }
             }
 
-            /// How many bytes `encode` appends.
+            /// The number of bytes that `encode` appends.
             pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
                 match self {
                     $(Self::$name(packet) => packet.encoded_len(version),)*

@@ -1,5 +1,5 @@
-//! PUBLISH: a message. This is the packet a broker is fast or slow with: decoding one takes a bounds check a field and
-//! one look at the topic, and the payload is not looked at.
+//! PUBLISH: a message. Its decoding decides how fast a broker is: one bounds check for each field, one scan of the
+//! topic, and the payload is not read.
 
 use alloc::vec::Vec;
 
@@ -10,22 +10,22 @@ use crate::{
     DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS, TopicName, text,
 };
 
-/// A message on its way.
+/// A message, from its publisher or to a subscriber.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Publish<'a> {
-    /// Whether it may have been sent before; never with QoS 0.
+    /// Whether this may be a retransmission; never set at QoS 0.
     pub dup: bool,
-    /// How hard delivery is tried.
+    /// The delivery guarantee.
     pub qos: QoS,
-    /// To a server: keep it for later subscribers. From a server: it was kept.
+    /// To a server: retain the message for later subscribers. From a server: this is a retained message.
     pub retain: bool,
-    /// What it is published to; `None` where MQTT 5 gives a topic alias alone.
+    /// The topic; `None` if an MQTT 5 packet has only a topic alias.
     pub topic: Option<TopicName<'a>>,
-    /// Its identifier until it is acknowledged: there with QoS 1 and 2 and only then.
+    /// The packet identifier, which is in use until the message is acknowledged. Present at QoS 1 and 2 only.
     pub packet_id: Option<PacketId>,
     /// Its properties.
     pub properties: Properties<'a>,
-    /// What it says.
+    /// The application's data.
     pub payload: &'a [u8],
 }
 
@@ -44,7 +44,7 @@ impl<'a> Publish<'a> {
         }
     }
 
-    /// `first` has been checked with the rest of the fixed header.
+    /// The caller has checked `first` with the rest of the fixed header.
     #[inline]
     pub(super) fn decode(first: u8, body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
@@ -63,8 +63,8 @@ impl<'a> Publish<'a> {
         Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
     }
 
-    /// Whether the payload is what its payload format indicator says. Decoding does not ask, because it would read
-    /// every payload; the answer to `false` is [`ReasonCode::PayloadFormatInvalid`](crate::ReasonCode).
+    /// Whether the payload is valid for its payload format indicator. Decoding does not check this, because it would
+    /// read every payload; the answer to `false` is [`ReasonCode::PayloadFormatInvalid`](crate::ReasonCode).
     pub fn payload_keeps_format(&self) -> bool {
         self.properties.payload_is_utf8() != Some(true) || str::from_utf8(self.payload).is_ok()
     }

@@ -1,9 +1,9 @@
-//! SUBACK and UNSUBACK: what became of each filter of a SUBSCRIBE or UNSUBSCRIBE.
+//! SUBACK and UNSUBACK: the result for each filter of a SUBSCRIBE or UNSUBSCRIBE.
 
 use alloc::vec::Vec;
 
 use super::{Body, read_code};
-use crate::list::{Item, List, Place};
+use crate::list::{Context, Item, List};
 use crate::reader::Reader;
 use crate::{DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, ReasonCode};
 
@@ -13,29 +13,29 @@ pub type ReasonCodes<'a> = List<'a, ReasonCode>;
 /// The server answers a SUBSCRIBE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubAck<'a> {
-    /// That of the SUBSCRIBE.
+    /// The packet identifier of the SUBSCRIBE.
     pub packet_id: PacketId,
     /// Its properties.
     pub properties: Properties<'a>,
-    /// For each filter the granted QoS or why not. Before MQTT 5 every failure is written as 0x80.
+    /// For each filter the granted QoS or the reason for the refusal. Before MQTT 5 every refusal is written as 0x80.
     pub codes: ReasonCodes<'a>,
 }
 
 /// The server answers an UNSUBSCRIBE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnsubAck<'a> {
-    /// That of the UNSUBSCRIBE.
+    /// The packet identifier of the UNSUBSCRIBE.
     pub packet_id: PacketId,
     /// Its properties.
     pub properties: Properties<'a>,
-    /// A code for each filter. Before MQTT 5 there are none, and none are written.
+    /// A code for each filter. Before MQTT 5 the list is empty, and nothing is written.
     pub codes: ReasonCodes<'a>,
 }
 
 impl<'a> Item<'a> for ReasonCode {
-    fn read(reader: &mut Reader<'a>, place: Place) -> Result<Self, DecodeError> {
-        if place.version.is_v5() {
-            return read_code(reader, place.packet);
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        if context.version.is_v5() {
+            return read_code(reader, context.packet);
         }
         match reader.byte()? {
             0 => Ok(Self::Success),
@@ -46,12 +46,12 @@ impl<'a> Item<'a> for ReasonCode {
         }
     }
 
-    fn encoded_len(&self, place: Place) -> Result<usize, EncodeError> {
-        if self.is_legal_in(place.packet) { Ok(1) } else { Err(EncodeError::ReasonCode) }
+    fn encoded_len(&self, context: Context) -> Result<usize, EncodeError> {
+        if self.is_legal_in(context.packet) { Ok(1) } else { Err(EncodeError::ReasonCode) }
     }
 
-    fn write(&self, place: Place, out: &mut Vec<u8>) {
-        let code = if !place.version.is_v5() && self.is_error() { Self::UnspecifiedError } else { *self };
+    fn write(&self, context: Context, out: &mut Vec<u8>) {
+        let code = if !context.version.is_v5() && self.is_error() { Self::UnspecifiedError } else { *self };
         out.push(code as u8);
     }
 }
@@ -67,12 +67,12 @@ macro_rules! answers {
                 } else {
                     Properties::EMPTY
                 };
-                let place = Place { version, packet: PacketType::$name };
-                if !has_codes(place) {
+                let context = Context { version, packet: PacketType::$name };
+                if !has_codes(context) {
                     reader.finish()?;
                     return Ok(Self { packet_id, properties, codes: List::from_slice(&[]) });
                 }
-                let codes = List::read(reader, place)?;
+                let codes = List::read(reader, context)?;
                 if codes.is_empty() {
                     return Err(DecodeError::NoReasonCodes);
                 }
@@ -86,8 +86,8 @@ macro_rules! answers {
             }
 
             fn body_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
-                let place = Place { version, packet: PacketType::$name };
-                if !has_codes(place) {
+                let context = Context { version, packet: PacketType::$name };
+                if !has_codes(context) {
                     return Ok(2);
                 }
                 if self.codes.is_empty() {
@@ -95,7 +95,7 @@ macro_rules! answers {
                 }
                 let properties =
                     if version.is_v5() { self.properties.encoded_len(PropertyOwner::$name)? } else { 0 };
-                Ok(2 + properties + self.codes.encoded_len(place)?)
+                Ok(2 + properties + self.codes.encoded_len(context)?)
             }
 
             fn write_body(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
@@ -103,9 +103,9 @@ macro_rules! answers {
                 if version.is_v5() {
                     self.properties.write(out);
                 }
-                let place = Place { version, packet: PacketType::$name };
-                if has_codes(place) {
-                    self.codes.write(place, out);
+                let context = Context { version, packet: PacketType::$name };
+                if has_codes(context) {
+                    self.codes.write(context, out);
                 }
             }
         }
@@ -114,7 +114,7 @@ macro_rules! answers {
 
 answers! { SubAck UnsubAck }
 
-/// An UNSUBACK before MQTT 5 is its packet identifier alone.
-fn has_codes(place: Place) -> bool {
-    place.version.is_v5() || place.packet == PacketType::SubAck
+/// Before MQTT 5 an UNSUBACK has only a packet identifier.
+fn has_codes(context: Context) -> bool {
+    context.version.is_v5() || context.packet == PacketType::SubAck
 }

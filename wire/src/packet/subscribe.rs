@@ -1,18 +1,18 @@
-//! SUBSCRIBE and UNSUBSCRIBE: what a client wants to receive, and no longer.
+//! SUBSCRIBE and UNSUBSCRIBE: a client adds or removes subscriptions.
 
 use alloc::vec::Vec;
 
 use super::Body;
-use crate::list::{Item, List, Place};
+use crate::list::{Context, Item, List};
 use crate::reader::Reader;
 use crate::{
     DecodeError, EncodeError, PacketId, PacketType, Properties, PropertyOwner, ProtocolVersion, QoS, TopicFilter, text,
 };
 
-/// A client subscribes.
+/// A client adds subscriptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Subscribe<'a> {
-    /// Ties the SUBACK to it.
+    /// The packet identifier, which the SUBACK repeats.
     pub packet_id: PacketId,
     /// Its properties.
     pub properties: Properties<'a>,
@@ -23,35 +23,35 @@ pub struct Subscribe<'a> {
 /// The filters of a SUBSCRIBE with their options.
 pub type Subscriptions<'a> = List<'a, (TopicFilter<'a>, SubscriptionOptions)>;
 
-/// What a subscription asks for beside its filter. MQTT 3 has the QoS alone.
+/// The options of a subscription. MQTT 3 has the QoS alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct SubscriptionOptions {
-    /// The highest QoS of what is delivered.
+    /// The highest QoS of a delivered message.
     pub qos: QoS,
-    /// Whether messages of the subscriber itself are left out.
+    /// Whether to skip messages that the subscriber published itself.
     pub no_local: bool,
-    /// Whether RETAIN stays as the publisher set it.
+    /// Whether a delivered message keeps the RETAIN flag of its publisher.
     pub retain_as_published: bool,
-    /// Which retained messages are sent at once.
+    /// Which retained messages are sent on subscribing.
     pub retain_handling: RetainHandling,
 }
 
 impl SubscriptionOptions {
-    /// Nothing but a QoS.
+    /// Options with this QoS and defaults otherwise.
     #[inline]
     pub const fn new(qos: QoS) -> Self {
         Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
 }
 
-/// Which retained messages a new subscription gets at once.
+/// Which retained messages a new subscription receives on subscribing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum RetainHandling {
     /// All that match.
     #[default]
     Send = 0,
-    /// All that match, unless the client had the subscription already.
+    /// All that match, unless the subscription existed already.
     SendIfNew = 1,
     /// None.
     DoNotSend = 2,
@@ -98,48 +98,48 @@ impl SubscriptionOptions {
 }
 
 impl<'a> Item<'a> for (TopicFilter<'a>, SubscriptionOptions) {
-    fn read(reader: &mut Reader<'a>, place: Place) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let filter = TopicFilter::decode(reader.binary()?)?;
-        let options = SubscriptionOptions::decode(reader.byte()?, place.version)?;
+        let options = SubscriptionOptions::decode(reader.byte()?, context.version)?;
         if options.no_local && filter.shared().is_some() {
             return Err(DecodeError::NoLocalShared);
         }
         Ok((filter, options))
     }
 
-    fn encoded_len(&self, place: Place) -> Result<usize, EncodeError> {
+    fn encoded_len(&self, context: Context) -> Result<usize, EncodeError> {
         let (filter, options) = self;
-        if place.version.is_v5() && options.no_local && filter.shared().is_some() {
+        if context.version.is_v5() && options.no_local && filter.shared().is_some() {
             return Err(EncodeError::NoLocalShared);
         }
         Ok(2 + filter.as_str().len() + 1)
     }
 
-    fn write(&self, place: Place, out: &mut Vec<u8>) {
+    fn write(&self, context: Context, out: &mut Vec<u8>) {
         let (filter, options) = self;
         text::write_binary(filter.as_str().as_bytes(), out);
-        out.push(options.encode(place.version));
+        out.push(options.encode(context.version));
     }
 }
 
 impl<'a> Item<'a> for TopicFilter<'a> {
-    fn read(reader: &mut Reader<'a>, _: Place) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>, _: Context) -> Result<Self, DecodeError> {
         TopicFilter::decode(reader.binary()?)
     }
 
-    fn encoded_len(&self, _: Place) -> Result<usize, EncodeError> {
+    fn encoded_len(&self, _: Context) -> Result<usize, EncodeError> {
         Ok(2 + self.as_str().len())
     }
 
-    fn write(&self, _: Place, out: &mut Vec<u8>) {
+    fn write(&self, _: Context, out: &mut Vec<u8>) {
         text::write_binary(self.as_str().as_bytes(), out);
     }
 }
 
-/// A client takes subscriptions back.
+/// A client removes subscriptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unsubscribe<'a> {
-    /// Ties the UNSUBACK to it.
+    /// The packet identifier, which the UNSUBACK repeats.
     pub packet_id: PacketId,
     /// Its properties.
     pub properties: Properties<'a>,
@@ -150,7 +150,7 @@ pub struct Unsubscribe<'a> {
 /// The filters of an UNSUBSCRIBE.
 pub type TopicFilters<'a> = List<'a, TopicFilter<'a>>;
 
-/// The two differ in their lists alone.
+/// The two packets differ only in their list.
 macro_rules! requests {
     ($($name:ident)*) => {$(
         impl<'a> $name<'a> {
@@ -162,7 +162,7 @@ macro_rules! requests {
                 } else {
                     Properties::EMPTY
                 };
-                let filters = List::read(reader, Place { version, packet: PacketType::$name })?;
+                let filters = List::read(reader, Context { version, packet: PacketType::$name })?;
                 if filters.is_empty() {
                     return Err(DecodeError::NoFilters);
                 }
@@ -181,7 +181,7 @@ macro_rules! requests {
                 }
                 let properties =
                     if version.is_v5() { self.properties.encoded_len(PropertyOwner::$name)? } else { 0 };
-                Ok(2 + properties + self.filters.encoded_len(Place { version, packet: PacketType::$name })?)
+                Ok(2 + properties + self.filters.encoded_len(Context { version, packet: PacketType::$name })?)
             }
 
             fn write_body(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
@@ -189,7 +189,7 @@ macro_rules! requests {
                 if version.is_v5() {
                     self.properties.write(out);
                 }
-                self.filters.write(Place { version, packet: PacketType::$name }, out);
+                self.filters.write(Context { version, packet: PacketType::$name }, out);
             }
         }
     )*};

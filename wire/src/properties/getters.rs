@@ -1,5 +1,5 @@
-//! Getters for the properties that are there once at most. Each looks through the block, which is short; whoever
-//! wants several from a long one iterates instead.
+//! Getters for the properties that occur once at most. Each scans the block, which is short; to read several from a
+//! long block, iterate instead.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -23,36 +23,36 @@ macro_rules! getters {
 }
 
 getters! {
-    payload_is_utf8 PayloadFormatIndicator bool, "Whether the payload is said to be UTF-8 text.";
-    message_expiry_interval_s MessageExpiryInterval u32, "Seconds after which the message is of no use.";
-    content_type ContentType &'a str, "What the payload is.";
-    response_topic ResponseTopic TopicName<'a>, "Where a response is expected.";
-    correlation_data CorrelationData &'a [u8], "What ties a response to its request.";
+    payload_is_utf8 PayloadFormatIndicator bool, "Whether the payload is declared to be UTF-8 text.";
+    message_expiry_interval_s MessageExpiryInterval u32, "Seconds after which the message expires.";
+    content_type ContentType &'a str, "The content type of the payload.";
+    response_topic ResponseTopic TopicName<'a>, "The topic to publish a response to.";
+    correlation_data CorrelationData &'a [u8], "Data that ties a response to its request.";
     session_expiry_interval_s SessionExpiryInterval u32, "Seconds the session outlives the connection.";
     assigned_client_identifier AssignedClientIdentifier &'a str, "The client identifier the server chose.";
     server_keep_alive_s ServerKeepAlive u16, "The keep-alive in seconds that the client has to use.";
     authentication_method AuthenticationMethod &'a str, "The name of the extended authentication method.";
     authentication_data AuthenticationData &'a [u8], "Data of the authentication method.";
-    request_problem_information RequestProblemInformation bool, "Whether reasons in words are welcome on failures.";
+    request_problem_information RequestProblemInformation bool, "Whether failures may carry reason strings and user properties.";
     will_delay_interval_s WillDelayInterval u32, "Seconds before the will is published.";
-    request_response_information RequestResponseInformation bool, "Whether response information is asked for.";
-    response_information ResponseInformation &'a str, "What response topics are made of.";
+    request_response_information RequestResponseInformation bool, "Whether the client asks for response information.";
+    response_information ResponseInformation &'a str, "The basis for creating response topics.";
     server_reference ServerReference &'a str, "Another server to use.";
-    reason_string ReasonString &'a str, "The reason in words, for a human.";
-    receive_maximum ReceiveMaximum NonZeroU16, "How many QoS 1 and 2 messages may be on their way at once.";
+    reason_string ReasonString &'a str, "A human-readable reason.";
+    receive_maximum ReceiveMaximum NonZeroU16, "The most QoS 1 and 2 messages that may be unacknowledged at a time.";
     topic_alias_maximum TopicAliasMaximum u16, "The highest topic alias accepted.";
     topic_alias TopicAlias NonZeroU16, "A number in place of the topic name.";
-    maximum_qos MaximumQoS QoS, "The highest QoS the server takes, if not 2.";
-    retain_available RetainAvailable bool, "Whether the server retains messages.";
+    maximum_qos MaximumQoS QoS, "The highest QoS the server accepts, if not 2.";
+    retain_available RetainAvailable bool, "Whether the server supports retained messages.";
     maximum_packet_size MaximumPacketSize NonZeroU32, "The largest packet in bytes that the sender accepts.";
-    wildcard_subscription_available WildcardSubscriptionAvailable bool, "Whether the server takes wildcards.";
-    subscription_identifier_available SubscriptionIdentifierAvailable bool, "Whether the server takes subscription identifiers.";
-    shared_subscription_available SharedSubscriptionAvailable bool, "Whether the server takes shared subscriptions.";
+    wildcard_subscription_available WildcardSubscriptionAvailable bool, "Whether the server accepts filters with wildcards.";
+    subscription_identifier_available SubscriptionIdentifierAvailable bool, "Whether the server accepts subscription identifiers.";
+    shared_subscription_available SharedSubscriptionAvailable bool, "Whether the server accepts shared subscriptions.";
     subscription_identifier SubscriptionIdentifier SubscriptionId, "The first subscription identifier, the only one of a SUBSCRIBE.";
 }
 
 impl<'a> Properties<'a> {
-    /// The user properties in their order.
+    /// The user properties, in order.
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.iter().filter_map(|property| match property {
             Property::UserProperty(pair) => Some(pair),
@@ -60,7 +60,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The subscription identifiers of a PUBLISH in their order.
+    /// The subscription identifiers of a PUBLISH, in order.
     pub fn subscription_identifiers(&self) -> impl Iterator<Item = SubscriptionId> + use<'a> {
         self.iter().filter_map(|property| match property {
             Property::SubscriptionIdentifier(id) => Some(id),

@@ -1,5 +1,5 @@
 //! The property block of MQTT 5 packets: a view over bytes that were checked when the packet was decoded, or over a
-//! slice that the caller wants written. Either way reading it is an iteration, and nothing is copied.
+//! slice that the caller wants to encode. In both cases reading is an iteration and copies nothing.
 
 mod getters;
 mod property;
@@ -16,15 +16,15 @@ use crate::varint::{self, VARINT_MAX};
 use crate::{DecodeError, EncodeError};
 use property::{Misplaced, Seen};
 
-/// The properties of one packet, in their order. Always empty before MQTT 5.
+/// The properties of one packet, in order. Always empty before MQTT 5.
 #[derive(Clone, Copy)]
 pub struct Properties<'a>(Source<'a>);
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    /// A block that is legal for `owner`, without its length.
+    /// A block that is legal for `owner`, without its length field.
     Checked { bytes: &'a [u8], owner: PropertyOwner },
-    /// Properties of the caller, checked when they are written.
+    /// The caller's properties, checked when they are encoded.
     Given(&'a [Property<'a>]),
 }
 
@@ -32,13 +32,13 @@ impl<'a> Properties<'a> {
     /// No properties.
     pub const EMPTY: Self = Self(Source::Given(&[]));
 
-    /// The properties of a slice. Whether a packet may carry them is checked when it is encoded.
+    /// Properties over a slice. Encoding checks whether the packet may carry them.
     #[inline]
     pub const fn from_slice(properties: &'a [Property<'a>]) -> Self {
         Self(Source::Given(properties))
     }
 
-    /// The properties in a stored block: what [`Properties::copy_where`] wrote, without a length in front.
+    /// Properties from a stored block, as [`Properties::copy_where`] writes it: without a length field.
     pub fn from_bytes(bytes: &'a [u8], owner: PropertyOwner) -> Result<Self, DecodeError> {
         let mut seen = Seen::new(owner);
         let mut reader = Reader::new(bytes);
@@ -55,19 +55,19 @@ impl<'a> Properties<'a> {
         Ok(Self(Source::Checked { bytes, owner }))
     }
 
-    /// Reads the block of a packet: its length, then that many bytes.
+    /// Reads the block of a packet: its length, then its bytes.
     #[inline]
     pub(crate) fn read(reader: &mut Reader<'a>, owner: PropertyOwner) -> Result<Self, DecodeError> {
         let len = reader.varint()?;
         let bytes = reader.take(len as usize)?;
-        // Most packets carry none; an AUTH has to.
+        // Most packets carry no properties; an AUTH must carry some.
         if bytes.is_empty() && owner != PropertyOwner::Auth {
             return Ok(Self::EMPTY);
         }
         Self::from_bytes(bytes, owner)
     }
 
-    /// The properties one by one.
+    /// Iterates over the properties.
     #[inline]
     pub fn iter(&self) -> PropertiesIter<'a> {
         PropertiesIter(match self.0 {
@@ -76,7 +76,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// Whether there is none.
+    /// Whether there are no properties.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         match self.0 {
@@ -85,8 +85,9 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Appends those that `keep` accepts to `out`, in the form [`Properties::from_bytes`] reads: to store them, or to
-    /// forward a message without what concerned its sender's connection alone.
+    /// Appends the properties that `keep` accepts to `out`, in the format that [`Properties::from_bytes`] reads. This
+    /// is for storing them, or for forwarding a message without the properties that concern its sender's connection
+    /// only.
     pub fn copy_where(
         &self,
         out: &mut Vec<u8>,
@@ -99,7 +100,7 @@ impl<'a> Properties<'a> {
         Ok(())
     }
 
-    /// How long the block is without its length, if `owner` may carry it.
+    /// The length of the block without its length field; an error if `owner` may not carry it.
     #[inline]
     fn block_len(&self, owner: PropertyOwner) -> Result<usize, EncodeError> {
         match self.0 {
@@ -125,14 +126,14 @@ impl<'a> Properties<'a> {
         if len > VARINT_MAX as usize { Err(EncodeError::PacketTooLong) } else { Ok(len) }
     }
 
-    /// How long the block is with its length in front, if `owner` may carry it.
+    /// The length of the block with its length field; an error if `owner` may not carry it.
     #[inline]
     pub(crate) fn encoded_len(&self, owner: PropertyOwner) -> Result<usize, EncodeError> {
         let len = self.block_len(owner)?;
         Ok(varint::encoded_len(len as u32) + len)
     }
 
-    /// Appends the block with its length in front. That `encoded_len` gave no error is the caller's promise.
+    /// Appends the block with its length field. The caller has called `encoded_len`, and it returned no error.
     #[inline]
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self.0 {
@@ -152,7 +153,7 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// A topic alias of 0 has a reason code of its own, which its data type does not know.
+/// Topic alias 0 has a reason code of its own, which the data type alone cannot tell.
 fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, DecodeError> {
     const TOPIC_ALIAS_ZERO: [u8; 3] = [0x23, 0, 0];
     let block = reader.rest();
@@ -189,7 +190,7 @@ impl<'a> IntoIterator for Properties<'a> {
     }
 }
 
-/// The properties of a packet one by one.
+/// An iterator over the properties of a packet.
 #[derive(Clone, Debug)]
 pub struct PropertiesIter<'a>(IterSource<'a>);
 
@@ -206,7 +207,7 @@ impl<'a> Iterator for PropertiesIter<'a> {
     fn next(&mut self) -> Option<Property<'a>> {
         match &mut self.0 {
             IterSource::Checked(reader) if reader.is_empty() => None,
-            // The block was checked as a whole, so no property in it fails to be read.
+            // The whole block was checked, so no property fails to be read.
             IterSource::Checked(reader) => Property::read(reader).ok(),
             IterSource::Given(properties) => properties.next().copied(),
         }

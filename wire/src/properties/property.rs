@@ -1,4 +1,4 @@
-//! The 27 properties of MQTT 5: number, data type, which packets may carry each and whether more than once.
+//! The 27 properties of MQTT 5: identifier, data type, the packets that may carry each, and whether more than once.
 
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -7,7 +7,7 @@ use super::value::Value;
 use crate::reader::Reader;
 use crate::{DecodeError, EncodeError, PacketType, QoS, SubscriptionId, TopicName};
 
-/// What carries properties: one of the packets, or the will inside a CONNECT.
+/// The carrier of a property block: a packet, or the will inside a CONNECT.
 #[expect(missing_docs, reason = "each but the will is a packet type")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -28,9 +28,9 @@ pub enum PropertyOwner {
     Auth = PacketType::Auth as u8,
 }
 
-/// The owners that may carry a property, and whether it may be there more than once.
+/// The owners that may carry a property, and whether it may occur more than once.
 #[derive(Clone, Copy)]
-struct Place {
+struct Occurrence {
     owners: u16,
     repeats: bool,
 }
@@ -48,9 +48,9 @@ macro_rules! properties {
                 match self { $(Self::$name(_) => $id,)* }
             }
 
-            const fn place(&self) -> Place {
+            const fn occurrence(&self) -> Occurrence {
                 match self {
-                    $(Self::$name(_) => Place {
+                    $(Self::$name(_) => Occurrence {
                         owners: 0 $(| 1 << PropertyOwner::$owner as u16)*,
                         repeats: $repeats,
                     },)*
@@ -65,7 +65,7 @@ macro_rules! properties {
                 })
             }
 
-            /// How long identifier and value are, if the value may go on the wire.
+            /// The length of identifier and value; an error if the value cannot be encoded.
             pub(super) fn encoded_len(&self) -> Result<usize, EncodeError> {
                 Ok(1 + match self { $(Self::$name(value) => value.encoded_len()?,)* })
             }
@@ -80,41 +80,41 @@ macro_rules! properties {
 
 properties! {
     PayloadFormatIndicator(bool) = 0x01 false [Publish Will] "Whether the payload is UTF-8 text."
-    MessageExpiryInterval(u32) = 0x02 false [Publish Will] "Seconds after which the message is of no use."
-    ContentType(&'a str) = 0x03 false [Publish Will] "What the payload is."
-    ResponseTopic(TopicName<'a>) = 0x08 false [Publish Will] "Where a response is expected."
-    CorrelationData(&'a [u8]) = 0x09 false [Publish Will] "What ties a response to its request."
-    SubscriptionIdentifier(SubscriptionId) = 0x0B true [Publish Subscribe] "A number the subscriber gave its subscription; PUBLISH may carry several."
+    MessageExpiryInterval(u32) = 0x02 false [Publish Will] "Seconds after which the message expires."
+    ContentType(&'a str) = 0x03 false [Publish Will] "The content type of the payload."
+    ResponseTopic(TopicName<'a>) = 0x08 false [Publish Will] "The topic to publish a response to."
+    CorrelationData(&'a [u8]) = 0x09 false [Publish Will] "Data that ties a response to its request."
+    SubscriptionIdentifier(SubscriptionId) = 0x0B true [Publish Subscribe] "The subscriber's number for its subscription; PUBLISH may carry several."
     SessionExpiryInterval(u32) = 0x11 false [Connect ConnAck Disconnect] "Seconds the session outlives the connection; 4294967295 is for ever."
     AssignedClientIdentifier(&'a str) = 0x12 false [ConnAck] "The client identifier the server chose."
     ServerKeepAlive(u16) = 0x13 false [ConnAck] "The keep-alive in seconds that the client has to use."
     AuthenticationMethod(&'a str) = 0x15 false [Connect ConnAck Auth] "The name of the extended authentication method."
     AuthenticationData(&'a [u8]) = 0x16 false [Connect ConnAck Auth] "Data of the authentication method."
-    RequestProblemInformation(bool) = 0x17 false [Connect] "Whether reason strings and user properties are welcome on failures."
+    RequestProblemInformation(bool) = 0x17 false [Connect] "Whether failures may carry reason strings and user properties."
     WillDelayInterval(u32) = 0x18 false [Will] "Seconds before the will is published."
     RequestResponseInformation(bool) = 0x19 false [Connect] "Whether CONNACK should carry response information."
-    ResponseInformation(&'a str) = 0x1A false [ConnAck] "What response topics are made of."
+    ResponseInformation(&'a str) = 0x1A false [ConnAck] "The basis for creating response topics."
     ServerReference(&'a str) = 0x1C false [ConnAck Disconnect] "Another server to use."
-    ReasonString(&'a str) = 0x1F false [ConnAck PubAck PubRec PubRel PubComp SubAck UnsubAck Disconnect Auth] "The reason in words, for a human."
-    ReceiveMaximum(NonZeroU16) = 0x21 false [Connect ConnAck] "How many QoS 1 and 2 messages may be on their way at once."
+    ReasonString(&'a str) = 0x1F false [ConnAck PubAck PubRec PubRel PubComp SubAck UnsubAck Disconnect Auth] "A human-readable reason."
+    ReceiveMaximum(NonZeroU16) = 0x21 false [Connect ConnAck] "The most QoS 1 and 2 messages that may be unacknowledged at a time."
     TopicAliasMaximum(u16) = 0x22 false [Connect ConnAck] "The highest topic alias accepted."
     TopicAlias(NonZeroU16) = 0x23 false [Publish] "A number in place of the topic name."
-    MaximumQoS(QoS) = 0x24 false [ConnAck] "The highest QoS the server takes: 0 or 1."
-    RetainAvailable(bool) = 0x25 false [ConnAck] "Whether the server retains messages."
-    UserProperty((&'a str, &'a str)) = 0x26 true [Will Connect ConnAck Publish PubAck PubRec PubRel PubComp Subscribe SubAck Unsubscribe UnsubAck Disconnect Auth] "A name and a value whose meaning is the application's."
-    MaximumPacketSize(NonZeroU32) = 0x27 false [Connect ConnAck] "The largest packet in bytes that the sender of this accepts."
-    WildcardSubscriptionAvailable(bool) = 0x28 false [ConnAck] "Whether the server takes filters with wildcards."
-    SubscriptionIdentifierAvailable(bool) = 0x29 false [ConnAck] "Whether the server takes subscription identifiers."
-    SharedSubscriptionAvailable(bool) = 0x2A false [ConnAck] "Whether the server takes shared subscriptions."
+    MaximumQoS(QoS) = 0x24 false [ConnAck] "The highest QoS the server accepts: 0 or 1."
+    RetainAvailable(bool) = 0x25 false [ConnAck] "Whether the server supports retained messages."
+    UserProperty((&'a str, &'a str)) = 0x26 true [Will Connect ConnAck Publish PubAck PubRec PubRel PubComp Subscribe SubAck Unsubscribe UnsubAck Disconnect Auth] "A name and a value defined by the application."
+    MaximumPacketSize(NonZeroU32) = 0x27 false [Connect ConnAck] "The largest packet in bytes that the sender accepts."
+    WildcardSubscriptionAvailable(bool) = 0x28 false [ConnAck] "Whether the server accepts filters with wildcards."
+    SubscriptionIdentifierAvailable(bool) = 0x29 false [ConnAck] "Whether the server accepts subscription identifiers."
+    SharedSubscriptionAvailable(bool) = 0x2A false [ConnAck] "Whether the server accepts shared subscriptions."
 }
 
-/// Why a property may not stand where it stands.
+/// Why a property may not occur here.
 pub(super) enum Misplaced {
     Owner,
     Duplicate,
 }
 
-/// The properties seen so far in one block, as a set of bits: identifiers go up to 42.
+/// The properties seen in one block, as a bit set: identifiers go up to 42.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     owner: PropertyOwner,
@@ -126,16 +126,16 @@ impl Seen {
         Self { owner, ids: 0 }
     }
 
-    /// Notes `property`, unless it may not be here or not again.
+    /// Records `property`, or reports that it may not occur here or not again.
     pub(super) const fn note(&mut self, property: &Property<'_>) -> Result<(), Misplaced> {
-        let place = property.place();
-        if place.owners & 1 << self.owner as u16 == 0 {
+        let occurrence = property.occurrence();
+        if occurrence.owners & 1 << self.owner as u16 == 0 {
             return Err(Misplaced::Owner);
         }
-        // A SUBSCRIBE gives all its filters one identifier; only a PUBLISH can answer several subscriptions.
+        // A SUBSCRIBE has one identifier for all its filters; a PUBLISH may match several subscriptions.
         let repeats = match property {
             Property::SubscriptionIdentifier(_) => matches!(self.owner, PropertyOwner::Publish),
-            _ => place.repeats,
+            _ => occurrence.repeats,
         };
         if !repeats && self.ids & 1 << property.id() != 0 {
             return Err(Misplaced::Duplicate);
@@ -148,7 +148,7 @@ impl Seen {
         self.ids & 1 << id != 0
     }
 
-    /// Whether the method is missing that authentication data, and every AUTH, must name.
+    /// Whether the authentication method is missing: authentication data and every AUTH require it.
     pub(super) const fn lacks_authentication_method(self) -> bool {
         const METHOD: u8 = Property::AuthenticationMethod("").id();
         const DATA: u8 = Property::AuthenticationData(&[]).id();

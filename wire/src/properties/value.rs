@@ -1,5 +1,5 @@
-//! The data types of property values: how each is read, measured and written. A value outside its range has no Rust
-//! value, so the range checks are in the types.
+//! The data types of property values: how each is read, measured and written. A Rust type cannot hold a value outside
+//! its range, so the types do the range checks.
 
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -31,7 +31,7 @@ impl<'a> Value<'a> for bool {
     }
 }
 
-/// Only the maximum QoS has this type, and 2 is what its absence means.
+/// Only Maximum QoS has this type. QoS 2 is not a legal value: the property is omitted instead.
 impl<'a> Value<'a> for QoS {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         match reader.byte()? {

@@ -1,5 +1,5 @@
-//! Packets to try things with. A seed owns the text and numbers a packet is made of, so that proptest can make and
-//! shrink it; `with_packet` builds the packet as a view over it.
+//! Packets for tests. A seed owns the strings and numbers of a packet, so that proptest can generate and shrink it;
+//! `with_packet` builds the packet as a view over the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(dead_code, reason = "each test program uses its share")]
@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use wisp_wire::*;
 
-/// Which properties each packet may carry, by identifier: the tables of MQTT 5, chapter 3, packet by packet.
+/// The properties that each packet may carry, by identifier: the tables of MQTT 5, chapter 3, packet by packet.
 pub(crate) const PROPERTIES: [(PropertyOwner, &[u8]); 14] = [
     (PropertyOwner::Connect, &[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27]),
     (
@@ -36,7 +36,7 @@ pub(crate) fn properties_of(owner: PropertyOwner) -> &'static [u8] {
     PROPERTIES.iter().find(|(candidate, _)| *candidate == owner).unwrap().1
 }
 
-/// What a property value is made of, whatever its type.
+/// The raw material of one property value of any type.
 #[derive(Clone, Debug)]
 pub(crate) struct PropertySeed {
     pub(crate) which: usize,
@@ -82,7 +82,7 @@ pub(crate) fn property(id: u8, seed: &PropertySeed) -> Property<'_> {
     }
 }
 
-/// The properties of the seeds that may stand together in `owner`.
+/// The properties of the seeds that may occur together in `owner`.
 fn properties(seeds: &[PropertySeed], owner: PropertyOwner) -> Vec<Property<'_>> {
     let legal = properties_of(owner);
     let mut chosen: Vec<Property<'_>> = Vec::new();
@@ -136,7 +136,7 @@ pub(crate) fn topic() -> impl Strategy<Value = String> {
     "[a-c/$ é€😀]{1,24}"
 }
 
-/// Legal topic filters, shared ones among them.
+/// Legal topic filters, including shared ones.
 pub(crate) fn filter() -> impl Strategy<Value = String> {
     let level = prop::sample::select(vec!["a", "b", "", "+", "$SYS", "é"]);
     (option::weighted(0.2, "[a-c$]{1,3}"), vec(level, 0..4), any::<bool>()).prop_map(|(share, mut levels, hash)| {
@@ -169,7 +169,7 @@ pub(crate) fn seed() -> impl Strategy<Value = Seed> {
     let strings = (topic(), vec(filter(), 1..4), text(), option::of(text()));
     (head, strings, vec(any::<u8>(), 0..200), vec(property_seed(), 0..5)).prop_map(
         |((version, packet, number, flags), (topic, filters, text, username), payload, properties)| {
-            // AUTH is all there is that only one version has.
+            // AUTH is the only packet that exists in one version only.
             let version = if packet == PacketType::Auth { ProtocolVersion::Mqtt5 } else { version };
             Seed { version, packet, number, flags, topic, filters, text, payload, username, properties }
         },
@@ -212,7 +212,7 @@ fn options(seed: &Seed, index: usize, filter: TopicFilter<'_>) -> SubscriptionOp
     }
 }
 
-/// Calls `check` with the packet of the seed, which is legal in the seed's version and loses nothing in it.
+/// Calls `check` with the packet of the seed, which is legal in the seed's version and round-trips in it.
 pub(crate) fn with_packet(seed: &Seed, check: impl FnOnce(&Packet<'_>)) {
     let owned = |owner| if seed.version.is_v5() { properties(&seed.properties, owner) } else { Vec::new() };
     let filters: Vec<TopicFilter<'_>> = seed.filters.iter().map(|filter| TopicFilter::new(filter).unwrap()).collect();
@@ -314,7 +314,7 @@ fn publish(seed: &Seed, check: impl FnOnce(&Packet<'_>)) {
     }));
 }
 
-/// Walks through everything a packet holds, so that whatever reading it does is done.
+/// Reads every part of a packet, for tests that watch the reading.
 pub(crate) fn read_all(packet: &Packet<'_>) -> usize {
     let properties = |properties: &Properties<'_>| properties.iter().map(|property| usize::from(property.id())).sum();
     match packet {
