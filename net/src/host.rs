@@ -1,13 +1,13 @@
-//! The traits every host implements, and what a host says about itself.
+//! The traits that every host implements, and the description of its capabilities.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// A host of sockets: where listeners, streams and pollers come from.
+/// A host of sockets: the source of listeners, streams and pollers.
 ///
-/// A value rather than a type alone, so that the in-memory host can carry its network.
+/// It is a value instead of only a type, so that the in-memory host can carry its network.
 pub trait Host: Clone + Send + Sync + 'static {
     /// The listeners of this host.
     type Listener: Listener<Stream = Self::Stream>;
@@ -16,30 +16,32 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// The pollers of this host.
     type Poller: Poller<Listener = Self::Listener, Stream = Self::Stream>;
 
-    /// What this host can do.
+    /// The capabilities of this host.
     fn capabilities(&self) -> Capabilities;
 
-    /// Opens a listener on `addr`; port 0 picks a free one. A host whose listeners are handed in
-    /// ([`Capabilities::listen`] is false) gives the next one it was handed, whatever `addr` says.
+    /// Opens a listener on `addr`; port 0 picks a free one. A host with inherited listeners
+    /// ([`Capabilities::listen`] is false) returns the next of them and ignores `addr`.
     ///
     /// # Errors
     /// The host's own, with its kind kept: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`;
-    /// `Unsupported` when no further listener was handed in.
+    /// `Unsupported` when no inherited listener is left.
     fn listen(&self, addr: SocketAddr) -> io::Result<Self::Listener>;
 
-    /// Starts a connection and gives a non-blocking stream, connected or still connecting. While it
-    /// connects, `recv` and `send` say `WouldBlock`; a failure shows at one of them, after an event.
+    /// Starts a connection and returns a non-blocking stream that is connected or still connecting.
+    /// While it connects, `recv` and `send` return `WouldBlock`; after an event one of them returns the
+    /// failure.
     ///
     /// # Errors
     /// `Unsupported` where [`Capabilities::connect`] is false, else the host's own.
     fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
-    /// How many threads run at a time, as far as the host tells; at least 1.
+    /// The number of threads that can run at a time; 1 if the host does not say.
     fn parallelism(&self) -> NonZeroUsize {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Calls `handler`, on a thread of its own, each time the process is told to end (SIGTERM or SIGINT).
+    /// Calls `handler`, on a thread of its own, on each request to terminate the process (SIGTERM or
+    /// SIGINT).
     ///
     /// # Errors
     /// `Unsupported` where [`Capabilities::signals`] is false, else the host's own.
@@ -57,56 +59,59 @@ pub trait Host: Clone + Send + Sync + 'static {
 
 /// Accepts streams, without blocking.
 pub trait Listener: Send + 'static {
-    /// What is accepted.
+    /// The type of an accepted stream.
     type Stream;
 
-    /// The address that is listened on, with the port that was picked.
+    /// The address of the listener, with the actual port.
     ///
     /// # Errors
-    /// `Unsupported` where the host does not tell.
+    /// `Unsupported` where the host does not report it.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Takes the next waiting connection, already non-blocking, with its peer's address where
+    /// Accepts the next pending connection, already non-blocking, with its peer's address where
     /// [`Capabilities::peer_address`] is true.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits. Others concern the one connection that could not be accepted
-    /// or a limit on descriptors; the listener stays usable.
+    /// `WouldBlock` when no connection is pending. Other errors concern one connection that could not
+    /// be accepted, or a limit on descriptors; the listener stays usable.
     fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
 
-/// One connection. Nothing here blocks, and any thread may send while another receives.
+/// One connection. No method blocks, and any thread may send while another receives.
 pub trait Stream: Send + Sync + 'static {
     /// Receives into `buffer`, which must not be empty. `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there yet; `ConnectionReset` and others end the stream.
+    /// `WouldBlock` when no bytes have arrived yet; `ConnectionReset` and others end the stream.
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends a prefix of `bytes`, which must not be empty, and says how long it was.
+    /// Sends a prefix of `bytes`, which must not be empty, and returns its length.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room; `ConnectionReset`, `BrokenPipe` and others end the stream.
+    /// `WouldBlock` when the send buffer is full; `ConnectionReset`, `BrokenPipe` and others end the
+    /// stream.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Ends one or both directions; the peer sees the end of the stream after what was sent.
+    /// Closes one or both directions. The peer reads the sent bytes, then the end of the stream.
     ///
     /// # Errors
     /// The host's own, such as `NotConnected`.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
-    /// Sends small packets at once. Succeeds without effect where [`Capabilities::nodelay`] is false.
+    /// Sends small packets immediately. Succeeds without effect where [`Capabilities::nodelay`] is
+    /// false.
     ///
     /// # Errors
     /// The host's own.
     fn set_nodelay(&self) -> io::Result<()>;
 }
 
-/// Waits for what is registered with it. One thread owns it; others reach it by its [`Registrar`].
+/// Waits for events of registered listeners and streams. One thread owns it; others use its
+/// [`Registrar`].
 pub trait Poller: Send + 'static {
-    /// What can be registered to accept.
+    /// The listeners that can be registered.
     type Listener;
-    /// What can be registered to receive and send.
+    /// The streams that can be registered.
     type Stream;
     /// The handle for registering.
     type Registrar: Registrar<Listener = Self::Listener, Stream = Self::Stream>;
@@ -114,24 +119,25 @@ pub trait Poller: Send + 'static {
     /// A handle that any thread may use to register with this poller.
     fn registrar(&self) -> Self::Registrar;
 
-    /// Clears `events`, then fills it with what is ready, waiting at most `timeout` (`None`: without
-    /// a limit). May return early and without events: after a wake, or when the host was interrupted.
+    /// Clears `events` and fills it with the events of ready streams and listeners, waiting at most
+    /// `timeout` (`None`: no limit). May return early and without events: after a wake, or after an
+    /// interruption.
     ///
     /// # Errors
-    /// The host's own; being interrupted is not an error.
+    /// The host's own; an interruption is not an error.
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 }
 
-/// Registers with one poller, from any thread: an acceptor puts a stream straight into the poller of
-/// the worker that shall own it.
+/// Registers with one poller, from any thread: an acceptor registers a stream directly with the poller
+/// of its future worker.
 pub trait Registrar: Clone + Send + Sync + 'static {
-    /// What can be registered to accept.
+    /// The listeners that can be registered.
     type Listener;
-    /// What can be registered to receive and send.
+    /// The streams that can be registered.
     type Stream;
 
-    /// Reports `token` as readable when connections wait. Accept until `WouldBlock`. Dropping the
-    /// listener ends the registration.
+    /// Reports `token` as readable when connections are pending. Accept until `WouldBlock`. Dropping
+    /// the listener ends the registration.
     ///
     /// # Errors
     /// The host's own, and `InvalidInput` for a token that does not fit the host's.
@@ -144,34 +150,35 @@ pub trait Registrar: Clone + Send + Sync + 'static {
     /// The host's own, and `InvalidInput` for a token that does not fit the host's.
     fn add(&self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
-    /// Ends the registration; to be called before the stream is dropped. Events that an earlier
-    /// `wait` already gave out are the caller's to ignore.
+    /// Ends the registration; call it before dropping the stream. The caller ignores events that an
+    /// earlier `wait` already returned.
     ///
     /// # Errors
     /// The host's own, such as `NotFound` for a stream that is not registered.
     fn remove(&self, stream: &Self::Stream) -> io::Result<()>;
 
-    /// Ends a blocked `wait`, or the next one. False where the host cannot ([`Capabilities::wake`]).
+    /// Ends a blocked `wait`, or the next one. False where the host cannot do this
+    /// ([`Capabilities::wake`]).
     fn wake(&self) -> bool;
 }
 
-/// What a registration is called in the events about it. Callers that reuse slots put a generation
-/// into it, so that a late event for the earlier owner is ignored by construction.
+/// The caller's name for a registration, repeated in its events. Callers that reuse slots include a
+/// generation, so that a late event for a slot's previous owner names nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Token(pub u64);
 
-/// Something may be possible now. Spurious events are allowed.
+/// A hint that a call may succeed now. Spurious events are allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Whose event it is.
+    /// The token of the registration.
     pub token: Token,
-    /// A `recv` or `accept` is worth trying. Also set by a hang-up or an error: the call tells.
+    /// A `recv` or `accept` is worth trying. Hang-ups and errors set this too; the call returns them.
     pub readable: bool,
-    /// A `send` is worth trying. Also set by a hang-up or an error: the call tells.
+    /// A `send` is worth trying. Hang-ups and errors set this too; the call returns them.
     pub writable: bool,
 }
 
-/// What a host can do, as data, for the code that needs it to ask.
+/// A host's capabilities as data, for code that depends on one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capabilities {
     /// `std::thread::spawn` works.
@@ -180,17 +187,17 @@ pub struct Capabilities {
     pub wake: bool,
     /// [`Stream::set_nodelay`] has an effect.
     pub nodelay: bool,
-    /// [`Listener::accept`] tells the peer's address.
+    /// [`Listener::accept`] returns the peer's address.
     pub peer_address: bool,
     /// [`Host::connect`] works.
     pub connect: bool,
-    /// [`Host::listen`] opens the address it is given; if false, listeners are handed in.
+    /// [`Host::listen`] opens the given address; if false, the process inherits its listeners.
     pub listen: bool,
-    /// The process can be told by signals to end.
+    /// Signals can ask the process to terminate.
     pub signals: bool,
-    /// The size of buffer with which one `recv` costs least a byte.
+    /// The buffer size at which `recv` costs least for each byte.
     pub recv_bytes: usize,
-    /// The longest wait that still notices registrations and sends of other threads in good time.
-    /// `None`: they are noticed at once.
+    /// The longest wait that still notices other threads' registrations and sends soon enough. `None`:
+    /// a wait notices them immediately.
     pub poll_tick: Option<Duration>,
 }

@@ -1,16 +1,16 @@
-//! Sockets and readiness: steps 1 and 10 of a message's way.
+//! Sockets and readiness: steps 1 and 10 of a message's path (ARCHITECTURE.md).
 //!
-//! A worker waits on its [`Poller`], which turns what happens to sockets into [`Event`]s with the
-//! [`Token`] of a connection; it reads the bytes with [`Stream::recv`], and the bytes that the broker
-//! has encoded leave by [`Stream::send`]. Before this crate is the host (the operating system or a
-//! WebAssembly runtime), after it the worker loop. [`SysHost`] is the host this program was compiled
-//! for; [`memory::MemoryHost`] is a network inside the process, for tests.
+//! A worker waits on its [`Poller`], which turns socket events into [`Event`]s with the [`Token`] of a
+//! connection. The worker reads the connection's bytes with [`Stream::recv`], and the broker's encoded
+//! packets leave through [`Stream::send`]. Below this crate is the host (the operating system or a
+//! WebAssembly runtime), above it the worker loop. [`SysHost`] is the host that this program was
+//! compiled for; [`memory::MemoryHost`] is a network inside the process, for tests.
 //!
 //! # The contract
 //!
-//! **Nothing blocks** but [`Poller::wait`]. Listeners and streams are non-blocking from the start.
+//! **Only [`Poller::wait`] blocks.** Listeners and streams are non-blocking from the start.
 //!
-//! **Readiness is edge-triggered**, on every host, each direction of a stream by itself:
+//! **Readiness is edge-triggered** on every host, for each direction of a stream separately:
 //!
 //! ```text
 //!                    add                              event(readable)
@@ -26,46 +26,46 @@
 //!                       send: WouldBlock, or fewer bytes than were given
 //! ```
 //!
-//! - Registering arms both directions: a stream that is ready by then gives an event, so a fresh one
-//!   is reported writable. It also counts as ready, so trying without waiting is right too.
-//! - After an event the caller owes the attempt: until a `recv` is short or would block, no further
-//!   readable event is promised, and likewise for `send`. A caller that stops early, to be fair to
-//!   others, has to remember the stream itself.
-//! - Spurious events are allowed. Hang-ups and errors come as readable and writable; the next call
-//!   tells which.
+//! - Registering arms both directions: a stream that is already ready gives an event, so a fresh one is
+//!   reported writable. It also counts as ready, so the caller may try it without waiting.
+//! - After an event the caller must try: until a `recv` is short or would block, no further readable
+//!   event is promised, and likewise for `send`. A caller that stops early, to be fair to other
+//!   streams, has to remember the stream itself.
+//! - Spurious events are allowed. Hang-ups and errors are reported as readable and writable; the next
+//!   call returns them.
 //! - A listener is reported as readable; accept until `WouldBlock`.
-//! - The owner of a poller may see an event before the thread that registered the stream has gone on.
-//!   Register under the lock by which the owner looks the token up, or store first what it looks up.
-//! - Call [`Registrar::remove`] before dropping a stream. Events given out before that may still name
-//!   its token; a generation in the token tells them apart.
+//! - The owner of a poller may see an event before `add` has returned on the registering thread.
+//!   Register under the lock that the owner takes to look the token up, or store the connection first.
+//! - Call [`Registrar::remove`] before dropping a stream. Events returned earlier may still name its
+//!   token; a generation in the token tells them apart.
 //!
-//! # What hosts cannot do
+//! # Differences between hosts
 //!
-//! [`Capabilities`] says it as data.
+//! [`Capabilities`] has them as data.
 //!
 //! | | native | WASIX | WASI preview 1 (Wasmtime) | WasmEdge | memory |
 //! |---|---|---|---|---|---|
 //! | threads | yes | yes | yes | no | yes |
-//! | opens listeners | yes | yes | no: fd 3 and up are handed in | yes | yes |
-//! | connects | yes | yes | no | yes | yes |
+//! | opens listeners | yes | yes | no: it inherits fd 3 and up | yes | yes |
+//! | opens connections | yes | yes | no | yes | yes |
 //! | peer's address | yes | yes | no | yes | yes |
 //! | nodelay | yes | yes | no | no | no need |
 //! | wakes a blocked wait | yes | yes | no | no | yes |
-//! | best size of a recv | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB |
-
-//! - WASI preview 1: which address is listened on is unknown to the guest, accepted connections keep
-//!   Nagle's algorithm, and a wait notices what other threads arm or register only at its next tick,
-//!   5 ms later at most.
-//! - WasmEdge: connects to IPv4 only. A half-closed peer that only room to send is wanted from costs a
+//! | best `recv` size | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB |
+//!
+//! - WASI preview 1: the guest cannot learn the address of its listeners, accepted connections keep
+//!   Nagle's algorithm, and a wait notices other threads' registrations and arming only at its next
+//!   tick, after 5 ms at most.
+//! - WasmEdge: connects to IPv4 addresses only. Waiting for room to send to a half-closed peer costs a
 //!   thousand wake-ups a second.
-//! - WASIX: the host's backlog is 128. A wait without a limit is cheaper than one with, for which the
-//!   host starts a task.
+//! - WASIX: the host's backlog is 128. A wait without a limit is cheaper than one with a limit, for
+//!   which the host starts a task.
 //!
-//! # Trying a host
+//! # Testing a host
 //!
-//! `cargo test -p wisp-net` drives the native and the in-memory host. The same conformance suite drives
-//! any other through its build of the example `echo_server`, and the example `host_check` checks from
-//! the inside what cannot be seen from a socket:
+//! `cargo test -p wisp-net` tests the native and the in-memory host. The same conformance suite tests
+//! any other host through its build of the example `echo_server`; the example `host_check` checks from
+//! inside the promises that no socket shows:
 //!
 //! ```text
 //! wasm-targets/build --package wisp-net --example echo_server wasix

@@ -1,8 +1,8 @@
-//! A network inside the process, for tests: the host without an operating system.
+//! A network inside the process, for tests: a host without an operating system.
 //!
-//! It keeps the contract of the crate's documentation to the letter and gives no event beyond it, so
-//! that code which relies on a host's generosity fails here first. Buffers are bounded and small,
-//! nothing depends on the kernel's scheduling of sockets, and ports are given out in order.
+//! It implements the contract of the crate documentation literally and gives no event beyond it, so
+//! code that relies on a more generous host fails here first. Buffers are bounded and small, no kernel
+//! schedules the sockets, and ports are assigned in order.
 
 mod listener;
 mod pipe;
@@ -20,12 +20,12 @@ use crate::{Capabilities, Host, Stream};
 use listener::Backlog;
 use pipe::Pipe;
 
-/// The first port given out for port 0.
+/// The first port assigned for port 0.
 const EPHEMERAL_PORT_MIN: u16 = 49152;
-/// What one direction of a stream holds unless [`MemoryHost::with_pipe_bytes`] says otherwise.
+/// The default capacity of one direction of a stream; see [`MemoryHost::with_pipe_bytes`].
 const PIPE_BYTES_DEFAULT: usize = 64 * 1024;
 
-/// A network of its own; clones share it.
+/// A network; clones share it.
 #[derive(Clone)]
 pub struct MemoryHost {
     network: Arc<Mutex<Network>>,
@@ -34,21 +34,21 @@ pub struct MemoryHost {
 
 struct Network {
     listeners: BTreeMap<SocketAddr, Arc<Backlog>>,
-    /// Where the search for a free port goes on, so that ports are not reused at once.
+    /// Where the next search for a free port starts, so that ports are not reused immediately.
     port_next: u16,
 }
 
 impl MemoryHost {
-    /// A new network, with nobody on it.
+    /// An empty network.
     #[must_use]
     pub fn new() -> MemoryHost {
         MemoryHost::with_pipe_bytes(PIPE_BYTES_DEFAULT)
     }
 
-    /// A new network whose streams hold at most `pipe_bytes_max` bytes in each direction.
+    /// An empty network whose streams hold at most `pipe_bytes_max` bytes in each direction.
     ///
     /// # Panics
-    /// If `pipe_bytes_max` is 0, since nothing could ever be sent.
+    /// If `pipe_bytes_max` is 0, since no byte could ever be sent.
     #[must_use]
     pub fn with_pipe_bytes(pipe_bytes_max: usize) -> MemoryHost {
         assert!(pipe_bytes_max > 0, "a pipe must hold something");
@@ -110,7 +110,7 @@ impl Host for MemoryHost {
 }
 
 impl Network {
-    /// Who listens on `addr`, on that address or on all of its family.
+    /// The listener on `addr`, or on all addresses of its family.
     fn backlog(&self, addr: SocketAddr) -> Option<Arc<Backlog>> {
         let any: IpAddr = match addr {
             SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -144,7 +144,7 @@ pub struct MemoryStream {
 }
 
 impl MemoryStream {
-    /// The two ends of a connection that no listener had to accept.
+    /// The two ends of a connection without a listener.
     #[must_use]
     pub fn pair(pipe_bytes_max: usize) -> (MemoryStream, MemoryStream) {
         let there = Arc::new(Pipe::new(pipe_bytes_max));
@@ -153,8 +153,8 @@ impl MemoryStream {
         (ours, MemoryStream { incoming: there, outgoing: back })
     }
 
-    /// Ends the connection as a reset does: what is under way is lost, and both ends' next calls
-    /// fail with `ConnectionReset`.
+    /// Resets the connection: bytes in transit are lost, and the next calls at both ends fail with
+    /// `ConnectionReset`.
     pub fn reset(self) {
         self.incoming.reset();
         self.outgoing.reset();
@@ -193,7 +193,7 @@ impl Drop for MemoryStream {
     }
 }
 
-/// A test that panicked while it held a lock has failed already; the others go on.
+/// A test that panics with a lock held has failed already; its other threads may continue.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

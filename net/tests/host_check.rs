@@ -1,5 +1,5 @@
-//! What the native and the in-memory host promise besides carrying bytes. For the other hosts the
-//! example `host_check` does the same from inside their runtimes.
+//! Checks of the native and the in-memory host from inside. For the other hosts the example
+//! `host_check` runs the same checks inside their runtimes.
 
 #[path = "../examples/host_check/checks.rs"]
 mod checks;

@@ -1,4 +1,4 @@
-//! The in-memory host keeps the contract to the letter: no event beyond those that are owed.
+//! The in-memory host implements the contract literally: no event beyond the promised ones.
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr};
@@ -9,8 +9,8 @@ use wisp_net::{Event, Host, Listener, Poller, Registrar, Stream, Token};
 
 const TOKEN: Token = Token(7);
 
-/// Two ends of a connection, of which the second is registered and its first event, which says that
-/// there is room, is taken.
+/// The two ends of a connection. The second is registered, and its first event, "writable", has been
+/// taken.
 fn registered(pipe_bytes: usize) -> (MemoryStream, MemoryStream, MemoryPoller) {
     let (ours, mut theirs) = MemoryStream::pair(pipe_bytes);
     let mut poller = MemoryHost::new().poller().expect("a poller");
@@ -34,22 +34,22 @@ fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
 }
 
 #[test]
-fn readable_is_told_once_until_a_short_recv() {
+fn readable_is_reported_once_until_a_short_recv() {
     let (ours, theirs, mut poller) = registered(100);
     ours.send(b"abcd").unwrap();
     assert_eq!(events(&mut poller), [event(true, false)]);
     ours.send(b"ef").unwrap();
-    assert_eq!(events(&mut poller), [], "the first event is not answered yet");
+    assert_eq!(events(&mut poller), [], "the first event is not handled yet");
     assert_eq!(theirs.recv(&mut [0; 6]).unwrap(), 6);
     ours.send(b"gh").unwrap();
-    assert_eq!(events(&mut poller), [], "a full buffer does not say that nothing is left");
+    assert_eq!(events(&mut poller), [], "a filled buffer does not mean that nothing is left");
     assert_eq!(theirs.recv(&mut [0; 6]).unwrap(), 2);
     ours.send(b"i").unwrap();
     assert_eq!(events(&mut poller), [event(true, false)]);
 }
 
 #[test]
-fn writable_is_told_once_until_a_short_send() {
+fn writable_is_reported_once_until_a_short_send() {
     let (ours, theirs, mut poller) = registered(4);
     assert_eq!(theirs.send(b"ab").unwrap(), 2);
     ours.recv(&mut [0; 4]).unwrap();
@@ -59,17 +59,17 @@ fn writable_is_told_once_until_a_short_send() {
     ours.recv(&mut [0; 1]).unwrap();
     assert_eq!(events(&mut poller), [event(false, true)]);
     ours.recv(&mut [0; 1]).unwrap();
-    assert_eq!(events(&mut poller), [], "the first event is not answered yet");
+    assert_eq!(events(&mut poller), [], "the first event is not handled yet");
 }
 
 #[test]
-fn end_is_told_after_the_last_bytes() {
+fn end_is_reported_after_the_last_bytes() {
     let (ours, theirs, mut poller) = registered(100);
     ours.send(b"abcd").unwrap();
     drop(ours);
     assert!(events(&mut poller).contains(&event(true, false)));
     assert_eq!(theirs.recv(&mut [0; 100]).unwrap(), 4);
-    assert_eq!(events(&mut poller), [event(true, false)], "the short recv is owed the end");
+    assert_eq!(events(&mut poller), [event(true, false)], "a short recv is followed by an event for the end");
     assert_eq!(theirs.recv(&mut [0; 100]).unwrap(), 0);
     assert_eq!(kind(theirs.send(b"x")), ErrorKind::ConnectionReset);
 }
@@ -86,7 +86,7 @@ fn shutdown_ends_one_direction() {
 }
 
 #[test]
-fn reset_is_told_both_ways_and_loses_what_was_under_way() {
+fn reset_is_reported_both_ways_and_drops_pending_bytes() {
     let (ours, theirs, mut poller) = registered(100);
     ours.send(b"abcd").unwrap();
     ours.reset();
@@ -101,7 +101,7 @@ fn removed_stream_gives_no_event_and_can_be_added_again() {
     let (ours, mut theirs, mut poller) = registered(100);
     ours.send(b"abcd").unwrap();
     poller.registrar().remove(&theirs).unwrap();
-    assert_eq!(events(&mut poller), [], "what waited is taken back");
+    assert_eq!(events(&mut poller), [], "pending events are dropped");
     assert_eq!(kind(poller.registrar().remove(&theirs)), ErrorKind::NotFound);
     poller.registrar().add(&mut theirs, TOKEN).unwrap();
     assert_eq!(kind(poller.registrar().add(&mut theirs, TOKEN)), ErrorKind::AlreadyExists);

@@ -1,7 +1,7 @@
-//! The echo server as a program, for each host: what the conformance test drives.
+//! The echo server as a program, for each host. The conformance test drives it.
 //!
-//! `echo_server --listen ADDR:PORT [--workers N] [--mode echo|relay]`: the flags that the broker has,
-//! so that the same scripts start it, and one of its own. A host whose listeners are handed in ignores the address.
+//! `echo_server --listen ADDR:PORT [--workers N] [--mode echo|relay]`: the broker's flags, so that the
+//! same scripts start it, and `--mode`. A host with inherited listeners ignores the address.
 
 #[allow(unreachable_pub, reason = "the conformance test includes this module too")]
 mod server;
@@ -54,8 +54,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints a whole line, also when workers print at once. It is made under the lock, so that the last
-/// line is the latest. That nobody reads it is no reason to fail.
+/// Prints a whole line, even if several workers print at once. The line is made under the lock, so the
+/// last one is the latest. A closed stdout is not an error.
 fn print_line(line: impl FnOnce() -> String) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", line());

@@ -1,7 +1,6 @@
-//! A server against the `Host` traits, as plain as the contract allows. As an echo it sends back what
-//! a stream gives, and while that does not fit reads nothing more. As a relay it sends it to the other
-//! stream of a pair, whichever worker owns that. It never retries on a timer, so an event that a host
-//! loses shows as a connection that stands still.
+//! A minimal server over the `Host` traits. As an echo it sends received bytes back, and stops reading
+//! while they do not fit. As a relay it sends them to the other stream of a pair, which another worker
+//! may own. It never retries on a timer, so an event that a host loses shows as a stalled connection.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,47 +14,48 @@ use wisp_net::{Event, Host, Listener, Poller, Registrar, Stream, Token};
 const LISTENER: Token = Token(0);
 /// Even, so that pairs differ in the last bit.
 const FIRST_TOKEN: u64 = 2;
-/// Reads of one connection before the others have their turn.
+/// Reads of one connection before the next connection is served.
 const READS_PER_TURN_MAX: usize = 8;
-/// How often a worker with nothing to do looks whether it shall stop.
+/// How often an idle worker checks whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
-/// Where a server sends what it receives.
+/// Where a server sends the bytes it receives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Back.
+    /// Back to their sender.
     Echo,
-    /// On, between the first connection and the second, the third and the fourth, and so on.
+    /// To the other connection of a pair: the first and the second are one pair, the third and the
+    /// fourth the next.
     Relay,
 }
 
-/// What a server has done, for whoever watches it.
+/// Counters of a server, for its test, and the request to stop.
 #[derive(Default)]
 pub(crate) struct Status {
     pub(crate) accepted: AtomicUsize,
     pub(crate) open: AtomicUsize,
-    /// How often a worker came out of a wait: a server that spins shows here.
+    /// How often a worker returned from a wait. A spinning server shows here.
     pub(crate) waits: AtomicUsize,
     pub(crate) stop: AtomicBool,
 }
 
-/// What all workers share.
+/// The state that all workers share.
 struct Shared<H: Host> {
     mode: Mode,
-    desks: Vec<Desk<H>>,
+    handles: Vec<WorkerHandle<H>>,
     status: Arc<Status>,
-    /// Called when a connection was opened or closed.
+    /// Called after a connection was opened or closed.
     report: fn(&Status),
 }
 
-/// What others may reach of a worker: they put connections onto its desk.
-struct Desk<H: Host> {
+/// The part of a worker that other workers use, to hand it connections.
+struct WorkerHandle<H: Host> {
     registrar: <H::Poller as Poller>::Registrar,
     connections: Mutex<HashMap<Token, Arc<Connection<H::Stream>>>>,
 }
 
-/// Serves until the status says stop, with `workers` workers of which the first accepts and deals
-/// the connections out.
+/// Serves until the status says stop. The first of the `workers` workers accepts connections and
+/// distributes them.
 pub(crate) fn serve<H: Host>(
     host: &H,
     mut listener: H::Listener,
@@ -64,10 +64,10 @@ pub(crate) fn serve<H: Host>(
     report: fn(&Status),
 ) -> io::Result<()> {
     let pollers: Vec<H::Poller> = (0..workers).map(|_| host.poller()).collect::<Result<_, _>>()?;
-    let desk = |poller: &H::Poller| Desk { registrar: poller.registrar(), connections: Mutex::default() };
-    let desks: Vec<Desk<H>> = pollers.iter().map(desk).collect();
-    let shared: Arc<Shared<H>> = Arc::new(Shared { mode, desks, status: Arc::clone(status), report });
-    shared.desks[0].registrar.add_listener(&mut listener, LISTENER)?;
+    let handle = |poller: &H::Poller| WorkerHandle { registrar: poller.registrar(), connections: Mutex::default() };
+    let handles: Vec<WorkerHandle<H>> = pollers.iter().map(handle).collect();
+    let shared: Arc<Shared<H>> = Arc::new(Shared { mode, handles, status: Arc::clone(status), report });
+    shared.handles[0].registrar.add_listener(&mut listener, LISTENER)?;
     let mut acceptor = Some(Acceptor { listener, token_next: FIRST_TOKEN });
     let mut workers = pollers.into_iter().map(|poller| Worker::<H> {
         poller,
@@ -85,20 +85,20 @@ pub(crate) fn serve<H: Host>(
 }
 
 impl<H: Host> Shared<H> {
-    fn desk(&self, token: Token) -> &Desk<H> {
-        &self.desks[usize::try_from(token.0).unwrap_or(0) % self.desks.len()]
+    fn owner(&self, token: Token) -> &WorkerHandle<H> {
+        &self.handles[usize::try_from(token.0).unwrap_or(0) % self.handles.len()]
     }
 
     fn find(&self, token: Token) -> Option<Arc<Connection<H::Stream>>> {
-        lock(&self.desk(token).connections).get(&token).cloned()
+        lock(&self.owner(token).connections).get(&token).cloned()
     }
 
     fn add(&self, token: Token, mut stream: H::Stream) -> io::Result<()> {
         stream.set_nodelay()?;
-        let desk = self.desk(token);
-        // Under the lock by which the owner looks the token up, so that the first event finds it.
-        let mut connections = lock(&desk.connections);
-        desk.registrar.add(&mut stream, token)?;
+        let owner = self.owner(token);
+        // The owner looks the token up under this lock, so its first event finds the connection.
+        let mut connections = lock(&owner.connections);
+        owner.registrar.add(&mut stream, token)?;
         let connection = Connection { stream, unsent: Mutex::default(), ended: AtomicBool::default() };
         connections.insert(token, Arc::new(connection));
         drop(connections);
@@ -109,9 +109,9 @@ impl<H: Host> Shared<H> {
     }
 
     fn remove(&self, token: Token, connection: Arc<Connection<H::Stream>>) -> io::Result<()> {
-        let desk = self.desk(token);
-        desk.registrar.remove(&connection.stream)?;
-        lock(&desk.connections).remove(&token);
+        let owner = self.owner(token);
+        owner.registrar.remove(&connection.stream)?;
+        lock(&owner.connections).remove(&token);
         drop(connection);
         self.status.open.fetch_sub(1, Ordering::SeqCst);
         (self.report)(&self.status);
@@ -150,7 +150,7 @@ struct Worker<H: Host> {
 impl<H: Host> Worker<H> {
     fn run(mut self) -> io::Result<()> {
         let mut events: Vec<Event> = Vec::new();
-        // Connections that were left although more may be there: no event is owed for them.
+        // Connections with unread bytes that no event will announce.
         let mut unfinished: Vec<Token> = Vec::new();
         while !self.shared.status.stop.load(Ordering::Relaxed) {
             let timeout = if unfinished.is_empty() { STOP_CHECK } else { Duration::ZERO };
@@ -163,7 +163,7 @@ impl<H: Host> Worker<H> {
                     if let Some(acceptor) = &mut self.acceptor {
                         acceptor.accept_all(&self.shared)?;
                     }
-                } else if let After::GoOn = self.turn(token)? {
+                } else if let After::Again = self.serve(token)? {
                     unfinished.push(token);
                 }
             }
@@ -171,7 +171,7 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
-    fn turn(&mut self, token: Token) -> io::Result<After> {
+    fn serve(&mut self, token: Token) -> io::Result<After> {
         let Some(connection) = self.shared.find(token) else {
             return Ok(After::Wait);
         };
@@ -179,8 +179,8 @@ impl<H: Host> Worker<H> {
             Mode::Echo => None,
             Mode::Relay => self.shared.find(Token(token.0 ^ 1)),
         };
-        // Who is alone is answered by an echo.
-        let after = connection.turn(other.as_ref().unwrap_or(&connection), &mut self.scratch);
+        // A connection without a partner is echoed.
+        let after = connection.serve(other.as_ref().unwrap_or(&connection), &mut self.scratch);
         if let After::Close = after {
             self.shared.remove(token, connection)?;
         }
@@ -189,32 +189,32 @@ impl<H: Host> Worker<H> {
 }
 
 enum After {
-    /// Both directions that matter are armed.
+    /// Both directions are armed.
     Wait,
-    /// There may be more to do.
-    GoOn,
+    /// There may be more to read.
+    Again,
     Close,
 }
 
 struct Connection<S> {
     stream: S,
     unsent: Mutex<Vec<u8>>,
-    /// The peer sends no more; what is unsent is still owed.
+    /// The peer sends no more bytes; unsent bytes still have to go out.
     ended: AtomicBool,
 }
 
 impl<S: Stream> Connection<S> {
-    /// Does what an event asks for, with `to` taking what is received.
-    fn turn(&self, to: &Connection<S>, scratch: &mut [u8]) -> After {
+    /// Handles an event: sends unsent bytes, then reads and passes the bytes on to `to`.
+    fn serve(&self, to: &Connection<S>, scratch: &mut [u8]) -> After {
         for _ in 0..READS_PER_TURN_MAX {
             match self.send(&[]) {
                 Ok(sent_all) if sent_all || !std::ptr::eq(self, to) => {}
-                // An echo reads on when this has gone, for which there will be an event.
+                // The echo reads again at the next writable event.
                 Ok(_) => return After::Wait,
                 Err(_) => return After::Close,
             }
             if self.ended.load(Ordering::Relaxed) {
-                // Tells the peer although the close that follows would, to have it covered.
+                // The close that follows would suffice; this covers `shutdown`.
                 return self.stream.shutdown(Shutdown::Write).map_or(After::Close, |()| After::Close);
             }
             let len = match self.stream.recv(scratch) {
@@ -230,15 +230,15 @@ impl<S: Stream> Connection<S> {
                 return After::Close;
             }
             if len < scratch.len() {
-                // The read was short, so an event announces the next bytes.
+                // After a short read an event announces the next bytes.
                 return After::Wait;
             }
         }
-        After::GoOn
+        After::Again
     }
 
-    /// Sends what is owed and then `bytes`; says whether all of it went. What did not goes at the
-    /// owner's next writable event.
+    /// Sends the unsent bytes and then `bytes`. True if all of it went; the rest goes at the owner's
+    /// next writable event.
     fn send(&self, bytes: &[u8]) -> io::Result<bool> {
         let mut unsent = lock(&self.unsent);
         unsent.extend_from_slice(bytes);

@@ -1,5 +1,5 @@
-//! What a host promises besides carrying bytes, checked from the inside: capabilities, kinds of
-//! errors, time limits of waits, wake-ups and registrations from other threads.
+//! Checks from inside the process of a host's promises besides carrying bytes: capabilities, kinds of
+//! errors, time limits of waits, wake-ups, registrations from other threads.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use wisp_net::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Token};
 
-/// How long anything that must happen may take; a wait that lasts as long has missed its end.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The limit for each expected event; a wait that lasts this long has missed its end.
+const TIMEOUT: Duration = Duration::from_secs(20);
 const LISTENER: Token = Token(1);
 const OURS: Token = Token(2);
 const THEIRS: Token = Token(3);
 
-/// Checks everything that the host's capabilities allow to check. `addr` is where to listen, with a
-/// port that is free or 0.
+/// Runs every check that the host's capabilities allow. `addr` is the address to listen on, with a free
+/// port or 0.
 ///
 /// # Panics
 /// If the host does not keep a promise.
@@ -26,7 +26,7 @@ pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
     let listener = host.listen(addr).expect("listens");
     match listener.accept() {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        _ => panic!("accept says would-block when nobody waits"),
+        _ => panic!("accept says would-block when no connection is pending"),
     }
     if !capabilities.listen {
         expect_kind(host.listen(addr).map(drop), ErrorKind::Unsupported);
@@ -36,7 +36,7 @@ pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
     expect_kind(host.listen(addr).map(drop), ErrorKind::AddrInUse);
     if capabilities.connect {
         connection_carries_bytes_and_its_end(host, listener, addr);
-        refused_connection_is_told(host, addr);
+        refused_connection_is_reported(host, addr);
         if capabilities.threads {
             registration_reaches_a_blocked_wait(host, addr);
         }
@@ -50,7 +50,7 @@ fn wait_ends_in_time<H: Host>(host: &H) {
         poller.wait(&mut events, Some(timeout)).expect("waits");
         assert!(events.is_empty(), "there is nothing to report");
         assert!(start.elapsed() + Duration::from_millis(2) >= timeout, "came back after {:?}", start.elapsed());
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TIMEOUT);
     }
 }
 
@@ -62,15 +62,15 @@ fn wake_ends_a_wait<H: Host>(host: &H, capabilities: Capabilities) {
         return;
     }
     let start = Instant::now();
-    // The wake-up from before the wait ends it too.
-    poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+    // A wake-up before the wait ends it too.
+    poller.wait(&mut events, Some(TIMEOUT)).expect("waits");
     for _ in 0..100 {
         let registrar = registrar.clone();
         let waker = std::thread::spawn(move || registrar.wake());
-        poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+        poller.wait(&mut events, Some(TIMEOUT)).expect("waits");
         assert!(waker.join().expect("does not panic"));
     }
-    assert!(start.elapsed() < PATIENCE, "a wake-up was missed");
+    assert!(start.elapsed() < TIMEOUT, "a wake-up was missed");
 }
 
 fn connection_carries_bytes_and_its_end<H: Host>(host: &H, mut listener: H::Listener, addr: SocketAddr) {
@@ -80,7 +80,7 @@ fn connection_carries_bytes_and_its_end<H: Host>(host: &H, mut listener: H::List
     let mut ours = host.connect(addr).expect("connects");
     registrar.add(&mut ours, OURS).expect("registers");
     watch.wait_for(|event| event.token == LISTENER && event.readable);
-    let (mut theirs, peer) = listener.accept().expect("somebody waits");
+    let (mut theirs, peer) = listener.accept().expect("a connection is pending");
     assert_eq!(peer.is_some(), host.capabilities().peer_address);
     theirs.set_nodelay().expect("sends at once, or says it does");
     registrar.add(&mut theirs, THEIRS).expect("registers");
@@ -98,8 +98,8 @@ fn connection_carries_bytes_and_its_end<H: Host>(host: &H, mut listener: H::List
     registrar.remove(&theirs).expect("was registered");
 }
 
-/// The listener that had `addr` is gone by now.
-fn refused_connection_is_told<H: Host>(host: &H, addr: SocketAddr) {
+/// The listener on `addr` is closed by now.
+fn refused_connection_is_reported<H: Host>(host: &H, addr: SocketAddr) {
     let mut stream = match host.connect(addr) {
         Ok(stream) => stream,
         Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}"),
@@ -112,13 +112,13 @@ fn refused_connection_is_told<H: Host>(host: &H, addr: SocketAddr) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             result => return expect_kind(result, ErrorKind::ConnectionRefused),
         }
-        assert!(start.elapsed() < PATIENCE, "nothing was told");
-        poller.wait(&mut Vec::new(), Some(PATIENCE)).expect("waits");
+        assert!(start.elapsed() < TIMEOUT, "no failure was reported");
+        poller.wait(&mut Vec::new(), Some(TIMEOUT)).expect("waits");
     }
 }
 
 fn registration_reaches_a_blocked_wait<H: Host>(host: &H, addr: SocketAddr) {
-    let listener = host.listen(addr).expect("nobody has the address any more");
+    let listener = host.listen(addr).expect("the address is free again");
     let mut watch = Watch::new(host.poller().expect("a poller"));
     let registrar = watch.poller.registrar();
     let owner = std::thread::spawn(move || watch.wait_for(|event| event.token == THEIRS));
@@ -129,14 +129,14 @@ fn registration_reaches_a_blocked_wait<H: Host>(host: &H, addr: SocketAddr) {
             Ok((stream, _)) => break stream,
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
         }
-        assert!(start.elapsed() < PATIENCE, "nobody came");
+        assert!(start.elapsed() < TIMEOUT, "no connection arrived");
         std::thread::sleep(Duration::from_millis(1));
     };
     registrar.add(&mut theirs, THEIRS).expect("registers");
     owner.join().expect("the event came");
 }
 
-/// A poller and what it has reported that nobody has asked for yet.
+/// A poller, and reported events that no check has asked for yet.
 struct Watch<P> {
     poller: P,
     seen: Vec<Event>,
@@ -154,13 +154,13 @@ impl<P: Poller> Watch<P> {
                 self.seen.remove(index);
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "the event did not come");
-            self.poller.wait(&mut events, Some(PATIENCE)).expect("waits");
+            assert!(start.elapsed() < TIMEOUT, "the event did not come");
+            self.poller.wait(&mut events, Some(TIMEOUT)).expect("waits");
             self.seen.append(&mut events);
         }
     }
 
-    /// What comes next, once an event has said so.
+    /// Waits for a readable event and returns the bytes it announced.
     fn recv(&mut self, stream: &P::Stream, token: Token) -> Vec<u8>
     where
         P::Stream: Stream,
@@ -170,7 +170,7 @@ impl<P: Poller> Watch<P> {
             self.wait_for(|event| event.token == token && event.readable);
             match stream.recv(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                result => return buffer[..result.expect("it is there")].to_vec(),
+                result => return buffer[..result.expect("bytes have arrived")].to_vec(),
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Checks from the inside what this host promises, and ends with status 0 if it keeps it.
+//! Checks this host's promises from inside; exits with status 0 if the host keeps them.
 //!
-//! `host_check --listen ADDR:PORT`; flags that the broker has besides are ignored, so that the same
-//! scripts start it.
+//! `host_check --listen ADDR:PORT`. Other flags of the broker are ignored, so that the same scripts
+//! start it.
 
 mod checks;
 

@@ -1,4 +1,4 @@
-//! Listeners of the in-memory host: a bounded queue of streams that wait to be accepted.
+//! Listeners of the in-memory host: a bounded queue of streams to accept.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +9,7 @@ use super::poller::{Direction, Edge, Target};
 use super::{MemoryStream, Network, lock};
 use crate::Listener;
 
-/// Connections that wait for one listener; further ones are refused.
+/// Pending connections of one listener; further ones are refused.
 const BACKLOG_CONNECTIONS_MAX: usize = 1024;
 
 /// A listener of the in-memory host.
@@ -52,7 +52,7 @@ impl Listener for MemoryListener {
 }
 
 impl Drop for MemoryListener {
-    /// Frees the port and resets who was not accepted.
+    /// Frees the port and resets the pending connections.
     fn drop(&mut self) {
         lock(&self.network).listeners.remove(&self.addr);
         let mut queue = lock(&self.backlog.0);
@@ -63,7 +63,7 @@ impl Drop for MemoryListener {
     }
 }
 
-/// The streams that wait for one listener.
+/// The pending streams of one listener.
 pub(super) struct Backlog(Mutex<Queue>);
 
 struct Queue {

@@ -1,5 +1,5 @@
-//! One direction of a connection of the in-memory host: a bounded queue of bytes with an edge at
-//! each end.
+//! One direction of a connection of the in-memory host: a bounded queue of bytes, with an
+//! edge-triggered event at each end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,20 +13,20 @@ pub(super) struct Pipe(Mutex<State>);
 struct State {
     bytes: VecDeque<u8>,
     bytes_max: usize,
-    /// No more will be written: the reader gets what is there, then the end.
+    /// The writer has closed: the reader gets the remaining bytes, then the end.
     ended: bool,
     reader: ReaderState,
     reader_edge: Edge,
     writer_edge: Edge,
 }
 
-/// What has become of the reading end.
+/// The state of the reading end.
 #[derive(PartialEq, Eq)]
 enum ReaderState {
     Reads,
-    /// It was shut down: it sees the end, and what is written vanishes, as TCP has it.
+    /// The reader was shut down: it sees the end, and written bytes vanish, as in TCP.
     Ignores,
-    /// It was dropped: the writer is told by a reset.
+    /// The reader was dropped: the writer gets a reset.
     Gone,
     /// The connection was reset.
     Reset,

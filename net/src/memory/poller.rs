@@ -1,5 +1,5 @@
-//! Pollers of the in-memory host: a queue of events behind a condition variable, and the edge that
-//! each direction of a stream fires into it.
+//! Pollers of the in-memory host: a queue of events behind a condition variable, and the edges of the
+//! streams that push into it.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,7 +28,7 @@ impl Poller for MemoryPoller {
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        // A timeout beyond what the clock can express is no limit.
+        // A timeout beyond the range of the clock is no limit.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let inbox = &self.0.0;
         let mut waiting = lock(&inbox.waiting);
@@ -83,7 +83,7 @@ impl Registrar for MemoryRegistrar {
     }
 }
 
-/// What a poller has not given out yet.
+/// Events that the poller has not returned yet.
 #[derive(Default)]
 struct Inbox {
     waiting: Mutex<Waiting>,
@@ -96,7 +96,7 @@ struct Waiting {
     woken: bool,
 }
 
-/// Where the events of a registration go.
+/// The poller and the token that a registration reports to.
 pub(super) struct Target {
     inbox: Arc<Inbox>,
     token: Token,
@@ -108,20 +108,20 @@ impl Target {
         self.inbox.filled.notify_one();
     }
 
-    /// Takes back what was not given out, so that the token can name something else.
+    /// Drops pending events, so that the token can be reused.
     pub(super) fn forget(&self) {
         lock(&self.inbox.waiting).events.retain(|event| event.token != self.token);
     }
 }
 
-/// Which way an edge looks.
+/// The direction of an edge.
 #[derive(Clone, Copy)]
 pub(super) enum Direction {
     Read,
     Write,
 }
 
-/// One direction of a registration: armed, it fires once.
+/// One direction of a registration. Once armed, it fires once.
 pub(super) struct Edge {
     direction: Direction,
     target: Option<Target>,
@@ -133,7 +133,7 @@ impl Edge {
         Edge { direction, target: None, armed: false }
     }
 
-    /// Registers, armed.
+    /// Registers and arms.
     pub(super) fn watch(&mut self, target: Target) -> io::Result<()> {
         if self.target.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -151,14 +151,14 @@ impl Edge {
         self.armed = true;
     }
 
-    /// Fires if somebody is still owed this event.
+    /// Reports the event if the edge is armed.
     pub(super) fn fire(&mut self) {
         if std::mem::take(&mut self.armed) {
             self.fire_always();
         }
     }
 
-    /// Fires although nobody is owed it, as a hang-up does.
+    /// Reports the event even if the edge is not armed, as for a hang-up.
     pub(super) fn fire_always(&mut self) {
         if let Some(target) = &self.target {
             target.fire(matches!(self.direction, Direction::Read), matches!(self.direction, Direction::Write));

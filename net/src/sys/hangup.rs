@@ -1,10 +1,10 @@
-//! What edge-triggered system pollers leave out: the end of a stream that was reported together with
-//! the last bytes.
+//! Reports the end of a stream that edge-triggered system pollers swallow: the one that arrives
+//! together with the last bytes.
 //!
-//! Bytes and a hang-up that arrive together make one event. A reader that takes the bytes with a short
-//! read is owed another event, for the end, but the system sees no new edge and gives none. So the
-//! poller marks the stream when it reports a hang-up, and a short read on a marked stream asks the
-//! poller for one event more. Streams that nobody hangs up on pay one load for a short read.
+//! Bytes and a hang-up that arrive together make one event. The contract promises another event, for
+//! the end, to a reader that takes the bytes with a short read, but the system sees no new edge and
+//! reports none. So the poller marks the stream when it reports a hang-up, and a short read on a marked
+//! stream requests one more event. All other streams pay one load for a short read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Event, Token};
 
-/// The streams of one poller, and the events the system will not give for them.
+/// The streams of one poller, and the events that the system does not report for them.
 #[derive(Debug, Default)]
 pub(super) struct Hangups {
-    /// Looked into when a peer hangs up, and at no other event.
+    /// Used only when a peer hangs up.
     streams: Mutex<HashMap<Token, Arc<Hangup>>>,
     owed: Mutex<Vec<Token>>,
-    /// Whether `owed` has anything, so that most waits need no lock.
+    /// Whether `owed` has entries, so that most waits take no lock.
     any_owed: AtomicBool,
 }
 
-/// What a stream shares with its poller.
+/// The state that a stream shares with its poller.
 #[derive(Debug)]
 pub(super) struct Hangup {
     token: Token,
@@ -30,7 +30,7 @@ pub(super) struct Hangup {
 }
 
 impl Hangups {
-    /// To be called before the system can report on the stream.
+    /// Call this before the system can report on the stream.
     pub(super) fn add(&self, token: Token) -> Arc<Hangup> {
         let hangup = Arc::new(Hangup { token, reported: AtomicBool::new(false) });
         lock(&self.streams).insert(token, Arc::clone(&hangup));
@@ -49,8 +49,8 @@ impl Hangups {
         }
     }
 
-    /// The stream was read to less than the buffer's length. True if the poller has an event for it
-    /// now and must not sleep on it.
+    /// A read did not fill its buffer. True if the poller has an event for the stream now and must not
+    /// sleep on it.
     pub(super) fn after_short_recv(&self, hangup: &Hangup) -> bool {
         if !hangup.reported.load(Ordering::Relaxed) {
             return false;
@@ -60,7 +60,7 @@ impl Hangups {
         true
     }
 
-    /// Gives the poller's owner the events that are owed.
+    /// Adds the owed events to `events`.
     pub(super) fn drain_into(&self, events: &mut Vec<Event>) {
         if self.any_owed.swap(false, Ordering::Acquire) {
             let owed = std::mem::take(&mut *lock(&self.owed));

@@ -1,8 +1,8 @@
-//! The host this program is compiled for: the one place that asks which it is.
+//! The host that this program is compiled for. This is the only place that asks for it.
 //!
-//! Native is any Unix. A WebAssembly build names its runtime by `--cfg wisp_host="..."` in RUSTFLAGS,
-//! since one target serves several runtimes whose imports differ. Each host's module has the same five
-//! types: `SysHost`, `SysListener`, `SysStream`, `SysPoller`, `SysRegistrar`.
+//! Native is any Unix. A WebAssembly build names its runtime with `--cfg wisp_host="..."` in RUSTFLAGS,
+//! since one target serves several runtimes with different imports. Each host's module defines the same
+//! five types: `SysHost`, `SysListener`, `SysStream`, `SysPoller`, `SysRegistrar`.
 //!
 //! | host | its file | shared files |
 //! |---|---|---|
@@ -36,7 +36,7 @@ mod hangup;
 #[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
 mod oneoff;
 
-// In tests also natively.
+// Also natively, for its tests.
 #[cfg(any(test, wisp_host = "wasip1", wisp_host = "wasmedge"))]
 mod sift;
 

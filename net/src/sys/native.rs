@@ -15,9 +15,9 @@ use crate::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Toke
 
 /// Connections the system holds for a listener until they are accepted.
 const BACKLOG_CONNECTIONS_MAX: i32 = 1024;
-/// Events taken from the system by one wait; more stay there for the next.
+/// Events that one wait takes from the system; the others stay there for the next wait.
 const EVENTS_PER_WAIT_MAX: usize = 1024;
-/// The waker's own registration, which no caller may use.
+/// The waker's own token, which callers may not use.
 const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);
 
 /// The operating system's sockets.
@@ -45,8 +45,8 @@ impl Host for SysHost {
 
     fn listen(&self, addr: SocketAddr) -> io::Result<SysListener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        // A broker that is started again must not wait until the connections of the one before have
-        // left TIME_WAIT; a port that somebody listens on is refused all the same.
+        // A restarted broker must not wait until its predecessor's connections have left TIME_WAIT. A
+        // port with a listener is refused all the same.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
@@ -140,7 +140,7 @@ impl SysStream {
         }
     }
 
-    /// BSD systems call a socket that still connects "not connected", where Linux says would-block.
+    /// BSD systems report a connecting socket as "not connected", Linux as would-block.
     #[cold]
     fn unless_connecting(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::NotConnected {
@@ -168,8 +168,8 @@ pub struct SysPoller {
     registrar: SysRegistrar,
 }
 
-/// The descriptor of the readiness queue: readable as long as a wait would give events. For callers that have their own
-/// way of waiting.
+/// The descriptor of the readiness queue, which is readable while a wait would return events. For
+/// callers with a wait of their own.
 impl AsFd for SysPoller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
@@ -224,8 +224,8 @@ struct Shared {
 }
 
 impl SysRegistrar {
-    /// By descriptor, because mio's own sources have to be held exclusively to be removed, when other
-    /// threads may still send on the stream.
+    /// Registers by descriptor: removing one of mio's own sources needs exclusive access, while other
+    /// threads may still be sending on the stream.
     fn register(&self, source: &impl AsRawFd, token: Token, interest: Interest) -> io::Result<()> {
         let token = usize::try_from(token.0).map(mio::Token).ok();
         let token = token.filter(|token| *token != WAKE_TOKEN).ok_or(io::ErrorKind::InvalidInput)?;
@@ -265,7 +265,7 @@ impl Registrar for SysRegistrar {
     }
 }
 
-/// Does what a signal interrupted once more.
+/// Repeats the call while signals interrupt it.
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -1,15 +1,15 @@
-//! Streams and pollers for hosts that have `poll_oneoff` and nothing better: Wasmtime and WasmEdge.
+//! Streams and pollers for hosts that only have `poll_oneoff`: Wasmtime and WasmEdge.
 //!
-//! The host is asked about a list of descriptors anew each time and answers by level, so the edges of
-//! the contract are made here. Each registration has its armed directions in one atomic byte. The
-//! poller asks about armed directions only and disarms what it reports; `recv` and `send` arm again
-//! when they would block or come back short, from whatever thread. A blocked call cannot be told of
-//! what was armed meanwhile, which is why waits are cut into ticks where the host has threads.
+//! Each call passes a list of descriptors to the host, which answers by level, so this module
+//! implements the edges of the contract. Each registration keeps its armed directions in one atomic
+//! byte. The poller asks only about armed directions and disarms the ones it reports; `recv` and `send`
+//! arm a direction again, from any thread, when they would block or are short. A blocked call does not
+//! see directions that are armed meanwhile, so waits are cut into ticks on hosts with threads.
 //!
-//! Each call asks about everything armed, so nothing that is ready waits for longer than the next call,
-//! and the cost of a call grows with the connections. Where the host calls ready what is not, groups
-//! of answers are asked about again (sift.rs); an answer that this leaves out is to a direction that
-//! stays armed.
+//! Each call asks about all armed directions, so a ready descriptor waits for the next call at most,
+//! and the cost of a call grows with the number of connections. Where the host reports descriptors that
+//! are not ready, groups of answers are checked again (sift.rs). Directions of rejected answers stay
+//! armed.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -26,16 +26,16 @@ use crate::{Event, Listener, Poller, Registrar, Stream, Token};
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
-/// The registration has ended; its descriptor may belong to somebody else.
+/// The registration has ended; its descriptor may have been reused.
 const ENDED: u8 = 4;
 
-/// What a wait without a limit takes in one call.
+/// The length of one call in a wait without a limit.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// How long to let pass when the host came back early with nothing, as WasmEdge does again and again
-/// for a half-closed peer that only room to send is wanted from.
+/// The pause after the host returned early without an event. WasmEdge does this continually while a
+/// stream only waits for room to send to a half-closed peer.
 const NAP: Duration = Duration::from_millis(1);
 
-/// A listening socket, however the host came by it.
+/// A listening socket, opened or inherited.
 #[derive(Debug)]
 pub struct SysListener {
     slot: Slot,
@@ -43,7 +43,7 @@ pub struct SysListener {
 }
 
 impl SysListener {
-    /// Of a descriptor that does not block.
+    /// `fd` is non-blocking.
     pub(super) fn new(fd: Fd) -> SysListener {
         SysListener { slot: Slot::default(), fd }
     }
@@ -57,7 +57,7 @@ impl Listener for SysListener {
     }
 
     fn accept(&self) -> io::Result<(SysStream, Option<SocketAddr>)> {
-        // Armed after any failure, so that one connection that failed does not keep the next waiting.
+        // Armed after any failure, so that one failed connection does not delay the next.
         let (fd, peer) = imp::accept(&self.fd).inspect_err(|_| self.slot.arm(READ))?;
         Ok((SysStream::new(fd), peer))
     }
@@ -71,7 +71,7 @@ pub struct SysStream {
 }
 
 impl SysStream {
-    /// Of a descriptor that does not block.
+    /// `fd` is non-blocking.
     pub(super) fn new(fd: Fd) -> SysStream {
         SysStream { slot: Slot::default(), fd }
     }
@@ -91,7 +91,7 @@ impl Stream for SysStream {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
-        // More than one call only where the host copies all it is given before it sends a part.
+        // Several calls only where the host copies all of its input, even to send a part.
         for piece in bytes.chunks(imp::SEND_BYTES_MAX) {
             match self.fd.send(piece, 0) {
                 Ok(len) => {
@@ -106,7 +106,7 @@ impl Stream for SysStream {
                     }
                     return Err(error);
                 }
-                // The next call tells.
+                // The next call returns the error.
                 Err(_) => break,
             }
         }
@@ -125,14 +125,16 @@ impl Stream for SysStream {
     }
 }
 
-/// The place for a registration, which ends with it and, as the first field, before the descriptor.
+/// Holds a registration and ends it when dropped. It is the first field of its owner, so it is dropped
+/// before the descriptor.
 #[derive(Debug, Default)]
 struct Slot(Option<Arc<Registration>>);
 
 impl Slot {
     fn arm(&self, direction: u8) {
         if let Some(registration) = &self.0 {
-            // Ordered after the call that would have blocked, as the poller's load is before its own.
+            // Ordered after the call that would have blocked; likewise the poller loads before its own
+            // call.
             registration.state.fetch_or(direction, Ordering::Release);
         }
     }
@@ -146,7 +148,7 @@ impl Drop for Slot {
     }
 }
 
-/// What a stream or listener shares with the poller it is registered with.
+/// The state that a stream or listener shares with its poller.
 #[derive(Debug)]
 struct Registration {
     fd: u32,
@@ -164,7 +166,7 @@ impl Registration {
         self.state.load(Ordering::Acquire) & ENDED != 0
     }
 
-    /// Takes what is armed of `directions`, as an event.
+    /// Disarms the armed ones of `directions` and returns their event.
     fn fire(&self, directions: u8) -> Option<Event> {
         let before = self.state.fetch_and(!directions, Ordering::AcqRel);
         let fired = if before & ENDED == 0 { before & directions } else { 0 };
@@ -173,11 +175,11 @@ impl Registration {
     }
 }
 
-/// What other threads hand to the poller's owner.
+/// New registrations, from any thread to the poller's owner.
 #[derive(Debug, Default)]
 struct Inbox {
     registrations: Mutex<Vec<Arc<Registration>>>,
-    /// Whether there are any, so that most waits need no lock.
+    /// Whether there are any, so that most waits take no lock.
     any: AtomicBool,
 }
 
@@ -233,17 +235,17 @@ impl Registrar for SysRegistrar {
     }
 }
 
-/// Asks the host about what is armed.
+/// Asks the host about armed directions.
 #[derive(Debug)]
 pub struct SysPoller {
     inbox: Arc<Inbox>,
     registrations: Vec<Arc<Registration>>,
-    /// What the host is asked and what it answers, kept to be filled again. A question and its answer
+    /// The questions to the host and its answers, kept to reuse their memory. A question and its answer
     /// carry the index of their registration.
     questions: Vec<Question>,
     answers: Vec<Answer>,
-    /// The answers that may be wrong.
-    doubts: Doubts,
+    /// Rejects answers that are wrong.
+    recheck: Recheck,
 }
 
 impl SysPoller {
@@ -253,11 +255,11 @@ impl SysPoller {
             registrations: Vec::new(),
             questions: Vec::new(),
             answers: Vec::new(),
-            doubts: Doubts::default(),
+            recheck: Recheck::default(),
         }
     }
 
-    /// Asks about everything armed, and to be answered after `wait` in any case.
+    /// Asks about all armed directions; the host answers after `wait` at the latest.
     fn ask(&mut self, wait: Duration) -> io::Result<()> {
         self.inbox.drain_into(&mut self.registrations);
         self.registrations.retain(|registration| !registration.has_ended());
@@ -272,8 +274,7 @@ impl SysPoller {
         }
         self.questions.push(Question::clock(wait));
         match poll::poll(&self.questions, &mut self.answers) {
-            // Another thread has closed a stream since it was asked about; the next question is
-            // without it.
+            // Another thread closed a stream after the question was made; the next call omits it.
             Err(error)
                 if error.raw_os_error() == Some(poll::ERRNO_BADF)
                     && self.registrations.iter().any(|registration| registration.has_ended()) =>
@@ -285,12 +286,12 @@ impl SysPoller {
         }
     }
 
-    /// Turns the answers into events, and says whether the time was up.
+    /// Turns the answers into events. True if the wait timed out.
     fn report(&mut self, events: &mut Vec<Event>) -> bool {
         let mut time_is_up = false;
-        // With the clock and one more, the answer can only be about that one.
+        // With one direction and the clock, the answer can only concern that direction.
         if self.questions.len() > 2 {
-            self.doubts.settle(&self.registrations, &mut self.answers);
+            self.recheck.retain_true(&self.registrations, &mut self.answers);
         }
         for answer in &self.answers {
             let directions = match answer.kind {
@@ -315,32 +316,32 @@ impl SysPoller {
     }
 }
 
-/// Sets right what a host says that calls all it was asked about ready as soon as one descriptor is. To
-/// each of a thousand a call of its own would cost more than all that is done for the one; but that
-/// nothing of a group is ready, this host says truly.
+/// Corrects the answers of a host that reports all descriptors as ready as soon as one is. Checking
+/// each of a thousand descriptors with a call of its own would cost more than serving the ready one.
+/// The host does tell truly that no descriptor of a group is ready, so groups are checked.
 #[derive(Default, Debug)]
-struct Doubts {
-    /// Places of answers that may be wrong, and of those among them that are right.
-    doubtful: Vec<usize>,
-    right: Vec<usize>,
+struct Recheck {
+    /// Positions of the answers that may be wrong, and of the confirmed ones among them.
+    suspects: Vec<usize>,
+    confirmed: Vec<usize>,
     questions: Vec<Question>,
     answers: Vec<Answer>,
 }
 
-impl Doubts {
-    /// Keeps of the answers those that are right, in their order.
-    fn settle(&mut self, registrations: &[Arc<Registration>], answers: &mut Vec<Answer>) {
-        self.doubtful.clear();
-        // To accept in vain costs no more than to ask again.
-        let is_doubtful = |answer: &Answer| imp::may_be_wrong(answer) && !registrations[answer.index()].is_listener;
-        self.doubtful.extend((0..answers.len()).filter(|place| is_doubtful(&answers[*place])));
-        if self.doubtful.is_empty() {
+impl Recheck {
+    /// Removes wrong answers and keeps the order of the others.
+    fn retain_true(&mut self, registrations: &[Arc<Registration>], answers: &mut Vec<Answer>) {
+        self.suspects.clear();
+        // Trying to accept costs no more than checking.
+        let is_suspect = |answer: &Answer| imp::may_be_false(answer) && !registrations[answer.index()].is_listener;
+        self.suspects.extend((0..answers.len()).filter(|place| is_suspect(&answers[*place])));
+        if self.suspects.is_empty() {
             return;
         }
-        self.right.clear();
+        self.confirmed.clear();
         let any_ready = |range: Range<usize>| {
             self.questions.clear();
-            for place in &self.doubtful[range] {
+            for place in &self.suspects[range] {
                 let answer = &answers[*place];
                 let registration = &registrations[answer.index()];
                 if !registration.has_ended() {
@@ -351,18 +352,18 @@ impl Doubts {
                 return false;
             }
             self.questions.push(Question::clock(Duration::ZERO));
-            // An error may be about any of them.
+            // An error may concern any of them.
             poll::poll(&self.questions, &mut self.answers).is_err()
                 || self.answers.iter().any(|answer| answer.kind != Answer::CLOCK)
         };
-        sift(self.doubtful.len(), any_ready, |place| self.right.push(self.doubtful[place]));
-        let (mut doubtful, mut right) = (self.doubtful.iter().peekable(), self.right.iter().peekable());
+        sift(self.suspects.len(), any_ready, |place| self.confirmed.push(self.suspects[place]));
+        let (mut suspects, mut confirmed) = (self.suspects.iter().peekable(), self.confirmed.iter().peekable());
         let mut place = 0;
         answers.retain(|_| {
-            let is_doubtful = doubtful.next_if_eq(&&place).is_some();
-            let is_right = right.next_if_eq(&&place).is_some();
+            let is_suspect = suspects.next_if_eq(&&place).is_some();
+            let is_confirmed = confirmed.next_if_eq(&&place).is_some();
             place += 1;
-            is_right || !is_doubtful
+            is_confirmed || !is_suspect
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The call `poll_oneoff` of WASI preview 1, laid out for it.
+//! The call `poll_oneoff` of WASI preview 1 and its structures.
 
 use std::io;
 use std::time::Duration;
@@ -18,8 +18,8 @@ unsafe extern "C" {
     ) -> u16;
 }
 
-/// One thing that `poll_oneoff` shall wait for. The call has a union here; with the members that a
-/// descriptor does not need left at zero, one plain structure is laid out like each of its variants.
+/// One question to `poll_oneoff`. The call uses a union here; with the members that a descriptor does
+/// not need set to zero, one plain structure has the layout of each variant.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Question {
@@ -34,7 +34,7 @@ pub(super) struct Question {
 
 const _: () = assert!(size_of::<Question>() == 48 && size_of::<Answer>() == 32);
 
-/// The clock that only goes forward.
+/// The monotonic clock.
 const CLOCK_MONOTONIC: u32 = 1;
 
 impl Question {
@@ -51,7 +51,7 @@ impl Question {
         Question::new(Answer::CLOCK, CLOCK_MONOTONIC, u64::MAX, wait_ns)
     }
 
-    /// The question that an answer was given to.
+    /// Repeats the question of an answer.
     pub(super) fn again(answer: &Answer, fd: u32) -> Question {
         Question::new(answer.kind, fd, answer.index, 0)
     }
@@ -61,7 +61,7 @@ impl Question {
     }
 }
 
-/// What `poll_oneoff` says about one question.
+/// The host's answer to one question.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
 pub(super) struct Answer {
@@ -77,19 +77,19 @@ impl Answer {
     pub(super) const READ: u8 = 1;
     pub(super) const WRITE: u8 = 2;
 
-    /// The index that the question came with.
+    /// The index of the question.
     pub(super) fn index(&self) -> usize {
-        // It was made from a usize.
+        // The index was a usize.
         self.index as usize
     }
 
-    /// Whether it tells of neither an error nor a hang-up.
+    /// Whether the answer reports neither an error nor a hang-up.
     pub(super) fn is_plain(&self) -> bool {
         self.errno == 0 && self.flags == 0
     }
 }
 
-/// Waits for one of the questions at least, of which there must be one.
+/// Waits until at least one question is answered. There must be one.
 pub(super) fn poll(questions: &[Question], answers: &mut Vec<Answer>) -> io::Result<()> {
     answers.resize(questions.len(), Answer::default());
     let mut len = 0;

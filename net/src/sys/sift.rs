@@ -1,14 +1,14 @@
-//! Finding what is ready among many descriptors on a host that can only say of a group whether one of
-//! it is.
+//! Group testing: finds the ready ones among many descriptors on a host that can only tell whether a
+//! group contains one.
 //!
-//! Most are not ready, as a rule, and one question shows that for a whole group. So groups grow until
-//! one has something ready; there, halving finds the first that is. Behind it a group is as long as the
-//! way to it was, so that where many are ready each is asked about alone.
+//! Most descriptors are not ready, and one question shows this for a whole group. So groups grow until one
+//! contains a ready descriptor, and bisection finds the first of them. The next group is as long as the
+//! part of this one up to that descriptor; so where many are ready, each is asked about alone.
 
 use std::ops::Range;
 
-/// Calls `found` with the place of each one that is ready among `len`, in order. `any_ready` says of a
-/// range of places whether there is one at least; a group that it has said so of gives one in any case.
+/// Calls `found` with the position of each ready descriptor among `len`, in order. `any_ready` tells
+/// whether a range of positions contains one. A range that it once affirmed yields one in any case.
 pub(super) fn sift(len: usize, mut any_ready: impl FnMut(Range<usize>) -> bool, mut found: impl FnMut(usize)) {
     let (mut start, mut group) = (0, 1);
     while start < len {
@@ -37,7 +37,8 @@ pub(super) fn sift(len: usize, mut any_ready: impl FnMut(Range<usize>) -> bool, 
 mod tests {
     use super::*;
 
-    /// What a sifting of `ready` found, in how many questions, and about how many descriptors they were.
+    /// The result for `ready`: the positions found, the number of questions, and the number of
+    /// descriptors in them.
     struct Sifting {
         found: Vec<usize>,
         questions: usize,
@@ -60,7 +61,7 @@ mod tests {
         (0..ready.len()).filter(|place| ready[*place]).collect()
     }
 
-    /// Numbers that look random, the same in each run.
+    /// Pseudo-random numbers, the same in each run.
     fn random(state: &mut u64) -> u64 {
         *state ^= *state << 13;
         *state ^= *state >> 7;
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn it_ends_where_what_was_ready_no_longer_is() {
-        // Each question is answered at random, as if descriptors changed all the time.
+        // Random answers, as if descriptors changed all the time.
         let mut state = 1;
         for len in 0..200 {
             let mut found = Vec::new();

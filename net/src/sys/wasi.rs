@@ -1,15 +1,15 @@
-//! The calls that every WASI host has, from module `wasi_snapshot_preview1`, behind a descriptor that
+//! The calls that every WASI host has, from module `wasi_snapshot_preview1`, and a descriptor that
 //! closes itself.
 //!
-//! Each host adds its own way to listeners and connections; from there on, receiving, sending and
-//! closing are the same calls. They are imported here rather than taken from the C library, because
-//! its `close` looks through the directories handed in, which does not end well where a listener was
-//! handed in instead, and its `recv` hides flags that a host may need.
+//! Each host opens listeners and connections in its own way; receiving, sending and closing are the
+//! same calls everywhere. They are imported directly instead of through the C library: its `close`
+//! searches the preopened directories, which fails where a listener is preopened instead, and its
+//! `recv` hides flags that a host may need.
 
 use std::io;
 use std::net::Shutdown;
 
-/// The descriptor flag for "do not block".
+/// The descriptor flag for non-blocking.
 pub(super) const FDFLAGS_NONBLOCK: u16 = 4;
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -46,7 +46,7 @@ impl Ciovec {
     }
 }
 
-/// Turns what a call returned into a result; the standard library knows the kinds of WASI's numbers.
+/// Turns a call's error number into a result; the standard library maps it to an `ErrorKind`.
 pub(super) fn check(errno: u16) -> io::Result<()> {
     match errno {
         0 => Ok(()),
@@ -59,7 +59,7 @@ pub(super) fn check(errno: u16) -> io::Result<()> {
 pub(super) struct Fd(u32);
 
 impl Fd {
-    /// Takes ownership of a descriptor that nobody else closes.
+    /// Takes ownership of a descriptor.
     pub(super) fn new(number: u32) -> Fd {
         Fd(number)
     }
@@ -99,13 +99,13 @@ impl Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // SAFETY: passes no memory, and the number is ours to close. There is nobody to tell of an
-        // error, and the descriptor is gone in any case.
+        // SAFETY: passes no memory, and the number is ours to close. Nobody can handle an error, and
+        // the descriptor is gone in any case.
         let _ = unsafe { fd_close(self.0) };
     }
 }
 
-/// Receives from a descriptor that somebody else may own.
+/// Receives from a descriptor that the caller may not own.
 pub(super) fn recv(fd: u32, buffer: &mut [u8], flags: u16) -> io::Result<usize> {
     let iovec = Iovec { buffer: buffer.as_mut_ptr(), len: buffer.len() };
     let (mut len, mut flags_out) = (0, 0);

@@ -1,8 +1,8 @@
-//! WASI preview 1, as Wasmtime with wasi-threads has it: listeners are handed in by the host.
+//! WASI preview 1, as in Wasmtime with wasi-threads: the process inherits its listeners.
 //!
-//! Missing are opening listeners and connections, the peer's address, TCP_NODELAY, and a way to wake
-//! a blocked poll. The host copies what it receives through a zeroed buffer of at most 64 KiB, and all
-//! that it is given to send.
+//! It cannot open listeners or connections, learn the peer's address, set TCP_NODELAY, or wake a
+//! blocked poll. The host receives through a zeroed buffer of at most 64 KiB, and copies all bytes that
+//! it is given to send.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use super::poll::Answer;
 use super::wasi::{self, FDFLAGS_NONBLOCK, Fd};
 use crate::{Capabilities, Host};
 
-/// What one call sends at most: the host copies all of it even when the socket takes a part.
+/// The most bytes of one send: the host copies all of them even if the socket takes a part.
 pub(super) const SEND_BYTES_MAX: usize = 256 * 1024;
-/// How long a wait may miss what other threads have armed or registered.
+/// How long a wait may miss registrations and arming by other threads.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
-/// The first descriptor after the standard streams: the first listener, if one was handed in.
+/// The first descriptor after the standard streams: the first listener, if any is inherited.
 const FIRST_LISTENER: u32 = 3;
 const FILETYPE_SOCKET_STREAM: u8 = 6;
 
@@ -74,8 +74,8 @@ impl Host for SysHost {
         }
         NEXT.store(number + 1, Ordering::Relaxed);
         let fd = Fd::new(number);
-        // For a listener that whoever started the runtime has opened. It fails as soon as there are
-        // threads, but those that the runtime opens are non-blocking already.
+        // For listeners that another process has opened. The call fails as soon as there are threads,
+        // but listeners opened by the runtime itself are non-blocking already.
         let _ = fd.set_nonblocking();
         Ok(SysListener::new(fd))
     }
@@ -102,11 +102,11 @@ pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
     Ok((Fd::new(accepted), None))
 }
 
-/// Whether an answer may be wrong. As soon as one descriptor is ready this host calls all that it was
-/// asked about ready; only what goes beyond that is certain.
-pub(super) fn may_be_wrong(answer: &Answer) -> bool {
+/// Whether an answer may be false. As soon as one descriptor is ready, this host reports all
+/// descriptors of the call as ready; only further details make an answer certain.
+pub(super) fn may_be_false(answer: &Answer) -> bool {
     match answer.kind {
-        // One byte is what it says of descriptors that have none.
+        // The host reports one byte for descriptors without any.
         Answer::READ => answer.is_plain() && answer.bytes <= 1,
         Answer::WRITE => answer.is_plain(),
         _ => false,

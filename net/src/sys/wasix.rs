@@ -1,8 +1,8 @@
-//! WASIX, as Wasmer has it: sockets much like the system's, with an epoll that is always edge-triggered.
+//! WASIX, as in Wasmer: sockets much like the system's, with an epoll that is always edge-triggered.
 //!
-//! Every call here is non-blocking: a blocking one would time out after 30 seconds and, worse, take
-//! over the one waker that a socket has. Each call costs much the same whatever its size and each iovec
-//! is a call of its own, so bytes go in large single pieces.
+//! Every call here is non-blocking: a blocking one would time out after 30 seconds and, worse, replace
+//! the only waker of the socket. A call costs nearly the same whatever its size, and each iovec is a
+//! call of its own, so bytes are passed in large single pieces.
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -20,9 +20,9 @@ const OPTION_NODELAY: u32 = 3;
 const STATUS_FAILED: u8 = 3;
 const RECV_DONT_WAIT: u16 = 8;
 const SEND_DONT_WAIT: u16 = 1;
-/// The host ignores it and takes 128.
+/// The host ignores this and uses 128.
 const BACKLOG_CONNECTIONS_MAX: usize = 1024;
-/// Events taken from the host by one wait; more stay there for the next.
+/// Events that one wait takes from the host; the others stay there for the next wait.
 const EVENTS_PER_WAIT_MAX: usize = 256;
 const WAIT_FOREVER: i64 = -1;
 /// WASI's number for "operation in progress".
@@ -112,8 +112,8 @@ impl Host for SysHost {
             ERRNO_INPROGRESS => {}
             errno => check(errno)?,
         }
-        // The host looks at the socket before it says that the connection is in progress, which takes
-        // an error away that `recv` or `send` would have told.
+        // The host checks the socket before it reports that the connection is in progress. That check
+        // consumes an error that `recv` or `send` would have returned.
         let mut status = 0;
         // SAFETY: the result goes to a local.
         check(unsafe { sock_status(fd.number(), &mut status) })?;
@@ -175,8 +175,8 @@ impl Listener for SysListener {
 impl Drop for SysListener {
     fn drop(&mut self) {
         if let Some(registrar) = &self.registration {
-            // The set must not keep the number: its next owner could not be added. An error would mean
-            // that it does not.
+            // The epoll set must not keep the number, or the next socket with this number could not be
+            // added. An error means that the set does not have it.
             let _ = registrar.0.delete(&self.fd);
         }
     }
@@ -303,7 +303,7 @@ impl Registrar for SysRegistrar {
     }
 }
 
-/// What a poller shares with those who register.
+/// The state that a poller shares with its registrars.
 #[derive(Debug)]
 struct Shared {
     epoll: Fd,
@@ -324,7 +324,7 @@ impl Shared {
     }
 }
 
-/// An event of the host's epoll. The caller's part, from `pointer` on, comes back as it was given.
+/// An event of the host's epoll. The host returns the caller's part, from `pointer` on, unchanged.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct EpollEvent {
@@ -332,7 +332,7 @@ struct EpollEvent {
     unused: u32,
     pointer: u32,
     fd: u32,
-    /// 1 for the poller's own alarm; 0 for what callers have registered.
+    /// 1 for the poller's own alarm; 0 for a caller's registration.
     is_alarm: u32,
     token: u64,
 }
@@ -343,12 +343,12 @@ impl EpollEvent {
     }
 }
 
-/// An address as the host reads and writes it, in the space that its largest variant takes.
+/// An address in the host's layout, with the size of its largest variant.
 #[repr(C, align(4))]
 struct AddrPort {
     family: u8,
     unused: u8,
-    /// Little-endian on the way in, big-endian on the way out.
+    /// Little-endian as an argument, big-endian as a result.
     port: [u8; 2],
     ip: [u8; 108],
 }

@@ -1,8 +1,8 @@
-//! WasmEdge: its own calls for making sockets, and `poll_oneoff`.
+//! WasmEdge: its own calls to open sockets, and `poll_oneoff`.
 //!
-//! Missing are threads, TCP_NODELAY and a way to wake a blocked poll, which without threads nobody
-//! wants to. Sockets are made by the crate wasmedge_wasi_socket; what is received and sent goes
-//! straight from and to the guest's memory.
+//! It has no threads, no TCP_NODELAY and no way to wake a blocked poll, which a single thread does not
+//! need. The crate wasmedge_wasi_socket opens the sockets; received and sent bytes move directly to and
+//! from the guest's memory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ use super::poll::Answer;
 use super::wasi::{Fd, check};
 use crate::{Capabilities, Host};
 
-/// The host takes from guest memory what fits, so nothing is gained by handing it less.
+/// The host takes as many bytes as fit straight from guest memory, so smaller pieces gain nothing.
 pub(super) const SEND_BYTES_MAX: usize = usize::MAX;
-/// Nothing happens behind the back of the one thread.
+/// There is only one thread, so no state changes during a wait.
 pub(super) const TICK: Duration = Duration::MAX;
 
 /// Connections the system holds for a listener until they are accepted.
@@ -79,15 +79,15 @@ pub(super) fn local_addr(listener: &Fd) -> io::Result<SocketAddr> {
 }
 
 pub(super) fn accept(listener: &Fd) -> io::Result<(Fd, Option<SocketAddr>)> {
-    // The crate accepts without flags and makes the new socket non-blocking afterwards, which is what
-    // this host wants: flags given to accept end up on the listener.
+    // The crate accepts without flags and makes the new socket non-blocking afterwards. This host needs
+    // that: it applies flags of the accept call to the listener.
     let stream = take(lend(listener, |listener| listener.accept(true))?);
-    // A peer that is gone already has no address.
+    // A peer that has gone already has no address.
     let peer = address(stream.number(), sock_getpeeraddr).ok();
     Ok((stream, peer))
 }
 
-// The crate has these too, but lends the host a buffer that the compiler may take to stay zero.
+// The crate has these too, but passes the host a buffer that the compiler may assume to stay zero.
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
     fn sock_getlocaladdr(fd: u32, buffer: *mut AddressBuffer, family: *mut u32, port: *mut u32) -> u32;
@@ -102,13 +102,14 @@ struct AddressBuffer {
 
 type AddressCall = unsafe extern "C" fn(u32, *mut AddressBuffer, *mut u32, *mut u32) -> u32;
 
-/// Asks for one of the two addresses of a socket. The host takes 16 bytes for either family, calls the families 4 and 6,
-/// and fills the first four for IPv4.
+/// Returns one of the two addresses of a socket. The host expects 16 bytes for both families, calls the
+/// families 4 and 6, and fills the first four bytes for IPv4.
 fn address(fd: u32, ask: AddressCall) -> io::Result<SocketAddr> {
     let mut octets = [0_u8; 16];
     let mut buffer = AddressBuffer { octets: octets.as_mut_ptr(), len: octets.len() };
     let (mut family, mut port) = (0, 0);
-    // SAFETY: all three pointers are to live variables of the types the host writes, and the buffer says its length.
+    // SAFETY: all three pointers are to live variables of the types that the host writes, and the
+    // buffer states its length.
     let errno = unsafe { ask(fd, &raw mut buffer, &raw mut family, &raw mut port) };
     check(errno as u16)?;
     let port = u16::try_from(port).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -122,8 +123,8 @@ fn address(fd: u32, ask: AddressCall) -> io::Result<SocketAddr> {
     }
 }
 
-/// This host says the truth.
-pub(super) fn may_be_wrong(_: &Answer) -> bool {
+/// This host's answers are right.
+pub(super) fn may_be_false(_: &Answer) -> bool {
     false
 }
 
@@ -132,7 +133,7 @@ fn take(socket: Socket) -> Fd {
     Fd::new(socket.into_raw_fd().cast_unsigned())
 }
 
-/// Lets the crate look at a socket that stays ours.
+/// Passes a socket to the crate for one call without giving it away.
 fn lend<T>(fd: &Fd, look: impl FnOnce(&Socket) -> T) -> T {
     use std::mem::ManuallyDrop;
     use std::os::fd::FromRawFd;

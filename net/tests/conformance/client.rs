@@ -1,4 +1,4 @@
-//! The other side of the echo: connections that send a known pattern and compare what comes back.
+//! The client of the echo server: connections that send a known pattern and compare the echo with it.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 
 use wisp_net::{Event, Host, Poller, Registrar, Stream, Token};
 
-use crate::server::PATIENCE;
+use crate::server::TIMEOUT;
 
 /// The pattern repeats after a prime number of bytes, so that no power of two hides a shift.
 const PATTERN_BYTES: usize = 1_000_003;
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// Reads and writes of one connection before the others have their turn.
+/// Reads and writes of one connection before the next connection has its turn.
 const STEPS_PER_TURN_MAX: usize = 8;
 
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -29,55 +29,55 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// One connection to the echo server.
-pub(crate) struct Talk<S> {
+pub(crate) struct Exchange<S> {
     pub(crate) stream: S,
-    /// Where in the pattern this connection begins, so that connections differ.
+    /// The offset in the pattern at which this connection starts, so that connections differ.
     shift: usize,
-    /// Where in the pattern what it receives begins.
-    shift_heard: usize,
+    /// The offset in the pattern of the bytes it receives.
+    receive_shift: usize,
     pub(crate) sent: usize,
     pub(crate) received: usize,
-    /// How much to send in all.
+    /// The number of bytes to send.
     pub(crate) total: usize,
-    /// Whether to say by a half-close that all is sent.
+    /// Whether to half-close the connection after the last byte.
     pub(crate) half_close: bool,
-    /// Whether to leave unread what comes back.
+    /// Whether to leave received bytes unread.
     pub(crate) deaf: bool,
     pub(crate) ended: bool,
 }
 
 /// How a turn ended.
 enum Turn {
-    /// Blocked both ways, so an event comes.
+    /// Both directions are blocked, so an event follows.
     Wait,
-    /// Stopped to be fair.
-    GoOn,
+    /// Stopped to be fair to the others.
+    Again,
 }
 
-/// Connections and the poller they are registered with.
+/// Connections, and the poller they are registered with.
 pub(crate) struct Client<H: Host> {
     host: H,
     poller: H::Poller,
-    pub(crate) talks: Vec<Talk<H::Stream>>,
+    pub(crate) exchanges: Vec<Exchange<H::Stream>>,
     unfinished: Vec<usize>,
 }
 
 impl<H: Host> Client<H> {
     pub(crate) fn new(host: &H) -> Client<H> {
         let poller = host.poller().expect("a poller");
-        Client { host: host.clone(), poller, talks: Vec::new(), unfinished: Vec::new() }
+        Client { host: host.clone(), poller, exchanges: Vec::new(), unfinished: Vec::new() }
     }
 
-    /// Connects once more and gives the connection's index.
+    /// Opens one more connection and returns its index.
     pub(crate) fn connect(&mut self, addr: SocketAddr, total: usize) -> usize {
-        let index = self.talks.len();
+        let index = self.exchanges.len();
         let shift = index * 7919 % PATTERN_BYTES;
         let mut stream = self.host.connect(addr).expect("the server listens");
         self.poller.registrar().add(&mut stream, Token(index as u64)).expect("registers");
-        self.talks.push(Talk {
+        self.exchanges.push(Exchange {
             stream,
             shift,
-            shift_heard: shift,
+            receive_shift: shift,
             sent: 0,
             received: 0,
             total,
@@ -88,53 +88,53 @@ impl<H: Host> Client<H> {
         index
     }
 
-    /// Lets each two connections hear each other instead of themselves.
+    /// Makes each pair of connections expect each other's bytes instead of its own.
     pub(crate) fn pair_up(&mut self) {
-        for pair in self.talks.chunks_exact_mut(2) {
-            (pair[0].shift_heard, pair[1].shift_heard) = (pair[1].shift, pair[0].shift);
+        for pair in self.exchanges.chunks_exact_mut(2) {
+            (pair[0].receive_shift, pair[1].receive_shift) = (pair[1].shift, pair[0].shift);
         }
     }
 
-    /// Takes the last connection away from the poller.
+    /// Removes the last connection from the poller.
     pub(crate) fn take(&mut self) -> H::Stream {
-        let talk = self.talks.pop().expect("there is one");
-        self.unfinished.retain(|index| *index < self.talks.len());
-        self.poller.registrar().remove(&talk.stream).expect("was registered");
-        talk.stream
+        let exchange = self.exchanges.pop().expect("there is one");
+        self.unfinished.retain(|index| *index < self.exchanges.len());
+        self.poller.registrar().remove(&exchange.stream).expect("was registered");
+        exchange.stream
     }
 
-    /// Lets the connections talk until `done`.
-    pub(crate) fn run_until(&mut self, mut done: impl FnMut(&[Talk<H::Stream>]) -> bool) {
-        while !done(&self.talks) {
-            let progress = self.step(PATIENCE);
-            assert!(progress, "nothing happened for {PATIENCE:?}: {}", self.describe());
+    /// Drives the connections until `done`.
+    pub(crate) fn run_until(&mut self, mut done: impl FnMut(&[Exchange<H::Stream>]) -> bool) {
+        while !done(&self.exchanges) {
+            let progress = self.step(TIMEOUT);
+            assert!(progress, "nothing happened for {TIMEOUT:?}: {}", self.describe());
         }
     }
 
-    /// Lets the connections talk until nothing happens for the given time.
+    /// Drives the connections until nothing happens for the given time.
     pub(crate) fn run_until_quiet(&mut self, quiet: std::time::Duration) {
         while self.step(quiet) {}
     }
 
-    /// Lets a deaf connection hear and a finished one go on: to be called after changing a talk.
-    pub(crate) fn nudge(&mut self, index: usize) {
+    /// Serves a connection without an event; call it after changing the connection.
+    pub(crate) fn resume(&mut self, index: usize) {
         self.unfinished.push(index);
     }
 
-    fn step(&mut self, patience: std::time::Duration) -> bool {
+    fn step(&mut self, timeout_max: std::time::Duration) -> bool {
         let mut events: Vec<Event> = Vec::new();
-        let timeout = if self.unfinished.is_empty() { patience } else { std::time::Duration::ZERO };
+        let timeout = if self.unfinished.is_empty() { timeout_max } else { std::time::Duration::ZERO };
         self.poller.wait(&mut events, Some(timeout)).expect("waits");
         let mut todo = std::mem::take(&mut self.unfinished);
         todo.extend(events.iter().filter_map(|event| usize::try_from(event.token.0).ok()));
         let something = !todo.is_empty();
         let mut scratch = vec![0; CHUNK_BYTES_MAX];
         for index in todo {
-            // An event that was given out before its connection was taken away names nobody.
-            let Some(talk) = self.talks.get_mut(index) else {
+            // The event is older than the removal of its connection.
+            let Some(exchange) = self.exchanges.get_mut(index) else {
                 continue;
             };
-            if let Turn::GoOn = talk.turn(&mut scratch) {
+            if let Turn::Again = exchange.turn(&mut scratch) {
                 self.unfinished.push(index);
             }
         }
@@ -142,13 +142,15 @@ impl<H: Host> Client<H> {
     }
 
     fn describe(&self) -> String {
-        let talks =
-            self.talks.iter().map(|talk| format!("sent {} received {} of {}", talk.sent, talk.received, talk.total));
-        talks.collect::<Vec<_>>().join(", ")
+        let exchanges = self
+            .exchanges
+            .iter()
+            .map(|exchange| format!("sent {} received {} of {}", exchange.sent, exchange.received, exchange.total));
+        exchanges.collect::<Vec<_>>().join(", ")
     }
 }
 
-impl<S: Stream> Talk<S> {
+impl<S: Stream> Exchange<S> {
     pub(crate) fn finished(&self) -> bool {
         self.received == self.total && (self.ended || !self.half_close)
     }
@@ -162,10 +164,10 @@ impl<S: Stream> Talk<S> {
                 return Turn::Wait;
             }
         }
-        Turn::GoOn
+        Turn::Again
     }
 
-    /// Whether there may be room for more.
+    /// Whether the socket may accept more bytes.
     fn send(&mut self) -> bool {
         if self.sent == self.total {
             return false;
@@ -183,7 +185,7 @@ impl<S: Stream> Talk<S> {
         sent == len
     }
 
-    /// Whether there may be more to read.
+    /// Whether there may be more bytes to read.
     fn recv(&mut self, scratch: &mut [u8]) -> bool {
         if self.deaf || self.ended {
             return false;
@@ -198,7 +200,7 @@ impl<S: Stream> Talk<S> {
             return false;
         }
         assert!(self.received + len <= self.total, "more came than was sent");
-        let expected = &PATTERN[(self.shift_heard + self.received) % PATTERN_BYTES..][..len];
+        let expected = &PATTERN[(self.receive_shift + self.received) % PATTERN_BYTES..][..len];
         assert!(scratch[..len] == *expected, "what came back differs after {} bytes", self.received);
         self.received += len;
         len == scratch.len()

@@ -1,9 +1,9 @@
-//! One suite for every host: a server is driven through everything the contract promises.
+//! One suite for every host: it drives a server through everything that the contract promises.
 //!
-//! The server runs in this process, over the in-memory host and over the native one. For a module
-//! under its runtime, `WISP_NET_ECHO_CMD` gives a command such as
-//! `runtime module --listen 127.0.0.1:{port} --workers {workers} --mode {mode}`; then the tests named
-//! `sockets` drive that instead, from native sockets.
+//! The server runs in this process, over the in-memory host and over the native one. For a module under
+//! its runtime, `WISP_NET_ECHO_CMD` is a command such as `runtime module --listen 127.0.0.1:{port}
+//! --workers {workers} --mode {mode}`; then the tests named `sockets` drive that server, from native
+//! sockets.
 
 mod client;
 #[path = "../../examples/echo_server/server.rs"]
@@ -18,10 +18,11 @@ use echo_server::Mode;
 use server::Pair;
 
 const ECHO_BYTES: usize = 100_000_000;
-/// Above what the buffers between two peers hold on any host, so that a deaf peer blocks the server.
+/// More bytes than the buffers between two peers hold on any host, so that a deaf peer blocks the
+/// server.
 const FLOOD_BYTES: usize = 64 << 20;
 
-/// The same tests for a host, whose servers have this many workers.
+/// The suite for one host and a number of workers.
 macro_rules! conformance {
     ($name:ident, $host:ty, $workers:expr) => {
         mod $name {
@@ -46,13 +47,13 @@ macro_rules! conformance {
             }
 
             #[test]
-            fn end_that_comes_with_the_bytes_is_noticed() {
-                super::end_that_comes_with_the_bytes_is_noticed::<$host>($workers);
+            fn end_right_behind_the_bytes_is_noticed() {
+                super::end_right_behind_the_bytes_is_noticed::<$host>($workers);
             }
 
             #[test]
-            fn what_others_send_goes_out_whole() {
-                super::what_others_send_goes_out_whole::<$host>($workers);
+            fn sends_by_another_worker_arrive_whole() {
+                super::sends_by_another_worker_arrive_whole::<$host>($workers);
             }
 
             #[test]
@@ -71,8 +72,8 @@ macro_rules! conformance {
             }
 
             #[test]
-            fn reused_number_starts_afresh() {
-                super::reused_number_starts_afresh::<$host>($workers);
+            fn reused_descriptor_starts_fresh() {
+                super::reused_descriptor_starts_fresh::<$host>($workers);
             }
         }
     };
@@ -89,7 +90,7 @@ fn echoes<H: Pair>(workers: usize, connections: usize) {
     for _ in 0..connections {
         client.connect(server.addr, ECHO_BYTES / connections);
     }
-    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
     drop(client);
     server.wait_for(connections, 0);
 }
@@ -97,36 +98,35 @@ fn echoes<H: Pair>(workers: usize, connections: usize) {
 fn half_close_leaves_the_other_half_open<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
-    // The one reads from the start; the other only once it has sent and shut down what fits, when
-    // most of its echo is still under way.
+    // The first connection reads from the start. The second reads only after it has sent everything and
+    // shut down, while most of its echo is still in transit.
     for (total, deaf) in [(10_000_000, false), (100_000, true)] {
         let index = client.connect(server.addr, total);
-        client.talks[index].half_close = true;
-        client.talks[index].deaf = deaf;
+        client.exchanges[index].half_close = true;
+        client.exchanges[index].deaf = deaf;
     }
-    client.run_until(|talks| talks[0].finished() && talks[1].sent == talks[1].total);
-    client.talks[1].deaf = false;
-    client.nudge(1);
-    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    client.run_until(|exchanges| exchanges[0].finished() && exchanges[1].sent == exchanges[1].total);
+    client.exchanges[1].deaf = false;
+    client.resume(1);
+    client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
     server.wait_for(2, 0);
 }
 
-fn end_that_comes_with_the_bytes_is_noticed<H: Pair>(workers: usize) {
+fn end_right_behind_the_bytes_is_noticed<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     for round in 0..300 {
         let index = client.connect(server.addr, 1 + round);
-        client.talks[index].half_close = true;
+        client.exchanges[index].half_close = true;
         if round % 10 == 9 {
-            client.run_until(|talks| talks.iter().all(client::Talk::finished));
+            client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
         }
     }
     server.wait_for(300, 0);
 }
 
-/// The worker that receives sends to a connection of another worker, and leaves to the owner what
-/// does not fit.
-fn what_others_send_goes_out_whole<H: Pair>(workers: usize) {
+/// The receiving worker sends to a connection of another worker, and leaves the rest to its owner.
+fn sends_by_another_worker_arrive_whole<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Relay, workers);
     let mut client = Client::new(&host);
     for _ in 0..20 {
@@ -136,16 +136,16 @@ fn what_others_send_goes_out_whole<H: Pair>(workers: usize) {
     server.wait_for(20, 20);
     for round in 1..=3 {
         for index in 0..20 {
-            client.talks[index].deaf = true;
-            client.talks[index].total = round * 2_000_000;
-            client.nudge(index);
+            client.exchanges[index].deaf = true;
+            client.exchanges[index].total = round * 2_000_000;
+            client.resume(index);
         }
-        client.run_until(|talks| talks.iter().all(|talk| talk.sent == talk.total));
+        client.run_until(|exchanges| exchanges.iter().all(|exchange| exchange.sent == exchange.total));
         for index in 0..20 {
-            client.talks[index].deaf = false;
-            client.nudge(index);
+            client.exchanges[index].deaf = false;
+            client.resume(index);
         }
-        client.run_until(|talks| talks.iter().all(client::Talk::finished));
+        client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
     }
 }
 
@@ -153,16 +153,16 @@ fn reset_ends_one_connection_only<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     let bystander = client.connect(server.addr, 1000);
-    client.run_until(|talks| talks[bystander].finished());
+    client.run_until(|exchanges| exchanges[bystander].finished());
     for round in 1..=20 {
-        // By turns with an echo that is under way and without.
+        // Alternately with and without an echo in transit.
         let index = client.connect(server.addr, FLOOD_BYTES);
-        client.run_until(|talks| talks[index].received > round % 2 * 100_000);
+        client.run_until(|exchanges| exchanges[index].received > round % 2 * 100_000);
         H::reset(client.take());
         server.wait_for(1 + round, 1);
-        client.talks[bystander].total += 1000;
-        client.nudge(bystander);
-        client.run_until(|talks| talks[bystander].finished());
+        client.exchanges[bystander].total += 1000;
+        client.resume(bystander);
+        client.run_until(|exchanges| exchanges[bystander].finished());
     }
 }
 
@@ -170,19 +170,19 @@ fn blocked_send_resumes_and_loses_nothing<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     let deaf = client.connect(server.addr, FLOOD_BYTES);
-    client.talks[deaf].deaf = true;
+    client.exchanges[deaf].deaf = true;
     client.run_until_quiet(Duration::from_millis(500));
-    assert!(client.talks[deaf].sent < FLOOD_BYTES, "the server read on although nobody took its echo");
+    assert!(client.exchanges[deaf].sent < FLOOD_BYTES, "the server read on although nobody took its echo");
     let other = client.connect(server.addr, 1_000_000);
-    client.run_until(|talks| talks[other].finished());
+    client.run_until(|exchanges| exchanges[other].finished());
     let (waits, before) = (server.status.waits.load(Ordering::Relaxed), server.cpu_time());
     client.run_until_quiet(Duration::from_millis(500));
     drop(client.take());
     server.wait_for(2, 1);
-    assert_rests(&server, waits, before);
-    client.talks[deaf].deaf = false;
-    client.nudge(deaf);
-    client.run_until(|talks| talks[deaf].finished());
+    assert_idle(&server, waits, before);
+    client.exchanges[deaf].deaf = false;
+    client.resume(deaf);
+    client.run_until(|exchanges| exchanges[deaf].finished());
 }
 
 fn blocked_recv_does_not_spin<H: Pair>(workers: usize) {
@@ -191,22 +191,22 @@ fn blocked_recv_does_not_spin<H: Pair>(workers: usize) {
     for _ in 0..10 {
         client.connect(server.addr, 100);
     }
-    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
     server.wait_for(10, 10);
     let (waits, before) = (server.status.waits.load(Ordering::Relaxed), server.cpu_time());
     client.run_until_quiet(Duration::from_secs(1));
     drop(client.take());
     server.wait_for(10, 9);
-    assert_rests(&server, waits, before);
+    assert_idle(&server, waits, before);
     for index in 0..9 {
-        client.talks[index].total += 100;
-        client.nudge(index);
+        client.exchanges[index].total += 100;
+        client.resume(index);
     }
-    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
 }
 
-/// A server at rest comes out of its wait to look whether it shall stop, and for little else.
-fn assert_rests(server: &server::Server, waits_before: usize, cpu_before: Option<Duration>) {
+/// An idle server returns from its wait to check whether to stop, and for little else.
+fn assert_idle(server: &server::Server, waits_before: usize, cpu_before: Option<Duration>) {
     let waits = server.status.waits.load(Ordering::Relaxed) - waits_before;
     assert!(waits < 1000, "{waits} waits ended while nothing happened");
     if let (Some(before), Some(after)) = (cpu_before, server.cpu_time()) {
@@ -214,7 +214,7 @@ fn assert_rests(server: &server::Server, waits_before: usize, cpu_before: Option
     }
 }
 
-fn reused_number_starts_afresh<H: Pair>(workers: usize) {
+fn reused_descriptor_starts_fresh<H: Pair>(workers: usize) {
     let (host, server) = H::start(Mode::Echo, workers);
     let mut client = Client::new(&host);
     for _ in 0..3 {
@@ -222,7 +222,7 @@ fn reused_number_starts_afresh<H: Pair>(workers: usize) {
     }
     for round in 0..500 {
         let index = client.connect(server.addr, 1 + round * 10);
-        client.run_until(|talks| talks[index].finished());
+        client.run_until(|exchanges| exchanges[index].finished());
         let stream = client.take();
         if round % 3 == 0 {
             H::reset(stream);
@@ -230,8 +230,8 @@ fn reused_number_starts_afresh<H: Pair>(workers: usize) {
     }
     server.wait_for(503, 3);
     for index in 0..3 {
-        client.talks[index].total += 1000;
-        client.nudge(index);
+        client.exchanges[index].total += 1000;
+        client.resume(index);
     }
-    client.run_until(|talks| talks.iter().all(client::Talk::finished));
+    client.run_until(|exchanges| exchanges.iter().all(client::Exchange::finished));
 }

@@ -1,6 +1,6 @@
-//! Starts the echo server that a test drives: in this process, or by the command that
-//! `WISP_NET_ECHO_CMD` gives, with `{port}` for the port it shall listen on `{workers}` for how many
-//! workers it shall have, and `{mode}` for `echo` or `relay`.
+//! Starts the echo server under test: in this process, or with the command in `WISP_NET_ECHO_CMD`, in
+//! which `{port}` stands for the port to listen on, `{workers}` for the number of workers, and `{mode}`
+//! for `echo` or `relay`.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,36 +15,36 @@ use wisp_net::{Host, Listener, SysHost};
 
 use crate::echo_server::{Mode, Status, serve};
 
-/// How long anything that must happen may take, on a busy machine and an interpreting runtime.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit for each expected event, on a busy machine and an interpreting runtime.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that runs until it is dropped.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) status: Arc<Status>,
-    runs: Runs,
+    runner: Runner,
 }
 
-enum Runs {
-    Here(Option<JoinHandle<()>>),
-    Outside {
+enum Runner {
+    Thread(Option<JoinHandle<()>>),
+    Process {
         child: Child,
-        /// Servers of the command run one after the other, so that each has the machine.
+        /// Servers of the command run one after the other, so that each has the machine to itself.
         _turn: MutexGuard<'static, ()>,
     },
 }
 
-/// A host and a server that can be reached by it.
+/// A host, and a server that it can reach.
 pub(crate) trait Pair: Host {
     fn start(mode: Mode, workers: usize) -> (Self, Server);
-    /// Ends a connection so that the peer gets a reset.
+    /// Resets a connection.
     fn reset(stream: Self::Stream);
 }
 
 impl Pair for MemoryHost {
     fn start(mode: Mode, workers: usize) -> (MemoryHost, Server) {
         let host = MemoryHost::new();
-        let server = Server::here(&host, mode, workers);
+        let server = Server::start_thread(&host, mode, workers);
         (host, server)
     }
 
@@ -56,8 +56,8 @@ impl Pair for MemoryHost {
 impl Pair for SysHost {
     fn start(mode: Mode, workers: usize) -> (SysHost, Server) {
         let server = match std::env::var("WISP_NET_ECHO_CMD") {
-            Ok(command) => Server::outside(&command, mode, workers),
-            Err(_) => Server::here(&SysHost, mode, workers),
+            Ok(command) => Server::start_process(&command, mode, workers),
+            Err(_) => Server::start_thread(&SysHost, mode, workers),
         };
         (SysHost, server)
     }
@@ -70,7 +70,7 @@ impl Pair for SysHost {
 }
 
 impl Server {
-    fn here<H: Host>(host: &H, mode: Mode, workers: usize) -> Server {
+    fn start_thread<H: Host>(host: &H, mode: Mode, workers: usize) -> Server {
         let listener = host.listen("127.0.0.1:0".parse().expect("legal")).expect("a free port");
         let addr = listener.local_addr().expect("a listener knows its address");
         let status = Arc::new(Status::default());
@@ -78,10 +78,10 @@ impl Server {
         let thread = std::thread::spawn(move || {
             serve(&host, listener, (mode, workers), &theirs, |_| {}).expect("the server serves");
         });
-        Server { addr, status, runs: Runs::Here(Some(thread)) }
+        Server { addr, status, runner: Runner::Thread(Some(thread)) }
     }
 
-    fn outside(command: &str, mode: Mode, workers: usize) -> Server {
+    fn start_process(command: &str, mode: Mode, workers: usize) -> Server {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
@@ -100,16 +100,16 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         let mut first = String::new();
         lines.read_line(&mut first).expect("the server's output");
-        let server = Server { addr, status: Arc::default(), runs: Runs::Outside { child, _turn: turn } };
+        let server = Server { addr, status: Arc::default(), runner: Runner::Process { child, _turn: turn } };
         assert!(first.contains("listening"), "the server did not start, its output was {first:?}");
         let status = Arc::clone(&server.status);
         std::thread::spawn(move || follow(lines, &status));
         server
     }
 
-    /// The processor time the server took so far, if it is a process of its own on Linux.
+    /// The processor time of the server so far, if it is a process of its own on Linux.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let Runs::Outside { child, .. } = &self.runs else {
+        let Runner::Process { child, .. } = &self.runner else {
             return None;
         };
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
@@ -118,7 +118,7 @@ impl Server {
         Some(Duration::from_millis(ticks * 10))
     }
 
-    /// Waits until the server has accepted this many connections and has so many still open.
+    /// Waits until the server has accepted `accepted` connections and `open` of them are open.
     pub(crate) fn wait_for(&self, accepted: usize, open: usize) {
         let start = Instant::now();
         loop {
@@ -129,7 +129,7 @@ impl Server {
                 return;
             }
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < TIMEOUT,
                 "of {accepted_now} connections the server has {open_now} open, not {open} of {accepted}"
             );
             std::thread::sleep(Duration::from_millis(2));
@@ -139,13 +139,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        match &mut self.runs {
-            Runs::Here(thread) => {
+        match &mut self.runner {
+            Runner::Thread(thread) => {
                 self.status.stop.store(true, Ordering::Relaxed);
                 let result = thread.take().map(JoinHandle::join);
                 assert!(matches!(result, Some(Ok(()))) || std::thread::panicking(), "the server panicked");
             }
-            Runs::Outside { child, .. } => {
+            Runner::Process { child, .. } => {
                 let _ = child.kill();
                 let _ = child.wait();
             }
@@ -153,7 +153,7 @@ impl Drop for Server {
     }
 }
 
-/// Keeps the status as the server's lines tell it: `accepted 3 open 1 waits 20`.
+/// Updates the status from the server's output lines: `accepted 3 open 1 waits 20`.
 fn follow(lines: BufReader<ChildStdout>, status: &Status) {
     for line in lines.lines().map_while(Result::ok) {
         let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
