@@ -63,7 +63,8 @@ test-wasmer test-wasmtime test-wasmedge: test-%:
 	wasm-targets/conformance $*
 	WISP_HOST=$* cargo test -p wisp-e2e
 
-lint: ## Formatting and clippy, warnings denied
+lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words
+	.ci/words
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
