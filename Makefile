@@ -15,7 +15,7 @@ help: ## Show the targets
 	@echo 'PORT=1883 sets the port of the run targets, FUZZ_SECONDS=60 the time of each fuzz target, ONLY the experiments.'
 
 run: ## Start the broker on 127.0.0.1:PORT
-	cargo run --release -p wisp-broker --bin wisp-broker -- --listen $(LISTEN)
+	cargo run --release -p wisp-broker-program -- --listen $(LISTEN)
 
 run-wasmer run-wasmtime run-wasmedge: run-%: ## Start the broker's module under a runtime
 	@$(MAKE) --no-print-directory aot HOSTS=$*
@@ -31,7 +31,7 @@ aot: wasm ## Compile the modules ahead of time
 	wasm-targets/aot $(HOSTS)
 
 release: # The programs that suites and benchmarks start
-	cargo build --release -p wisp-broker -p wisp-client -p wisp-loadgen -p wisp-transfer -p wisp-compute
+	cargo build --release -p wisp-broker-program -p wisp-client-program -p wisp-loadgen -p wisp-transfer -p wisp-compute
 
 experiment-modules: # The programs that experiments start beside the broker, as modules compiled ahead of time
 	wasm-targets/toolchain
@@ -58,7 +58,7 @@ test-wasmer test-wasmtime test-wasmedge: test-%:
 	@$(MAKE) --no-print-directory aot HOSTS=$*
 	e2e/setup
 	wasm-targets/check $*
-	wasm-targets/build --package wisp-client --bin wisp $*
+	wasm-targets/build --package wisp-client-program --bin wisp $*
 	wasm-targets/aot --name wisp $*
 	wasm-targets/conformance $*
 	WISP_HOST=$* cargo test -p wisp-e2e

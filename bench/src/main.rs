@@ -5,12 +5,12 @@
 
 use std::process::ExitCode;
 
+use wisp_arguments::parse_arguments;
 use wisp_bench::args::{Arguments, Command};
 use wisp_bench::{experiment, memory, smoke};
-use wisp_client::program;
 
 fn main() -> ExitCode {
-    let arguments: Arguments = match program::parse_arguments() {
+    let arguments: Arguments = match parse_arguments() {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };

@@ -1,4 +1,4 @@
-//! The Wisp MQTT broker: a library to embed and the program `wisp-broker`.
+//! The Wisp MQTT broker as a library to embed. The program `wisp-broker` is a crate of its own around it.
 //!
 //! This crate is the server around the engine: it owns the sockets, the clock and the threads.
 //!

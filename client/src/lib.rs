@@ -1,4 +1,4 @@
-//! A blocking MQTT client for MQTT 3.1, 3.1.1 and 5, and the program `wisp`.
+//! A blocking MQTT client for MQTT 3.1, 3.1.1 and 5.
 //!
 //! A message on its way enters the broker's socket from here, and leaves it to here: [`Client`] encodes with
 //! wisp-wire what wisp-net sends, and the other way round. It runs on every host of wisp-net that can connect
@@ -15,7 +15,6 @@ mod incoming;
 mod keep_alive;
 mod link;
 mod options;
-pub mod program;
 mod url;
 
 pub use client::Client;

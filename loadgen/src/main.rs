@@ -5,12 +5,12 @@
 
 use std::process::ExitCode;
 
-use wisp_client::program;
+use wisp_arguments::parse_arguments;
 use wisp_loadgen::args::Arguments;
 use wisp_loadgen::commands::{self, PROGRAM};
 
 fn main() -> ExitCode {
-    let arguments: Arguments = match program::parse_arguments() {
+    let arguments: Arguments = match parse_arguments() {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };

@@ -39,7 +39,7 @@ pub fn native_program(name: &str) -> Result<PathBuf, Failure> {
         .map(|target| target.join("release").join(name))
         .find(|program| program.is_file())
         .ok_or_else(|| {
-            Failure::Missing(format!("there is no release build of {name}: cargo build --release -p {name}"))
+            Failure::Missing(format!("there is no release build of {name}: cargo build --release --bin {name}"))
         })
 }
 

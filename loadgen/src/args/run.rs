@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use wisp_client::program::{parse_qos, parse_version};
+use wisp_arguments::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS};
 
 use crate::broker::Broker;

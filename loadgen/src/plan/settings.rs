@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use wisp_client::program::parse_version;
+use wisp_arguments::parse_version;
 
 use crate::broker::{Broker, Mode, Protocol};
 use crate::drive::pattern::{Layout, Pattern};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
-use wisp_client::{Client, ConnectOptions, program};
+use wisp_arguments::parse_version;
+use wisp_client::{Client, ConnectOptions};
 use wisp_net::{Stream, SysStream};
 
 use crate::drive::latency::Latency;
@@ -87,8 +88,7 @@ pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn 
     };
     let address = local_address(&subject.target).map_err(Failure::Broken)?;
     let count = point.whole("connections").unwrap_or(1);
-    let mqtt_version =
-        program::parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
+    let mqtt_version = parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
     let timeout = Duration::from_secs(point.whole("timeout_s").unwrap_or(60));
     let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);
     // Nothing is pinged. 0 would say that, but not every broker takes it.

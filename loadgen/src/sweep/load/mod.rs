@@ -308,8 +308,8 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     let wrong = Failure::Missing;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
-        version: wisp_client::program::parse_version(version).map_err(wrong)?,
-        qos: wisp_client::program::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
+        version: wisp_arguments::parse_version(version).map_err(wrong)?,
+        qos: wisp_arguments::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
         pattern: point.text("pattern").map_or(Ok(Pattern::OneToOne), str::parse).map_err(wrong)?,
         senders: narrow("senders", 1),

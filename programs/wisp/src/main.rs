@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use wisp_client::program::{self, STATUS_USAGE};
+use wisp_arguments::{STATUS_USAGE, parse_arguments};
 use wisp_client::{Client, ConnectOptions, Error, Fault, Will};
 
 use crate::args::{Arguments, Command, Server};
@@ -23,7 +23,7 @@ const STATUS_FAILED: u8 = 1;
 const TOPIC_ALIAS_MAX: u16 = 1000;
 
 fn main() -> ExitCode {
-    let arguments: Arguments = match program::parse_arguments() {
+    let arguments: Arguments = match parse_arguments() {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };

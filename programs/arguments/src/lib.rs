@@ -1,11 +1,11 @@
-//! What the programs on top of this client have in common: one-line errors and names of versions.
+//! The command lines of Wisp's programs: one-line errors, and the names of versions and QoS.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::{ProtocolVersion, QoS};
+use wisp_wire::{ProtocolVersion, QoS};
 
 /// The status of a program whose command line was wrong.
 pub const STATUS_USAGE: u8 = 2;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-use wisp_client::program::{parse_qos, parse_version};
+use wisp_arguments::{parse_qos, parse_version};
 use wisp_client::{ProtocolVersion, QoS, RetainHandling, ServerUrl, SubscriptionId};
 
 /// Publish to an MQTT broker, or receive from it.

@@ -9,9 +9,9 @@ use crate::args;
 use crate::queues::{KEYS, KeyKind};
 use crate::settings::Kind;
 
-const EXAMPLE: &str = include_str!("../../../../../docs/wisp.toml");
-const CONFIGURATION: &str = include_str!("../../../../../docs/configuration.md");
-const LIMITS: &str = include_str!("../../../../../docs/limits.md");
+const EXAMPLE: &str = include_str!("../../../../docs/wisp.toml");
+const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
+const LIMITS: &str = include_str!("../../../../docs/limits.md");
 
 fn file(text: &str) -> ConfigFile {
     ConfigFile { name: "wisp.toml".to_owned(), text: text.to_owned() }
