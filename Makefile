@@ -41,7 +41,11 @@ experiment-modules: # The programs that experiments start beside the broker, as 
 	wasm-targets/build --package wisp-compute --bin wisp-compute --plain
 	wasm-targets/aot --name wisp-compute --plain
 
-test: test-native test-loom test-wasm ## All tests, natively and under each runtime
+test: ## All tests, natively and under each runtime; missing runtimes are installed during the native tests
+	@wasm-targets/runtimes --ahead $$PPID wasmtime wasmedge wasmer
+	@.ci/timed test-native $(MAKE) --no-print-directory test-native
+	@.ci/timed test-loom $(MAKE) --no-print-directory test-loom
+	@.ci/timed test-wasm $(MAKE) --no-print-directory test-wasm
 
 test-native: release ## All tests that need no WebAssembly runtime
 	cargo test --workspace --exclude wisp-e2e
@@ -52,9 +56,10 @@ test-loom: ## Every interleaving of the lock protocols, on small cases
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \
 		cargo test --release -p wisp-broker -p wisp-engine --lib loom
 
-test-wasm: test-wasmer test-wasmtime test-wasmedge ## The same suites under each runtime
+# Wasmer comes last: it takes longest to install.
+test-wasm: test-wasmtime test-wasmedge test-wasmer ## The same suites under each runtime
 
-test-wasmer test-wasmtime test-wasmedge: test-%:
+test-wasmer test-wasmtime test-wasmedge: test-%: release
 	@$(MAKE) --no-print-directory aot HOSTS=$*
 	e2e/setup
 	wasm-targets/check $*

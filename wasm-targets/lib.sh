@@ -2,8 +2,10 @@
 # shellcheck shell=bash disable=SC2034
 
 WASMER_VERSION=7.4.2
-# The last Wasmtime with wasi-threads, and the versions on PATH that are taken instead of it.
-WASMTIME_VERSION=46.0.3
+# Wasmtime's long-term line that has wasi-threads: the wheel that is fetched, the newest patch, which
+# is built where no wheel can be had, and the versions on PATH that are taken instead of both.
+WASMTIME_WHEEL=36.0.9
+WASMTIME_SOURCE=36.0.20
 WASMTIME_OLDEST=25
 WASMTIME_NEWEST=46
 WASMEDGE_VERSION=0.14.1
@@ -60,7 +62,9 @@ aot_file() { # HOST MODULE.wasm
   case $1 in
     wasix) echo "${2%.wasm}.wasmu" ;;
     wasip1) echo "${2%.wasm}.cwasm" ;;
-    wasmedge) echo "${2%.wasm}-aot.wasm" ;;
+    # Not WasmEdge's other format, the module with machine code added: it is written wrongly for code
+    # that calls fmin or fmax, and then interpreted.
+    wasmedge) echo "${2%.wasm}.so" ;;
   esac
 }
 
@@ -127,11 +131,14 @@ module_flags() { # HOST|plain
     "-C link-arg=--max-memory=$MEMORY_BYTES_MAX${WASM_SYSROOT:+ --sysroot $WASM_SYSROOT}"
 }
 
-# Where this project installs a host's runtime itself.
-runtime_folder() {
+# Where this project installs a host's runtime itself. WISP_WASMTIME=wheel|source rules the other out.
+runtime_folders() {
   case $1 in
     wasix) echo "$cache_dir/wasmer-$WASMER_VERSION" ;;
-    wasip1) echo "$cache_dir/wasmtime-$WASMTIME_VERSION" ;;
+    wasip1)
+      [[ ${WISP_WASMTIME:-any} == wheel ]] || echo "$cache_dir/wasmtime-$WASMTIME_SOURCE"
+      [[ ${WISP_WASMTIME:-any} == source ]] || echo "$cache_dir/wasmtime-$WASMTIME_WHEEL"
+      ;;
     wasmedge) echo "$cache_dir/wasmedge-$WASMEDGE_VERSION" ;;
   esac
 }
@@ -153,11 +160,24 @@ suitable_version() { # HOST VERSION
   esac
 }
 
+# Wasmtime's option for threads; since 40 the shared memory that they need is an option of its own.
+wasmtime_threads() { # PROGRAM
+  local version
+  version=$(runtime_version "$1")
+  if ((${version%%.*} < 40)); then
+    echo threads=y
+  else
+    echo threads=y,shared-memory=y
+  fi
+}
+
 # Prints the path of a host's runtime; fails if there is none that fits.
 find_runtime() { # HOST
-  local runtime program version
+  local runtime folders programs program version
   runtime=$(host_runtime "$1")
-  for program in "$(command -v "$runtime")" "$(runtime_folder "$1")/bin/$runtime"; do
+  mapfile -t folders < <(runtime_folders "$1")
+  programs=("$(command -v "$runtime")" "${folders[@]/%//bin/$runtime}")
+  for program in "${programs[@]}"; do
     if [[ -x $program ]] && version=$(runtime_version "$program") && suitable_version "$1" "$version"; then
       echo "$program"
       return 0
@@ -166,12 +186,21 @@ find_runtime() { # HOST
   return 1
 }
 
+# True if WasmEdge runs a module that it has compiled in the interpreter, tens of times slower, as it
+# does where it cannot use the machine code. All it does then is print a line, which asking the module
+# for a function that it does not have shows without starting the program.
+wasmedge_interprets() { # PROGRAM COMPILED
+  [[ $("$1" --reactor "$2" no-such-function 2>&1) == *"interpreter mode"* ]]
+}
+
 # Installs Debian packages; says what is missing where it cannot.
 install_packages() {
   command -v apt-get >/dev/null || die "please install these, or what they are called here: $*"
   say "installing $*"
-  as_root apt-get update >&2
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
+  # Something else may be installing packages at this moment.
+  as_root apt-get -o DPkg::Lock::Timeout=600 update >&2
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >&2
 }
 
 # Reads the arguments that the `run` scripts share, `[OPTIONS] ADDR:PORT [FLAGS...]`, and sets what they

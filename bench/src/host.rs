@@ -125,7 +125,7 @@ fn module(name: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
     let file = match (mode, host) {
         (Mode::Aot, Host::Wasmer) => file(".wasmu"),
         (Mode::Aot, Host::Wasmtime) => file(".cwasm"),
-        (Mode::Aot, Host::WasmEdge) => file("-aot.wasm"),
+        (Mode::Aot, Host::WasmEdge) => file(".so"),
         _ => module.clone(),
     };
     let changed = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();

@@ -190,7 +190,7 @@ fn compiled(broker: &Broker, module: &Path) -> PathBuf {
     match broker {
         Broker::Wasmer => module.with_extension("wasmu"),
         Broker::Wasmtime => module.with_extension("cwasm"),
-        _ => module.with_file_name(format!("{}-aot.wasm", module.file_stem().unwrap_or_default().display())),
+        _ => module.with_extension("so"),
     }
 }
 
@@ -244,7 +244,7 @@ mod tests {
         for (broker, expected) in [
             (Broker::Wasmer, "/a/m-wasix.wasmu"),
             (Broker::Wasmtime, "/a/m-wasip1.cwasm"),
-            (Broker::WasmEdge, "/a/m-wasmedge-aot.wasm"),
+            (Broker::WasmEdge, "/a/m-wasmedge.so"),
         ] {
             let host = broker.wasm_host().unwrap();
             let module = PathBuf::from(format!("/a/m-{host}.wasm"));

@@ -7,6 +7,7 @@ use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, mpsc};
 use std::thread;
@@ -20,6 +21,7 @@ const EVERYWHERE: &[Property] = &[
     ("clocks_run_and_sleep_lasts", clocks_run_and_sleep_lasts),
     ("hash_seeds_differ", hash_seeds_differ),
     ("formatting_of_floats_works", formatting_of_floats_works),
+    ("floats_have_a_minimum_and_a_maximum", floats_have_a_minimum_and_a_maximum),
     ("freed_memory_is_used_again", freed_memory_is_used_again),
     ("blocks_keep_what_is_in_them", blocks_keep_what_is_in_them),
     ("a_gibibyte_can_be_had", a_gibibyte_can_be_had),
@@ -87,6 +89,14 @@ fn memory_pages() -> usize {
     core::arch::wasm32::memory_size(0)
 }
 
+/// Compilers make calls of the C library of these, which machine code in a file has to find.
+fn floats_have_a_minimum_and_a_maximum() {
+    let (smaller, larger) = (black_box(1.5f64), black_box(2.5f64));
+    assert_eq!((larger.min(smaller), smaller.max(larger)), (1.5, 2.5));
+    let (smaller, larger) = (black_box(1.5f32), black_box(2.5f32));
+    assert_eq!((larger.min(smaller), smaller.max(larger)), (1.5, 2.5));
+}
+
 fn freed_memory_is_used_again() {
     let churn = || {
         for size in (1..2000).map(|step| step * 97) {
@@ -104,7 +114,7 @@ fn a_gibibyte_can_be_had() {
     // Not written to, which would take the machine seconds.
     let blocks: Vec<Vec<u8>> = (0..16).map(|_| Vec::with_capacity(64 << 20)).collect();
     assert!(blocks.iter().all(|block| block.capacity() >= 64 << 20));
-    std::hint::black_box(blocks);
+    black_box(blocks);
 }
 
 fn a_contended_mutex_loses_no_increment() {
