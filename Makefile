@@ -80,13 +80,21 @@ deny: ## Licences and sources of all dependencies
 fuzz: ## Each fuzz target for FUZZ_SECONDS
 	.ci/fuzz $(FUZZ_SECONDS)
 
-bench-smoke: release aot ## Messages a second at each QoS on every host, against mosquitto and rumqttd
+# Another build to compare with: a native program, a checkout with its release build and modules, or both.
+COMPARED = $(if $(AGAINST),--against $(AGAINST)) $(if $(AGAINST_ROOT),--against-root $(AGAINST_ROOT))
+
+ifneq ($(AGAINST)$(AGAINST_ROOT),)
+bench-smoke: release $(if $(AGAINST_ROOT),aot)
+	cargo run --release -p wisp-bench -- smoke $(COMPARED)
+else
+bench-smoke: release aot ## Messages a second at each QoS on every host, against mosquitto and rumqttd; with AGAINST=PROGRAM or AGAINST_ROOT=DIR against another build
 	e2e/setup
 	bench/setup
 	cargo run --release -p wisp-bench -- smoke
+endif
 
-bench-memory: release ## Memory of the native broker for each idle client, and for each session away
-	cargo run --release -p wisp-bench -- memory
+bench-memory: release ## Memory of the native broker for each idle client, and for each session away; with AGAINST or AGAINST_ROOT too
+	cargo run --release -p wisp-bench -- memory $(COMPARED)
 
 experiments: experiment-programs ## The experiments of docs/performance.md, or those of ONLY="forwarding latency"; at most an hour, taken up where ended; ONLY=compute-long takes nearly another
 	bench/experiments $(if $(OUT),--out $(OUT)) $(ONLY)

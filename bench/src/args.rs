@@ -3,12 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::memory;
 use crate::plan::{self, Plan, Point};
 use wisp_loadgen::args::Place;
-use wisp_loadgen::broker::Broker;
+use wisp_loadgen::broker::{Broker, Build};
 
 /// Measure the Wisp broker against its peers.
 #[derive(Parser, Debug)]
@@ -26,10 +26,17 @@ pub enum Command {
     ///
     /// Needs release builds of wisp-broker and wisp-loadgen, the modules compiled ahead of time, mosquitto and rumqttd;
     /// each can be left out with --brokers. Takes some minutes; the machine should have nothing else to do.
+    ///
+    /// With --against or --against-root it compares two builds of Wisp instead: it measures this build and the other one in
+    /// alternating pairs and prints the median and the quartiles of the ratios of the broker's processor time for each message.
+    /// Status 0 if every comparison is resolved and no median is above --ratio-max, 1 if one is above or a broker lost messages,
+    /// 2 if something is missing, 3 if a comparison is not resolved.
     Smoke(Smoke),
     /// Memory of the native broker for each idle connected client, and for each session whose client is away
     ///
     /// Needs a release build of wisp-broker, and as many descriptors as clients (see `ulimit -Hn`). Takes a minute.
+    ///
+    /// With --against or --against-root it compares two builds of Wisp instead, in alternating pairs; the status is that of smoke.
     Memory(Memory),
     /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
@@ -45,17 +52,12 @@ pub enum Command {
 /// The arguments of `smoke`.
 #[derive(Args, Debug)]
 pub struct Smoke {
-    /// Which brokers, separated by commas
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        default_value = "native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd",
-        value_parser = parse_broker
-    )]
+    /// Which brokers, separated by commas [default: native,wasmer,wasmtime,wasmedge,mosquitto,rumqttd; in a comparison the
+    /// hosts of which there is another build]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_broker)]
     pub brokers: Vec<Broker>,
-    /// Which levels of quality of service, separated by commas
-    #[arg(long, value_name = "LEVELS", value_delimiter = ',', default_value = "0,1,2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    /// Which levels of quality of service, separated by commas [default: 0,1,2; in a comparison 0,1]
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: Vec<u8>,
     /// How many senders and receivers, as in 1x1,10x10
     #[arg(long, value_name = "SxR", value_delimiter = ',', default_value = "1x1,10x10,100x100")]
@@ -67,14 +69,58 @@ pub struct Smoke {
     #[arg(long, value_name = "MESSAGES", default_value_t = plan::WINDOW)]
     pub window: NonZeroU16,
     /// How often each broker is measured at each point
-    #[arg(long, value_name = "TIMES", default_value_t = plan::REPETITIONS)]
+    #[arg(long, value_name = "TIMES", default_value_t = plan::REPETITIONS, conflicts_with = "other")]
     pub repetitions: NonZeroU32,
     /// Workers of each broker that has threads [default: the processors]
     #[arg(long)]
     pub workers: Option<NonZeroUsize>,
-    /// Where the results go [default: docs/results/DATE-smoke, if nothing was left out or changed]
+    /// Where the results go [default: docs/results/DATE-smoke, if nothing was left out or changed; nowhere in a comparison]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// The other build, if two are compared.
+    #[command(flatten)]
+    pub against: Against,
+}
+
+/// The builds that a comparison is about.
+#[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("other").multiple(true)))]
+pub struct Against {
+    /// Compare this build with another native wisp-broker
+    #[arg(long = "against", value_name = "PROGRAM", group = "other")]
+    pub program: Option<PathBuf>,
+    /// Compare this build with the modules of another checkout, and with its native release build unless --against names one
+    #[arg(long = "against-root", value_name = "DIR", group = "other")]
+    pub root: Option<PathBuf>,
+    /// The native program to take for this build [default: its release build]
+    #[arg(long = "this", value_name = "PROGRAM", requires = "other")]
+    pub this: Option<PathBuf>,
+    /// The least number of pairs
+    #[arg(long, value_name = "COUNT", default_value_t = 5, requires = "other", value_parser = clap::value_parser!(u8).range(1..=25))]
+    pub pairs: u8,
+    /// The largest median of the ratios that passes
+    #[arg(long, value_name = "RATIO", default_value_t = 1.03, requires = "other")]
+    pub ratio_max: f64,
+}
+
+impl Against {
+    /// Whether two builds are compared.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.program.is_some() || self.root.is_some()
+    }
+
+    /// This build and the other one of a broker; None if there is no other one.
+    #[must_use]
+    pub fn builds(&self, broker: &Broker) -> Option<[Build; 2]> {
+        let root = self.root.clone().map(Build::Checkout);
+        if *broker == Broker::Native {
+            let this = self.this.clone().map_or(Build::Own, Build::Program);
+            Some([this, self.program.clone().map(Build::Program).or(root)?])
+        } else {
+            Some([Build::Own, root.filter(|_| broker.is_wisp())?])
+        }
+    }
 }
 
 /// The arguments of `memory`.
@@ -86,9 +132,12 @@ pub struct Memory {
     /// Workers of the broker [default: the processors]
     #[arg(long)]
     pub workers: Option<NonZeroUsize>,
-    /// Where the results go [default: docs/results/DATE-memory, if nothing was changed]
+    /// Where the results go [default: docs/results/DATE-memory, if nothing was changed; nowhere in a comparison]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// The other build, if two are compared.
+    #[command(flatten)]
+    pub against: Against,
 }
 
 /// The arguments of `experiment`.
@@ -108,9 +157,10 @@ impl Smoke {
     /// What is to be run on a machine with so many processors.
     #[must_use]
     pub fn plan(&self, processors: usize) -> Plan {
+        let everything = Plan::everything(processors);
         Plan {
-            brokers: without_repeats(&self.brokers),
-            qos: without_repeats(&self.qos),
+            brokers: given(&self.brokers).unwrap_or(everything.brokers),
+            qos: given(&self.qos).unwrap_or(everything.qos),
             points: without_repeats(&self.points),
             count: self.count,
             window: self.window.get(),
@@ -125,6 +175,11 @@ fn parse_broker(name: &str) -> Result<Broker, String> {
     let names = || plan::BROKERS.iter().map(Broker::name).collect::<Vec<_>>().join(", ");
     let broker = plan::BROKERS.into_iter().find(|broker| broker.name() == name);
     broker.ok_or_else(|| format!("use one of {}", names()))
+}
+
+/// The items of a list without repeats; None of an empty one.
+fn given<T: Clone + PartialEq>(items: &[T]) -> Option<Vec<T>> {
+    (!items.is_empty()).then(|| without_repeats(items))
 }
 
 fn without_repeats<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
@@ -164,6 +219,22 @@ mod tests {
         assert_eq!(plan.points, [Point { senders: 1, receivers: 1 }, Point { senders: 3, receivers: 5 }]);
         assert_eq!((plan.qos.as_slice(), plan.count, plan.window), (&[2, 0][..], Some(7), 5));
         assert_eq!((plan.repetitions, plan.workers), (2, 9));
+    }
+
+    #[test]
+    fn a_comparison_needs_another_build() {
+        let options = |arguments: &str| {
+            let all = ["wisp-bench", "smoke"].into_iter().chain(arguments.split(' '));
+            Arguments::try_parse_from(all)
+        };
+        for arguments in ["--against /a", "--against-root /a", "--against /a --against-root /b --this /c --pairs 7"] {
+            assert!(options(arguments).is_ok(), "{arguments}");
+        }
+        for arguments in
+            ["--this /a", "--pairs 7", "--ratio-max 1.1", "--against /a --repetitions 2", "--against /a --pairs 26"]
+        {
+            assert!(options(arguments).is_err(), "{arguments}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!               goals, machine, versions
 //! ```
 //!
-//! [`experiment`] runs plans of what needs no load: programs of its own that transfer messages or compute, on each host, and
+//! [`compare`] measures two builds of Wisp against each other. [`experiment`] runs plans of what needs no load: programs of its own that transfer messages or compute, on each host, and
 //! [`start`], what it costs to have a broker at all. [`memory`] measures what clients cost the native broker that do nothing,
 //! or are away.
 //!
@@ -21,6 +21,7 @@ const PROGRAM: &str = "wisp-bench";
 
 pub mod args;
 pub mod baseline;
+pub mod compare;
 pub mod compute;
 pub mod experiment;
 pub mod footprint;

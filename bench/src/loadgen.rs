@@ -8,7 +8,9 @@ use std::time::Duration;
 use wisp_loadgen::drive::results::Results;
 
 use crate::plan::{Case, SIZE_BYTES};
-use wisp_loadgen::broker::{kill, last_lines, spawn};
+use wisp_client::QoS;
+use wisp_loadgen::broker::{CpuMeter, Running, kill, last_lines, spawn};
+use wisp_loadgen::drive::run::{self, Config};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::places;
 
@@ -62,6 +64,39 @@ pub fn drive(url: &str, load: &Load, interrupt: &Interrupt) -> Result<Results, F
     }
 }
 
+/// Drives a broker from this process, and gives the results with the broker's processor time from the first message to the
+/// last, in seconds.
+///
+/// # Errors
+/// As [`drive`].
+pub fn drive_here(
+    broker: &Running,
+    case: Case,
+    window: u16,
+    messages: u64,
+    interrupt: &Interrupt,
+) -> Result<(Results, Option<f64>), Failure> {
+    let target = broker.url().parse().map_err(Failure::Missing)?;
+    let Case { qos, point } = case;
+    let config = Config {
+        qos: QoS::new(qos).ok_or_else(|| Failure::Missing(format!("there is no QoS {qos}")))?,
+        window,
+        senders: point.senders,
+        receivers: point.receivers,
+        size: SIZE_BYTES,
+        messages,
+        ..Config::new(target)
+    };
+    let meter = CpuMeter::new(interrupt, Some(broker));
+    let results = run::run(&config, &meter).map_err(Failure::Broken);
+    interrupt.check()?;
+    let results = results.map_err(|failure| broker.has_died().map_or(failure, Failure::Broken))?;
+    match broker.has_died().or_else(|| results.fault()) {
+        Some(fault) => Err(Failure::Broken(fault)),
+        None => Ok((results, meter.cpu_s())),
+    }
+}
+
 /// A running wisp-loadgen. Dropped, it is killed.
 struct Generator(Child);
 
@@ -93,7 +128,6 @@ impl Drop for Generator {
 pub(crate) mod tests {
     use super::*;
     use wisp_loadgen::drive::checker::Tally;
-    use wisp_loadgen::drive::run::Config;
 
     /// What the generator itself writes.
     fn line(tally: Tally, error: Option<&str>) -> String {

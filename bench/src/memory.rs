@@ -16,11 +16,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Serialize;
 
 use crate::PROGRAM;
-use crate::args::Memory;
+use crate::args::{Against, Memory};
+use crate::compare::paired::Verdict;
+use crate::compare::table::{self, Line};
 use crate::idle::IdleClient;
 use crate::resident::Resident;
 use crate::results;
-use wisp_loadgen::broker::{Broker, Running, StartOptions};
+use wisp_loadgen::broker::{Broker, Build, Running, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
 use wisp_loadgen::places::{self, Scratch};
@@ -76,14 +78,11 @@ pub fn run(options: &Memory) -> Result<(), Failure> {
     let clients = options.clients.get();
     let workers = options.workers.map_or(machine::processors(), Into::into);
     allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA)?;
-    let run = Run { clients, workers, scratch: Scratch::new().map_err(system)?, interrupt };
+    let run = Run { clients, workers, build: Build::Own, scratch: Scratch::new().map_err(system)?, interrupt };
     let facts = Facts::gather(&[Broker::Native]);
-    let mut measured = run.connected()?.to_vec();
-    measured.extend(run.connected_and_then_away()?);
-    measured.push(run.away()?);
-    let date =
-        machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))?;
-    println!("\n{}", table(&measured));
+    let measured = run.all()?;
+    let date = results::today()?;
+    println!("\n{}", rows(&measured));
     let usual = || {
         let is_usual = clients == CLIENTS && workers == machine::processors();
         is_usual.then(|| places::repository().join("docs").join("results").join(format!("{date}-memory")))
@@ -96,6 +95,69 @@ pub fn run(options: &Memory) -> Result<(), Failure> {
         .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
     println!("Written to {}", folder.display());
     Ok(())
+}
+
+/// Compares two builds and gives the status to end with.
+///
+/// # Errors
+/// As [`run`].
+pub fn compare(options: &Memory) -> Result<u8, Failure> {
+    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
+    let builds =
+        options.against.builds(&Broker::Native).expect("another build was given, or nothing would be compared");
+    let clients = options.clients.get();
+    let workers = options.workers.map_or(machine::processors(), Into::into);
+    allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA)?;
+    let of = |build| Ok(Run { clients, workers, build, scratch: Scratch::new()?, interrupt: interrupt.clone() });
+    let [this, other] = builds.map(of);
+    let (this, other) = (this.map_err(system)?, other.map_err(system)?);
+    let (lines, samples) = pairs(&this, &other, &options.against)?;
+    let text = table::text(&lines);
+    println!("\n{text}");
+    if let Some(folder) = &options.out {
+        let page = table::page("Memory", &text, &Facts::gather(&[Broker::Native]), &results::today()?);
+        results::write(folder, &samples, &page)
+            .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+        println!("Written to {}", folder.display());
+    }
+    Ok(table::status(&lines))
+}
+
+/// Measures pairs until the ratios of all rows that have a goal agree, or there are too many pairs.
+fn pairs(this: &Run, other: &Run, against: &Against) -> Result<(Vec<Line>, Vec<Compared>), Failure> {
+    let (mut lines, mut samples) = (Vec::<Line>::new(), Vec::new());
+    for pair in 1.. {
+        println!("pair {pair}, this build and the other one in turns:");
+        let (of_this, of_other) = if pair % 2 == 1 {
+            (this.all()?, other.all()?)
+        } else {
+            let of_other = other.all()?;
+            (this.all()?, of_other)
+        };
+        lines.resize_with(of_this.len(), || Line::new(String::new(), "bytes each"));
+        for ((line, this), other) in lines.iter_mut().zip(&of_this).zip(&of_other) {
+            line.title = this.what.to_owned();
+            line.values.push(this.bytes_each as f64, other.bytes_each as f64);
+            let verdict = line.values.verdict(against.pairs.into(), against.ratio_max);
+            line.verdict = this.goal_bytes.map(|_| verdict);
+        }
+        let of = |build, rows: Vec<Measured>| rows.into_iter().map(move |row| Compared { build, pair, row });
+        samples.extend(of("this", of_this).chain(of("other", of_other)));
+        if lines.iter().all(|line| line.verdict != Some(Verdict::MorePairs)) {
+            break;
+        }
+    }
+    Ok((lines, samples))
+}
+
+/// A row of one build. As JSON, one line.
+#[derive(Serialize, Debug)]
+struct Compared {
+    build: &'static str,
+    pair: usize,
+    #[serde(flatten)]
+    row: Measured,
 }
 
 /// Makes sure that this program, and the broker that it starts, can have so many descriptors open.
@@ -114,6 +176,7 @@ fn allow_descriptors(needed: u64) -> Result<(), Failure> {
 struct Run {
     clients: u32,
     workers: usize,
+    build: Build,
     scratch: Scratch,
     interrupt: Interrupt,
 }
@@ -125,6 +188,14 @@ struct Subject {
 }
 
 impl Run {
+    /// All rows, from three brokers.
+    fn all(&self) -> Result<Vec<Measured>, Failure> {
+        let mut measured = self.connected()?.to_vec();
+        measured.extend(self.connected_and_then_away()?);
+        measured.push(self.away()?);
+        Ok(measured)
+    }
+
     /// Clients that only connect, and what stays of them. What stays is of use to those that come next, or it has leaked.
     fn connected(&self) -> Result<[Measured; 3], Failure> {
         let subject = self.subject()?;
@@ -172,7 +243,8 @@ impl Run {
         for number in 1..addresses {
             arguments.extend(["--listen".to_owned(), format!("{}:{{port}}", local(number))]);
         }
-        let options = StartOptions { arguments, ..StartOptions::with_workers(self.workers) };
+        let build = self.build.clone();
+        let options = StartOptions { arguments, build, ..StartOptions::with_workers(self.workers) };
         let broker = Broker::Native.start(&options, &self.scratch, &self.interrupt)?;
         let mut subject = Subject { broker, before: Resident::default() };
         let (mut first, _) = self.client(&subject, self.clients, 0, true)?;
@@ -262,7 +334,7 @@ fn broken(error: io::Error) -> Failure {
     Failure::Broken(format!("a client failed: {error}"))
 }
 
-fn table(measured: &[Measured]) -> String {
+fn rows(measured: &[Measured]) -> String {
     let titles = ["clients", "how many", "without, KiB", "with, KiB", "bytes each", "goal"];
     let mut table = Table::new(titles.map(str::to_owned));
     for row in measured {
@@ -296,7 +368,7 @@ fn page(measured: &[Measured], facts: &Facts, date: &str) -> String {
          `devices/4711/commands` and says goodbye before the next one connects, so that nothing that connections leave in the \
          allocator is in the figure; in \"the same, away\" it is. Every figure, with proportional and anonymous memory: \
          [results.jsonl](results.jsonl).\n",
-        table(measured)
+        rows(measured)
     );
     for (title, facts) in [("Versions", &facts.versions), ("Machine", &facts.machine)] {
         write!(text, "\n## {title}\n\n").expect("texts can be written to");
@@ -319,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_table_says_which_goals_were_reached() {
-        let rows = [row("a", 1024, Some(1025)), row("b", 2048, None), row("c", 1024, Some(1024))];
+        let of = [row("a", 1024, Some(1025)), row("b", 2048, None), row("c", 1024, Some(1024))];
         let expected = "\
 | clients | how many | without, KiB | with, KiB | bytes each |                 goal |
 |---------|---------:|-------------:|----------:|-----------:|---------------------:|
@@ -329,7 +401,7 @@ mod tests {
 
 1 of 2 goals reached.
 ";
-        assert_eq!(table(&rows), expected);
+        assert_eq!(rows(&of), expected);
     }
 
     #[test]

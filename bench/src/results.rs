@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+use wisp_loadgen::failure::Failure;
+use wisp_loadgen::machine;
 
 /// Every sample, one line of JSON each.
 pub const SAMPLES_FILE: &str = "results.jsonl";
@@ -19,6 +21,14 @@ pub fn write(folder: &Path, samples: &[impl Serialize], page: &str) -> io::Resul
     fs::create_dir_all(folder)?;
     fs::write(folder.join(SAMPLES_FILE), lines(samples)?)?;
     fs::write(folder.join(SUMMARY_FILE), page)
+}
+
+/// The date that folders of results are named after.
+///
+/// # Errors
+/// If the system does not tell it.
+pub fn today() -> Result<String, Failure> {
+    machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))
 }
 
 fn lines(samples: &[impl Serialize]) -> io::Result<String> {

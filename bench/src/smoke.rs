@@ -41,8 +41,7 @@ pub fn run(options: &Smoke) -> Result<(), Failure> {
     let facts = Facts::gather(&bench.plan.brokers);
     warn_if_busy();
     let samples = bench.take_samples()?;
-    let date =
-        machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))?;
+    let date = results::today()?;
     println!("\n{}", summary::tables(&bench.plan, &samples, baseline.as_ref()));
     let Some(folder) = folder(options, &bench.plan, &date) else {
         println!("Not written, since the run is not the usual one: --out DIR says where to.");
@@ -67,7 +66,7 @@ fn results_folder() -> PathBuf {
     places::repository().join("docs").join("results")
 }
 
-fn warn_if_busy() {
+pub(crate) fn warn_if_busy() {
     if let Some(busy) = machine::busy_processors().filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         println!("The machine is busy with other things ({busy:.1} processors): figures will be low and uneven.");
     }

@@ -65,7 +65,7 @@ impl Broker {
                 command
             }
             _ => {
-                let mut command = Command::new(places::native_program("wisp-broker")?);
+                let mut command = Command::new(options.build.program()?);
                 command.arg("--listen").arg(address.to_string()).args(self.wisp_flags(options.workers));
                 command
             }
@@ -104,7 +104,7 @@ impl Broker {
         options: &StartOptions,
         arguments: Vec<String>,
     ) -> Result<Command, Failure> {
-        let script = places::repository().join("wasm-targets").join(self.name()).join("run");
+        let script = options.build.checkout()?.join("wasm-targets").join(self.name()).join("run");
         let mode = options.mode.unwrap_or_default();
         let mut ask = Command::new(&script);
         ask.args(["--print", "--mode", mode.name(), &address.to_string()])

@@ -23,12 +23,16 @@ use crate::machine;
 use crate::places::Scratch;
 
 mod answer;
+mod build;
 mod commands;
+mod cpu_meter;
 mod running;
 mod settings;
 mod usage;
 mod words;
 
+pub use build::Build;
+pub use cpu_meter::CpuMeter;
 pub use running::{Running, kill, kill_group, last_lines, spawn};
 pub use settings::{MOSQUITTO_SETTINGS, NATS_SETTINGS, RUMQTTD_SETTINGS};
 pub use usage::Usage;
@@ -128,6 +132,8 @@ impl FromStr for Mode {
 /// How a broker is to be started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StartOptions {
+    /// Which build of Wisp to start; other brokers ignore it.
+    pub build: Build,
     /// Workers of a broker that has such a setting.
     pub workers: usize,
     /// How a runtime is to run the module; none for its usual one, which is ahead of time. Of a broker under no runtime it
@@ -141,7 +147,13 @@ pub struct StartOptions {
 
 impl Default for StartOptions {
     fn default() -> Self {
-        Self { workers: machine::processors(), mode: None, arguments: Vec::new(), settings: Vec::new() }
+        Self {
+            build: Build::Own,
+            workers: machine::processors(),
+            mode: None,
+            arguments: Vec::new(),
+            settings: Vec::new(),
+        }
     }
 }
 

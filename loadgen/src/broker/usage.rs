@@ -1,6 +1,11 @@
 //! What a broker has used, as Linux counts it.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use nix::{time::ClockId, unistd::Pid};
 
 /// Of processor times that the kernel tells, so many make a second, whatever its own clock has.
 const TICKS_PER_S: f64 = 100.0;
@@ -48,8 +53,7 @@ fn of_process(process: u32, group: u32) -> Option<Usage> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let kib = |name| field(&status, name).unwrap_or(0);
     Some(Usage {
-        // Ticks count threads that have ended too, nanoseconds those that live: whichever is more is nearer.
-        cpu_s: stat.own_s.max(living_threads_s(process)) + stat.children_s,
+        cpu_s: process_clock_s(process).unwrap_or(stat.own_s) + stat.children_s,
         // A process that has ended and was not waited for has no memory.
         rss_bytes: kib("VmRSS") * 1024,
         peak_rss_bytes: kib("VmHWM") * 1024,
@@ -78,14 +82,17 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The time of a process's threads, in more than ticks; zero where the kernel does not count it.
-fn living_threads_s(process: u32) -> f64 {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return 0.0 };
-    let ns = threads.filter_map(|thread| {
-        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    });
-    ns.sum::<u64>() as f64 / 1e9
+/// The processor time of all threads that a process has or had, in nanoseconds where `/proc/PID/stat` has hundredths of a second.
+#[cfg(target_os = "linux")]
+fn process_clock_s(process: u32) -> Option<f64> {
+    let process = Pid::from_raw(process.try_into().ok()?);
+    let time = ClockId::pid_cpu_clock_id(process).and_then(ClockId::now).ok()?;
+    Some(Duration::from(time).as_secs_f64())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_clock_s(_: u32) -> Option<f64> {
+    None
 }
 
 /// The number in the line `name: number` of `/proc/PID/status`.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use crate::args::Run;
+use crate::broker::CpuMeter;
 use crate::commands::{PROGRAM, on_signals, print};
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config};
@@ -17,7 +18,7 @@ use crate::machine::Facts;
 use crate::places::Scratch;
 use crate::plan::{Point, usual_figures};
 use crate::report;
-use crate::sweep::load::subject::{Choice, Costs, Subject};
+use crate::sweep::load::subject::{Choice, Subject};
 use crate::sweep::load::{config, record};
 use crate::sweep::progress::Live;
 
@@ -65,15 +66,15 @@ fn drive(
         ..config(point, subject.target.clone(), options.rate)?
     };
     let live = Live::of_run(interrupt.clone());
-    let costs = Costs::new(&live, &subject);
-    let results = run::run(&config, &costs);
+    let meter = CpuMeter::new(&live, subject.running());
+    let results = run::run(&config, &meter);
     live.finish();
     interrupt.check()?;
     let mut results = results.map_err(|error| Failure::Missing(subject.has_died().unwrap_or(error)))?;
     if let Some(death) = subject.has_died() {
         results.error = Some(death);
     }
-    let fields = subject.fields(&version, costs.cpu_s());
+    let fields = subject.fields(&version, meter.cpu_s());
     Ok((results, fields))
 }
 
@@ -92,13 +93,13 @@ fn say(options: &Run, results: &Results, broker: &Map<String, Value>) -> Result<
     }
     print(&if options.json { results.to_json() } else { results.to_string() })?;
     if is_started && !options.json {
-        print(&costs(broker))?;
+        print(&broker_line(broker))?;
     }
     Ok(())
 }
 
 /// What a broker has used, for people.
-fn costs(broker: &Map<String, Value>) -> String {
+fn broker_line(broker: &Map<String, Value>) -> String {
     let number = |name: &str| broker.get(name).and_then(Value::as_f64);
     let text = |name: &str| broker.get(name).and_then(Value::as_str).unwrap_or_default();
     let mut line = format!("{} ({})", text("broker"), text("broker_version"));

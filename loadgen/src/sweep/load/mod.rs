@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, CpuMeter};
 use crate::drive::pattern::Pattern;
 use crate::drive::results::Results;
 use crate::drive::run::{self, Config, Watch};
@@ -20,7 +20,7 @@ use crate::machine::{self, Facts};
 use crate::places::Scratch;
 use crate::plan::{Kind, Plan, Point};
 use crate::sweep::Taker;
-use subject::{Choice, Costs, Subject};
+use subject::{Choice, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
 const WARM_UP_SHARE: u64 = 20;
@@ -81,7 +81,7 @@ impl LoadTaker {
         let rate_per_s = self.rate(point)?;
         let subject = self.start(point)?;
         let config = config(point, subject.target.clone(), rate_per_s)?;
-        let costs = Costs::new(watch, &subject);
+        let meter = CpuMeter::new(watch, subject.running());
         let mut record = match self.warmed_up(point, &config, &subject, watch) {
             Err(Cold::Failed(failure)) => return Err(failure),
             Err(Cold::Faulty(results)) => {
@@ -92,13 +92,13 @@ impl LoadTaker {
             }
             Ok(Warm { messages, warm_up_messages }) => {
                 let results =
-                    run::run(&Config { messages, ..config }, &costs).map_err(|error| failed(&subject, error))?;
+                    run::run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, error))?;
                 let mut record = record(point, &results);
                 record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
                 record
             }
         };
-        let cpu_s = costs.cpu_s();
+        let cpu_s = meter.cpu_s();
         record.extend(subject.fields(&self.version(point), cpu_s));
         record.insert("processors_busy".to_owned(), json!(busy_share(&record)));
         if let Some(death) = subject.has_died() {

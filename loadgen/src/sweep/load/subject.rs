@@ -1,7 +1,6 @@
 //! What is driven: a broker that is started for the sample, or one that runs already, on this machine.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -9,7 +8,6 @@ use serde_json::{Map, Value, json};
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
 use crate::drive::nats;
 use crate::drive::patience;
-use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
@@ -45,7 +43,8 @@ impl Choice {
         let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Missing)?;
         let workers = point.whole("workers").map_or_else(machine::processors, |workers| workers as usize);
         let (arguments, settings) = (point.texts("broker_arguments"), point.texts("broker_settings"));
-        Ok(Self::Start(broker, StartOptions { workers, mode, arguments, settings }))
+        let options = StartOptions { workers, mode, arguments, settings, ..StartOptions::default() };
+        Ok(Self::Start(broker, options))
     }
 
     /// Whether it speaks NATS.
@@ -113,6 +112,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// The broker, if it was started here.
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
+    }
+
     /// What it has used so far, if that is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.running.as_ref()?.usage()
@@ -154,52 +158,6 @@ impl Subject {
             set("broker_threads", json!(after.threads));
         }
         fields
-    }
-}
-
-/// What a broker uses while messages are on their way: not for the connections before, and not after.
-pub(crate) struct Costs<'a> {
-    watch: &'a dyn Watch,
-    subject: &'a Subject,
-    begun: Mutex<Option<Usage>>,
-    ended: Mutex<Option<Usage>>,
-}
-
-impl<'a> Costs<'a> {
-    /// Of a run that is followed by `watch` too.
-    pub(crate) fn new(watch: &'a dyn Watch, subject: &'a Subject) -> Self {
-        Self { watch, subject, begun: Mutex::default(), ended: Mutex::default() }
-    }
-
-    /// Processor time, if it is known.
-    pub(crate) fn cpu_s(&self) -> Option<f64> {
-        let cpu_s = |usage: &Mutex<Option<Usage>>| Some(usage.lock().ok()?.as_ref()?.cpu_s);
-        // A thread that has ended is counted more coarsely than before.
-        Some((cpu_s(&self.ended)? - cpu_s(&self.begun)?).max(0.0))
-    }
-
-    fn note(&self, usage: &Mutex<Option<Usage>>) {
-        if let Ok(mut usage) = usage.lock() {
-            *usage = self.subject.usage();
-        }
-    }
-}
-
-impl Watch for Costs<'_> {
-    fn begins(&self) {
-        self.note(&self.begun);
-    }
-
-    fn ends(&self) {
-        self.note(&self.ended);
-    }
-
-    fn progress(&self, progress: Progress) {
-        self.watch.progress(progress);
-    }
-
-    fn is_interrupted(&self) -> bool {
-        self.watch.is_interrupted()
     }
 }
 
