@@ -68,8 +68,9 @@ test-wasmer test-wasmtime test-wasmedge: test-%: release
 	wasm-targets/conformance $*
 	WISP_HOST=$* cargo test -p wisp-e2e
 
-lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words
+lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words and on features
 	.ci/words
+	.ci/features
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
