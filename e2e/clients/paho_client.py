@@ -16,7 +16,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 VERSIONS = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 def say(*words):
@@ -71,14 +71,14 @@ def publish(options):
     client.on_connect = lambda *_: connected.set()
     client.connect(options.host, options.port)
     client.loop_start()
-    if not connected.wait(PATIENCE_S):
+    if not connected.wait(TIMEOUT_S):
         sys.exit("not connected in time")
     if options.count is None:
         topics = [options.topic]
     else:
         topics = [options.topic.replace("{}", str(number)) for number in range(options.count)]
     for sent in [client.publish(topic, payload, qos=0) for topic in topics]:
-        sent.wait_for_publish(PATIENCE_S)
+        sent.wait_for_publish(TIMEOUT_S)
         if not sent.is_published():
             sys.exit("not published in time")
     client.disconnect()

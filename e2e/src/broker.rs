@@ -11,8 +11,8 @@ use crate::host::Host;
 use crate::program::{Finished, Program};
 use crate::wait::wait_for;
 
-/// A broker that accepts connections. Dropped, it is killed; if it died before that, or panicked, the
-/// test fails even if nothing else noticed.
+/// A broker that accepts connections. It is killed when dropped; if it died before that, or panicked, the test
+/// fails even if nothing else noticed.
 pub struct Broker {
     program: Program,
     addr: SocketAddr,
@@ -31,7 +31,7 @@ impl Broker {
     /// Starts a broker with these flags on a port of the harness's choice.
     ///
     /// # Panics
-    /// With the broker's log if it does not come up.
+    /// With the broker's log if it does not start.
     pub fn start_with(flags: &[&str]) -> Broker {
         for _ in 0..START_ATTEMPTS_MAX {
             if let Ok(broker) = Broker::try_start(free_addr(), flags) {
@@ -44,7 +44,7 @@ impl Broker {
     /// Starts a broker on exactly this address.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If it does not start.
     pub fn start_at(addr: SocketAddr, flags: &[&str]) -> Broker {
         Broker::try_start(addr, flags).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
     }
@@ -64,7 +64,7 @@ impl Broker {
             broker.accepts().then_some(Ok(()))
         })?;
         if Host::current() == Host::Mosquitto {
-            // It has read the file by now; if it cannot be removed, the temporary folder keeps it.
+            // The broker has read the file by now; if removing it fails, it stays in the temporary folder.
             drop(fs::remove_file(mosquitto_configuration(addr)));
         }
         Ok(broker)
@@ -92,7 +92,7 @@ impl Broker {
         self.program.stderr()
     }
 
-    /// Waits for a log line with this text in it, in any case of letters.
+    /// Waits for a log line that contains this text, ignoring case.
     pub fn wait_log(&self, text: &str) -> String {
         self.program.wait_stderr(&format!("a log line with {text:?}"), |lines| {
             lines.iter().find(|line| line.to_lowercase().contains(text)).cloned()
@@ -107,13 +107,13 @@ impl Broker {
         kib * 1024
     }
 
-    /// How many descriptors the process has open.
+    /// The number of open descriptors of the process.
     pub fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.program.pid());
         fs::read_dir(folder).expect("the broker runs").count()
     }
 
-    /// Kills the broker as a crash would, with SIGKILL.
+    /// Kills the broker with SIGKILL, like a crash.
     pub fn kill(&mut self) {
         self.expected_to_end = true;
         self.program.kill();
@@ -146,13 +146,13 @@ impl Drop for Broker {
 #[derive(Debug)]
 struct PortInUse;
 
-/// An address on which nobody listens. Ports come from below the range that the system takes its own
-/// from, so no client's connection can occupy one while a broker restarts.
+/// A free address. Its port is below the range that the system assigns from, so no client's connection can
+/// occupy it while a broker restarts.
 pub fn free_addr() -> SocketAddr {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Suites that run at the same time begin at different places.
+    // Suites that run at the same time start at different ports.
     let start = (process::id() % u32::from(COUNT)) as u16;
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +170,7 @@ fn mosquitto_configuration(addr: SocketAddr) -> PathBuf {
 
 fn start_mosquitto(addr: SocketAddr) -> Program {
     let configuration = mosquitto_configuration(addr);
-    // Its own limits on messages under way and waiting are lifted, so that it holds what tests make it hold.
+    // Without limits on unacknowledged and queued messages, so that it can hold the messages of every test.
     let text = format!(
         "listener {} {}\nallow_anonymous true\npersistence false\nlog_dest stderr\nset_tcp_nodelay true\n\
          max_inflight_messages 200\nmax_queued_messages 0\n",

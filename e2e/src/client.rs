@@ -1,6 +1,6 @@
-//! A client that speaks whole exchanges and sees every field of what comes: for tests of sessions, QoS and
-//! properties. What answers one thing may arrive among other things; packets that nobody waits for yet are set
-//! aside in their order.
+//! A client that performs whole exchanges and reads every field of received packets, for tests of sessions, QoS
+//! and properties. An answer may arrive among other packets; packets that the test does not wait for yet are
+//! set aside, in order.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::packet::{
 use crate::properties::Properties;
 use crate::properties::property::TOPIC_ALIAS;
 use crate::raw::{Incoming, RawClient};
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 /// A connected client.
 pub struct Client {
@@ -27,7 +27,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects as told.
+    /// Connects with these fields.
     ///
     /// # Panics
     /// If the broker refuses.
@@ -37,7 +37,7 @@ impl Client {
         client
     }
 
-    /// Sends CONNECT and reads CONNACK, whatever it says.
+    /// Sends CONNECT and reads CONNACK, even if it is a refusal.
     pub fn attempt(broker: &Broker, connect: &Connect<'_>) -> Client {
         let mut raw = RawClient::open(broker.addr(), connect.version);
         raw.send(&connect.encode());
@@ -45,8 +45,8 @@ impl Client {
         Client { raw, conn_ack, aside: VecDeque::new(), last_packet_id: 0, aliases: HashMap::new() }
     }
 
-    /// The same as [`Client::connect`], unless the connection ends before CONNACK comes: the fate of a client
-    /// whose id somebody else takes over meanwhile.
+    /// Like [`Client::connect`], but returns None if the connection ends before CONNACK, because another client
+    /// took over its id.
     pub fn try_connect(broker: &Broker, connect: &Connect<'_>) -> Option<Client> {
         let mut raw = RawClient::try_open(broker.addr(), connect.version).ok()?;
         raw.try_send(&connect.encode()).ok()?;
@@ -63,22 +63,23 @@ impl Client {
         Client::connect(broker, &Connect::new(version, client_id))
     }
 
-    /// Connects to a session that is kept for an hour, before MQTT 5 for good.
+    /// Connects with a session that is kept for an hour; before MQTT 5 for ever.
     pub fn kept(broker: &Broker, version: Version, client_id: &str) -> Client {
         Client::connect(broker, &Connect::kept(version, client_id, 3600))
     }
 
-    /// What the broker answered to CONNECT.
+    /// The broker's CONNACK.
     pub fn conn_ack(&self) -> &ConnAck {
         &self.conn_ack
     }
 
-    /// The broker still had a session of this client. MQTT 3.1 has no field for it, so there it is None.
+    /// Whether the broker still had a session of this client. None for MQTT 3.1, whose CONNACK has no field for
+    /// it.
     pub fn session_present(&self) -> Option<bool> {
         (self.version() != Version::V31).then_some(self.conn_ack.session_present)
     }
 
-    /// The version of MQTT it speaks.
+    /// The MQTT version of the client.
     pub fn version(&self) -> Version {
         self.raw.version()
     }
@@ -88,12 +89,12 @@ impl Client {
         self.raw.send(bytes);
     }
 
-    /// Sends bytes, and tells whether the connection is still open.
+    /// Sends bytes and returns whether the connection is still open.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.raw.try_send(bytes).is_ok()
     }
 
-    /// A packet id that was not used lately.
+    /// A packet id that was not used recently.
     pub fn new_packet_id(&mut self) -> u16 {
         self.last_packet_id = self.last_packet_id % u16::MAX + 1;
         self.last_packet_id
@@ -102,7 +103,7 @@ impl Client {
     /// Subscribes at this QoS.
     ///
     /// # Panics
-    /// If anything else is granted.
+    /// If the broker grants another QoS.
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
         let codes = self.subscribe_with(&Properties::NONE, &[(filter, qos)]);
         assert_eq!(codes, [qos], "{:?}: the QoS granted for {filter}", self.version());
@@ -118,7 +119,7 @@ impl Client {
         codes.to_vec()
     }
 
-    /// Unsubscribes and returns the codes of UNSUBACK, of which there are none before MQTT 5.
+    /// Unsubscribes and returns the codes of UNSUBACK; before MQTT 5 there are none.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
         let packet_id = self.new_packet_id();
         self.send(&unsubscribe(self.version(), packet_id, filters));
@@ -128,7 +129,7 @@ impl Client {
         codes.to_vec()
     }
 
-    /// Publishes, and goes through the whole exchange of its QoS. Returns the code of PUBACK or PUBREC.
+    /// Publishes and completes the exchange of its QoS. Returns the code of PUBACK or PUBREC.
     ///
     /// # Panics
     /// If the broker refuses the message.
@@ -138,7 +139,7 @@ impl Client {
         code
     }
 
-    /// The same for messages that may be refused.
+    /// Like [`Client::publish`], for messages that the broker may refuse.
     pub fn publish_code(&mut self, publish: &Publish<'_>) -> u8 {
         let packet_id = self.send_publish(publish);
         match publish.qos {
@@ -155,7 +156,7 @@ impl Client {
         }
     }
 
-    /// Sends a PUBLISH with a new packet id, which it returns, and waits for nothing.
+    /// Sends a PUBLISH with a new packet id and returns the id, without waiting.
     pub fn send_publish(&mut self, publish: &Publish<'_>) -> u16 {
         let packet_id = if publish.qos == 0 { 0 } else { self.new_packet_id() };
         self.send(&publish.encode(self.version(), packet_id));
@@ -167,7 +168,7 @@ impl Client {
         self.send(&acknowledge(kind, packet_id));
     }
 
-    /// The same with a reason code.
+    /// Like [`Client::answer`], with a reason code.
     pub fn answer_with(&mut self, kind: u8, packet_id: u16, code: u8) {
         self.send(&acknowledge_with(kind, packet_id, code));
     }
@@ -186,13 +187,13 @@ impl Client {
         packet.publish_acknowledgement(version)
     }
 
-    /// The next message, which is not acknowledged. A topic that an alias stands for is filled in.
+    /// The next message, without acknowledging it. A topic alias is replaced by its topic.
     pub fn next_message(&mut self) -> Message {
         let packet = self.await_packet("a message", |packet| packet.kind() == kind::PUBLISH);
         self.read_message(&packet)
     }
 
-    /// The next message, if it comes in time.
+    /// Like [`Client::next_message`]; None if no message arrives in time.
     pub fn next_message_within(&mut self, limit: Duration) -> Option<Message> {
         let packet = self.find_packet(limit, |packet| packet.kind() == kind::PUBLISH)?;
         Some(self.read_message(&packet))
@@ -210,7 +211,7 @@ impl Client {
         message
     }
 
-    /// Acknowledges a message through the whole exchange of its QoS.
+    /// Acknowledges a message with the whole exchange of its QoS.
     pub fn acknowledge(&mut self, message: &Message) {
         match message.qos {
             0 => {}
@@ -241,37 +242,38 @@ impl Client {
         self.await_packet("PINGRESP", |packet| packet.kind() == kind::PINGRESP);
     }
 
-    /// Asserts that nothing but the answer to a ping has come. What was published by others may still be on its
-    /// way: a test that cares lets a message come behind it.
+    /// Asserts that nothing but the answer to a ping has arrived. Messages of other clients may still be in
+    /// transit: a test that depends on them sends a message behind them.
     pub fn nothing_came(&mut self) {
         self.ping();
         assert!(self.aside.is_empty(), "{:?}: unexpected: {:02X?}", self.version(), self.aside);
     }
 
-    /// Says goodbye and waits until the broker has closed the connection. Returns what came before.
+    /// Sends DISCONNECT and waits until the broker has closed the connection. Returns the packets received
+    /// before.
     pub fn disconnect(mut self) -> Vec<Received> {
         self.send(DISCONNECT);
         self.read_to_close()
     }
 
-    /// The same with a code and properties of MQTT 5.
+    /// Like [`Client::disconnect`], with a code and properties of MQTT 5.
     pub fn disconnect_with(mut self, code: u8, properties: &Properties) -> Vec<Received> {
         self.send(&disconnect_with(code, properties));
         self.read_to_close()
     }
 
-    /// Closes the connection without a word.
+    /// Closes the connection without DISCONNECT.
     pub fn die(self) {
         drop(self);
     }
 
-    /// Reads the broker's last words: what nobody waited for is let go, then there is a DISCONNECT with this code in
-    /// MQTT 5, and the end. Where the host lacks [`Ability::Codes`] the end alone will do.
+    /// Expects the broker to close the connection, in MQTT 5 after a DISCONNECT with this code. Packets that
+    /// the test did not wait for are ignored. Without [`Ability::Codes`] the end of the connection suffices.
     pub fn expect_disconnect(&mut self, code: u8) {
         self.expect_disconnect_of(&[code]);
     }
 
-    /// The same where the standard leaves a choice of codes.
+    /// Like [`Client::expect_disconnect`], where the standard allows several codes.
     pub fn expect_disconnect_of(&mut self, fitting: &[u8]) {
         let mut packets = self.read_to_close();
         packets.retain(|packet| packet.kind() == kind::DISCONNECT);
@@ -287,24 +289,24 @@ impl Client {
         }
     }
 
-    /// Reads until the broker closes the connection. Returns what was set aside and what came.
+    /// Reads until the broker closes the connection. Returns the packets set aside and the packets read.
     pub fn read_to_close(&mut self) -> Vec<Received> {
         let mut packets: Vec<Received> = self.aside.drain(..).collect();
         packets.extend(self.raw.read_to_close());
         packets
     }
 
-    /// The first packet that fits, of those set aside or else of those to come.
+    /// The first matching packet, of the packets set aside and then of the next ones.
     ///
     /// # Panics
     /// If the connection ends or nothing comes.
     pub fn await_packet(&mut self, what: &str, fits: impl Fn(&Received) -> bool) -> Received {
-        self.find_packet(PATIENCE, fits).unwrap_or_else(|| {
+        self.find_packet(TIMEOUT, fits).unwrap_or_else(|| {
             panic!("{:?}: waited for {what} in vain; set aside: {:02X?}", self.version(), self.aside)
         })
     }
 
-    /// The next packet or the end, set aside or to come; None if nothing comes in time.
+    /// The next packet or the end of the connection, set aside or received; None if neither arrives in time.
     pub fn read_within(&mut self, limit: Duration) -> Option<Incoming> {
         match self.aside.pop_front() {
             Some(packet) => Some(Incoming::Packet(packet)),
@@ -312,7 +314,7 @@ impl Client {
         }
     }
 
-    /// Sets packets aside that were read with [`Client::read_within`], to be read again.
+    /// Sets packets from [`Client::read_within`] aside, to be read again.
     pub fn put_back(&mut self, packets: Vec<Received>) {
         for packet in packets.into_iter().rev() {
             self.aside.push_front(packet);

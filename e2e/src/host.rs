@@ -1,4 +1,4 @@
-//! The hosts that a broker runs on: how it is started there, and what cannot be done there.
+//! The hosts that a broker runs on: how to start it there, and the abilities that the host lacks.
 
 use std::env;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Where the broker under test runs. `WISP_HOST` chooses: native (also when unset), wasmer, wasmtime,
+/// The host of the broker under test. `WISP_HOST` selects it: native (also when unset), wasmer, wasmtime,
 /// wasmedge, or mosquitto.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Host {
@@ -19,25 +19,24 @@ pub enum Host {
     Wasmtime,
     /// The module under WasmEdge.
     WasmEdge,
-    /// Not Wisp at all, but Debian's mosquitto: a test that fails here too is wrong about MQTT.
+    /// Not Wisp, but Debian's mosquitto: a test that fails here too misreads MQTT.
     Mosquitto,
 }
 
-/// Something that a test needs of the host, beyond talking MQTT.
+/// An ability of the host that a test needs, beyond MQTT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ability {
-    /// The broker is Wisp: its flags, limits and log lines, what this version of it does not offer, and
-    /// how strictly it reads the standards.
+    /// The broker is Wisp: its flags, limits and log lines, its missing features, and its strictness.
     Wisp,
-    /// The broker says why it ends a connection wherever MQTT 5 has a code for it.
+    /// The broker gives the reason for closing a connection wherever MQTT 5 has a code for it.
     Codes,
-    /// The broker keeps to a client's Receive Maximum after the first acknowledgement too.
+    /// The broker respects a client's Receive Maximum after the first acknowledgement too.
     Windows,
-    /// SIGTERM and SIGINT reach the broker, which ends in order.
+    /// SIGTERM and SIGINT reach the broker, which shuts down cleanly.
     Signals,
-    /// Port 0 makes the system pick one.
+    /// With port 0 the system picks a port.
     PortZero,
-    /// A program on the host can connect, so that the client runs there too.
+    /// A program on the host can open connections, so the client runs there too.
     Clients,
 }
 
@@ -60,7 +59,7 @@ impl Host {
         })
     }
 
-    /// Why the host cannot do something; None if it can. This is the only place that knows.
+    /// The reason why the host lacks an ability; None if it has it. This is the only place that decides it.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
         use Ability::{Clients, Codes, PortZero, Signals, Windows, Wisp};
         match (self, ability) {
@@ -76,8 +75,8 @@ impl Host {
         }
     }
 
-    /// The command that starts a broker listening on `addr`. It does not fork: killing the process
-    /// kills the broker, and the process's memory is the broker's.
+    /// The command that starts a broker on `addr`. It does not fork: killing the process kills the broker, and
+    /// the process's memory is the broker's.
     pub fn command(self, addr: SocketAddr, flags: &[&str]) -> Command {
         let mut command = match self {
             Host::Native => {
@@ -107,15 +106,15 @@ impl Host {
     }
 }
 
-/// True where the host lacks the ability; the test then returns. It says so on the real standard
-/// error, past the capture of the test runner, so that no log looks as if the test had run.
+/// True if the host lacks the ability; the test then returns. The function reports this on the real standard
+/// error, past the test runner's capture, so that no log looks as if the test had run.
 pub fn cannot(ability: Ability) -> bool {
     let host = Host::current();
     let Some(reason) = host.lacks(ability) else {
         return false;
     };
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Nothing can be done about a closed standard error.
+    // A closed standard error cannot be reported anywhere.
     drop(writeln!(std::io::stderr(), "not run on {host:?}: {test} needs {ability:?}: {reason}"));
     true
 }
@@ -135,8 +134,8 @@ fn repository() -> PathBuf {
     crate_folder.parent().expect("the crate lies in the repository").to_owned()
 }
 
-/// The path of one of Wisp's native programs: what the environment says, or else the newest build in
-/// the target folder that this test itself was built in.
+/// The path of one of Wisp's native programs: from the environment, or else the newest build in the target
+/// folder of this test.
 ///
 /// # Panics
 /// If it has not been built.

@@ -1,13 +1,13 @@
 //! The harness of the end-to-end suite: it starts a broker *process* on one of the hosts, and drives
 //! it over real sockets with real clients (mosquitto's, paho-mqtt, rumqttc, mqtt for Node.js) and with raw bytes.
 //!
-//! The suite itself is in tests/suite. It runs against the host that `WISP_HOST` names (see
-//! [`host::Host`]); a test that the host cannot run says so and why, from one table,
-//! [`host::Host::lacks`]. Nothing of Wisp is linked in: packets are put together byte by byte in
-//! [`packet`], so that a mistake in Wisp's codec cannot hide itself from its tests.
+//! The suite itself is in tests/suite. It runs against the host in `WISP_HOST` (see [`host::Host`]). A test
+//! that the host cannot run reports the reason, from one table, [`host::Host::lacks`]. The harness links none
+//! of Wisp's crates: it builds packets byte by byte in [`packet`], so that an error in Wisp's codec cannot hide
+//! itself from its tests.
 //!
 //! No test sleeps until something has probably happened. Tests wait for a condition and give up after
-//! [`wait::PATIENCE`]; the only fixed times are those that are themselves under test.
+//! [`wait::TIMEOUT`]; fixed times occur only where the time itself is under test.
 
 use std::env;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ fn cache() -> PathBuf {
     cache.unwrap_or_else(home).join("wisp")
 }
 
-/// The version of MQTT that a client speaks.
+/// The MQTT version of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
     /// Protocol level 3, named MQIsdp.
@@ -47,7 +47,7 @@ impl Version {
     /// Every version, for the tests that hold for all of them.
     pub const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
-    /// MQTT 5 adds properties to most packets and reason codes to the rest.
+    /// Whether packets have properties and reason codes.
     pub fn is_v5(self) -> bool {
         self == Version::V5
     }

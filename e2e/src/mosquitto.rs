@@ -59,12 +59,12 @@ impl Subscriber {
         Subscriber::start_with(addr, version, filters, &[], Format::Hexadecimal)
     }
 
-    /// The same with more arguments, as in `&["-U", "filter"]`.
+    /// Like [`Subscriber::start`], with more arguments, as in `&["-U", "filter"]`.
     pub fn start_with_arguments(addr: SocketAddr, version: Version, filters: &[&str], more: &[&str]) -> Subscriber {
         Subscriber::start_with(addr, version, filters, more, Format::Hexadecimal)
     }
 
-    /// Starts mosquitto_sub so that it prints payloads as they are, for messages that are lines of text.
+    /// Starts mosquitto_sub so that it prints payloads unchanged, for messages that are lines of text.
     pub fn start_for_text(addr: SocketAddr, version: Version, filters: &[&str]) -> Subscriber {
         Subscriber::start_with(addr, version, filters, &[], Format::Text)
     }
@@ -81,11 +81,10 @@ impl Subscriber {
         subscriber
     }
 
-    /// Waits until a message published now has come through, which means that the subscriptions are in
-    /// effect and that all which the broker routed before has arrived.
+    /// Waits until a message published now has arrived. This means that the subscriptions are in effect, and
+    /// that all messages routed before have arrived.
     ///
-    /// mosquitto_sub does not say when its SUBACK came, so the mark, on a topic of its own, is
-    /// published until it shows.
+    /// mosquitto_sub does not report its SUBACK, so a mark is published on a topic of its own until it arrives.
     pub fn settle(&self) {
         let mark = format!("{} {:08x}", self.mark_topic, self.marks.fetch_add(1, Ordering::Relaxed));
         let payload = mark.rsplit(' ').next().unwrap_or_default().to_owned();
@@ -104,30 +103,30 @@ impl Subscriber {
         });
     }
 
-    /// The messages that came so far, without the marks.
+    /// The messages received so far, without the marks.
     pub fn messages(&self) -> Vec<Message> {
         self.lines().iter().map(|line| Message::from_line(line)).collect()
     }
 
-    /// The topics of the messages that came so far, without the marks.
+    /// The topics of the messages received so far, without the marks.
     pub fn topics(&self) -> Vec<String> {
         self.messages().into_iter().map(|message| message.topic).collect()
     }
 
-    /// The lines that came so far, each a topic, a space and a payload, without the marks.
+    /// The output lines so far, each a topic, a space and a payload, without the marks.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.program.stdout();
         lines.retain(|line| !is_mark(line));
         lines
     }
 
-    /// Waits until this many messages have come, and returns them.
+    /// Waits until this many messages have arrived, and returns them.
     pub fn wait_for_messages(&self, count: usize) -> Vec<Message> {
         self.wait_for_count(count);
         self.messages()
     }
 
-    /// Waits until this many messages have come.
+    /// Waits until this many messages have arrived.
     pub fn wait_for_count(&self, count: usize) {
         self.program.wait_stdout(&format!("{count} messages at mosquitto_sub"), |lines| {
             let come = lines.iter().filter(|line| !is_mark(line)).count();
@@ -135,7 +134,7 @@ impl Subscriber {
         });
     }
 
-    /// What the program wrote to its standard error.
+    /// The program's standard error.
     pub fn stderr(&self) -> Vec<String> {
         self.program.stderr()
     }

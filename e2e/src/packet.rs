@@ -1,5 +1,5 @@
-//! MQTT packets as bytes, written and read by hand: a second opinion on the standards that shares no
-//! code with the broker.
+//! MQTT packets as bytes, written and read by hand: a second reading of the standards that shares no code with
+//! the broker.
 
 use crate::Version;
 use crate::properties::Properties;
@@ -7,7 +7,7 @@ use crate::properties::property::SESSION_EXPIRY_INTERVAL;
 
 /// A PINGREQ packet.
 pub const PINGREQ: &[u8] = &[0xC0, 0];
-/// A DISCONNECT packet with no reason to give; in MQTT 5 that means normal disconnection.
+/// A DISCONNECT packet without a reason code, which means normal disconnection in MQTT 5.
 pub const DISCONNECT: &[u8] = &[0xE0, 0];
 
 /// Packet types, as the upper half of a packet's first byte.
@@ -44,7 +44,7 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A variable byte integer, in as few bytes as it takes.
+/// A variable byte integer in its shortest form.
 pub fn variable_integer(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -69,7 +69,7 @@ pub fn properties(version: Version, content: &[u8]) -> Vec<u8> {
     if version.is_v5() { [variable_integer(content.len()), content.to_vec()].concat() } else { Vec::new() }
 }
 
-/// What a CONNECT packet says.
+/// The fields of a CONNECT packet.
 #[derive(Clone)]
 pub struct Connect<'a> {
     /// The protocol, by name and level.
@@ -82,7 +82,7 @@ pub struct Connect<'a> {
     pub keep_alive_s: u16,
     /// Ignored before MQTT 5.
     pub properties: Properties,
-    /// What the broker publishes if the client ends without saying goodbye.
+    /// The message that the broker publishes unless the client disconnects normally.
     pub will: Option<Will<'a>>,
 }
 
@@ -92,8 +92,8 @@ impl<'a> Connect<'a> {
         Connect { version, client_id, clean_start: true, keep_alive_s: 0, properties: Properties::NONE, will: None }
     }
 
-    /// A client that takes up the session it had, and leaves one behind for so many seconds; before MQTT 5
-    /// for good.
+    /// A client that resumes its session, and keeps it for this many seconds after the connection; before MQTT
+    /// 5 for ever.
     pub fn kept(version: Version, client_id: &'a str, seconds: u32) -> Connect<'a> {
         Connect { clean_start: false, ..Connect::new(version, client_id) }.with(SESSION_EXPIRY_INTERVAL, seconds)
     }
@@ -153,7 +153,7 @@ pub struct Will<'a> {
     pub payload: &'a [u8],
     /// 0, 1 or 2.
     pub qos: u8,
-    /// The broker keeps the will as a retained message.
+    /// Whether the broker retains the will.
     pub retain: bool,
     /// Ignored before MQTT 5.
     pub properties: Properties,
@@ -190,15 +190,15 @@ impl<'a> Will<'a> {
 /// A message to publish.
 #[derive(Clone)]
 pub struct Publish<'a> {
-    /// The topic name; may be empty where a topic alias stands for it.
+    /// The topic name; empty if only a topic alias is sent.
     pub topic: &'a str,
     /// The payload.
     pub payload: &'a [u8],
     /// 0, 1 or 2.
     pub qos: u8,
-    /// The broker keeps the message.
+    /// Whether the broker retains the message.
     pub retain: bool,
-    /// The packet is sent again.
+    /// Whether the packet is a retransmission.
     pub duplicate: bool,
     /// Ignored before MQTT 5.
     pub properties: Properties,
@@ -275,8 +275,7 @@ pub fn publish(version: Version, topic: &str, payload: &[u8]) -> Vec<u8> {
     publish_with(version, 0, topic.as_bytes(), None, &[], payload)
 }
 
-/// A PUBLISH packet with anything in its fields, legal or not. A topic longer than a field can be is
-/// the caller's mistake.
+/// A PUBLISH packet with any field values, legal or not. The topic must not be longer than a field can be.
 pub fn publish_with(
     version: Version,
     flags: u8,
@@ -292,7 +291,7 @@ pub fn publish_with(
     packet(0x30 | flags, &body)
 }
 
-/// A SUBSCRIBE packet: filters with their options, of which QoS is the lowest two bits.
+/// A SUBSCRIBE packet: filters with their options, whose lowest two bits are the QoS.
 pub fn subscribe(version: Version, packet_id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
     subscribe_with(version, packet_id, &Properties::NONE, filters)
 }
@@ -316,12 +315,12 @@ pub fn unsubscribe(version: Version, packet_id: u16, filters: &[&str]) -> Vec<u8
     packet(0xA2, &body)
 }
 
-/// A packet that came from the broker.
+/// A packet from the broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Received {
     /// The first byte: type and flags.
     pub first: u8,
-    /// All that follows the remaining length.
+    /// All bytes behind the remaining length.
     pub body: Vec<u8>,
 }
 
@@ -390,7 +389,7 @@ impl Received {
         Acknowledgement { packet_id, code, properties }
     }
 
-    /// Reads what may be left out from its end: a reason code, and properties.
+    /// Reads an optional reason code and optional properties at the end of the packet.
     fn code_and_properties(&self, version: Version, rest: &[u8]) -> (u8, Properties) {
         match rest {
             [] => (0, Properties::NONE),
@@ -429,10 +428,10 @@ impl Received {
     }
 }
 
-/// What a CONNACK packet says.
+/// The fields of a CONNACK packet.
 #[derive(Clone, Debug)]
 pub struct ConnAck {
-    /// The broker still had a session.
+    /// Whether the broker still had a session.
     pub session_present: bool,
     /// Return code, in MQTT 5 reason code; 0 is success.
     pub code: u8,
@@ -455,9 +454,9 @@ impl ConnAck {
 /// A PUBLISH packet from the broker, at any QoS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// The topic name; empty where a topic alias stands for it that nobody has looked up yet.
+    /// The topic name; empty for a topic alias that is not resolved yet.
     pub topic: String,
-    /// The topic name is not in the packet.
+    /// Whether the packet has no topic name.
     pub topic_left_out: bool,
     /// The payload.
     pub payload: Vec<u8>,
@@ -467,7 +466,7 @@ pub struct Message {
     pub retain: bool,
     /// The DUP flag.
     pub duplicate: bool,
-    /// 0 at QoS 0, which has none.
+    /// The packet id; 0 at QoS 0, which has none.
     pub packet_id: u16,
     /// None before MQTT 5.
     pub properties: Properties,
@@ -483,15 +482,15 @@ impl Message {
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP from the broker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Acknowledgement {
-    /// Whose message it is about.
+    /// The packet id of the message.
     pub packet_id: u16,
-    /// 0 is success, and what versions before MQTT 5 always mean.
+    /// The reason code; 0 is success, and the only value before MQTT 5.
     pub code: u8,
     /// None before MQTT 5.
     pub properties: Properties,
 }
 
-/// Reads the properties of a packet, and returns what is after them.
+/// Reads the properties of a packet, and returns the bytes behind them.
 fn read_properties(version: Version, bytes: &[u8]) -> (Properties, &[u8]) {
     if !version.is_v5() {
         return (Properties::NONE, bytes);
@@ -506,19 +505,20 @@ fn read_packet_id(bytes: &[u8]) -> (u16, &[u8]) {
     (u16::from_be_bytes([packet_id[0], packet_id[1]]), rest)
 }
 
-/// Reads a string or binary field, and returns what is after it.
+/// Reads a string or binary field, and returns the bytes behind it.
 pub(crate) fn read_field(bytes: &[u8]) -> (&[u8], &[u8]) {
     let length = u16::from_be_bytes([bytes[0], bytes[1]]);
     bytes[2..].split_at(usize::from(length))
 }
 
-/// Reads a variable byte integer, and returns what is after it.
+/// Reads a variable byte integer, and returns the bytes behind it.
 pub(crate) fn read_variable_integer(bytes: &[u8]) -> (usize, &[u8]) {
     let (value, used) = split_variable_integer(bytes).expect("the integer is complete");
     (value, &bytes[used..])
 }
 
-/// The value at the beginning of the bytes and its length in bytes; None while it is incomplete.
+/// Reads the variable byte integer at the front of the bytes, and returns it with its length; None while it is
+/// incomplete.
 pub fn split_variable_integer(bytes: &[u8]) -> Option<(usize, usize)> {
     let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
     assert!(end < 4, "the broker sent a length of more than four bytes: {:?}", &bytes[..=end]);

@@ -23,20 +23,20 @@ impl Subscriber {
         subscriber
     }
 
-    /// Takes one filter back and waits for the acknowledgement.
+    /// Unsubscribes from one filter and waits for the acknowledgement.
     pub fn unsubscribe(&mut self, filter: &str) {
         let before = self.count("unsubscribed");
         self.program.tell(&format!("unsubscribe {filter}"));
         self.wait_for_lines("unsubscribed", before + 1);
     }
 
-    /// The messages that came so far.
+    /// The messages received so far.
     pub fn messages(&self) -> Vec<Message> {
         let lines = self.program.stdout();
         lines.iter().filter_map(|line| line.strip_prefix("message ")).map(Message::from_line).collect()
     }
 
-    /// Waits until this many messages have come, and returns them.
+    /// Waits until this many messages have arrived, and returns them.
     pub fn wait_for_messages(&self, count: usize) -> Vec<Message> {
         self.program.wait_stdout(&format!("{count} messages at paho-mqtt"), |lines| {
             let come = lines.iter().filter(|line| line.starts_with("message ")).count();
@@ -45,7 +45,7 @@ impl Subscriber {
         self.messages()
     }
 
-    /// Waits until the script has printed this line so many times.
+    /// Waits until the script has printed this line `count` times.
     pub fn wait_for_lines(&self, line: &str, count: usize) {
         self.program.wait_stdout(&format!("{count} times {line:?}"), |lines| {
             (lines.iter().filter(|found| *found == line).count() >= count).then_some(())
@@ -62,7 +62,7 @@ pub fn publish(addr: SocketAddr, version: Version, topic: &str, payload: &[u8]) 
     run_publisher(addr, version, &[topic], payload);
 }
 
-/// Publishes the payload to `count` topics, in whose names {} stands for the numbers from 0.
+/// Publishes the payload to `count` topics; `{}` in the topic name stands for the numbers from 0.
 pub fn publish_to_many(addr: SocketAddr, version: Version, topic: &str, count: usize, payload: &[u8]) {
     run_publisher(addr, version, &[topic, "--count", &count.to_string()], payload);
 }
@@ -86,7 +86,7 @@ fn script(addr: SocketAddr, version: Version) -> Command {
     command
 }
 
-/// The Python of the environment that the set-up script makes.
+/// The Python interpreter of the environment that the set-up script creates.
 pub(crate) fn python() -> PathBuf {
     cache().join("python-paho-mqtt-2.1.0/bin/python")
 }

@@ -1,12 +1,12 @@
-//! Client libraries that nobody here wrote, all driven in the same way: a command each for what a session can do, and a
-//! line for each thing that happened.
+//! Client libraries by other authors, all driven in the same way: a command for each feature of a session, and
+//! a line of output for each event.
 //!
 //! | line | when |
 //! |---|---|
 //! | `connected 0` or `connected 1` | connected, to a new session or to one that was present |
-//! | `subscribed` | a subscription was granted at the QoS that was asked for |
-//! | `published` | a message was sent at QoS 0, or its exchange is over |
-//! | `message QOS RETAIN TOPIC HEX` | a message came |
+//! | `subscribed` | a subscription was granted at the requested QoS |
+//! | `published` | a message was sent at QoS 0, or its exchange is complete |
+//! | `message QOS RETAIN TOPIC HEX` | a message arrived |
 //! | `error ...` | anything that should not happen |
 
 use std::io::Write;
@@ -22,13 +22,13 @@ use crate::wait::wait_or_report;
 /// How a client connects.
 #[derive(Clone)]
 pub struct Options {
-    /// Where the broker listens.
+    /// The broker's address.
     pub addr: SocketAddr,
-    /// The version that the client speaks.
+    /// The client's MQTT version.
     pub version: Version,
     /// Its client id.
     pub client_id: String,
-    /// False: the session is taken up, and kept for an hour or for good.
+    /// Whether to use a clean session. Otherwise the session is resumed, and kept for an hour or for ever.
     pub clean: bool,
     /// Topic, text, QoS and RETAIN of its will.
     pub will: Option<(String, String, u8, bool)>,
@@ -41,19 +41,19 @@ impl Options {
     }
 }
 
-/// A client of some library. When it is dropped its connection just ends.
+/// A client of some library. Dropping it closes its connection without DISCONNECT.
 pub trait Peer {
-    /// Asks for a subscription.
+    /// Requests a subscription.
     fn subscribe(&mut self, filter: &str, qos: u8);
     /// Publishes.
     fn publish(&mut self, topic: &str, text: &str, qos: u8, retain: bool);
-    /// Says goodbye; returns when the connection has ended.
+    /// Sends DISCONNECT; returns when the connection has ended.
     fn disconnect(&mut self);
-    /// What happened so far.
+    /// The events so far.
     fn lines(&self) -> Vec<String>;
 }
 
-/// A message as a library handed it out.
+/// A message as the library delivered it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
     /// 0, 1 or 2.
@@ -66,7 +66,7 @@ pub struct Heard {
     pub text: String,
 }
 
-/// A connected peer, and waiting for what it does.
+/// A connected peer, with methods that wait for its events.
 pub struct Session {
     peer: Box<dyn Peer>,
     subscribed: usize,
@@ -81,47 +81,47 @@ impl Session {
         session
     }
 
-    /// The broker still had its session.
+    /// Whether the broker still had its session.
     pub fn is_present(&self) -> bool {
         self.peer.lines().iter().any(|line| line == "connected 1")
     }
 
-    /// Subscribes and waits until that is granted.
+    /// Subscribes and waits until the subscription is granted.
     pub fn subscribe(&mut self, filter: &str, qos: u8) {
         self.subscribed += 1;
         self.peer.subscribe(filter, qos);
         self.wait_for_lines("subscribed", self.subscribed);
     }
 
-    /// Publishes and waits until the exchange is over.
+    /// Publishes and waits until the exchange is complete.
     pub fn publish(&mut self, topic: &str, text: &str, qos: u8, retain: bool) {
         self.start_to_publish(topic, text, qos, retain);
         self.finish_publishing();
     }
 
-    /// Publishes and waits for nothing.
+    /// Publishes without waiting.
     pub fn start_to_publish(&mut self, topic: &str, text: &str, qos: u8, retain: bool) {
         self.published += 1;
         self.peer.publish(topic, text, qos, retain);
     }
 
-    /// Waits until all exchanges are over.
+    /// Waits until all exchanges are complete.
     pub fn finish_publishing(&self) {
         self.wait_for_lines("published", self.published);
     }
 
-    /// Waits until so many messages have come.
+    /// Waits until this many messages have arrived.
     pub fn wait_for_messages(&self, count: usize) -> Vec<Heard> {
         self.wait_for_lines("message", count);
         self.messages()
     }
 
-    /// The messages that came so far.
+    /// The messages received so far.
     pub fn messages(&self) -> Vec<Heard> {
         self.peer.lines().iter().filter_map(|line| read_message(line)).collect()
     }
 
-    /// Says goodbye.
+    /// Sends DISCONNECT.
     pub fn disconnect(mut self) {
         self.peer.disconnect();
     }
@@ -154,7 +154,7 @@ fn read_message(line: &str) -> Option<Heard> {
     })
 }
 
-/// The line for a message that came.
+/// The line for a received message.
 pub fn message_line(qos: u8, retain: bool, topic: &str, payload: &[u8]) -> String {
     format!("message {qos} {} {topic} {}", u8::from(retain), hex(payload))
 }
@@ -163,7 +163,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A script that takes the commands as lines of standard input.
+/// A script that reads the commands as lines from standard input.
 struct Script(Program);
 
 impl Script {
@@ -192,7 +192,7 @@ impl Peer for Script {
     }
 
     fn disconnect(&mut self) {
-        // The end of its input.
+        // This closes the script's input.
         let finished = self.0.finish();
         assert!(finished.status.success(), "{}\n{}", finished.status, finished.stderr.join("\n"));
     }
@@ -215,19 +215,19 @@ pub fn paho(options: &Options) -> Box<dyn Peer> {
 pub fn mqtt_js(options: &Options) -> Box<dyn Peer> {
     let mut command = Command::new("node");
     command.arg(clients().join("mqtt_js_session.cjs"));
-    // The set-up script looks for the same folder name.
+    // The set-up script uses the same folder name.
     command.env("NODE_PATH", crate::cache().join("node-mqtt-5.16.0/node_modules"));
     Script::start(command, options)
 }
 
-/// True where there is no Node.js; the test then returns. As with [`crate::host::cannot`] it says so.
+/// True if there is no Node.js; the test then returns. It is reported as in [`crate::host::cannot`].
 pub fn node_is_missing() -> bool {
     let version = Command::new("node").arg("--version").output();
     if version.is_ok_and(|output| output.status.success()) {
         return false;
     }
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Nothing can be done about a closed standard error.
+    // A closed standard error cannot be reported anywhere.
     drop(writeln!(std::io::stderr(), "not run: {test} needs node, which is not installed"));
     true
 }

@@ -1,4 +1,4 @@
-//! A child process: its output is read as it comes, and it is killed and reaped when dropped.
+//! A child process: its output is read continuously, and it is killed and reaped when dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::wait::{wait_for, wait_or_report};
 
-/// A running program. Both outputs are drained all the time, so it never blocks on a full pipe.
+/// A running program. Both outputs are drained continuously, so it never blocks on a full pipe.
 pub struct Program {
     name: String,
     child: Child,
@@ -16,7 +16,7 @@ pub struct Program {
     stderr: Lines,
 }
 
-/// What a program that has ended left behind.
+/// The status and output of a program that has ended.
 pub struct Finished {
     /// Its exit status.
     pub status: ExitStatus,
@@ -44,7 +44,7 @@ impl Program {
         Program { name, stdin: child.stdin.take(), child, stdout, stderr }
     }
 
-    /// Starts the command, gives it all of `input`, and waits for its end.
+    /// Starts the command, writes all of `input` to it, and waits for its end.
     ///
     /// # Panics
     /// If it does not end in time.
@@ -52,7 +52,7 @@ impl Program {
         let mut program = Program::start(command);
         let mut stdin = program.stdin.take().expect("nobody took it yet");
         let input = input.to_vec();
-        // A program that ends early closes the pipe; its exit status tells the test what it needs.
+        // A program that ends early closes the pipe; the test checks its exit status.
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let finished = program.finish();
         writer.join().expect("the writer does not panic");
@@ -64,7 +64,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Gives the program one line of input.
+    /// Writes one line to the program's input.
     ///
     /// # Panics
     /// If it no longer reads.
@@ -78,7 +78,7 @@ impl Program {
         self.stdout.all()
     }
 
-    /// Looks at the lines of its standard output so far without copying them.
+    /// Passes the lines of its standard output so far to `look`, without copying them.
     pub fn with_stdout<T>(&self, look: impl FnOnce(&[String]) -> T) -> T {
         self.stdout.with(look)
     }
@@ -88,18 +88,18 @@ impl Program {
         self.stderr.all()
     }
 
-    /// Waits until `find` is content with the lines of standard output so far.
+    /// Waits until `find` accepts the lines of standard output so far.
     ///
     /// # Panics
-    /// In vain, with everything the program said.
+    /// After the time limit, with everything the program wrote.
     pub fn wait_stdout<T>(&self, what: &str, mut find: impl FnMut(&[String]) -> Option<T>) -> T {
         wait_or_report(what, || self.stdout.with(&mut find), || self.last_words())
     }
 
-    /// The same for standard error.
+    /// Like [`Program::wait_stdout`], for standard error.
     ///
     /// # Panics
-    /// In vain, with everything the program said.
+    /// After the time limit, with everything the program wrote.
     pub fn wait_stderr<T>(&self, what: &str, mut find: impl FnMut(&[String]) -> Option<T>) -> T {
         wait_or_report(what, || self.stderr.with(&mut find), || self.last_words())
     }
@@ -136,7 +136,7 @@ impl Program {
         assert!(sent.expect("kill can be run").success(), "cannot send SIG{name} to {}", self.name);
     }
 
-    /// Everything the program said, shortened, for the message of a failing test.
+    /// Everything the program wrote, shortened, for the message of a failing test.
     pub fn last_words(&self) -> String {
         let tail = |lines: Vec<String>| {
             let skipped = lines.len().saturating_sub(40);
@@ -160,7 +160,7 @@ fn shorten(line: &str) -> String {
     }
 }
 
-/// The lines that came out of a pipe so far.
+/// The lines read from a pipe so far.
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -193,7 +193,7 @@ impl Lines {
         self.with(<[String]>::to_vec)
     }
 
-    /// Everything up to the end of the pipe, which the program's end closes.
+    /// Everything up to the end of the pipe, which closes when the program ends.
     fn drain(&mut self) -> Vec<String> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader does not panic");

@@ -1,4 +1,4 @@
-//! The properties of MQTT 5 packets, in the order in which they come.
+//! The properties of MQTT 5 packets, in packet order.
 
 use crate::packet::{field, read_field, read_variable_integer, variable_integer};
 
@@ -71,7 +71,7 @@ impl Properties {
     /// No properties.
     pub const NONE: Properties = Properties { list: Vec::new() };
 
-    /// Adds a property with a number in it, as wide as its identifier says.
+    /// Adds a number property, in the width that its identifier requires.
     #[must_use]
     pub fn number(mut self, property: u8, value: u32) -> Properties {
         let value = match number_bytes(property) {
@@ -118,27 +118,27 @@ impl Properties {
         Properties { list }
     }
 
-    /// No property at all is in the list.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The property is in the list.
+    /// Whether the property is in the list.
     pub fn has(&self, property: u8) -> bool {
         self.value(property).is_some()
     }
 
-    /// A property with a number in it, whatever its width.
+    /// The value of a number property of any width.
     pub fn get(&self, property: u8) -> Option<u32> {
         self.value(property).map(|value| number(property, value))
     }
 
-    /// A property with a string in it.
+    /// The value of a string property.
     pub fn text(&self, property: u8) -> Option<&str> {
         self.bytes(property).map(|bytes| str::from_utf8(bytes).expect("strings are UTF-8"))
     }
 
-    /// A property with binary data in it.
+    /// The value of a binary property.
     pub fn bytes(&self, property: u8) -> Option<&[u8]> {
         self.value(property).map(|value| read_field(value).0)
     }
@@ -161,7 +161,7 @@ impl Properties {
         ids
     }
 
-    /// The same list without one property.
+    /// The list without one property.
     #[must_use]
     pub fn without(mut self, property: u8) -> Properties {
         self.list.retain(|(found, _)| *found != property);
@@ -187,7 +187,7 @@ fn number(property: u8, value: &[u8]) -> u32 {
     }
 }
 
-/// The width of properties that are numbers of fixed width.
+/// The width of number properties of fixed width.
 fn number_bytes(property: u8) -> Option<usize> {
     match property {
         0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => Some(1),

@@ -1,4 +1,4 @@
-//! A client that sends whatever bytes a test wants, and reads what comes back packet by packet.
+//! A client that sends any bytes and reads the answers packet by packet.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use crate::Version;
 use crate::packet::{Connect, PINGREQ, Received, kind, publish, split_variable_integer, subscribe, unsubscribe};
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 /// One TCP connection to the broker.
 pub struct RawClient {
     stream: TcpStream,
     version: Version,
     buffer: Vec<u8>,
-    /// How much of the front of the buffer has been returned as packets.
+    /// The number of bytes at the front of the buffer that were returned as packets.
     used: usize,
 }
 
-/// What was read next.
+/// The result of a read.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Incoming {
     /// A whole packet.
     Packet(Received),
-    /// The broker closed the connection, in order or with a reset.
+    /// The broker closed the connection, normally or with a reset.
     Closed,
 }
 
@@ -32,11 +32,11 @@ impl RawClient {
         RawClient::try_open(addr, version).expect("the broker accepts connections")
     }
 
-    /// Opens a connection, if there is somebody to accept it.
+    /// Opens a connection, if the broker accepts it.
     pub fn try_open(addr: SocketAddr, version: Version) -> io::Result<RawClient> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(RawClient { stream, version, buffer: Vec::new(), used: 0 })
     }
 
@@ -49,17 +49,17 @@ impl RawClient {
         client
     }
 
-    /// The version of MQTT that answers are read as.
+    /// The MQTT version in which answers are read.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Sends bytes that the broker is obliged to read.
+    /// Sends bytes that the broker must read.
     pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the broker reads");
     }
 
-    /// Sends bytes that may make the broker close the connection before it has read them all.
+    /// Sends bytes that may make the broker close the connection before it has read all of them.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -69,7 +69,7 @@ impl RawClient {
         self.send(&publish(self.version, topic, payload));
     }
 
-    /// Subscribes at QoS 0 and waits until that is granted.
+    /// Subscribes at QoS 0 and waits until the subscription is granted.
     pub fn subscribe(&mut self, filters: &[&str]) {
         let with_options: Vec<_> = filters.iter().map(|filter| (*filter, 0)).collect();
         self.send(&subscribe(self.version, 1, &with_options));
@@ -77,7 +77,7 @@ impl RawClient {
         assert_eq!(answer.acknowledgement(self.version), (1, &vec![0; filters.len()][..]), "SUBACK for {filters:?}");
     }
 
-    /// Unsubscribes, waits until that is acknowledged, and returns the codes of the acknowledgement.
+    /// Unsubscribes, waits for the acknowledgement, and returns its codes.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
         self.send(&unsubscribe(self.version, 2, filters));
         let answer = self.read_packet();
@@ -86,10 +86,10 @@ impl RawClient {
         codes.to_vec()
     }
 
-    /// The next packet.
+    /// Reads the next packet.
     ///
     /// # Panics
-    /// If the connection is closed instead, or nothing comes.
+    /// If the connection closes or no packet arrives.
     pub fn read_packet(&mut self) -> Received {
         match self.read() {
             Incoming::Packet(packet) => packet,
@@ -97,7 +97,7 @@ impl RawClient {
         }
     }
 
-    /// The next message, which must have this topic; returns its payload.
+    /// Reads the next message, which must have this topic; returns its payload.
     pub fn read_message(&mut self, topic: &str) -> Vec<u8> {
         let packet = self.read_packet();
         let (found, payload) = packet.publish(self.version);
@@ -114,26 +114,26 @@ impl RawClient {
         codes[0]
     }
 
-    /// Reads the broker's last words: until it closes the connection, a DISCONNECT with this code in
-    /// MQTT 5, and nothing at all before.
+    /// Expects the broker to close the connection: in MQTT 5 after a DISCONNECT with this code, before MQTT 5
+    /// without any packet.
     pub fn expect_disconnect(&mut self, code: u8) {
         let codes: Vec<u8> = self.read_to_close().iter().map(Received::disconnect_code).collect();
         let expected = if self.version.is_v5() { vec![code] } else { vec![] };
         assert_eq!(codes, expected, "{:?}: codes of DISCONNECT before the end", self.version);
     }
 
-    /// Reads until the broker closes the connection. Returns the packets that came before.
+    /// Reads until the broker closes the connection. Returns the packets read.
     ///
     /// # Panics
     /// If it does not close it.
     pub fn read_to_close(&mut self) -> Vec<Received> {
-        let (packets, closed) = self.read_to_close_within(PATIENCE);
+        let (packets, closed) = self.read_to_close_within(TIMEOUT);
         assert!(closed, "the broker does not close the connection; it sent {packets:02X?}");
         packets
     }
 
-    /// Reads until the broker closes the connection, and tells whether it did so before it was silent
-    /// for longer than the limit.
+    /// Reads until the broker closes the connection or is silent for longer than the limit. Returns the
+    /// packets, and whether the broker closed it.
     pub fn read_to_close_within(&mut self, limit: Duration) -> (Vec<Received>, bool) {
         let mut packets = Vec::new();
         loop {
@@ -145,15 +145,15 @@ impl RawClient {
         }
     }
 
-    /// The next packet or the end.
+    /// Reads the next packet or the end of the connection.
     ///
     /// # Panics
-    /// If there is neither.
+    /// If neither arrives.
     pub fn read(&mut self) -> Incoming {
-        self.read_within(PATIENCE).unwrap_or_else(|| panic!("the broker sent nothing for {PATIENCE:?}"))
+        self.read_within(TIMEOUT).unwrap_or_else(|| panic!("the broker sent nothing for {TIMEOUT:?}"))
     }
 
-    /// The next packet or the end, if it comes in time.
+    /// Like [`RawClient::read`]; None if neither arrives in time.
     pub fn read_within(&mut self, limit: Duration) -> Option<Incoming> {
         let deadline = Instant::now() + limit;
         loop {
@@ -175,7 +175,7 @@ impl RawClient {
         }
     }
 
-    /// Sends PINGREQ and expects the answer next.
+    /// Sends PINGREQ and expects PINGRESP as the next packet.
     pub fn ping(&mut self) {
         self.send(PINGREQ);
         let answer = self.read_packet();
@@ -211,7 +211,7 @@ impl RawClient {
     }
 }
 
-/// Two clients that talk to each other through the broker while a test troubles it.
+/// Two clients that exchange messages through the broker while a test disturbs it.
 pub struct Bystanders {
     sender: RawClient,
     receiver: RawClient,
@@ -220,7 +220,7 @@ pub struct Bystanders {
 }
 
 impl Bystanders {
-    /// Connects the two; the name tells them from others on the same broker.
+    /// Connects the two. The name distinguishes them from others on the same broker.
     pub fn connect(addr: SocketAddr, name: &str) -> Bystanders {
         let sender = RawClient::connect(addr, Version::V5, &format!("{name}-sender"));
         let mut receiver = RawClient::connect(addr, Version::V311, &format!("{name}-receiver"));
@@ -229,10 +229,10 @@ impl Bystanders {
         Bystanders { sender, receiver, topic, sent: 0 }
     }
 
-    /// Sends a message from one to the other, and returns how long it took.
+    /// Sends a message from one to the other and returns its latency.
     ///
     /// # Panics
-    /// If it is not the next thing to arrive.
+    /// If another packet arrives first.
     pub fn round_trip(&mut self) -> Duration {
         let start = Instant::now();
         self.sent += 1;

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that should happen at once. It is only ever used up by a
-/// failing test, and generous because WebAssembly hosts on a shared machine can be slow.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit for a condition that should hold immediately. Only a failing test uses it up. It is generous
+/// because WebAssembly hosts on a shared machine can be slow.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 ///
 /// # Panics
-/// After [`PATIENCE`], saying what did not happen.
+/// After [`TIMEOUT`], naming the condition.
 pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     wait_or_report(what, ask, String::new)
 }
@@ -21,29 +21,29 @@ pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 /// Waits until the condition holds.
 ///
 /// # Panics
-/// After [`PATIENCE`], saying what did not happen.
+/// After [`TIMEOUT`], naming the condition.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }
 
-/// Asks until there is an answer, and ends a failing test with a report of its own.
+/// Calls `ask` until it returns a value, and adds a report to the message of a failing test.
 ///
 /// # Panics
-/// After [`PATIENCE`], saying what did not happen and what the report says.
+/// After [`TIMEOUT`], naming the condition, with the report.
 pub fn wait_or_report<T>(what: &str, mut ask: impl FnMut() -> Option<T>, report: impl FnOnce() -> String) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         if Instant::now() >= deadline {
-            panic!("waited {PATIENCE:?} in vain: {what}\n{}", report());
+            panic!("waited {TIMEOUT:?} in vain: {what}\n{}", report());
         }
         sleep(POLL_INTERVAL);
     }
 }
 
-/// Sets a flag when it is dropped, also when a test fails: so that the failure shows, instead of threads that go on.
+/// Sets a flag when dropped, also when a test fails, so that its threads end and the failure shows.
 pub struct SetAtTheEnd<'a>(pub &'a AtomicBool);
 
 impl Drop for SetAtTheEnd<'_> {

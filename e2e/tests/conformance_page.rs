@@ -1,11 +1,11 @@
-//! docs/conformance.md and its tables: every normative statement of the two standards has its place there, once, and every
-//! test that a row names exists. Needs no broker.
+//! Checks the tables of docs/conformance.md: every normative statement of the two standards has one row, and
+//! every test that a row names exists. Needs no broker.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::read_to_string;
 use std::path::Path;
 
-/// The sections of MQTT 3.1.1 and how many statements each has, from Appendix B.
+/// The sections of MQTT 3.1.1 with their number of statements, from Appendix B.
 const MQTT_3_1_1: &[(&str, u32)] = &[
     ("1.5.3", 3),
     ("2.2.2", 2),
@@ -48,7 +48,7 @@ const MQTT_3_1_1: &[(&str, u32)] = &[
     ("7.1.2", 1),
 ];
 
-/// The same of MQTT 5.
+/// The sections of MQTT 5 with their number of statements.
 const MQTT_5: &[(&str, u32)] = &[
     ("1.5.4", 3),
     ("1.5.5", 1),
@@ -108,7 +108,7 @@ const MQTT_5: &[(&str, u32)] = &[
     ("6.0.0", 4),
 ];
 
-/// How the last cell of a row without a test begins.
+/// The beginnings of the last cell in rows without a test.
 const REASONS: [&str; 4] = ["does not apply: ", "cannot arise: ", "cannot be observed: ", "cannot be provoked "];
 
 /// Headings under which statements are listed without a row.
@@ -125,11 +125,11 @@ fn every_statement_of_mqtt_5_has_its_row() {
 }
 
 #[test]
-fn a_page_with_mistakes_is_found_out() {
+fn a_page_with_mistakes_is_reported() {
     let sections = [("1.1.1", 4), ("2.2", 1)];
     let this_file = "e2e/tests/conformance_page.rs";
     let right = format!(
-        "| MQTT-1.1.1-1 | something | `{this_file}::a_page_with_mistakes_is_found_out` |\n\
+        "| MQTT-1.1.1-1 | something | `{this_file}::a_page_with_mistakes_is_reported` |\n\
          | MQTT-1.1.1-2 | something | does not apply: there is none of it |\n\
          | MQTT-2.2-1 | something | cannot arise: it cannot |\n\
          ## Concern the client\n\nMQTT-1.1.1-3.\n\n## Not in the standard\n\nMQTT-1.1.1-4.\n"
@@ -141,8 +141,8 @@ fn a_page_with_mistakes_is_found_out() {
         ("MQTT-1.1.1-3", "MQTT-1.1.1-2", "MQTT-1.1.1-2 is there twice"),
         ("MQTT-1.1.1-4", "MQTT-1.1.1-5", "MQTT-1.1.1-5 is in no section"),
         ("MQTT-2.2-1", "MQTT-2.3-1", "MQTT-2.3-1 is in no section"),
-        ("::a_page", "::no_page", "no test no_page_with_mistakes_is_found_out in e2e/tests/conformance_page.rs"),
-        ("::a_page_with_mistakes_is_found_out", "::problems", "no test problems in e2e/tests/conformance_page.rs"),
+        ("::a_page", "::no_page", "no test no_page_with_mistakes_is_reported in e2e/tests/conformance_page.rs"),
+        ("::a_page_with_mistakes_is_reported", "::problems", "no test problems in e2e/tests/conformance_page.rs"),
         ("conformance_page.rs", "no_page.rs", "no file e2e/tests/no_page.rs"),
         ("does not apply: there is none of it", "", "MQTT-1.1.1-2 has neither a test nor a reason"),
         ("does not apply: there is none of it", "surely", "MQTT-1.1.1-2 has neither a test nor a reason"),
@@ -165,7 +165,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
 }
 
-/// Everything wrong with a page that is to have all statements of these sections.
+/// All faults of a page that is to list the statements of these sections.
 fn problems(page: &str, sections: &[(&str, u32)]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut found: BTreeMap<&str, u32> = BTreeMap::new();
@@ -205,7 +205,7 @@ fn problems(page: &str, sections: &[(&str, u32)]) -> Vec<String> {
     problems
 }
 
-/// The statements that a line of text names.
+/// The statements in a line of text.
 fn ids_in(line: &str) -> impl Iterator<Item = &str> {
     line.match_indices("MQTT-").map(|(start, prefix)| {
         let rest = &line[start..];
@@ -216,7 +216,7 @@ fn ids_in(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What is wrong with the last cell of a row: it names tests, or says why there is none.
+/// The faults of a row's last cell, which names tests or gives the reason why there is none.
 fn problems_of_cell(id: &str, cell: &str, sources: &mut HashMap<String, Option<String>>) -> Vec<String> {
     let mut problems = Vec::new();
     if cell.contains("(missing") {
@@ -237,7 +237,7 @@ fn problems_of_cell(id: &str, cell: &str, sources: &mut HashMap<String, Option<S
     problems
 }
 
-/// Whether the source has a function of this name with the attribute of a test right above it.
+/// Whether the source has a test function of this name.
 fn has_test(source: &str, name: &str) -> bool {
     let header = format!("fn {name}(");
     source.match_indices(&header).any(|(start, _)| {

@@ -1,4 +1,4 @@
-//! Back-pressure: receivers that do not read cost neither memory nor messages, and nobody else notices.
+//! Back-pressure: receivers that do not read cost neither memory nor messages, and do not affect other clients.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::flood::{FLOOD_FILTER, Flood, Tally};
 const SENDERS: usize = 4;
 const MESSAGES_EACH: u64 = 32 << 10;
 
-/// Half as much again as the queues and output buffers of this many connections come to, and a small
-/// part of the 256 MiB that the senders offer to the two receivers.
+/// One and a half times the queues and output buffers of this many connections, and a small part of the 256 MiB
+/// that the senders offer to the two receivers.
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
 
-/// How long the receivers do not read after everything has come to a halt.
+/// How long the receivers do not read after all traffic has stopped.
 const STANDSTILL: Duration = Duration::from_secs(3);
 
 #[test]
@@ -48,7 +48,7 @@ fn receivers_that_do_not_read_cost_no_memory_and_lose_nothing() {
         let growth = broker.resident_bytes().saturating_sub(before);
         assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes more after {sent} messages");
     }
-    // On a busy machine still ten times fewer than there should be.
+    // Even on a busy machine there should be ten times as many.
     assert!(round_trips > 10, "only {round_trips} round trips in {STANDSTILL:?}");
 
     let readers = receivers.map(|mut receiver| {
@@ -103,7 +103,7 @@ fn a_packet_that_is_only_announced_takes_no_memory() {
             client
         })
         .collect();
-    // By then the broker has read what was sent before.
+    // By then the broker has read the earlier bytes.
     for _ in 0..100 {
         bystanders.round_trip();
     }
@@ -136,7 +136,7 @@ fn packets_that_never_end_cannot_take_more_than_the_limit_on_all_buffers() {
         assert!(growth < GROWTH_BYTES_MAX + (16 << 20), "{growth} bytes for {number} halves of packets");
         clients.push(client);
     }
-    // Four halves fill the buffers and a fifth may be on its way; the rest is refused: Quota exceeded.
+    // Four halves fill the buffers and a fifth may be in transit; the others are refused: Quota exceeded.
     wait_until("an end to all packets but five", || {
         clients.retain_mut(|client| match client.read_within(Duration::from_millis(1)) {
             None => true,
@@ -149,7 +149,7 @@ fn packets_that_never_end_cannot_take_more_than_the_limit_on_all_buffers() {
         clients.len() <= 5
     });
     drop(clients);
-    // There is room again for those who finish what they begin.
+    // There is room again for clients that complete their packets.
     let mut receiver = RawClient::connect(broker.addr(), Version::V311, "receiver");
     receiver.subscribe(&["long"]);
     let long = vec![7; PIECE];

@@ -1,4 +1,4 @@
-//! Connections that come and go leave nothing behind.
+//! Closed connections leave nothing behind.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -10,7 +10,7 @@ const CONNECTIONS: usize = 100;
 const ROUNDS: usize = 100;
 const WARM_UP_ROUNDS: usize = 10;
 
-/// What allocators and runtimes may keep of 9,000 connections, less than 1 KiB for each.
+/// Memory that allocators and runtimes may keep after 9,000 connections, less than 1 KiB for each.
 const MEMORY_MARGIN_BYTES: u64 = 8 << 20;
 
 #[test]
@@ -32,7 +32,7 @@ fn connections_opened_and_closed_leave_no_descriptor_and_no_memory_behind() {
     bystanders.round_trip();
 }
 
-/// Connections with what a session can hold; half of them end in order, the rest are just closed.
+/// Opens connections that use every feature of a session. Half of them disconnect, the others are just closed.
 fn open_and_close(broker: &Broker, round: usize) {
     let mut clients: Vec<RawClient> = (0..CONNECTIONS)
         .map(|number| {
@@ -44,7 +44,7 @@ fn open_and_close(broker: &Broker, round: usize) {
         client.subscribe(&["churn/all", &format!("churn/{round}/{number}/+")]);
     }
     for (number, client) in clients.iter_mut().enumerate() {
-        // Only the first speaks to all: that is 100 messages, not 10,000.
+        // Only the first publishes to all: that is 100 messages, not 10,000.
         let topic = if number == 0 { "churn/all".to_owned() } else { format!("churn/{round}/{number}/x") };
         client.publish(&topic, &[0; 100]);
     }

@@ -1,4 +1,4 @@
-//! The command line of wisp-broker: what it prints, and how it ends.
+//! The command line of wisp-broker: its output and its exit status.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -38,14 +38,14 @@ fn run(flags: &[&str]) -> Finished {
     Program::run(Host::current().command(free_addr(), flags), b"")
 }
 
-/// A usage error: status 2, nothing on standard output, and one line that names what is wrong.
+/// A usage error: status 2, nothing on standard output, and one line that names the error.
 fn assert_usage_error(finished: &Finished, names: &str) {
     let text = finished.stderr.join("\n");
     assert_eq!(finished.status.code(), Some(2), "for {names}: {text}");
     assert!(finished.stdout.is_empty(), "for {names}: {:?}", finished.stdout);
     let clear = finished.stderr.iter().filter(|line| line.contains(names)).count();
     assert_eq!(clear, 1, "one line names {names}: {text}");
-    // Runtimes may add lines of their own.
+    // Runtimes may print lines of their own.
     if Host::current() == Host::Native {
         assert_eq!(finished.stderr.len(), 1, "one line and no more for {names}: {text}");
     }
@@ -127,14 +127,14 @@ fn several_addresses_are_listened_on_and_named_in_one_line() {
 }
 
 #[test]
-fn wasmtime_takes_no_backtrace_of_each_error_that_its_guest_is_told_of() {
+fn wasmtime_takes_no_backtraces_of_errors_that_it_returns_to_its_guest() {
     if Host::current() != Host::Wasmtime {
         return;
     }
     let mut command = Host::current().command(free_addr(), &[]);
     command.env("RUST_BACKTRACE", "1").env_remove("RUST_LIB_BACKTRACE");
     let program = Program::start(command);
-    // By then the launcher has become the runtime.
+    // By then the launcher has replaced itself with the runtime.
     program.wait_stdout("the address", |lines| lines.first().cloned());
     let environment = std::fs::read(format!("/proc/{}/environ", program.pid())).expect("it runs");
     let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();

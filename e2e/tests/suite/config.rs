@@ -1,4 +1,4 @@
-//! The configuration of wisp-broker: file, environment and flags, and what is said when one of them is wrong.
+//! The configuration of wisp-broker: file, environment, flags, and the messages for errors in each.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use wisp_e2e::packet::{Publish, kind};
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::RawClient;
 
-/// A file of the test's own, removed when dropped.
+/// A temporary file of the test, removed when dropped.
 pub(crate) struct ConfigFile(PathBuf);
 
 impl ConfigFile {
@@ -31,7 +31,7 @@ impl ConfigFile {
 
 impl Drop for ConfigFile {
     fn drop(&mut self) {
-        // The temporary folder keeps what cannot be removed.
+        // If removing it fails, it stays in the temporary folder.
         drop(fs::remove_file(&self.0));
     }
 }
@@ -43,7 +43,7 @@ fn run(flags: &[&str], environment: &[(&str, &str)]) -> Finished {
     Program::run(command, b"")
 }
 
-/// What `--print-config` says of one key.
+/// The value of one key in the output of `--print-config`.
 fn printed(finished: &Finished, key: &str) -> String {
     assert!(finished.status.success(), "{:?}", finished.stderr);
     let start = format!("{key} = ");
@@ -53,7 +53,7 @@ fn printed(finished: &Finished, key: &str) -> String {
 
 #[test]
 fn the_broker_listens_where_the_file_says_and_then_where_the_environment_and_the_flag_say() {
-    // The launchers of the other hosts are told the address themselves.
+    // The launchers of the other hosts get the address as an argument.
     if cannot(Ability::PortZero) {
         return;
     }
@@ -116,7 +116,7 @@ fn the_variable_for_the_file_names_it_too() {
 }
 
 #[test]
-fn what_is_printed_can_be_fed_back() {
+fn the_printed_configuration_can_be_read_back() {
     if cannot(Ability::Wisp) {
         return;
     }
@@ -134,7 +134,7 @@ fn what_is_printed_can_be_fed_back() {
     assert_eq!(printed(&second, "queue-bytes-max").split(' ').next(), Some("4096"));
 }
 
-/// A broker with the queue `jobs`, which has room for two messages and takes what is published to `work/#` as well.
+/// A broker with the queue `jobs`, which holds at most two messages and is bound to `work/#`.
 fn with_queue(name: &str, more: &str) -> Option<(ConfigFile, Broker)> {
     if cannot(Ability::Wisp) {
         return None;
@@ -146,7 +146,7 @@ fn with_queue(name: &str, more: &str) -> Option<(ConfigFile, Broker)> {
 }
 
 #[test]
-fn a_queue_from_the_file_takes_what_its_filter_matches_and_no_more_than_it_may() {
+fn a_configured_queue_takes_matching_messages_up_to_its_limit() {
     for (policy, kept, code) in
         [("refuse", ["0", "1"], 0x97), ("drop-oldest", ["2", "3"], 0), ("drop-newest", ["0", "1"], 0)]
     {
@@ -164,7 +164,7 @@ fn a_queue_from_the_file_takes_what_its_filter_matches_and_no_more_than_it_may()
 }
 
 #[test]
-fn a_message_that_nobody_acknowledges_ends_with_the_dead_letters() {
+fn an_unacknowledged_message_ends_in_the_dead_letter_queue() {
     let more = "deliveries-max = 2\ndead-letter = \"jobs/dead\"";
     let Some((_file, broker)) = with_queue("dead", more) else { return };
     let mut sender = Client::clean(&broker, Version::V5, "sender");
@@ -207,7 +207,7 @@ fn a_wrong_file_is_one_line_with_its_number_and_status_2() {
     ];
     for (name, text, message) in cases {
         let file = ConfigFile::new(name, text);
-        // Launchers hand the file in as standard input.
+        // Launchers pass the file as standard input.
         let called = if Host::current() == Host::Native { file.path() } else { "standard input" };
         for flags in [&["--config", file.path()][..], &["--check-config", "--config", file.path()]] {
             let finished = run(flags, &[]);
@@ -242,7 +242,7 @@ fn a_wrong_variable_and_a_missing_file_are_refused_by_name() {
 }
 
 #[test]
-fn a_right_configuration_is_said_to_be_right() {
+fn a_valid_configuration_is_reported_as_valid() {
     if cannot(Ability::Wisp) {
         return;
     }

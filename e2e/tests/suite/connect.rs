@@ -1,4 +1,4 @@
-//! The first packets of a connection: who is let in, under which name, and how long it may take.
+//! The first packets of a connection: accepted and refused clients, assigned names, and the time limit.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use wisp_e2e::raw::{Bystanders, RawClient};
 
 const ASSIGNED_CLIENT_IDENTIFIER: u8 = 0x12;
 
-/// Connects as told and returns the client with the return code of its CONNACK.
+/// Connects with these fields and returns the client with the return code of its CONNACK.
 fn attempt(broker: &Broker, connect: &Connect<'_>) -> (RawClient, u8) {
     let mut client = RawClient::open(broker.addr(), connect.version);
     client.send(&connect.encode());
@@ -44,7 +44,7 @@ fn an_empty_client_id_is_replaced_or_refused_as_its_version_says() {
     one.ping();
     other.ping();
 
-    // Return code 2: identifier rejected. MQTT 3.1 knows no empty ids, and a kept session needs one.
+    // Return code 2: identifier rejected. MQTT 3.1 has no empty ids, and a kept session needs an id.
     for refused in [Connect { clean_start: false, ..clean.clone() }, Connect::new(Version::V31, "")] {
         let (mut client, code) = attempt(&broker, &refused);
         assert_eq!(code, 2, "{:?}", refused.version);
@@ -107,12 +107,12 @@ fn packets_may_arrive_in_pieces_or_all_at_once() {
             PINGREQ.to_vec(),
         ]
         .concat();
-        // MQTT allows a client to go on before it has its CONNACK.
+        // A client may send more packets before it receives CONNACK.
         for piece in [1, 7, script.len()] {
             let mut client = RawClient::open(broker.addr(), version);
             script.chunks(piece).for_each(|bytes| client.send(bytes));
             assert_eq!(client.read_packet().conn_ack(version).code, 0);
-            // Answers and messages may take different ways to the same client.
+            // Answers and messages may arrive in any order.
             let mut kinds = [(); 4].map(|()| client.read_packet().kind());
             kinds.sort_unstable();
             let expected = [kind::PUBLISH, kind::PUBLISH, kind::SUBACK, kind::PINGRESP];
@@ -122,7 +122,7 @@ fn packets_may_arrive_in_pieces_or_all_at_once() {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_dropped_in_time() {
+fn a_connection_without_connect_is_closed_in_time() {
     if cannot(Ability::Wisp) {
         return;
     }
@@ -138,7 +138,7 @@ fn a_client_that_says_nothing_is_dropped_in_time() {
         assert_eq!(client.read_to_close(), []);
         assert!(start.elapsed() >= limit.mul_f32(0.9), "dropped after {:?}", start.elapsed());
     }
-    // Those who connected may stay, however quiet they were meanwhile.
+    // Clients that sent CONNECT stay connected, even if they were silent meanwhile.
     bystanders.round_trip();
 }
 
@@ -187,7 +187,7 @@ fn unknown_protocols_are_refused() {
         let mut client = RawClient::open(broker.addr(), Version::V311);
         client.send(&with_level(level));
         for answer in client.read_to_close() {
-            // In the words of MQTT 3.1.1 or of MQTT 5: unacceptable protocol version.
+            // In the code of MQTT 3.1.1 or of MQTT 5: unsupported protocol version.
             assert_eq!(answer.kind(), kind::CONNACK, "level {level}");
             assert!(matches!(answer.body[1], 0x01 | 0x84), "level {level}: {answer:?}");
         }

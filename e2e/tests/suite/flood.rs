@@ -1,4 +1,4 @@
-//! Senders at full speed, and receivers that check what becomes of it.
+//! Senders at full speed, and receivers that check every message.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use wisp_e2e::wait::wait_until;
 const PAYLOAD_BYTES: usize = 1024;
 const BATCH: u64 = 64;
 
-/// Matches what every sender of a flood publishes.
+/// Matches the topics of all senders of a flood.
 pub(crate) const FLOOD_FILTER: &str = "flood/#";
 
-/// Publishing it on this topic ends [`Tally::read_to_end`].
+/// A message on this topic ends [`Tally::read_to_end`].
 pub(crate) const END_TOPIC: &str = "flood/end";
 
-/// Senders that publish as fast as the broker reads, on a thread each.
+/// Senders that publish as fast as the broker reads, one thread each.
 pub(crate) struct Flood {
     sent: Arc<AtomicU64>,
     senders: Vec<JoinHandle<io::Result<()>>>,
@@ -35,8 +35,8 @@ impl Flood {
         let threads = (0..senders).map(|sender| {
             let sent = Arc::clone(&sent);
             let mut client = RawClient::open(addr, Version::V311);
-            // A sender that the broker does not read from cannot be blamed for its silence, so
-            // back-pressure for longer than this must not end the connection.
+            // A sender that the broker does not read from cannot ping, so back-pressure for longer than the
+            // keep-alive must not end the connection.
             let client_id = format!("flood {sender}");
             let connect = Connect { keep_alive_s: 1, ..Connect::new(Version::V311, &client_id) };
             client.send(&connect.encode());
@@ -46,7 +46,7 @@ impl Flood {
         Flood { senders: threads.collect(), sent, total: messages_each * senders as u64 }
     }
 
-    /// Waits until no sender could send anything for a second, and returns how much they have sent.
+    /// Waits until no sender has made progress for a second, and returns the number of messages sent.
     pub(crate) fn wait_until_it_stops(&self) -> u64 {
         let mut last = (self.sent.load(Ordering::Relaxed), Instant::now());
         wait_until("senders that are held back", || {
@@ -60,7 +60,7 @@ impl Flood {
         last.0
     }
 
-    /// Waits until everything has been sent.
+    /// Waits until all messages are sent.
     pub(crate) fn finish(mut self) {
         wait_until("senders that are done", || self.senders.iter().all(JoinHandle::is_finished));
         for sender in self.senders.drain(..) {
@@ -87,13 +87,13 @@ fn send_numbered(client: &RawClient, sender: usize, messages: u64, sent: &Atomic
     writer.write_all(DISCONNECT)
 }
 
-/// What one receiver got of a flood.
+/// The messages that one receiver got of a flood.
 pub(crate) struct Tally {
-    /// By sender, the number expected next.
+    /// The next expected number, by sender.
     next: Vec<u64>,
-    /// Messages that never came.
+    /// Messages that never arrived.
     pub(crate) lost: u64,
-    /// Messages that came.
+    /// Messages that arrived.
     pub(crate) received: u64,
     /// The broker ended the connection before the end of the flood.
     pub(crate) disconnected: bool,
@@ -101,8 +101,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Reads `messages_each` messages of each sender.
-    ///
     /// # Panics
+    /// If a message is lost, arrives twice, or out of its sender's order.
     /// If one is lost, comes twice, or out of the order in which its sender sent it.
     pub(crate) fn read_all(client: &mut RawClient, senders: usize, messages_each: u64) {
         let mut tally = Tally::new(senders);
@@ -116,7 +116,7 @@ impl Tally {
     /// Reads until a message on [`END_TOPIC`] or the end of the connection.
     ///
     /// # Panics
-    /// If a message comes twice or out of order.
+    /// If a message arrives twice or out of order.
     pub(crate) fn read_to_end(client: &mut RawClient, senders: usize) -> Tally {
         let mut tally = Tally::new(senders);
         loop {

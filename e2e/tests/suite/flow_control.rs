@@ -1,4 +1,4 @@
-//! Windows: how many messages at QoS 1 and 2 may be under way, as each side said in its Receive Maximum.
+//! Windows: the number of unacknowledged messages at QoS 1 and 2, limited by each side's Receive Maximum.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -33,7 +33,7 @@ fn no_more_qos_1_messages_are_under_way_than_the_receiver_allows() {
     let mut under_way: Vec<_> = (0..3).map(|_| client.next_message()).collect();
     for number in 3..10 {
         client.nothing_came();
-        // Not the oldest one each time.
+        // Not the oldest message each time.
         let message = under_way.remove(number % under_way.len());
         client.acknowledge(&message);
         under_way.push(client.next_message());
@@ -167,7 +167,7 @@ fn a_sender_that_exceeds_the_brokers_window_is_disconnected() {
     let mut client = Client::clean(&broker, Version::V5, "too many");
     let window = client.conn_ack().number(RECEIVE_MAXIMUM).unwrap_or(0xFFFF);
     assert!(window < 0xFFFF, "the broker states a window that can be exceeded");
-    // Messages at QoS 2 stay under way as long as their sender does not release them.
+    // Messages at QoS 2 stay in the window until their sender releases them.
     for _ in 0..window {
         client.send_publish(&Publish::new("window", "").qos(2));
     }

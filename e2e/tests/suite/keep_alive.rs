@@ -1,4 +1,4 @@
-//! Keep-alive: who is silent for one and a half times as long is gone.
+//! Keep-alive: a client that is silent for one and a half times as long is disconnected.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn a_silent_client_is_dropped_after_one_and_a_half_times_its_keep_alive() {
     });
     for (client, connected) in &mut silent {
         client.expect_disconnect(KEEP_ALIVE_TIMEOUT);
-        // The broker started to count a little earlier than this clock.
+        // The broker's clock started a little earlier than this one.
         assert!(connected.elapsed() > Duration::from_millis(1300), "dropped after {:?}", connected.elapsed());
     }
     bystanders.round_trip();
@@ -45,7 +45,7 @@ fn a_client_that_pings_or_publishes_stays() {
     let mut receiving = connect(&broker, Version::V5, "keep-alive is off", 0);
     receiving.subscribe(&["beat"]);
     let message = publish(Version::V5, "beat", b"");
-    // The longest silence is a quarter of what is allowed, and all together are twice as much.
+    // The longest silence is a quarter of the allowed one; all together are twice as much.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(6) {
         pinging.ping();

@@ -1,4 +1,4 @@
-//! Client libraries that nobody here wrote go through what a session can do: exchanges at every QoS, retained messages,
+//! Client libraries by other authors use all features of a session: exchanges at every QoS, retained messages,
 //! wills, and sessions that outlive their connections.
 
 use wisp_e2e::Version;
@@ -90,7 +90,7 @@ fn wills(connect: Connect, versions: &[Version]) {
             let will = Some(("wills/x".to_owned(), format!("gone at {qos}"), qos, qos == 1));
             let options = Options { will, ..Options::new(broker.addr(), *version, "mortal") };
             Session::of(connect(&options)).disconnect();
-            // And now without a goodbye.
+            // This time without DISCONNECT.
             drop(Session::of(connect(&options)));
             let messages = heir.wait_for_messages(usize::from(qos) + 1);
             let expected: Vec<Heard> =
@@ -135,7 +135,7 @@ fn sessions_that_are_kept(connect: Connect, versions: &[Version]) {
         assert_eq!(client.wait_for_messages(2 * MESSAGES + 1)[2 * MESSAGES].text, "now", "{version:?}");
         publisher.disconnect();
         client.disconnect();
-        // It ends with a clean session.
+        // A clean session ends the kept one.
         clean(&broker, connect, *version, "kept").disconnect();
         let client = kept(&broker, connect, *version, "kept");
         assert!(!tells_present || !client.is_present(), "{version:?}");
@@ -162,7 +162,7 @@ fn paho_leaves_wills() {
 }
 
 #[test]
-fn paho_takes_up_its_session() {
+fn paho_resumes_its_session() {
     sessions_that_are_kept(paho, &Version::ALL);
 }
 
@@ -182,7 +182,7 @@ fn rumqttc_leaves_wills() {
 }
 
 #[test]
-fn rumqttc_takes_up_its_session() {
+fn rumqttc_resumes_its_session() {
     sessions_that_are_kept(rumqttc, &RUMQTTC_VERSIONS);
 }
 
@@ -208,7 +208,7 @@ fn mqtt_js_leaves_wills() {
 }
 
 #[test]
-fn mqtt_js_takes_up_its_session() {
+fn mqtt_js_resumes_its_session() {
     if !node_is_missing() {
         sessions_that_are_kept(mqtt_js, &Version::ALL);
     }

@@ -1,6 +1,6 @@
-//! What happens at each limit that has a flag. Those on time are tested where their subject is:
-//! --connect-timeout-ms in connect, --keep-alive-s-max in keep_alive, and the --stall flags, with the
-//! two --queue limits, in stuck_receiver and bounded_memory. Pace is here, since it has no other subject.
+//! The behaviour at each limit that has a flag. Limits on time are tested with their subject:
+//! --connect-timeout-ms in connect, --keep-alive-s-max in keep_alive, and the --stall flags, with the two
+//! --queue limits, in stuck_receiver and bounded_memory. Rate limits are tested here.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,12 @@ use wisp_e2e::wait::wait_for;
 
 const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 
-/// A broker at whose limit something is to happen; None where the broker is not Wisp.
+/// A broker with a low limit; None if the broker is not Wisp.
 fn limited(flags: &[&str]) -> Option<Broker> {
     (!cannot(Ability::Wisp)).then(|| Broker::start_with(flags))
 }
 
-/// Tries to connect: a client, or the code with which the broker turned it away, if it gave one.
+/// Tries to connect. Returns a client, or the code of the refusal if there is one.
 fn try_connect(broker: &Broker, version: Version, client_id: &str) -> Result<RawClient, Option<u8>> {
     let mut client = RawClient::open(broker.addr(), version);
     if client.try_send(&Connect::new(version, client_id).encode()).is_err() {
@@ -53,7 +53,7 @@ fn connections_past_the_limit_are_refused_until_there_is_room() {
         let Err(code) = try_connect(&broker, version, "one too many") else {
             panic!("{version:?}: a ninth connection is accepted")
         };
-        // Server busy, Quota exceeded, Server unavailable, in 3.1.1 3; or closed without a word.
+        // Server busy, Quota exceeded, Server unavailable, in 3.1.1 3; or closed without an answer.
         let fitting: &[u8] = if version.is_v5() { &[0x88, 0x89, 0x97] } else { &[3] };
         assert!(code.is_none_or(|code| fitting.contains(&code)), "{version:?}: refused with {code:02X?}");
     }
@@ -86,7 +86,7 @@ fn subscriptions_past_the_limit_are_refused_one_by_one() {
         }
         let answer = client.read_packet();
         assert_eq!(answer.acknowledgement(version), (7, &[0, refusal, refusal][..]), "{version:?}");
-        // The same filter again replaces a subscription, and takes no more room.
+        // The same filter again replaces a subscription, and does not count twice.
         assert_eq!(client.subscribe_code("b", 0), 0, "{version:?}");
         for topic in ["a", "b", "d", "c"] {
             client.publish(topic, b"");
@@ -116,7 +116,7 @@ fn the_filters_of_all_clients_together_are_bounded() {
 }
 
 #[test]
-fn packets_past_the_limit_end_the_connection_and_those_at_it_pass() {
+fn packets_past_the_limit_end_the_connection_and_packets_at_it_pass() {
     let Some(broker) = limited(&["--packet-bytes-max", "2000"]) else {
         return;
     };
@@ -146,7 +146,7 @@ fn packets_past_the_limit_end_the_connection_and_those_at_it_pass() {
 }
 
 #[test]
-fn a_connect_packet_past_the_limit_is_turned_away() {
+fn a_connect_packet_past_the_limit_is_refused() {
     let Some(broker) = limited(&["--packet-bytes-max", "100"]) else {
         return;
     };
@@ -189,7 +189,7 @@ fn topics_past_a_limit_are_refused(broker: &Broker, largest: &str, too_large: &s
         for filter in [too_large, filter] {
             let mut client = RawClient::connect(broker.addr(), version, "subscriber");
             client.send(&subscribe(version, 5, &[(filter, 0)]));
-            // A refusal of the filter alone, or the end of the connection.
+            // The filter alone is refused, or the connection ends.
             let words = client.read();
             let Incoming::Packet(packet) = words else {
                 assert!(!version.is_v5(), "{filter}: closed without a code");
@@ -210,7 +210,7 @@ fn topics_past_a_limit_are_refused(broker: &Broker, largest: &str, too_large: &s
 
 #[test]
 fn client_ids_past_the_limit_are_refused() {
-    // The standards oblige a broker to accept 23 bytes, so the limit cannot be lower.
+    // The standards require a broker to accept 23 bytes, so the limit cannot be lower.
     let Some(broker) = limited(&["--client-id-bytes-max", "23"]) else { return };
     let longest = "an identifier of 23 by.";
     for version in Version::ALL {
@@ -219,12 +219,12 @@ fn client_ids_past_the_limit_are_refused() {
         assert_eq!(refused, Some(Some(if version.is_v5() { 0x85 } else { 2 })), "{version:?}");
         RawClient::connect(broker.addr(), version, longest).ping();
     }
-    // Ids that the broker makes up are not bound by a limit on those of clients.
+    // The limit does not apply to ids that the broker assigns.
     assert!(try_connect(&broker, Version::V5, "").is_ok());
 }
 
 #[test]
-fn sessions_past_the_limit_are_refused_and_those_that_are_there_are_taken_up() {
+fn sessions_past_the_limit_are_refused_and_existing_ones_are_resumed() {
     let Some(broker) = limited(&["--sessions-max", "2"]) else { return };
     let mut first = Client::kept(&broker, Version::V5, "first");
     first.subscribe("topic", 1);
@@ -241,7 +241,7 @@ fn sessions_past_the_limit_are_refused_and_those_that_are_there_are_taken_up() {
 }
 
 #[test]
-fn what_a_client_asks_for_is_cut_to_the_limit_and_it_is_told() {
+fn requests_past_a_limit_are_reduced_to_it_and_announced() {
     let flags = ["--session-expiry-s-max", "77", "--receive-maximum", "5", "--topic-alias-max", "3"];
     let Some(broker) = limited(&flags) else { return };
     let client = Client::connect(&broker, &Connect::kept(Version::V5, "client", 78));
@@ -307,7 +307,7 @@ fn retained_messages_past_a_limit_are_refused_and_their_topics_cleared() {
         for qos in [1, 2] {
             assert_eq!(sender.publish_code(&retained("second", qos)), 0x97, "{flags:?}");
         }
-        // Who cannot be told is served all the same.
+        // Messages that cannot be refused are delivered all the same.
         let mut witness = Client::clean(&broker, Version::V5, "witness");
         witness.subscribe("second", 1);
         let mut older = Client::clean(&broker, Version::V311, "older");
@@ -317,7 +317,7 @@ fn retained_messages_past_a_limit_are_refused_and_their_topics_cleared() {
         later.subscribe("#", 1);
         assert_eq!(later.receive().topic, "first");
         later.nothing_came();
-        // The one that is there may be replaced.
+        // An existing retained message may be replaced.
         assert!(sender.publish_code(&retained("first", 1)) < 0x80, "{flags:?}");
     }
 }
@@ -354,7 +354,7 @@ fn a_client_that_is_too_fast_is_slowed_down_and_loses_nothing() {
         receiver.subscribe("fast", 0);
         let mut sender = Client::clean(&broker, Version::V311, "sender");
         let begun = Instant::now();
-        // 100 bytes each: a second's worth passes at once, and the rest takes a second and a half.
+        // 100 bytes each: one second's allowance passes immediately, and the rest takes a second and a half.
         let payload = |number: usize| format!("{number:092}");
         (0..250).for_each(|number| _ = sender.send_publish(&Publish::new("fast", &payload(number))));
         bystanders.round_trip();
@@ -365,7 +365,7 @@ fn a_client_that_is_too_fast_is_slowed_down_and_loses_nothing() {
 }
 
 #[test]
-fn the_response_information_is_told_to_whom_it_may_concern() {
+fn the_configured_response_information_is_sent_on_request() {
     let Some(broker) = limited(&["--response-information", "answers/"]) else { return };
     let asking = Connect::new(Version::V5, "asking").with(REQUEST_RESPONSE_INFORMATION, 1);
     let asking = Client::connect(&broker, &asking);

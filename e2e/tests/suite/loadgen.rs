@@ -1,4 +1,4 @@
-//! The load generator against brokers that are real: what it reports is what happened, also when the broker dies.
+//! The load generator against real brokers: its report is correct, also when the broker dies.
 
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -28,7 +28,7 @@ fn report(finished: &Finished) -> Value {
     serde_json::from_str(line).expect("it is JSON")
 }
 
-/// A folder for results, gone at the end.
+/// A folder for results, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -52,13 +52,13 @@ impl Drop for Folder {
     }
 }
 
-/// Brokers that the generator starts are the same ones whatever the suite's host is; so they are driven once.
+/// The generator starts the same brokers on every host of the suite, so this is tested once.
 fn starts_its_own() -> bool {
     Host::current() == Host::Native
 }
 
 #[test]
-fn every_pattern_comes_through_complete_at_every_qos() {
+fn every_pattern_is_delivered_completely_at_every_qos() {
     let broker = Broker::start();
     let url = format!("mqtt://{}", broker.addr());
     for (pattern, senders, receivers) in [
@@ -107,11 +107,11 @@ fn every_pattern_comes_through_complete_at_every_qos() {
 }
 
 #[test]
-fn a_broker_that_is_killed_ends_the_run_and_what_is_missing_is_counted() {
+fn a_killed_broker_ends_the_run_and_missing_messages_are_counted() {
     let mut broker = Broker::start();
     let watcher = Subscriber::start(broker.addr(), Version::V311, &["killed/#"]);
     let url = format!("mqtt://{}", broker.addr());
-    // Ten minutes' worth at this rate, so that it is not over before the broker is.
+    // Ten minutes of messages at this rate, so that the broker dies first.
     let arguments = [
         "run",
         "--url",
@@ -136,13 +136,14 @@ fn a_broker_that_is_killed_ends_the_run_and_what_is_missing_is_counted() {
     let report = report(&finished);
     assert!(report["error"].as_str().is_some_and(|error| error.contains("connection")), "{report}");
     let count = |field: &str| report[field].as_u64().unwrap_or_default();
-    // What somebody else has seen was sent; most of the ten minutes' worth was not, and is not lost.
+    // Messages that another client received were sent; most of the ten minutes' messages were not, and are not
+    // lost.
     assert!(count("sent") >= 10 && count("received") > 0 && count("not_sent") > 0, "{report}");
     assert!(count("lost") < count("not_sent"), "{report}");
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_named_in_one_line() {
+fn a_missing_broker_is_reported_in_one_line() {
     let url = format!("mqtt://{}", free_addr());
     let folder = Folder::new("absent");
     for arguments in
@@ -202,7 +203,7 @@ fn a_sweep_starts_brokers_and_leaves_a_page_that_reads_offline() {
 }
 
 #[test]
-fn an_ended_sweep_keeps_what_it_has_and_is_taken_up() {
+fn an_interrupted_sweep_keeps_its_samples_and_is_resumed() {
     if !starts_its_own() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What no client may send ends the connection that sent it, and nothing else.
+//! A packet that no client may send ends the connection it came on, and no other.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use wisp_e2e::wait::wait_until;
 
 use crate::malformed_cases::{Case, after_connect, in_place_of_connect};
 
-/// Every connection that ends with an error leaves at least a line in the log.
+/// Every connection that ends with an error leaves at least one line in the log.
 const LOG: [&str; 2] = ["--log", "debug"];
 
-/// Shorter than elsewhere, so that one run can name all cases that go wrong.
-const CASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter than elsewhere, so that one run can report all failing cases.
+const CASE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[test]
 fn malformed_packets_end_their_own_connection_in_v31() {
@@ -44,7 +44,7 @@ fn malformed_packets_end_their_own_connection(version: Version) {
         let log_lines = broker.log().len();
         // The broker may close the connection in the middle of the bytes.
         drop(client.try_send(&case.bytes));
-        let (words, closed) = client.read_to_close_within(CASE_PATIENCE);
+        let (words, closed) = client.read_to_close_within(CASE_TIMEOUT);
         if !(closed && is_right(&case, &words)) {
             let end = if closed { "closed" } else { "left open" };
             let bytes = &case.bytes;
@@ -57,7 +57,7 @@ fn malformed_packets_end_their_own_connection(version: Version) {
     assert!(wrong.is_empty(), "{version:?}:\n{}", wrong.join("\n"));
 }
 
-/// MQTT 5 tells the client why; the versions before just close the connection.
+/// In MQTT 5 the broker sends the reason; in earlier versions it only closes the connection.
 fn is_right(case: &Case, words: &[Received]) -> bool {
     match words {
         [] => !case.version.is_v5(),
@@ -69,7 +69,7 @@ fn is_right(case: &Case, words: &[Received]) -> bool {
 }
 
 #[test]
-fn what_is_not_a_connect_packet_is_turned_away() {
+fn a_first_packet_that_is_not_a_connect_is_refused() {
     if cannot(Ability::Wisp) {
         return;
     }
@@ -79,7 +79,7 @@ fn what_is_not_a_connect_packet_is_turned_away() {
         let mut client = RawClient::open(broker.addr(), Version::V5);
         drop(client.try_send(&bytes));
         for answer in client.read_to_close() {
-            // Before MQTT 5, 1 to 5 are refusals; since, codes from 0x80 are.
+            // Before MQTT 5, codes 1 to 5 are refusals; in MQTT 5, codes from 0x80 are.
             let refused = answer.kind() == kind::CONNACK && matches!(answer.body[1], 1..=5 | 0x80..);
             let disconnected = answer.kind() == kind::DISCONNECT && answer.disconnect_code() >= 0x80;
             assert!(refused || disconnected, "{rule}: {answer:02X?}");
@@ -89,7 +89,7 @@ fn what_is_not_a_connect_packet_is_turned_away() {
 }
 
 #[test]
-fn random_bytes_disturb_nobody() {
+fn random_bytes_disturb_no_other_client() {
     let broker = Broker::start();
     let mut bystanders = Bystanders::connect(broker.addr(), "random");
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
@@ -108,7 +108,7 @@ fn random_bytes_disturb_nobody() {
         let length = next() % 200;
         let mut bytes: Vec<u8> = (0..length).map(|_| next() as u8).collect();
         if let [first, second, ..] = &mut bytes[..] {
-            // Often enough a plausible header, so that the rest is read too.
+            // A plausible header often enough, so that the rest is read too.
             *first = [*first, 0x30, 0x82, 0xA2, 0x10][next() as usize % 5];
             *second %= 128;
         }

@@ -1,6 +1,6 @@
-//! The table of malformed packets: what a connected client sends, which rule it breaks, and the reason
-//! codes that MQTT 5 has for it. Where the standard leaves a choice between Malformed Packet, Protocol
-//! Error and a code for the field in question, all of them are right.
+//! The table of malformed packets: the bytes that a connected client sends, the rule that they break, and the
+//! reason codes that MQTT 5 has for it. Where the standard allows Malformed Packet, Protocol Error or a code
+//! for the field, all of them are accepted.
 
 use wisp_e2e::Version::{self, V5, V31, V311};
 use wisp_e2e::packet::{field, packet, properties, publish_with, subscribe, unsubscribe, variable_integer};
@@ -14,17 +14,17 @@ const FILTER: u8 = 0x8F;
 /// Topic Name invalid.
 const NAME: u8 = 0x90;
 
-/// Something that no client may send.
+/// A packet that no client may send.
 pub(crate) struct Case {
-    /// The rule that is broken.
+    /// The broken rule.
     pub(crate) rule: &'static str,
     pub(crate) version: Version,
     pub(crate) bytes: Vec<u8>,
-    /// The codes that a DISCONNECT may give in MQTT 5. Older versions have none.
+    /// The codes that a DISCONNECT of MQTT 5 may have. Older versions have none.
     pub(crate) codes: &'static [u8],
 }
 
-/// Strings that are not well-formed UTF-8 as the standards have it.
+/// Strings that the standards call ill-formed UTF-8.
 const ILL_FORMED: [(&str, &[u8]); 6] = [
     ("U+0000", b"a\0b"),
     ("a stray continuation byte", b"a\x80b"),
@@ -140,7 +140,7 @@ fn packets_of_mqtt_5(add: Add<'_>) {
     add("a session without expiry gets none at the end", packet(0xE0, &expiry), &[PROTOCOL]);
 }
 
-/// CONNECT packets that are no such thing, after which the broker may answer or not.
+/// First packets that are not a legal CONNECT. The broker may answer them or not.
 pub(crate) fn in_place_of_connect() -> Vec<(&'static str, Vec<u8>)> {
     let v311 = |flags: u8, rest: &[u8]| packet(0x10, &[&field(b"MQTT"), &[4, flags, 0, 0][..], rest].concat());
     let v5 = |flags: u8, property_content: &[u8], rest: &[u8]| {

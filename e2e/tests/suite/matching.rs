@@ -1,4 +1,4 @@
-//! Wildcards, $-topics and unsubscribing, as seen by each client library in each version.
+//! Wildcards, $-topics and unsubscribing, with each client library in each version.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use wisp_e2e::raw::RawClient;
 use wisp_e2e::wait::wait_until;
 use wisp_e2e::{Version, paho};
 
-/// A filter, and those of [`TOPICS`] that it matches.
+/// A filter, and the members of [`TOPICS`] that it matches.
 const FILTERS: [(&str, &[&str]); 10] = [
     ("#", &["sport", "sport/", "sport/tennis", "sport/tennis/ann", "/sport", "weather/o slo/°C", "/"]),
     ("+", &["sport"]),
@@ -23,8 +23,8 @@ const FILTERS: [(&str, &[&str]); 10] = [
     ("$test/#", &["$test/sport"]),
 ];
 
-/// The first is not matched by filters that begin with a wildcard. The last is matched by "#", so it
-/// comes through to that subscriber when all others have been routed.
+/// The first topic does not match filters that begin with a wildcard. The last one matches "#", so its arrival
+/// shows that all others have been routed.
 const TOPICS: [&str; 8] =
     ["$test/sport", "sport", "sport/", "sport/tennis", "sport/tennis/ann", "/sport", "weather/o slo/°C", "/"];
 
@@ -80,8 +80,8 @@ fn mosquitto_matching(version: Version) {
     for topic in TOPICS {
         mosquitto::publish(addr, version, topic, topic.as_bytes());
     }
-    // Publishers on connections of their own may overtake each other. Between them these two
-    // subscribers get every topic, and a message that reached one was routed to all.
+    // Publishers on separate connections may overtake each other. Together these two subscribers get every
+    // topic, and a message that reached one was routed to all.
     let [everything, .., dollar] = &subscribers;
     everything.wait_for_messages(TOPICS.len() - 1);
     dollar.wait_for_messages(1);
@@ -105,7 +105,7 @@ fn wildcards_match_as_the_standard_says_for_paho_v5() {
 fn paho_matching(version: Version) {
     let broker = Broker::start();
     let addr = broker.addr();
-    // Python takes a while to start: a few filters that differ in kind are enough here.
+    // Python starts slowly, so a few filters of different kinds suffice here.
     let cases = [FILTERS[0], FILTERS[2], FILTERS[4], FILTERS[9]];
     let subscribers = cases.map(|(filter, _)| paho::Subscriber::start(addr, version, &[filter, "end/paho"]));
     let mut publisher = RawClient::connect(addr, version, "publisher");
@@ -132,7 +132,7 @@ fn unsubscribing_ends_the_flow_and_leaves_other_filters_alone() {
         publisher.publish("gone/1", b"before");
         assert_eq!(subscriber.read_message("gone/1"), b"before");
         let codes = subscriber.unsubscribe(&["gone/+", "never/subscribed"]);
-        // Success, and No subscription existed; UNSUBACK carries codes only since MQTT 5.
+        // Success, and No subscription existed; UNSUBACK has codes only in MQTT 5.
         assert_eq!(codes, if version.is_v5() { vec![0, 0x11] } else { vec![] }, "{version:?}");
         publisher.publish("gone/1", b"after");
         publisher.publish("kept/1", b"after");
@@ -143,7 +143,7 @@ fn unsubscribing_ends_the_flow_and_leaves_other_filters_alone() {
 #[test]
 fn subscriptions_take_effect_at_once_for_topics_in_use() {
     let broker = Broker::start();
-    // Several of each, so that they are spread over the broker's threads.
+    // Several of each, so that they are distributed over the broker's threads.
     let mut publishers =
         [1, 2, 3].map(|number| RawClient::connect(broker.addr(), Version::V5, &format!("publisher {number}")));
     let mut subscribers =
@@ -160,7 +160,7 @@ fn subscriptions_take_effect_at_once_for_topics_in_use() {
         subscriber.unsubscribe(&[filter]);
         for publisher in &mut publishers {
             publisher.publish("in/use", b"too late");
-            // Its answer comes after what was sent before has been routed.
+            // The answer arrives after all earlier messages have been routed.
             publisher.ping();
         }
         subscriber.ping();
@@ -171,7 +171,7 @@ fn subscriptions_take_effect_at_once_for_topics_in_use() {
 fn mosquitto_sub_unsubscribes() {
     let broker = Broker::start();
     for version in Version::ALL {
-        // It subscribes, and unsubscribes from the filter of -U at once.
+        // It subscribes, and immediately unsubscribes from the filter of -U.
         let subscriber =
             mosquitto::Subscriber::start_with_arguments(broker.addr(), version, &["gone", "kept"], &["-U", "gone"]);
         let mut publisher = RawClient::connect(broker.addr(), version, "publisher");
@@ -212,7 +212,7 @@ fn a_publisher_gets_its_own_messages_and_overlapping_filters_agree_on_the_payloa
         client.subscribe(&["a/b", "a/+", "#", "$end"]);
         client.publish("a/b", b"message");
         client.publish("$end", b"");
-        // A message matched by several filters may come once or once for each of them.
+        // A message that matches several filters may arrive once, or once for each of them.
         let mut copies = 0;
         loop {
             let packet = client.read_packet();

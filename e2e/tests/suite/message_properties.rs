@@ -1,4 +1,4 @@
-//! Properties of messages of MQTT 5: passed on as they are, or acted on.
+//! Properties of messages of MQTT 5: forwarded unchanged, or applied.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use wisp_e2e::properties::property::{
     CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY_INTERVAL, PAYLOAD_FORMAT_INDICATOR, RESPONSE_TOPIC, TOPIC_ALIAS,
 };
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::PATIENCE;
+use wisp_e2e::wait::TIMEOUT;
 
 const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 
-/// One of each kind that is passed on, in an order that is not that of their identifiers.
+/// One property of each forwarded kind, not in the order of their identifiers.
 fn of_every_kind() -> Properties {
     Properties::NONE
         .user("z", "last letter first")
@@ -101,7 +101,7 @@ fn messages_between_versions_gain_and_lose_properties() {
 }
 
 #[test]
-fn a_message_that_waited_past_its_expiry_is_dropped_and_others_say_what_is_left() {
+fn a_message_that_waited_past_its_expiry_is_dropped_and_others_carry_the_remaining_seconds() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
     for version in [Version::V5, Version::V311] {
@@ -177,7 +177,7 @@ fn expired_messages_make_room_for_those_behind_them() {
 #[test]
 fn a_payload_that_is_not_the_text_it_claims_to_be_is_refused() {
     if cannot(Ability::Wisp) {
-        // The standard leaves it to the broker whether to look.
+        // The standard lets the broker decide whether to check.
         return;
     }
     let broker = Broker::start();
@@ -188,15 +188,15 @@ fn a_payload_that_is_not_the_text_it_claims_to_be_is_refused() {
             let mut publisher = Client::clean(&broker, Version::V5, "publisher");
             let publish = Publish::new("text", wrong).qos(qos).with(PAYLOAD_FORMAT_INDICATOR, 1);
             let packet_id = publisher.send_publish(&publish);
-            // In the acknowledgement, or else the connection ends.
-            match publisher.read_within(PATIENCE).expect("a refusal") {
+            // In the acknowledgement, or by ending the connection.
+            match publisher.read_within(TIMEOUT).expect("a refusal") {
                 Incoming::Packet(packet) if packet.kind() == kind::DISCONNECT => {
                     assert_eq!(packet.disconnect_code(), PAYLOAD_FORMAT_INVALID, "QoS {qos}");
                 }
                 Incoming::Packet(packet) => {
                     let answer = packet.publish_acknowledgement(Version::V5);
                     assert_eq!((answer.packet_id, answer.code), (packet_id, PAYLOAD_FORMAT_INVALID), "QoS {qos}");
-                    // The exchange is over, and the connection goes on.
+                    // The exchange is complete, and the connection continues.
                     publisher.send_publish(&Publish::new("text", "right").qos(0).with(PAYLOAD_FORMAT_INDICATOR, 1));
                     assert_eq!(subscriber.receive().text(), "right");
                     publisher.nothing_came();

@@ -1,4 +1,4 @@
-//! mosquitto_pub and mosquitto_sub go through what a session can do.
+//! mosquitto_pub and mosquitto_sub use all features of a session.
 
 use std::process::Command;
 
@@ -8,7 +8,8 @@ use wisp_e2e::host::{Ability, Host};
 use wisp_e2e::mosquitto::{Subscriber, client_command, run_publisher};
 use wisp_e2e::program::{Finished, Program};
 
-/// More than the window that mosquitto_sub asks for; where windows are exceeded it would give up.
+/// More messages than mosquitto_sub's window. With a broker that exceeds the window, mosquitto_sub would give
+/// up.
 fn line_count() -> usize {
     if Host::current().lacks(Ability::Windows).is_some() { 15 } else { 300 }
 }
@@ -61,7 +62,7 @@ fn mosquitto_clients_store_and_clear_retained_messages() {
             let once = ["-q", "2", "-C", "1", "-t", &topic];
             assert_eq!(subscribe_to_the_end(&broker, version, &once), [format!("{qos} 1 {topic} text")]);
             publish(&broker, version, &["-r", "-q", qos, "-t", &topic, "-n"], "");
-            // Only a message that is not retained ends this one, if the topic is cleared.
+            // Only a message that is not retained ends mosquitto_sub if the topic is cleared.
             publish(&broker, version, &["-r", "-q", qos, "-t", &format!("{topic}/end"), "-m", "end"], "");
             let once = ["-q", "2", "-C", "1", "-t", &topic, "-t", &format!("{topic}/end")];
             assert_eq!(subscribe_to_the_end(&broker, version, &once), [format!("{qos} 1 {topic}/end end")]);
@@ -70,7 +71,7 @@ fn mosquitto_clients_store_and_clear_retained_messages() {
 }
 
 #[test]
-fn mosquitto_sub_takes_up_its_session() {
+fn mosquitto_sub_resumes_its_session() {
     let broker = Broker::start();
     let input = lines().join("\n") + "\n";
     for version in Version::ALL {
@@ -81,7 +82,7 @@ fn mosquitto_sub_takes_up_its_session() {
             if version.is_v5() {
                 session.extend(["-x", "3600"]);
             }
-            // -E: it ends when it has subscribed.
+            // -E: mosquitto_sub ends when it has subscribed.
             assert_eq!(
                 subscribe_to_the_end(&broker, version, &[&session[..], &["-t", &topic, "-E"]].concat()),
                 [""; 0]
@@ -119,7 +120,7 @@ fn mosquitto_clients_pass_properties_of_mqtt_5() {
         command.args(["-q", "1", "-t", "rich", "-C", "1", "-F", "%C|%R|%D|%F|%P"]);
         command
     });
-    // It does not say when it has subscribed, so the message waits for it as a retained one.
+    // mosquitto_sub does not report its subscription, so the message is a retained one.
     let properties = [
         ["content-type", "text/plain"],
         ["response-topic", "answers"],

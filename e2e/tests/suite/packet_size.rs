@@ -1,4 +1,4 @@
-//! Maximum Packet Size of a client of MQTT 5: what is longer is not sent to it, as if it had been.
+//! Maximum Packet Size of a client of MQTT 5: longer packets are not sent, and count as sent.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -14,14 +14,14 @@ fn modest(client_id: &str) -> Connect<'_> {
     Connect::kept(Version::V5, client_id, 3600).with(MAXIMUM_PACKET_SIZE, BYTES_MAX as u32)
 }
 
-/// A payload with which a PUBLISH on this topic has exactly so many bytes for a client of MQTT 5.
+/// A payload with which a PUBLISH on this topic has exactly `packet_bytes` bytes for a client of MQTT 5.
 fn payload(topic: &str, qos: u8, packet_bytes: usize) -> Vec<u8> {
     let overhead = Publish::new(topic, &[0; 150]).qos(qos).encode(Version::V5, 1).len() - 150;
     vec![b'x'; packet_bytes - overhead]
 }
 
 #[test]
-fn longer_messages_are_left_out() {
+fn longer_messages_are_not_sent() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V311, "publisher");
     for qos in 0..3 {
@@ -42,7 +42,7 @@ fn longer_messages_are_left_out() {
 #[test]
 fn the_limit_is_that_of_the_whole_packet_to_the_byte() {
     if cannot(Ability::Wisp) {
-        // mosquitto leaves out the fixed header when it counts.
+        // mosquitto does not count the fixed header.
         return;
     }
     let broker = Broker::start();
@@ -59,7 +59,7 @@ fn the_limit_is_that_of_the_whole_packet_to_the_byte() {
 }
 
 #[test]
-fn messages_that_are_left_out_take_no_room_in_the_window() {
+fn messages_that_are_too_long_take_no_room_in_the_window() {
     if cannot(Ability::Windows) {
         return;
     }
@@ -78,7 +78,7 @@ fn messages_that_are_left_out_take_no_room_in_the_window() {
 }
 
 #[test]
-fn longer_messages_that_waited_are_left_out_too() {
+fn longer_queued_messages_are_not_sent_either() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V311, "publisher");
     let mut client = Client::kept(&broker, Version::V5, "modest");
@@ -87,7 +87,7 @@ fn longer_messages_that_waited_are_left_out_too() {
     for (qos, size) in [(1, 1000), (1, 150), (2, 1000), (2, 150)] {
         publisher.publish(&Publish::new("size", &payload("size", qos, size)).qos(qos));
     }
-    // The limit is that of the connection in which they would be sent.
+    // The limit of the connection that the messages would be sent on applies.
     let mut client = Client::connect(&broker, &modest("modest"));
     for qos in [1, 2] {
         let message = client.receive();
@@ -100,7 +100,7 @@ fn longer_messages_that_waited_are_left_out_too() {
 }
 
 #[test]
-fn longer_retained_messages_are_left_out() {
+fn longer_retained_messages_are_not_sent() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V311, "publisher");
     publisher.publish(&Publish::new("size/long", &payload("size/long", 1, 250)).qos(1).retained());

@@ -1,11 +1,11 @@
-//! Payloads of every size and a thousand topics through real clients.
+//! Payloads of every size, and a thousand topics, through real clients.
 
 use wisp_e2e::broker::Broker;
 use wisp_e2e::mosquitto::{self, Message};
 use wisp_e2e::raw::RawClient;
 use wisp_e2e::{Version, paho};
 
-/// The issue of large payloads is 1 MB; this is one byte past a power of two, where buffers end.
+/// A large payload, about 1 MB; one byte past a power of two, where buffers end.
 const LARGE_BYTES: usize = (1 << 20) + 1;
 
 /// Bytes that contain every value and do not repeat with a power of two.
@@ -45,7 +45,7 @@ fn paho_carries_large_and_empty_payloads() {
 fn payloads_of_every_size_around_the_length_boundaries_arrive_unchanged() {
     let broker = Broker::start();
     let large = large_payload();
-    // The remaining length takes one byte more at 128, 16,384 and 2,097,152; the rest are buffer sizes.
+    // The remaining length has one byte more from 128, 16,384 and 2,097,152 on; the others are buffer sizes.
     let around = [1, 128, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
     let sizes: Vec<usize> = around.iter().flat_map(|size| size - 1..size + 1).chain(110..130).collect();
     for version in Version::ALL {

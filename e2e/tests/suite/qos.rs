@@ -1,4 +1,4 @@
-//! The exchanges of QoS 1 and 2, in both directions, with clients that do unusual things in them.
+//! The exchanges of QoS 1 and 2, in both directions, with clients that use them in unusual ways.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -66,7 +66,7 @@ fn every_packet_id_is_accepted_and_the_two_directions_do_not_mix_them_up() {
     for version in Version::ALL {
         let mut client = Client::clean(&broker, version, "both");
         client.subscribe("to/myself", 2);
-        // Unacknowledged, so the broker's ids are in use while the client uses the same ones.
+        // Unacknowledged, so that the broker's ids are in use while the client uses the same ids.
         for qos in [1, 2] {
             client.publish(&Publish::new("to/myself", "under way").qos(qos));
         }
@@ -116,8 +116,8 @@ fn a_qos_1_message_sent_again_is_acknowledged_again() {
         assert_eq!(publisher.await_code(kind::PUBACK, 3), 0, "{version:?}");
         publisher.send(&publish.duplicate().encode(version, 3));
         assert_eq!(publisher.await_code(kind::PUBACK, 3), 0, "{version:?}");
-        // After its acknowledgement the same id is another message, whatever its DUP flag says; and that flag is
-        // about one connection, so it is not passed on.
+        // After its acknowledgement the same id is another message, whatever its DUP flag; and DUP concerns one
+        // connection, so it is not forwarded.
         for _ in 0..2 {
             let message = subscriber.receive();
             assert_eq!((message.text(), message.duplicate), ("again", false), "{version:?}");
@@ -152,7 +152,7 @@ fn mqtt_5_clients_are_told_that_a_packet_id_is_unknown() {
     assert_eq!(client.await_code(kind::PUBCOMP, 1000), NOT_FOUND);
     client.answer(kind::PUBREC, 1001);
     assert_eq!(client.await_code(kind::PUBREL, 1001), NOT_FOUND);
-    // An exchange that is complete is unknown too.
+    // The id of a complete exchange is unknown too.
     let packet_id = client.send_publish(&Publish::new("known", "").qos(2));
     client.await_code(kind::PUBREC, packet_id);
     client.answer(kind::PUBREL, packet_id);
@@ -175,7 +175,7 @@ fn a_receiver_of_mqtt_5_may_refuse_messages() {
         let message = client.next_message();
         assert_eq!(message.text(), "unwanted", "QoS {qos}");
         client.answer_with(answer, message.packet_id, UNSPECIFIED_ERROR);
-        // That ends the exchange and makes room in a window of one.
+        // This completes the exchange and makes room in a window of one.
         assert_eq!(client.receive().text(), "wanted", "QoS {qos}");
         client.nothing_came();
         client.die();
@@ -249,7 +249,7 @@ fn pipelined_messages_are_all_acknowledged_and_delivered_in_order() {
         let window = publisher.conn_ack().number(RECEIVE_MAXIMUM).unwrap_or(20).min(20) as usize;
         let mut expected = [vec![], vec![]];
         for start in (0..COUNT).step_by(window) {
-            // A whole window in one piece; each QoS has a topic of its own.
+            // A whole window in one write; each QoS has a topic of its own.
             let mut bytes = Vec::new();
             let mut ids = Vec::new();
             for number in start..(start + window).min(COUNT) {

@@ -1,5 +1,5 @@
-//! Topic queues with settings of their own: bound to topics, limited, with a policy for when they are full, and with
-//! another queue for messages that nobody manages to take.
+//! Topic queues with settings of their own: bound to topics, limited, with a policy for a full queue, and with
+//! another queue for dead letters.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -12,7 +12,7 @@ use crate::config::ConfigFile;
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 const QUOTA_EXCEEDED: u8 = 0x97;
 
-/// A broker with this configuration; None where the broker is not Wisp.
+/// A broker with this configuration; None if the broker is not Wisp.
 fn configured(name: &str, text: &str) -> Option<Broker> {
     if cannot(Ability::Wisp) {
         return None;
@@ -26,7 +26,7 @@ fn texts(numbers: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[test]
-fn a_queue_that_is_bound_to_topics_gets_what_is_published_to_them() {
+fn a_queue_bound_to_topics_gets_their_messages() {
     let text = "[[queue]]\nname = \"orders\"\nfilter = \"orders/#\"\n";
     let Some(broker) = configured("bound", text) else { return };
     for version in Version::ALL {
@@ -57,7 +57,7 @@ fn a_queue_that_is_bound_to_topics_gets_what_is_published_to_them() {
 }
 
 #[test]
-fn a_queue_that_is_bound_to_a_topic_counts_as_one_that_receives() {
+fn a_queue_bound_to_a_topic_counts_as_a_subscriber() {
     let text = "[[queue]]\nname = \"orders\"\nfilter = \"orders/#\"\n";
     let Some(broker) = configured("counts", text) else { return };
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
@@ -80,10 +80,10 @@ fn a_full_queue_refuses_messages_of_mqtt_5_clients() {
     receiver.subscribe("$queue/small", 2);
     let on_loan = [receiver.next_message(), receiver.next_message(), receiver.next_message()];
     assert_eq!(on_loan.each_ref().map(|message| message.text().to_owned()).to_vec(), texts(0..3));
-    // What is on loan is still in the queue.
+    // Messages on loan still count.
     assert_eq!(publish(3, 1), QUOTA_EXCEEDED);
     on_loan.iter().for_each(|message| receiver.acknowledge(message));
-    // Its answer comes when the acknowledgements have been read.
+    // The answer arrives when the acknowledgements have been read.
     receiver.ping();
     assert_eq!([publish(3, 1), publish(4, 2), publish(5, 1)], [0; 3]);
     assert_eq!(publish(6, 1), QUOTA_EXCEEDED);
@@ -92,7 +92,7 @@ fn a_full_queue_refuses_messages_of_mqtt_5_clients() {
 }
 
 #[test]
-fn a_full_queue_holds_back_clients_that_cannot_be_told() {
+fn a_full_queue_holds_back_clients_that_it_cannot_refuse() {
     let text = "[[queue]]\nname = \"small\"\nmessages-max = 3\n";
     let Some(broker) = configured("hold", text) else { return };
     for version in [Version::V31, Version::V311] {
@@ -140,7 +140,7 @@ fn a_full_queue_drops_the_oldest_or_the_newest_where_its_policy_says_so() {
 }
 
 #[test]
-fn a_message_that_nobody_manages_to_take_goes_to_the_dead_letter_queue() {
+fn a_message_that_no_receiver_acknowledges_goes_to_the_dead_letter_queue() {
     let text = "[[queue]]\nname = \"poison\"\ndeliveries-max = 2\ndead-letter = \"poison-dead\"\n";
     let Some(broker) = configured("dead", text) else { return };
     for version in Version::ALL {

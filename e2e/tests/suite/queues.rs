@@ -1,4 +1,5 @@
-//! Topic queues: what is published to $queue/NAME is stored until one of the receivers of that queue has taken it.
+//! Topic queues: a message published to $queue/NAME is stored until one receiver of that queue has acknowledged
+//! it.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -14,14 +15,14 @@ use wisp_e2e::properties::property::{CONTENT_TYPE, MESSAGE_EXPIRY_INTERVAL, RECE
 
 const QUEUE: &str = "$queue/orders";
 
-/// A broker that has queues; None where it is not Wisp.
+/// A broker with queues; None if it is not Wisp.
 fn broker() -> Option<Broker> {
     (!cannot(Ability::Wisp)).then(Broker::start)
 }
 
 fn publish_numbers(publisher: &mut Client, qos: u8, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        // Stored, whether anybody receives or not: that is success.
+        // Stored, with or without receivers: this is success.
         assert_eq!(publisher.publish(&Publish::new(QUEUE, &number.to_string()).qos(qos)), 0);
     }
     publisher.ping();
@@ -39,7 +40,7 @@ fn receiver(broker: &Broker, client_id: &str, window: u32) -> Client {
 }
 
 #[test]
-fn a_queue_stores_messages_until_somebody_receives() {
+fn a_queue_stores_messages_until_a_client_receives_them() {
     let Some(broker) = broker() else { return };
     for version in Version::ALL {
         for qos in 0..3 {
@@ -58,7 +59,7 @@ fn a_queue_stores_messages_until_somebody_receives() {
             let mut receiver = Client::clean(&broker, version, "receiver");
             receiver.subscribe(QUEUE, 2);
             receiver.nothing_came();
-            // What is sent at QoS 0 to somebody who is about to go is lost.
+            // Messages sent at QoS 0 to a receiver that is disconnecting are lost.
             receiver.disconnect();
         }
     }
@@ -97,7 +98,7 @@ fn each_message_of_a_queue_goes_to_exactly_one_receiver() {
                 .collect();
             publish_numbers(&mut publisher, qos, 0..60);
             let mut all = BTreeSet::new();
-            let limit = std::time::Instant::now() + wisp_e2e::wait::PATIENCE;
+            let limit = std::time::Instant::now() + wisp_e2e::wait::TIMEOUT;
             while all.len() < 60 {
                 assert!(std::time::Instant::now() < limit, "{version:?} QoS {qos}: only {all:?} came");
                 for receiver in &mut receivers {
@@ -114,7 +115,7 @@ fn each_message_of_a_queue_goes_to_exactly_one_receiver() {
 }
 
 #[test]
-fn a_queue_is_apart_from_other_topics_and_queues() {
+fn a_queue_is_separate_from_other_topics_and_queues() {
     let Some(broker) = broker() else { return };
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
     let mut others = ["#", "orders", "+/orders", "$queue/other"].map(|filter| {
@@ -158,7 +159,7 @@ fn unacknowledged_messages_come_back_to_the_head_of_the_queue_with_dup() {
                 for text in ["0", "2", "3", "4"] {
                     let message = second.receive();
                     assert_eq!((message.text(), message.qos), (text, qos), "{version:?}, in order: {says_goodbye}");
-                    // One that dies may still be sent the later ones before the broker knows.
+                    // The broker may still send later messages to a receiver that has just died.
                     if says_goodbye || message.text() < "3" {
                         assert_eq!(message.duplicate, message.text() < "3", "{version:?}: {message:?}");
                     }
@@ -186,7 +187,7 @@ fn messages_of_a_receiver_whose_session_is_kept_come_back_too() {
         let message = other.receive();
         assert_eq!((message.text(), message.duplicate), (&*text, true));
     }
-    // Back again, it is still a receiver, but of what comes now.
+    // After its return it is still a receiver, but only for new messages.
     let mut back = Client::kept(&broker, Version::V5, "away");
     assert_eq!(back.session_present(), Some(true));
     back.nothing_came();
@@ -242,7 +243,7 @@ fn a_slow_receiver_does_not_hold_up_the_rest() {
 }
 
 #[test]
-fn what_waits_stays_in_the_queue_and_not_with_a_receiver_whose_window_is_full() {
+fn messages_stay_in_the_queue_while_a_receivers_window_is_full() {
     let Some(broker) = broker() else { return };
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
     let mut first = receiver(&broker, "first", 2);
@@ -277,7 +278,7 @@ fn a_receiver_that_unsubscribes_gets_no_more_and_the_queue_keeps_the_rest() {
 }
 
 #[test]
-fn a_refused_message_of_a_queue_is_done_with() {
+fn a_message_that_its_receiver_refuses_leaves_the_queue() {
     let Some(broker) = broker() else { return };
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
     for (qos, answer) in [(1, kind::PUBACK), (2, kind::PUBREC)] {

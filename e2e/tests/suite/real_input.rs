@@ -44,8 +44,8 @@ fn checksum(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// The same text each time: lines of one to some thousand characters, most of them short, in several
-/// scripts. No line is blank, since mosquitto_pub leaves those out.
+/// The same text each time: lines of one to some thousand characters, most of them short, in several scripts.
+/// No line is empty, since mosquitto_pub omits empty lines.
 fn book() -> Vec<String> {
     const WORDS: [&str; 16] = [
         "message",

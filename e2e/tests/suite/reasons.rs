@@ -1,4 +1,5 @@
-//! What MQTT 5 lets the broker say beside yes and no: codes in acknowledgements, and how much a client wants to hear.
+//! The details that MQTT 5 adds to an answer: codes in acknowledgements, and the client's choice of how many it
+//! gets.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -19,11 +20,11 @@ const SHUTTING_DOWN: u8 = 0x8B;
 const BAD_AUTHENTICATION_METHOD: u8 = 0x8C;
 
 #[test]
-fn connack_tells_clients_of_mqtt_5_that_nothing_is_left_out() {
+fn connack_restricts_no_feature_of_mqtt_5() {
     let broker = Broker::start();
     let client = Client::clean(&broker, Version::V5, "curious");
     let answer = client.conn_ack();
-    // 2 is not a value that the property may have, and 1 is what its absence means in the others.
+    // 2 is not a legal value of the property, and for the others absence means 1.
     assert_eq!(answer.number(MAXIMUM_QOS), None);
     for property in [
         RETAIN_AVAILABLE,
@@ -89,7 +90,7 @@ fn no_reasons_are_sent_to_a_client_that_does_not_ask_for_them() {
     client.answer(kind::PUBREL, 999);
     let answer = client.await_acknowledgement(kind::PUBCOMP, 999);
     assert!(silent(&answer.properties), "{answer:?}");
-    // In SUBACK and UNSUBACK the properties are empty too.
+    // The properties of SUBACK and UNSUBACK are empty too.
     client.send(&wisp_e2e::packet::subscribe(Version::V5, 5, &[("a", 1)]));
     assert_eq!(client.await_packet("SUBACK", |packet| packet.kind() == kind::SUBACK).body[..3], [0, 5, 0]);
     client.send(&wisp_e2e::packet::unsubscribe(Version::V5, 6, &["never/subscribed"]));
@@ -97,7 +98,7 @@ fn no_reasons_are_sent_to_a_client_that_does_not_ask_for_them() {
 }
 
 #[test]
-fn response_information_is_not_given_unasked() {
+fn response_information_is_not_sent_without_a_request() {
     let broker = Broker::start();
     for asked in [None, Some(0)] {
         let connect = Connect::new(Version::V5, "requester");
@@ -106,7 +107,7 @@ fn response_information_is_not_given_unasked() {
         let client = Client::connect(&broker, &connect);
         assert!(!client.conn_ack().properties.has(RESPONSE_INFORMATION));
     }
-    // Asked for, it may be given or not.
+    // On request the broker may send it or not.
     Client::connect(&broker, &Connect::new(Version::V5, "requester").with(REQUEST_RESPONSE_INFORMATION, 1)).ping();
 }
 
@@ -137,7 +138,7 @@ fn auth_in_a_connection_without_a_method_ends_it() {
 }
 
 #[test]
-fn a_broker_that_is_stopped_tells_its_clients() {
+fn a_stopped_broker_sends_disconnect_to_its_clients() {
     if cannot(Ability::Signals) {
         return;
     }

@@ -1,5 +1,5 @@
-//! What was not acknowledged when a connection ended is sent again in the next one: in both directions, with the
-//! same packet ids, in the original order.
+//! Messages that were unacknowledged when a connection ended are sent again on the next one: in both
+//! directions, with the same packet ids, in the original order.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn unacknowledged_qos_1_messages_come_again_with_dup_and_the_same_ids_in_order()
         client.acknowledge(&sent.remove(1));
         client.ping();
         client.die();
-        // In a second connection nothing is acknowledged, so in a third the same comes again.
+        // The second connection acknowledges nothing, so the third gets the same messages again.
         for _ in 0..2 {
             client = Client::kept(&broker, version, "forgetful");
             let again: Vec<Message> = sent.iter().map(|_| client.next_message()).collect();
@@ -73,7 +73,7 @@ fn qos_2_exchanges_go_on_where_they_were_with_publish_or_pubrel() {
     let broker = Broker::start();
     for version in Version::ALL {
         let (mut publisher, mut client, sent) = five_unacknowledged(&broker, version, 2);
-        // The first is done, the second and third are released but not complete, the rest not received.
+        // The first is complete, the second and third are released but not complete, the others not received.
         client.acknowledge(&sent[0]);
         for message in &sent[1..3] {
             client.answer(kind::PUBREC, message.packet_id);
@@ -152,7 +152,7 @@ fn a_qos_2_message_sent_again_in_the_next_connection_is_delivered_once() {
             assert_eq!(publisher.await_code(kind::PUBREC, 77), 0, "{version:?}");
             publisher.answer(kind::PUBREL, 77);
             publisher.await_code(kind::PUBCOMP, 77);
-            // The id is free again: with the same one, this is another message.
+            // The id is free again: a message with it is another message.
             publisher.send(&Publish::new("exactly/once", "next").qos(2).encode(version, 77));
             publisher.await_code(kind::PUBREC, 77);
             publisher.answer(kind::PUBREL, 77);
@@ -211,7 +211,7 @@ fn five_unacknowledged_of(broker: &Broker, version: Version, qos: u8) -> Client 
 }
 
 #[test]
-fn a_session_without_unsubscribed_filters_still_completes_what_was_under_way() {
+fn a_session_without_its_filters_still_completes_its_exchanges() {
     let broker = Broker::start();
     for version in Version::ALL {
         for qos in [1, 2] {
@@ -255,7 +255,7 @@ fn large_messages_come_again_unchanged() {
 }
 
 #[test]
-fn half_a_message_is_none() {
+fn an_incomplete_message_is_not_delivered() {
     let broker = Broker::start();
     for version in Version::ALL {
         let mut subscriber = Client::clean(&broker, version, "subscriber");

@@ -1,4 +1,4 @@
-//! A broker that is killed and started again: clients get errors, not hangs, and can come back.
+//! A broker that is killed and restarted: clients get errors instead of hanging, and can reconnect.
 
 use wisp_e2e::broker::{Broker, free_addr};
 use wisp_e2e::mosquitto;
@@ -29,7 +29,7 @@ fn clients_of_a_killed_broker_get_errors_and_reconnect_to_the_next() {
     assert!(!refused.status.success(), "mosquitto_pub must not think that it has published");
 
     let second = Broker::start_at(addr, &[]);
-    // Both reconnect by themselves and subscribe again.
+    // Both reconnect and subscribe again by themselves.
     paho.wait_for_lines("subscribed", 2);
     mosquitto.settle();
     mosquitto::publish(second.addr(), Version::V311, "news", b"second broker");

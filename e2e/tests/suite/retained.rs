@@ -1,4 +1,4 @@
-//! Retained messages: what new subscribers get of topics that were published before.
+//! Retained messages: new subscribers get the last message of each topic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
@@ -18,8 +18,8 @@ const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const IF_NEW: u8 = 0x10;
 const NEVER: u8 = 0x20;
 
-/// Subscribes at QoS 2 and returns the retained messages that come, in the order of their topics. A message behind
-/// them shows that there are no more.
+/// Subscribes at QoS 2 and returns the retained messages, ordered by topic. A message behind them shows that
+/// there are no more.
 fn retained(broker: &Broker, version: Version, filters: &[&str]) -> Vec<Message> {
     let mut client = Client::clean(broker, version, "retained reader");
     let with_options: Vec<(&str, u8)> = filters.iter().map(|filter| (*filter, 2)).collect();
@@ -87,7 +87,7 @@ fn an_empty_retained_message_clears_its_topic() {
             subscriber.subscribe("cleared", qos);
             assert_eq!(subscriber.receive().text(), "text", "{version:?}");
             publisher.publish(&Publish::new("cleared", "").qos(qos).retained());
-            // To those who were there it is a message like any other.
+            // For existing subscribers it is a message like any other.
             let message = subscriber.receive();
             assert_eq!((message.text(), message.retain), ("", false), "{version:?}");
             assert_eq!(retained(&broker, version, &["cleared"]), [], "{version:?}");
@@ -226,7 +226,7 @@ fn retain_handling_says_which_subscriptions_get_retained_messages() {
 }
 
 #[test]
-fn a_session_taken_up_does_not_get_retained_messages_again() {
+fn a_resumed_session_does_not_get_retained_messages_again() {
     let broker = Broker::start();
     Client::clean(&broker, Version::V311, "publisher").publish(&Publish::new("kept", "text").qos(1).retained());
     for version in Version::ALL {
@@ -302,7 +302,8 @@ fn a_subscriber_that_comes_while_messages_are_replaced_misses_none_after_the_fir
             let mut subscriber = Client::clean(&broker, Version::ALL[round % 3], "subscriber");
             subscriber.subscribe("kept", 1);
             let numbers: Vec<u64> = (0..20).map(|_| subscriber.receive().text().parse().expect("a number")).collect();
-            // The one that was retained may come again, or after a newer one, as it is found while others arrive.
+            // A message may arrive again as a retained one, or after a newer one, since the replay runs while
+            // new messages arrive.
             let mut live = numbers.clone();
             live.sort_unstable();
             live.dedup();

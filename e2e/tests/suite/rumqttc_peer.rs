@@ -11,20 +11,20 @@ use rumqttc::v5::mqttbytes::qos as new_qos;
 use rumqttc::v5::mqttbytes::v5;
 use wisp_e2e::Version;
 use wisp_e2e::peer::{Options, Peer, message_line};
-use wisp_e2e::wait::PATIENCE;
+use wisp_e2e::wait::TIMEOUT;
 
-/// How soon a connection ends whose test has let it go.
+/// How soon a connection ends after its test has dropped it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const QOS: &str = "0, 1 or 2";
 const RUNS: &str = "the connection runs";
-/// Requests that may wait for the library.
+/// Pending requests of the library.
 const REQUESTS_MAX: usize = 1000;
 
 pub(crate) fn rumqttc(options: &Options) -> Box<dyn Peer> {
     if options.version.is_v5() { Box::new(new(options)) } else { Box::new(old(options)) }
 }
 
-/// What the thread that runs the connection shares with the test.
+/// The state that the connection's thread shares with the test.
 #[derive(Default)]
 struct Shared {
     lines: Mutex<Vec<String>>,
@@ -74,14 +74,14 @@ impl<C> Drop for Running<C> {
     }
 }
 
-/// What a connection has to say next.
+/// The next event of a connection.
 enum Next {
     Line(Option<String>),
     Nothing,
     End(String),
 }
 
-/// An error of receiving is true where nothing came in time.
+/// The error of receiving is true after a timeout.
 fn next<E, X: ToString>(received: Result<Result<E, X>, bool>, line: fn(E) -> Option<String>) -> Next {
     match received {
         Ok(Ok(event)) => Next::Line(line(event)),
@@ -97,8 +97,8 @@ fn run<C>(client: C, mut receive: impl FnMut(Duration) -> Next + Send + 'static)
     let for_thread = Arc::clone(&shared);
     let thread = thread::spawn(move || {
         let say = |line: String| for_thread.lines.lock().expect("no thread panicked").push(line);
-        // A wait that is given up before there is a connection would begin it anew.
-        let mut limit = PATIENCE;
+        // A wait that ends before the connection is established would restart it.
+        let mut limit = TIMEOUT;
         while !for_thread.dropped.load(Ordering::Relaxed) {
             match receive(limit) {
                 Next::Line(line) => line.into_iter().for_each(&say),

@@ -1,5 +1,5 @@
-//! What happens at each limit on what is kept for clients: sessions, messages under way, retained messages, topic
-//! queues, and how fast a client may send.
+//! The behaviour at each limit on stored state: sessions, unacknowledged messages, retained messages, topic
+//! queues; and at limits on rates.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ const UNAVAILABLE: u8 = 3;
 /// Longer than the session expiry of one second, by more than any host's timer is late.
 const PAST_EXPIRY: Duration = Duration::from_millis(3500);
 
-/// A broker at whose limit something is to happen; None where the broker is not Wisp.
+/// A broker with a low limit; None if the broker is not Wisp.
 fn limited(flags: &[&str]) -> Option<Broker> {
     (!cannot(Ability::Wisp)).then(|| Broker::start_with(flags))
 }
 
 #[test]
-fn sessions_past_the_limit_are_refused_and_those_that_are_there_taken_up() {
+fn sessions_past_the_limit_are_refused_and_existing_ones_resumed() {
     let Some(broker) = limited(&["--sessions-max", "3"]) else { return };
     for version in Version::ALL {
         for number in 0..2 {
@@ -56,7 +56,7 @@ fn sessions_past_the_limit_are_refused_and_those_that_are_there_taken_up() {
 }
 
 #[test]
-fn a_session_expiry_past_the_limit_is_cut_and_the_client_told() {
+fn a_session_expiry_past_the_limit_is_shortened_and_announced() {
     let Some(broker) = limited(&["--session-expiry-s-max", "1"]) else { return };
     let granted = |asked: u32| {
         let client = Client::connect(&broker, &Connect::kept(Version::V5, &format!("asks {asked}"), asked));
@@ -67,7 +67,7 @@ fn a_session_expiry_past_the_limit_is_cut_and_the_client_told() {
     assert_eq!([granted(3600), granted(u32::MAX)], [Some(1); 2]);
     assert!(matches!(granted(1), None | Some(1)));
     assert!(matches!(granted(0), None | Some(0)));
-    // At DISCONNECT there is nobody to tell.
+    // DISCONNECT has no answer.
     let client = Client::connect(&broker, &Connect::kept(Version::V5, "at the end", 1));
     client.disconnect_with(0, &Properties::NONE.number(SESSION_EXPIRY_INTERVAL, 3600));
     Client::kept(&broker, Version::V311, "for good").disconnect();
@@ -119,7 +119,7 @@ fn the_receive_maximum_is_announced_and_enforced() {
     for packet_id in &ids {
         client.await_code(kind::PUBREC, *packet_id);
     }
-    // One that is sent again is under way once.
+    // A retransmission does not count twice.
     client.send(&Publish::new("window", "").qos(2).duplicate().encode(Version::V5, ids[0]));
     client.await_code(kind::PUBREC, ids[0]);
     client.send_publish(&Publish::new("window", "").qos(2));
@@ -156,7 +156,7 @@ fn a_session_that_is_away_keeps_as_many_messages_as_the_limit_says() {
         let texts = client.receive_texts(10);
         assert!(texts.iter().map(|text| text.parse::<u32>().expect("a number")).is_sorted(), "{version:?}: {texts:?}");
         client.nothing_came();
-        // What comes now is delivered again.
+        // New messages are delivered again.
         publisher.publish(&Publish::new("queued", "now").qos(1));
         assert_eq!(client.receive().text(), "now", "{version:?}");
         Client::clean(&broker, version, "away").disconnect();
@@ -188,7 +188,7 @@ fn retained_messages_past_the_limit_are_refused_or_just_delivered() {
     old_publisher.publish(&Publish::new("kept/c", "delivered").qos(1).retained());
     assert_eq!(subscriber.receive().text(), "delivered");
     assert_eq!(retained("kept/c"), None);
-    // Topics that have one may have another, and one that is cleared makes room.
+    // A retained message may be replaced, and a cleared topic makes room.
     publisher.publish(&Publish::new("kept/a", "second").qos(1).retained());
     assert_eq!(retained("kept/a").as_deref(), Some("second"));
     publisher.publish(&Publish::new("kept/b", "").qos(1).retained());
@@ -227,12 +227,12 @@ fn a_client_that_is_too_fast_is_slowed_down_and_loses_nothing() {
     for number in 0..COUNT {
         assert_eq!(subscriber.receive().text(), number.to_string());
     }
-    // What a second is good for may come at once, the rest in its time.
+    // One second's allowance may arrive immediately, the rest at the limited rate.
     assert!(start.elapsed() > Duration::from_millis(1500), "{COUNT} messages in {:?}", start.elapsed());
 }
 
 #[test]
-fn response_information_is_given_to_those_who_ask_for_it() {
+fn response_information_is_sent_on_request() {
     let Some(broker) = limited(&["--response-information", "answers/here"]) else { return };
     let asking = Connect::new(Version::V5, "asks").with(REQUEST_RESPONSE_INFORMATION, 1);
     let client = Client::connect(&broker, &asking);

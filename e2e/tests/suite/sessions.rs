@@ -1,4 +1,4 @@
-//! Sessions: what is kept of a client while it is away, and for how long.
+//! Sessions: the state that is kept for a client that is away, and for how long.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PAST_EXPIRY: Duration = Duration::from_millis(3500);
 
 const NEVER: u32 = u32::MAX;
 
-/// What CONNACK says of a session that is taken up; MQTT 3.1 has no field for it.
+/// Session Present in the CONNACK of a resumed session; MQTT 3.1 has no field for it.
 fn present(version: Version, is_present: bool) -> Option<bool> {
     (version != Version::V31).then_some(is_present)
 }
@@ -138,14 +138,14 @@ fn messages_published_while_the_client_dies_are_kept_too() {
         let mut client = Client::kept(&broker, version, "dies");
         client.subscribe("to/it", 1);
         for round in 0..10 {
-            // The broker may not have noticed yet, and then sends to nobody.
+            // The broker may not have noticed the end yet, and then sends to a closed connection.
             client.die();
             let text = round.to_string();
             publisher.publish(&Publish::new("to/it", &text).qos(1));
             client = Client::kept(&broker, version, "dies");
             assert_eq!(client.session_present(), present(version, true), "{version:?}");
             assert_eq!(client.receive().text(), text, "{version:?}");
-            // So that the acknowledgement is there before the next end.
+            // The broker has read the acknowledgement before the next connection ends.
             client.nothing_came();
         }
         Client::clean(&broker, version, "dies").disconnect();
@@ -153,7 +153,7 @@ fn messages_published_while_the_client_dies_are_kept_too() {
 }
 
 #[test]
-fn a_session_kept_by_one_version_is_taken_up_by_another() {
+fn a_session_kept_by_one_version_is_resumed_by_another() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V5, "publisher");
     for (old, new) in [(Version::V311, Version::V5), (Version::V5, Version::V311)] {
@@ -211,7 +211,7 @@ fn a_session_that_is_in_use_does_not_expire() {
     let mut client = Client::connect(&broker, &Connect::kept(Version::V5, "in use", 1));
     client.subscribe("in/use", 1);
     client.disconnect();
-    // Connected again in time, it starts to count anew at the end of that connection.
+    // After a reconnection in time, the interval starts again at the end of the new connection.
     let mut client = Client::connect(&broker, &Connect::kept(Version::V5, "in use", 3600));
     if client.session_present() == Some(false) {
         // This machine was too slow for the interval of one second.
@@ -251,7 +251,7 @@ fn a_session_of_expiry_zero_cannot_be_prolonged_at_disconnect() {
 }
 
 #[test]
-fn a_session_under_an_assigned_client_id_can_be_taken_up() {
+fn a_session_under_an_assigned_client_id_can_be_resumed() {
     let broker = Broker::start();
     let mut client = Client::connect(&broker, &Connect::kept(Version::V5, "", 3600));
     let id = client.conn_ack().text(ASSIGNED_CLIENT_IDENTIFIER).expect("an id is assigned").to_owned();

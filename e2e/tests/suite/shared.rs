@@ -1,5 +1,5 @@
-//! Shared subscriptions: each message goes to one member of a group. MQTT 5 defines them, and brokers offer them to
-//! clients of earlier versions in the same words.
+//! Shared subscriptions: each message goes to one member of a group. MQTT 5 defines them; brokers offer them to
+//! clients of earlier versions too.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn publish_numbers(publisher: &mut Client, qos: u8, numbers: std::ops::Range<usi
     publisher.ping();
 }
 
-/// What has come to a client by the time that a message on a topic of its own came.
+/// The messages that a client received before a marker message on its own topic.
 fn come(broker: &Broker, client: &mut Client, qos: u8) -> Vec<Message> {
     let mut publisher = Client::clean(broker, Version::V5, "marker");
     client.subscribe("mark", qos);
@@ -135,7 +135,7 @@ fn a_member_that_unsubscribes_or_leaves_gets_no_more() {
 #[test]
 fn unacknowledged_qos_1_messages_go_to_another_member_when_their_session_ends() {
     if cannot(Ability::Wisp) {
-        // mosquitto drops them with the session.
+        // mosquitto drops the messages with the session.
         return;
     }
     let broker = Broker::start();
@@ -143,7 +143,7 @@ fn unacknowledged_qos_1_messages_go_to_another_member_when_their_session_ends() 
         let mut publisher = Client::clean(&broker, version, "publisher");
         let mut members = members(&broker, version, 2, 1);
         publish_numbers(&mut publisher, 1, 0..10);
-        // One member takes what it gets and dies with it.
+        // One member receives a message and dies without acknowledging it.
         let mut mortal = members.pop().expect("there are two");
         let first = mortal.next_message();
         mortal.die();
@@ -172,7 +172,8 @@ fn a_qos_2_message_under_way_is_never_given_to_another_member_but_those_behind_i
     let mut other = Client::clean(&broker, Version::V5, "other");
     other.subscribe(FILTER, 2);
     mortal.die();
-    // It may have been received, so it goes down with the session of its receiver. The rest was never sent.
+    // The member may have received the message, so it ends with the member's session. The others were never
+    // sent.
     assert_eq!(other.receive_texts(4), ["1", "2", "3", "4"]);
     publish_numbers(&mut publisher, 2, 5..6);
     assert_eq!(other.receive().text(), "5");
@@ -180,7 +181,7 @@ fn a_qos_2_message_under_way_is_never_given_to_another_member_but_those_behind_i
 }
 
 #[test]
-fn what_a_member_acknowledged_is_not_given_to_another() {
+fn acknowledged_messages_go_to_no_other_member() {
     let broker = Broker::start();
     for version in Version::ALL {
         let mut publisher = Client::clean(&broker, version, "publisher");
@@ -215,7 +216,7 @@ fn messages_wait_for_a_group_whose_sessions_are_all_away() {
 #[test]
 fn a_member_without_room_does_not_hold_up_the_others() {
     if cannot(Ability::Wisp) {
-        // mosquitto takes turns, whatever room there is.
+        // mosquitto takes turns regardless of free capacity.
         return;
     }
     const COUNT: usize = 50;
@@ -231,7 +232,7 @@ fn a_member_without_room_does_not_hold_up_the_others() {
         publisher.publish(&Publish::new("work/x", &number.to_string()).qos(1));
         quick.ping();
     }
-    // All but what fits into the window of the slow one come to the other without its help.
+    // All messages but the slow member's window go to the other one.
     while by_quick < COUNT - 2 {
         quick.receive();
         by_quick += 1;
@@ -279,7 +280,7 @@ fn a_group_is_empty_when_its_last_member_is_gone() {
         assert_eq!(publisher.publish(&Publish::new("work/x", "somebody").qos(1)), 0);
         assert_eq!(member.receive().text(), "somebody");
         member.die();
-        // No matching subscribers, as soon as the broker knows of the end.
+        // No matching subscribers, once the broker has noticed the end.
         wait_until("a group without members", || publisher.publish(&Publish::new("work/x", "").qos(1)) == 0x10);
     }
 }

@@ -1,5 +1,5 @@
-//! Members of a shared subscription, and receivers of a queue, come and go while messages are published to them. None may
-//! be lost, and at QoS 2 none may come twice where sessions are kept.
+//! Members of a shared subscription, and receivers of a queue, connect and disconnect while messages are
+//! published to them. No message may be lost, and at QoS 2 none may arrive twice where sessions are kept.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,27 +14,27 @@ use wisp_e2e::host::{Ability, cannot};
 use wisp_e2e::packet::{Connect, Publish, Received, kind};
 use wisp_e2e::random::Random;
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::{PATIENCE, SetAtTheEnd, wait_or_report};
+use wisp_e2e::wait::{SetAtTheEnd, TIMEOUT, wait_or_report};
 
 const MEMBERS: usize = 8;
 const MESSAGES: usize = 3000;
 const TIME_MAX: Duration = Duration::from_secs(6);
 const SHARED: &str = "$share/group/load";
 
-/// What happens to a member's session when its connection ends.
+/// Whether a member's session outlives its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sessions {
     Kept,
     Ended,
 }
 
-/// All members together.
+/// The state that all members share.
 struct Group {
     filter: &'static str,
     qos: u8,
     sessions: Sessions,
     received: Mutex<BTreeSet<usize>>,
-    /// From now on they stay and acknowledge everything.
+    /// Set at the end: members stay connected and acknowledge everything.
     calm: AtomicBool,
     done: AtomicBool,
 }
@@ -49,14 +49,14 @@ impl Group {
             Sessions::Ended => Client::clean(broker, version, &id),
         };
         if member.session_present() == Some(false) {
-            // Messages may come before the answer; they are set aside.
+            // Messages may arrive before the answer; they are set aside.
             member.subscribe(self.filter, self.qos);
         }
         member
     }
 
-    /// Reads until the time is over or all is done, and answers so many packets out of a hundred. What a member did not
-    /// answer comes again only after its connection has ended.
+    /// Reads until the deadline or the end, and answers `care` percent of the packets. An unanswered message is
+    /// sent again only after the connection has ended.
     fn work(&self, member: &mut Member, random: &mut Random, until: Instant, care: u64) {
         while !self.done.load(Ordering::Relaxed) && Instant::now() < until {
             match member.client.read_within(Duration::from_millis(5)) {
@@ -96,14 +96,14 @@ impl Group {
         self.received.lock().expect("no thread panicked")
     }
 
-    /// Comes and goes, now careful and now careless, until all is calm, and then stays.
+    /// Connects and disconnects, with varying care, until the end, and then stays.
     fn live(&self, broker: &Broker, number: usize) {
         let mut random = Random::new(number as u64);
         let mut unreleased = HashMap::new();
         while !self.done.load(Ordering::Relaxed) {
             let mut member = Member { client: self.connect(broker, number), unreleased };
             if self.calm.load(Ordering::Relaxed) {
-                self.work(&mut member, &mut random, Instant::now() + PATIENCE, 100);
+                self.work(&mut member, &mut random, Instant::now() + TIMEOUT, 100);
             } else {
                 let (time, care) = (Duration::from_millis(random.below(40)), random.below(101));
                 self.work(&mut member, &mut random, Instant::now() + time, care);
@@ -121,7 +121,7 @@ impl Group {
 /// A connected member.
 struct Member {
     client: Client,
-    /// Messages at QoS 2 that its session has received and not released yet, by packet id.
+    /// Messages at QoS 2 that its session has received but not released, by packet id.
     unreleased: HashMap<u16, usize>,
 }
 
@@ -135,7 +135,7 @@ fn churn(filter: &'static str, qos: u8, sessions: Sessions) {
         calm: AtomicBool::new(false),
         done: AtomicBool::new(false),
     };
-    // One that stays, so that there is always a session to take what another leaves behind.
+    // A steady member, so that there is always a session for the messages of the others.
     let mut steady = Member { client: Client::clean(&broker, Version::V5, "steady"), unreleased: HashMap::new() };
     steady.client.subscribe(filter, qos);
     thread::scope(|scope| {
@@ -145,7 +145,7 @@ fn churn(filter: &'static str, qos: u8, sessions: Sessions) {
             scope.spawn(move || group.live(broker, number));
         }
         scope.spawn(|| {
-            group.work(&mut steady, &mut Random::new(99), Instant::now() + TIME_MAX + PATIENCE, 100);
+            group.work(&mut steady, &mut Random::new(99), Instant::now() + TIME_MAX + TIMEOUT, 100);
         });
         let topic = filter.strip_prefix("$share/group/").unwrap_or(filter);
         let mut publisher = Client::clean(&broker, Version::V311, "publisher");
@@ -174,7 +174,7 @@ fn members_that_come_and_go_with_their_sessions_kept_lose_nothing() {
 #[test]
 fn members_that_come_and_go_with_their_sessions_kept_get_each_qos_2_message_once() {
     if cannot(Ability::Wisp) {
-        // mosquitto may send a message again that was released already, if connections end quickly enough.
+        // mosquitto may send a released message again if connections end quickly enough.
         return;
     }
     churn(SHARED, 2, Sessions::Kept);
@@ -183,7 +183,7 @@ fn members_that_come_and_go_with_their_sessions_kept_get_each_qos_2_message_once
 #[test]
 fn members_that_come_and_go_for_good_lose_nothing() {
     if cannot(Ability::Wisp) {
-        // mosquitto drops what was sent to a session that ends.
+        // mosquitto drops messages that were sent to a session that ends.
         return;
     }
     churn(SHARED, 1, Sessions::Ended);

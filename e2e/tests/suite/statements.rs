@@ -1,4 +1,4 @@
-//! Single statements of the standards that no other test shows, see docs/conformance.md.
+//! Statements of the standards that no other test shows; see docs/conformance.md.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use wisp_e2e::properties::property::{
     RECEIVE_MAXIMUM, TOPIC_ALIAS,
 };
 use wisp_e2e::raw::RawClient;
-use wisp_e2e::wait::PATIENCE;
+use wisp_e2e::wait::TIMEOUT;
 
 const UNSPECIFIED_ERROR: u8 = 0x80;
 const TOPIC_ALIAS_INVALID: u8 = 0x94;
 const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 
-/// Longer than a message expiry interval of one second, whichever way a broker rounds it.
+/// Longer than a message expiry interval of one second, however a broker rounds it.
 const PAST_EXPIRY: Duration = Duration::from_millis(2500);
 
 #[test]
@@ -34,7 +34,7 @@ fn client_ids_of_1_to_23_letters_and_digits_are_taken() {
 }
 
 #[test]
-fn nothing_behind_a_refused_connect_is_done() {
+fn packets_behind_a_refused_connect_are_ignored() {
     let broker = Broker::start();
     let mut observer = Client::clean(&broker, Version::V5, "observer");
     observer.subscribe("behind/#", 1);
@@ -103,7 +103,7 @@ fn ill_formed_strings_in_a_connect_of_mqtt_5_are_refused() {
     let broker = Broker::start();
     let ill_formed = field(b"a\xFFb");
     let (id, text) = (field(b"id"), field(b"text"));
-    // The will has a length of its properties before its topic.
+    // The will's property length precedes its topic.
     let cases = [
         ("client id", 0x02, ill_formed.clone()),
         ("will topic", 0x06, [&id[..], &[0], &ill_formed, &text].concat()),
@@ -113,7 +113,7 @@ fn ill_formed_strings_in_a_connect_of_mqtt_5_are_refused() {
         let mut client = RawClient::open(broker.addr(), Version::V5);
         let bytes = packet(0x10, &[&field(b"MQTT"), &[5, flags, 0, 0, 0][..], &payload].concat());
         drop(client.try_send(&bytes));
-        // The broker may say so or just close.
+        // The broker may send a reason or only close the connection.
         for answer in client.read_to_close() {
             assert_eq!(answer.kind(), kind::CONNACK, "{name}");
             assert!(answer.conn_ack(Version::V5).code >= 0x80, "{name}: {answer:02X?}");
@@ -122,7 +122,7 @@ fn ill_formed_strings_in_a_connect_of_mqtt_5_are_refused() {
 }
 
 #[test]
-fn a_will_that_is_not_retained_leaves_what_is_retained_alone() {
+fn a_will_that_is_not_retained_leaves_the_retained_message_alone() {
     let broker = Broker::start();
     for version in Version::ALL {
         for kept in ["", "kept before"] {
@@ -168,7 +168,7 @@ fn no_message_is_lost_while_its_subscription_is_replaced() {
 #[test]
 fn overlapping_subscriptions_deliver_at_the_highest_qos_of_them() {
     if cannot(Ability::Wisp) {
-        // mosquitto delivers at the QoS of the one it finds first.
+        // mosquitto delivers at the QoS of the subscription that it finds first.
         return;
     }
     let broker = Broker::start();
@@ -212,7 +212,7 @@ fn members_of_a_group_get_messages_at_the_qos_granted_to_each() {
             }
             let start = Instant::now();
             while members.iter().map(|(.., count)| count).sum::<usize>() < COUNT {
-                assert!(start.elapsed() < PATIENCE, "{version:?}: not all messages come");
+                assert!(start.elapsed() < TIMEOUT, "{version:?}: not all messages come");
                 for (granted, member, count) in &mut members {
                     while let Some(message) = member.next_message_within(Duration::from_millis(50)) {
                         assert_eq!(message.qos, published.min(*granted), "{version:?}: {message:?}");
@@ -246,7 +246,7 @@ fn a_message_that_a_member_refuses_goes_to_no_other() {
         publisher.publish(&Publish::new("work", "wanted").qos(qos));
         assert_eq!(other.receive().text(), "wanted", "QoS {qos}");
         other.nothing_came();
-        // The next round's message is for nobody else.
+        // The next round's message is for the other client only.
         other.disconnect();
     }
 }
@@ -254,7 +254,7 @@ fn a_message_that_a_member_refuses_goes_to_no_other() {
 #[test]
 fn a_qos_2_message_that_was_sent_is_sent_again_though_it_has_expired() {
     if cannot(Ability::Wisp) {
-        // mosquitto drops it.
+        // mosquitto drops the message.
         return;
     }
     let broker = Broker::start();
@@ -291,7 +291,7 @@ fn the_exchange_of_a_qos_2_message_goes_on_after_its_expiry() {
 #[test]
 fn a_packet_id_is_free_when_its_qos_2_message_was_refused() {
     if cannot(Ability::Wisp) {
-        // A broker need not look at payloads.
+        // A broker need not check payloads.
         return;
     }
     let broker = Broker::start();

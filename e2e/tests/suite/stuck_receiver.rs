@@ -1,5 +1,5 @@
-//! A receiver that does not read for longer than --stall-ms-max is stuck, and --stall-policy says what
-//! becomes of it. Receivers that live lose nothing by it.
+//! A receiver that does not read for longer than --stall-ms-max is stuck, and --stall-policy applies. Other
+//! receivers lose no message.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -26,7 +26,7 @@ fn subscriber(addr: SocketAddr, client_id: &str) -> RawClient {
     client
 }
 
-/// Runs a flood past a receiver that reads and one that does not, and returns the latter.
+/// Runs a flood to a receiver that reads and to a stuck one, and returns the stuck one.
 fn flood_past_a_stuck_receiver(broker: &Broker) -> RawClient {
     let stuck = subscriber(broker.addr(), "stuck");
     let mut alive = subscriber(broker.addr(), "alive");
@@ -40,8 +40,7 @@ fn flood_past_a_stuck_receiver(broker: &Broker) -> RawClient {
     stuck
 }
 
-/// Reads all that is left for a receiver, on a thread, while messages that mark the end are published
-/// until one gets through.
+/// Reads all remaining messages of a receiver, on a thread, while end markers are published until one arrives.
 fn read_to_end(addr: SocketAddr, mut client: RawClient) -> (Tally, RawClient) {
     let reader: JoinHandle<_> = thread::spawn(move || (Tally::read_to_end(&mut client, SENDERS), client));
     let mut publisher = RawClient::connect(addr, Version::V5, "end of the flood");
@@ -69,7 +68,7 @@ fn with_the_policy_drop_a_stuck_receiver_loses_messages_that_are_counted() {
     let line = broker.wait_log("drop");
     assert!(line.chars().any(|letter| letter.is_ascii_digit()), "the log counts what was dropped: {line}");
 
-    // Whoever reads again is alive again. Messages that marked the end may still be on their way.
+    // A receiver that reads again is no longer stuck. End markers may still be in transit.
     revived.send(wisp_e2e::packet::PINGREQ);
     while revived.read_packet().kind() != wisp_e2e::packet::kind::PINGRESP {}
     let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
@@ -90,7 +89,7 @@ fn with_the_policy_disconnect_a_stuck_receiver_is_disconnected() {
     let (tally, _) = read_to_end(broker.addr(), stuck);
     assert!(tally.disconnected, "the connection of a stuck receiver ends");
     broker.wait_log("stuck");
-    // It may come back.
+    // It may reconnect.
     let mut back = subscriber(broker.addr(), "stuck");
     let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
     sender.publish("flood/after", b"welcome back");

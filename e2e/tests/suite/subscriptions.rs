@@ -1,4 +1,4 @@
-//! What a subscription can ask for, and what SUBACK and UNSUBACK say.
+//! The options of subscriptions, and the codes of SUBACK and UNSUBACK.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -8,7 +8,7 @@ use wisp_e2e::packet::{Message, Publish, kind, subscribe};
 use wisp_e2e::properties::Properties;
 use wisp_e2e::properties::property::SUBSCRIPTION_IDENTIFIER;
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::PATIENCE;
+use wisp_e2e::wait::TIMEOUT;
 
 const NO_LOCAL: u8 = 0x04;
 const TOPIC_FILTER_INVALID: u8 = 0x8F;
@@ -20,7 +20,7 @@ fn identifier(id: u32) -> Properties {
     Properties::NONE.number(SUBSCRIPTION_IDENTIFIER, id)
 }
 
-/// The messages up to one on the topic "end".
+/// The messages before one on the topic "end".
 fn until_end(client: &mut Client) -> Vec<Message> {
     client.publish(&Publish::new("end", "").qos(2));
     let mut messages = Vec::new();
@@ -59,8 +59,8 @@ fn shared_filters_without_a_proper_group_or_filter_are_refused() {
         for version in [Version::V311, Version::V5] {
             let mut client = Client::clean(&broker, version, "subscriber");
             client.send(&subscribe(version, 7, &[(filter, 1)]));
-            // A refusal of the filter alone, or the end of the connection.
-            match client.read_within(PATIENCE).expect("an answer, or the end") {
+            // The filter alone is refused, or the connection ends.
+            match client.read_within(TIMEOUT).expect("an answer, or the end") {
                 Incoming::Closed => assert!(!version.is_v5(), "{filter}: without a word"),
                 Incoming::Packet(packet) if packet.kind() == kind::SUBACK => {
                     let refusal = if version.is_v5() { TOPIC_FILTER_INVALID } else { 0x80 };
@@ -120,7 +120,7 @@ fn subscribing_again_replaces_the_subscription_and_its_options() {
 #[test]
 fn subscribing_again_replaces_the_option_no_local() {
     if cannot(Ability::Wisp) {
-        // mosquitto keeps the option of the first time.
+        // mosquitto keeps the option of the first subscription.
         return;
     }
     let broker = Broker::start();
@@ -178,7 +178,7 @@ fn messages_bring_the_identifier_of_their_subscription() {
     let broker = Broker::start();
     let mut publisher = Client::clean(&broker, Version::V311, "publisher");
     let mut client = Client::clean(&broker, Version::V5, "subscriber");
-    // The longest has four bytes.
+    // The longest identifier has four bytes.
     for (id, filter) in [(1, "one"), (127, "two"), (128, "three"), (268_435_455, "four")] {
         client.subscribe_with(&identifier(id), &[(filter, 1)]);
         for qos in [0, 1] {
@@ -202,7 +202,7 @@ fn overlapping_subscriptions_bring_all_identifiers_and_the_highest_qos() {
     for (topic, qos, ids) in [("a/b", 2, vec![10, 20, 30]), ("a/c", 2, vec![20, 30]), ("c", 1, vec![20, 30])] {
         publisher.publish(&Publish::new(topic, "text").qos(2));
         let mut messages = Vec::new();
-        // The broker may send one copy with all identifiers, or one for each of the subscriptions.
+        // The broker may send one copy with all identifiers, or one copy for each subscription.
         loop {
             let message = client.receive();
             messages.push(message);

@@ -1,11 +1,11 @@
-//! A second connection with a client id takes the session over from the first.
+//! A second connection with the same client id takes the session over from the first.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::client::Client;
 use wisp_e2e::packet::{Message, Publish, kind};
 
-/// Session taken over, to a client of MQTT 5; earlier versions are closed without a word.
+/// Session taken over, sent to a client of MQTT 5; in earlier versions the connection only closes.
 const TAKEN_OVER: u8 = 0x8E;
 
 /// The versions of the old and the new connection.
@@ -17,7 +17,7 @@ const PAIRS: [(Version, Version); 4] = [
 ];
 
 #[test]
-fn the_session_goes_to_the_new_connection_whole_and_the_old_one_is_told() {
+fn the_new_connection_gets_the_whole_session_and_the_old_one_a_disconnect() {
     let broker = Broker::start();
     for (old_version, new_version) in PAIRS {
         let mut publisher = Client::clean(&broker, Version::V5, "publisher");
@@ -29,7 +29,7 @@ fn the_session_goes_to_the_new_connection_whole_and_the_old_one_is_told() {
         }
         let sent: Vec<Message> = (0..12).map(|_| old.next_message()).collect();
         let (once, twice): (Vec<&Message>, Vec<&Message>) = sent.iter().partition(|message| message.qos == 1);
-        // One of each QoS is done, and one at QoS 2 is half done.
+        // One message of each QoS is complete, and one at QoS 2 is half complete.
         old.acknowledge(once[0]);
         old.acknowledge(twice[0]);
         old.answer(kind::PUBREC, twice[1].packet_id);
@@ -103,7 +103,7 @@ fn an_incoming_qos_2_message_may_be_completed_in_the_connection_that_took_over()
 }
 
 #[test]
-fn what_the_old_connection_sent_last_is_not_lost() {
+fn the_last_messages_of_the_old_connection_are_not_lost() {
     let broker = Broker::start();
     let mut subscriber = Client::clean(&broker, Version::V5, "subscriber");
     subscriber.subscribe("last/words", 1);
@@ -111,7 +111,7 @@ fn what_the_old_connection_sent_last_is_not_lost() {
         for round in 0..20 {
             let mut old = Client::kept(&broker, old_version, "the one");
             let text = format!("{round} from {old_version:?} to {new_version:?}");
-            // Acknowledged, so the broker is answerable for it whatever becomes of the connection.
+            // Acknowledged, so the broker must deliver it even if the connection ends.
             old.publish(&Publish::new("last/words", &text).qos(1));
             let new = Client::kept(&broker, new_version, "the one");
             assert_eq!(subscriber.receive().text(), text);
@@ -123,14 +123,14 @@ fn what_the_old_connection_sent_last_is_not_lost() {
 }
 
 #[test]
-fn a_connection_that_does_not_read_is_taken_over_with_all_that_waits_for_it() {
+fn a_connection_that_does_not_read_is_taken_over_with_its_waiting_messages() {
     const COUNT: usize = 1000;
     let broker = Broker::start();
     for (old_version, new_version) in PAIRS {
         let mut old = Client::kept(&broker, old_version, "the one");
         old.subscribe("stuck", 1);
         let mut publisher = Client::clean(&broker, Version::V5, "publisher");
-        // More than the sockets between them hold.
+        // More bytes than the sockets hold.
         let payload = |number: usize| [&number.to_be_bytes()[..], &[number as u8; 3000]].concat();
         for number in 0..COUNT {
             publisher.publish(&Publish::new("stuck", &payload(number)).qos(1));

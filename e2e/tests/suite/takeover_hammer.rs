@@ -1,6 +1,6 @@
-//! Hundreds of connections take the same session over from each other while messages go through it. Of each burst of
-//! connections that ask for it at the same moment the broker lets one live; which one shows when it has closed all
-//! others. What happens in a session is one story whatever the number of connections, and is checked as such.
+//! Hundreds of connections take the same session over from each other while messages go through it. The broker
+//! keeps one connection of each burst; the test learns which one when the broker has closed the others. The
+//! session's messages form one sequence, whatever the number of connections, and are checked as such.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Barrier;
@@ -15,15 +15,15 @@ use wisp_e2e::host::{Ability, Host};
 use wisp_e2e::packet::{Connect, Message, Publish, Received, acknowledge, kind};
 use wisp_e2e::random::Random;
 use wisp_e2e::raw::Incoming;
-use wisp_e2e::wait::{PATIENCE, SetAtTheEnd};
+use wisp_e2e::wait::{SetAtTheEnd, TIMEOUT};
 
-/// Connections that ask for the session at the same moment.
+/// Connections that request the session at the same moment.
 const BURST: usize = 6;
 const BURSTS_MAX: usize = 100;
 const TIME_MAX: Duration = Duration::from_secs(8);
 const MESSAGES_MAX: usize = 3000;
 
-/// Opens connections that all ask for the same session and returns the one that the broker lets live.
+/// Opens connections that all request the same session, and returns the one that the broker keeps.
 fn burst(broker: &Broker, client_id: &str, random: &mut Random) -> Client {
     let versions: Vec<Version> =
         (0..BURST).map(|_| if random.percent(50) { Version::V5 } else { Version::V311 }).collect();
@@ -33,7 +33,7 @@ fn burst(broker: &Broker, client_id: &str, random: &mut Random) -> Client {
         let connect = move |version: Version| {
             let connect = Connect::kept(version, client_id, 3600);
             barrier.wait();
-            // One that is taken over before it has its CONNACK just ends.
+            // A connection that is taken over before its CONNACK just ends.
             Client::try_connect(broker, &connect)
         };
         let threads: Vec<_> = versions.into_iter().map(|version| scope.spawn(move || connect(version))).collect();
@@ -43,7 +43,7 @@ fn burst(broker: &Broker, client_id: &str, random: &mut Random) -> Client {
             .map(|client| (client, Vec::new()))
             .collect()
     });
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while candidates.len() > 1 {
         assert!(Instant::now() < deadline, "{} connections live under one client id", candidates.len());
         candidates.retain_mut(|(client, packets)| {
@@ -62,21 +62,21 @@ fn burst(broker: &Broker, client_id: &str, random: &mut Random) -> Client {
     client
 }
 
-/// What a receiver knows of the messages of one session, over all its connections.
+/// A receiver's record of the messages of one session, over all its connections.
 #[derive(Default)]
 struct Receiver {
     once: BTreeSet<usize>,
     twice: BTreeSet<usize>,
-    /// Messages at QoS 2 that were received and not released yet, by packet id.
+    /// Messages at QoS 2 that were received but not released, by packet id.
     unreleased: HashMap<u16, usize>,
 }
 
-/// The last number seen at QoS 1 and at QoS 2 in one connection.
+/// The last number seen at QoS 1 and at QoS 2 on one connection.
 #[derive(Default)]
 struct InOrder([Option<usize>; 2]);
 
 impl Receiver {
-    /// Takes a packet, and answers it or not.
+    /// Checks a packet, and answers it if `answers`.
     fn take(&mut self, client: &mut Client, packet: &Received, order: &mut InOrder, answers: bool) {
         let version = client.version();
         match packet.kind() {
@@ -95,7 +95,7 @@ impl Receiver {
     fn take_message(&mut self, client: &mut Client, message: &Message, order: &mut InOrder, answers: bool) {
         let number: usize = message.text().parse().expect("a number");
         let last = &mut order.0[usize::from(message.qos) - 1];
-        // Where windows are exceeded, it is by messages that overtake others.
+        // If windows are exceeded, some messages overtake others.
         let in_order = last.is_none_or(|last| last < number) || Host::current().lacks(Ability::Windows).is_some();
         assert!(in_order, "after {last:?} comes {message:?}");
         *last = Some(number);
@@ -114,7 +114,7 @@ impl Receiver {
     }
 }
 
-/// Publishes numbers at one QoS until told to stop; returns how many.
+/// Publishes numbers at one QoS until `stop`; returns how many.
 fn publish_numbers(broker: &Broker, version: Version, qos: u8, stop: &AtomicBool) -> usize {
     let mut publisher = Client::clean(broker, version, &format!("publisher {qos}"));
     let mut number = 0;
@@ -125,7 +125,7 @@ fn publish_numbers(broker: &Broker, version: Version, qos: u8, stop: &AtomicBool
     number
 }
 
-/// Lets the owner of the session work on what comes for a moment, now carefully, now carelessly.
+/// Lets the owner of the session handle packets for a moment, answering all or only some of them.
 fn work(owner: &mut Client, receiver: &mut Receiver, random: &mut Random) {
     let deadline = Instant::now() + Duration::from_millis(random.below(30));
     let care = random.below(101);
@@ -155,7 +155,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
         let _stop_at_the_end = SetAtTheEnd(&stop);
         let start = Instant::now();
         for _ in 0..BURSTS_MAX {
-            // The owner so far is connected and in the middle of things while others ask for its session.
+            // The current owner is connected and active while others request its session.
             owner = burst(&broker, "the one", &mut random);
             work(&mut owner, &mut receiver, &mut random);
             if start.elapsed() >= TIME_MAX {
@@ -170,7 +170,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
     let mut last = Client::kept(&broker, Version::V5, "the one");
     let mut order = InOrder::default();
     while receiver.once.len() < published[0] || receiver.twice.len() < published[1] || !receiver.unreleased.is_empty() {
-        match last.read_within(PATIENCE) {
+        match last.read_within(TIMEOUT) {
             Some(Incoming::Packet(packet)) => receiver.take(&mut last, &packet, &mut order, true),
             Some(Incoming::Closed) => panic!("the last connection has ended"),
             None => panic!("lost: of {published:?} came {} and {}", receiver.once.len(), receiver.twice.len()),
@@ -181,12 +181,12 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_receives(
     Client::kept(&broker, Version::V5, "the one").nothing_came();
 }
 
-/// What a sender knows of its messages at QoS 2, over all its connections.
+/// A sender's record of its messages at QoS 2, over all its connections.
 #[derive(Default)]
 struct Sender {
-    /// The number that comes next.
+    /// The next number.
     next: usize,
-    /// Packet id, number, and whether its receipt was acknowledged.
+    /// Packet id, number, and whether its PUBREC has arrived.
     under_way: Vec<(u16, usize, bool)>,
 }
 
@@ -200,7 +200,7 @@ impl Sender {
         client.try_send(&publish.encode(client.version(), packet_id));
     }
 
-    /// Sends again what a connection before left unfinished.
+    /// Sends the unfinished exchanges of an earlier connection again.
     fn resume(&self, client: &mut Client) {
         for (packet_id, number, received) in &self.under_way {
             if *received {
@@ -211,10 +211,10 @@ impl Sender {
         }
     }
 
-    /// Sends new messages as long as there is room and there are any.
+    /// Sends new messages while the window has room and there are any.
     fn go_on(&mut self, client: &mut Client, count: usize) {
         while self.under_way.len() < SENDER_WINDOW && self.next < count {
-            // An id is free again long before this comes back to it.
+            // An id is free long before it is used again.
             let packet_id = (self.next % 1000) as u16 + 1;
             Sender::publish(client, packet_id, self.next, false);
             self.under_way.push((packet_id, self.next, false));
@@ -267,7 +267,7 @@ fn a_session_taken_over_hundreds_of_times_loses_and_doubles_nothing_it_sends() {
     let mut last = Client::kept(&broker, Version::V5, "the one");
     sender.resume(&mut last);
     while !sender.under_way.is_empty() {
-        match last.read_within(PATIENCE) {
+        match last.read_within(TIMEOUT) {
             Some(Incoming::Packet(packet)) => sender.take(&mut last, &packet),
             end => panic!("{:?} are under way for ever: {end:?}", sender.under_way),
         }

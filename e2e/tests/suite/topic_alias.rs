@@ -1,4 +1,4 @@
-//! Topic aliases of MQTT 5: numbers that stand for topic names within one connection, in either direction.
+//! Topic aliases of MQTT 5: numbers for topic names within one connection, in either direction.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const INVALID: u8 = 0x94;
 const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
 
-/// A publisher and how many aliases the broker lets it use.
+/// A publisher, and the number of aliases that the broker accepts.
 fn publisher(broker: &Broker) -> (Client, u32) {
     let client = Client::kept(broker, Version::V5, "publisher");
     let maximum = client.conn_ack().number(TOPIC_ALIAS_MAXIMUM).unwrap_or(0);
@@ -32,7 +32,7 @@ fn a_clients_alias_stands_for_the_topic_it_was_last_given() {
     });
     let (mut publisher, maximum) = publisher(&broker);
     for qos in 0..3 {
-        // Topic, alias, and what is expected to arrive.
+        // Topic, alias, and the topic that is expected to arrive.
         let script = [
             ("alias/one", 1, "alias/one"),
             ("", 1, "alias/one"),
@@ -183,7 +183,7 @@ fn messages_sent_again_have_their_topics_in_the_new_connection() {
     }
     let sent: Vec<_> = (0..texts.len()).map(|_| client.next_message()).collect();
     client.die();
-    // Once with other aliases, once with none.
+    // Once with other aliases, once without any.
     for maximum in [1, 0] {
         let mut client = Client::connect(&broker, &with_aliases("subscriber", maximum));
         for (text, sent) in texts.iter().zip(&sent) {

@@ -1,4 +1,5 @@
-//! Wills in all their forms: QoS, retained, delayed, with properties; and every way in which a client can end.
+//! Wills in all their forms: QoS, retained, delayed, with properties; and every way in which a connection can
+//! end.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,21 +19,21 @@ const DISCONNECT_WITH_WILL: u8 = 0x04;
 const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
 
-/// Somebody who hears of the deaths of others.
+/// A client that subscribes to the wills of others.
 fn heir(broker: &Broker, version: Version) -> Client {
     let mut heir = Client::clean(broker, version, "heir");
     heir.subscribe("wills/#", 2);
     heir
 }
 
-/// Asserts that no will came to the heir: a message that somebody else publishes comes first.
+/// Asserts that the heir received no will: another client's message arrives first.
 fn no_will_came(broker: &Broker, heir: &mut Client) {
     let mut other = Client::clean(broker, heir.version(), "somebody else");
     other.publish(&Publish::new("wills/none", "").qos(2));
     assert_eq!(heir.receive().topic, "wills/none", "{:?}: no will is expected", heir.version());
 }
 
-/// A client with a will whose session lasts and whose will waits for so many seconds.
+/// A client with a session expiry interval and a will delay, both in seconds.
 fn with_delay<'a>(client_id: &'a str, session_s: u32, delay_s: u32) -> Connect<'a> {
     let will = Will::new("wills/delayed", client_id).qos(1).with(WILL_DELAY_INTERVAL, delay_s);
     Connect::kept(Version::V5, client_id, session_s).will(will)
@@ -72,7 +73,7 @@ fn a_retained_will_is_there_for_later_subscribers() {
         later.subscribe(&topic, 2);
         let message = later.receive();
         assert_eq!((message.text(), message.retain, message.qos), ("kept", true, 1), "{version:?}");
-        // An empty retained will clears what was kept.
+        // An empty retained will clears the retained message.
         let will = Will::new(&topic, "").retained();
         Client::connect(&broker, &Connect::new(version, "mortal").will(will)).die();
         assert_eq!(later.receive().text(), "", "{version:?}");
@@ -88,7 +89,7 @@ fn a_will_is_published_after_a_protocol_error_of_its_client() {
         let mut heir = heir(&broker, version);
         let connect = Connect::new(version, "mortal").will(Will::new("wills/error", "gone").qos(1));
         let mut mortal = Client::connect(&broker, &connect);
-        // UNSUBSCRIBE with the flags of another packet.
+        // UNSUBSCRIBE with the flags of another packet type.
         mortal.send(&packet(0xA0, &[0, 1, 0, 0, 1, b'a']));
         mortal.expect_disconnect_of(&[MALFORMED, PROTOCOL_ERROR]);
         assert_eq!(heir.receive().topic, "wills/error", "{version:?}");
@@ -137,7 +138,7 @@ fn a_normal_disconnect_discards_the_will() {
         let mut heir = heir(&broker, version);
         let connect = Connect::kept(version, "polite", 3600).will(Will::new("wills/polite", "gone").qos(1));
         Client::connect(&broker, &connect).disconnect();
-        // It is not kept with the session either.
+        // The will is not kept with the session either.
         Client::kept(&broker, version, "polite").die();
         no_will_came(&broker, &mut heir);
         Client::clean(&broker, version, "polite").disconnect();
@@ -206,7 +207,7 @@ fn a_delayed_will_is_published_after_its_delay() {
     Client::connect(&broker, &with_delay("patient", 3600, 2)).die();
     let message = heir.receive();
     assert_eq!((&*message.topic, message.text()), ("wills/delayed", "patient"));
-    // mosquitto counts whole seconds of the clock, so it may be early by up to one.
+    // mosquitto counts whole seconds of the clock, so it may be up to one second early.
     assert!(start.elapsed() >= Duration::from_millis(900), "after {:?}", start.elapsed());
     assert_eq!(Client::kept(&broker, Version::V5, "patient").session_present(), Some(true));
 }
@@ -224,7 +225,7 @@ fn a_delayed_will_is_cancelled_by_a_client_that_returns() {
     let back = Client::kept(&broker, Version::V5, "returns");
     sleep(Duration::from_millis(4500));
     no_will_came(&broker, &mut heir);
-    // It has no will any more.
+    // It no longer has a will.
     back.die();
     no_will_came(&broker, &mut heir);
 }
@@ -299,7 +300,7 @@ fn a_will_reaches_sessions_that_are_away_and_shared_subscribers() {
 fn the_will_of_a_refused_connection_is_never_published() {
     let broker = Broker::start();
     let mut heir = heir(&broker, Version::V5);
-    // MQTT 3.1.1 does not let a session be kept without a client id.
+    // MQTT 3.1.1 does not allow a kept session without a client id.
     let connect = Connect::kept(Version::V311, "", 0).will(Will::new("wills/refused", "gone"));
     let mut refused = Client::attempt(&broker, &connect);
     assert_eq!(refused.conn_ack().code, 2);

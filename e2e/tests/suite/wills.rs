@@ -1,4 +1,4 @@
-//! Wills: what a client leaves behind when it goes without saying goodbye.
+//! Wills: the message of a client whose connection ends without DISCONNECT.
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
@@ -23,13 +23,13 @@ fn the_will_of_a_client_that_dies_is_published() {
 }
 
 #[test]
-fn the_will_of_a_client_that_says_goodbye_is_not_published() {
+fn the_will_of_a_client_that_disconnects_is_not_published() {
     let broker = Broker::start();
     for version in Version::ALL {
         let heir = mosquitto::Subscriber::start(broker.addr(), version, &["wills/#", "news"]);
         mosquitto::run_publisher(broker.addr(), version, &[&WILL[..], &["-t", "news", "-m", "I am off"]].concat(), b"");
         assert_eq!(heir.wait_for_messages(1), [Message::new("news", "I am off")], "{version:?}");
-        // Whatever the broker does about the client's end, it has done before this client's.
+        // The broker has handled the client's end before this client's.
         let mut after = RawClient::connect(broker.addr(), version, "afterwards");
         after.send(DISCONNECT);
         after.read_to_close();

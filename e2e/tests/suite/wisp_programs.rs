@@ -47,7 +47,7 @@ fn wisp_sub_gets_what_mosquitto_pub_publishes() {
     for (name, version) in VERSIONS {
         let subscriber = Program::start(wisp("sub", broker.addr(), name, &["-t", "to/+"]));
         let came = |text: &str| subscriber.with_stdout(|lines| lines.iter().any(|line| line.ends_with(text)));
-        // It does not say when its subscription is in effect, so one message is repeated until it shows.
+        // wisp sub does not report its subscription, so one message is repeated until it arrives.
         wait_until("the first message at wisp sub", || {
             mosquitto::publish(broker.addr(), version, "to/wisp", b"is anybody there?");
             came("is anybody there?")
@@ -80,7 +80,7 @@ fn wisp_sub_ends_after_the_messages_it_was_asked_for() {
 }
 
 #[test]
-fn without_a_broker_both_programs_say_so_and_fail() {
+fn without_a_broker_both_programs_report_it_and_fail() {
     if cannot(Ability::Clients) {
         return;
     }
