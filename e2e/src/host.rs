@@ -64,7 +64,7 @@ impl Host {
         use Ability::{Clients, Codes, PortZero, Signals, Windows, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
-            (Host::Mosquitto, Codes) => Some("it closes some connections without a word"),
+            (Host::Mosquitto, Codes) => Some("it closes some connections without a DISCONNECT"),
             (Host::Mosquitto, Windows) => Some("it sends too many once room was made"),
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp | Codes | Windows) => None,

@@ -131,7 +131,7 @@ impl Session {
         let come = || {
             let lines = self.peer.lines();
             let error = lines.iter().find(|line| line.starts_with("error"));
-            assert!(error.is_none(), "the client says {error:?}");
+            assert!(error.is_none(), "the client reports {error:?}");
             (lines.iter().filter(|line| line.split(' ').next() == Some(word)).count() >= count).then_some(())
         };
         wait_or_report(&what, come, || self.peer.lines().join("\n"));

@@ -50,7 +50,7 @@ impl Program {
     /// If it does not end in time.
     pub fn run(command: Command, input: &[u8]) -> Finished {
         let mut program = Program::start(command);
-        let mut stdin = program.stdin.take().expect("nobody took it yet");
+        let mut stdin = program.stdin.take().expect("standard input is open");
         let input = input.to_vec();
         // A program that ends early closes the pipe; the test checks its exit status.
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));

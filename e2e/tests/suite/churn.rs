@@ -28,7 +28,7 @@ fn connections_opened_and_closed_leave_no_descriptor_and_no_memory_behind() {
         open_and_close(&broker, round);
     }
     settle(&broker, descriptors);
-    wait_until("memory that is given back", || broker.resident_bytes() < resident_bytes + MEMORY_MARGIN_BYTES);
+    wait_until("memory that is freed", || broker.resident_bytes() < resident_bytes + MEMORY_MARGIN_BYTES);
     bystanders.round_trip();
 }
 

@@ -138,7 +138,7 @@ fn wasmtime_takes_no_backtraces_of_errors_that_it_returns_to_its_guest() {
     program.wait_stdout("the address", |lines| lines.first().cloned());
     let environment = std::fs::read(format!("/proc/{}/environ", program.pid())).expect("it runs");
     let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
-    assert!(variables.contains(&&b"RUST_BACKTRACE=1"[..]), "it is what panics go by");
+    assert!(variables.contains(&&b"RUST_BACKTRACE=1"[..]), "it applies to panics");
     assert!(variables.contains(&&b"RUST_LIB_BACKTRACE=0"[..]), "one for each call that would block");
 }
 

@@ -95,7 +95,7 @@ fn wills(connect: Connect, versions: &[Version]) {
             let messages = heir.wait_for_messages(usize::from(qos) + 1);
             let expected: Vec<Heard> =
                 (0..=qos).map(|qos| heard(qos, false, "wills/x", &format!("gone at {qos}"))).collect();
-            assert_eq!(messages, expected, "{version:?}: one will, of the one who did not say goodbye");
+            assert_eq!(messages, expected, "{version:?}: one will, of the client that did not disconnect");
         }
         let mut late = clean(&broker, connect, *version, "late");
         late.subscribe("wills/#", 2);

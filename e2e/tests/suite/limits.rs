@@ -205,7 +205,7 @@ fn topics_past_a_limit_are_refused(broker: &Broker, largest: &str, too_large: &s
     }
     let mut end = RawClient::connect(broker.addr(), Version::V5, "end");
     end.publish("end", b"");
-    assert_eq!(witness.read_message("end"), b"", "nothing that was too large came through before");
+    assert_eq!(witness.read_message("end"), b"", "no message past the limit arrived before");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn wildcards_match_as_the_standard_says_for_raw_clients() {
                 assert_eq!(topic.as_bytes(), payload, "{version:?} {filter}: a message keeps its payload");
                 assert!(found.insert(topic.to_owned()), "{version:?} {filter}: {topic} came twice");
             }
-            assert_eq!(found, set(expected), "{version:?}: what {filter} matches");
+            assert_eq!(found, set(expected), "{version:?}: the topics that {filter} matches");
         }
     }
 }
@@ -88,7 +88,7 @@ fn mosquitto_matching(version: Version) {
     for ((filter, expected), subscriber) in FILTERS.iter().zip(&subscribers) {
         subscriber.settle();
         assert_eq!(subscriber.messages().len(), expected.len(), "{version:?}: how often {filter} matches");
-        assert_eq!(BTreeSet::from_iter(subscriber.topics()), set(expected), "{version:?}: what {filter} matches");
+        assert_eq!(BTreeSet::from_iter(subscriber.topics()), set(expected), "{version:?}: the topics that {filter} matches");
     }
 }
 
@@ -118,7 +118,7 @@ fn paho_matching(version: Version) {
         wait_until("the last message", || subscriber.messages().iter().any(|message| message.topic == end));
         let mut topics: BTreeSet<_> = subscriber.messages().into_iter().map(|message| message.topic).collect();
         topics.remove(end);
-        assert_eq!(topics, set(expected), "{version:?}: what {filter} matches");
+        assert_eq!(topics, set(expected), "{version:?}: the topics that {filter} matches");
     }
 }
 

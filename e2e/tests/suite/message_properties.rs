@@ -144,7 +144,7 @@ fn a_message_delivered_at_once_keeps_its_expiry_interval() {
     client.subscribe("expiry", 2);
     for qos in 0..3 {
         client.publish(&Publish::new("expiry", "text").qos(qos).with(MESSAGE_EXPIRY_INTERVAL, 1000));
-        let left = client.receive().properties.get(MESSAGE_EXPIRY_INTERVAL).expect("it is passed on");
+        let left = client.receive().properties.get(MESSAGE_EXPIRY_INTERVAL).expect("the interval is forwarded");
         assert!((900..=1000).contains(&left), "QoS {qos}: {left} seconds are left");
     }
 }
@@ -201,7 +201,7 @@ fn a_payload_that_is_not_the_text_it_claims_to_be_is_refused() {
                     assert_eq!(subscriber.receive().text(), "right");
                     publisher.nothing_came();
                 }
-                Incoming::Closed => panic!("QoS {qos}: closed without a word"),
+                Incoming::Closed => panic!("QoS {qos}: closed without an answer"),
             }
         }
     }

@@ -307,7 +307,7 @@ fn messages_in_a_queue_keep_their_properties_and_expire() {
     let mut receiver = receiver(&broker, "receiver", 10);
     let message = receiver.receive();
     assert_eq!(message.text(), "long");
-    let left = message.properties.get(MESSAGE_EXPIRY_INTERVAL).expect("it is passed on");
+    let left = message.properties.get(MESSAGE_EXPIRY_INTERVAL).expect("the interval is forwarded");
     assert!((900..=998).contains(&left), "{left} seconds are left");
     let message = receiver.receive();
     assert_eq!((message.text(), message.properties.text(CONTENT_TYPE)), ("rich", Some("text/plain")));

@@ -44,12 +44,12 @@ fn flood_past_a_stuck_receiver(broker: &Broker) -> RawClient {
 fn read_to_end(addr: SocketAddr, mut client: RawClient) -> (Tally, RawClient) {
     let reader: JoinHandle<_> = thread::spawn(move || (Tally::read_to_end(&mut client, SENDERS), client));
     let mut publisher = RawClient::connect(addr, Version::V5, "end of the flood");
-    wait_until("the end of what a receiver has to read", || {
+    wait_until("the end marker at a receiver", || {
         publisher.publish(END_TOPIC, b"");
         thread::sleep(Duration::from_millis(50));
         reader.is_finished()
     });
-    reader.join().expect("what arrives is in order")
+    reader.join().expect("messages arrive in order")
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn with_the_policy_drop_a_stuck_receiver_loses_messages_that_are_counted() {
     assert!(!tally.disconnected, "the policy is to drop messages, not the receiver");
     assert!(tally.received > 0 && tally.received < SENDERS as u64 * MESSAGES_EACH, "{} came", tally.received);
     let line = broker.wait_log("drop");
-    assert!(line.chars().any(|letter| letter.is_ascii_digit()), "the log counts what was dropped: {line}");
+    assert!(line.chars().any(|letter| letter.is_ascii_digit()), "the log counts dropped messages: {line}");
 
     // A receiver that reads again is no longer stuck. End markers may still be in transit.
     revived.send(wisp_e2e::packet::PINGREQ);

@@ -61,7 +61,7 @@ fn shared_filters_without_a_proper_group_or_filter_are_refused() {
             client.send(&subscribe(version, 7, &[(filter, 1)]));
             // The filter alone is refused, or the connection ends.
             match client.read_within(TIMEOUT).expect("an answer, or the end") {
-                Incoming::Closed => assert!(!version.is_v5(), "{filter}: without a word"),
+                Incoming::Closed => assert!(!version.is_v5(), "{filter}: without an answer"),
                 Incoming::Packet(packet) if packet.kind() == kind::SUBACK => {
                     let refusal = if version.is_v5() { TOPIC_FILTER_INVALID } else { 0x80 };
                     assert_eq!(packet.acknowledgement(version), (7, &[refusal][..]), "{version:?} {filter}");

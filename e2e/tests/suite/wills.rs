@@ -15,7 +15,7 @@ fn the_will_of_a_client_that_dies_is_published() {
         let heir = mosquitto::Subscriber::start(broker.addr(), version, &["wills/#"]);
         let mortal = mosquitto::Subscriber::start_with_arguments(broker.addr(), version, &["anything"], &WILL);
         heir.settle();
-        assert_eq!(heir.messages(), [], "{version:?}: nobody has died yet");
+        assert_eq!(heir.messages(), [], "{version:?}: no client has died yet");
         // It is killed, and the system closes its connection.
         drop(mortal);
         assert_eq!(heir.wait_for_messages(1), [Message::new("wills/of/the-client", "gone")], "{version:?}");

@@ -92,7 +92,7 @@ fn without_a_broker_both_programs_report_it_and_fail() {
             let finished = Program::run(command, b"");
             assert!(!finished.status.success());
             assert!(finished.stdout.is_empty(), "{:?}", finished.stdout);
-            assert!(!finished.stderr.is_empty(), "an error needs words");
+            assert!(!finished.stderr.is_empty(), "an error is described");
         }
     }
 }
