@@ -88,7 +88,11 @@ fn mosquitto_matching(version: Version) {
     for ((filter, expected), subscriber) in FILTERS.iter().zip(&subscribers) {
         subscriber.settle();
         assert_eq!(subscriber.messages().len(), expected.len(), "{version:?}: how often {filter} matches");
-        assert_eq!(BTreeSet::from_iter(subscriber.topics()), set(expected), "{version:?}: the topics that {filter} matches");
+        assert_eq!(
+            BTreeSet::from_iter(subscriber.topics()),
+            set(expected),
+            "{version:?}: the topics that {filter} matches"
+        );
     }
 }
 
