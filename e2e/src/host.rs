@@ -69,7 +69,8 @@ impl Host {
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp | Codes | Windows) => None,
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
-            (_, PortZero) => Some("its launcher wants to know the port beforehand"),
+            (Host::Wasmtime | Host::WasmEdge, PortZero) => None,
+            (Host::Wasmer, PortZero) => Some("its launcher wants to know the port beforehand"),
             (Host::Wasmer | Host::WasmEdge, Clients) => None,
             (Host::Wasmtime, Clients) => Some("its guests cannot connect"),
         }

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -15,26 +15,46 @@ use std::process::{Command, ExitCode, Stdio};
 /// The status of the broker itself for an address it cannot have.
 const CANNOT_LISTEN: u8 = 2;
 
-fn listener(address: &str) -> io::Result<OwnedFd> {
+fn listener(address: &str) -> io::Result<(OwnedFd, SocketAddr)> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    let actual = listener.local_addr()?;
     // The option is the socket's, and only streams have a method for it.
     let socket = TcpStream::from(OwnedFd::from(listener));
     socket.set_nodelay(true)?;
-    Ok(socket.into())
+    Ok((socket.into(), actual))
+}
+
+/// With port 0 the system picks the port, and the guest cannot query it: so it is told the actual address
+/// instead of the one that it was to listen on.
+fn tell_actual(program: &mut [OsString], address: &str, actual: SocketAddr) {
+    let joined = format!("--listen={address}");
+    for at in 0..program.len() {
+        if program[at] == *joined {
+            program[at] = format!("--listen={actual}").into();
+            return;
+        }
+        if program[at] == "--listen" && program.get(at + 1).is_some_and(|next| next == address) {
+            program[at + 1] = actual.to_string().into();
+            return;
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let fd = arguments.next().and_then(|fd| fd.to_str()?.parse::<u8>().ok());
     let address = arguments.next().and_then(|address| address.into_string().ok());
-    let program: Vec<OsString> = arguments.collect();
+    let mut program: Vec<OsString> = arguments.collect();
     let (Some(fd), Some(address), false) = (fd, address, program.is_empty()) else {
         eprintln!("usage: listen FD ADDR:PORT PROGRAM [ARGUMENTS...]");
         return ExitCode::from(CANNOT_LISTEN);
     };
     let socket = match listener(&address) {
-        Ok(socket) => socket,
+        Ok((socket, actual)) => {
+            tell_actual(&mut program, &address, actual);
+            socket
+        }
         Err(error) => {
             eprintln!("wisp-broker: cannot listen on {address}: {error}");
             return ExitCode::from(CANNOT_LISTEN);
