@@ -29,10 +29,9 @@ use wisp_net::Stream;
 /// worth a turn without the outbox.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
 
-/// A chunk's buffer up to this size is kept for the next chunk, until a sweep finds that it was not needed. It has room for all
-/// that may wait for a receiver by default (4 MiB), with what one turn adds and as vectors grow: a buffer that is given back
-/// after each chunk costs a page fault for every few messages.
-const KEPT_BYTES: usize = 8 * 1024 * 1024;
+/// A chunk's buffer up to this size is kept for the next chunk, until a sweep finds that it was not needed. Kept buffers are
+/// charged to no budget, and every connection may have one.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
 /// fast as others push would do nothing else.
@@ -319,16 +318,20 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_of_a_full_queue_is_kept_until_a_sweep_finds_it_unused() {
+    fn a_small_buffer_is_kept_until_a_sweep_finds_it_unused_and_a_large_one_is_not() {
         let core = Core::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = core.new_outbox(id);
         let connection = Connection::new(id, 0, Arc::clone(&outbox), Arc::new(Drain));
         let capacity = || connection.output.lock().chunk.bytes.capacity();
-        let waiting = vec![0; Limits::DEFAULT.queue_bytes_max];
-        outbox.push([&waiting[..]].into_iter(), waiting.len(), 1);
-        connection.flush();
-        assert!(connection.is_flushed());
+        for len in [Limits::DEFAULT.queue_bytes_max, KEPT_BYTES / 2] {
+            let waiting = vec![0; len];
+            outbox.push([&waiting[..]].into_iter(), waiting.len(), 1);
+            connection.flush();
+            assert!(connection.is_flushed());
+            assert!(capacity() <= KEPT_BYTES, "{} B are kept of {len} B", capacity());
+        }
+        let waiting = [0; KEPT_BYTES / 2];
         assert!(capacity() >= waiting.len(), "the next chunk needs no fresh pages");
         connection.shrink();
         assert!(capacity() >= waiting.len(), "it was used since the last sweep");

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use tracing::{debug, error, info, warn};
-use wisp_engine::{ConnectionId, EndReason, Fault, Publisher, Replaying};
+use wisp_engine::{ConnectionId, DISCONNECT_STALL_MS, EndReason, Fault, Publisher, Replaying};
 use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
@@ -216,7 +216,7 @@ impl<H: Host> Worker<H> {
                 PauseCause::TakenOver(_) => peer.waits_for_another(&self.shared.connections),
                 PauseCause::Pace { until_ms } => now_ms < *until_ms,
             };
-            let stalled = now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.stall_ms_max;
+            let stalled = now_ms.saturating_sub(pause.since_ms) > self.shared.core.limits.reply_stall_ms_max;
             if waits && stalled && matches!(pause.cause, PauseCause::Replies) {
                 self.end(id, EndReason::Stuck, now_ms);
             } else if waits {
@@ -386,9 +386,11 @@ impl<H: Host> Worker<H> {
         let mut overdue = Vec::new();
         let mut farewells = Vec::new();
         let scarce = self.shared.core.budget.is_scarce();
+        let limits = &self.shared.core.limits;
+        let stall_ms = limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
         for (id, peer) in &mut self.peers {
             let outbox = &peer.connection.outbox;
-            if scarce && !outbox.room().has_room(1, 1, now_ms) && outbox.room().is_stuck(now_ms) {
+            if scarce && !outbox.room().has_room(1, 1, now_ms) && outbox.room().is_full_longer_than(stall_ms, now_ms) {
                 // It keeps room from those who read, whatever the policy for its own messages is.
                 overdue.push((*id, EndReason::Stuck));
             }

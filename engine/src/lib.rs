@@ -39,7 +39,7 @@ mod will;
 pub use batch::{Batch, Piece, Source, Staged};
 pub use budget::Budget;
 pub use core::{Core, Options, Stats, StatsSnapshot};
-pub use limits::{Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
+pub use limits::{DISCONNECT_STALL_MS, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
 pub use link::{End, EndReason, Fault, Link, Next, Raw, Replaying};
 pub use outbox::{Chunk, ConnectionId, Outbox, ReceiverInfo, WireFormat};
 pub use publish::Publisher;

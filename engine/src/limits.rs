@@ -3,10 +3,10 @@
 //! Units stand last in a name. A limit here is what the operator allows; what a client announced for itself (its
 //! maximum packet size, its keep-alive) is kept with its session.
 
-/// What becomes of messages for a receiver that has been out of room for longer than [`Limits::stall_ms_max`].
+/// What happens to a receiver whose queue has been full for longer than [`Limits::stall_ms_max`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallPolicy {
-    /// Messages for it are dropped, and counted, until it has room again.
+    /// Messages for it are dropped and counted until its queue has drained to half.
     Drop,
     /// Its connection is closed with reason code 0x97, Quota exceeded.
     Disconnect,
@@ -29,10 +29,15 @@ pub struct Limits {
     pub connect_timeout_ms: u64,
     /// Longest keep-alive granted to a client of MQTT 5; longer wishes, and none, are answered with this one.
     pub keep_alive_s_max: u16,
-    /// Longest time a sender is held back for a receiver without room.
-    pub stall_ms_max: u64,
-    /// What follows then.
+    /// Longest time a sender is held back for a receiver whose queue is full. `None`: a short moment with
+    /// [`StallPolicy::Drop`], [`DISCONNECT_STALL_MS`] with [`StallPolicy::Disconnect`].
+    pub stall_ms_max: Option<u64>,
+    /// What happens to that receiver then.
     pub stall_policy: StallPolicy,
+    /// Longest time a sender is held back for a topic queue or shared subscription group that is full.
+    pub queue_stall_ms_max: u64,
+    /// Longest time a client may leave replies unread before its connection is closed.
+    pub reply_stall_ms_max: u64,
     /// Most subscriptions of one client.
     pub subscriptions_count_max: u32,
     /// Most bytes that the subscriptions of all clients together take, by an estimate.
@@ -72,6 +77,13 @@ pub struct Limits {
 /// traffic goes on, so little that the sum stays close to the limit.
 pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 
+/// How long senders wait for a full receiver by default before its messages are dropped: long enough for a receiver that
+/// keeps up and is not scheduled for a moment, short enough that nobody notices one that does not keep up.
+pub(crate) const DROP_STALL_MS: u64 = 100;
+
+/// How long senders wait for a full receiver by default before it is disconnected.
+pub const DISCONNECT_STALL_MS: u64 = 30_000;
+
 /// The longest packet the protocol can express: a fixed header of five bytes and a remaining length of 2^28 - 1.
 pub const PACKET_BYTES_CEILING: u32 = 5 + 268_435_455;
 
@@ -88,8 +100,10 @@ impl Limits {
         buffered_bytes_max: 512 * 1024 * 1024,
         connect_timeout_ms: 10_000,
         keep_alive_s_max: u16::MAX,
-        stall_ms_max: 30_000,
+        stall_ms_max: None,
         stall_policy: StallPolicy::Drop,
+        queue_stall_ms_max: 30_000,
+        reply_stall_ms_max: 30_000,
         subscriptions_count_max: 1_000,
         subscription_bytes_max: 256 * 1024 * 1024,
         topic_levels_max: 128,
@@ -117,6 +131,17 @@ const _: () = {
     assert!(limits.queue_bytes_max < limits.buffered_bytes_max);
     assert!((limits.packet_bytes_max as usize) < limits.buffered_bytes_max);
 };
+
+impl Limits {
+    /// Longest time a sender is held back for a receiver whose queue is full: [`Limits::stall_ms_max`], or the default of
+    /// the policy.
+    pub fn receiver_stall_ms_max(&self) -> u64 {
+        self.stall_ms_max.unwrap_or(match self.stall_policy {
+            StallPolicy::Drop => DROP_STALL_MS,
+            StallPolicy::Disconnect => DISCONNECT_STALL_MS,
+        })
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {

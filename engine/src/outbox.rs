@@ -100,7 +100,8 @@ struct Incoming {
 impl Outbox {
     /// An empty outbox for whoever is at the other end of `connection`.
     pub(crate) fn new(connection: ConnectionId, slot: Slot, budget: Arc<Budget>, limits: &Limits) -> Self {
-        let room = Room::new(limits.queue_bytes_max, limits.queue_messages_max, limits, Arc::clone(&budget));
+        let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
+        let room = Room::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(&budget));
         Self { connection, receiver: OnceLock::new(), slot, budget, room: Arc::new(room), incoming: Mutex::default() }
     }
 
@@ -280,7 +281,7 @@ mod tests {
     }
 
     fn small() -> Limits {
-        Limits { queue_bytes_max: 100, queue_messages_max: 4, stall_ms_max: 50, ..Limits::DEFAULT }
+        Limits { queue_bytes_max: 100, queue_messages_max: 4, stall_ms_max: Some(50), ..Limits::DEFAULT }
     }
 
     #[test]

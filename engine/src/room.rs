@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::budget::Budget;
-use crate::limits::{Limits, QUEUE_BYTES_WHEN_SCARCE};
+use crate::limits::QUEUE_BYTES_WHEN_SCARCE;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A full place from which the eighth part of what waits is taken, within the time allowed for a stall, is not stuck.
@@ -34,13 +34,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// An empty room for `bytes_max` in `messages_max` messages.
-    pub(crate) fn new(bytes_max: usize, messages_max: usize, limits: &Limits, budget: Arc<Budget>) -> Self {
+    /// An empty room for `bytes_max` in `messages_max` messages, for which senders wait up to `stall_ms_max`.
+    pub(crate) fn new(bytes_max: usize, messages_max: usize, stall_ms_max: u64, budget: Arc<Budget>) -> Self {
         Self {
             budget,
             bytes_max,
             messages_max,
-            stall_ms_max: limits.stall_ms_max,
+            stall_ms_max,
             depth_bytes: AtomicUsize::new(0),
             depth_messages: AtomicUsize::new(0),
             full_since: AtomicU64::new(0),
@@ -136,8 +136,13 @@ impl Room {
     /// Whether senders have been held back here longer than the limit allows, without a good part of what waited being
     /// taken. A sender that asked for room and got none asks this.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
+        self.is_full_longer_than(self.stall_ms_max, now_ms)
+    }
+
+    /// Whether the place has been full for more than `ms`, without a good part of what waited being taken.
+    pub fn is_full_longer_than(&self, ms: u64, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
-        since != 0 && now_ms.saturating_sub(since - 1) > self.stall_ms_max && !self.is_waived()
+        since != 0 && now_ms.saturating_sub(since - 1) > ms && !self.is_waived()
     }
 
     /// Counts what came in. Whoever has many messages counts them together: the budget is one for all workers.
@@ -208,8 +213,7 @@ mod tests {
     use super::*;
 
     fn room() -> Room {
-        let limits = Limits { stall_ms_max: 50, ..Limits::DEFAULT };
-        Room::new(100, 4, &limits, Arc::new(Budget::new(1_000)))
+        Room::new(100, 4, 50, Arc::new(Budget::new(1_000)))
     }
 
     #[test]
@@ -296,7 +300,7 @@ mod tests {
     #[test]
     fn while_all_together_have_too_much_each_has_little() {
         let budget = Arc::new(Budget::new(1_000));
-        let room = Room::new(1 << 20, 100, &Limits::DEFAULT, Arc::clone(&budget));
+        let room = Room::new(1 << 20, 100, 50, Arc::clone(&budget));
         budget.charge(1_000);
         assert!(room.has_room(QUEUE_BYTES_WHEN_SCARCE, 1, 0));
         assert!(!room.has_room(QUEUE_BYTES_WHEN_SCARCE + 1, 1, 0));

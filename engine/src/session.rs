@@ -134,7 +134,8 @@ impl Indexed for Session {
 impl Session {
     pub(crate) fn new(client_id: &str, core: &Core, slot: Slot) -> Self {
         let limits = &core.limits;
-        let room = Room::new(limits.queue_bytes_max, limits.queue_messages_max, limits, Arc::clone(&core.stored));
+        let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
+        let room = Room::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(&core.stored));
         Self {
             client_id: client_id.into(),
             slot,

@@ -87,7 +87,7 @@ impl TopicQueue {
         Self {
             name: name.into(),
             slot: core.receiver_slots.take(),
-            room: Arc::new(Room::new(bytes, messages, &core.limits, Arc::clone(&core.stored))),
+            room: Arc::new(Room::new(bytes, messages, core.limits.queue_stall_ms_max, Arc::clone(&core.stored))),
             settings,
             waiting: AtomicUsize::new(0),
             watched: AtomicBool::new(false),

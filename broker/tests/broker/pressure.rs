@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wisp_broker::{Limits, StallPolicy};
 
-use crate::support::{Client, Net, V3, V5, connect, numbered, publish, wait_until};
+use crate::support::{Client, Net, V3, V5, connect, numbered, publish, publish_qos1, wait_until};
 
 const QUEUE: usize = 64 * 1024;
 
@@ -12,7 +12,7 @@ const QUEUE: usize = 64 * 1024;
 const UNDER_WAY: usize = 512 * 1024;
 
 fn small_queues() -> Limits {
-    Limits { queue_bytes_max: QUEUE, ..Limits::DEFAULT }
+    Limits { queue_bytes_max: QUEUE, stall_ms_max: Some(30_000), ..Limits::DEFAULT }
 }
 
 fn subscriber(net: &Net, id: &str, filter: &str) -> Client {
@@ -63,7 +63,7 @@ fn a_receiver_that_does_not_read_for_a_while_loses_nothing_and_holds_nobody_else
 #[test]
 fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
     const COUNT: u32 = 3_000;
-    let net = Net::start(2, Limits { stall_ms_max: 100, ..small_queues() });
+    let net = Net::start(2, Limits { stall_ms_max: Some(100), ..small_queues() });
     let mut stuck = subscriber(&net, "stuck", "loud");
     let mut reader = subscriber(&net, "reader", "loud");
     let mut sender = net.client(V3, "sender");
@@ -87,7 +87,7 @@ fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
 #[test]
 fn the_other_policy_disconnects_a_stuck_receiver() {
     const COUNT: u32 = 3_000;
-    let limits = Limits { stall_ms_max: 100, stall_policy: StallPolicy::Disconnect, ..small_queues() };
+    let limits = Limits { stall_ms_max: Some(100), stall_policy: StallPolicy::Disconnect, ..small_queues() };
     let net = Net::start(2, limits);
     let mut stuck = subscriber(&net, "stuck", "loud");
     let mut reader = subscriber(&net, "reader", "loud");
@@ -103,7 +103,7 @@ fn the_other_policy_disconnects_a_stuck_receiver() {
 
 #[test]
 fn a_receiver_that_was_full_once_is_not_disconnected_when_it_speaks_later() {
-    let limits = Limits { stall_ms_max: 300, stall_policy: StallPolicy::Disconnect, ..small_queues() };
+    let limits = Limits { stall_ms_max: Some(300), stall_policy: StallPolicy::Disconnect, ..small_queues() };
     let net = Net::start(1, limits);
     let mut receiver = subscriber(&net, "receiver", "loud");
     let mut sender = net.client(V3, "sender");
@@ -118,6 +118,29 @@ fn a_receiver_that_was_full_once_is_not_disconnected_when_it_speaks_later() {
         begun.elapsed() > Duration::from_millis(700)
     });
     receiver.ping();
+}
+
+/// With the defaults: only receivers are let go after a moment.
+#[test]
+fn a_publisher_of_mqtt_3_to_a_full_topic_queue_is_held_back_and_not_ended() {
+    const COUNT: u16 = 600;
+    let net = Net::start(2, Limits { queue_bytes_max: QUEUE, ..Limits::DEFAULT });
+    let mut sender = net.client(V3, "sender");
+    let jobs: Vec<u8> = (1..=COUNT).flat_map(|n| publish_qos1("$queue/jobs", n, &[0; 1_000])).collect();
+    let (mut sent, begun) = (0, Instant::now());
+    wait_until("ten times the stall limit of a receiver", || {
+        sent += sender.try_send(&jobs[sent..]);
+        begun.elapsed() > Duration::from_millis(1_000)
+    });
+    let mut worker = subscriber(&net, "worker", "$queue/jobs");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            sender.send(&jobs[sent..]);
+            (1..=COUNT).for_each(|id| assert_eq!(sender.packet(), [0x40, 2, (id >> 8) as u8, id as u8]));
+        });
+        (0..COUNT).for_each(|_| assert_eq!(worker.message().1, [0; 1_000]));
+    });
+    assert_eq!(net.broker.stats().messages_dropped, 0);
 }
 
 #[test]
@@ -194,7 +217,7 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
 
 #[test]
 fn a_sender_that_goes_while_held_back_leaves_its_place() {
-    let net = Net::start(1, Limits { connections_count_max: 2, stall_ms_max: 200, ..small_queues() });
+    let net = Net::start(1, Limits { connections_count_max: 2, stall_ms_max: Some(200), ..small_queues() });
     let mut slow = subscriber(&net, "slow", "loud");
     let mut sender = net.client(V3, "sender");
     sender.try_send(&flood(300));
@@ -208,7 +231,7 @@ fn a_sender_that_goes_while_held_back_leaves_its_place() {
 
 #[test]
 fn who_asks_without_reading_the_answers_is_ended_in_time() {
-    let net = Net::start(2, Limits { stall_ms_max: 200, ..small_queues() });
+    let net = Net::start(2, Limits { reply_stall_ms_max: 200, ..small_queues() });
     let mut asking = net.client(V5, "asking");
     let pings = [0xc0, 0].repeat(10_000);
     wait_until("an end to the questions", || {
@@ -221,7 +244,7 @@ fn who_asks_without_reading_the_answers_is_ended_in_time() {
 #[test]
 fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers() {
     const BUFFERED: usize = 2 << 20;
-    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: 200, ..Limits::DEFAULT };
+    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: Some(200), ..Limits::DEFAULT };
     let net = Net::start(2, limits);
     let stuck: Vec<_> = (0..100).map(|n| subscriber(&net, &n.to_string(), "wide")).collect();
     let message = publish(V3, "wide", &[0; 60_000]);
@@ -252,7 +275,7 @@ fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers
 #[test]
 fn receivers_that_use_up_all_buffers_are_disconnected_so_that_long_packets_flow_again() {
     const BUFFERED: usize = 1 << 20;
-    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: 200, ..Limits::DEFAULT };
+    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: Some(200), ..Limits::DEFAULT };
     let net = Net::start(2, limits);
     let _hogs: Vec<_> = (0..4).map(|n| subscriber(&net, &format!("hog {n}"), "wide")).collect();
     let mut sender = net.client(V3, "sender");

@@ -246,6 +246,15 @@ pub(crate) fn publish(version: ProtocolVersion, topic: &str, payload: &[u8]) -> 
     encoded(|out| Publish::new(TopicName::new(topic).unwrap(), payload).encode(version, out))
 }
 
+/// A PUBLISH at QoS 1 of MQTT 3.1.1.
+pub(crate) fn publish_qos1(topic: &str, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+    let publish = Publish::new(TopicName::new(topic).unwrap(), payload);
+    let publish = Publish { qos: QoS::AtLeastOnce, packet_id: PacketId::new(packet_id), ..publish };
+    let mut packet = Vec::new();
+    publish.encode(V3, &mut packet).unwrap();
+    packet
+}
+
 /// A message that begins with `number` and has `len` bytes of payload.
 pub(crate) fn numbered(version: ProtocolVersion, topic: &str, number: u32, len: usize) -> Vec<u8> {
     let mut payload = vec![0; len.max(4)];

@@ -24,6 +24,8 @@ const FLAGS: [&str; 23] = [
     "--keep-alive-s-max",
     "--stall-ms-max",
     "--stall-policy",
+    "--queue-stall-ms-max",
+    "--reply-stall-ms-max",
     "--subscriptions-max",
     "--subscription-bytes-max",
     "--topic-levels-max",

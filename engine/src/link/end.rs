@@ -120,7 +120,7 @@ impl fmt::Display for EndReason {
             Self::TakenOver => {
                 write!(f, "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]")
             }
-            Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max)"),
+            Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max, reply-stall-ms-max)"),
             Self::BuffersExhausted => write!(f, "no room to assemble the client's packet (buffered-bytes-max)"),
             Self::ShuttingDown => write!(f, "the server is shutting down"),
             Self::TopicMissing => {

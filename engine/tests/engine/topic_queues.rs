@@ -121,7 +121,7 @@ fn a_full_queue_does_as_its_policy_says() {
             assert!(world.feed(&mut old, &packet).blocked);
             let at_most_once = message(QOS_0, 0, "$queue/q", "0");
             assert!(world.feed(&mut sender, &at_most_once).blocked);
-            world.pass_ms(Limits::DEFAULT.stall_ms_max + 1);
+            world.pass_ms(Limits::DEFAULT.queue_stall_ms_max + 1);
             assert!(world.feed(&mut sender, &at_most_once).end.is_none());
         }
         assert_eq!(world.core.stats.snapshot().messages_dropped, 1, "{policy:?}");

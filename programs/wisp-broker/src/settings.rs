@@ -85,7 +85,7 @@ macro_rules! limit {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 29] = [
+pub(crate) static SETTINGS: [Setting; 31] = [
     Setting {
         name: "listen",
         section: Section::Top,
@@ -159,19 +159,23 @@ pub(crate) static SETTINGS: [Setting; 29] = [
         keep_alive_s_max,
         "Longest keep-alive granted to clients of MQTT 5"
     ),
-    limit!(
-        "stall-ms-max",
-        "MS",
-        1..=DAY_MS,
-        u64,
-        stall_ms_max,
-        "Longest time senders are held back for a receiver without room"
-    ),
+    Setting {
+        name: "stall-ms-max",
+        section: Section::Limits,
+        value_name: "MS",
+        help: "Longest time senders are held back for a receiver whose queue is full; with stall-policy disconnect 30000 \
+               by default",
+        kind: Kind::Number {
+            range: 1..=DAY_MS,
+            get: Limits::receiver_stall_ms_max,
+            set: |limits, number| limits.stall_ms_max = Some(number),
+        },
+    },
     Setting {
         name: "stall-policy",
         section: Section::Limits,
         value_name: "POLICY",
-        help: "What follows then: drop messages for the receiver, or disconnect it",
+        help: "Then: drop messages for the receiver, or disconnect it",
         kind: Kind::Word {
             words: &["drop", "disconnect"],
             get: |settings| match settings.config.limits.stall_policy {
@@ -184,6 +188,22 @@ pub(crate) static SETTINGS: [Setting; 29] = [
             },
         },
     },
+    limit!(
+        "queue-stall-ms-max",
+        "MS",
+        1..=DAY_MS,
+        u64,
+        queue_stall_ms_max,
+        "Longest time senders are held back for a topic queue that is full"
+    ),
+    limit!(
+        "reply-stall-ms-max",
+        "MS",
+        1..=DAY_MS,
+        u64,
+        reply_stall_ms_max,
+        "Longest time a client may leave replies unread before it is disconnected"
+    ),
     limit!(
         "subscriptions-max",
         "COUNT",
@@ -435,7 +455,15 @@ mod tests {
             setting.set(&mut settings, &[other]).unwrap();
             for one in &SETTINGS {
                 let changed = one.show(&settings) != one.show(&default);
-                assert_eq!(changed, one.name == setting.name, "setting {} and looking at {}", setting.name, one.name);
+                // The default of the one depends on the other.
+                let depends = (setting.name, one.name) == ("stall-policy", "stall-ms-max");
+                assert_eq!(
+                    changed,
+                    one.name == setting.name || depends,
+                    "setting {} and looking at {}",
+                    setting.name,
+                    one.name
+                );
             }
         }
     }
