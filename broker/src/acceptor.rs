@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
-use wisp_engine::{ConnectionId, Link};
+use wisp_engine::{Connection as EngineConnection, ConnectionId};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
 use crate::output::Connection;
@@ -115,7 +115,7 @@ fn deal<H: Host>(
         post.registrar.add(&mut stream, token(id))?;
         let stream = Arc::new(stream);
         let outbox = shared.core.new_outbox(id);
-        let link = Link::new(Arc::clone(&shared.core), Arc::clone(&outbox), now_ms);
+        let link = EngineConnection::new(Arc::clone(&shared.core), Arc::clone(&outbox), now_ms);
         let connection = Arc::new(Connection::new(id, worker, outbox, Arc::clone(&stream)));
         shared.connections.insert(Arc::clone(&connection));
         Ok(Letter::Adopt(Box::new(Peer::new(connection, stream, link, peer_addr))))

@@ -16,7 +16,10 @@
 use std::io;
 use std::sync::Arc;
 
-use wisp_engine::{Budget, ConnectionId, Core, End, EndReason, Link, Next, Outbox, Publisher, Raw, Room};
+use wisp_engine::{
+    Budget, Capacity, Connection as EngineConnection, ConnectionId, Dispatcher, End, EndReason, Next, Outbox, Raw,
+    Shared as Engine,
+};
 use wisp_net::Stream;
 use wisp_wire::{decode, packet_len};
 
@@ -89,8 +92,8 @@ impl Scratch {
 
 /// Where the packets of a connection go while it is read.
 pub(crate) struct Sink<'a> {
-    pub(crate) core: &'a Core,
-    pub(crate) publisher: &'a mut Publisher,
+    pub(crate) core: &'a Engine,
+    pub(crate) dispatcher: &'a mut Dispatcher,
     /// Packets for the connection itself.
     pub(crate) replies: &'a mut Vec<u8>,
     pub(crate) now_ms: u64,
@@ -100,14 +103,14 @@ impl Sink<'_> {
     /// Puts the replies so far into the connection's outbox. Nothing follows them if they are the `last`.
     pub(crate) fn reply(&mut self, outbox: &Arc<Outbox>, last: bool) {
         if last {
-            outbox.finish(self.replies);
+            outbox.push_final(self.replies);
         } else if !self.replies.is_empty() {
             outbox.push([self.replies.as_slice()].into_iter(), self.replies.len(), 0);
         } else {
             return;
         }
         self.replies.clear();
-        self.publisher.batch().touch(outbox);
+        self.dispatcher.batch().mark_for_flush(outbox);
     }
 }
 
@@ -167,7 +170,7 @@ enum Step {
     /// Its end has not come yet.
     Incomplete,
     /// It is a message, and here is no room for it.
-    Blocked(Arc<Room>),
+    Blocked(Arc<Capacity>),
     /// It was a CONNECT of this many bytes, and took the session from that connection.
     TookOver(usize, ConnectionId),
     Ended(EndReason, bool),
@@ -176,7 +179,7 @@ enum Step {
 impl<S: Stream> Peer<S> {
     /// Reads once and handles what came.
     pub(crate) fn read(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
-        if !self.connection.outbox.room().has_reply_room() {
+        if !self.connection.outbox.capacity().has_reply_room() {
             return self.paused(PauseCause::Replies, sink.now_ms);
         }
         if let Some(until_ms) = self.pace.as_mut().and_then(|pace| pace.owes_until(sink.now_ms)) {
@@ -194,7 +197,7 @@ impl<S: Stream> Peer<S> {
     fn read_many(&mut self, scratch: &mut Scratch, sink: &mut Sink<'_>) -> Reading {
         let held = self.input.held.len();
         if !scratch.has_room_for(held + scratch.share_bytes) {
-            sink.publisher.batch().push_all(&scratch.bytes);
+            sink.dispatcher.batch().push_all(&scratch.bytes);
             scratch.clear();
         }
         let start = scratch.filled;
@@ -222,7 +225,7 @@ impl<S: Stream> Peer<S> {
                 }
                 stopped => break stopped,
             }
-            if sink.publisher.is_heavy() {
+            if sink.dispatcher.needs_flush() {
                 break Step::Next(0);
             }
         };
@@ -268,7 +271,7 @@ impl<S: Stream> Peer<S> {
         if have < len {
             if sink.core.budget.is_scarce() {
                 let end = self.link.end(EndReason::BuffersExhausted, sink.replies);
-                return Reading::Ended(end.reason, end.told);
+                return Reading::Ended(end.reason, end.has_disconnect_packet);
             }
             let want = (len - have).min(scratch.recv_bytes);
             let held = &mut self.input.held;
@@ -335,15 +338,15 @@ fn receive<S: Stream>(stream: &S, buffer: &mut [u8]) -> Result<(usize, bool), Re
 
 /// Handles the packet at the front of `bytes`, which lie at `in_scratch` if they lie in the scratch buffer.
 #[inline]
-fn handle_packet(link: &mut Link, sink: &mut Sink<'_>, bytes: &[u8], in_scratch: Option<usize>) -> Step {
-    let ended = |end: End| Step::Ended(end.reason, end.told);
+fn handle_packet(link: &mut EngineConnection, sink: &mut Sink<'_>, bytes: &[u8], in_scratch: Option<usize>) -> Step {
+    let ended = |end: End| Step::Ended(end.reason, end.has_disconnect_packet);
     let (packet, len) = match decode(bytes, link.version(), sink.core.limits.packet_bytes_max) {
         Ok(Some(decoded)) => decoded,
         Ok(None) => return Step::Incomplete,
         Err(error) => return ended(link.refuse_bytes(error, bytes, sink.replies)),
     };
     let raw = Raw { bytes: &bytes[..len], in_scratch };
-    match link.handle(packet, raw, sink.publisher, sink.now_ms, sink.replies) {
+    match link.handle(packet, raw, sink.dispatcher, sink.now_ms, sink.replies) {
         Ok(Next::Continue | Next::Connected { taken_over: None }) => Step::Next(len),
         Ok(Next::Connected { taken_over: Some(old) }) => Step::TookOver(len, old),
         Ok(Next::Blocked(room)) => Step::Blocked(room),

@@ -269,7 +269,7 @@ mod tests {
     use std::net::Shutdown;
     use std::sync::OnceLock;
 
-    use wisp_engine::{Core, Limits};
+    use wisp_engine::{Limits, Shared as Engine};
 
     use super::*;
 
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_small_buffer_is_kept_until_a_sweep_finds_it_unused_and_a_large_one_is_not() {
-        let core = Core::new(Limits::DEFAULT, 1);
+        let core = Engine::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = core.new_outbox(id);
         let connection = Connection::new(id, 0, Arc::clone(&outbox), Arc::new(Drain));
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_takes_all_others_push_does_not_keep_its_flusher() {
-        let core = Core::new(Limits::DEFAULT, 1);
+        let core = Engine::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = core.new_outbox(id);
         let socket = Arc::new(Insatiable(OnceLock::new()));
@@ -364,7 +364,7 @@ mod loom_tests {
     use std::net::Shutdown;
 
     use loom::thread;
-    use wisp_engine::{Batch, Core, Limits, Piece, ReceiverInfo, Source, WireFormat};
+    use wisp_engine::{Batch, Limits, Piece, ReceiverInfo, Shared as Engine, Source, WireFormat};
 
     use super::*;
 
@@ -412,8 +412,8 @@ mod loom_tests {
         }
     }
 
-    fn connection(room: usize) -> (Arc<Core>, Arc<Socket>, Arc<Connection<Socket>>) {
-        let core = Arc::new(Core::new(Limits::DEFAULT, 1));
+    fn connection(room: usize) -> (Arc<Engine>, Arc<Socket>, Arc<Connection<Socket>>) {
+        let core = Arc::new(Engine::new(Limits::DEFAULT, 1));
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = core.new_outbox(id);
         outbox.set_receiver(ReceiverInfo { format: WireFormat::V3, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
@@ -515,7 +515,7 @@ mod loom_tests {
         model(|| {
             let (core, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
-            connection.outbox.finish(b"end");
+            connection.outbox.push_final(b"end");
             come_back(&connection, connection.flush());
             if socket.open_up() {
                 come_back(&connection, connection.writable());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use wisp_engine::{ConnectionId, EndReason, Link, Room};
+use wisp_engine::{Capacity, Connection as EngineConnection, ConnectionId, EndReason};
 use wisp_net::Stream;
 
 use crate::input::Input;
@@ -16,7 +16,7 @@ use crate::shared::Connections;
 pub(crate) struct Peer<S> {
     pub(crate) connection: Arc<Connection<S>>,
     pub(crate) stream: Arc<S>,
-    pub(crate) link: Link,
+    pub(crate) link: EngineConnection,
     pub(crate) input: Input,
     pub(crate) peer_addr: Option<SocketAddr>,
     /// In the worker's list of connections to read.
@@ -41,7 +41,7 @@ pub(crate) struct Pause {
 /// What a connection that is not read waits for.
 pub(crate) enum PauseCause {
     /// A place without room for its messages.
-    Room(Arc<Room>),
+    Room(Arc<Capacity>),
     /// Its own peer, who does not read the replies.
     Replies,
     /// The connection that had its session before: what that one still had in hand comes first.
@@ -54,7 +54,7 @@ impl<S> Peer<S> {
     pub(crate) fn new(
         connection: Arc<Connection<S>>,
         stream: Arc<S>,
-        link: Link,
+        link: EngineConnection,
         peer_addr: Option<SocketAddr>,
     ) -> Self {
         Self {
@@ -106,12 +106,12 @@ const INVITED_BYTES_MIN: usize = 1024 * 1024;
 #[derive(Default)]
 pub(crate) struct Invited {
     /// What those of each room have read, by where it lies.
-    bytes: HashMap<*const Room, usize>,
+    bytes: HashMap<*const Capacity, usize>,
 }
 
 impl Invited {
     /// Whether one more may come who has read `held_bytes`, to a room in which `free_bytes` more fit.
-    pub(crate) fn fits(&mut self, room: *const Room, free_bytes: usize, held_bytes: usize) -> bool {
+    pub(crate) fn fits(&mut self, room: *const Capacity, free_bytes: usize, held_bytes: usize) -> bool {
         let bytes = self.bytes.entry(room).or_default();
         if *bytes >= free_bytes.max(INVITED_BYTES_MIN) {
             return false;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use wisp_engine::{Core, InvalidQueue, Options, StatsSnapshot};
+use wisp_engine::{InvalidQueue, Options, Shared as Engine, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
 use crate::acceptor::Acceptor;
@@ -162,13 +162,13 @@ fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> 
     Ok(Prepared { workers: workers.collect(), shared, local_addrs })
 }
 
-fn core(config: &Config) -> Result<Core, StartError> {
+fn core(config: &Config) -> Result<Engine, StartError> {
     if !config.response_information.as_deref().is_none_or(is_mqtt_text) {
         return Err(StartError::ResponseInformation);
     }
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let options = Options { queues: config.queues.clone(), response_information: config.response_information.clone() };
-    Core::with_options(config.limits, options, seed).map_err(StartError::Queue)
+    Engine::with_options(config.limits, options, seed).map_err(StartError::Queue)
 }
 
 fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wisp_engine::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
-use wisp_engine::{ConnectionId, Core, EndReason};
+use wisp_engine::{ConnectionId, EndReason, Shared as Engine};
 use wisp_net::{Host, Poller, Registrar};
 
 use crate::output::Connection;
@@ -16,7 +16,7 @@ pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
 /// Shared by all workers.
 pub(crate) struct Shared<H: Host> {
     pub(crate) host: H,
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<Engine>,
     pub(crate) connections: Connections<H::Stream>,
     pub(crate) posts: Vec<Post<H>>,
     started: Instant,
@@ -38,7 +38,7 @@ pub(crate) enum Letter<S> {
 }
 
 impl<H: Host> Shared<H> {
-    pub(crate) fn new(host: H, core: Core, registrars: Vec<RegistrarOf<H>>) -> Self {
+    pub(crate) fn new(host: H, core: Engine, registrars: Vec<RegistrarOf<H>>) -> Self {
         let posts = registrars.into_iter().map(|registrar| Post { registrar, letters: Mutex::default() });
         Self {
             host,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use tracing::{debug, error, info, warn};
-use wisp_engine::{ConnectionId, DISCONNECT_STALL_MS, EndReason, Fault, Publisher, Replaying};
+use wisp_engine::{ConnectionId, DISCONNECT_STALL_MS, Dispatcher, EndReason, Fault, Replaying};
 use wisp_net::{Event, Host, Poller, Registrar};
 
 use crate::acceptor::{Acceptor, Backlog, connection_of};
@@ -54,7 +54,7 @@ pub(crate) struct Worker<H: Host> {
     replaying: Vec<ConnectionId>,
     replays_have_room: bool,
     scratch: Scratch,
-    publisher: Publisher,
+    dispatcher: Dispatcher,
     replies: Vec<u8>,
     next_sweep_ms: u64,
 }
@@ -76,7 +76,7 @@ impl<H: Host> Worker<H> {
             replaying: Vec::new(),
             replays_have_room: false,
             scratch,
-            publisher: Publisher::default(),
+            dispatcher: Dispatcher::default(),
             replies: Vec::new(),
             next_sweep_ms: 0,
         }
@@ -113,7 +113,7 @@ impl<H: Host> Worker<H> {
             self.read(id, now_ms);
         }
         self.replay(now_ms);
-        self.publisher.go_on(&self.shared.core, now_ms);
+        self.dispatcher.retry_waiting(&self.shared.core, now_ms);
         self.deliver(now_ms);
         if now_ms >= self.next_sweep_ms {
             self.sweep(now_ms);
@@ -130,10 +130,10 @@ impl<H: Host> Worker<H> {
         }
         let capabilities = self.shared.host.capabilities();
         // What another worker's connections leave behind is for the first worker to look after, and nobody wakes it.
-        let timeless = self.index != 0 || self.shared.connections.count() == 0 && self.shared.core.is_timeless();
+        let timeless = self.index != 0 || self.shared.connections.count() == 0 && self.shared.core.has_no_timers();
         let idle = self.peers.is_empty() && capabilities.wake && backlog == Backlog::Empty && timeless;
         let mut timeout = (!idle).then_some(Duration::from_millis(SWEEP_MS));
-        if !self.replaying.is_empty() || self.publisher.is_waiting() {
+        if !self.replaying.is_empty() || self.dispatcher.is_waiting() {
             timeout = Some(PAUSE_TICK);
         } else if self.held_back() > 0 {
             timeout = Some(self.until_a_pause_may_end().min(Duration::from_millis(SWEEP_MS)));
@@ -209,10 +209,10 @@ impl<H: Host> Worker<H> {
                 PauseCause::Room(room) => {
                     let held_bytes = peer.input.held_bytes();
                     let mut may_come =
-                        || room.may_have_room() && invited.fits(Arc::as_ptr(room), room.free_bytes(), held_bytes);
+                        || room.can_admit() && invited.fits(Arc::as_ptr(room), room.free_bytes(), held_bytes);
                     !room.is_stuck(now_ms) && !may_come()
                 }
-                PauseCause::Replies => !peer.connection.outbox.room().has_reply_room(),
+                PauseCause::Replies => !peer.connection.outbox.capacity().has_reply_room(),
                 PauseCause::TakenOver(_) => peer.waits_for_another(&self.shared.connections),
                 PauseCause::Pace { until_ms } => now_ms < *until_ms,
             };
@@ -223,7 +223,7 @@ impl<H: Host> Worker<H> {
                 self.paused.push(id);
             } else {
                 if matches!(pause.cause, PauseCause::TakenOver(_)) {
-                    peer.link.take_up(&mut self.publisher);
+                    peer.link.finish_takeover(&mut self.dispatcher);
                 }
                 peer.pause = None;
                 if let Some(reason) = peer.deferred_end.take() {
@@ -242,7 +242,7 @@ impl<H: Host> Worker<H> {
         self.replays_have_room = false;
         for id in std::mem::take(&mut self.replaying) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            match peer.link.replay(&mut self.publisher, now_ms) {
+            match peer.link.replay(&mut self.dispatcher, now_ms) {
                 Replaying::Done => peer.replaying = false,
                 more => {
                     self.replays_have_room |= more == Replaying::More;
@@ -267,10 +267,10 @@ impl<H: Host> Worker<H> {
         self.scratch.share_among(held_back);
         let held_bytes = peer.input.held_bytes();
         let mut sink =
-            Sink { core: &self.shared.core, publisher: &mut self.publisher, replies: &mut self.replies, now_ms };
+            Sink { core: &self.shared.core, dispatcher: &mut self.dispatcher, replies: &mut self.replies, now_ms };
         let reading = peer.read(&mut self.scratch, &mut sink);
         sink.reply(&peer.connection.outbox, matches!(reading, Reading::Ended(..)));
-        peer.link.settle(&mut self.publisher, now_ms);
+        peer.link.resume_sending(&mut self.dispatcher, now_ms);
         if peer.link.is_replaying() && !peer.replaying {
             peer.replaying = true;
             self.replaying.push(id);
@@ -289,7 +289,7 @@ impl<H: Host> Worker<H> {
         if let Some(old) = taken_over {
             self.end_elsewhere(old, EndReason::TakenOver);
         }
-        if self.publisher.is_heavy() {
+        if self.dispatcher.needs_flush() {
             self.deliver(now_ms);
         }
     }
@@ -308,16 +308,16 @@ impl<H: Host> Worker<H> {
     fn deliver(&mut self, now_ms: u64) {
         let shared = &self.shared;
         let unflushed = &mut self.unflushed;
-        self.publisher.hand_over(&shared.core, now_ms);
-        self.publisher.batch().drain(self.scratch.bytes(), |staged| {
+        self.dispatcher.flush_staged(&shared.core, now_ms);
+        self.dispatcher.batch().drain(self.scratch.bytes(), |staged| {
             let Some(connection) = shared.connections.get(staged.outbox.connection()) else { return };
             if connection.deliver(&staged) {
                 unflushed.push(connection.id);
             }
         });
         self.scratch.clear();
-        self.publisher.settle(&shared.core);
-        for id in self.publisher.take_stuck() {
+        self.dispatcher.flush_counters(&shared.core);
+        for id in self.dispatcher.take_stuck() {
             self.end_elsewhere(id, EndReason::Stuck);
         }
     }
@@ -342,8 +342,8 @@ impl<H: Host> Worker<H> {
         }
         let mut farewell = Vec::new();
         let end = peer.link.end(reason, &mut farewell);
-        peer.connection.outbox.finish(&farewell);
-        self.ended(id, end.reason, end.told, now_ms);
+        peer.connection.outbox.push_final(&farewell);
+        self.ended(id, end.reason, end.has_disconnect_packet, now_ms);
     }
 
     fn ended(&mut self, id: ConnectionId, reason: EndReason, told: bool, now_ms: u64) {
@@ -353,7 +353,7 @@ impl<H: Host> Worker<H> {
         // What it sent goes out before anything that its client does next, wherever that will be.
         self.deliver(now_ms);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.link.close(reason, &mut self.publisher, now_ms);
+        peer.link.close(reason, &mut self.dispatcher, now_ms);
         peer.connection.release_session();
         if peer.connection.flush() {
             self.unflushed.push(id);
@@ -390,7 +390,10 @@ impl<H: Host> Worker<H> {
         let stall_ms = limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
         for (id, peer) in &mut self.peers {
             let outbox = &peer.connection.outbox;
-            if scarce && !outbox.room().has_room(1, 1, now_ms) && outbox.room().is_full_longer_than(stall_ms, now_ms) {
+            if scarce
+                && !outbox.capacity().check_or_mark_full(1, 1, now_ms)
+                && outbox.capacity().is_full_longer_than(stall_ms, now_ms)
+            {
                 // It keeps room from those who read, whatever the policy for its own messages is.
                 overdue.push((*id, EndReason::Stuck));
             }
@@ -407,7 +410,7 @@ impl<H: Host> Worker<H> {
             if peer.connection.shrink() {
                 self.unflushed.push(*id);
             }
-            let dropped: u64 = peer.link.rooms().map(|room| room.take_dropped()).sum();
+            let dropped: u64 = peer.link.capacities().map(|room| room.take_dropped()).sum();
             if dropped > 0 {
                 let client = peer.link.client_id();
                 warn!(
@@ -420,9 +423,9 @@ impl<H: Host> Worker<H> {
         }
         overdue.into_iter().for_each(|(id, reason)| self.end(id, reason, now_ms));
         farewells.into_iter().for_each(|id| self.close(id));
-        self.publisher.tidy(&self.shared.core);
+        self.dispatcher.evict_stale(&self.shared.core);
         if self.index == 0 {
-            self.shared.core.review(&mut self.publisher, now_ms);
+            self.shared.core.expire(&mut self.dispatcher, now_ms);
         }
         self.accept(now_ms);
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use wisp_engine::{
-    Chunk, ConnectionId, Core, EndReason, FullPolicy, Limits, Link, Next, Options, Publisher, QueueSettings, Raw,
+    Chunk, ConnectionId, Shared, EndReason, FullPolicy, Limits, Connection, Next, Options, Dispatcher, QueueSettings, Raw,
     Replaying, StallPolicy,
 };
 use wisp_wire::{
@@ -70,7 +70,7 @@ impl<'a> Dice<'a> {
 }
 
 struct Peer {
-    link: Link,
+    connection: Connection,
     worker: usize,
     version: ProtocolVersion,
     /// Sent by the client, and not handled yet.
@@ -80,8 +80,8 @@ struct Peer {
 }
 
 struct World {
-    core: Arc<Core>,
-    workers: [Publisher; 2],
+    shared: Arc<Shared>,
+    workers: [Dispatcher; 2],
     peers: [Option<Peer>; CLIENTS],
     connections: u32,
     now_ms: u64,
@@ -127,8 +127,8 @@ pub fn live(input: &[u8]) {
     let mut dice = Dice(input);
     let limits = limits(dice.pick(&[StallPolicy::Drop, StallPolicy::Disconnect]));
     let options = options(&limits, &mut dice);
-    let core = Arc::new(Core::with_options(limits, options, 1).expect("legal queues"));
-    let mut world = World { core, workers: Default::default(), peers: Default::default(), connections: 0, now_ms: 0 };
+    let shared = Arc::new(Shared::with_options(limits, options, 1).expect("legal queues"));
+    let mut world = World { shared, workers: Default::default(), peers: Default::default(), connections: 0, now_ms: 0 };
     while !dice.0.is_empty() {
         world.step(&mut dice);
     }
@@ -178,10 +178,10 @@ impl World {
         // Whoever had the place before is still there for the server if his client identifier is another one's now.
         self.close(client, EndReason::Closed);
         self.connections += 1;
-        let outbox = self.core.new_outbox(ConnectionId { slot: self.connections, generation: 0 });
-        let link = Link::new(Arc::clone(&self.core), outbox, self.now_ms);
+        let outbox = self.shared.new_outbox(ConnectionId { slot: self.connections, generation: 0 });
+        let connection = Connection::new(Arc::clone(&self.shared), outbox, self.now_ms);
         let version = ProtocolVersion::Mqtt311;
-        self.peers[client] = Some(Peer { link, worker, version, held: Vec::new(), ended: None });
+        self.peers[client] = Some(Peer { connection, worker, version, held: Vec::new(), ended: None });
     }
 
     fn packet(
@@ -190,7 +190,7 @@ impl World {
         write: impl FnOnce(ProtocolVersion, &mut Dice<'_>) -> Option<Vec<u8>>,
         dice: &mut Dice<'_>,
     ) {
-        let Some(version) = self.peers[client].as_ref().map(|peer| peer.link.version()) else { return };
+        let Some(version) = self.peers[client].as_ref().map(|peer| peer.connection.version()) else { return };
         if let Some(packet) = write(version, dice) {
             self.feed(client, &packet);
         }
@@ -201,24 +201,24 @@ impl World {
         let now_ms = self.now_ms;
         let Some(peer) = self.peers[client].as_mut().filter(|peer| peer.ended.is_none()) else { return };
         peer.held.extend(bytes);
-        let publisher = &mut self.workers[peer.worker];
+        let dispatcher = &mut self.workers[peer.worker];
         let (mut used, mut replies, mut taken_over) = (0, Vec::new(), None);
         while peer.ended.is_none() && taken_over.is_none() {
             let rest = &peer.held[used..];
-            let (packet, len) = match decode(rest, peer.link.version(), self.core.limits.packet_bytes_max) {
+            let (packet, len) = match decode(rest, peer.connection.version(), self.shared.limits.packet_bytes_max) {
                 Ok(Some(decoded)) => decoded,
                 Ok(None) => break,
                 Err(error) => {
-                    peer.ended = Some(peer.link.refuse_bytes(error, rest, &mut replies).reason);
+                    peer.ended = Some(peer.connection.refuse_bytes(error, rest, &mut replies).reason);
                     break;
                 }
             };
             let raw = Raw { bytes: &rest[..len], in_scratch: None };
-            match peer.link.handle(packet, raw, publisher, now_ms, &mut replies) {
+            match peer.connection.handle(packet, raw, dispatcher, now_ms, &mut replies) {
                 Ok(Next::Continue) => used += len,
                 Ok(Next::Connected { taken_over: old }) => {
                     (used, taken_over) = (used + len, old);
-                    peer.version = peer.link.version();
+                    peer.version = peer.connection.version();
                 }
                 Ok(Next::Blocked(_)) => break,
                 Err(end) => peer.ended = Some(end.reason),
@@ -226,17 +226,17 @@ impl World {
         }
         peer.held.drain(..used);
         match peer.ended {
-            Some(_) => peer.link.outbox().finish(&replies),
-            None => peer.link.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
+            Some(_) => peer.connection.outbox().push_final(&replies),
+            None => peer.connection.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
         }
-        peer.link.settle(publisher, now_ms);
-        if peer.link.replay(publisher, now_ms) == Replaying::Waiting {
-            assert!(peer.link.is_replaying());
+        peer.connection.resume_sending(dispatcher, now_ms);
+        if peer.connection.replay(dispatcher, now_ms) == Replaying::Waiting {
+            assert!(peer.connection.is_replaying());
         }
         if let Some(old) = taken_over {
             self.end_elsewhere(old);
             if let Some(peer) = &mut self.peers[client] {
-                peer.link.take_up(&mut self.workers[peer.worker]);
+                peer.connection.finish_takeover(&mut self.workers[peer.worker]);
             }
         }
         if self.peers[client].as_ref().is_some_and(|peer| peer.ended.is_some()) {
@@ -245,7 +245,7 @@ impl World {
     }
 
     fn end_elsewhere(&mut self, id: ConnectionId) {
-        let lost = |peer: &Option<Peer>| peer.as_ref().is_some_and(|peer| peer.link.outbox().connection() == id);
+        let lost = |peer: &Option<Peer>| peer.as_ref().is_some_and(|peer| peer.connection.outbox().connection() == id);
         if let Some(client) = self.peers.iter().position(lost) {
             self.close(client, EndReason::TakenOver);
         }
@@ -257,16 +257,16 @@ impl World {
         self.deliver(worker);
         self.read(client);
         let Some(mut peer) = self.peers[client].take() else { return };
-        peer.link.close(peer.ended.unwrap_or(reason), &mut self.workers[worker], self.now_ms);
-        peer.link.outbox().close();
+        peer.connection.close(peer.ended.unwrap_or(reason), &mut self.workers[worker], self.now_ms);
+        peer.connection.outbox().close();
     }
 
     /// Reads what waits for a client, which has to be MQTT.
     fn read(&mut self, client: usize) {
         let Some(peer) = &self.peers[client] else { return };
         let mut chunk = Chunk::default();
-        if peer.link.outbox().take(&mut chunk) {
-            peer.link.outbox().sent(chunk.bytes.len(), chunk.messages);
+        if peer.connection.outbox().take(&mut chunk) {
+            peer.connection.outbox().sent(chunk.bytes.len(), chunk.messages);
             let mut rest = &chunk.bytes[..];
             while !rest.is_empty() {
                 let decoded = decode(rest, peer.version, u32::MAX >> 4)
@@ -279,22 +279,22 @@ impl World {
 
     /// What a worker does at the end of a turn.
     fn deliver(&mut self, worker: usize) {
-        let publisher = &mut self.workers[worker];
-        publisher.go_on(&self.core, self.now_ms);
-        publisher.hand_over(&self.core, self.now_ms);
-        publisher.batch().drain(&[], |staged| staged.push());
-        publisher.settle(&self.core);
-        let stuck = publisher.take_stuck();
+        let dispatcher = &mut self.workers[worker];
+        dispatcher.retry_waiting(&self.shared, self.now_ms);
+        dispatcher.flush_staged(&self.shared, self.now_ms);
+        dispatcher.batch().drain(&[], |staged| staged.push());
+        dispatcher.flush_counters(&self.shared);
+        let stuck = dispatcher.take_stuck();
         stuck.into_iter().for_each(|id| self.end_elsewhere(id));
     }
 
     fn pass_ms(&mut self, ms: u64) {
         self.now_ms += ms;
-        self.core.review(&mut self.workers[0], self.now_ms);
+        self.shared.expire(&mut self.workers[0], self.now_ms);
         for client in 0..CLIENTS {
             let Some(peer) = &mut self.peers[client] else { continue };
-            peer.link.replay(&mut self.workers[peer.worker], self.now_ms);
-            if let Some(reason) = peer.link.overdue(self.now_ms) {
+            peer.connection.replay(&mut self.workers[peer.worker], self.now_ms);
+            if let Some(reason) = peer.connection.overdue(self.now_ms) {
                 self.close(client, reason);
             }
         }
@@ -307,13 +307,13 @@ impl World {
             self.pass_ms(31_000);
             (0..2).for_each(|worker| self.deliver(worker));
         }
-        assert_eq!(self.core.sessions_count(), 0);
-        assert_eq!(self.core.budget.used_bytes(), 0);
-        let Self { core, workers, .. } = self;
-        let stored = Arc::clone(&core.stored);
+        assert_eq!(self.shared.sessions_count(), 0);
+        assert_eq!(self.shared.budget.used_bytes(), 0);
+        let Self { shared, workers, .. } = self;
+        let stored = Arc::clone(&shared.stored);
         drop(workers);
-        drop(core);
-        assert_eq!(stored.used_bytes(), 0, "what is retained or queued goes with the core");
+        drop(shared);
+        assert_eq!(stored.used_bytes(), 0, "what is retained or queued goes with the shared");
     }
 }
 

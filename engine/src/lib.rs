@@ -8,43 +8,26 @@
 //! packet -> link -> router -> batch, or session, or queue -> outbox -> bytes for a socket
 //! ```
 //!
-//! [`Core`] is what all workers share; a [`Link`] for each connection and a [`Publisher`] belong to one worker.
+//! [`Shared`] is what all workers share; a [`Connection`] for each connection and a [`Dispatcher`] belong to one worker.
 
-mod aliases;
-mod batch;
-mod budget;
-mod bundles;
-mod core;
-mod lifetime;
-mod limits;
-mod link;
-mod message;
-mod outbox;
-mod packet_ids;
-mod publish;
-mod registry;
-mod replay;
-mod retained;
-mod room;
-mod router;
-mod session;
-mod slot;
-mod subscribers;
-pub mod sync;
+mod base;
+mod connection;
+mod delivery;
+mod ops;
+mod state;
 #[cfg(all(test, loom))]
 mod takeover_loom;
-mod topic_queue;
-mod will;
 
-pub use batch::{Batch, Piece, Source, Staged};
-pub use budget::Budget;
-pub use core::{Core, Options, Stats, StatsSnapshot};
-pub use limits::{DISCONNECT_STALL_MS, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
-pub use link::{End, EndReason, Fault, Link, Next, Raw, Replaying};
-pub use outbox::{Chunk, ConnectionId, Outbox, ReceiverInfo, WireFormat};
-pub use publish::Publisher;
-pub use room::Room;
-pub use topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
+pub use base::budget::Budget;
+pub use base::capacity::Capacity;
+pub use base::limits::{DISCONNECT_STALL_MS, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
+pub use base::sync;
+pub use connection::{Connection, End, EndReason, Fault, Next, Raw, Replaying};
+pub use delivery::batch::{Batch, Piece, Source, Staged};
+pub use delivery::outbox::{Chunk, ConnectionId, Outbox, ReceiverInfo, WireFormat};
+pub use ops::dispatch::Dispatcher;
+pub use state::shared::{Options, Shared, Stats, StatsSnapshot};
+pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 
 #[cfg(test)]
 mod testing {
@@ -52,15 +35,15 @@ mod testing {
 
     use std::sync::{Arc, LazyLock};
 
-    use crate::budget::Budget;
-    use crate::core::Core;
-    use crate::limits::Limits;
-    use crate::outbox::{ConnectionId, Outbox, ReceiverInfo, WireFormat};
-    use crate::session::Session;
-    use crate::slot::Slots;
+    use crate::base::budget::Budget;
+    use crate::base::limits::Limits;
+    use crate::base::slot::Slots;
+    use crate::delivery::outbox::{ConnectionId, Outbox, ReceiverInfo, WireFormat};
+    use crate::state::session::Session;
+    use crate::state::shared::Shared;
 
     static SLOTS: LazyLock<Arc<Slots>> = LazyLock::new(Arc::default);
-    static CORE: LazyLock<Core> = LazyLock::new(|| Core::new(Limits::DEFAULT, 0));
+    static SHARED: LazyLock<Shared> = LazyLock::new(|| Shared::new(Limits::DEFAULT, 0));
 
     pub(crate) fn outbox() -> Arc<Outbox> {
         let connection = ConnectionId { slot: 0, generation: 0 };
@@ -71,6 +54,6 @@ mod testing {
     }
 
     pub(crate) fn session() -> Arc<Session> {
-        Arc::new(Session::new("client", &CORE, CORE.receiver_slots.take()))
+        Arc::new(Session::new("client", &SHARED.limits, &SHARED.stored, SHARED.receiver_slots.take()))
     }
 }

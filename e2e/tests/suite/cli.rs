@@ -8,7 +8,7 @@ use wisp_e2e::host::{Ability, Host, cannot};
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::{Incoming, RawClient};
 
-const FLAGS: [&str; 23] = [
+const FLAGS: [&str; 25] = [
     "--config",
     "--check-config",
     "--print-config",

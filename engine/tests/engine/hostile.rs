@@ -76,7 +76,7 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     for end in ends {
         let outcome = world.feed(&mut peer, &bytes[used.min(end)..end]);
         used += outcome.used;
-        assert_replies(&outcome.replies, peer.link.version())?;
+        assert_replies(&outcome.replies, peer.connection.version())?;
         if outcome.end.is_some() {
             break;
         }
@@ -90,8 +90,8 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     // Whatever session it asked for is over now.
     world.close(&mut witness, EndReason::Closed);
     world.pass_ms(9_000);
-    prop_assert_eq!((world.core.sessions_count(), world.core.budget.used_bytes()), (0, 0));
-    prop_assert!(world.core.retained_count() > 0 || world.core.stored.used_bytes() == 0);
+    prop_assert_eq!((world.shared.sessions_count(), world.shared.budget.used_bytes()), (0, 0));
+    prop_assert!(world.shared.retained_count() > 0 || world.shared.stored.used_bytes() == 0);
     Ok(())
 }
 

@@ -203,7 +203,7 @@ fn a_client_that_never_acknowledges_one_message_is_held_back_until_it_does() {
         world.feed(&mut receiver, &but_the_first);
         ids.extend(got);
     }
-    assert!(ids.len() < 100, "no window has room for so many [MQTT-4.6.0-2]");
+    assert!(ids.len() < 100, "no window has capacity for so many [MQTT-4.6.0-2]");
     world.feed(&mut receiver, &puback(1));
     while ids.len() < 100 {
         let got: Vec<u16> = receiver.heard().iter().map(|(id, ..)| *id).collect();

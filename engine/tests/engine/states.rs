@@ -6,19 +6,19 @@ use wisp_wire::{Disconnect, Packet, PacketType, Properties, Property, ProtocolVe
 use crate::support::{ALL, Peer, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with};
 
 /// DISCONNECT with a reason code, and the reason in words, which only MQTT 5 sends to clients.
-fn farewell(version: ProtocolVersion, reason: EndReason) -> Vec<u8> {
+fn final_packet(version: ProtocolVersion, reason: EndReason) -> Vec<u8> {
     let Some(code) = reason.code().filter(|_| version.is_v5()) else { return Vec::new() };
     let text = reason.to_string();
     let words = [Property::ReasonString(&text)];
-    let farewell = Disconnect { code, properties: Properties::from_slice(&words) };
-    encoded(|out| farewell.encode(version, out))
+    let final_packet = Disconnect { code, properties: Properties::from_slice(&words) };
+    encoded(|out| final_packet.encode(version, out))
 }
 
 fn assert_ends(world: &mut World, peer: &mut Peer, bytes: &[u8], reason: EndReason, code: Option<u8>) {
     let outcome = world.feed(peer, bytes);
-    let expected = if code.is_some() { farewell(peer.link.version(), reason) } else { Vec::new() };
+    let expected = if code.is_some() { final_packet(peer.connection.version(), reason) } else { Vec::new() };
     assert_eq!((outcome.reason(), &outcome.replies), (Some(reason), &expected), "{bytes:02x?}");
-    assert_eq!(outcome.end.map(|end| end.told), Some(!expected.is_empty()), "{bytes:02x?}");
+    assert_eq!(outcome.end.map(|end| end.has_disconnect_packet), Some(!expected.is_empty()), "{bytes:02x?}");
     assert!(expected.is_empty() || reason.code().map(|code| code as u8) == code, "{bytes:02x?}");
 }
 
@@ -44,7 +44,7 @@ fn each_version_has_its_connack() {
             true => &[0x20, 14, 0, 0, 11, 0x21, 4, 0, 0x27, 1, 0, 0, 0, 0x22, 0, 64],
         };
         assert_eq!(peer.take(), expected, "{version:?}");
-        assert_eq!((peer.link.version(), peer.link.client_id()), (version, Some("c")));
+        assert_eq!((peer.connection.version(), peer.connection.client_id()), (version, Some("c")));
     }
 }
 
@@ -100,7 +100,7 @@ fn an_ended_session_does_nothing() {
             world.close(&mut peer, EndReason::Closed);
             world.close(&mut peer, EndReason::Closed);
             assert_ends(&mut world, &mut peer, &packet, EndReason::Closed, None);
-            assert_eq!((peer.link.client_id(), peer.link.overdue(u64::MAX)), (None, None));
+            assert_eq!((peer.connection.client_id(), peer.connection.overdue(u64::MAX)), (None, None));
         }
     }
 }
@@ -179,7 +179,7 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
         let reason = outcome.reason().unwrap();
         assert!(matches!(reason, EndReason::Malformed(_)));
         assert_eq!(reason.code(), Some(ReasonCode::MalformedPacket));
-        assert_eq!(outcome.replies, farewell(version, reason));
+        assert_eq!(outcome.replies, final_packet(version, reason));
     }
     // A first packet that is no MQTT is not answered, a version that is unknown is.
     let mut peer = world.accept();
@@ -189,7 +189,7 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
     let mut peer = world.accept();
     let outcome = world.feed(&mut peer, &future);
     assert_eq!(outcome.replies, [0x20, 2, 0, 1]);
-    assert!(outcome.end.unwrap().told);
+    assert!(outcome.end.unwrap().has_disconnect_packet);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn each_filter_beyond_a_limit_is_refused_by_itself() {
             .map(|filter| *world.feed(&mut peer, &subscribe(version, &[filter])).replies.last().unwrap())
             .collect();
         assert_eq!(codes, [invalid, invalid, 0, 0, 0, quota, invalid, invalid, quota], "{version:?}");
-        // Room again for one.
+        // Capacity again for one.
         world.feed(&mut peer, &unsubscribe(version, &["a"]));
         assert_eq!(world.feed(&mut peer, &subscribe(version, &["c"])).replies.last(), Some(&0));
     }

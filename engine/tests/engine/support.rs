@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wisp_engine::{Chunk, ConnectionId, Core, End, EndReason, Limits, Link, Next, Options, Publisher, Raw, Replaying};
+use wisp_engine::{
+    Chunk, Connection, ConnectionId, Dispatcher, End, EndReason, Limits, Next, Options, Raw, Replaying, Shared,
+};
 use wisp_wire::{
     Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
     Subscriptions, TopicFilter, TopicFilters, TopicName, Unsubscribe, decode,
@@ -15,14 +17,14 @@ pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
 
 pub(crate) struct World {
-    pub(crate) core: Arc<Core>,
-    pub(crate) publisher: Publisher,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) dispatcher: Dispatcher,
     pub(crate) now_ms: u64,
     connections: u32,
 }
 
 pub(crate) struct Peer {
-    pub(crate) link: Link,
+    pub(crate) connection: Connection,
     /// Everything the client was sent.
     pub(crate) received: Vec<u8>,
     /// Topic aliases that the server has given.
@@ -53,16 +55,16 @@ impl World {
     }
 
     pub(crate) fn with_options(limits: Limits, options: Options) -> Self {
-        let core = Core::with_options(limits, options, 7).unwrap();
-        Self { core: Arc::new(core), publisher: Publisher::default(), now_ms: 0, connections: 0 }
+        let shared = Shared::with_options(limits, options, 7).unwrap();
+        Self { shared: Arc::new(shared), dispatcher: Dispatcher::default(), now_ms: 0, connections: 0 }
     }
 
     /// A connection that was just accepted.
     pub(crate) fn accept(&mut self) -> Peer {
         self.connections += 1;
-        let outbox = self.core.new_outbox(ConnectionId { slot: self.connections, generation: 1 });
-        let link = Link::new(Arc::clone(&self.core), outbox, self.now_ms);
-        Peer { link, received: Vec::new(), aliases: BTreeMap::new(), version: V3 }
+        let outbox = self.shared.new_outbox(ConnectionId { slot: self.connections, generation: 1 });
+        let connection = Connection::new(Arc::clone(&self.shared), outbox, self.now_ms);
+        Peer { connection, received: Vec::new(), aliases: BTreeMap::new(), version: V3 }
     }
 
     pub(crate) fn connected(&mut self, version: ProtocolVersion, id: &str) -> Peer {
@@ -79,62 +81,62 @@ impl World {
         while self.step(peer, bytes, &mut outcome) {}
         let replies = &outcome.replies;
         match &outcome.end {
-            Some(_) => peer.link.outbox().finish(replies),
-            None => peer.link.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
+            Some(_) => peer.connection.outbox().push_final(replies),
+            None => peer.connection.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
         }
-        peer.link.settle(&mut self.publisher, self.now_ms);
-        while peer.link.replay(&mut self.publisher, self.now_ms) == Replaying::More {}
+        peer.connection.resume_sending(&mut self.dispatcher, self.now_ms);
+        while peer.connection.replay(&mut self.dispatcher, self.now_ms) == Replaying::More {}
         self.deliver(bytes);
         outcome
     }
 
     /// What a worker does at the end of a turn.
     pub(crate) fn deliver(&mut self, scratch: &[u8]) {
-        self.publisher.go_on(&self.core, self.now_ms);
-        self.publisher.hand_over(&self.core, self.now_ms);
-        self.publisher.batch().drain(scratch, |staged| staged.push());
-        self.publisher.settle(&self.core);
+        self.dispatcher.retry_waiting(&self.shared, self.now_ms);
+        self.dispatcher.flush_staged(&self.shared, self.now_ms);
+        self.dispatcher.batch().drain(scratch, |staged| staged.push());
+        self.dispatcher.flush_counters(&self.shared);
     }
 
     /// Lets time pass, and happen what is due then.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now_ms += ms;
-        self.core.review(&mut self.publisher, self.now_ms);
+        self.shared.expire(&mut self.dispatcher, self.now_ms);
         self.deliver(&[]);
     }
 
     /// The connection has ended.
     pub(crate) fn close(&mut self, peer: &mut Peer, reason: EndReason) {
-        peer.link.close(reason, &mut self.publisher, self.now_ms);
+        peer.connection.close(reason, &mut self.dispatcher, self.now_ms);
         self.deliver(&[]);
-        peer.link.outbox().close();
+        peer.connection.outbox().close();
     }
 
     /// Nobody is there, and nothing is left of anybody.
     pub(crate) fn assert_empty(&self) {
-        let core = &self.core;
-        assert_eq!((core.sessions_count(), core.retained_count()), (0, 0));
-        assert_eq!((core.budget.used_bytes(), core.stored.used_bytes()), (0, 0));
+        let shared = &self.shared;
+        assert_eq!((shared.sessions_count(), shared.retained_count()), (0, 0));
+        assert_eq!((shared.budget.used_bytes(), shared.stored.used_bytes()), (0, 0));
     }
 
     /// Handles one packet. False if there is no more to handle.
     fn step(&mut self, peer: &mut Peer, bytes: &[u8], outcome: &mut Outcome) -> bool {
         let rest = &bytes[outcome.used..];
-        let link = &mut peer.link;
-        let (packet, len) = match decode(rest, link.version(), self.core.limits.packet_bytes_max) {
+        let connection = &mut peer.connection;
+        let (packet, len) = match decode(rest, connection.version(), self.shared.limits.packet_bytes_max) {
             Ok(Some(decoded)) => decoded,
             Ok(None) => return false,
             Err(error) => {
-                outcome.end = Some(link.refuse_bytes(error, rest, &mut outcome.replies));
+                outcome.end = Some(connection.refuse_bytes(error, rest, &mut outcome.replies));
                 return false;
             }
         };
         let raw = Raw { bytes: &rest[..len], in_scratch: Some(outcome.used) };
-        match link.handle(packet, raw, &mut self.publisher, self.now_ms, &mut outcome.replies) {
+        match connection.handle(packet, raw, &mut self.dispatcher, self.now_ms, &mut outcome.replies) {
             Ok(Next::Continue) => {}
             Ok(Next::Connected { taken_over }) => {
                 outcome.taken_over = taken_over;
-                peer.version = link.version();
+                peer.version = connection.version();
             }
             Ok(Next::Blocked(_)) => {
                 outcome.blocked = true;
@@ -159,8 +161,8 @@ impl Peer {
     /// Reads all that waits.
     pub(crate) fn read(&mut self) {
         let mut chunk = Chunk::default();
-        if self.link.outbox().take(&mut chunk) {
-            self.link.outbox().sent(chunk.bytes.len(), chunk.messages);
+        if self.connection.outbox().take(&mut chunk) {
+            self.connection.outbox().sent(chunk.bytes.len(), chunk.messages);
             self.received.extend(chunk.bytes);
         }
     }

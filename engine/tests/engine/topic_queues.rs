@@ -48,7 +48,7 @@ fn unacknowledged_messages_go_back_to_the_head_in_order_and_come_as_duplicates()
             world.feed(&mut first, &pubrec(ids[1]));
         }
         // Its session stays; the messages do not wait for it.
-        assert_eq!(first.payloads().len(), usize::from(qos == QOS_1), "PUBREC makes no room, PUBACK does");
+        assert_eq!(first.payloads().len(), usize::from(qos == QOS_1), "PUBREC makes no capacity, PUBACK does");
         world.close(&mut first, EndReason::Closed);
         let mut second = world.receiver("second", qos, QUEUE, &[]);
         let heard: Vec<(bool, String)> = second.heard().into_iter().map(|(_, dup, payload)| (dup, payload)).collect();
@@ -78,7 +78,7 @@ fn a_message_that_nobody_acknowledges_ends_as_a_dead_letter() {
         let (mut heir, _) = world.returns("heir", &[]);
         world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
         assert_eq!(heir.payloads(), expected);
-        assert_eq!(world.core.stored.used_bytes() > 0, dead_letter.is_some());
+        assert_eq!(world.shared.stored.used_bytes() > 0, dead_letter.is_some());
     }
 }
 
@@ -96,7 +96,7 @@ fn a_queue_of_dead_letters_is_bounded() {
         let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
         world.close(&mut receiver, EndReason::Closed);
     }
-    assert_eq!(world.core.stats.snapshot().messages_dropped, 7);
+    assert_eq!(world.shared.stats.snapshot().messages_dropped, 7);
     let (mut heir, _) = world.returns("heir", &[]);
     world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
     assert_eq!(heir.payloads().len(), 3);
@@ -124,7 +124,7 @@ fn a_full_queue_does_as_its_policy_says() {
             world.pass_ms(Limits::DEFAULT.queue_stall_ms_max + 1);
             assert!(world.feed(&mut sender, &at_most_once).end.is_none());
         }
-        assert_eq!(world.core.stats.snapshot().messages_dropped, 1, "{policy:?}");
+        assert_eq!(world.shared.stats.snapshot().messages_dropped, 1, "{policy:?}");
         let (mut receiver, _) = world.returns("r", &[]);
         world.feed(&mut receiver, &subscribe_at(QOS_0, QUEUE));
         assert_eq!(receiver.payloads(), kept, "{policy:?}");
@@ -239,7 +239,7 @@ fn a_session_taken_over_keeps_what_it_has_from_a_queue() {
     world.close(&mut old, EndReason::TakenOver);
     assert_eq!(new.heard(), [(id, true, "1".into())]);
     world.feed(&mut new, &puback(id));
-    assert_eq!(world.core.stored.used_bytes(), 0);
+    assert_eq!(world.shared.stored.used_bytes(), 0);
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Both {
         let mut peer = self.world.accept();
         let outcome = self.world.feed(&mut peer, &connect(version, &format!("client {client}")));
         let old = self.clients[client].take();
-        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.link.outbox().connection()));
+        prop_assert_eq!(outcome.taken_over, old.as_ref().map(|old| old.peer.connection.outbox().connection()));
         if let Some(old) = old {
             self.end(old);
         }
@@ -208,7 +208,7 @@ impl Both {
             connection.check()?;
             self.world.close(&mut connection.peer, EndReason::Closed);
         }
-        prop_assert_eq!(self.world.core.budget.used_bytes(), 0);
+        prop_assert_eq!(self.world.shared.budget.used_bytes(), 0);
         Ok(())
     }
 }

@@ -207,7 +207,7 @@ impl Broker {
         session.ends_at_ms = Some(now_ms + u64::from(session.expiry_s) * 1000);
         let returned = take_loans(session, |queue| queue.starts_with("$queue/"));
         self.give_back(returned);
-        self.review(client);
+        self.expire(client);
         self.publish_wills();
     }
 
@@ -221,13 +221,13 @@ impl Broker {
     pub(crate) fn review_all(&mut self) {
         for client in 0..CLIENTS {
             if self.sessions[client].as_ref().is_some_and(|session| session.connection.is_none()) {
-                self.review(client);
+                self.expire(client);
             }
         }
         self.publish_wills();
     }
 
-    fn review(&mut self, client: usize) {
+    fn expire(&mut self, client: usize) {
         let now_ms = self.now_ms;
         let session = self.session(client);
         if session.will_at_ms.is_some_and(|at| at <= now_ms) {

@@ -114,7 +114,12 @@ impl Broker {
             let Some(session) = session else { continue };
             session.pending.retain(|due| session.connection.is_none() || !due.posted.is_expired(now_ms));
             let Some(connection) = &session.connection else { continue };
-            prop_assert!(connection.replies.is_empty(), "{} was not told {:?}", client, connection.replies);
+            prop_assert!(
+                connection.replies.is_empty(),
+                "{} was not has_disconnect_packet {:?}",
+                client,
+                connection.replies
+            );
             prop_assert!(connection.at_most_once.is_empty(), "{} did not get {:?}", client, connection.at_most_once);
             if session.has_window() {
                 prop_assert!(session.again.is_empty(), "{} did not get {:?} again", client, session.again);

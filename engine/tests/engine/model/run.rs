@@ -137,14 +137,14 @@ impl Run {
         let packet = connect_packet(client, version, &asks, will.as_ref());
         self.wires[client] = Some(Wire { peer: self.world.accept(), unseen: VecDeque::new(), expiry_s });
         let outcome = self.feed(client, &packet)?;
-        let id = old.as_ref().map(|old| old.peer.link.outbox().connection());
+        let id = old.as_ref().map(|old| old.peer.connection.outbox().connection());
         prop_assert_eq!(outcome.taken_over, id);
         if let Some(mut old) = old {
-            let farewell = Event::Disconnect(ReasonCode::SessionTakenOver);
-            let told = if old.peer.version().is_v5() { vec![farewell] } else { Vec::new() };
-            prop_assert_eq!(old.peer.events(), told);
+            let final_packet = Event::Disconnect(ReasonCode::SessionTakenOver);
+            let has_disconnect_packet = if old.peer.version().is_v5() { vec![final_packet] } else { Vec::new() };
+            prop_assert_eq!(old.peer.events(), has_disconnect_packet);
             self.world.close(&mut old.peer, EndReason::TakenOver);
-            self.wires[client].as_mut().unwrap().peer.link.take_up(&mut self.world.publisher);
+            self.wires[client].as_mut().unwrap().peer.connection.finish_takeover(&mut self.world.dispatcher);
             self.world.deliver(&[]);
         }
         self.clients[client].lose_connection();
@@ -319,8 +319,9 @@ impl Run {
             }
             Answer::PubRel(_) => {
                 let known = session.unreleased.remove(&id) || !version.is_v5();
-                let told = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-                session.reply(Event::PubComp(id, told));
+                let has_disconnect_packet =
+                    if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+                session.reply(Event::PubComp(id, has_disconnect_packet));
                 encoded(|out| PubRel { packet_id, code: ReasonCode::Success, properties }.encode(version, out))
             }
         })

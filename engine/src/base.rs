@@ -1,0 +1,8 @@
+//! The vocabulary of the engine: identities, capacities, limits and locks. Uses nothing else of the engine.
+
+pub(crate) mod budget;
+pub(crate) mod capacity;
+pub(crate) mod limits;
+pub(crate) mod packet_ids;
+pub(crate) mod slot;
+pub mod sync;

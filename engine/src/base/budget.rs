@@ -1,0 +1,56 @@
+//! One count of the bytes that wait anywhere in the broker, so that many modest queues cannot add up to too much.
+
+use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
+
+/// Bytes in use out of a fixed allowance. Shared by all workers, touched once a batch, not once a message.
+#[derive(Debug)]
+pub struct Budget {
+    used_bytes: AtomicUsize,
+    bytes_max: usize,
+    /// Messages that did not even fit into what is tolerated beyond the allowance.
+    overflowed_messages: AtomicU64,
+}
+
+impl Budget {
+    /// An allowance of `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { used_bytes: AtomicUsize::new(0), bytes_max, overflowed_messages: AtomicU64::new(0) }
+    }
+
+    /// Counts `bytes` as in use, whether or not they fit: the caller asked [`Budget::is_scarce`] before.
+    pub fn charge(&self, bytes: usize) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: usize) {
+        let before = self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more bytes released than were charged");
+    }
+
+    /// Whether the allowance is used up.
+    pub fn is_scarce(&self) -> bool {
+        self.used_bytes() >= self.bytes_max
+    }
+
+    /// Whether `bytes` more stay within what is tolerated beyond the allowance: half as much again, for what many
+    /// workers admit at once and for the small shares that keep traffic going while the allowance is used up.
+    pub(crate) fn tolerates(&self, bytes: usize) -> bool {
+        self.used_bytes().saturating_add(bytes) <= self.bytes_max.saturating_add(self.bytes_max / 2)
+    }
+
+    /// Counts messages that were not tolerated.
+    pub(crate) fn count_overflowed(&self, messages: usize) {
+        self.overflowed_messages.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Messages dropped because all buffers together were beyond what is tolerated.
+    pub fn overflowed_messages(&self) -> u64 {
+        self.overflowed_messages.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use now.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+}

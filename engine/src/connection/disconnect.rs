@@ -1,0 +1,150 @@
+//! Why a link ends, whose fault it is, and what the peer is told.
+
+use std::fmt;
+
+use wisp_wire::{DecodeError, PacketType, ReasonCode};
+
+/// The end of a link.
+#[derive(Debug)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// Whether a packet that tells the peer was written, which should reach it before the connection is closed.
+    pub has_disconnect_packet: bool,
+}
+
+impl End {
+    pub(super) fn silent(reason: EndReason) -> Self {
+        Self { reason, has_disconnect_packet: false }
+    }
+}
+
+/// Why a link ends. `Display` is for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "Display says it in a sentence each")]
+pub enum EndReason {
+    Disconnected(ReasonCode),
+    Closed,
+    TransportFailed,
+    Malformed(DecodeError),
+    NotConnect,
+    SecondConnect,
+    Unexpected(PacketType),
+    ConnectRefused(ReasonCode),
+    ConnectTimeout,
+    KeepAliveTimeout,
+    TakenOver,
+    Stuck,
+    BuffersExhausted,
+    ShuttingDown,
+    TopicMissing,
+    TopicAlias,
+    PublishRefused(ReasonCode),
+    ReceiveMaximum,
+    AcknowledgementMismatch,
+    ReplyTooLong,
+    SubscriptionIdentifierFromClient,
+    SessionExpiryRaised,
+}
+
+/// Whose fault an end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody's: an end as the protocol provides for.
+    Nobody,
+    /// The peer broke the protocol, or used what the server said it does not offer.
+    Peer,
+    /// A limit of the operator's.
+    Limit,
+    /// The network or the host.
+    Transport,
+}
+
+impl EndReason {
+    /// The reason code for DISCONNECT in MQTT 5. None if the peer is not to be told, or is not there to be told.
+    pub fn code(self) -> Option<ReasonCode> {
+        Some(match self {
+            Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
+            Self::NotConnect | Self::ConnectRefused(_) | Self::ConnectTimeout => return None,
+            Self::Malformed(error) => error.reason_code(),
+            Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
+            Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
+            Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+            Self::TakenOver => ReasonCode::SessionTakenOver,
+            Self::Stuck | Self::BuffersExhausted => ReasonCode::QuotaExceeded,
+            Self::ShuttingDown => ReasonCode::ServerShuttingDown,
+            Self::AcknowledgementMismatch => ReasonCode::ProtocolError,
+            Self::TopicAlias => ReasonCode::TopicAliasInvalid,
+            Self::PublishRefused(code) => code,
+            Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
+            Self::ReplyTooLong => ReasonCode::PacketTooLarge,
+        })
+    }
+
+    /// Whether the client's will is published [MQTT-3.1.2-8]: at every end but the client's own goodbye [MQTT-3.14.4-3], and
+    /// that of the server, which leaves nobody to receive it.
+    pub(crate) fn publishes_will(self) -> bool {
+        !matches!(self, Self::Disconnected(ReasonCode::NORMAL_DISCONNECTION) | Self::ShuttingDown)
+    }
+
+    /// Whose fault it is.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
+            Self::TransportFailed => Fault::Transport,
+            Self::ConnectTimeout | Self::Stuck | Self::BuffersExhausted | Self::PublishRefused(_) => Fault::Limit,
+            Self::ConnectRefused(ReasonCode::ServerBusy) => Fault::Limit,
+            _ => Fault::Peer,
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(code) => write!(f, "the client sent DISCONNECT: {code}"),
+            Self::Closed => write!(f, "the client closed the connection without DISCONNECT"),
+            Self::TransportFailed => write!(f, "the connection failed"),
+            Self::Malformed(error) => write!(f, "the client sent a malformed packet: {error}"),
+            Self::NotConnect => write!(f, "the client's first packet was not CONNECT [MQTT-3.1.0-1]"),
+            Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
+            Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which has no place here"),
+            Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
+            Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
+            Self::KeepAliveTimeout => {
+                write!(
+                    f,
+                    "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22; 3.1.1: MQTT-3.1.2-24]"
+                )
+            }
+            Self::TakenOver => {
+                write!(f, "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]")
+            }
+            Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max, reply-stall-ms-max)"),
+            Self::BuffersExhausted => write!(f, "no capacity to assemble the client's packet (buffered-bytes-max)"),
+            Self::ShuttingDown => write!(f, "the server is shutting down"),
+            Self::TopicMissing => {
+                write!(f, "the client published without a topic name or known alias (section 3.3.2.1)")
+            }
+            Self::TopicAlias => {
+                write!(f, "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]")
+            }
+            Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
+            Self::ReceiveMaximum => {
+                write!(f, "the client had more messages on their way than allowed (receive-maximum) [MQTT-3.3.4-7]")
+            }
+            Self::AcknowledgementMismatch => {
+                write!(f, "the client acknowledged a message as if it had another QoS (section 4.3)")
+            }
+            Self::ReplyTooLong => {
+                write!(f, "the client accepts no packet as long as the answer would be [MQTT-3.1.2-24]")
+            }
+            Self::SubscriptionIdentifierFromClient => {
+                write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")
+            }
+            Self::SessionExpiryRaised => {
+                write!(f, "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)")
+            }
+        }
+    }
+}

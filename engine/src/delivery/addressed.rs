@@ -1,0 +1,123 @@
+//! A message addressed to one session, and how it is written for the session's connection.
+
+use std::sync::Arc;
+
+use wisp_wire::{PacketId, QoS, SubscriptionId};
+
+use crate::base::capacity::Capacity;
+use crate::base::limits::Limits;
+use crate::delivery::batch::Batch;
+use crate::delivery::loan::{ConsumerOptions, DeadLetter, Loan, QueueInfo, Queued, Returned, SubscriptionIds};
+use crate::delivery::message::{Head, Message};
+use crate::delivery::outbox::Outbox;
+
+/// A message for one session.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) message: Message,
+    /// The lower of the publisher's and the subscription's.
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Boxed, since most messages have none of it and thousands may be in flight.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Debug)]
+struct Extras {
+    subscription_ids: SubscriptionIds,
+    loan: Option<Loan>,
+}
+
+impl Delivery {
+    /// A message that matched the session's own subscriptions.
+    pub(crate) fn new(message: Message, qos: QoS, retain: bool, subscription_ids: SubscriptionIds) -> Self {
+        let extras = subscription_ids.map(|ids| Box::new(Extras { subscription_ids: Some(ids), loan: None }));
+        Self { message, qos, retain, extras }
+    }
+
+    /// A message on loan from a topic queue or group.
+    pub(crate) fn on_loan(queued: Queued, queue: &Arc<QueueInfo>, qos: QoS, options: &ConsumerOptions) -> Self {
+        let Queued { message, deliveries } = queued;
+        let loan = Loan { queue: Arc::clone(queue), deliveries: deliveries.saturating_add(1) };
+        let extras = Extras { subscription_ids: options.subscription_ids.clone(), loan: Some(loan) };
+        let retain = message.retain() && options.retain_as_published;
+        Self { message, qos, retain, extras: Some(Box::new(extras)) }
+    }
+
+    /// The queue it is on loan from, to which it returns if this client does not acknowledge it.
+    pub(crate) fn loan(&self) -> Option<&Loan> {
+        self.extras.as_ref()?.loan.as_ref()
+    }
+
+    fn subscription_ids(&self) -> &[SubscriptionId] {
+        self.extras.as_ref().and_then(|extras| extras.subscription_ids.as_deref()).unwrap_or_default()
+    }
+
+    /// The message as it returns to its queue; `None` if it is not on loan.
+    pub(crate) fn into_returned(self) -> Option<Returned> {
+        let Loan { queue, deliveries } = self.extras?.loan?;
+        Some((queue, Queued { message: self.message, deliveries }))
+    }
+
+    /// Writes the message with its packet identifier, or without one at QoS 0. False if it is longer than the client
+    /// accepts [MQTT-3.1.2-25].
+    pub(crate) fn write(
+        &self,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        outbox: &Outbox,
+        context: &mut DeliveryContext<'_>,
+    ) -> bool {
+        let head =
+            Head { dup, qos: self.qos, retain: self.retain, packet_id, subscription_ids: self.subscription_ids() };
+        write_message(&self.message, &head, outbox, context)
+    }
+}
+
+/// The per-call context passed to sessions and queues. They report here instead of calling their callers.
+pub(crate) struct DeliveryContext<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) now_ms: u64,
+    /// Empty between calls; packets are written here before they go to an outbox in one piece.
+    pub(crate) buffer: &'a mut Vec<u8>,
+    /// Outboxes to flush are marked here.
+    pub(crate) batch: &'a mut Batch,
+    /// Counts messages that are not delivered.
+    pub(crate) dropped: &'a mut u64,
+    /// Queues with messages at QoS 0 for consumers that have to read first.
+    pub(crate) watched: &'a mut Vec<Arc<QueueInfo>>,
+    /// Messages that were delivered too often.
+    pub(crate) dead: &'a mut Vec<DeadLetter>,
+}
+
+impl DeliveryContext<'_> {
+    /// Counts a message that a receiver does not get.
+    pub(crate) fn count_dropped(&mut self, capacity: &Capacity) {
+        *self.dropped += 1;
+        capacity.count_dropped(1);
+    }
+
+    /// Pushes the packets in the buffer, with `messages` messages, to `outbox` and marks it for flush.
+    pub(crate) fn push_buffer(&mut self, outbox: &Arc<Outbox>, messages: usize) {
+        if !self.buffer.is_empty() {
+            outbox.push_windowed(self.buffer, messages);
+            self.batch.mark_for_flush(outbox);
+        }
+    }
+}
+
+/// Writes a message into the context's buffer. False if it is longer than the client accepts.
+pub(crate) fn write_message(
+    message: &Message,
+    head: &Head<'_>,
+    outbox: &Outbox,
+    context: &mut DeliveryContext<'_>,
+) -> bool {
+    let (start, receiver) = (context.buffer.len(), outbox.receiver());
+    let written = message.encode(receiver.format.version(), head, context.now_ms, context.buffer);
+    let fits = written.is_ok() && context.buffer.len() - start <= receiver.packet_bytes_max as usize;
+    if !fits {
+        context.buffer.truncate(start);
+    }
+    fits
+}

@@ -1,0 +1,311 @@
+//! Between step 5 and step 6 of a message's way: what one worker has routed and not yet pushed.
+//!
+//! A worker reads many packets into one scratch buffer. Routing a packet only notes, per receiver, which part of the
+//! scratch buffer it is to get; neighbouring packets for the same receiver become one piece. Each receiver's lock is then
+//! taken once a batch, and its pieces are copied in one go, or sent as they lie.
+//!
+//! ```text
+//! scratch   [ p1 ][ p2 ][ p3 ][ p4 ]        translated   [ p3 for MQTT 5 ]
+//! receiver A: 1-2, 4      receiver B: 3 (translated)
+//! ```
+
+use std::sync::Arc;
+
+use crate::delivery::outbox::Outbox;
+
+/// Where the bytes of a piece lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the worker's scratch buffer, as they were received.
+    Scratch,
+    /// In the batch's own buffer, rewritten for the receiver.
+    Translated,
+}
+
+/// A part of one of the two buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// Which buffer.
+    pub source: Source,
+    /// Offset of the first byte.
+    pub start: usize,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+#[derive(Debug)]
+struct PieceNode {
+    piece: Piece,
+    next: u32,
+}
+
+/// One receiver's share of the batch.
+#[derive(Debug)]
+struct Share {
+    outbox: Arc<Outbox>,
+    first: u32,
+    last: u32,
+    bytes: usize,
+    messages: usize,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// The batch's own buffer up to this size is kept for the next batch; beyond it the batch is heavy.
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// A batch is heavy from this many bytes, each receiver's share counted by itself. No outbox and no budget knows of
+/// them before they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
+const HEAVY_BYTES: usize = 32 * 1024 * 1024;
+
+/// A batch is heavy from this many pieces.
+const HEAVY_PIECES: usize = 128 * 1024;
+
+/// The routed, unpushed messages of one worker, and the receivers it has touched since they were last flushed.
+#[derive(Debug, Default)]
+pub struct Batch {
+    shares: Vec<Share>,
+    nodes: Vec<PieceNode>,
+    /// Index into `shares` by the outbox's index, or `NONE`.
+    share_of: Vec<u32>,
+    translated: Vec<u8>,
+    /// The sum over all shares.
+    staged_bytes: usize,
+}
+
+/// What one receiver is to get, ready to be pushed.
+#[derive(Debug)]
+pub struct Staged<'a> {
+    /// The receiver.
+    pub outbox: &'a Arc<Outbox>,
+    /// Bytes in all pieces together; 0 if the receiver was touched but all it was to get has been pushed.
+    pub bytes: usize,
+    /// Messages in them.
+    pub messages: usize,
+    nodes: &'a [PieceNode],
+    first: u32,
+    scratch: &'a [u8],
+    translated: &'a [u8],
+}
+
+impl<'a> Staged<'a> {
+    /// The pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (nodes, scratch, translated) = (self.nodes, self.scratch, self.translated);
+        let mut at = self.first;
+        std::iter::from_fn(move || {
+            let node = nodes.get(at as usize)?;
+            at = node.next;
+            let Piece { source, start, len } = node.piece;
+            let buffer = match source {
+                Source::Scratch => scratch,
+                Source::Translated => translated,
+            };
+            Some(&buffer[start..start + len])
+        })
+    }
+
+    /// All of it, if it lies in one piece.
+    pub fn contiguous(&self) -> Option<&'a [u8]> {
+        let mut pieces = self.pieces();
+        let only = pieces.next()?;
+        (only.len() == self.bytes).then_some(only)
+    }
+
+    /// Copies the pieces into the outbox.
+    pub fn push(&self) {
+        if self.bytes > 0 {
+            self.outbox.push(self.pieces(), self.bytes, self.messages);
+        }
+    }
+}
+
+impl Batch {
+    /// Bytes and messages staged for `outbox` so far.
+    pub fn staged_for(&self, outbox: &Outbox) -> (usize, usize) {
+        match self.share_index(outbox) {
+            Some(index) => (self.shares[index].bytes, self.shares[index].messages),
+            None => (0, 0),
+        }
+    }
+
+    fn share_index(&self, outbox: &Outbox) -> Option<usize> {
+        match self.share_of.get(outbox.index()) {
+            Some(&index) if index != NONE => Some(index as usize),
+            _ => None,
+        }
+    }
+
+    /// Marks the receiver as one to flush, without giving it anything.
+    pub fn mark_for_flush(&mut self, outbox: &Arc<Outbox>) -> usize {
+        if let Some(index) = self.share_index(outbox) {
+            return index;
+        }
+        let index = self.shares.len();
+        if self.share_of.len() <= outbox.index() {
+            self.share_of.resize(outbox.index() + 1, NONE);
+        }
+        self.share_of[outbox.index()] = index as u32;
+        self.shares.push(Share { outbox: Arc::clone(outbox), first: NONE, last: NONE, bytes: 0, messages: 0 });
+        index
+    }
+
+    /// Notes that `outbox` is to get the packet at `piece`.
+    pub fn stage(&mut self, outbox: &Arc<Outbox>, piece: Piece) {
+        let index = self.mark_for_flush(outbox);
+        let share = &mut self.shares[index];
+        share.bytes += piece.len;
+        share.messages += 1;
+        self.staged_bytes += piece.len;
+        if let Some(last) = self.nodes.get_mut(share.last as usize) {
+            let end = last.piece.start + last.piece.len;
+            if last.piece.source == piece.source && end == piece.start {
+                last.piece.len += piece.len;
+                return;
+            }
+        }
+        let at = self.nodes.len() as u32;
+        self.nodes.push(PieceNode { piece, next: NONE });
+        match self.nodes.get_mut(share.last as usize) {
+            Some(last) => last.next = at,
+            None => share.first = at,
+        }
+        share.last = at;
+    }
+
+    /// Writes a packet into the batch's own buffer, which lives until the batch is pushed.
+    pub fn translate<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Piece, E> {
+        let start = self.translated.len();
+        write(&mut self.translated).inspect_err(|_| self.translated.truncate(start))?;
+        Ok(Piece { source: Source::Translated, start, len: self.translated.len() - start })
+    }
+
+    /// Copies a packet that will not stay where it is into the batch's own buffer.
+    pub fn copy(&mut self, packet: &[u8]) -> Piece {
+        let start = self.translated.len();
+        self.translated.extend_from_slice(packet);
+        Piece { source: Source::Translated, start, len: packet.len() }
+    }
+
+    /// Whether it should be delivered before anything else is staged.
+    pub fn needs_flush(&self) -> bool {
+        self.staged_bytes >= HEAVY_BYTES || self.nodes.len() >= HEAVY_PIECES || self.translated.len() > KEPT_BYTES
+    }
+
+    /// Pushes everything staged to its outboxes. The receivers stay touched.
+    pub fn push_all(&mut self, scratch: &[u8]) {
+        self.for_each(scratch, |staged| staged.push());
+        for share in &mut self.shares {
+            (share.first, share.last, share.bytes, share.messages) = (NONE, NONE, 0, 0);
+        }
+        self.clear_pieces();
+    }
+
+    /// Hands out each touched receiver with what is staged for it, and forgets them all.
+    pub fn drain(&mut self, scratch: &[u8], deliver: impl FnMut(Staged<'_>)) {
+        self.for_each(scratch, deliver);
+        for share in self.shares.drain(..) {
+            self.share_of[share.outbox.index()] = NONE;
+        }
+        self.clear_pieces();
+    }
+
+    fn for_each(&self, scratch: &[u8], mut deliver: impl FnMut(Staged<'_>)) {
+        for share in &self.shares {
+            deliver(Staged {
+                outbox: &share.outbox,
+                bytes: share.bytes,
+                messages: share.messages,
+                nodes: &self.nodes,
+                first: share.first,
+                scratch,
+                translated: &self.translated,
+            });
+        }
+    }
+
+    fn clear_pieces(&mut self) {
+        self.staged_bytes = 0;
+        self.nodes.clear();
+        self.translated.clear();
+        self.translated.shrink_to(KEPT_BYTES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::outbox;
+
+    fn scratch(start: usize, len: usize) -> Piece {
+        Piece { source: Source::Scratch, start, len }
+    }
+
+    fn drained(batch: &mut Batch, bytes: &[u8]) -> Vec<(usize, Vec<u8>, bool)> {
+        let mut out = Vec::new();
+        batch.drain(bytes, |staged| {
+            out.push((staged.messages, staged.pieces().flatten().copied().collect(), staged.contiguous().is_some()));
+        });
+        out
+    }
+
+    #[test]
+    fn neighbouring_packets_become_one_piece() {
+        let (a, mut batch) = (outbox(), Batch::default());
+        batch.stage(&a, scratch(0, 2));
+        batch.stage(&a, scratch(2, 3));
+        assert_eq!(drained(&mut batch, b"abcde"), [(2, b"abcde".to_vec(), true)]);
+    }
+
+    #[test]
+    fn each_receiver_gets_its_own_pieces_in_order() {
+        let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
+        batch.stage(&a, scratch(0, 1));
+        batch.stage(&b, scratch(1, 1));
+        batch.stage(&a, scratch(2, 1));
+        let rewritten = batch
+            .translate(|out| {
+                out.extend_from_slice(b"xyz");
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        batch.stage(&a, rewritten);
+        assert_eq!(drained(&mut batch, b"abc"), [(3, b"acxyz".to_vec(), false), (1, b"b".to_vec(), true)]);
+        assert!(drained(&mut batch, b"").is_empty(), "drained means forgotten");
+    }
+
+    #[test]
+    fn pushed_messages_leave_the_receiver_touched() {
+        let (a, mut batch) = (outbox(), Batch::default());
+        batch.stage(&a, scratch(0, 3));
+        assert_eq!(batch.staged_for(&a), (3, 1));
+        batch.push_all(b"abc");
+        assert_eq!((batch.staged_for(&a), a.depth_bytes()), ((0, 0), 3));
+        assert_eq!(drained(&mut batch, b""), [(0, Vec::new(), false)]);
+    }
+
+    #[test]
+    fn many_bytes_or_pieces_make_a_batch_heavy_until_it_is_delivered() {
+        let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
+        batch.stage(&a, scratch(0, HEAVY_BYTES / 2));
+        assert!(!batch.needs_flush());
+        batch.stage(&b, scratch(0, HEAVY_BYTES / 2));
+        assert!(batch.needs_flush());
+        batch.drain(&[0; HEAVY_BYTES / 2], |_| {});
+        assert!(!batch.needs_flush());
+        (0..HEAVY_PIECES).for_each(|_| batch.stage(&a, scratch(0, 1)));
+        assert!(batch.needs_flush());
+        batch.push_all(b"x");
+        assert!(!batch.needs_flush());
+    }
+
+    #[test]
+    fn a_failed_translation_leaves_nothing_behind() {
+        let mut batch = Batch::default();
+        let failed = batch.translate(|out| {
+            out.push(1);
+            Err("no")
+        });
+        assert_eq!((failed.map(|_| ()), batch.translated.len()), (Err("no"), 0));
+    }
+}

@@ -1,0 +1,220 @@
+//! A message that outlives the packet it came in: retained, waiting for a client that is away or slow, on its way at
+//! QoS 1 or 2, or in a topic queue.
+//!
+//! It is kept once, whoever waits for it, in a form that no version and no receiver has a part in, and in one piece of memory,
+//! since with a hundred thousand of them on their way each piece would be fetched from far:
+//!
+//! ```text
+//! [ header | topic name | properties to forward | payload | unused ]
+//! ```
+
+pub(crate) mod pool;
+
+use triomphe::{Arc, HeaderSlice};
+use wisp_wire::{
+    EncodeError, PacketId, Properties, Property, PropertyOwner, ProtocolVersion, Publish, QoS, SubscriptionId,
+    TopicName,
+};
+
+/// What a message costs beyond its bytes, about: its header and its place where it waits.
+const OVERHEAD_BYTES: usize = 128;
+
+const NEVER: u64 = u64::MAX;
+
+/// A share of a message. What the last one leaves is used again for another message by the thread that drops it, since at a
+/// million messages a second the allocator would be the slowest part.
+#[derive(Clone, Debug)]
+pub(crate) struct Message(Option<Arc<Memory>>);
+
+/// The memory of a message.
+type Memory = HeaderSlice<Header, [u8]>;
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if let Some(memory) = self.0.take() {
+            pool::give(memory);
+        }
+    }
+}
+
+/// The beginning of a message's memory.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    expires_at_ms: u64,
+    /// Length of everything behind the header.
+    body_len: u32,
+    properties_len: u32,
+    topic_len: u16,
+    qos: QoS,
+    retain: bool,
+}
+
+impl Header {
+    /// That of memory without a message.
+    const UNUSED: Self = Self {
+        expires_at_ms: NEVER,
+        body_len: 0,
+        properties_len: 0,
+        topic_len: 0,
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+}
+
+/// When the first of some messages expires, so that nobody looks through them before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NextExpiry(u64);
+
+impl Default for NextExpiry {
+    fn default() -> Self {
+        Self(NEVER)
+    }
+}
+
+impl NextExpiry {
+    /// Takes a message into account.
+    pub(crate) fn note(&mut self, message: &Message) {
+        self.0 = self.0.min(message.header().expires_at_ms);
+    }
+
+    /// Whether one may have expired by now.
+    pub(crate) fn is_due(self, now_ms: u64) -> bool {
+        now_ms >= self.0
+    }
+}
+
+/// What of a PUBLISH differs from receiver to receiver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) dup: bool,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) subscription_ids: &'a [SubscriptionId],
+}
+
+/// Whether a property of a PUBLISH goes on to its receivers as it came. The others concern the sender's connection, or
+/// are written anew for each receiver.
+fn is_forwarded(property: &Property<'_>) -> bool {
+    !matches!(
+        property,
+        Property::TopicAlias(_) | Property::MessageExpiryInterval(_) | Property::SubscriptionIdentifier(_)
+    )
+}
+
+impl Message {
+    /// Keeps what was published to `topic` at `now_ms`.
+    pub(crate) fn from_publish(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64) -> Self {
+        let topic = topic.as_str().as_bytes();
+        let mut properties = Vec::new();
+        let mut expires_at_ms = NEVER;
+        if !publish.properties.is_empty() {
+            let copied = publish.properties.copy_where(&mut properties, is_forwarded);
+            debug_assert!(copied.is_ok(), "what was decoded can be encoded");
+            let interval_s = publish.properties.message_expiry_interval_s();
+            expires_at_ms = interval_s.map_or(NEVER, |seconds| now_ms + u64::from(seconds) * 1000);
+        }
+        let body_len = topic.len() + properties.len() + publish.payload.len();
+        let header = Header {
+            expires_at_ms,
+            body_len: body_len as u32,
+            properties_len: properties.len() as u32,
+            topic_len: topic.len() as u16,
+            qos: publish.qos,
+            retain: publish.retain,
+        };
+        let mut memory = pool::take(body_len);
+        memory.header = header;
+        let (head, rest) = memory.slice.split_at_mut(topic.len());
+        head.copy_from_slice(topic);
+        let (middle, rest) = rest.split_at_mut(properties.len());
+        middle.copy_from_slice(&properties);
+        rest[..publish.payload.len()].copy_from_slice(publish.payload);
+        Self(Some(memory.shareable()))
+    }
+
+    fn memory(&self) -> &Memory {
+        self.0.as_deref().expect("it is there until it is dropped")
+    }
+
+    fn header(&self) -> Header {
+        self.memory().header
+    }
+
+    /// Topic name, properties and payload.
+    fn parts(&self) -> (Header, TopicName<'_>, &[u8], &[u8]) {
+        let header = self.header();
+        let body = &self.memory().slice[..header.body_len as usize];
+        let (topic, rest) = body.split_at(usize::from(header.topic_len));
+        let (properties, payload) = rest.split_at(header.properties_len as usize);
+        let topic = str::from_utf8(topic).ok().and_then(|name| TopicName::new(name).ok());
+        (header, topic.expect("a topic name was stored"), properties, payload)
+    }
+
+    /// What it was published to.
+    pub(crate) fn topic(&self) -> TopicName<'_> {
+        self.parts().1
+    }
+
+    /// At which QoS it was published.
+    pub(crate) fn qos(&self) -> QoS {
+        self.header().qos
+    }
+
+    /// Whether it was published with RETAIN.
+    pub(crate) fn retain(&self) -> bool {
+        self.header().retain
+    }
+
+    /// What it says.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.parts().3
+    }
+
+    /// What it counts for where it waits.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.header().body_len as usize + OVERHEAD_BYTES
+    }
+
+    /// Whether its Message Expiry Interval has passed [MQTT-3.3.2-5].
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        now_ms >= self.header().expires_at_ms
+    }
+
+    /// Appends the PUBLISH for one receiver, with what is left of its Message Expiry Interval [MQTT-3.3.2-6].
+    pub(crate) fn encode(
+        &self,
+        version: ProtocolVersion,
+        head: &Head<'_>,
+        now_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let (header, topic, kept, payload) = self.parts();
+        let mut all = Vec::new();
+        let mut properties = Properties::EMPTY;
+        if version.is_v5() {
+            // Checked when it was decoded, and without what was added for this receiver it still is legal.
+            properties = Properties::from_bytes(kept, PropertyOwner::Publish).unwrap_or_default();
+            if header.expires_at_ms != NEVER || !head.subscription_ids.is_empty() {
+                all.extend(properties.iter());
+                if header.expires_at_ms != NEVER {
+                    // Rounded up: what is sent has some time left.
+                    let left_s = header.expires_at_ms.saturating_sub(now_ms).div_ceil(1000);
+                    all.push(Property::MessageExpiryInterval(left_s as u32));
+                }
+                all.extend(head.subscription_ids.iter().map(|&id| Property::SubscriptionIdentifier(id)));
+                properties = Properties::from_slice(&all);
+            }
+        }
+        let publish = Publish {
+            dup: head.dup,
+            qos: head.qos,
+            retain: head.retain,
+            topic: Some(topic),
+            packet_id: head.packet_id,
+            properties,
+            payload,
+        };
+        publish.encode(version, out)
+    }
+}

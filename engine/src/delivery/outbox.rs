@@ -1,0 +1,365 @@
+//! Step 6 of a message's way, for what goes to a connection: packets on their way to one socket.
+//!
+//! In: packets already in the receiver's wire format, a batch at a time, from any worker. Out: one run of bytes, taken
+//! by whoever flushes the receiver's connection. Before it stand [`crate::delivery::batch`] for messages at QoS 0 and
+//! [`crate::state::session`] for the others, after it the broker's output.
+//!
+//! ```text
+//!  workers --push--> [ incoming bytes | lock ] --take--> the flusher's chunk --send--> socket
+//!                    '------------- depth: counted until it was sent -------------'
+//! ```
+//!
+//! The depth counts a byte from the push until the peer's socket took it, so the limit holds for the outbox and the
+//! output together.
+
+use std::sync::{Arc, OnceLock};
+
+use wisp_wire::ProtocolVersion;
+
+use crate::base::budget::Budget;
+use crate::base::capacity::Capacity;
+use crate::base::limits::Limits;
+use crate::base::slot::Slot;
+use crate::base::sync::Mutex;
+use crate::delivery::aliases::AssignedAliases;
+
+/// The two encodings a PUBLISH has: that of MQTT 3.1 and 3.1.1, and that of MQTT 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireFormat {
+    /// MQTT 3.1 and 3.1.1: no properties.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+impl From<ProtocolVersion> for WireFormat {
+    fn from(version: ProtocolVersion) -> Self {
+        if version.is_v5() { Self::V5 } else { Self::V3 }
+    }
+}
+
+impl WireFormat {
+    /// A version that is written so.
+    pub fn version(self) -> ProtocolVersion {
+        match self {
+            Self::V3 => ProtocolVersion::Mqtt311,
+            Self::V5 => ProtocolVersion::Mqtt5,
+        }
+    }
+}
+
+/// Names one connection for ever: the slot is reused, the generation is not. It means nothing to the engine, which
+/// only keeps it so that whoever pushes to an outbox can find the connection to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Index into the broker's table of connections.
+    pub slot: u32,
+    /// Counts the uses of the slot.
+    pub generation: u32,
+}
+
+/// Bytes taken out of an outbox in one piece, with the number of packets in them.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Whole packets, in order.
+    pub bytes: Vec<u8>,
+    /// How many of them count as messages.
+    pub messages: usize,
+}
+
+/// What a receiver accepts, as its CONNECT said.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiverInfo {
+    /// How its PUBLISH packets are written.
+    pub format: WireFormat,
+    /// The longest packet the client accepts (Maximum Packet Size, MQTT 5 section 3.1.2.11.4).
+    pub packet_bytes_max: u32,
+    /// How many topic aliases the server may assign (Topic Alias Maximum, MQTT 5 section 3.1.2.11.5).
+    pub topic_aliases_max: u16,
+}
+
+/// Everything on its way to one connection. Shared by all workers.
+#[derive(Debug)]
+pub struct Outbox {
+    connection: ConnectionId,
+    /// Unset until the client's CONNECT.
+    receiver: OnceLock<ReceiverInfo>,
+    slot: Slot,
+    budget: Arc<Budget>,
+    capacity: Arc<Capacity>,
+    incoming: Mutex<Incoming>,
+}
+
+#[derive(Debug, Default)]
+struct Incoming {
+    chunk: Chunk,
+    /// Only if the client allows any.
+    aliases: Option<Box<AssignedAliases>>,
+}
+
+impl Outbox {
+    /// An empty outbox for whoever is at the other end of `connection`.
+    pub(crate) fn new(connection: ConnectionId, slot: Slot, budget: Arc<Budget>, limits: &Limits) -> Self {
+        let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
+        let capacity = Capacity::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(&budget));
+        Self {
+            connection,
+            receiver: OnceLock::new(),
+            slot,
+            budget,
+            capacity: Arc::new(capacity),
+            incoming: Mutex::default(),
+        }
+    }
+
+    /// The connection that empties the outbox.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// What waits and how much may.
+    pub fn capacity(&self) -> &Arc<Capacity> {
+        &self.capacity
+    }
+
+    /// What the receiver accepts. Before its CONNECT it accepts no messages, only what ends the connection.
+    pub fn receiver(&self) -> ReceiverInfo {
+        const UNKNOWN: ReceiverInfo =
+            ReceiverInfo { format: WireFormat::V3, packet_bytes_max: 0, topic_aliases_max: 0 };
+        self.receiver.get().copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Sets what the receiver accepts, once.
+    pub fn set_receiver(&self, receiver: ReceiverInfo) {
+        if receiver.topic_aliases_max > 0 {
+            let aliases = AssignedAliases::new(receiver.topic_aliases_max, receiver.packet_bytes_max);
+            self.incoming.lock().aliases = Some(Box::new(aliases));
+        }
+        let set = self.receiver.set(receiver);
+        debug_assert!(set.is_ok(), "a connection has one CONNECT");
+    }
+
+    /// A small number that no other live outbox has.
+    pub fn index(&self) -> usize {
+        self.slot.index()
+    }
+
+    /// Appends `pieces`, which are whole packets or runs of them, holding `messages` messages. A closed outbox ignores
+    /// them: its receiver is gone. The caller asked [`Capacity::check_or_mark_full`] for messages, and yet they are dropped and
+    /// counted if all buffers together pass what is tolerated, as one message for very many receivers can make them.
+    /// Acknowledgements, which hold no messages, enter always.
+    pub fn push<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, bytes: usize, messages: usize) {
+        let mut incoming = self.incoming.lock();
+        if self.is_closed() {
+            return;
+        }
+        if messages > 0 && !self.budget.tolerates(bytes) {
+            self.capacity.count_dropped(messages as u64);
+            self.budget.count_overflowed(messages);
+            return;
+        }
+        self.append(&mut incoming, pieces, bytes, messages);
+    }
+
+    /// Appends packets of a session, and empties `packets`. They are bounded by the session's window and must not be lost
+    /// on the way, so they enter always, unless the connection is gone.
+    pub(crate) fn push_windowed(&self, packets: &mut Vec<u8>, messages: usize) {
+        let mut incoming = self.incoming.lock();
+        let alone = incoming.chunk.bytes.is_empty() && incoming.aliases.is_none();
+        if self.is_closed() {
+            packets.clear();
+        } else if alone {
+            // The buffers change places, and nothing is copied.
+            self.capacity.add(packets.len(), messages);
+            std::mem::swap(&mut incoming.chunk.bytes, packets);
+            incoming.chunk.messages += messages;
+        } else {
+            self.append(&mut incoming, [packets.as_slice()].into_iter(), packets.len(), messages);
+            packets.clear();
+        }
+    }
+
+    fn append<'a>(
+        &self,
+        incoming: &mut Incoming,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        bytes: usize,
+        messages: usize,
+    ) {
+        let Incoming { chunk, aliases } = incoming;
+        let before = chunk.bytes.len();
+        chunk.bytes.reserve(bytes);
+        for piece in pieces {
+            match aliases {
+                Some(aliases) if messages > 0 => aliases.rewrite(piece, &mut chunk.bytes),
+                _ => chunk.bytes.extend_from_slice(piece),
+            }
+        }
+        chunk.messages += messages;
+        self.capacity.add(chunk.bytes.len() - before, messages);
+    }
+
+    /// Appends the last packet the receiver is to get. Nothing enters afterwards; what waits can still be taken.
+    pub fn push_final(&self, packet: &[u8]) {
+        let mut incoming = self.incoming.lock();
+        if !self.is_closed() {
+            self.capacity.add(packet.len(), 0);
+            incoming.chunk.bytes.extend_from_slice(packet);
+            self.capacity.close();
+        }
+    }
+
+    /// Counts packets that went, or are about to go, to the socket without lying in the outbox first. False if the
+    /// outbox is closed, packets wait in it, which must go out before, topic aliases are to be put into them, or there
+    /// would be no place for what the socket does not take: then nothing was counted.
+    pub fn bypass(&self, bytes: usize, messages: usize) -> bool {
+        let incoming = self.incoming.lock();
+        let blocked = self.is_closed() || !incoming.chunk.bytes.is_empty() || incoming.aliases.is_some();
+        if blocked || !self.budget.tolerates(bytes) {
+            return false;
+        }
+        self.capacity.add(bytes, messages);
+        true
+    }
+
+    /// Takes all that waits into `chunk`, which must be empty; its buffer is handed over for reuse. False if nothing
+    /// waits.
+    pub fn take(&self, chunk: &mut Chunk) -> bool {
+        debug_assert!(chunk.bytes.is_empty() && chunk.messages == 0, "what was taken before must be sent first");
+        let mut incoming = self.incoming.lock();
+        if incoming.chunk.bytes.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut incoming.chunk, chunk);
+        true
+    }
+
+    /// Whether nothing waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.incoming.lock().chunk.bytes.is_empty()
+    }
+
+    /// Notes that the peer's socket took `bytes`, with which `messages` were complete.
+    pub fn sent(&self, bytes: usize, messages: usize) {
+        self.capacity.remove(bytes, messages);
+    }
+
+    /// Bytes pushed and not yet sent.
+    pub fn depth_bytes(&self) -> usize {
+        self.capacity.depth_bytes()
+    }
+
+    /// Gives back what the buffer of an empty outbox has beyond `bytes`.
+    pub fn shrink_to(&self, bytes: usize) {
+        let mut incoming = self.incoming.lock();
+        if incoming.chunk.bytes.is_empty() {
+            incoming.chunk.bytes.shrink_to(bytes);
+        }
+    }
+
+    /// Ends the outbox: what waits is let go, and nothing enters any more. What was taken and not sent is for the taker
+    /// to count with [`Outbox::sent`].
+    pub fn close(&self) {
+        let mut incoming = self.incoming.lock();
+        self.capacity.close();
+        let waiting = std::mem::take(&mut incoming.chunk);
+        self.sent(waiting.bytes.len(), waiting.messages);
+    }
+
+    /// Whether the receiver is gone. Changes under the lock of what waits: what entered before may still leave.
+    pub fn is_closed(&self) -> bool {
+        self.capacity.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::slot::Slots;
+
+    fn outbox(limits: &Limits) -> Outbox {
+        let connection = ConnectionId { slot: 1, generation: 1 };
+        let budget = Arc::new(Budget::new(limits.buffered_bytes_max));
+        Outbox::new(connection, Arc::new(Slots::default()).take(), budget, limits)
+    }
+
+    fn push(outbox: &Outbox, bytes: &[u8]) {
+        outbox.push([bytes].into_iter(), bytes.len(), 1);
+    }
+
+    fn small() -> Limits {
+        Limits { queue_bytes_max: 100, queue_messages_max: 4, stall_ms_max: Some(50), ..Limits::DEFAULT }
+    }
+
+    #[test]
+    fn what_is_pushed_is_taken_in_order() {
+        let outbox = outbox(&small());
+        push(&outbox, b"one");
+        push(&outbox, b"two");
+        let mut chunk = Chunk::default();
+        assert!(outbox.take(&mut chunk));
+        assert_eq!((chunk.bytes.as_slice(), chunk.messages), (&b"onetwo"[..], 2));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn closing_returns_every_byte_to_the_budget() {
+        let outbox = outbox(&small());
+        push(&outbox, &[0; 30]);
+        let mut chunk = Chunk::default();
+        outbox.take(&mut chunk);
+        push(&outbox, &[0; 20]);
+        outbox.sent(30, 1);
+        outbox.close();
+        push(&outbox, b"too late");
+        assert_eq!((outbox.depth_bytes(), outbox.budget.used_bytes()), (0, 0));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_receiver_that_is_gone() {
+        let outbox = outbox(&small());
+        push(&outbox, &[0; 100]);
+        assert!(!outbox.capacity.check_or_mark_full(1, 1, 0));
+        outbox.push_final(b"the end");
+        assert!(outbox.capacity.check_or_mark_full(1, 1, 1));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_packet() {
+        let outbox = outbox(&small());
+        push(&outbox, b"message ");
+        outbox.push_final(b"the end");
+        push(&outbox, b"late");
+        assert!(!outbox.bypass(1, 1));
+        let mut chunk = Chunk::default();
+        assert!(outbox.take(&mut chunk));
+        assert_eq!((chunk.bytes.as_slice(), chunk.messages), (&b"message the end"[..], 1));
+        outbox.sent(chunk.bytes.len(), 1);
+        outbox.push_final(b"again");
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn all_queues_together_stop_short_of_twice_the_allowance() {
+        let outbox = outbox(&Limits { buffered_bytes_max: 100, ..Limits::DEFAULT });
+        push(&outbox, &[0; 90]);
+        push(&outbox, &[0; 60]);
+        push(&outbox, &[0; 1]);
+        assert!(!outbox.bypass(1, 1));
+        assert_eq!((outbox.depth_bytes(), outbox.capacity.take_dropped()), (150, 1));
+        assert_eq!(outbox.budget.overflowed_messages(), 1);
+        outbox.push([&b"PINGRESP"[..]].into_iter(), 8, 0);
+        assert_eq!(outbox.depth_bytes(), 158, "replies are not messages");
+    }
+
+    #[test]
+    fn packets_may_bypass_only_an_empty_queue() {
+        let outbox = outbox(&small());
+        assert!(outbox.bypass(10, 1));
+        outbox.sent(10, 1);
+        push(&outbox, b"first");
+        assert!(!outbox.bypass(10, 1));
+    }
+}

@@ -1,0 +1,406 @@
+//! Steps 5 and 6 of a message's way for one worker: a PUBLISH in, its place in the batch out, for each receiver.
+//!
+//! A message is staged for all its receivers or for none. If one of them has no room the message is handed back, with
+//! the room to wait for; the caller stops reading that sender and comes back with the same bytes.
+//!
+//! ```text
+//!              QoS 0, to a connected client           -> batch: the bytes as they came, to its outbox
+//!   PUBLISH -> QoS 1 and 2                            -> deliveries: one shared message, to its session
+//!              topic queue, shared subscription group -> queued: the same message, to the queue
+//! ```
+
+pub(crate) mod forms;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
+
+use self::forms::{Forms, Received};
+use crate::base::capacity::Capacity;
+use crate::base::limits::{Limits, StallPolicy};
+use crate::delivery::addressed::{Delivery, DeliveryContext};
+use crate::delivery::batch::Batch;
+use crate::delivery::bundles::Bundles;
+use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
+use crate::delivery::message::{Message, pool};
+use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
+use crate::ops::queues::queue_name;
+use crate::ops::routes::{Route, RouteCache, Target, Unroutable};
+use crate::state::retained::Retained;
+use crate::state::session::Session;
+use crate::state::shared::{Shared, StatsSnapshot};
+use crate::state::topic_queue::{FullPolicy, TopicQueue};
+use crate::state::will::Will;
+
+/// What became of a PUBLISH.
+#[derive(Debug)]
+pub(crate) enum Routed {
+    /// It is staged for everyone who wants it; false if nobody does.
+    Done(bool),
+    /// Here is no room. Nothing was staged.
+    Blocked(Arc<Capacity>),
+    /// It is not accepted. Nothing was staged.
+    Refused(ReasonCode),
+}
+
+/// One worker's way into the core for messages.
+#[derive(Debug, Default)]
+pub struct Dispatcher {
+    cache: RouteCache,
+    batch: Batch,
+    deliveries: Bundles<Session, Delivery>,
+    queued: Bundles<TopicQueue, Queued>,
+    /// Queues with messages at QoS 0 for consumers that have to read first.
+    watched: Vec<Arc<QueueInfo>>,
+    /// Messages that were delivered too often, on their way to other queues.
+    dead: Vec<DeadLetter>,
+    /// Wills of clients that have ended, not yet published: they wait for room like any message.
+    wills: VecDeque<Will>,
+    /// Connections of receivers that are stuck, to be closed.
+    stuck: Vec<ConnectionId>,
+    counts: StatsSnapshot,
+    /// Packets on their way into an outbox; empty between calls.
+    buffer: Vec<u8>,
+}
+
+impl Dispatcher {
+    /// Stages `received` for everyone who wants it.
+    pub(crate) fn publish(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
+        let routed = self.route(shared, received, now_ms);
+        if matches!(routed, Routed::Refused(_)) && (received.publish.qos == QoS::AtMostOnce || received.is_will) {
+            self.counts.messages_dropped += 1;
+        }
+        routed
+    }
+
+    fn route(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
+        let route = match self.cache.lookup(shared, received.topic) {
+            Ok(route) => route,
+            Err(Unroutable::Topic(_)) => return Routed::Refused(ReasonCode::TopicNameInvalid),
+            Err(Unroutable::TooManyQueues) => return Routed::Refused(ReasonCode::QuotaExceeded),
+        };
+        let staging = Staging {
+            batch: &mut self.batch,
+            deliveries: &mut self.deliveries,
+            queued: &mut self.queued,
+            stuck: &mut self.stuck,
+        };
+        if let Some(obstacle) = staging.obstacle(route, received, now_ms) {
+            return obstacle;
+        }
+        let mut stored = SharedMessage { received, now_ms, message: None };
+        if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
+            let retained = Retained { message: stored.get(), sender: Some(Arc::clone(received.client_id)) };
+            if shared.retained.store(retained, &shared.limits).is_err() {
+                if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
+                    return Routed::Refused(ReasonCode::QuotaExceeded);
+                }
+                // It goes on all the same, and what was retained before is no longer the last [MQTT-3.3.1-5].
+                shared.retained.remove(received.topic.as_str());
+                self.counts.retained_refused += 1;
+            }
+        }
+        self.counts.messages_received += 1;
+        let reached = staging.stage(route, &mut stored, &shared.limits, &mut self.counts);
+        let acknowledged = received.publish.qos != QoS::AtMostOnce;
+        if reached.matched && !reached.taken && acknowledged && received.format == WireFormat::V5 {
+            // Counted as dropped already. A sender that can be told is; another is not ended for its receivers' fault.
+            return Routed::Refused(ReasonCode::QuotaExceeded);
+        }
+        Routed::Done(reached.matched)
+    }
+
+    /// The messages at QoS 0 staged so far and the outboxes touched.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Whether what is staged should be delivered before anything else is.
+    pub fn needs_flush(&self) -> bool {
+        const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
+        self.batch.needs_flush() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
+    }
+
+    /// The per-call context passed to sessions and queues.
+    pub(crate) fn context<'a>(&'a mut self, limits: &'a Limits, now_ms: u64) -> DeliveryContext<'a> {
+        debug_assert!(self.buffer.is_empty(), "each call empties it");
+        DeliveryContext {
+            limits,
+            now_ms,
+            buffer: &mut self.buffer,
+            batch: &mut self.batch,
+            dropped: &mut self.counts.messages_dropped,
+            watched: &mut self.watched,
+            dead: &mut self.dead,
+        }
+    }
+
+    /// Marks a receiver for flush.
+    pub(crate) fn mark_for_flush(&mut self, outbox: &Arc<Outbox>) {
+        self.batch.mark_for_flush(outbox);
+    }
+
+    /// Hands the staged messages at QoS 1 and 2 to their sessions, and those for queues to their queues. Receivers are marked
+    /// for flush.
+    pub fn flush_staged(&mut self, shared: &Shared, now_ms: u64) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        deliveries.drain(|session, items| session.deliver(items, &mut self.context(&shared.limits, now_ms)));
+        self.deliveries = deliveries;
+        self.publish_dead_letters(shared);
+        // Delivering dead letters can produce more; the chain is bounded because a queue cannot be its own dead-letter queue.
+        while self.queued.bytes() > 0 {
+            let mut queued = std::mem::take(&mut self.queued);
+            queued.drain(|queue, items| {
+                queue.push(items, &mut self.context(&shared.limits, now_ms));
+                // Messages that are left found the queue gone, which then is made again.
+                if let (false, Some(name)) = (items.is_empty(), queue_name(&queue.info().name)) {
+                    items.drain(..).for_each(|queued| self.publish_to_queue(shared, name, queued.message));
+                }
+            });
+            self.publish_dead_letters(shared);
+            if self.queued.bytes() == 0 {
+                // Empty, with its tables for the next batch.
+                self.queued = queued;
+            }
+        }
+    }
+
+    fn publish_dead_letters(&mut self, shared: &Shared) {
+        for letter in std::mem::take(&mut self.dead) {
+            self.publish_to_queue(shared, &letter.queue, letter.message);
+        }
+    }
+
+    /// Stages a message that has no sender any more for the topic queue `name`.
+    fn publish_to_queue(&mut self, shared: &Shared, name: &str, message: Message) {
+        match shared.queues.find_or_create(&format!("$queue/{name}")) {
+            Ok(queue) => {
+                let bytes = message.cost_bytes();
+                let (staged_bytes, staged) = self.queued.staged_for(&queue);
+                // No sender is there to be told or held back.
+                if queue.policy() == FullPolicy::Refuse
+                    && queue.capacity().is_full_with(staged_bytes + bytes, staged + 1)
+                {
+                    self.counts.messages_dropped += 1;
+                    return;
+                }
+                self.queued.stage(&queue, Queued { message, deliveries: 0 }, bytes);
+            }
+            Err(_) => self.counts.messages_dropped += 1,
+        }
+    }
+
+    /// Publishes a will as soon as there is room for it.
+    pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
+        self.wills.extend(will.map(|will| *will));
+    }
+
+    /// Whether the worker has to come back soon though nothing may happen.
+    pub fn is_waiting(&self) -> bool {
+        !self.wills.is_empty() || !self.watched.is_empty()
+    }
+
+    /// Publishes the wills for which there is room, and deals out what watched queues have.
+    pub fn retry_waiting(&mut self, shared: &Shared, now_ms: u64) {
+        // There may be very many, all waiting for the same receiver.
+        const WILLS_A_TURN: usize = 64;
+        for _ in 0..self.wills.len().min(WILLS_A_TURN) {
+            let Some(will) = self.wills.pop_front() else { break };
+            if let Routed::Blocked(_) = self.publish_will(shared, &will, now_ms) {
+                self.wills.push_back(will);
+            }
+        }
+        for info in std::mem::take(&mut self.watched) {
+            info.end_watch();
+            if let Some(queue) = shared.queues.find(&info) {
+                queue.pump(&mut self.context(&shared.limits, now_ms));
+            }
+        }
+    }
+
+    /// Stages a will like a message that its client has just sent.
+    fn publish_will(&mut self, shared: &Shared, will: &Will, now_ms: u64) -> Routed {
+        let decoded = decode(&will.packet, will.version, u32::MAX);
+        let Ok(Some((Packet::Publish(publish @ Publish { topic: Some(topic), .. }), _))) = decoded else {
+            debug_assert!(false, "what was encoded can be decoded");
+            return Routed::Done(false);
+        };
+        let received = Received {
+            publish,
+            topic,
+            raw: &will.packet,
+            in_scratch: None,
+            format: will.version.into(),
+            client_id: &will.client_id,
+            is_will: true,
+        };
+        self.publish(shared, &received, now_ms)
+    }
+
+    /// Connections to end with [`EndReason::Stuck`](crate::EndReason::Stuck), found since the last call.
+    pub fn take_stuck(&mut self) -> Vec<ConnectionId> {
+        // One is found once a message.
+        let mut stuck = std::mem::take(&mut self.stuck);
+        stuck.sort_unstable();
+        stuck.dedup();
+        stuck
+    }
+
+    /// Adds what this worker counted since the last call to the shared counts.
+    pub fn flush_counters(&mut self, shared: &Shared) {
+        shared.stats.add(std::mem::take(&mut self.counts));
+    }
+
+    /// Lets go of what is remembered of receivers that are gone, and of memory that was of no use since the last call. Every
+    /// worker calls it now and then.
+    pub fn evict_stale(&mut self, shared: &Shared) {
+        self.cache.forget_if_stale(&shared.tree);
+        pool::trim();
+    }
+}
+
+/// A message that is made when the first receiver needs it.
+struct SharedMessage<'a> {
+    received: &'a Received<'a>,
+    now_ms: u64,
+    message: Option<Message>,
+}
+
+impl SharedMessage<'_> {
+    fn get(&mut self) -> Message {
+        let Self { received, now_ms, message } = self;
+        let make = || Message::from_publish(&received.publish, received.topic, *now_ms);
+        message.get_or_insert_with(make).clone()
+    }
+}
+
+/// Whom a message has reached.
+struct Reached {
+    /// Somebody wants it.
+    matched: bool,
+    /// It is staged for somebody.
+    taken: bool,
+}
+
+/// Where messages are staged.
+struct Staging<'p> {
+    batch: &'p mut Batch,
+    deliveries: &'p mut Bundles<Session, Delivery>,
+    queued: &'p mut Bundles<TopicQueue, Queued>,
+    stuck: &'p mut Vec<ConnectionId>,
+}
+
+impl Staging<'_> {
+    /// Why the message cannot be staged now. Receivers that are stuck are not waited for, nor those that are away.
+    fn obstacle(&self, route: &Route, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
+        let len = received.raw.len();
+        // Asking for room starts a clock, so one that is not to get the message is not asked.
+        let wanting = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
+        // Nor is the sender itself: its acknowledgements, which make room, come behind this message.
+        let wanting =
+            wanting.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
+        let mut full = wanting.filter_map(|target| match target.qos.min(received.publish.qos) {
+            QoS::AtMostOnce => {
+                let outbox = target.outbox.as_ref()?;
+                let (bytes, messages) = self.batch.staged_for(outbox);
+                waits_for(outbox.capacity(), bytes + len, messages + 1, now_ms)
+            }
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                target.outbox.as_ref()?;
+                let (bytes, messages) = self.deliveries.staged_for(&target.session);
+                waits_for(target.session.capacity(), bytes + len, messages + 1, now_ms)
+            }
+        });
+        if let Some(capacity) = full.next() {
+            return Some(Routed::Blocked(Arc::clone(capacity)));
+        }
+        route.queues.iter().find_map(|queue| self.obstacle_at(queue, received, now_ms))
+    }
+
+    fn obstacle_at(&self, queue: &TopicQueue, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
+        if queue.policy() != FullPolicy::Refuse {
+            return None;
+        }
+        let (bytes, messages) = self.queued.staged_for(queue);
+        let check_or_mark_full = queue.capacity().check_or_mark_full(bytes + received.raw.len(), messages + 1, now_ms);
+        let acknowledged = received.publish.qos != QoS::AtMostOnce;
+        // A group's receivers are waited for like any; who publishes to a topic queue can be told.
+        let tellable = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
+        match check_or_mark_full {
+            true => None,
+            false if tellable || queue.capacity().is_stuck(now_ms) => Some(Routed::Refused(ReasonCode::QuotaExceeded)),
+            false => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
+        }
+    }
+
+    fn stage(
+        self,
+        route: &Route,
+        stored: &mut SharedMessage<'_>,
+        limits: &Limits,
+        counts: &mut StatsSnapshot,
+    ) -> Reached {
+        let (received, now_ms) = (stored.received, stored.now_ms);
+        let mut forms = Forms::new(received);
+        let mut reached = Reached { matched: !route.queues.is_empty(), taken: !route.queues.is_empty() };
+        for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
+            reached.matched = true;
+            let qos = target.qos.min(received.publish.qos);
+            let capacity = match (&target.outbox, qos) {
+                // Messages at QoS 0 are not kept for a client that is away (section 4.5).
+                (None, QoS::AtMostOnce) => {
+                    reached.taken = true;
+                    continue;
+                }
+                (Some(outbox), QoS::AtMostOnce) => outbox.capacity(),
+                _ => target.session.capacity(),
+            };
+            let own = qos != QoS::AtMostOnce && target.session.client_id() == received.client_id;
+            if capacity.is_stuck(now_ms) || own && capacity.is_full_with(received.raw.len(), 1) {
+                capacity.count_dropped(1);
+                counts.messages_dropped += 1;
+                if limits.stall_policy == StallPolicy::Disconnect {
+                    self.stuck.extend(target.outbox.as_ref().map(|outbox| outbox.connection()));
+                }
+                continue;
+            }
+            reached.taken = true;
+            if qos != QoS::AtMostOnce {
+                let delivery = deliver_at(target, qos, stored.get());
+                let bytes = delivery.message.cost_bytes();
+                self.deliveries.stage(&target.session, delivery, bytes);
+            } else if let Some(outbox) = &target.outbox
+                && !outbox.is_closed()
+            {
+                let piece = forms.piece_for(target, outbox.receiver().format, self.batch);
+                match piece.filter(|piece| piece.len <= outbox.receiver().packet_bytes_max as usize) {
+                    Some(piece) => self.batch.stage(outbox, piece),
+                    None => {
+                        // Longer than the client accepts [MQTT-3.1.2-25].
+                        capacity.count_dropped(1);
+                        counts.messages_dropped += 1;
+                        continue;
+                    }
+                }
+            }
+            counts.messages_delivered += 1;
+        }
+        for queue in &route.queues {
+            let message = stored.get();
+            let bytes = message.cost_bytes();
+            self.queued.stage(queue, Queued { message, deliveries: 0 }, bytes);
+        }
+        reached
+    }
+}
+
+fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
+    let retain = message.retain() && target.retain_as_published;
+    Delivery::new(message, qos, retain, target.subscription_ids.clone())
+}
+
+/// The room, if a sender has to wait for it.
+fn waits_for(capacity: &Arc<Capacity>, bytes: usize, messages: usize, now_ms: u64) -> Option<&Arc<Capacity>> {
+    (!capacity.check_or_mark_full(bytes, messages, now_ms) && !capacity.is_stuck(now_ms)).then_some(capacity)
+}

@@ -1,0 +1,102 @@
+//! Retained messages on their way to a new subscription, as fast as the client takes them (MQTT 5 section 3.3.1.3).
+
+use std::sync::Arc;
+
+use wisp_wire::{QoS, TopicFilter};
+
+use crate::delivery::addressed::{Delivery, DeliveryContext, write_message};
+use crate::delivery::message::Head;
+use crate::delivery::outbox::Outbox;
+use crate::ops::dispatch::Dispatcher;
+use crate::state::retained::{ReplayCursor, Retained, Visited};
+use crate::state::session::Session;
+use crate::state::shared::Shared;
+
+/// How far a replay has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replayed {
+    /// Everything was delivered.
+    All,
+    /// There may be more, and room for it.
+    Some,
+    /// The client has to read or acknowledge first.
+    NoRoom,
+}
+
+impl ReplayCursor {
+    /// Delivers what there is room for, up to a bounded number.
+    pub(crate) fn step(
+        &mut self,
+        shared: &Shared,
+        session: &Session,
+        outbox: &Arc<Outbox>,
+        dispatcher: &mut Dispatcher,
+        now_ms: u64,
+    ) -> Replayed {
+        let Ok(filter) = TopicFilter::new(&self.filter) else { return Replayed::All };
+        if outbox.is_closed() {
+            // The next connection goes on from here.
+            return Replayed::NoRoom;
+        }
+        let mut context = dispatcher.context(&shared.limits, now_ms);
+        let mut stepped = Replayed::Some;
+        // The message is handed over while the store is locked: were it replaced in between, the new one, published live,
+        // could arrive first.
+        let visited = shared.retained.visit(filter, self.after.as_deref(), now_ms, |retained| {
+            if self.no_local && retained.sender.as_ref() == Some(session.client_id()) {
+                return true;
+            }
+            let delivered = match self.qos.min(retained.message.qos()) {
+                QoS::AtMostOnce => self.send_at_most_once(retained, session, outbox, &mut context),
+                qos => self.enqueue(retained, qos, session, &mut context),
+            };
+            if !delivered {
+                stepped = Replayed::NoRoom;
+            }
+            delivered
+        });
+        dispatcher.mark_for_flush(outbox);
+        match visited {
+            Visited::All => Replayed::All,
+            Visited::UpTo(topic) => {
+                self.after = topic;
+                stepped
+            }
+        }
+    }
+
+    fn send_at_most_once(
+        &self,
+        retained: &Retained,
+        session: &Session,
+        outbox: &Outbox,
+        context: &mut DeliveryContext<'_>,
+    ) -> bool {
+        if !outbox.capacity().check_or_mark_full(retained.message.cost_bytes(), 1, context.now_ms) {
+            return false;
+        }
+        let head = Head {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            packet_id: None,
+            subscription_ids: self.subscription_ids.as_deref().unwrap_or_default(),
+        };
+        if write_message(&retained.message, &head, outbox, context) {
+            outbox.push([context.buffer.as_slice()].into_iter(), context.buffer.len(), 1);
+            context.buffer.clear();
+        } else {
+            context.count_dropped(session.capacity());
+        }
+        true
+    }
+
+    fn enqueue(&self, retained: &Retained, qos: QoS, session: &Session, context: &mut DeliveryContext<'_>) -> bool {
+        if !session.capacity().check_or_mark_full(retained.message.cost_bytes(), 1, context.now_ms) {
+            return false;
+        }
+        let delivery = Delivery::new(retained.message.clone(), qos, true, self.subscription_ids.clone());
+        session.deliver(&mut vec![delivery], context);
+        true
+    }
+}

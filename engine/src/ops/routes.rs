@@ -1,0 +1,273 @@
+//! Step 5 of a message's way: a topic name in, the sessions and queues that get the message out.
+//!
+//! Each worker keeps a [`RouteCache`] of resolved topics and empties it when the epoch of the topic tree has moved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use wisp_wire::{QoS, SubscriptionId, TopicName};
+
+use crate::delivery::bundles::Indexed;
+use crate::delivery::loan::SubscriptionIds;
+use crate::delivery::outbox::Outbox;
+use crate::ops::queues::queue_name;
+use crate::state::queue_directory::TooManyQueues;
+use crate::state::session::Session;
+use crate::state::shared::Shared;
+use crate::state::subscriber::{Subscriber, SubscriberKind};
+use crate::state::topic_queue::TopicQueue;
+use crate::state::topic_tree::{TopicTooLarge, TopicTree};
+
+/// A session that gets what is published to a topic, with what its subscriptions say together.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) session: Arc<Session>,
+    /// The connection the client was on when the route was made. When that changes, routes are made anew.
+    pub(crate) outbox: Option<Arc<Outbox>>,
+    /// The highest that was granted.
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+    pub(crate) subscription_ids: SubscriptionIds,
+    /// What it gets of its own messages.
+    pub(crate) no_local: NoLocal,
+}
+
+/// What a client gets of what it published itself (No Local, MQTT 5 section 3.8.3.1).
+#[derive(Clone, Debug)]
+pub(crate) enum NoLocal {
+    /// The same as of others'.
+    None,
+    /// Nothing: every subscription says No Local.
+    All,
+    /// What the subscriptions without No Local say.
+    Partial(Box<Target>),
+}
+
+/// Everyone who gets what is published to a topic, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) queues: Vec<Arc<TopicQueue>>,
+}
+
+impl Route {
+    fn len(&self) -> usize {
+        self.targets.len() + self.queues.len()
+    }
+
+    /// Joins the subscriptions of each session: one message is delivered, at the highest QoS, with all identifiers
+    /// [MQTT-3.3.4-2, MQTT-3.3.4-3].
+    fn new(mut found: Vec<Subscriber>) -> Self {
+        let mut route = Self::default();
+        found.sort_by_key(Subscriber::index);
+        for same in found.chunk_by(|a, b| a.index() == b.index()) {
+            match &same[0].kind {
+                SubscriberKind::Queue(queue) => route.queues.push(Arc::clone(queue)),
+                SubscriberKind::Session(session) => route.targets.push(Target::new(session, same)),
+            }
+        }
+        route
+    }
+}
+
+impl Target {
+    fn new(session: &Arc<Session>, subscriptions: &[Subscriber]) -> Self {
+        let no_local = match subscriptions.iter().filter(|subscription| subscription.options.no_local).count() {
+            0 => NoLocal::None,
+            all if all == subscriptions.len() => NoLocal::All,
+            _ => {
+                let others = subscriptions.iter().filter(|subscription| !subscription.options.no_local);
+                NoLocal::Partial(Box::new(Self::new(session, &others.cloned().collect::<Vec<_>>())))
+            }
+        };
+        let ids: Vec<SubscriptionId> = subscriptions.iter().filter_map(|subscription| subscription.id).collect();
+        let granted = subscriptions.iter().map(|subscription| subscription.options.qos);
+        Self {
+            session: Arc::clone(session),
+            outbox: session.outbox(),
+            qos: granted.max().unwrap_or(QoS::AtMostOnce),
+            retain_as_published: subscriptions.iter().any(|subscription| subscription.options.retain_as_published),
+            subscription_ids: (!ids.is_empty()).then(|| ids.into()),
+            no_local,
+        }
+    }
+
+    /// What `sender` causes here: this, or less if it is the receiver, or nothing.
+    pub(crate) fn for_sender(&self, client_id: &str) -> Option<&Self> {
+        match &self.no_local {
+            NoLocal::None => Some(self),
+            _ if **self.session.client_id() != *client_id => Some(self),
+            NoLocal::All => None,
+            NoLocal::Partial(less) => Some(less),
+        }
+    }
+}
+
+/// Why a message is not routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unroutable {
+    Topic(TopicTooLarge),
+    TooManyQueues,
+}
+
+/// The topics one worker has resolved lately. Its size is bounded: it starts anew when full.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCache {
+    epoch: u64,
+    known: HashMap<Box<str>, u32, RandomState>,
+    routes: Vec<Route>,
+    targets: usize,
+    name_bytes: usize,
+}
+
+impl RouteCache {
+    const TOPICS_MAX: usize = 16 * 1024;
+    const TARGETS_MAX: usize = 256 * 1024;
+    /// A topic name may have 64 KiB, and not all senders repeat themselves.
+    const NAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+    /// Everyone who gets what is published to `topic`.
+    pub(crate) fn lookup(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
+        self.forget_if_stale(&shared.tree);
+        if let Some(&index) = self.known.get(topic.as_str()) {
+            return Ok(&self.routes[index as usize]);
+        }
+        TopicTooLarge::check(topic.as_str(), &shared.limits).map_err(Unroutable::Topic)?;
+        let mut route = Route::new(shared.tree.matching(topic));
+        if queue_name(topic.as_str()).is_some() {
+            let queue =
+                shared.queues.find_or_create(topic.as_str()).map_err(|TooManyQueues| Unroutable::TooManyQueues)?;
+            route.queues.push(queue);
+        }
+        if self.is_full(topic, &route) {
+            self.clear();
+        }
+        let index = self.routes.len() as u32;
+        self.targets += route.len();
+        self.name_bytes += topic.as_str().len();
+        self.routes.push(route);
+        self.known.insert(topic.as_str().into(), index);
+        Ok(&self.routes[index as usize])
+    }
+
+    /// Lets go of routes that a subscription has changed since, and with them of receivers that are gone. A worker
+    /// without traffic calls this now and then.
+    pub(crate) fn forget_if_stale(&mut self, tree: &TopicTree<Subscriber>) {
+        // The epoch is read before the tree is: a change in between is noticed at the next look-up.
+        let epoch = tree.epoch();
+        if epoch != self.epoch {
+            self.clear();
+            self.epoch = epoch;
+        }
+    }
+
+    fn is_full(&self, topic: TopicName<'_>, route: &Route) -> bool {
+        self.routes.len() >= Self::TOPICS_MAX
+            || self.targets + route.len() > Self::TARGETS_MAX
+            || self.name_bytes + topic.as_str().len() > Self::NAME_BYTES_MAX
+    }
+
+    fn clear(&mut self) {
+        self.known.clear();
+        self.routes.clear();
+        self.targets = 0;
+        self.name_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wisp_wire::{SubscriptionOptions, TopicFilter};
+
+    use super::*;
+    use crate::base::limits::Limits;
+    use crate::testing::session;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap()
+    }
+
+    fn topic(text: &str) -> TopicName<'_> {
+        TopicName::new(text).unwrap()
+    }
+
+    fn plain(session: &Arc<Session>) -> Subscriber {
+        Subscriber::new(SubscriberKind::Session(Arc::clone(session)))
+    }
+
+    fn with(session: &Arc<Session>, qos: QoS, no_local: bool, id: u32) -> Subscriber {
+        let options = SubscriptionOptions { no_local, ..SubscriptionOptions::new(qos) };
+        Subscriber { options, id: SubscriptionId::new(id), ..plain(session) }
+    }
+
+    fn shared() -> Shared {
+        Shared::new(Limits::DEFAULT, 0)
+    }
+
+    fn route(tree: &TopicTree<Subscriber>, name: &str) -> Route {
+        Route::new(tree.matching(topic(name)))
+    }
+
+    #[test]
+    fn overlapping_subscriptions_deliver_once() {
+        let (tree, a) = (TopicTree::default(), session());
+        for text in ["a/b", "a/+", "a/#", "#"] {
+            assert!(!tree.subscribe(filter(text), plain(&a)));
+        }
+        assert_eq!(route(&tree, "a/b").targets.len(), 1);
+    }
+
+    #[test]
+    fn overlapping_subscriptions_are_delivered_together() {
+        let (tree, a) = (TopicTree::default(), session());
+        tree.subscribe(filter("a/b"), with(&a, QoS::AtMostOnce, false, 7));
+        tree.subscribe(filter("a/#"), with(&a, QoS::ExactlyOnce, true, 9));
+        let route = route(&tree, "a/b");
+        let target = &route.targets[0];
+        let ids = |target: &Target| target.subscription_ids.iter().flat_map(|ids| ids.iter()).count();
+        assert_eq!((target.qos, ids(target)), (QoS::ExactlyOnce, 2));
+        let no_local = target.for_sender("client").unwrap();
+        assert_eq!((no_local.qos, ids(no_local)), (QoS::AtMostOnce, 1), "what says No Local has no part in it");
+        assert_eq!(target.for_sender("another").unwrap().qos, QoS::ExactlyOnce);
+    }
+
+    #[test]
+    fn a_client_with_no_local_gets_none_of_its_own_messages() {
+        let (tree, a) = (TopicTree::default(), session());
+        tree.subscribe(filter("a"), plain(&a));
+        assert!(tree.subscribe(filter("a"), with(&a, QoS::AtMostOnce, true, 1)));
+        assert!(route(&tree, "a").targets[0].for_sender("client").is_none());
+    }
+
+    #[test]
+    fn the_cache_notices_a_new_subscription() {
+        let (shared, a) = (shared(), session());
+        let mut cache = RouteCache::default();
+        assert_eq!(cache.lookup(&shared, topic("t")).unwrap().len(), 0);
+        shared.tree.subscribe(filter("t"), plain(&a));
+        assert_eq!(cache.lookup(&shared, topic("t")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_cache_stays_bounded() {
+        let shared = shared();
+        let mut cache = RouteCache::default();
+        for number in 0..RouteCache::TOPICS_MAX * 2 + 5 {
+            cache.lookup(&shared, topic(&number.to_string())).unwrap();
+            assert!(cache.known.len() <= RouteCache::TOPICS_MAX && cache.routes.len() == cache.known.len());
+        }
+    }
+
+    #[test]
+    fn long_topic_names_do_not_fill_the_memory_with_routes() {
+        let shared = shared();
+        let mut cache = RouteCache::default();
+        let long = "x".repeat(60_000);
+        for number in 0..500 {
+            cache.lookup(&shared, topic(&format!("{number} {long}"))).unwrap();
+            let remembered: usize = cache.known.keys().map(|name| name.len()).sum();
+            assert!(remembered <= RouteCache::NAME_BYTES_MAX);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! How a session begins, changes hands and ends.
+
+use std::sync::Arc;
+
+use wisp_wire::{Disconnect, Properties, ReasonCode};
+
+use crate::delivery::bundles::Indexed;
+use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
+use crate::ops::dispatch::Dispatcher;
+use crate::state::session::Session;
+use crate::state::shared::Shared;
+use crate::state::will::Will;
+
+/// A CONNECT that was found in order.
+pub(crate) struct AttachRequest<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) clean_start: bool,
+    pub(crate) outbox: &'a Arc<Outbox>,
+    /// How many messages may be unacknowledged.
+    pub(crate) window: u16,
+    pub(crate) expiry_s: u32,
+    pub(crate) will: Option<Box<Will>>,
+}
+
+/// A session that is the connection's now.
+pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
+    /// A connection that lost its session to this one, and is to be flushed and closed.
+    pub(crate) taken_over: Option<Arc<Outbox>>,
+    /// The will that came with it, to be published after what it still has in hand.
+    pub(crate) previous_will: Option<Box<Will>>,
+}
+
+/// There are as many sessions as allowed.
+pub(crate) struct TooManySessions;
+
+impl Shared {
+    /// Gives the client its session, or a new one [MQTT-3.1.2-4, MQTT-3.1.2-5], and ends the one it had and does not want.
+    /// `connack` writes the first packet; its argument says whether there was a session.
+    pub(crate) fn attach_session(
+        &self,
+        request: AttachRequest<'_>,
+        dispatcher: &mut Dispatcher,
+        now_ms: u64,
+        connack: impl FnOnce(bool) -> Vec<u8>,
+    ) -> Result<Attached, TooManySessions> {
+        let mut shard = self.registry.shard(request.client_id);
+        let (present, discarded) = match shard.get(request.client_id) {
+            // A session that was not to outlive its connection is not handed on [MQTT-3.1.2-6].
+            Some(found) if request.clean_start || found.lifetime().expiry_s == 0 => (None, Some(found)),
+            found => (found, None),
+        };
+        if present.is_none() && discarded.is_none() && self.registry.count() >= self.limits.sessions_count_max as usize
+        {
+            return Err(TooManySessions);
+        }
+        let connack = connack(present.is_some());
+        let session = present.clone().unwrap_or_else(|| {
+            let slot = self.receiver_slots.take();
+            let session = Arc::new(Session::new(request.client_id, &self.limits, &self.stored, slot));
+            shard.insert(&session);
+            session
+        });
+        let mut context = dispatcher.context(&self.limits, now_ms);
+        let mut taken_over = session.attach(request.outbox, request.window, (&connack, &final_packet), &mut context);
+        let mut lifetime = session.lifetime();
+        let mut previous_will = lifetime.will.take().filter(|will| taken_over.is_some() && will.delay_s() == 0);
+        lifetime.begin(&self.timers, session.index(), request.expiry_s, request.will);
+        drop(lifetime);
+        drop(shard);
+        if let Some(discarded) = discarded {
+            (taken_over, previous_will) = self.end_session(&discarded, dispatcher, now_ms);
+        }
+        if taken_over.is_none() {
+            dispatcher.publish_later(previous_will.take());
+        }
+        if present.is_some() {
+            self.invalidate_routes(&session);
+            self.resume_session(&session, &mut dispatcher.context(&self.limits, now_ms));
+        }
+        dispatcher.mark_for_flush(request.outbox);
+        if let Some(old) = &taken_over {
+            dispatcher.mark_for_flush(old);
+        }
+        Ok(Attached { session, taken_over, previous_will })
+    }
+
+    /// Takes the session from a connection that has ended. The session ends too, unless it is to outlive it. `will` says
+    /// whether the will is published at this end; `expiry_s` replaces the expiry interval of CONNECT.
+    pub(crate) fn detach_session(
+        &self,
+        session: &Arc<Session>,
+        connection: ConnectionId,
+        (will, expiry_s): (bool, Option<u32>),
+        dispatcher: &mut Dispatcher,
+        now_ms: u64,
+    ) {
+        let mut shard = self.registry.shard(session.client_id());
+        let Ok(returned) = session.detach(connection) else { return };
+        let mut lifetime = session.lifetime();
+        if !will {
+            lifetime.will = None;
+        }
+        lifetime.expiry_s = expiry_s.unwrap_or(lifetime.expiry_s);
+        let due = lifetime.leave(&self.timers, (session.index(), session), now_ms);
+        drop(lifetime);
+        if due.ended {
+            shard.remove(session);
+        }
+        drop(shard);
+        self.invalidate_routes(session);
+        self.give_back(returned, &mut dispatcher.context(&self.limits, now_ms));
+        dispatcher.publish_later(due.will);
+        if due.ended {
+            let (_, will) = self.end_session(session, dispatcher, now_ms);
+            dispatcher.publish_later(will);
+        }
+    }
+
+    /// Ends sessions and publishes wills that are due.
+    pub(crate) fn expire_sessions(&self, dispatcher: &mut Dispatcher, now_ms: u64) {
+        for session in self.timers.due(now_ms) {
+            let mut shard = self.registry.shard(session.client_id());
+            if session.is_attached() {
+                // It has come back in the meantime, and has no timer any more.
+                continue;
+            }
+            let due = session.lifetime().expire(&self.timers, (session.index(), &session), now_ms);
+            if due.ended {
+                shard.remove(&session);
+            }
+            drop(shard);
+            dispatcher.publish_later(due.will);
+            if due.ended {
+                let (_, will) = self.end_session(&session, dispatcher, now_ms);
+                dispatcher.publish_later(will);
+            }
+        }
+    }
+
+    /// Routes name the connection of a session, so they are resolved anew when it changes.
+    fn invalidate_routes(&self, session: &Session) {
+        if session.has_subscriptions() {
+            self.tree.invalidate();
+        }
+    }
+
+    /// Ends a session that is no longer in the registry, and returns its connection and its will, which is due now at the latest
+    /// [MQTT-3.1.2-8].
+    fn end_session(
+        &self,
+        session: &Arc<Session>,
+        dispatcher: &mut Dispatcher,
+        now_ms: u64,
+    ) -> (Option<Arc<Outbox>>, Option<Box<Will>>) {
+        let ended = session.end(&final_packet);
+        ended.filters.iter().for_each(|filter| self.remove_subscription(filter, session));
+        let mut lifetime = session.lifetime();
+        let will = lifetime.will.take();
+        lifetime.begin(&self.timers, session.index(), 0, None);
+        drop(lifetime);
+        self.give_back(ended.returned, &mut dispatcher.context(&self.limits, now_ms));
+        (ended.outbox, will)
+    }
+}
+
+/// The last packet of a connection whose session was taken over [MQTT-3.1.4-3].
+fn final_packet(outbox: &Outbox) -> Vec<u8> {
+    let mut packet = Vec::new();
+    if outbox.receiver().format == WireFormat::V5 {
+        let disconnect = Disconnect { code: ReasonCode::SessionTakenOver, properties: Properties::EMPTY };
+        let written = disconnect.encode(WireFormat::V5.version(), &mut packet);
+        debug_assert!(written.is_ok(), "a DISCONNECT without properties can be encoded");
+    }
+    packet
+}

@@ -1,0 +1,98 @@
+//! Subscriptions of a session: added to the topic tree or a queue, and removed.
+
+use std::sync::Arc;
+
+use wisp_wire::{SubscriptionId, TopicFilter};
+
+use crate::delivery::bundles::Indexed;
+use crate::delivery::loan::{ConsumerOptions, SubscriptionIds};
+use crate::ops::queues::queue_name;
+use crate::state::queue_directory::TooManyQueues;
+use crate::state::session::{Session, Subscription};
+use crate::state::shared::Shared;
+use crate::state::subscriber::{Subscriber, SubscriberKind};
+use crate::state::topic_queue::Consumer;
+
+/// What a filter is a subscription to.
+#[derive(Clone, Copy)]
+pub(crate) enum FilterKind<'a> {
+    /// Everything that matches.
+    Plain(TopicFilter<'a>),
+    /// A share of what matches the filter within.
+    Group(TopicFilter<'a>),
+    /// A share of a topic queue.
+    Queue,
+}
+
+impl<'a> FilterKind<'a> {
+    /// None if it has the form of a share or a queue and is none.
+    pub(crate) fn of(filter: TopicFilter<'a>) -> Option<Self> {
+        let text = filter.as_str();
+        match filter.shared() {
+            Some(_) if text.starts_with("$queue/") => None,
+            Some((_, within)) if within.as_str().starts_with("$queue/") => None,
+            Some((_, within)) => Some(Self::Group(within)),
+            None if queue_name(text).is_some() && !text.contains(['+', '#']) => Some(Self::Queue),
+            None if text.starts_with("$queue/") => None,
+            None => Some(Self::Plain(filter)),
+        }
+    }
+}
+
+/// About what a subscription takes: the filter, kept with its client and level by level in the tree, and the tree's nodes,
+/// as if no other filter shared them.
+fn footprint_bytes(filter: &str) -> usize {
+    const LEVEL_BYTES: usize = 256;
+    2 * filter.len() + LEVEL_BYTES * filter.split('/').count()
+}
+
+/// The identifier of one subscription, as deliveries carry it.
+pub(crate) fn subscription_ids(id: Option<SubscriptionId>) -> SubscriptionIds {
+    id.map(|id| Arc::from([id]))
+}
+
+impl Shared {
+    /// Adds a subscription to the topic tree or its queue, or replaces it.
+    pub(crate) fn add_subscription(
+        &self,
+        (text, kind): (&str, FilterKind<'_>),
+        session: &Arc<Session>,
+        wanted: Subscription,
+    ) -> Result<(), TooManyQueues> {
+        let within = match kind {
+            FilterKind::Plain(filter) => {
+                let kind = SubscriberKind::Session(Arc::clone(session));
+                self.tree.subscribe(filter, Subscriber { kind, options: wanted.options, id: wanted.id });
+                return Ok(());
+            }
+            FilterKind::Group(within) => Some(within),
+            FilterKind::Queue => None,
+        };
+        let options = ConsumerOptions {
+            qos: wanted.options.qos,
+            retain_as_published: wanted.options.retain_as_published,
+            subscription_ids: subscription_ids(wanted.id),
+        };
+        self.join_queue(text, within, Consumer { session: Arc::clone(session), options })
+    }
+
+    /// Counts the bytes of a new subscription.
+    pub(crate) fn charge_subscription(&self, filter: &str) {
+        self.subscriptions.charge(footprint_bytes(filter));
+    }
+
+    /// Takes a subscription that the session has no longer out of the router or its queue.
+    pub(crate) fn remove_subscription(&self, filter: &str, session: &Session) {
+        let parsed = TopicFilter::new(filter).expect("only legal filters are kept");
+        match FilterKind::of(parsed) {
+            Some(FilterKind::Plain(filter)) => {
+                let removed = self.tree.unsubscribe(filter, session.index());
+                debug_assert!(removed, "the router has every filter of a session");
+            }
+            Some(FilterKind::Group(within)) => self.leave_queue(filter, Some(within), session),
+            Some(FilterKind::Queue) => self.leave_queue(filter, None, session),
+            None => debug_assert!(false, "only filters that stand for something are kept"),
+        }
+        self.subscriptions.release(footprint_bytes(filter));
+    }
+}

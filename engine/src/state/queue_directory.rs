@@ -1,0 +1,113 @@
+//! Topic queues and shared subscription groups by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::base::budget::Budget;
+use crate::base::capacity::Capacity;
+use crate::base::limits::Limits;
+use crate::base::slot::Slots;
+use crate::base::sync::Mutex;
+use crate::delivery::loan::QueueInfo;
+use crate::state::topic_queue::{InvalidQueue, QueueSettings, TopicQueue};
+
+const PREFIX: &str = "$queue/";
+
+/// The name of the queue that a topic, or a filter, stands for; `None` if it stands for none.
+pub(crate) fn queue_name(topic: &str) -> Option<&str> {
+    topic.strip_prefix(PREFIX).filter(|name| !name.is_empty())
+}
+
+/// All topic queues and groups.
+#[derive(Debug)]
+pub(crate) struct QueueDirectory {
+    queues: Mutex<HashMap<Box<str>, Arc<TopicQueue>, RandomState>>,
+    configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
+    /// The settings of queues that are made by use, and of groups.
+    unconfigured: Arc<QueueSettings>,
+    stall_ms_max: u64,
+    queues_max: usize,
+    slots: Arc<Slots>,
+    stored: Arc<Budget>,
+}
+
+/// There are as many queues as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyQueues;
+
+impl QueueDirectory {
+    pub(crate) fn new(
+        settings: Vec<QueueSettings>,
+        limits: &Limits,
+        slots: &Arc<Slots>,
+        stored: &Arc<Budget>,
+    ) -> Result<Self, InvalidQueue> {
+        let mut configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState> = HashMap::default();
+        for settings in settings {
+            settings.check()?;
+            let name = settings.name.clone();
+            if configured.insert(name.clone(), Arc::new(settings)).is_some() {
+                return Err(InvalidQueue::Twice(name));
+            }
+        }
+        Ok(Self {
+            queues: Mutex::default(),
+            configured,
+            unconfigured: Arc::new(QueueSettings::unconfigured(limits)),
+            stall_ms_max: limits.queue_stall_ms_max,
+            queues_max: limits.topic_queues_count_max as usize,
+            slots: Arc::clone(slots),
+            stored: Arc::clone(stored),
+        })
+    }
+
+    /// The settings of all configured queues.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &Arc<QueueSettings>> {
+        self.configured.values()
+    }
+
+    /// The queue of that full name, `$queue/NAME` or `$share/GROUP/FILTER`, made if there is none.
+    pub(crate) fn find_or_create(&self, name: &str) -> Result<Arc<TopicQueue>, TooManyQueues> {
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get(name) {
+            return Ok(Arc::clone(queue));
+        }
+        let configured = queue_name(name).and_then(|name| self.configured.get(name));
+        if configured.is_none() && queues.len() >= self.queues_max {
+            return Err(TooManyQueues);
+        }
+        let settings = configured.unwrap_or(&self.unconfigured);
+        let (bytes, messages) = (settings.bytes_max, settings.messages_max);
+        let capacity = Capacity::new(bytes, messages, self.stall_ms_max, Arc::clone(&self.stored));
+        let info = QueueInfo::new(name, queue_name(name).is_none(), capacity, self.slots.take());
+        let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings)));
+        queues.insert(name.into(), Arc::clone(&queue));
+        Ok(queue)
+    }
+
+    /// The queue of that full name, if there is one.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<TopicQueue>> {
+        self.queues.lock().get(name).cloned()
+    }
+
+    /// The queue that `info` belongs to, unless it is gone. Another queue of the same name is not it.
+    pub(crate) fn find(&self, info: &Arc<QueueInfo>) -> Option<Arc<TopicQueue>> {
+        self.get(&info.name).filter(|queue| Arc::ptr_eq(queue.info(), info))
+    }
+
+    /// Forgets a queue that is closed.
+    pub(crate) fn remove(&self, queue: &TopicQueue) {
+        let mut queues = self.queues.lock();
+        let name = &*queue.info().name;
+        if queues.get(name).is_some_and(|found| Arc::ptr_eq(found.info(), queue.info())) {
+            queues.remove(name);
+        }
+    }
+
+    /// All queues there are now.
+    pub(crate) fn all(&self) -> Vec<Arc<TopicQueue>> {
+        self.queues.lock().values().cloned().collect()
+    }
+}

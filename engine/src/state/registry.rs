@@ -1,0 +1,102 @@
+//! The sessions by client identifier.
+//!
+//! A session begins, changes hands and ends under the lock of the shard that its client identifier falls into. So a session
+//! that is found there has not ended, and one that has ended is not found.
+
+#![expect(clippy::mutable_key_type, reason = "a session is found by its client identifier, which never changes")]
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::state::session::Session;
+
+const SHARDS: usize = 16;
+
+/// All sessions, in shards so that connecting clients do not wait for each other.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    hasher: RandomState,
+    shards: [Mutex<HashSet<ByClientId, RandomState>>; SHARDS],
+    count: AtomicUsize,
+}
+
+/// A session that is found by its client identifier.
+#[derive(Debug)]
+struct ByClientId(Arc<Session>);
+
+impl Borrow<str> for ByClientId {
+    fn borrow(&self) -> &str {
+        self.0.client_id()
+    }
+}
+
+impl Hash for ByClientId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.client_id().hash(state);
+    }
+}
+
+impl PartialEq for ByClientId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.client_id() == other.0.client_id()
+    }
+}
+
+impl Eq for ByClientId {}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            count: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Registry {
+    /// Locks the part of the registry that `client_id` falls into.
+    pub(crate) fn shard(&self, client_id: &str) -> Shard<'_> {
+        let sessions = self.shards[self.hasher.hash_one(client_id) as usize % SHARDS].lock();
+        Shard { sessions, count: &self.count }
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of the registry, locked.
+pub(crate) struct Shard<'a> {
+    sessions: MutexGuard<'a, HashSet<ByClientId, RandomState>>,
+    count: &'a AtomicUsize,
+}
+
+impl Shard<'_> {
+    /// The session of a client.
+    pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Session>> {
+        self.sessions.get(client_id).map(|found| Arc::clone(&found.0))
+    }
+
+    /// Adds a session, or puts it in place of the one that its client had.
+    pub(crate) fn insert(&mut self, session: &Arc<Session>) {
+        if self.sessions.replace(ByClientId(Arc::clone(session))).is_none() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes a session, unless its client has another one by now.
+    pub(crate) fn remove(&mut self, session: &Arc<Session>) {
+        let client_id = &**session.client_id();
+        if self.sessions.get(client_id).is_some_and(|found| Arc::ptr_eq(&found.0, session)) {
+            self.sessions.remove(client_id);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The window of one session: messages at QoS 1 and 2 that were sent and are not yet acknowledged (MQTT 5 sections 4.4 and
+//! 4.9).
+//!
+//! Packet identifiers are given in turn, so the window is a ring: a message's place is its identifier less the first one's.
+//! Clients acknowledge in order [MQTT-4.6.0-2], so places become free at the front; one that is acknowledged before its time
+//! stays as a gap.
+//!
+//! ```text
+//!   first                                        next identifier
+//!     |  sent to this connection  |   not yet sent to it   |
+//!   [ Sent | Free | Released | Sent | Sent | Released | Sent ]
+//! ```
+
+use std::collections::VecDeque;
+
+use wisp_wire::{PacketId, QoS};
+
+use crate::delivery::addressed::Delivery;
+use crate::delivery::loan::{Loan, Returned};
+
+/// How many packet identifiers there are.
+const IDS: usize = u16::MAX as usize;
+
+/// A client that leaves a message unacknowledged and acknowledges later ones gets at most so many windows ahead.
+const GAPS: usize = 4;
+
+/// The window of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Inflight {
+    places: VecDeque<Place>,
+    /// How far the identifier of the first place is from 1.
+    first: u16,
+    /// Places at the end that this connection has not been sent.
+    unsent: usize,
+    /// Places before those that are not free.
+    outstanding: usize,
+    /// Bytes of all messages.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Acknowledged, behind one that is not.
+    Free,
+    /// The client has the message for good (PUBREC), and only the identifier is still in use.
+    Released,
+    /// Not acknowledged.
+    Sent(Delivery),
+}
+
+/// What a packet identifier is in use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InUse {
+    Nothing,
+    /// A message of this QoS.
+    Message(QoS),
+    /// A message that the client has.
+    Released,
+}
+
+/// What is to be sent again.
+pub(crate) enum Again<'a> {
+    Message(PacketId, &'a Delivery),
+    Release(PacketId),
+}
+
+impl Inflight {
+    /// Whether one more may be sent.
+    pub(crate) fn has_window(&self, window: usize) -> bool {
+        self.outstanding < window && (self.unsent > 0 || self.places.len() < (GAPS * window).min(IDS))
+    }
+
+    /// Whether everything was sent to this connection.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.unsent == 0
+    }
+
+    /// Bytes of the messages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A new connection has been sent nothing yet.
+    pub(crate) fn rewind(&mut self) {
+        (self.unsent, self.outstanding) = (self.places.len(), 0);
+    }
+
+    fn id_at(&self, place: usize) -> PacketId {
+        let number = (usize::from(self.first) + place) % IDS + 1;
+        PacketId::new(number as u16).expect("counted from 1")
+    }
+
+    /// The place of what this connection was sent under an identifier.
+    fn place_of(&self, id: PacketId) -> Option<usize> {
+        let place = (usize::from(id.get()) - 1 + IDS - usize::from(self.first)) % IDS;
+        (place < self.places.len() - self.unsent).then_some(place)
+    }
+
+    /// The identifier of the next message.
+    pub(crate) fn next_id(&self) -> PacketId {
+        self.id_at(self.places.len())
+    }
+
+    /// Notes that a message was sent under the next identifier.
+    pub(crate) fn push(&mut self, delivery: Delivery) {
+        debug_assert!(self.is_sent(), "what is sent again comes before");
+        self.bytes += delivery.message.cost_bytes();
+        self.outstanding += 1;
+        self.places.push_back(Place::Sent(delivery));
+    }
+
+    /// The next of what an earlier connection was sent, which counts as sent from now on.
+    pub(crate) fn next_unsent(&mut self) -> Option<Again<'_>> {
+        self.trim();
+        loop {
+            if self.unsent == 0 {
+                return None;
+            }
+            let place = self.places.len() - self.unsent;
+            self.unsent -= 1;
+            let id = self.id_at(place);
+            if matches!(self.places[place], Place::Free) {
+                continue;
+            }
+            self.outstanding += 1;
+            return match &self.places[place] {
+                Place::Sent(delivery) => Some(Again::Message(id, delivery)),
+                Place::Free | Place::Released => Some(Again::Release(id)),
+            };
+        }
+    }
+
+    /// What this connection was sent under an identifier.
+    pub(crate) fn in_use(&self, id: PacketId) -> InUse {
+        match self.place_of(id).map(|place| &self.places[place]) {
+            None | Some(Place::Free) => InUse::Nothing,
+            Some(Place::Released) => InUse::Released,
+            Some(Place::Sent(delivery)) => InUse::Message(delivery.qos),
+        }
+    }
+
+    /// The client has the message; the identifier stays in use.
+    pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
+        let place = self.place_of(id)?;
+        self.replace(place, Place::Released)
+    }
+
+    /// The identifier is free again. Returns the message, if the client did not have it.
+    pub(crate) fn finish(&mut self, id: PacketId) -> Option<Delivery> {
+        let place = self.place_of(id)?;
+        if matches!(self.places[place], Place::Free) {
+            return None;
+        }
+        self.outstanding -= 1;
+        let delivery = self.replace(place, Place::Free);
+        self.trim();
+        delivery
+    }
+
+    fn replace(&mut self, place: usize, by: Place) -> Option<Delivery> {
+        match std::mem::replace(&mut self.places[place], by) {
+            Place::Sent(delivery) => {
+                self.bytes -= delivery.message.cost_bytes();
+                Some(delivery)
+            }
+            Place::Free | Place::Released => None,
+        }
+    }
+
+    fn trim(&mut self) {
+        while matches!(self.places.front(), Some(Place::Free)) {
+            self.places.pop_front();
+            self.first = ((usize::from(self.first) + 1) % IDS) as u16;
+        }
+        self.unsent = self.unsent.min(self.places.len());
+    }
+
+    /// Takes the messages that `wanted` accepts, in their order. The identifiers of those at QoS 2 stay in use until the
+    /// client, who may have the message stored, has released them.
+    pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for place in 0..self.places.len() {
+            let Place::Sent(delivery) = &self.places[place] else { continue };
+            if !wanted(delivery) {
+                continue;
+            }
+            let left = if delivery.qos == QoS::ExactlyOnce { Place::Released } else { Place::Free };
+            if matches!(left, Place::Free) && place < self.places.len() - self.unsent {
+                self.outstanding -= 1;
+            }
+            taken.extend(self.replace(place, left));
+        }
+        self.trim();
+        taken
+    }
+
+    /// Takes back what is on loan from queues that `wanted` accepts.
+    pub(crate) fn take_loans(&mut self, wanted: impl Fn(&Loan) -> bool) -> Vec<Returned> {
+        let loans = self.take_where(|delivery| delivery.loan().is_some_and(&wanted));
+        loans.into_iter().filter_map(Delivery::into_returned).collect()
+    }
+
+    /// Gives back the memory of free places.
+    pub(crate) fn shrink(&mut self) {
+        self.places.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use wisp_wire::{Publish, TopicName};
+
+    use super::*;
+    use crate::delivery::message::Message;
+
+    fn delivery(qos: QoS) -> Delivery {
+        let topic = TopicName::new("t").unwrap();
+        Delivery::new(Message::from_publish(&Publish::new(topic, b"x"), topic, 0), qos, false, None)
+    }
+
+    #[test]
+    fn identifiers_go_round_without_zero() {
+        let mut inflight = Inflight::default();
+        for number in 0..IDS * 2 + 5 {
+            let id = inflight.next_id();
+            assert_eq!(usize::from(id.get()), number % IDS + 1);
+            inflight.push(delivery(QoS::AtLeastOnce));
+            assert!(inflight.finish(id).is_some());
+        }
+        assert_eq!((inflight.bytes(), inflight.places.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_client_that_skips_a_message_gets_some_windows_ahead_and_no_further() {
+        let mut inflight = Inflight::default();
+        let mut sent = 0;
+        while inflight.has_window(10) {
+            let id = inflight.next_id();
+            inflight.push(delivery(QoS::AtLeastOnce));
+            if sent > 0 {
+                inflight.finish(id);
+            }
+            sent += 1;
+        }
+        assert_eq!(sent, GAPS * 10);
+        inflight.finish(PacketId::new(1).unwrap());
+        assert!(inflight.has_window(10) && inflight.places.is_empty());
+    }
+
+    #[test]
+    fn free_places_that_are_passed_over_are_gone() {
+        let mut inflight = Inflight::default();
+        let mut send = |qos| {
+            let id = inflight.next_id();
+            inflight.push(delivery(qos));
+            id
+        };
+        let ids: Vec<PacketId> = (0..5).map(|_| send(QoS::AtLeastOnce)).collect();
+        ids[1..].iter().for_each(|id| drop(inflight.finish(*id)));
+        inflight.rewind();
+        assert!(inflight.next_unsent().is_some());
+        inflight.finish(ids[0]);
+        while inflight.next_unsent().is_some() {}
+        assert!(inflight.has_window(1));
+    }
+
+    #[test]
+    fn loans_that_were_taken_back_before_they_were_sent_again_leave_no_gap() {
+        let mut inflight = Inflight::default();
+        (0..100).for_each(|_| inflight.push(delivery(QoS::AtLeastOnce)));
+        inflight.rewind();
+        (0..10).for_each(|_| assert!(inflight.next_unsent().is_some()));
+        assert_eq!(inflight.take_where(|_| true).len(), 100);
+        inflight.rewind();
+        assert!(inflight.has_window(10) && inflight.next_unsent().is_none());
+    }
+
+    proptest! {
+        /// Against a map from identifiers to what they are in use for, and an order of sending.
+        #[test]
+        fn the_ring_is_a_map_that_remembers_the_order(
+            operations in prop::collection::vec((0..6_u8, 0..8_usize, any::<bool>()), 1..200),
+        ) {
+            let mut inflight = Inflight::default();
+            // Identifier to QoS, or None once released; and those that this connection has seen.
+            let mut model: BTreeMap<u64, (PacketId, Option<QoS>)> = BTreeMap::new();
+            let (mut seen, mut number) = (Vec::<u64>::new(), 0);
+            for (kind, which, twice) in operations {
+                let qos = if twice { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+                let chosen = seen.get(which).copied();
+                match (kind, chosen) {
+                    (0 | 1, _) if inflight.is_sent() && inflight.has_window(8) => {
+                        number += 1;
+                        model.insert(number, (inflight.next_id(), Some(qos)));
+                        seen.push(number);
+                        inflight.push(delivery(qos));
+                    }
+                    (2, Some(chosen)) => {
+                        inflight.finish(model[&chosen].0);
+                        model.remove(&chosen);
+                        seen.retain(|seen| *seen != chosen);
+                    }
+                    (3, Some(chosen)) => {
+                        inflight.release(model[&chosen].0);
+                        model.get_mut(&chosen).unwrap().1 = None;
+                    }
+                    (4, _) => {
+                        inflight.rewind();
+                        seen.clear();
+                    }
+                    (5, _) => {
+                        let expected = model.keys().copied().find(|number| !seen.contains(number));
+                        let again = inflight.next_unsent().map(|again| match again {
+                            Again::Message(id, delivery) => (id, Some(delivery.qos)),
+                            Again::Release(id) => (id, None),
+                        });
+                        prop_assert_eq!(again, expected.map(|number| model[&number]));
+                        seen.extend(expected);
+                    }
+                    _ => {}
+                }
+                for (number, (id, qos)) in &model {
+                    let expected = match qos {
+                        _ if !seen.contains(number) => InUse::Nothing,
+                        Some(qos) => InUse::Message(*qos),
+                        None => InUse::Released,
+                    };
+                    prop_assert_eq!(inflight.in_use(*id), expected);
+                }
+                prop_assert_eq!(inflight.outstanding, seen.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What all workers share.
+
+use std::sync::Arc;
+
+use crate::base::budget::Budget;
+use crate::base::limits::Limits;
+use crate::base::slot::Slots;
+use crate::base::sync::{AtomicU64, Ordering};
+use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::state::queue_directory::QueueDirectory;
+use crate::state::registry::Registry;
+use crate::state::retained::RetainedStore;
+use crate::state::session::Session;
+use crate::state::subscriber::Subscriber;
+use crate::state::timers::Timers;
+use crate::state::topic_queue::{InvalidQueue, QueueSettings};
+use crate::state::topic_tree::TopicTree;
+
+/// The shared state of a broker.
+#[derive(Debug)]
+pub struct Shared {
+    /// The limits in force.
+    pub limits: Limits,
+    /// All subscriptions.
+    pub(crate) tree: TopicTree<Subscriber>,
+    /// All sessions.
+    pub(crate) registry: Registry,
+    /// When sessions end and wills are due.
+    pub(crate) timers: Timers<Arc<Session>>,
+    /// Topic queues and shared subscription groups.
+    pub(crate) queues: QueueDirectory,
+    /// Retained messages.
+    pub(crate) retained: RetainedStore,
+    /// Bytes waiting on their way in and out.
+    pub budget: Arc<Budget>,
+    /// Bytes of stored messages.
+    pub stored: Arc<Budget>,
+    /// Bytes that subscriptions take.
+    pub(crate) subscriptions: Budget,
+    /// What clients that ask are told to make response topics of (MQTT 5 section 3.2.2.3.15).
+    pub(crate) response_information: Option<Box<str>>,
+    /// Counts since the start.
+    pub stats: Stats,
+    /// Numbers of sessions and queues.
+    pub(crate) receiver_slots: Arc<Slots>,
+    outbox_slots: Arc<Slots>,
+    /// Makes assigned client identifiers unique.
+    assigned: AtomicU64,
+    /// Tells this run's assigned client identifiers from those of another run.
+    seed: u64,
+    pub(crate) queues_expired_ms: AtomicU64,
+}
+
+/// What an operator decides beside the limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Topic queues that are there from the start.
+    pub queues: Vec<QueueSettings>,
+    /// What clients of MQTT 5 that ask for it are told to make response topics of.
+    pub response_information: Option<Box<str>>,
+}
+
+impl Shared {
+    /// An empty broker. `seed` should differ from run to run.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self::with_options(limits, Options::default(), seed).expect("no queues, none invalid")
+    }
+
+    /// A broker with topic queues of the operator's. `seed` should differ from run to run.
+    ///
+    /// # Errors
+    /// If the settings of a queue make no sense.
+    pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidQueue> {
+        let (receiver_slots, stored) = (Arc::default(), Arc::new(Budget::new(limits.stored_bytes_max)));
+        let shared = Self {
+            limits,
+            tree: TopicTree::default(),
+            registry: Registry::default(),
+            timers: Timers::default(),
+            queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored)?,
+            retained: RetainedStore::default(),
+            budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
+            stored,
+            subscriptions: Budget::new(limits.subscription_bytes_max),
+            response_information: options.response_information,
+            stats: Stats::default(),
+            receiver_slots,
+            outbox_slots: Arc::default(),
+            assigned: AtomicU64::new(0),
+            seed,
+            queues_expired_ms: AtomicU64::new(0),
+        };
+        shared.bind_queues();
+        Ok(shared)
+    }
+
+    /// Whether nothing is kept for which time matters.
+    pub fn has_no_timers(&self) -> bool {
+        self.timers.is_empty() && self.stored.used_bytes() == 0 && self.retained.count() == 0
+    }
+
+    /// Sessions there are, of connected clients and of those that are away.
+    pub fn sessions_count(&self) -> usize {
+        self.registry.count()
+    }
+
+    /// Retained messages there are.
+    pub fn retained_count(&self) -> usize {
+        self.retained.count()
+    }
+
+    /// An outbox for a connection that was just accepted.
+    pub fn new_outbox(&self, connection: ConnectionId) -> Arc<Outbox> {
+        Arc::new(Outbox::new(connection, self.outbox_slots.take(), Arc::clone(&self.budget), &self.limits))
+    }
+
+    /// A client identifier for a client that brought none [MQTT-3.1.3-6].
+    pub(crate) fn assign_client_id(&self) -> String {
+        let number = self.assigned.fetch_add(1, Ordering::Relaxed);
+        format!("wisp-{:x}-{number}", self.seed)
+    }
+}
+
+/// Counts since the start of the broker. Workers add to them once a batch.
+#[derive(Debug, Default)]
+pub struct Stats {
+    received: AtomicU64,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+    retained_refused: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatsSnapshot {
+    /// PUBLISH packets accepted from senders.
+    pub messages_received: u64,
+    /// PUBLISH packets handed to receivers, one for each receiver.
+    pub messages_delivered: u64,
+    /// Messages a subscribed receiver did not get: it was stuck, or accepts only smaller packets.
+    pub messages_dropped: u64,
+    /// Messages that were delivered and not retained, for lack of room.
+    pub retained_refused: u64,
+}
+
+impl Stats {
+    /// Adds to the counts.
+    pub fn add(&self, more: StatsSnapshot) {
+        for (count, more) in [
+            (&self.received, more.messages_received),
+            (&self.delivered, more.messages_delivered),
+            (&self.dropped, more.messages_dropped),
+            (&self.retained_refused, more.retained_refused),
+        ] {
+            if more > 0 {
+                count.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> StatsSnapshot {
+        StatsSnapshot {
+            messages_received: self.received.load(Ordering::Relaxed),
+            messages_delivered: self.delivered.load(Ordering::Relaxed),
+            messages_dropped: self.dropped.load(Ordering::Relaxed),
+            retained_refused: self.retained_refused.load(Ordering::Relaxed),
+        }
+    }
+}

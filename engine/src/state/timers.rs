@@ -1,0 +1,120 @@
+//! How long sessions outlive their connections, and wills their clients: what is due when (MQTT 5 sections 3.1.2.11.2 and
+//! 3.1.3.2.2).
+
+use std::collections::BTreeMap;
+
+use crate::base::sync::{AtomicUsize, Mutex, Ordering};
+use crate::state::will::Will;
+
+/// The end of a session that is foreseen.
+#[derive(Debug)]
+pub(crate) struct Lifetime {
+    /// Seconds the session outlives its connection; [`FOREVER_S`] for ever.
+    pub(crate) expiry_s: u32,
+    /// To be published unless the client says goodbye or comes back in time.
+    pub(crate) will: Option<Box<Will>>,
+    will_at_ms: u64,
+    ends_at_ms: u64,
+    /// Under which time the session is in the timers.
+    filed_ms: u64,
+}
+
+/// A time that does not come.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Lifetime {
+    fn default() -> Self {
+        Self { expiry_s: 0, will: None, will_at_ms: NEVER, ends_at_ms: NEVER, filed_ms: NEVER }
+    }
+}
+
+/// A session expiry interval that never passes.
+pub(crate) const FOREVER_S: u32 = u32::MAX;
+
+/// What is due of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) ended: bool,
+}
+
+impl Lifetime {
+    /// The client has connected: nothing is due until it leaves. The will of an earlier connection that was still to come
+    /// is cancelled [MQTT-3.1.3-9].
+    pub(crate) fn begin<K: Clone>(&mut self, timers: &Timers<K>, key: usize, expiry_s: u32, will: Option<Box<Will>>) {
+        self.unfile(timers, key);
+        (self.will_at_ms, self.ends_at_ms) = (NEVER, NEVER);
+        (self.expiry_s, self.will) = (expiry_s, will);
+    }
+
+    /// The client has left. What is to happen later is put into the timers; what is to happen now is returned.
+    pub(crate) fn leave<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
+        let after = |seconds: u32| now_ms + u64::from(seconds) * 1000;
+        self.will_at_ms = self.will.as_ref().map_or(NEVER, |will| after(will.delay_s().min(self.expiry_s)));
+        self.ends_at_ms = if self.expiry_s == FOREVER_S { NEVER } else { after(self.expiry_s) };
+        self.expire(timers, (key, value), now_ms)
+    }
+
+    /// What is due at `now_ms`. The rest is put into the timers.
+    pub(crate) fn expire<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
+        self.unfile(timers, key);
+        let ended = self.ends_at_ms <= now_ms;
+        let will = if ended || self.will_at_ms <= now_ms { self.will.take() } else { None };
+        if will.is_some() {
+            self.will_at_ms = NEVER;
+        }
+        let next = self.will_at_ms.min(self.ends_at_ms);
+        if next != NEVER && !ended {
+            timers.file(next, key, value);
+            self.filed_ms = next;
+        }
+        Due { will, ended }
+    }
+
+    fn unfile<K: Clone>(&mut self, timers: &Timers<K>, key: usize) {
+        let filed_ms = std::mem::replace(&mut self.filed_ms, NEVER);
+        if filed_ms != NEVER {
+            timers.unfile(filed_ms, key);
+        }
+    }
+}
+
+/// Values for which something is due at some time, by that time and a key.
+#[derive(Debug)]
+pub(crate) struct Timers<K> {
+    entries: Mutex<BTreeMap<(u64, usize), K>>,
+    count: AtomicUsize,
+}
+
+impl<K> Default for Timers<K> {
+    fn default() -> Self {
+        Self { entries: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl<K: Clone> Timers<K> {
+    fn file(&self, at_ms: u64, key: usize, value: &K) {
+        let mut entries = self.entries.lock();
+        entries.insert((at_ms, key), value.clone());
+        self.count.store(entries.len(), Ordering::Relaxed);
+    }
+
+    fn unfile(&self, at_ms: u64, key: usize) {
+        let mut entries = self.entries.lock();
+        entries.remove(&(at_ms, key));
+        self.count.store(entries.len(), Ordering::Relaxed);
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// The values that are due by now. They stay until their lifetime is looked at.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<K> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        self.entries.lock().range(..=(now_ms, usize::MAX)).map(|(_, value)| value.clone()).collect()
+    }
+}

@@ -1,0 +1,265 @@
+//! Queues that several clients receive from, each message going to one of them: topic queues (`$queue/NAME`) and the groups
+//! of shared subscriptions (`$share/GROUP/FILTER`, MQTT 5 section 4.8.2).
+//!
+//! ```text
+//!                push                     room in a receiver's window
+//!   publishers ------> [ messages ] ---------------------------------> on loan to a receiver
+//!                        ^                                               |           |
+//!                        '------ it goes away without acknowledging -----'           '-- acknowledged: gone
+//! ```
+//!
+//! A message at QoS 1 or 2 belongs to the queue until its receiver has acknowledged it. Receivers take turns, and one whose
+//! window is full is passed over. Locks: the queue's before those of its receivers' sessions.
+
+mod settings;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
+use crate::base::capacity::Capacity;
+use crate::base::sync::{AtomicU64, Mutex, Ordering};
+use crate::delivery::addressed::DeliveryContext;
+use crate::delivery::bundles::Indexed;
+use crate::delivery::loan::{ConsumerOptions, DeadLetter, QueueInfo, Queued};
+use crate::delivery::message::NextExpiry;
+use crate::state::session::Session;
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct TopicQueue {
+    info: Arc<QueueInfo>,
+    settings: Arc<QueueSettings>,
+    used_ms: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Queued>,
+    consumers: Vec<Consumer>,
+    /// The consumer that is offered messages next.
+    next: usize,
+    /// When the first of the messages expires.
+    expires_ms: NextExpiry,
+    closed: bool,
+}
+
+/// A session that takes messages, and how it wants them.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) session: Arc<Session>,
+    pub(crate) options: ConsumerOptions,
+}
+
+impl Indexed for TopicQueue {
+    fn index(&self) -> usize {
+        self.info.index()
+    }
+}
+
+impl TopicQueue {
+    pub(crate) fn new(info: Arc<QueueInfo>, settings: Arc<QueueSettings>) -> Self {
+        Self { info, settings, used_ms: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    /// Its identity, and the counts that sessions look at.
+    pub(crate) fn info(&self) -> &Arc<QueueInfo> {
+        &self.info
+    }
+
+    /// Whether it is a group of shared subscriptions.
+    pub(crate) fn is_group(&self) -> bool {
+        self.info.is_group
+    }
+
+    /// Messages in the queue and on loan, and the most there may be.
+    pub(crate) fn capacity(&self) -> &Arc<Capacity> {
+        &self.info.capacity
+    }
+
+    /// What happens to messages when it is full.
+    pub(crate) fn policy(&self) -> FullPolicy {
+        self.settings.policy
+    }
+
+    /// Adds a receiver, or replaces what it wanted before. True if it was there. `Err` if the queue is gone.
+    pub(crate) fn subscribe(&self, consumer: Consumer) -> Result<bool, Consumer> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(consumer);
+        }
+        match state.consumers.iter_mut().find(|known| Arc::ptr_eq(&known.session, &consumer.session)) {
+            Some(known) => {
+                *known = consumer;
+                Ok(true)
+            }
+            None => {
+                state.consumers.push(consumer);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Removes a receiver. A group without receivers is gone, and what waited in it.
+    pub(crate) fn unsubscribe(&self, session: &Session) -> bool {
+        let mut state = self.state.lock();
+        let Some(at) = state.consumers.iter().position(|known| std::ptr::eq(&*known.session, session)) else {
+            return false;
+        };
+        state.consumers.remove(at);
+        if state.next > at {
+            state.next -= 1;
+        }
+        if self.is_group() && state.consumers.is_empty() {
+            self.close(&mut state);
+        }
+        state.closed
+    }
+
+    fn close(&self, state: &mut State) {
+        state.closed = true;
+        for queued in state.messages.drain(..) {
+            self.info.release(&queued.message);
+        }
+        self.info.set_waiting(0);
+        self.capacity().close();
+    }
+
+    /// Adds messages at the end and offers them to consumers. Messages left in `messages` found the queue gone.
+    pub(crate) fn push(&self, messages: &mut Vec<Queued>, context: &mut DeliveryContext<'_>) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        self.used_ms.store(context.now_ms, Ordering::Relaxed);
+        for queued in messages.drain(..) {
+            let bytes = queued.message.cost_bytes();
+            if self.capacity().is_full_with(bytes, 1) {
+                self.remove_expired(&mut state, context.now_ms);
+            }
+            match self.settings.policy {
+                FullPolicy::DropOldest => self.drop_oldest(&mut state, bytes, context),
+                FullPolicy::DropNewest if self.capacity().is_full_with(bytes, 1) => {
+                    *context.dropped += 1;
+                    continue;
+                }
+                FullPolicy::DropNewest | FullPolicy::Refuse => {}
+            }
+            state.expires_ms.note(&queued.message);
+            self.capacity().add(bytes, 1);
+            state.messages.push_back(queued);
+        }
+        self.offer(&mut state, context);
+    }
+
+    fn drop_oldest(&self, state: &mut State, bytes: usize, context: &mut DeliveryContext<'_>) {
+        // Only for the queue's own limit: dropping here frees too little when all queues together have too much.
+        while self.capacity().is_at_its_own_limit(bytes, 1) {
+            let Some(oldest) = state.messages.pop_front() else { break };
+            self.info.release(&oldest.message);
+            *context.dropped += 1;
+        }
+    }
+
+    /// Offers the messages to all consumers.
+    pub(crate) fn pump(&self, context: &mut DeliveryContext<'_>) {
+        let mut state = self.state.lock();
+        self.offer(&mut state, context);
+    }
+
+    /// Offers the messages to one consumer, whose window has room again. The other consumers had no free window when the
+    /// messages arrived.
+    pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) {
+        let mut state = self.state.lock();
+        let State { messages, consumers, .. } = &mut *state;
+        let Some(consumer) = consumers.iter().find(|known| std::ptr::eq(&*known.session, session)) else { return };
+        let offered = session.take_from(&self.info, messages, usize::MAX, &consumer.options, context);
+        self.note_offered(messages.len(), offered.waits_for_outbox, context);
+    }
+
+    fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) {
+        let State { messages, consumers, next, .. } = state;
+        // Before any consumer is asked: one that has room a moment later must see that there is something.
+        self.info.set_waiting(messages.len());
+        let mut waits_for_outbox = false;
+        let mut passed_over = 0;
+        while !messages.is_empty() && passed_over < consumers.len() {
+            // Each consumer gets a fair part before any gets more.
+            let most = messages.len().div_ceil(consumers.len());
+            let consumer = &consumers[*next % consumers.len()];
+            *next = (*next + 1) % consumers.len();
+            let offered = consumer.session.take_from(&self.info, messages, most, &consumer.options, context);
+            waits_for_outbox |= offered.waits_for_outbox;
+            passed_over = if offered.taken > 0 { 0 } else { passed_over + 1 };
+        }
+        self.note_offered(messages.len(), waits_for_outbox, context);
+    }
+
+    /// Notes how many messages are left, and has the queue watched if a consumer has to read first.
+    fn note_offered(&self, left: usize, waits_for_outbox: bool, context: &mut DeliveryContext<'_>) {
+        self.info.set_waiting(left);
+        if left > 0 && waits_for_outbox && self.info.begin_watch() {
+            context.watched.push(Arc::clone(&self.info));
+        }
+    }
+
+    /// Puts messages that were not acknowledged back to the head, in their order, or where dead letters go.
+    pub(crate) fn take_back(&self, returned: Vec<Queued>, context: &mut DeliveryContext<'_>) {
+        let mut state = self.state.lock();
+        let dead_from = context.dead.len();
+        for queued in returned.into_iter().rev() {
+            if state.closed || queued.message.is_expired(context.now_ms) {
+                self.info.release(&queued.message);
+            } else if self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most) {
+                self.info.release(&queued.message);
+                match &self.settings.dead_letter {
+                    Some(name) => context.dead.push(DeadLetter { queue: name.clone(), message: queued.message }),
+                    None => *context.dropped += 1,
+                }
+            } else {
+                state.expires_ms.note(&queued.message);
+                state.messages.push_front(queued);
+            }
+        }
+        context.dead[dead_from..].reverse();
+        self.offer(&mut state, context);
+    }
+
+    /// Removes expired messages.
+    fn remove_expired(&self, state: &mut State, now_ms: u64) {
+        if !state.expires_ms.is_due(now_ms) {
+            return;
+        }
+        let State { messages, expires_ms, .. } = state;
+        *expires_ms = NextExpiry::default();
+        messages.retain(|queued| {
+            let expired = queued.message.is_expired(now_ms);
+            if expired {
+                self.info.release(&queued.message);
+            } else {
+                expires_ms.note(&queued.message);
+            }
+            !expired
+        });
+    }
+
+    /// Removes expired messages, and closes the queue if it may and nobody has used it for a while. True if it is gone.
+    pub(crate) fn expire(&self, context: &mut DeliveryContext<'_>) -> bool {
+        const IDLE_MS: u64 = 60_000;
+        let now_ms = context.now_ms;
+        let mut state = self.state.lock();
+        self.remove_expired(&mut state, now_ms);
+        // What waited behind an expired message may go on.
+        self.offer(&mut state, context);
+        let empty = state.consumers.is_empty() && self.capacity().depth_messages() == 0;
+        if !empty {
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        let idle = now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= IDLE_MS;
+        if idle && empty && !self.settings.is_configured {
+            self.close(&mut state);
+        }
+        state.closed
+    }
+}

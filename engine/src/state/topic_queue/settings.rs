@@ -1,0 +1,110 @@
+//! What an operator says of a topic queue.
+
+use std::fmt;
+
+use wisp_wire::{TopicFilter, TopicName};
+
+use crate::base::limits::Limits;
+
+/// What becomes of messages for a queue that is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FullPolicy {
+    /// They are not accepted: at QoS 1 and 2 a sender of MQTT 5 is told 0x97, Quota exceeded; any other is held back.
+    #[default]
+    Refuse,
+    /// The oldest message is dropped for each new one.
+    DropOldest,
+    /// The new message is dropped.
+    DropNewest,
+}
+
+/// The settings of one topic queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Its name, without `$queue/`.
+    pub name: Box<str>,
+    /// What is published to topics that match is put into the queue as well.
+    pub filter: Option<Box<str>>,
+    /// Most messages in it, those on loan to receivers included.
+    pub messages_max: usize,
+    /// Most bytes in it.
+    pub bytes_max: usize,
+    /// What follows when it is full.
+    pub policy: FullPolicy,
+    /// After so many deliveries without acknowledgement a message is dead.
+    pub deliveries_max: Option<u16>,
+    /// The queue that dead messages go to, without `$queue/`; they are dropped if there is none.
+    pub dead_letter: Option<Box<str>>,
+    /// It was made by configuration, and stays when it is empty and idle.
+    pub(crate) is_configured: bool,
+}
+
+/// Settings of a topic queue that make no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "Display says it in a sentence each")]
+pub enum InvalidQueue {
+    Name(Box<str>),
+    Filter(Box<str>),
+    DeadLetter(Box<str>),
+    Twice(Box<str>),
+}
+
+impl fmt::Display for InvalidQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?} is no name for a queue: it has to be a legal topic name"),
+            Self::Filter(filter) => {
+                write!(
+                    f,
+                    "{filter:?} is no filter for a queue: it has to be a legal topic filter that is not itself of a queue or shared"
+                )
+            }
+            Self::DeadLetter(name) => {
+                write!(f, "{name:?} is no queue for dead letters: it has to be a legal topic name, and another queue")
+            }
+            Self::Twice(name) => write!(f, "the queue {name:?} is configured twice"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidQueue {}
+
+impl QueueSettings {
+    /// The settings of a configured queue, with the limits' defaults.
+    pub fn new(name: &str, limits: &Limits) -> Self {
+        Self { name: name.into(), is_configured: true, ..Self::unconfigured(limits) }
+    }
+
+    /// The settings of queues that are made by use, and of groups.
+    pub(crate) fn unconfigured(limits: &Limits) -> Self {
+        Self {
+            name: "".into(),
+            filter: None,
+            messages_max: limits.queue_messages_max,
+            bytes_max: limits.queue_bytes_max,
+            policy: FullPolicy::Refuse,
+            deliveries_max: None,
+            dead_letter: None,
+            is_configured: false,
+        }
+    }
+
+    /// Whether name, filter and dead letter queue are possible.
+    pub fn check(&self) -> Result<(), InvalidQueue> {
+        if TopicName::new(&self.name).is_err() {
+            return Err(InvalidQueue::Name(self.name.clone()));
+        }
+        if let Some(filter) = &self.filter {
+            let special = filter.starts_with("$share/") || filter.starts_with("$queue/");
+            if special || TopicFilter::new(filter).is_err() {
+                return Err(InvalidQueue::Filter(filter.clone()));
+            }
+        }
+        match &self.dead_letter {
+            Some(name) if TopicName::new(name).is_err() || *name == self.name => {
+                Err(InvalidQueue::DeadLetter(name.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}

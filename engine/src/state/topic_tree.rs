@@ -1,0 +1,261 @@
+//! Subscriptions by topic filter: one tree of topic levels behind a reader-writer lock.
+//!
+//! Workers do not look into it for each message: they cache resolved topics (see [`crate::ops::routes`]) until the tree's
+//! epoch moves, which it does with every change of a subscription.
+
+mod children;
+
+use wisp_wire::{TopicFilter, TopicName};
+
+use self::children::Children;
+use crate::base::limits::Limits;
+use crate::base::sync::{AtomicU64, Ordering, RwLock};
+use crate::delivery::bundles::Indexed;
+use crate::state::subscribers::Subscribers;
+
+/// All subscriptions.
+#[derive(Debug)]
+pub(crate) struct TopicTree<S> {
+    tree: RwLock<Node<S>>,
+    epoch: AtomicU64,
+}
+
+/// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are as
+/// many nodes as clients, so an empty part takes little.
+#[derive(Debug)]
+struct Node<S> {
+    children: Children<Box<Node<S>>>,
+    /// The child for `+`.
+    any: Option<Box<Node<S>>>,
+    /// Subscriptions to the path.
+    exact: Subscribers<S>,
+    /// Subscriptions to the path and all below it: `path/#`.
+    below: Option<Box<Subscribers<S>>>,
+}
+
+impl<S> Default for TopicTree<S> {
+    fn default() -> Self {
+        Self { tree: RwLock::default(), epoch: AtomicU64::new(0) }
+    }
+}
+
+impl<S> Default for Node<S> {
+    fn default() -> Self {
+        Self { children: Children::default(), any: None, exact: Subscribers::default(), below: None }
+    }
+}
+
+impl<S: Indexed + Clone> TopicTree<S> {
+    /// Adds a subscription, or replaces the one the receiver has to the same filter. True if there was one.
+    pub(crate) fn subscribe(&self, filter: TopicFilter<'_>, subscriber: S) -> bool {
+        let mut tree = self.tree.write();
+        let replaced = tree.place(filter).insert(subscriber);
+        self.invalidate();
+        replaced
+    }
+
+    /// Removes the subscription to `filter` of the session or queue of that number. False if there is none.
+    pub(crate) fn unsubscribe(&self, filter: TopicFilter<'_>, index: usize) -> bool {
+        let levels: Vec<&str> = filter.as_str().split('/').collect();
+        let mut tree = self.tree.write();
+        let removed = tree.remove(&levels, index);
+        self.invalidate();
+        removed
+    }
+
+    /// Has every worker look its routes up anew.
+    pub(crate) fn invalidate(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// The subscriptions that match `topic`, in no order.
+    pub(crate) fn matching(&self, topic: TopicName<'_>) -> Vec<S> {
+        let mut found = Vec::new();
+        self.tree.read().collect(topic.as_str(), true, &mut |subscribers| found.extend_from_slice(subscribers));
+        found
+    }
+
+    /// Changes whenever a subscription does.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+impl<S: Indexed> Node<S> {
+    fn place(&mut self, filter: TopicFilter<'_>) -> &mut Subscribers<S> {
+        let mut node = self;
+        for level in filter.as_str().split('/') {
+            node = match level {
+                "#" => return node.below.get_or_insert_default(),
+                "+" => node.any.get_or_insert_default(),
+                _ => node.children.get_or_insert(level),
+            };
+        }
+        &mut node.exact
+    }
+
+    /// Removes one subscription and every node left empty on the way to it.
+    fn remove(&mut self, levels: &[&str], index: usize) -> bool {
+        match levels {
+            [] => self.exact.remove(index),
+            ["#"] => {
+                let Some(below) = &mut self.below else { return false };
+                let removed = below.remove(index);
+                if below.all.is_empty() {
+                    self.below = None;
+                }
+                removed
+            }
+            ["+", rest @ ..] => {
+                let Some(child) = &mut self.any else { return false };
+                let removed = child.remove(rest, index);
+                if child.is_empty() {
+                    self.any = None;
+                }
+                removed
+            }
+            [level, rest @ ..] => {
+                let Some(child) = self.children.get_mut(level) else { return false };
+                let removed = child.remove(rest, index);
+                if child.is_empty() {
+                    self.children.remove(level);
+                }
+                removed
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.is_none()
+    }
+
+    /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked. Wildcards at the
+    /// first level do not match topics that begin with `$` [MQTT-4.7.2-1].
+    fn collect(&self, rest: &str, first: bool, found: &mut impl FnMut(&[S])) {
+        let wildcards = !(first && rest.starts_with('$'));
+        if wildcards && let Some(below) = &self.below {
+            found(&below.all);
+        }
+        let (level, deeper) = match rest.split_once('/') {
+            Some((level, deeper)) => (level, Some(deeper)),
+            None => (rest, None),
+        };
+        let any = self.any.as_deref().filter(|_| wildcards);
+        for child in self.children.get(level).map(|child| &**child).into_iter().chain(any) {
+            match deeper {
+                Some(deeper) => child.collect(deeper, false, found),
+                None => {
+                    found(&child.exact.all);
+                    if let Some(below) = &child.below {
+                        found(&below.all);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why a topic name is not routed although the standard allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicTooLarge {
+    /// More levels than [`Limits::topic_levels_max`].
+    Levels,
+    /// More bytes than [`Limits::topic_bytes_max`].
+    Bytes,
+}
+
+impl TopicTooLarge {
+    /// Checks a topic name or filter against the limits.
+    pub(crate) fn check(topic: &str, limits: &Limits) -> Result<(), Self> {
+        if topic.len() > usize::from(limits.topic_bytes_max) {
+            return Err(Self::Bytes);
+        }
+        let levels = 1 + topic.bytes().filter(|&byte| byte == b'/').count();
+        if levels > usize::from(limits.topic_levels_max) {
+            return Err(Self::Levels);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Numbered(usize);
+
+    impl Indexed for Numbered {
+        fn index(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_same_filter_again_replaces_the_subscription() {
+        let tree = TopicTree::default();
+        assert!(!tree.subscribe(filter("a"), Numbered(1)));
+        assert!(tree.subscribe(filter("a"), Numbered(1)));
+        assert_eq!(tree.matching(TopicName::new("a").unwrap()), [Numbered(1)]);
+    }
+
+    #[test]
+    fn unsubscribing_leaves_no_nodes() {
+        let tree = TopicTree::default();
+        for text in ["a/b/c", "+/b", "a/#", "/", "#"] {
+            tree.subscribe(filter(text), Numbered(7));
+            assert!(tree.unsubscribe(filter(text), 7));
+            assert!(!tree.unsubscribe(filter(text), 7));
+        }
+        assert!(tree.tree.read().is_empty());
+    }
+
+    #[test]
+    fn topics_beyond_the_limits_are_refused() {
+        let limits = Limits { topic_levels_max: 3, topic_bytes_max: 8, ..Limits::DEFAULT };
+        assert_eq!(TopicTooLarge::check("a/b/c", &limits), Ok(()));
+        assert_eq!(TopicTooLarge::check("a/b/c/d", &limits), Err(TopicTooLarge::Levels));
+        assert_eq!(TopicTooLarge::check("123456789", &limits), Err(TopicTooLarge::Bytes));
+    }
+
+    fn some_filter() -> impl Strategy<Value = String> {
+        let level = prop_oneof![Just("a"), Just("b"), Just(""), Just("+"), Just("$s")];
+        (prop::collection::vec(level, 1..4), any::<bool>()).prop_map(|(levels, all_below)| {
+            let path = levels.join("/");
+            if all_below { path + "/#" } else { path }
+        })
+    }
+
+    proptest! {
+        /// The tree finds exactly the subscriptions whose filter matches by the definition.
+        #[test]
+        fn the_tree_agrees_with_matching_one_by_one(
+            filters in prop::collection::vec(some_filter().prop_filter("legal", |f| TopicFilter::new(f).is_ok()), 1..12),
+            removed in prop::collection::vec(any::<bool>(), 12),
+            name in "(a|b|\\$s|)(/(a|b|)){0,3}",
+        ) {
+            prop_assume!(TopicName::new(&name).is_ok());
+            let topic = TopicName::new(&name).unwrap();
+            let tree = TopicTree::default();
+            for (index, text) in filters.iter().enumerate() {
+                tree.subscribe(filter(text), Numbered(index));
+            }
+            for (index, text) in filters.iter().enumerate().filter(|(index, _)| removed[*index]) {
+                prop_assert!(tree.unsubscribe(filter(text), index));
+            }
+            let mut found: Vec<usize> = tree.matching(topic).iter().map(|found| found.0).collect();
+            found.sort_unstable();
+            let expected: Vec<usize> = filters.iter().enumerate()
+                .filter(|(index, text)| !removed[*index] && filter(text).matches(topic))
+                .map(|(index, _)| index)
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

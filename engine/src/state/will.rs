@@ -1,0 +1,64 @@
+//! Wills: what is published for a client that ends without saying goodbye (MQTT 5 section 3.1.2.5).
+//!
+//! A will is kept as the PUBLISH it becomes, in the version of the client that left it, and goes the way of any message from
+//! there on.
+
+use std::sync::Arc;
+
+use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, Publish, QoS};
+
+use crate::base::budget::Budget;
+
+/// What a will costs beyond its packet, about.
+const OVERHEAD_BYTES: usize = 128;
+
+/// A will. Its bytes count as stored for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Will {
+    /// The PUBLISH.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) client_id: Arc<str>,
+    delay_s: u32,
+    budget: Arc<Budget>,
+}
+
+impl Will {
+    /// Keeps the will of a CONNECT. None if it is longer than a packet can be.
+    pub(crate) fn new(
+        will: &wire::Will<'_>,
+        version: ProtocolVersion,
+        client_id: &str,
+        budget: &Arc<Budget>,
+    ) -> Option<Self> {
+        let is_published = |property: &Property<'_>| !matches!(property, Property::WillDelayInterval(_));
+        let properties: Vec<Property<'_>> = will.properties.iter().filter(is_published).collect();
+        let publish = Publish {
+            dup: false,
+            qos: will.qos,
+            retain: will.retain,
+            topic: Some(will.topic),
+            // It is not acknowledged to anyone.
+            packet_id: if will.qos == QoS::AtMostOnce { None } else { PacketId::new(1) },
+            properties: Properties::from_slice(&properties),
+            payload: will.payload,
+        };
+        let mut packet = Vec::new();
+        publish.encode(version, &mut packet).ok()?;
+        packet.shrink_to_fit();
+        budget.charge(packet.len() + OVERHEAD_BYTES);
+        let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
+        Some(Self { packet, version, client_id: client_id.into(), delay_s, budget: Arc::clone(budget) })
+    }
+
+    /// How long after the end of the connection it is published (section 3.1.3.2.2).
+    pub(crate) fn delay_s(&self) -> u32 {
+        self.delay_s
+    }
+}
+
+impl Drop for Will {
+    fn drop(&mut self) {
+        self.budget.release(self.packet.len() + OVERHEAD_BYTES);
+    }
+}
