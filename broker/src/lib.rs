@@ -11,25 +11,29 @@
 //! # Ok::<(), wisp_broker::StartError>(())
 //! ```
 //!
-//! The way of a message through it: [`wisp_net`] tells a worker that a socket is ready, `input` reads and decodes, the
-//! engine routes, `output` sends.
+//! The way of a message through it: [`wisp_net`] tells a driver that a socket is ready, `transport` receives, the engine's worker
+//! decodes and routes, `output` sends.
 
-mod acceptor;
 mod config;
-mod input;
+mod connections;
+mod driver;
+mod listener;
+mod log;
+mod mailbox;
 mod output;
-mod pace;
-mod peer;
 mod server;
-mod shared;
-mod worker;
+#[cfg(test)]
+mod simulation;
+mod transport;
 
-pub use config::{Config, MQTT_PORT, is_mqtt_text};
+pub use config::{Config, MQTT_PORT, Observer, is_mqtt_text};
 pub use server::{Broker, StartError, run};
 pub use wisp_engine::{
-    FullPolicy, InvalidQueue, Limits, PACKET_BYTES_CEILING, QueueSettings, StallPolicy, StatsSnapshot,
-    TOPIC_LEVELS_CEILING,
+    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidQueue,
+    Limits, MemoryStore, Origin, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record,
+    StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Verdict,
 };
+pub use wisp_net::{Host, SysHost};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -25,6 +25,8 @@ use wisp_engine::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use wisp_engine::{Chunk, ConnectionId, Outbox, Staged};
 use wisp_net::Stream;
 
+use crate::transport::Transport;
+
 /// Staged packets that lie in one piece of at least this length are sent from where they lie; shorter ones are not
 /// worth a turn without the outbox.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
@@ -39,22 +41,18 @@ const FLUSH_BYTES_MAX: usize = if cfg!(loom) { 1 } else { 4 * 1024 * 1024 };
 
 /// The part of a connection that all workers share.
 #[derive(Debug)]
-pub(crate) struct Connection<S> {
+pub(crate) struct SendHalf<S: Stream> {
     pub(crate) id: ConnectionId,
-    /// The worker that owns it.
-    pub(crate) worker: usize,
     pub(crate) outbox: Arc<Outbox>,
-    /// Its link is closed and all it had in hand is delivered.
-    released: AtomicBool,
     output: Mutex<Output<S>>,
     /// Somebody sends, or the socket was full when last tried. Changes only under the lock of `output`.
     busy: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Output<S> {
+struct Output<S: Stream> {
     /// None once the connection is closed.
-    stream: Option<Arc<S>>,
+    transport: Option<Arc<Transport<S>>>,
     /// Bytes taken from the outbox, or left over from a direct send; `sent` of them are gone.
     chunk: Chunk,
     sent: usize,
@@ -62,27 +60,10 @@ struct Output<S> {
     longest_bytes: usize,
 }
 
-impl<S: Stream> Connection<S> {
-    pub(crate) fn new(id: ConnectionId, worker: usize, outbox: Arc<Outbox>, stream: Arc<S>) -> Self {
-        let output = Output { stream: Some(stream), chunk: Chunk::default(), sent: 0, longest_bytes: 0 };
-        Self {
-            id,
-            worker,
-            outbox,
-            released: AtomicBool::new(false),
-            output: Mutex::new(output),
-            busy: AtomicBool::new(false),
-        }
-    }
-
-    /// The owner is done with what the peer sent.
-    pub(crate) fn release_session(&self) {
-        self.released.store(true, Ordering::Release);
-    }
-
-    /// Whether whoever has taken over the session may go on.
-    pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::Acquire)
+impl<S: Stream> SendHalf<S> {
+    pub(crate) fn new(id: ConnectionId, outbox: Arc<Outbox>, transport: Arc<Transport<S>>) -> Self {
+        let output = Output { transport: Some(transport), chunk: Chunk::default(), sent: 0, longest_bytes: 0 };
+        Self { id, outbox, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
     /// Sends what a worker staged for this receiver, or leaves it in the outbox for whoever can. True if the worker has
@@ -91,7 +72,7 @@ impl<S: Stream> Connection<S> {
         let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_busy());
         if let Some(bytes) = direct
             && let Some(mut output) = self.output.try_lock()
-            && output.is_idle()
+            && output.takes_direct()
             && self.outbox.bypass(bytes.len(), staged.messages)
         {
             self.busy.store(true, Ordering::Relaxed);
@@ -152,9 +133,9 @@ impl<S: Stream> Connection<S> {
 
     /// Ends the sending direction after what was sent, or both directions.
     pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> bool {
-        if let Some(stream) = &self.output.lock().stream {
+        if let Some(transport) = &self.output.lock().transport {
             // The peer may have closed already: then there is nothing to tell it.
-            let _ = stream.shutdown(how);
+            let _ = transport.shutdown(how);
         }
         self.flush_for_others()
     }
@@ -162,7 +143,7 @@ impl<S: Stream> Connection<S> {
     /// Lets go of the socket and of everything that waits for it. Nothing is sent afterwards.
     pub(crate) fn close(&self) {
         let mut output = self.output.lock();
-        output.stream = None;
+        output.transport = None;
         output.abandon(&self.outbox);
         self.outbox.close();
     }
@@ -198,8 +179,9 @@ enum Drained {
 }
 
 impl<S: Stream> Output<S> {
-    fn is_idle(&self) -> bool {
-        self.stream.is_some() && self.chunk.bytes.is_empty()
+    /// Whether packets may be sent from where they lie.
+    fn takes_direct(&self) -> bool {
+        self.chunk.bytes.is_empty() && self.transport.as_ref().is_some_and(|transport| transport.is_transparent())
     }
 
     /// Sends bytes that are not in the outbox, and keeps what the socket does not take. True if it took all.
@@ -242,8 +224,8 @@ impl<S: Stream> Output<S> {
     /// Sends a prefix of `bytes` and says how long it was; if it is not all, the host will say when to go on. A broken
     /// connection takes everything: its owner is told by the host, and until then nobody shall wait for it.
     fn send(&self, bytes: &[u8]) -> usize {
-        let Some(stream) = &self.stream else { return bytes.len() };
-        match stream.send(bytes) {
+        let Some(transport) = &self.transport else { return bytes.len() };
+        match transport.send(bytes) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => bytes.len(),
@@ -269,7 +251,7 @@ mod tests {
     use std::net::Shutdown;
     use std::sync::OnceLock;
 
-    use wisp_engine::{Limits, Shared as Engine};
+    use wisp_engine::{Limits, Shared};
 
     use super::*;
 
@@ -319,10 +301,10 @@ mod tests {
 
     #[test]
     fn a_small_buffer_is_kept_until_a_sweep_finds_it_unused_and_a_large_one_is_not() {
-        let core = Engine::new(Limits::DEFAULT, 1);
+        let core = Shared::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id);
-        let connection = Connection::new(id, 0, Arc::clone(&outbox), Arc::new(Drain));
+        let outbox = core.new_outbox(id, 0);
+        let connection = SendHalf::new(id, Arc::clone(&outbox), Arc::new(Transport::Plain(Drain)));
         let capacity = || connection.output.lock().chunk.bytes.capacity();
         for len in [Limits::DEFAULT.queue_bytes_max, KEPT_BYTES / 2] {
             let waiting = vec![0; len];
@@ -338,23 +320,23 @@ mod tests {
         connection.shrink();
         assert_eq!(capacity(), 0);
         connection.close();
-        assert_eq!(core.budget.used_bytes(), 0);
+        assert_eq!(core.stats().buffered_bytes, 0);
     }
 
     #[test]
     fn a_receiver_that_takes_all_others_push_does_not_keep_its_flusher() {
-        let core = Engine::new(Limits::DEFAULT, 1);
+        let core = Shared::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id);
-        let socket = Arc::new(Insatiable(OnceLock::new()));
-        assert!(socket.0.set(Arc::clone(&outbox)).is_ok());
-        let connection = Connection::new(id, 0, Arc::clone(&outbox), socket);
+        let outbox = core.new_outbox(id, 0);
+        let socket = Arc::new(Transport::Plain(Insatiable(OnceLock::new())));
+        assert!(socket.stream().0.set(Arc::clone(&outbox)).is_ok());
+        let connection = SendHalf::new(id, Arc::clone(&outbox), socket);
         outbox.push([&b"first"[..]].into_iter(), 5, 1);
         for _ in 0..3 {
             assert!(connection.flush(), "it has to come back");
         }
         connection.close();
-        assert_eq!(core.budget.used_bytes(), 0);
+        assert_eq!(core.stats().buffered_bytes, 0);
     }
 }
 
@@ -364,7 +346,8 @@ mod loom_tests {
     use std::net::Shutdown;
 
     use loom::thread;
-    use wisp_engine::{Batch, Limits, Piece, ReceiverInfo, Shared as Engine, Source, WireFormat};
+    use wisp_engine::testing::{accept_everything, with_staged};
+    use wisp_engine::{Limits, Shared};
 
     use super::*;
 
@@ -412,33 +395,31 @@ mod loom_tests {
         }
     }
 
-    fn connection(room: usize) -> (Arc<Engine>, Arc<Socket>, Arc<Connection<Socket>>) {
-        let core = Arc::new(Engine::new(Limits::DEFAULT, 1));
+    fn connection(room: usize) -> (Arc<Shared>, Arc<Transport<Socket>>, Arc<SendHalf<Socket>>) {
+        let core = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id);
-        outbox.set_receiver(ReceiverInfo { format: WireFormat::V3, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
-        let socket = Arc::new(Socket(Mutex::new(State { room, ..State::default() })));
-        let connection = Arc::new(Connection::new(id, 0, outbox, Arc::clone(&socket)));
+        let outbox = core.new_outbox(id, 0);
+        accept_everything(&outbox);
+        let socket = Arc::new(Transport::Plain(Socket(Mutex::new(State { room, ..State::default() }))));
+        let connection = Arc::new(SendHalf::new(id, outbox, Arc::clone(&socket)));
         (core, socket, connection)
     }
 
     /// What a worker does in its next turns.
-    fn come_back(connection: &Connection<Socket>, mut unfinished: bool) {
+    fn come_back(connection: &SendHalf<Socket>, mut unfinished: bool) {
         while unfinished {
             unfinished = connection.flush();
         }
     }
 
     /// What a worker does that routed `bytes` to the connection.
-    fn deliver(connection: &Connection<Socket>, bytes: &[u8]) {
-        let mut batch = Batch::default();
-        batch.stage(&connection.outbox, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
+    fn deliver(connection: &SendHalf<Socket>, bytes: &[u8]) {
         let mut unfinished = false;
-        batch.drain(bytes, |staged| unfinished = connection.deliver(&staged));
+        with_staged(&connection.outbox, bytes, |staged| unfinished = connection.deliver(&staged));
         come_back(connection, unfinished);
     }
 
-    fn spawn_delivery(connection: &Arc<Connection<Socket>>, bytes: Vec<u8>) -> thread::JoinHandle<()> {
+    fn spawn_delivery(connection: &Arc<SendHalf<Socket>>, bytes: Vec<u8>) -> thread::JoinHandle<()> {
         let connection = Arc::clone(connection);
         thread::spawn(move || deliver(&connection, &bytes))
     }
@@ -456,20 +437,20 @@ mod loom_tests {
             let (core, socket, connection) = connection(room);
             let workers: Vec<_> =
                 (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
-            if socket.open_up() {
+            if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
             // The event of a send that blocked after the peer began to read: there is room, so it comes at once.
-            if socket.open_up() {
+            if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
-            let mut received = std::mem::take(&mut socket.0.lock().received);
+            let mut received = std::mem::take(&mut socket.stream().0.lock().received);
             let changes = received.windows(2).filter(|pair| pair[0] != pair[1]).count();
             assert_eq!(changes, 1, "each worker's bytes arrive in one piece");
             received.sort_unstable();
             assert_eq!(received, [vec![0; lens[0]], vec![1; lens[1]]].concat());
-            assert_eq!(core.budget.used_bytes(), 0);
+            assert_eq!(core.stats().buffered_bytes, 0);
         });
     }
 
@@ -489,20 +470,20 @@ mod loom_tests {
     }
 
     /// Whoever holds the lock for another purpose than sending makes a worker leave too.
-    fn a_message_arrives_in_spite_of(other: fn(&Connection<Socket>) -> bool) {
+    fn a_message_arrives_in_spite_of(other: fn(&SendHalf<Socket>) -> bool) {
         model(move || {
             let (core, socket, connection) = connection(usize::MAX);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             come_back(&connection, other(&connection));
             worker.join().unwrap();
-            assert_eq!(socket.0.lock().received, [7; 2]);
-            assert_eq!(core.budget.used_bytes(), 0);
+            assert_eq!(socket.stream().0.lock().received, [7; 2]);
+            assert_eq!(core.stats().buffered_bytes, 0);
         });
     }
 
     #[test]
     fn loom_shrinking_holds_no_message_back() {
-        a_message_arrives_in_spite_of(Connection::shrink);
+        a_message_arrives_in_spite_of(SendHalf::shrink);
     }
 
     #[test]
@@ -517,16 +498,16 @@ mod loom_tests {
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.outbox.push_final(b"end");
             come_back(&connection, connection.flush());
-            if socket.open_up() {
+            if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
             worker.join().unwrap();
-            if socket.open_up() {
+            if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
-            let received = socket.0.lock().received.clone();
+            let received = socket.stream().0.lock().received.clone();
             assert!(received == b"end" || received == b"\x07\x07end", "{received:?}");
-            assert_eq!(core.budget.used_bytes(), 0);
+            assert_eq!(core.stats().buffered_bytes, 0);
         });
     }
 
@@ -536,9 +517,9 @@ mod loom_tests {
             let (core, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.close();
-            socket.0.lock().closed = true;
+            socket.stream().0.lock().closed = true;
             worker.join().unwrap();
-            assert_eq!(core.budget.used_bytes(), 0, "what was not sent is no longer counted");
+            assert_eq!(core.stats().buffered_bytes, 0, "what was not sent is no longer counted");
         });
     }
 }

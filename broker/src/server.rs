@@ -6,19 +6,54 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use wisp_engine::{InvalidQueue, Options, Shared as Engine, StatsSnapshot};
-use wisp_net::{Host, Listener, Poller, SysHost};
+use wisp_engine::sync::{AtomicBool, Ordering};
+use wisp_engine::{InvalidQueue, Options, Shared, StatsSnapshot};
+use wisp_net::{Host, Listener, Poller, Registrar, SysHost};
 
-use crate::acceptor::Acceptor;
-use crate::config::{Config, is_mqtt_text};
-use crate::shared::Shared;
-use crate::worker::Worker;
+use crate::config::{Config, Observer, is_mqtt_text};
+use crate::connections::Connections;
+use crate::driver::Driver;
+use crate::listener::Acceptor;
+use crate::mailbox::Mailbox;
+
+/// The registrar of a host's poller.
+pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
+
+/// What the drivers of one broker share besides the engine's state.
+pub(crate) struct Server<H: Host> {
+    pub(crate) host: H,
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) connections: Connections<H::Stream>,
+    pub(crate) mailboxes: Vec<Mailbox<RegistrarOf<H>, H::Stream>>,
+    pub(crate) observer: Option<Observer>,
+    started: Instant,
+    stopping: AtomicBool,
+}
+
+impl<H: Host> Server<H> {
+    /// Milliseconds since the start.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Tells every worker to close its connections and end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for mailbox in &self.mailboxes {
+            mailbox.registrar.wake();
+        }
+    }
+}
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
-    shared: Arc<Shared<H>>,
+    server: Arc<Server<H>>,
     local_addrs: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -70,8 +105,8 @@ impl Broker {
 impl<H: Host> Broker<H> {
     /// Starts a broker on `host`, on threads of its own.
     pub fn start_on(host: H, config: Config) -> Result<Self, StartError> {
-        let Prepared { shared, local_addrs, workers } = prepare(host, config)?;
-        let mut broker = Self { shared, local_addrs, threads: Vec::new() };
+        let Prepared { server, local_addrs, workers } = prepare(host, config)?;
+        let mut broker = Self { server, local_addrs, threads: Vec::new() };
         for (index, worker) in workers.into_iter().enumerate() {
             let thread = spawn(index, worker).map_err(StartError::Host)?;
             broker.threads.push(thread);
@@ -86,15 +121,7 @@ impl<H: Host> Broker<H> {
 
     /// What it has done so far.
     pub fn stats(&self) -> StatsSnapshot {
-        let core = &self.shared.core;
-        let mut stats = core.stats.snapshot();
-        stats.messages_dropped += core.budget.overflowed_messages();
-        stats
-    }
-
-    /// Bytes that wait in all queues and input buffers now.
-    pub fn buffered_bytes(&self) -> usize {
-        self.shared.core.budget.used_bytes()
+        self.server.engine.stats()
     }
 
     /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.
@@ -103,7 +130,7 @@ impl<H: Host> Broker<H> {
 
 impl<H: Host> Drop for Broker<H> {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.server.stop();
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.
             let _ = thread.join();
@@ -118,11 +145,11 @@ pub fn run<H: Host>(
     config: Config,
     ready: impl FnOnce(&[SocketAddr], Box<dyn Fn() + Send>),
 ) -> Result<(), StartError> {
-    let Prepared { shared, local_addrs, workers } = prepare(host, config)?;
+    let Prepared { server, local_addrs, workers } = prepare(host, config)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
-    let stopper = Arc::clone(&shared);
-    let mut broker = Broker { shared, local_addrs, threads: Vec::new() };
+    let stopper = Arc::clone(&server);
+    let mut broker = Broker { server, local_addrs, threads: Vec::new() };
     for (index, worker) in workers.enumerate() {
         let thread = spawn(index + 1, worker).map_err(StartError::Host)?;
         broker.threads.push(thread);
@@ -133,14 +160,14 @@ pub fn run<H: Host>(
 }
 
 struct Prepared<H: Host> {
-    shared: Arc<Shared<H>>,
+    server: Arc<Server<H>>,
     local_addrs: Vec<SocketAddr>,
-    workers: Vec<Worker<H>>,
+    workers: Vec<Driver<H>>,
 }
 
 fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
-    let core = core(&config)?;
+    let engine = Arc::new(engine(&config)?);
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
     for addr in config.listen {
@@ -156,19 +183,32 @@ fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> 
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
-    let shared = Arc::new(Shared::new(host, core, registrars));
+    let server = Arc::new(Server {
+        host,
+        engine,
+        connections: Connections::default(),
+        mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
+        observer: config.observer,
+        started: Instant::now(),
+        stopping: AtomicBool::new(false),
+    });
     let workers = pollers.into_iter().enumerate();
-    let workers = workers.map(|(index, poller)| Worker::new(Arc::clone(&shared), index, poller, acceptor.take()));
-    Ok(Prepared { workers: workers.collect(), shared, local_addrs })
+    let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
+    Ok(Prepared { workers: workers.collect(), server, local_addrs })
 }
 
-fn core(config: &Config) -> Result<Engine, StartError> {
+fn engine(config: &Config) -> Result<Shared, StartError> {
     if !config.response_information.as_deref().is_none_or(is_mqtt_text) {
         return Err(StartError::ResponseInformation);
     }
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let options = Options { queues: config.queues.clone(), response_information: config.response_information.clone() };
-    Engine::with_options(config.limits, options, seed).map_err(StartError::Queue)
+    let options = Options {
+        queues: config.queues.clone(),
+        response_information: config.response_information.clone(),
+        policy: Arc::clone(&config.policy),
+        store: Arc::clone(&config.store),
+    };
+    Shared::with_options(config.limits, options, seed).map_err(StartError::Queue)
 }
 
 fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {
@@ -180,6 +220,6 @@ fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZe
     }
 }
 
-fn spawn<H: Host>(index: usize, worker: Worker<H>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(format!("wisp-worker-{index}")).spawn(move || worker.run())
+fn spawn<H: Host>(index: usize, driver: Driver<H>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("wisp-worker-{index}")).spawn(move || driver.run())
 }

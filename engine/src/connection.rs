@@ -1,326 +1,356 @@
-//! Step 4 of a message's way: packets of one connection in, replies and routed messages out.
+//! One connection, as its worker owns it: bytes in, packets handled, and the reasons why it is not read.
 //!
 //! ```text
-//!             CONNECT accepted                 DISCONNECT, error, timeout, takeover
-//!  +-----+ -----------------------> +-----------+ ------------------------> +-------+
-//!  | New |                          | Connected |                           | Ended |
-//!  +-----+ -----------------------> +-----------+                           +-------+
-//!             anything else: Ended
+//!          bytes                packets                 replies, staged messages
+//!  driver -------> framing.rs ----------> protocol.rs -------------------------> worker
+//!                      ^                      |
+//!                      '--- pause.rs <--------'  no room, takeover, rate limit, policy, commit
 //! ```
-//!
-//! Replies are appended, encoded, to a buffer of the caller's. A link that ends says so with [`End`]; if the peer is
-//! to be told why, the packet that tells it is in that buffer too. What outlives the connection is in
-//! [`crate::state::session`].
 
 mod acknowledge;
 mod connect;
-mod disconnect;
+pub(crate) mod context;
+pub(crate) mod disconnect;
+pub(crate) mod framing;
+pub(crate) mod pause;
+pub(crate) mod protocol;
 mod publish;
+pub(crate) mod rate_limit;
 mod subscribe;
 
 use std::sync::Arc;
 
-use wisp_wire::{DecodeError, Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode};
+use wisp_wire::{decode, packet_len};
 
-pub use self::disconnect::{End, EndReason, Fault};
-use crate::base::capacity::Capacity;
-use crate::delivery::aliases::ReceivedAliases;
-use crate::delivery::outbox::{ConnectionId, Outbox};
-use crate::ops::dispatch::Dispatcher;
-use crate::ops::replay::Replayed;
-use crate::state::retained::ReplayCursor;
-use crate::state::session::Session;
-use crate::state::shared::Shared;
-use crate::state::will::Will;
+use self::context::Context;
+use self::disconnect::{End, EndReason};
+use self::framing::{Framing, Scratch};
+use self::pause::{Pause, PauseCause};
+use self::protocol::{Next, Protocol, Raw};
+use self::rate_limit::RateLimiter;
+use crate::base::limits::Limits;
+use crate::delivery::outbox::Outbox;
+use crate::event::Origin;
+use crate::policy::Answers;
 
-/// A packet's bytes, and where they lie.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
-    /// The whole packet.
-    pub bytes: &'a [u8],
-    /// Where in the worker's scratch buffer it lies, if it does and stays there until the batch is pushed.
-    pub in_scratch: Option<usize>,
+/// The owner's part of a connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) protocol: Protocol,
+    pub(crate) framing: Framing,
+    pub(crate) pause: Option<Pause>,
+    /// Only if its rate is limited.
+    rate_limit: Option<Box<RateLimiter>>,
+    /// Answers of the policy about the packet at the front. Only while one of them is awaited.
+    answers: Option<Box<Answers>>,
+    /// It is to end for this reason when the connection that had its session before has been closed.
+    pub(crate) deferred_end: Option<EndReason>,
+    pub(crate) phase: Phase,
+    /// It is on the worker's list of connections to read.
+    pub(crate) is_ready: bool,
+    /// It is on the worker's list of connections with retained messages to come.
+    pub(crate) is_replaying: bool,
+    /// Groups of replies that wait for the store.
+    pub(crate) uncommitted: u32,
 }
 
-/// What the caller does after a packet was handled.
-#[derive(Debug)]
-pub enum Next {
-    /// Goes on with the next packet.
-    Continue,
-    /// Comes back with the same packet when there is room.
-    Blocked(Arc<Capacity>),
-    /// The client is connected. The first packet is in the outbox already.
-    Connected {
-        /// The connection that had the session before. It has been told, and is to be closed; nothing more of this one is
-        /// read before.
-        taken_over: Option<ConnectionId>,
+/// How far a connection is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// It has ended; its last messages are being delivered.
+    Closing,
+    /// The client was told why; its bytes are discarded until it closes, or until this time.
+    Lingering {
+        until_ms: u64,
     },
 }
 
-/// What is left to be replayed.
+/// What becomes of a connection that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replaying {
-    /// Nothing.
-    Done,
-    /// Something, and there is room for it.
+pub(crate) enum Reading {
+    /// Nothing more is there.
+    Drained,
+    /// More may be there.
     More,
-    /// Something, when the client has read or acknowledged.
-    Waiting,
+    /// It is paused.
+    Paused,
+    /// It has ended. True if a packet that tells the client why is among the replies.
+    Ended(EndReason, bool),
 }
 
-/// The protocol state of one connection. Belongs to the worker that owns the connection.
-#[derive(Debug)]
-pub struct Connection {
-    shared: Arc<Shared>,
-    outbox: Arc<Outbox>,
-    /// When the last packet came, or the connection was accepted.
-    heard_ms: u64,
-    phase: Phase,
+/// What a receive brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Bytes at the front of the buffer.
+    Bytes {
+        /// How many; not 0.
+        count: usize,
+        /// Whether more may be there.
+        more: bool,
+    },
+    /// Nothing is there yet.
+    WouldBlock,
+    /// The peer has closed the connection.
+    Closed,
+    /// The connection has failed.
+    Failed,
 }
 
-#[derive(Debug)]
-enum Phase {
-    New,
-    Connected(Box<Client>),
-    Ended,
+/// Where the bytes of a connection are to be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// In the scratch buffer: offset and length.
+    Scratch { start: usize, len: usize },
+    /// In the connection's own buffer, from an offset on.
+    Held { from: usize },
+    /// In the scratch buffer, to be discarded: offset.
+    Discard { start: usize },
 }
 
-#[derive(Debug)]
-struct Client {
-    session: Arc<Session>,
-    version: ProtocolVersion,
-    /// Longest silence tolerated: one and a half times the keep-alive [MQTT-3.1.2-22].
-    silence_ms_max: Option<u64>,
-    /// What CONNECT asked for, which limits what DISCONNECT may ask for.
-    session_expiry_s: u32,
-    /// What DISCONNECT asked for instead.
-    new_expiry_s: Option<u32>,
-    /// Whether reasons in words are welcome on acknowledgements (MQTT 5 section 3.1.2.11.7).
-    wants_reasons: bool,
-    packet_bytes_max: usize,
-    aliases: ReceivedAliases,
-    /// Retained messages on their way to new subscriptions.
-    replays: Vec<ReplayCursor>,
-    /// The will of the connection that had the session before, until that one has let go of it.
-    previous_will: Option<Box<Will>>,
-    /// Something was acknowledged, or a queue joined, since the session last sent what its window had room for.
-    has_news: bool,
+/// The next step of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Receive, then handle the bytes.
+    Receive(Target),
+    /// Handle bytes that were received before.
+    Handle,
+    /// Nothing can be handled.
+    Stop(Reading),
+}
+
+/// What became of the packet at the front.
+enum Step {
+    /// It was handled; its length in bytes.
+    Next(usize),
+    /// Its end has not come yet.
+    Incomplete,
+    /// It could not be handled yet.
+    Paused(PauseCause),
+    /// It was a CONNECT of this length and took the session from another connection.
+    TookOver(usize, Arc<Outbox>),
+    Ended(End),
 }
 
 impl Connection {
-    /// A link for a connection that was just accepted.
-    pub fn new(shared: Arc<Shared>, outbox: Arc<Outbox>, now_ms: u64) -> Self {
-        Self { shared, outbox, heard_ms: now_ms, phase: Phase::New }
-    }
-
-    /// What is on its way to the client.
-    pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
-    }
-
-    /// The version to decode packets with. CONNECT brings its own.
-    pub fn version(&self) -> ProtocolVersion {
-        match &self.phase {
-            Phase::Connected(client) => client.version,
-            Phase::New | Phase::Ended => ProtocolVersion::Mqtt311,
+    pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, limits: &Limits, now_ms: u64) -> Self {
+        Self {
+            protocol: Protocol::new(outbox, origin, now_ms),
+            framing: Framing::default(),
+            pause: None,
+            rate_limit: RateLimiter::new(limits, now_ms),
+            answers: None,
+            deferred_end: None,
+            phase: Phase::Open,
+            is_ready: false,
+            is_replaying: false,
+            uncommitted: 0,
         }
     }
 
-    /// The client identifier, once there is one.
-    pub fn client_id(&self) -> Option<&str> {
-        match &self.phase {
-            Phase::Connected(client) => Some(client.session.client_id()),
-            Phase::New | Phase::Ended => None,
+    /// Whether the connection that had the session before is not done yet.
+    pub(crate) fn waits_for_takeover(&self) -> bool {
+        match &self.pause {
+            Some(Pause { cause: PauseCause::Takeover(old), .. }) => !old.is_released(),
+            _ => false,
         }
     }
 
-    /// The rooms of what waits for the client: what its outbox has, and what its session has.
-    pub fn capacities(&self) -> impl Iterator<Item = &Arc<Capacity>> {
-        let session = match &self.phase {
-            Phase::Connected(client) => Some(client.session.capacity()),
-            Phase::New | Phase::Ended => None,
-        };
-        session.into_iter().chain([self.outbox.capacity()])
-    }
-
-    /// Handles one packet. Replies are appended to `out`; whatever else is to be sent is staged with `publisher`.
-    pub fn handle(
-        &mut self,
-        packet: Packet<'_>,
-        raw: Raw<'_>,
-        dispatcher: &mut Dispatcher,
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<Next, End> {
-        self.heard_ms = now_ms;
-        let before = out.len();
-        let next = self.dispatch(packet, raw, dispatcher, now_ms, out)?;
-        match &self.phase {
-            // A reply longer than the client accepts must not be sent, and without it the exchange is over
-            // [MQTT-3.1.2-24].
-            Phase::Connected(client) if out.len() - before > client.packet_bytes_max => {
-                out.truncate(before);
-                Err(self.end(EndReason::ReplyTooLong, out))
+    /// Decides how the connection is read.
+    pub(crate) fn prepare_read(&mut self, scratch: &mut Scratch, context: &mut Context<'_>) -> Plan {
+        if !self.protocol.outbox().capacity().has_reply_room() {
+            return Plan::Stop(self.paused(PauseCause::Replies, context.now_ms));
+        }
+        if let Some(until_ms) = self.rate_limit.as_mut().and_then(|limit| limit.blocked_until(context.now_ms)) {
+            return Plan::Stop(self.paused(PauseCause::RateLimit { until_ms }, context.now_ms));
+        }
+        if let Some(len) = self.framing.long_packet() {
+            if self.framing.held.len() >= len {
+                return Plan::Handle;
             }
-            _ => Ok(next),
+            if context.shared.budget.is_scarce() {
+                let end = self.protocol.end(EndReason::BuffersExhausted, context.replies);
+                return Plan::Stop(Reading::Ended(end.reason, end.has_disconnect_packet));
+            }
+            return Plan::Receive(Target::Held { from: self.framing.grow(len, scratch.recv_bytes) });
         }
+        let held = self.framing.held.len();
+        if scratch.free_bytes() < held + scratch.share_bytes {
+            context.dispatcher.push_batch(scratch.bytes());
+            scratch.clear();
+        }
+        if self.framing.has_packets {
+            return Plan::Handle;
+        }
+        Plan::Receive(Target::Scratch { start: scratch.filled + held, len: scratch.share_bytes })
     }
 
-    fn dispatch(
+    /// Handles the bytes that were received as [`Connection::prepare_read`] planned; `None` for [`Plan::Handle`].
+    pub(crate) fn handle(
         &mut self,
-        packet: Packet<'_>,
-        raw: Raw<'_>,
-        dispatcher: &mut Dispatcher,
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<Next, End> {
-        let client = match &mut self.phase {
-            Phase::Connected(client) => client,
-            Phase::New => {
-                return match packet {
-                    Packet::Connect(connect) => self.connect(&connect, dispatcher, now_ms, out),
-                    _ => Err(End::silent(EndReason::NotConnect)),
+        received: Option<(Target, Received)>,
+        scratch: &mut Scratch,
+        context: &mut Context<'_>,
+    ) -> Reading {
+        let (target, count, more) = match received {
+            None => (None, 0, true),
+            Some((target, Received::Bytes { count, more })) => (Some(target), count, more),
+            Some((target, nothing)) => {
+                if let Target::Held { from } = target {
+                    self.framing.held.truncate(from);
+                }
+                return match nothing {
+                    Received::Closed => Reading::Ended(EndReason::Closed, false),
+                    Received::Failed => Reading::Ended(EndReason::TransportFailed, false),
+                    Received::WouldBlock | Received::Bytes { .. } => Reading::Drained,
                 };
             }
-            Phase::Ended => return Err(End::silent(EndReason::Closed)),
         };
-        match packet {
-            Packet::Publish(publish) => self.publish(&publish, raw, dispatcher, now_ms, out),
-            Packet::PubAck(ack) => self.puback(ack.packet_id, out),
-            Packet::PubRec(ack) => self.pubrec(ack.packet_id, ack.code, out),
-            Packet::PubRel(ack) => self.pubrel(ack.packet_id, out),
-            Packet::PubComp(ack) => self.pubcomp(ack.packet_id, out),
-            Packet::PingReq => {
-                reply(Packet::PingResp.encode(client.version, out));
-                Ok(Next::Continue)
-            }
-            Packet::Subscribe(subscribe) => self.subscribe(&subscribe, out),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe, out),
-            Packet::Disconnect(disconnect) => Err(self.disconnected(&disconnect, out)),
-            Packet::Connect(_) => Err(self.end(EndReason::SecondConnect, out)),
-            other => Err(self.end(EndReason::Unexpected(other.packet_type()), out)),
-        }
+        let reading = match (self.framing.long_packet(), target) {
+            (Some(len), Some(Target::Held { from })) => self.handle_part(len, (from, count), more, context),
+            (Some(_), _) => self.handle_long(context),
+            (None, _) => self.handle_many(count, more, scratch, context),
+        };
+        self.framing.sync_budget(&context.shared.budget);
+        reading
     }
 
-    fn disconnected(&mut self, disconnect: &Disconnect<'_>, out: &mut Vec<u8>) -> End {
-        let Phase::Connected(client) = &mut self.phase else { return End::silent(EndReason::Closed) };
-        if let Some(seconds) = disconnect.properties.session_expiry_interval_s() {
-            if client.session_expiry_s == 0 && seconds > 0 {
-                // Zero at CONNECT cannot become more (MQTT 5 section 3.14.2.2.2).
-                return self.end(EndReason::SessionExpiryRaised, out);
-            }
-            client.new_expiry_s = Some(self.shared.granted_expiry_s(seconds));
-        }
-        let reason = EndReason::Disconnected(disconnect.code);
-        if !reason.publishes_will() {
-            // At once: the client may be back, and take its session over, before this connection is closed
-            // [MQTT-3.14.4-3].
-            client.session.discard_will(self.outbox.connection());
-        }
-        End::silent(reason)
-    }
+    /// Handles the packets in the scratch buffer.
+    fn handle_many(&mut self, count: usize, more: bool, scratch: &mut Scratch, context: &mut Context<'_>) -> Reading {
+        let held = self.framing.held.len();
+        let start = scratch.filled;
+        let end = start + held + count;
+        scratch.bytes_mut()[start..start + held].copy_from_slice(&self.framing.held);
+        self.framing.held.clear();
+        self.framing.expected = None;
+        self.framing.has_packets = false;
 
-    /// Sends what the acknowledgements since the last call have made room for. Called once a read.
-    pub fn resume_sending(&mut self, dispatcher: &mut Dispatcher, now_ms: u64) {
-        if let Phase::Connected(client) = &mut self.phase
-            && std::mem::take(&mut client.has_news)
-        {
-            self.shared.resume_session(&client.session, &mut dispatcher.context(&self.shared.limits, now_ms));
-        }
-    }
-
-    /// Delivers retained messages to new subscriptions, as far as there is room.
-    pub fn replay(&mut self, dispatcher: &mut Dispatcher, now_ms: u64) -> Replaying {
-        let Phase::Connected(client) = &mut self.phase else { return Replaying::Done };
-        let Some(replay) = client.replays.first_mut() else { return Replaying::Done };
-        match replay.step(&self.shared, &client.session, &self.outbox, dispatcher, now_ms) {
-            Replayed::NoRoom => return Replaying::Waiting,
-            Replayed::Some => {}
-            Replayed::All => {
-                client.replays.remove(0);
-            }
-        }
-        if client.replays.is_empty() { Replaying::Done } else { Replaying::More }
-    }
-
-    /// Whether there is something to replay.
-    pub fn is_replaying(&self) -> bool {
-        matches!(&self.phase, Phase::Connected(client) if !client.replays.is_empty())
-    }
-
-    /// The connection that had the session before has let go of it: what it still had to replay is this one's, and its will
-    /// comes after all that it sent.
-    pub fn finish_takeover(&mut self, dispatcher: &mut Dispatcher) {
-        if let Phase::Connected(client) = &mut self.phase {
-            dispatcher.publish_later(client.previous_will.take());
-            client.replays.extend(client.session.take_replays());
-        }
-    }
-
-    /// Ends the link because `bytes` are not MQTT.
-    pub fn refuse_bytes(&mut self, error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
-        if matches!(self.phase, Phase::New) {
-            return connect::refuse_bytes(error, bytes, out);
-        }
-        self.end(EndReason::Malformed(error), out)
-    }
-
-    /// Ends the link, for the peer's fault or the server's own reasons. A client of MQTT 5 is told.
-    pub fn end(&mut self, reason: EndReason, out: &mut Vec<u8>) -> End {
-        match (&self.phase, reason.code()) {
-            (Phase::Connected(client), Some(code)) if client.version.is_v5() => {
-                // What is wrong with a second CONNECT may have a code that only CONNACK carries.
-                let legal = code.is_legal_in(PacketType::Disconnect);
-                let code = if legal { code } else { ReasonCode::ProtocolError };
-                let (start, text) = (out.len(), reason.to_string());
-                let reasons = [Property::ReasonString(&text)];
-                let disconnect = Disconnect { code, properties: Properties::from_slice(&reasons) };
-                reply(disconnect.encode(client.version, out));
-                if out.len() - start > client.packet_bytes_max {
-                    // [MQTT-3.14.2-3]
-                    out.truncate(start);
-                    reply(Disconnect { code, properties: Properties::EMPTY }.encode(client.version, out));
+        let limit = self.rate_limit.as_ref();
+        let admitted = limit.map_or(end, |limit| start + limit.admissible_prefix(&scratch.bytes()[start..end]));
+        let mut rest = start;
+        let stopped = loop {
+            match self.handle_packet(&scratch.bytes()[rest..admitted], Some(rest), context) {
+                Step::Next(used) => rest += used,
+                Step::TookOver(used, old) => {
+                    rest += used;
+                    break Step::TookOver(used, old);
                 }
-                End { reason, has_disconnect_packet: true }
+                stopped => break stopped,
             }
-            _ => End::silent(reason),
-        }
-    }
-
-    /// Why the link is overdue, if it is: no CONNECT in time, or silence beyond the keep-alive.
-    pub fn overdue(&self, now_ms: u64) -> Option<EndReason> {
-        let silence_ms = now_ms.saturating_sub(self.heard_ms);
-        match &self.phase {
-            Phase::New if silence_ms >= self.shared.limits.connect_timeout_ms => Some(EndReason::ConnectTimeout),
-            Phase::Connected(client) if client.silence_ms_max.is_some_and(|max| silence_ms > max) => {
-                Some(EndReason::KeepAliveTimeout)
+            if context.dispatcher.needs_flush() {
+                break Step::Next(0);
             }
-            _ => None,
+        };
+        scratch.filled = rest;
+        self.framing.held.extend_from_slice(&scratch.bytes()[rest..end]);
+        if let Some(limit) = &mut self.rate_limit {
+            limit.spend(&scratch.bytes()[start..rest]);
+        }
+        match stopped {
+            // The next read handles the rest: after the worker has delivered its batch, or when the rate admits it.
+            Step::Next(_) => {
+                self.framing.has_packets = true;
+                Reading::More
+            }
+            Step::Incomplete if admitted < end => {
+                self.framing.has_packets = true;
+                Reading::More
+            }
+            Step::Incomplete => {
+                let known = packet_len(&self.framing.held, context.shared.limits.packet_bytes_max);
+                self.framing.expected = known.ok().flatten();
+                if let (Some(limit), Some(_)) = (&mut self.rate_limit, self.framing.long_packet()) {
+                    limit.spend_part(self.framing.held.len());
+                }
+                if more { Reading::More } else { Reading::Drained }
+            }
+            Step::Paused(cause) => {
+                self.framing.has_packets = true;
+                self.paused(cause, context.now_ms)
+            }
+            Step::TookOver(_, old) => {
+                self.framing.has_packets = true;
+                self.paused(PauseCause::Takeover(old), context.now_ms)
+            }
+            Step::Ended(end) => Reading::Ended(end.reason, end.has_disconnect_packet),
         }
     }
 
-    /// Restarts the clock of the keep-alive, but not that of CONNECT. While the server does not read, silence is not the
-    /// client's fault, and a long packet that is still coming is no silence.
-    pub fn excuse_silence(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.heard_ms = now_ms;
+    /// Handles a long packet of `len` bytes if its end has come. `count` bytes were received behind the first `from`.
+    fn handle_part(
+        &mut self,
+        len: usize,
+        (from, count): (usize, usize),
+        more: bool,
+        context: &mut Context<'_>,
+    ) -> Reading {
+        self.framing.held.truncate(from + count);
+        self.protocol.excuse_silence(context.now_ms);
+        if let Some(limit) = &mut self.rate_limit {
+            limit.spend_part(count);
+        }
+        match from + count < len {
+            true if more => Reading::More,
+            true => Reading::Drained,
+            false => self.handle_long(context),
         }
     }
 
-    /// Lets go of the session, which ends as well if it is not to outlive the connection; its will is published if
-    /// `reason` is not an end that discards it. Called once, when the connection has ended.
-    pub fn close(&mut self, reason: EndReason, dispatcher: &mut Dispatcher, now_ms: u64) {
-        if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            let Client { session, replays, new_expiry_s, previous_will, .. } = *client;
-            dispatcher.publish_later(previous_will);
-            session.keep_replays(replays);
-            let how = (reason.publishes_will(), new_expiry_s);
-            self.shared.detach_session(&session, self.outbox.connection(), how, dispatcher, now_ms);
+    fn handle_long(&mut self, context: &mut Context<'_>) -> Reading {
+        let packet = std::mem::take(&mut self.framing.held);
+        match self.handle_packet(&packet, None, context) {
+            Step::Next(used) => {
+                debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
+                self.framing.expected = None;
+                if let Some(limit) = &mut self.rate_limit {
+                    limit.spend_whole(&packet);
+                }
+                Reading::More
+            }
+            Step::Incomplete => unreachable!("the whole packet was read"),
+            Step::Paused(cause) => {
+                self.framing.held = packet;
+                self.paused(cause, context.now_ms)
+            }
+            Step::TookOver(_, old) => {
+                self.framing.expected = None;
+                self.paused(PauseCause::Takeover(old), context.now_ms)
+            }
+            Step::Ended(end) => Reading::Ended(end.reason, end.has_disconnect_packet),
         }
     }
-}
 
-/// Replies are built here from parts known to fit.
-fn reply(encoded: Result<(), wisp_wire::EncodeError>) {
-    debug_assert!(encoded.is_ok(), "a reply is always encodable");
+    /// Handles the packet at the front of `bytes`, which lie at `in_scratch` if they lie in the scratch buffer.
+    #[inline]
+    fn handle_packet(&mut self, bytes: &[u8], in_scratch: Option<usize>, context: &mut Context<'_>) -> Step {
+        let limit = context.shared.limits.packet_bytes_max;
+        let (packet, len) = match decode(bytes, self.protocol.version(), limit) {
+            Ok(Some(decoded)) => decoded,
+            Ok(None) => return Step::Incomplete,
+            Err(error) => return Step::Ended(self.protocol.refuse_bytes(error, bytes, context.replies)),
+        };
+        let raw = Raw { bytes: &bytes[..len], in_scratch };
+        match self.protocol.handle(packet, raw, &mut self.answers, context) {
+            Ok(Next::Continue | Next::Connected { taken_over: None }) => Step::Next(len),
+            Ok(Next::Connected { taken_over: Some(old) }) => Step::TookOver(len, old),
+            Ok(Next::Blocked(capacity)) => Step::Paused(PauseCause::Capacity(capacity)),
+            Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
+            Err(end) => Step::Ended(end),
+        }
+    }
+
+    /// Notes the policy's answer about the packet at the front.
+    pub(crate) fn give_answer(&mut self, verdict: crate::policy::Verdict) {
+        self.answers.get_or_insert_default().give(verdict);
+    }
+
+    pub(crate) fn paused(&mut self, cause: PauseCause, now_ms: u64) -> Reading {
+        self.pause = Some(Pause { cause, since_ms: now_ms });
+        Reading::Paused
+    }
+
+    /// Bytes that were received and not handled.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.framing.held.len()
+    }
 }

@@ -1,36 +1,112 @@
-//! The queue-per-topic core of the Wisp broker, without I/O.
+//! The engine of the Wisp broker, without I/O: sessions, routing, queues, and the worker that drives them.
 //!
-//! Steps 4 to 7 of a message's way. No sockets and no clocks: packets, time and identities of connections come in as
-//! arguments; packets to send come out as bytes in a [`Outbox`], which whoever owns the socket empties. So tests, models and
-//! fuzzers drive the very code that production runs.
+//! There are no sockets, threads or clocks here. Bytes, connections and the time come in as arguments; packets to send come out as
+//! bytes in an [`Outbox`]. So tests, models and fuzzers drive the code that production runs.
 //!
 //! ```text
-//! packet -> link -> router -> batch, or session, or queue -> outbox -> bytes for a socket
+//! bytes -> connection -> ops (route, deliver) -> batch, session or queue -> outbox -> bytes for a socket
 //! ```
 //!
-//! [`Shared`] is what all workers share; a [`Connection`] for each connection and a [`Dispatcher`] belong to one worker.
+//! [`Shared`] is the state that all workers share. A [`Worker`] owns its connections; each thread has one.
+//!
+//! # The contract
+//!
+//! A driver gives a worker turns. `handle_*` brings something in, `poll_*` takes something out. In one turn:
+//!
+//! 1. [`Worker::handle_mail`]: connections that were accepted for this worker, and ends that another worker asks for.
+//! 2. [`Worker::handle_readable`]: connections that may have bytes.
+//! 3. [`Worker::poll_read`], [`Worker::handle_bytes`]: the worker names a connection and a buffer, the driver receives once into the
+//!    buffer and hands over the result; until `poll_read` returns `None`.
+//! 4. [`Worker::poll_transmit`]: each receiver that has something to send, once. If it returns true, back to 3.
+//! 5. [`Worker::poll_event`]: sockets to close, mail for other workers, and events for log, metrics and hooks; until `None`.
+//! 6. [`Worker::handle_timeout`]: all that waits for time. If it returns true, 4 and 5 once more.
+//! 7. [`Worker::poll_timeout`]: how long the driver may wait for events before the next turn.
+//!
+//! Two rules hold between the steps. Nothing is read while something is to be transmitted first: then `poll_read` returns `None`.
+//! And no reply enters an outbox before the [`Store`] has committed what it acknowledges.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wisp_engine::{Chunk, ConnectionId, Limits, Mail, Origin, Received, Shared, Worker};
+//!
+//! let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
+//! let mut worker = Worker::new(Arc::clone(&shared), 0, 64 * 1024);
+//! let outbox = shared.new_outbox(ConnectionId { slot: 0, generation: 1 }, 0);
+//! let now_ms = 0;
+//!
+//! // A client of MQTT 3.1.1 connects, with the client identifier `c`, and pings.
+//! worker.handle_mail(now_ms, Mail::Accept(Arc::clone(&outbox), Origin { peer: None, listener: 0 }));
+//! worker.handle_readable(outbox.connection());
+//! let packets = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c".as_slice(), b"\xc0\0"].concat();
+//! while let Some(read) = worker.poll_read(now_ms) {
+//!     read.buffer[..packets.len()].copy_from_slice(&packets);
+//!     worker.handle_bytes(now_ms, Received::Bytes { count: packets.len(), more: false });
+//! }
+//! worker.poll_transmit(now_ms, |staged| staged.push());
+//! while let Some(event) = worker.poll_event() {
+//!     println!("{event:?}");
+//! }
+//! worker.handle_timeout(now_ms);
+//!
+//! // CONNACK and PINGRESP.
+//! let mut chunk = Chunk::default();
+//! assert!(outbox.take(&mut chunk));
+//! assert_eq!(chunk.bytes, b"\x20\x02\0\0\xd0\0");
+//! ```
 
 mod base;
 mod connection;
 mod delivery;
+mod event;
 mod ops;
+mod policy;
 mod state;
+mod store;
 #[cfg(all(test, loom))]
 mod takeover_loom;
+mod worker;
 
-pub use base::budget::Budget;
-pub use base::capacity::Capacity;
-pub use base::limits::{DISCONNECT_STALL_MS, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
+pub use base::limits::{Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
 pub use base::sync;
-pub use connection::{Connection, End, EndReason, Fault, Next, Raw, Replaying};
-pub use delivery::batch::{Batch, Piece, Source, Staged};
-pub use delivery::outbox::{Chunk, ConnectionId, Outbox, ReceiverInfo, WireFormat};
-pub use ops::dispatch::Dispatcher;
-pub use state::shared::{Options, Shared, Stats, StatsSnapshot};
+pub use connection::Received;
+pub use connection::disconnect::{EndReason, Fault};
+pub use delivery::batch::Staged;
+pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
+pub use event::{Event, Mail, Origin};
+pub use policy::{
+    AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, SubscribeRequest, Verdict,
+};
+pub use state::shared::{Options, Shared, StatsSnapshot};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
+pub use store::{CommitState, MemoryStore, Record, Store, Ticket};
+pub use worker::{Read, Worker};
+
+#[cfg(loom)]
+pub mod testing {
+    //! For the models of the broker's sending half.
+
+    use std::sync::Arc;
+
+    use crate::delivery::batch::{Batch, Piece, Source};
+    use crate::delivery::outbox::{ReceiverInfo, WireFormat};
+    use crate::{Outbox, Staged};
+
+    /// Has the receiver accept packets of MQTT 3 of any length.
+    pub fn accept_everything(outbox: &Outbox) {
+        let format = WireFormat::V3;
+        outbox.set_receiver(ReceiverInfo { format, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
+    }
+
+    /// Calls `transmit` with `bytes` as one message staged for `outbox`.
+    pub fn with_staged(outbox: &Arc<Outbox>, bytes: &[u8], transmit: impl FnMut(Staged<'_>)) {
+        let mut batch = Batch::default();
+        batch.stage(outbox, Piece { source: Source::Scratch, start: 0, len: bytes.len() });
+        batch.drain(bytes, transmit);
+    }
+}
 
 #[cfg(test)]
-mod testing {
+mod test_places {
     //! Places for unit tests, with numbers that are unique in the process.
 
     use std::sync::{Arc, LazyLock};
@@ -47,7 +123,7 @@ mod testing {
 
     pub(crate) fn outbox() -> Arc<Outbox> {
         let connection = ConnectionId { slot: 0, generation: 0 };
-        let outbox = Outbox::new(connection, SLOTS.take(), Arc::new(Budget::new(usize::MAX)), &Limits::DEFAULT);
+        let outbox = Outbox::new((connection, 0), SLOTS.take(), Arc::new(Budget::new(usize::MAX)), &Limits::DEFAULT);
         let format = WireFormat::V3;
         outbox.set_receiver(ReceiverInfo { format, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
         Arc::new(outbox)

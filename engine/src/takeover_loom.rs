@@ -11,10 +11,16 @@ use wisp_wire::{
 };
 
 use crate::base::limits::Limits;
-use crate::connection::{Connection, EndReason, Next, Raw};
-use crate::delivery::outbox::{Chunk, ConnectionId};
+use crate::connection::Received;
+use crate::connection::disconnect::EndReason;
+use crate::delivery::addressed::Delivery;
+use crate::delivery::loan::Queued;
+use crate::delivery::message::Message;
+use crate::delivery::outbox::{Chunk, ConnectionId, Outbox};
+use crate::event::{Event, Mail, Origin};
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
+use crate::worker::Worker;
 
 const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 
@@ -58,55 +64,70 @@ fn subscribe() -> Vec<u8> {
     }))
 }
 
-/// A connection and the worker that has it.
-struct Worker {
-    shared: Arc<Shared>,
-    connection: Connection,
-    dispatcher: Dispatcher,
+/// A connection, and a worker of its own.
+struct Party {
+    worker: Worker,
+    outbox: Arc<Outbox>,
+    has_ended: bool,
 }
 
-impl Worker {
+impl Party {
     fn new(shared: &Arc<Shared>, slot: u32) -> Self {
-        let outbox = shared.new_outbox(ConnectionId { slot, generation: 1 });
-        Self {
-            shared: Arc::clone(shared),
-            connection: Connection::new(Arc::clone(shared), outbox, 0),
-            dispatcher: Dispatcher::default(),
-        }
+        let outbox = shared.new_outbox(ConnectionId { slot, generation: 1 }, slot as usize);
+        let mut worker = Worker::new(Arc::clone(shared), slot as usize, 64);
+        worker.handle_mail(0, Mail::Accept(Arc::clone(&outbox), Origin { peer: None, listener: 0 }));
+        let mut party = Self { worker, outbox, has_ended: false };
+        party.turn(&[], Received::WouldBlock);
+        party
     }
 
-    /// Reads one packet and delivers what came of it. False if it ended the connection.
+    /// Handles one packet and all that follows from it. False if it ended the connection.
     fn read(&mut self, bytes: &[u8]) -> bool {
-        let (packet, len) = decode(bytes, self.connection.version(), u32::MAX).unwrap().unwrap();
-        let raw = Raw { bytes: &bytes[..len], in_scratch: None };
-        let mut replies = Vec::new();
-        let next = self.connection.handle(packet, raw, &mut self.dispatcher, 0, &mut replies);
-        self.connection.outbox().push([&replies[..]].into_iter(), replies.len(), 0);
-        self.deliver();
-        assert!(!matches!(next, Ok(Next::Blocked(_))), "there is capacity");
-        next.is_ok()
+        self.worker.handle_readable(self.outbox.connection());
+        // After a takeover the first turn only ends the pause.
+        let received = Received::Bytes { count: bytes.len(), more: false };
+        while !self.has_ended && !self.turn(bytes, received) {}
+        !self.has_ended
     }
 
-    fn deliver(&mut self) {
-        self.dispatcher.flush_staged(&self.shared, 0);
-        self.dispatcher.batch().drain(&[], |staged| staged.push());
+    /// False if nothing was asked for.
+    fn turn(&mut self, bytes: &[u8], received: Received) -> bool {
+        // A timeout ends the turn before.
+        self.worker.handle_timeout(0);
+        let mut was_read = false;
+        while let Some(read) = self.worker.poll_read(0) {
+            was_read = true;
+            read.buffer[..bytes.len()].copy_from_slice(bytes);
+            self.worker.handle_bytes(0, received);
+        }
+        self.worker.poll_transmit(0, |staged| staged.push());
+        while let Some(event) = self.worker.poll_event() {
+            self.has_ended |= matches!(event, Event::Refused { .. } | Event::Disconnected { .. });
+        }
+        was_read
     }
 
     fn close(&mut self) {
-        self.connection.close(EndReason::Closed, &mut self.dispatcher, 0);
-        self.deliver();
+        self.worker.handle_readable(self.outbox.connection());
+        self.turn(&[], Received::Closed);
+    }
+
+    /// Another connection has taken over.
+    fn end(&mut self) {
+        self.worker.handle_mail(0, Mail::End(self.outbox.connection(), EndReason::TakenOver));
+        self.turn(&[], Received::WouldBlock);
     }
 
     /// The types of the packets that went to the client.
     fn sent(&self) -> Vec<u8> {
         let mut chunk = Chunk::default();
-        self.connection.outbox().take(&mut chunk);
+        self.outbox.take(&mut chunk);
         let (mut rest, mut types) = (&chunk.bytes[..], Vec::new());
         while let Some((_, len)) = decode(rest, V5, u32::MAX).unwrap() {
             types.push(rest[0] >> 4);
             rest = &rest[len..];
         }
-        self.connection.outbox().sent(chunk.bytes.len(), chunk.messages);
+        self.outbox.sent(chunk.bytes.len(), chunk.messages);
         types
     }
 }
@@ -119,8 +140,8 @@ fn count(types: &[u8], wanted: u8) -> usize {
     types.iter().filter(|found| **found == wanted).count()
 }
 
-fn connected(shared: &Arc<Shared>, slot: u32) -> Worker {
-    let mut worker = Worker::new(shared, slot);
+fn connected(shared: &Arc<Shared>, slot: u32) -> Party {
+    let mut worker = Party::new(shared, slot);
     assert!(worker.read(&connect(false)));
     worker
 }
@@ -131,19 +152,15 @@ fn loom_a_message_during_a_takeover_reaches_the_new_connection_once() {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
         assert!(old.read(&subscribe()));
-        let mut sender = Worker::new(&shared, 2);
-        let mut new = Worker::new(&shared, 3);
+        let mut new = Party::new(&shared, 3);
+        let sending = Arc::clone(&shared);
         let publishing = thread::spawn(move || {
-            let message = crate::delivery::message::Message::from_publish(
-                &Publish { qos: QoS::AtLeastOnce, ..Publish::new(TopicName::new("t").unwrap(), b"x") },
-                TopicName::new("t").unwrap(),
-                0,
-            );
-            let route = sender.shared.router.route(TopicName::new("t").unwrap());
-            let session = &route.targets[0].session;
-            let delivery = crate::state::session::outgoing::Delivery::new(message, QoS::AtLeastOnce, false, None);
-            let shared = Arc::clone(&sender.shared);
-            session.deliver(&mut vec![delivery], &mut sender.dispatcher.context(&shared.limits, 0));
+            let topic = TopicName::new("t").unwrap();
+            let publish = Publish { qos: QoS::AtLeastOnce, ..Publish::new(topic, b"x") };
+            let session = sending.registry.shard("c").get("c").unwrap();
+            let delivery = Delivery::new(Message::from_publish(&publish, topic, 0), QoS::AtLeastOnce, false, None);
+            let mut dispatcher = Dispatcher::default();
+            session.deliver(&mut vec![delivery], &mut dispatcher.context(&sending.limits, 0));
         });
         assert!(new.read(&connect(false)));
         publishing.join().unwrap();
@@ -159,17 +176,16 @@ fn loom_an_old_connection_that_closes_takes_nothing_from_the_new_one() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
-        let mut new = Worker::new(&shared, 2);
+        let mut new = Party::new(&shared, 2);
         let closing = thread::spawn(move || old.close());
         assert!(new.read(&connect(false)));
         closing.join().unwrap();
-        assert_eq!(shared.sessions_count(), 1);
+        assert_eq!(shared.registry.count(), 1);
         assert!(new.read(&subscribe()));
-        let route = shared.router.route(TopicName::new("t").unwrap());
-        let connection = route.targets[0].outbox.as_ref().map(|outbox| outbox.connection());
-        assert_eq!(connection, Some(new.connection.outbox().connection()), "the session is the new connection's");
+        let connection = shared.registry.shard("c").get("c").unwrap().outbox().map(|outbox| outbox.connection());
+        assert_eq!(connection, Some(new.outbox.connection()), "the session is the new connection's");
         new.close();
-        assert_eq!(shared.sessions_count(), 1, "it is kept");
+        assert_eq!(shared.registry.count(), 1, "it is kept");
     });
 }
 
@@ -179,17 +195,17 @@ fn loom_a_message_sent_on_both_connections_is_taken_once() {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
         assert!(old.read(&subscribe()));
-        let mut new = Worker::new(&shared, 2);
+        let mut new = Party::new(&shared, 2);
         let first = thread::spawn(move || {
             old.read(&publish(QoS::ExactlyOnce));
             old
         });
         assert!(new.read(&connect(false)));
+        let mut old = first.join().unwrap();
+        old.end();
         assert!(new.read(&publish(QoS::ExactlyOnce)));
-        let old = first.join().unwrap();
         let delivered = count(&new.sent(), PUBLISH);
         assert_eq!(delivered, 1, "once to the subscriber, who is on the new connection");
-        drop(old);
     });
 }
 
@@ -198,7 +214,7 @@ fn loom_of_two_connections_that_take_over_one_is_left() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let old = connected(&shared, 1);
-        let (mut first, mut second) = (Worker::new(&shared, 2), Worker::new(&shared, 3));
+        let (mut first, mut second) = (Party::new(&shared, 2), Party::new(&shared, 3));
         let racing = thread::spawn(move || {
             assert!(first.read(&connect(true)));
             first
@@ -208,7 +224,7 @@ fn loom_of_two_connections_that_take_over_one_is_left() {
         let ended = [&old, &first, &second].map(|worker| count(&worker.sent(), DISCONNECT));
         assert_eq!(ended[0], 1);
         assert_eq!(ended.iter().sum::<usize>(), 2, "one of the three is still connected");
-        assert_eq!(shared.sessions_count(), 1);
+        assert_eq!(shared.registry.count(), 1);
     });
 }
 
@@ -224,27 +240,21 @@ fn loom_a_message_for_a_queue_is_not_left_lying_when_its_receiver_acknowledges()
             filters: Subscriptions::from_slice(&filters),
         };
         assert!(receiver.read(&encoded(&Packet::Subscribe(subscribe))));
-        let queue = shared.queue("$queue/q").unwrap_or_else(|_| unreachable!("it is there"));
-        let topic = TopicName::new("$queue/q").unwrap();
-        let push = move |worker: &mut Worker| {
+        let push = |shared: &Shared| {
+            let topic = TopicName::new("$queue/q").unwrap();
             let publish = Publish { qos: QoS::AtLeastOnce, ..Publish::new(topic, b"x") };
-            let message = crate::delivery::message::Message::from_publish(&publish, topic, 0);
-            let queued = crate::state::topic_queue::Queued { message, deliveries: 0 };
-            let shared = Arc::clone(&worker.shared);
-            queue.push(&mut vec![queued], &shared, &mut worker.dispatcher, 0);
-            worker.deliver();
+            let queued = Queued { message: Message::from_publish(&publish, topic, 0), deliveries: 0 };
+            let (queue, mut dispatcher) = (shared.queues.get("$queue/q").unwrap(), Dispatcher::default());
+            queue.push(&mut vec![queued], &mut dispatcher.context(&shared.limits, 0));
+            dispatcher.flush_staged(shared, 0);
+            dispatcher.drain(&[], |staged| staged.push());
         };
-        let mut sender = Worker::new(&shared, 2);
-        push(&mut sender);
+        push(&shared);
         assert_eq!(count(&receiver.sent(), PUBLISH), 1, "the window is full now");
-        let pushing = thread::spawn(move || {
-            push(&mut sender);
-            sender
-        });
+        let sending = Arc::clone(&shared);
+        let pushing = thread::spawn(move || push(&sending));
         assert!(receiver.read(&encoded(&Packet::PubAck(wisp_wire::PubAck::new(PacketId::new(1).unwrap())))));
-        receiver.connection.resume_sending(&mut receiver.dispatcher, 0);
-        receiver.deliver();
-        drop(pushing.join().unwrap());
-        assert_eq!(count(&receiver.sent(), PUBLISH), 1, "there is capacity for the second, and somebody has to see it");
+        pushing.join().unwrap();
+        assert_eq!(count(&receiver.sent(), PUBLISH), 1, "there is room for the second, and a worker has to see it");
     });
 }

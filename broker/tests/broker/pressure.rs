@@ -45,7 +45,7 @@ fn a_receiver_that_does_not_read_for_a_while_loses_nothing_and_holds_nobody_else
     for _ in 0..20 {
         sent += sender.try_send(&flood[sent..]);
         assert_others_are_served(&net, 20);
-        assert!(net.broker.buffered_bytes() < 4 * QUEUE + UNDER_WAY);
+        assert!(net.buffered_bytes() < 4 * QUEUE + UNDER_WAY);
     }
     assert!(sent < UNDER_WAY + 2 * QUEUE, "{sent} bytes were taken from a sender without a receiver");
     std::thread::scope(|scope| {
@@ -57,7 +57,7 @@ fn a_receiver_that_does_not_read_for_a_while_loses_nothing_and_holds_nobody_else
     });
     slow.ping();
     assert_eq!(net.broker.stats().messages_dropped, 0);
-    wait_until("empty buffers", || net.broker.buffered_bytes() == 0);
+    wait_until("empty buffers", || net.buffered_bytes() == 0);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
     let last = |sender| come.iter().rposition(|other| *other == sender);
     let (latest_first, earliest_last) = ((0..SENDERS).map(first).max(), (0..SENDERS).map(last).min());
     assert!(latest_first < earliest_last, "somebody was done before everybody had begun");
-    wait_until("empty buffers", || net.broker.buffered_bytes() == 0);
+    wait_until("empty buffers", || net.buffered_bytes() == 0);
     assert_eq!(net.broker.stats().messages_dropped, 0);
 }
 
@@ -235,7 +235,7 @@ fn who_asks_without_reading_the_answers_is_ended_in_time() {
     let mut asking = net.client(V5, "asking");
     let pings = [0xc0, 0].repeat(10_000);
     wait_until("an end to the questions", || {
-        assert!(net.broker.buffered_bytes() < 2 * (QUEUE + UNDER_WAY));
+        assert!(net.buffered_bytes() < 2 * (QUEUE + UNDER_WAY));
         !asking.send_if_open(&pings)
     });
     assert_others_are_served(&net, 3);
@@ -260,7 +260,7 @@ fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers
                 sender.ping();
             });
             wait_until("the messages to be taken", || {
-                most = most.max(net.broker.buffered_bytes());
+                most = most.max(net.buffered_bytes());
                 sending.is_finished()
             });
         });
@@ -268,7 +268,7 @@ fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers
     }
     assert!(net.broker.stats().messages_dropped > 0);
     drop(stuck);
-    wait_until("empty buffers", || net.broker.buffered_bytes() == 0);
+    wait_until("empty buffers", || net.buffered_bytes() == 0);
     assert_others_are_served(&net, 10);
 }
 

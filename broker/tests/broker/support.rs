@@ -40,6 +40,11 @@ impl Net {
         self.broker.local_addrs()[0]
     }
 
+    /// Bytes in all queues and input buffers.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.broker.stats().buffered_bytes as usize
+    }
+
     /// A connection that has said nothing yet.
     pub(crate) fn open(&self, version: ProtocolVersion) -> Client {
         let stream = self.host.connect(self.addr()).unwrap();

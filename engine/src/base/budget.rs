@@ -4,7 +4,7 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes in use out of a fixed allowance. Shared by all workers, touched once a batch, not once a message.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     used_bytes: AtomicUsize,
     bytes_max: usize,
     /// Messages that did not even fit into what is tolerated beyond the allowance.
@@ -13,23 +13,23 @@ pub struct Budget {
 
 impl Budget {
     /// An allowance of `bytes_max`.
-    pub fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self { used_bytes: AtomicUsize::new(0), bytes_max, overflowed_messages: AtomicU64::new(0) }
     }
 
     /// Counts `bytes` as in use, whether or not they fit: the caller asked [`Budget::is_scarce`] before.
-    pub fn charge(&self, bytes: usize) {
+    pub(crate) fn charge(&self, bytes: usize) {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Gives `bytes` back.
-    pub fn release(&self, bytes: usize) {
+    pub(crate) fn release(&self, bytes: usize) {
         let before = self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes released than were charged");
     }
 
     /// Whether the allowance is used up.
-    pub fn is_scarce(&self) -> bool {
+    pub(crate) fn is_scarce(&self) -> bool {
         self.used_bytes() >= self.bytes_max
     }
 
@@ -45,12 +45,12 @@ impl Budget {
     }
 
     /// Messages dropped because all buffers together were beyond what is tolerated.
-    pub fn overflowed_messages(&self) -> u64 {
+    pub(crate) fn overflowed_messages(&self) -> u64 {
         self.overflowed_messages.load(Ordering::Relaxed)
     }
 
     /// Bytes in use now.
-    pub fn used_bytes(&self) -> usize {
+    pub(crate) fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
 }

@@ -30,7 +30,7 @@ pub struct Limits {
     /// Longest keep-alive granted to a client of MQTT 5; longer wishes, and none, are answered with this one.
     pub keep_alive_s_max: u16,
     /// Longest time a sender is held back for a receiver whose queue is full. `None`: a short moment with
-    /// [`StallPolicy::Drop`], [`DISCONNECT_STALL_MS`] with [`StallPolicy::Disconnect`].
+    /// [`StallPolicy::Drop`], 30 s with [`StallPolicy::Disconnect`].
     pub stall_ms_max: Option<u64>,
     /// What happens to that receiver then.
     pub stall_policy: StallPolicy,
@@ -82,7 +82,7 @@ pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 pub(crate) const DROP_STALL_MS: u64 = 100;
 
 /// How long senders wait for a full receiver by default before it is disconnected.
-pub const DISCONNECT_STALL_MS: u64 = 30_000;
+pub(crate) const DISCONNECT_STALL_MS: u64 = 30_000;
 
 /// The longest packet the protocol can express: a fixed header of five bytes and a remaining length of 2^28 - 1.
 pub const PACKET_BYTES_CEILING: u32 = 5 + 268_435_455;

@@ -2,19 +2,22 @@
 
 use wisp_wire::{PacketId, Properties, PubComp, PubRel, ReasonCode};
 
-use super::{Connection, End, EndReason, Next, Phase, reply};
+use super::context::Context;
+use super::disconnect::{End, EndReason};
+use super::protocol::{Next, Phase, Protocol, reply};
 use crate::state::session::NotOwner;
 use crate::state::session::outgoing::Acknowledged;
+use crate::store::Record;
 
-impl Connection {
-    pub(super) fn puback(&mut self, id: PacketId, out: &mut Vec<u8>) -> Result<Next, End> {
+impl Protocol {
+    pub(super) fn puback(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.has_news = true;
         let acknowledged = client.session.puback(self.outbox.connection(), id);
-        self.acknowledged(acknowledged, out)
+        self.acknowledged(acknowledged, context)
     }
 
-    pub(super) fn pubrec(&mut self, id: PacketId, code: ReasonCode, out: &mut Vec<u8>) -> Result<Next, End> {
+    pub(super) fn pubrec(&mut self, id: PacketId, code: ReasonCode, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.has_news = true;
         let (session, version) = (&client.session, client.version);
@@ -23,37 +26,39 @@ impl Connection {
             // Before MQTT 5 an unknown identifier has no code, and is released all the same.
             let known = acknowledged == Acknowledged::Known || !version.is_v5();
             let code = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-            reply(PubRel { packet_id: id, code, properties: Properties::EMPTY }.encode(version, out));
+            reply(PubRel { packet_id: id, code, properties: Properties::EMPTY }.encode(version, context.replies));
         }
-        self.acknowledged(acknowledged, out)
+        self.acknowledged(acknowledged, context)
     }
 
-    pub(super) fn pubcomp(&mut self, id: PacketId, out: &mut Vec<u8>) -> Result<Next, End> {
+    pub(super) fn pubcomp(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.has_news = true;
         let acknowledged = client.session.pubcomp(self.outbox.connection(), id);
-        self.acknowledged(acknowledged, out)
+        self.acknowledged(acknowledged, context)
     }
 
-    fn acknowledged(&mut self, acknowledged: Acknowledged, out: &mut Vec<u8>) -> Result<Next, End> {
+    fn acknowledged(&mut self, acknowledged: Acknowledged, context: &mut Context<'_>) -> Result<Next, End> {
         match acknowledged {
             // Nothing is said of an identifier that is not in use: it may be an echo of an earlier connection.
             Acknowledged::Known | Acknowledged::Unknown => Ok(Next::Continue),
-            Acknowledged::Mismatch => Err(self.end(EndReason::AcknowledgementMismatch, out)),
+            Acknowledged::Mismatch => Err(self.end(EndReason::AcknowledgementMismatch, context.replies)),
             Acknowledged::Stale => Err(End::silent(EndReason::TakenOver)),
         }
     }
 
     /// The client will not send the message again, and its identifier is free.
-    pub(super) fn pubrel(&mut self, packet_id: PacketId, out: &mut Vec<u8>) -> Result<Next, End> {
+    pub(super) fn pubrel(&mut self, packet_id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         let mut incoming = match client.session.incoming(self.outbox.connection()) {
             Ok(incoming) => incoming,
             Err(NotOwner) => return Err(End::silent(EndReason::TakenOver)),
         };
         let known = incoming.release(packet_id) || !client.version.is_v5();
+        drop(incoming);
+        context.record(&Record::Released { client_id: client.session.client_id(), packet_id });
         let code = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        reply(PubComp { packet_id, code, properties: Properties::EMPTY }.encode(client.version, out));
+        reply(PubComp { packet_id, code, properties: Properties::EMPTY }.encode(client.version, context.replies));
         Ok(Next::Continue)
     }
 }

@@ -1,14 +1,20 @@
 //! CONNECT in, CONNACK out (MQTT 5 sections 3.1 and 3.2).
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, ReasonCode};
 
-use super::{Client, Connection, End, EndReason, Next, Phase, reply};
+use super::context::Context;
+use super::disconnect::{End, EndReason};
+use super::protocol::{Client, Next, Phase, Protocol, reply};
+use crate::base::limits::Limits;
 use crate::delivery::aliases::ReceivedAliases;
-use crate::delivery::outbox::ReceiverInfo;
-use crate::ops::dispatch::Dispatcher;
+use crate::delivery::outbox::{Outbox, ReceiverInfo};
+use crate::event::Event;
 use crate::ops::sessions::{AttachRequest, Attached, TooManySessions};
+use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Verdict};
+use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::timers::FOREVER_S;
 use crate::state::topic_tree::TopicTooLarge;
@@ -21,25 +27,29 @@ impl Shared {
     }
 }
 
-impl Connection {
+impl Protocol {
     pub(super) fn connect(
         &mut self,
         connect: &Connect<'_>,
-        dispatcher: &mut Dispatcher,
-        now_ms: u64,
-        out: &mut Vec<u8>,
+        answers: &mut Option<Box<Answers>>,
+        context: &mut Context<'_>,
     ) -> Result<Next, End> {
-        let refuse_with = |code, out: &mut Vec<u8>| refuse(connect.version, code, out);
-        self.check(connect).map_err(|code| refuse_with(code, out))?;
-        let properties = &connect.properties;
-        let assigned = connect.client_id.is_empty().then(|| self.shared.assign_client_id());
+        let shared = context.shared;
+        check(connect, shared).map_err(|code| refuse(connect.version, code, context.replies))?;
+        let assigned = connect.client_id.is_empty().then(|| shared.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let keep_alive_s = self.granted_keep_alive_s(connect);
+        match self.ask(connect, client_id, answers, shared) {
+            Err(pending) => return Ok(Next::Undecided(pending)),
+            Ok(Verdict::Deny(code)) => return Err(refuse(connect.version, code, context.replies)),
+            Ok(Verdict::Allow) => {}
+        }
+        let properties = &connect.properties;
+        let keep_alive_s = granted_keep_alive_s(connect, &shared.limits);
         let packet_bytes_max = properties.maximum_packet_size().map_or(u32::MAX, NonZeroU32::get);
-        let aliases_max = properties.topic_alias_maximum().unwrap_or(0).min(self.shared.limits.topic_alias_max);
+        let aliases_max = properties.topic_alias_maximum().unwrap_or(0).min(shared.limits.topic_alias_max);
         let receiver =
             ReceiverInfo { format: connect.version.into(), packet_bytes_max, topic_aliases_max: aliases_max };
-        let acknowledged = |present| self.acknowledgement(connect, assigned.as_deref(), keep_alive_s, present);
+        let acknowledged = |present| acknowledgement(connect, assigned.as_deref(), keep_alive_s, present, shared);
         if acknowledged(true).len() > packet_bytes_max as usize {
             return Err(End::silent(EndReason::ReplyTooLong));
         }
@@ -50,15 +60,16 @@ impl Connection {
             client_id,
             clean_start: connect.clean_start,
             outbox: &self.outbox,
-            window: window.min(self.shared.limits.inflight_count_max),
-            expiry_s: self.expiry_s(connect),
-            will: will.and_then(|will| Will::new(will, connect.version, client_id, &self.shared.stored)).map(Box::new),
+            window: window.min(shared.limits.inflight_count_max),
+            expiry_s: expiry_s(connect, shared),
+            will: will.and_then(|will| Will::new(will, connect.version, client_id, &shared.stored)).map(Box::new),
         };
-        let attached = self.shared.attach_session(request, dispatcher, now_ms, acknowledged);
+        let attached = shared.attach_session(request, context.dispatcher, context.now_ms, acknowledged);
         let Attached { session, taken_over, previous_will } = attached.map_err(|TooManySessions| {
             let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
-            refuse_with(code, out)
+            refuse(connect.version, code, context.replies)
         })?;
+        self.announce(connect, &session, keep_alive_s, taken_over.as_ref(), context);
         let replays = session.take_replays();
         self.phase = Phase::Connected(Box::new(Client {
             session,
@@ -73,92 +84,159 @@ impl Connection {
             previous_will,
             has_news: false,
         }));
-        Ok(Next::Connected { taken_over: taken_over.map(|outbox| outbox.connection()) })
+        Ok(Next::Connected { taken_over })
     }
 
-    /// How long the session is kept after the connection. Before MQTT 5 a session either ends with it or is kept.
-    fn expiry_s(&self, connect: &Connect<'_>) -> u32 {
-        let wish = match connect.version {
-            ProtocolVersion::Mqtt5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
-            _ if connect.clean_start => 0,
-            _ => FOREVER_S,
-        };
-        self.shared.granted_expiry_s(wish)
-    }
-
-    fn check(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
-        if connect.client_id.len() > usize::from(self.shared.limits.client_id_bytes_max) {
-            return Err(ReasonCode::ClientIdentifierNotValid);
-        }
-        // MQTT 3.1 wants 1 to 23 characters; 3.1.1 allows none with a clean session [MQTT-3.1.3-8].
-        let id_wanted = match connect.version {
-            ProtocolVersion::Mqtt31 => true,
-            ProtocolVersion::Mqtt311 => !connect.clean_start,
-            ProtocolVersion::Mqtt5 => false,
-        };
-        if id_wanted && connect.client_id.is_empty() {
-            return Err(ReasonCode::ClientIdentifierNotValid);
-        }
-        if connect.properties.authentication_method().is_some() {
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
-        if !self.shared.budget.tolerates(0) {
-            // What its session has to send it again would come on top.
-            return Err(ReasonCode::ServerBusy);
-        }
-        match &connect.will {
-            Some(will) if TopicTooLarge::check(will.topic.as_str(), &self.shared.limits).is_err() => {
-                Err(ReasonCode::TopicNameInvalid)
-            }
-            Some(_) if self.shared.stored.is_scarce() => Err(ReasonCode::QuotaExceeded),
-            Some(will) if !will_keeps_format(will) => Err(ReasonCode::PayloadFormatInvalid),
-            _ => Ok(()),
-        }
-    }
-
-    /// The wish of the client, unless it is MQTT 5 and the operator's limit is lower. Earlier versions cannot be told.
-    fn granted_keep_alive_s(&self, connect: &Connect<'_>) -> u16 {
-        let max = self.shared.limits.keep_alive_s_max;
-        let unlimited = max == u16::MAX || !connect.version.is_v5();
-        match connect.keep_alive_s {
-            wish if unlimited => wish,
-            0 => max,
-            wish => wish.min(max),
-        }
-    }
-
-    fn acknowledgement(
+    /// Asks the policy, for the client and for its will.
+    fn ask(
         &self,
         connect: &Connect<'_>,
-        assigned: Option<&str>,
-        keep_alive_s: u16,
-        session_present: bool,
-    ) -> Vec<u8> {
-        let (limits, asked) = (&self.shared.limits, &connect.properties);
-        let mut properties = Vec::new();
-        if connect.version.is_v5() {
-            properties.extend(NonZeroU16::new(limits.receive_maximum).map(Property::ReceiveMaximum));
-            properties.extend(NonZeroU32::new(limits.packet_bytes_max).map(Property::MaximumPacketSize));
-            if limits.topic_alias_max > 0 {
-                properties.push(Property::TopicAliasMaximum(limits.topic_alias_max));
+        client_id: &str,
+        answers: &mut Option<Box<Answers>>,
+        shared: &Shared,
+    ) -> Result<Verdict, Arc<PendingDecision>> {
+        let request = ConnectRequest {
+            client_id,
+            version: connect.version,
+            username: connect.username,
+            password: connect.password,
+            will_topic: connect.will.as_ref().map(|will| will.topic.as_str()),
+            peer: self.origin.peer,
+            listener: self.origin.listener,
+        };
+        let answers = answers.get_or_insert_default();
+        let verdict = answers.ask(|| shared.policy.connect(&request))?;
+        match &connect.will {
+            Some(will) if verdict == Verdict::Allow && shared.restricts_messages => {
+                let (topic, qos, retain) = (will.topic.as_str(), will.qos, will.retain);
+                answers.ask(|| shared.policy.publish(&PublishRequest { client_id, topic, qos, retain }))
             }
-            let expiry_s = self.expiry_s(connect);
-            if asked.session_expiry_interval_s().is_some_and(|seconds| seconds != expiry_s) {
-                properties.push(Property::SessionExpiryInterval(expiry_s));
-            }
-            properties.extend(assigned.map(Property::AssignedClientIdentifier));
-            if keep_alive_s != connect.keep_alive_s {
-                properties.push(Property::ServerKeepAlive(keep_alive_s));
-            }
-            if asked.request_response_information() == Some(true) {
-                properties.extend(self.shared.response_information.as_deref().map(Property::ResponseInformation));
-            }
+            _ => Ok(verdict),
         }
-        let properties = Properties::from_slice(&properties);
-        let mut packet = Vec::new();
-        reply(ConnAck { session_present, code: ReasonCode::Success, properties }.encode(connect.version, &mut packet));
-        packet
     }
+
+    fn announce(
+        &self,
+        connect: &Connect<'_>,
+        session: &Session,
+        keep_alive_s: u16,
+        taken_over: Option<&Arc<Outbox>>,
+        context: &mut Context<'_>,
+    ) {
+        let (client_id, new) = (session.client_id(), self.outbox.connection());
+        if let Some(old) = taken_over.map(|old| old.connection()) {
+            context.events.push_back(Event::TakenOver { client_id: Arc::clone(client_id), old, new });
+        }
+        context.events.push_back(Event::Connected {
+            connection: new,
+            client_id: Arc::clone(client_id),
+            version: connect.version,
+            origin: self.origin,
+            keep_alive_s,
+            clean_start: connect.clean_start,
+        });
+    }
+
+    /// Answers a malformed CONNECT as far as it shows the client's version: in that version, if it has a code for the fault; in the
+    /// form of MQTT 3.1.1, if the version is the fault. Other bytes may not be MQTT at all, and get no answer (MQTT 5 section
+    /// 3.1.4).
+    pub(super) fn refuse_connect_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
+        let code = error.reason_code();
+        let version = match Connect::peek_version(bytes) {
+            None if code == ReasonCode::UnsupportedProtocolVersion => Some(ProtocolVersion::Mqtt311),
+            known => known,
+        };
+        let refused =
+            version.filter(|_| code.is_legal_in(PacketType::ConnAck)).map(|version| refuse(version, code, out));
+        End {
+            reason: EndReason::Malformed(error),
+            has_disconnect_packet: refused.is_some_and(|end| end.has_disconnect_packet),
+        }
+    }
+}
+
+/// How long the session is kept after the connection. Before MQTT 5 a session either ends with it or is kept.
+fn expiry_s(connect: &Connect<'_>, shared: &Shared) -> u32 {
+    let wish = match connect.version {
+        ProtocolVersion::Mqtt5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
+        _ if connect.clean_start => 0,
+        _ => FOREVER_S,
+    };
+    shared.granted_expiry_s(wish)
+}
+
+fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
+    if connect.client_id.len() > usize::from(shared.limits.client_id_bytes_max) {
+        return Err(ReasonCode::ClientIdentifierNotValid);
+    }
+    // MQTT 3.1 wants 1 to 23 characters; 3.1.1 allows none with a clean session [MQTT-3.1.3-8].
+    let id_wanted = match connect.version {
+        ProtocolVersion::Mqtt31 => true,
+        ProtocolVersion::Mqtt311 => !connect.clean_start,
+        ProtocolVersion::Mqtt5 => false,
+    };
+    if id_wanted && connect.client_id.is_empty() {
+        return Err(ReasonCode::ClientIdentifierNotValid);
+    }
+    if connect.properties.authentication_method().is_some() {
+        return Err(ReasonCode::BadAuthenticationMethod);
+    }
+    if !shared.budget.tolerates(0) {
+        // What its session has to send it again would come on top.
+        return Err(ReasonCode::ServerBusy);
+    }
+    match &connect.will {
+        Some(will) if TopicTooLarge::check(will.topic.as_str(), &shared.limits).is_err() => {
+            Err(ReasonCode::TopicNameInvalid)
+        }
+        Some(_) if shared.stored.is_scarce() => Err(ReasonCode::QuotaExceeded),
+        Some(will) if !will_keeps_format(will) => Err(ReasonCode::PayloadFormatInvalid),
+        _ => Ok(()),
+    }
+}
+
+/// The wish of the client, unless it is MQTT 5 and the operator's limit is lower. Earlier versions cannot be told.
+fn granted_keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
+    let max = limits.keep_alive_s_max;
+    let unlimited = max == u16::MAX || !connect.version.is_v5();
+    match connect.keep_alive_s {
+        wish if unlimited => wish,
+        0 => max,
+        wish => wish.min(max),
+    }
+}
+
+fn acknowledgement(
+    connect: &Connect<'_>,
+    assigned: Option<&str>,
+    keep_alive_s: u16,
+    session_present: bool,
+    shared: &Shared,
+) -> Vec<u8> {
+    let (limits, asked) = (&shared.limits, &connect.properties);
+    let mut properties = Vec::new();
+    if connect.version.is_v5() {
+        properties.extend(NonZeroU16::new(limits.receive_maximum).map(Property::ReceiveMaximum));
+        properties.extend(NonZeroU32::new(limits.packet_bytes_max).map(Property::MaximumPacketSize));
+        if limits.topic_alias_max > 0 {
+            properties.push(Property::TopicAliasMaximum(limits.topic_alias_max));
+        }
+        let expiry_s = expiry_s(connect, shared);
+        if asked.session_expiry_interval_s().is_some_and(|seconds| seconds != expiry_s) {
+            properties.push(Property::SessionExpiryInterval(expiry_s));
+        }
+        properties.extend(assigned.map(Property::AssignedClientIdentifier));
+        if keep_alive_s != connect.keep_alive_s {
+            properties.push(Property::ServerKeepAlive(keep_alive_s));
+        }
+        if asked.request_response_information() == Some(true) {
+            properties.extend(shared.response_information.as_deref().map(Property::ResponseInformation));
+        }
+    }
+    let properties = Properties::from_slice(&properties);
+    let mut packet = Vec::new();
+    reply(ConnAck { session_present, code: ReasonCode::Success, properties }.encode(connect.version, &mut packet));
+    packet
 }
 
 /// Whether the will's payload is what its payload format indicator says.
@@ -173,20 +251,4 @@ pub(super) fn refuse(version: ProtocolVersion, code: ReasonCode, out: &mut Vec<u
         reply(ConnAck { session_present: false, code, properties: Properties::EMPTY }.encode(version, out));
     }
     End { reason: EndReason::ConnectRefused(code), has_disconnect_packet: tellable }
-}
-
-/// Answers a malformed CONNECT as far as it shows who asks: in its own version, if that has a code for what is wrong; in
-/// the form of MQTT 3.1.1, if the version is what is wrong. Anything else may not be MQTT at all, and gets no answer (MQTT 5
-/// section 3.1.4).
-pub(super) fn refuse_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
-    let code = error.reason_code();
-    let version = match Connect::peek_version(bytes) {
-        None if code == ReasonCode::UnsupportedProtocolVersion => Some(ProtocolVersion::Mqtt311),
-        known => known,
-    };
-    let refused = version.filter(|_| code.is_legal_in(PacketType::ConnAck)).map(|version| refuse(version, code, out));
-    End {
-        reason: EndReason::Malformed(error),
-        has_disconnect_packet: refused.is_some_and(|end| end.has_disconnect_packet),
-    }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 
 use wisp_wire::{DecodeError, PacketType, ReasonCode};
 
-/// The end of a link.
+/// The end of a connection.
 #[derive(Debug)]
-pub struct End {
+pub(crate) struct End {
     /// Why.
-    pub reason: EndReason,
+    pub(crate) reason: EndReason,
     /// Whether a packet that tells the peer was written, which should reach it before the connection is closed.
-    pub has_disconnect_packet: bool,
+    pub(crate) has_disconnect_packet: bool,
 }
 
 impl End {
@@ -21,6 +21,7 @@ impl End {
 
 /// Why a link ends. `Display` is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "Display says it in a sentence each")]
 pub enum EndReason {
     Disconnected(ReasonCode),
@@ -45,6 +46,8 @@ pub enum EndReason {
     ReplyTooLong,
     SubscriptionIdentifierFromClient,
     SessionExpiryRaised,
+    PolicyTimeout,
+    StoreFailed,
 }
 
 /// Whose fault an end is.
@@ -78,6 +81,8 @@ impl EndReason {
             Self::PublishRefused(code) => code,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
             Self::ReplyTooLong => ReasonCode::PacketTooLarge,
+            Self::PolicyTimeout => ReasonCode::ServerBusy,
+            Self::StoreFailed => ReasonCode::ImplementationSpecificError,
         })
     }
 
@@ -92,7 +97,12 @@ impl EndReason {
         match self {
             Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
             Self::TransportFailed => Fault::Transport,
-            Self::ConnectTimeout | Self::Stuck | Self::BuffersExhausted | Self::PublishRefused(_) => Fault::Limit,
+            Self::ConnectTimeout
+            | Self::PolicyTimeout
+            | Self::StoreFailed
+            | Self::Stuck
+            | Self::BuffersExhausted
+            | Self::PublishRefused(_) => Fault::Limit,
             Self::ConnectRefused(ReasonCode::ServerBusy) => Fault::Limit,
             _ => Fault::Peer,
         }
@@ -142,6 +152,8 @@ impl fmt::Display for EndReason {
             Self::SubscriptionIdentifierFromClient => {
                 write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")
             }
+            Self::PolicyTimeout => write!(f, "the policy did not answer in time (connect-timeout-ms)"),
+            Self::StoreFailed => write!(f, "the store could not commit what the client sent"),
             Self::SessionExpiryRaised => {
                 write!(f, "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)")
             }

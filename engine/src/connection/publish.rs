@@ -1,23 +1,32 @@
 //! PUBLISH in: checked, routed, and acknowledged as its QoS asks (MQTT 5 sections 3.3.4 and 4.3).
 
+use std::sync::Arc;
+
 use wisp_wire::{PacketId, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode, TopicName};
 
-use super::{Client, Connection, End, EndReason, Next, Phase, Raw, reply};
+use super::context::Context;
+use super::disconnect::{End, EndReason};
+use super::protocol::{Client, Next, Phase, Protocol, Raw, reply};
+use crate::base::capacity::Capacity;
 use crate::delivery::aliases::AliasError;
 use crate::delivery::outbox::Outbox;
+use crate::ops::dispatch::Routed;
 use crate::ops::dispatch::forms::Received;
-use crate::ops::dispatch::{Dispatcher, Routed};
+use crate::policy::{Answers, PendingDecision, PublishRequest, Verdict};
 use crate::state::session::NotOwner;
-use crate::state::shared::Shared;
+use crate::store::Record;
 
-/// What is to be said to the sender of a message.
+/// The outcome of a PUBLISH for its sender.
 enum Answer {
     Accepted {
         matched: bool,
     },
     /// With a reason that MQTT 5 has a code for.
     Refused(ReasonCode),
-    Blocked(std::sync::Arc<crate::base::capacity::Capacity>),
+    Blocked(Arc<Capacity>),
+    Undecided(Arc<PendingDecision>),
+    /// The policy denies it.
+    Denied(ReasonCode),
     End(EndReason),
 }
 
@@ -31,21 +40,24 @@ impl From<Routed> for Answer {
     }
 }
 
-impl Connection {
+impl Protocol {
     pub(super) fn publish(
         &mut self,
         publish: &Publish<'_>,
         raw: Raw<'_>,
-        dispatcher: &mut Dispatcher,
-        now_ms: u64,
-        out: &mut Vec<u8>,
+        answers: &mut Option<Box<Answers>>,
+        context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        let answer = match client.check(publish, self.shared.limits.topic_alias_max) {
+        let aliases_max = context.shared.limits.topic_alias_max;
+        let answer = match client.check(publish, aliases_max) {
             Err(reason) => Answer::End(reason),
             Ok(()) if !publish.payload_keeps_format() => Answer::Refused(ReasonCode::PayloadFormatInvalid),
-            Ok(()) => match client.topic_of(publish, self.shared.limits.topic_alias_max) {
-                Ok(topic) => client.route(publish, topic, raw, (&self.shared, &self.outbox), dispatcher, now_ms),
+            Ok(()) => match client.topic_of(publish, aliases_max) {
+                Ok(topic) => match client.denied(publish, topic, answers, context) {
+                    Some(denied) => denied,
+                    None => client.route(publish, topic, raw, &self.outbox, context),
+                },
                 Err(AliasError::AboveMaximum) => Answer::End(EndReason::TopicAlias),
                 Err(AliasError::Unknown | AliasError::TooMuch) => Answer::End(EndReason::TopicMissing),
             },
@@ -53,20 +65,28 @@ impl Connection {
         let version = client.version;
         match (answer, publish.packet_id) {
             (Answer::Blocked(capacity), _) => return Ok(Next::Blocked(capacity)),
-            (Answer::End(reason), _) => return Err(self.end(reason, out)),
+            (Answer::Undecided(pending), _) => return Ok(Next::Undecided(pending)),
+            (Answer::End(reason), _) => return Err(self.end(reason, context.replies)),
             (Answer::Accepted { .. }, None) => {}
             (Answer::Accepted { matched }, Some(id)) => {
                 let silent = matched || !version.is_v5();
                 let code = if silent { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-                client.acknowledge_publish(publish.qos, id, code, out);
+                client.acknowledge_publish(publish.qos, id, code, context.replies);
             }
             (Answer::Refused(code), Some(id)) if version.is_v5() => {
-                client.acknowledge_publish(publish.qos, id, code, out);
+                client.acknowledge_publish(publish.qos, id, code, context.replies);
             }
             // Counted. The sender of a message at QoS 0 is not told of a full queue, and sends on.
             (Answer::Refused(ReasonCode::QuotaExceeded), None) => {}
             // The others cannot be told but by an end: nothing was acknowledged, so nothing is lost.
-            (Answer::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), out)),
+            (Answer::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), context.replies)),
+            (Answer::Denied(_), None) => context.dispatcher.count_dropped(),
+            (Answer::Denied(code), Some(id)) => {
+                context.dispatcher.count_dropped();
+                // Before MQTT 5 there is no code for it: as mosquitto does, the message is acknowledged and dropped.
+                let code = if version.is_v5() { code } else { ReasonCode::Success };
+                client.acknowledge_publish(publish.qos, id, code, context.replies);
+            }
         }
         Ok(Next::Continue)
     }
@@ -93,6 +113,26 @@ impl Client {
         Ok(())
     }
 
+    /// Asks the policy. `None` if the message is allowed.
+    fn denied(
+        &self,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        answers: &mut Option<Box<Answers>>,
+        context: &Context<'_>,
+    ) -> Option<Answer> {
+        if !context.shared.restricts_messages {
+            return None;
+        }
+        let client_id = &**self.session.client_id();
+        let request = PublishRequest { client_id, topic: topic.as_str(), qos: publish.qos, retain: publish.retain };
+        match answers.get_or_insert_default().ask(|| context.shared.policy.publish(&request)) {
+            Ok(Verdict::Allow) => None,
+            Ok(Verdict::Deny(code)) => Some(Answer::Denied(code)),
+            Err(pending) => Some(Answer::Undecided(pending)),
+        }
+    }
+
     fn topic_of<'a>(&'a self, publish: &Publish<'a>, aliases_max: u16) -> Result<TopicName<'a>, AliasError> {
         match (publish.topic, publish.properties.topic_alias()) {
             (Some(topic), _) => Ok(topic),
@@ -106,37 +146,46 @@ impl Client {
         publish: &Publish<'_>,
         topic: TopicName<'_>,
         raw: Raw<'_>,
-        (shared, outbox): (&Shared, &Outbox),
-        dispatcher: &mut Dispatcher,
-        now_ms: u64,
+        outbox: &Outbox,
+        context: &mut Context<'_>,
     ) -> Answer {
+        let client_id = self.session.client_id();
         let received = Received {
             publish: *publish,
             topic,
             raw: raw.bytes,
             in_scratch: raw.in_scratch,
             format: self.version.into(),
-            client_id: self.session.client_id(),
+            client_id,
             is_will: false,
         };
-        let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else {
-            return dispatcher.publish(shared, &received, now_ms).into();
+        let Some(packet_id) = publish.packet_id else {
+            return context.dispatcher.publish(context.shared, &received, context.now_ms).into();
         };
+        let record = Record::Published { client_id, packet_id, topic: topic.as_str(), payload: publish.payload };
+        if publish.qos == QoS::AtLeastOnce {
+            let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
+            if let Routed::Done(_) = routed {
+                context.record(&record);
+            }
+            return routed.into();
+        }
         // The session cannot change hands between the routing and the note that the message has been received.
         let mut incoming = match self.session.incoming(outbox.connection()) {
             Ok(incoming) => incoming,
             Err(NotOwner) => return Answer::End(EndReason::TakenOver),
         };
-        if incoming.contains(id) {
+        if incoming.contains(packet_id) {
             // It has come before [MQTT-4.3.3-10].
             return Answer::Accepted { matched: true };
         }
-        if self.version.is_v5() && incoming.unreleased() >= usize::from(shared.limits.receive_maximum) {
+        if self.version.is_v5() && incoming.unreleased() >= usize::from(context.shared.limits.receive_maximum) {
             return Answer::End(EndReason::ReceiveMaximum);
         }
-        let routed = dispatcher.publish(shared, &received, now_ms);
+        let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
-            incoming.insert(id);
+            incoming.insert(packet_id);
+            context.record(&record);
         }
         routed.into()
     }

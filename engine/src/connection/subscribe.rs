@@ -1,29 +1,46 @@
 //! SUBSCRIBE and UNSUBSCRIBE in, changes of the router and acknowledgements out (MQTT 5 sections 3.8 to 3.11).
 
+use std::sync::Arc;
+
 use wisp_wire::{
-    Properties, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, TopicFilter, UnsubAck, Unsubscribe,
+    Properties, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck,
+    Unsubscribe,
 };
 
-use super::{Client, Connection, End, EndReason, Next, Phase, reply};
+use super::context::Context;
+use super::disconnect::{End, EndReason};
+use super::protocol::{Client, Next, Phase, Protocol, reply};
+use crate::event::Event;
 use crate::ops::subscriptions::{FilterKind, subscription_ids};
+use crate::policy::{Answers, PendingDecision, SubscribeRequest, Verdict};
 use crate::state::retained::ReplayCursor;
 use crate::state::session::Subscription;
-use crate::state::shared::Shared;
 use crate::state::topic_tree::TopicTooLarge;
+use crate::store::Record;
 
-impl Connection {
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, out: &mut Vec<u8>) -> Result<Next, End> {
+impl Protocol {
+    pub(super) fn subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        answers: &mut Option<Box<Answers>>,
+        context: &mut Context<'_>,
+    ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        let id = subscribe.properties.subscription_identifier();
         // One packet can name millions of filters, the same one over and over.
-        let most = self.shared.limits.subscriptions_count_max as usize;
+        let most = context.shared.limits.subscriptions_count_max as usize;
+        let verdicts = match client.verdicts(subscribe, most, answers, context) {
+            Ok(verdicts) => verdicts,
+            Err(pending) => return Ok(Next::Undecided(pending)),
+        };
+        let id = subscribe.properties.subscription_identifier();
         let codes: Vec<ReasonCode> = subscribe
             .filters
             .iter()
             .enumerate()
-            .map(|(number, (filter, options))| match number < most {
-                true => client.grant(&self.shared, filter, Subscription { options, id }),
-                false => ReasonCode::QuotaExceeded,
+            .map(|(number, (filter, options))| match verdicts.get(number) {
+                _ if number >= most => ReasonCode::QuotaExceeded,
+                Some(Verdict::Deny(code)) => *code,
+                Some(Verdict::Allow) | None => client.grant(filter, Subscription { options, id }, context),
             })
             .collect();
         let acknowledgement = SubAck {
@@ -31,39 +48,66 @@ impl Connection {
             properties: Properties::EMPTY,
             codes: ReasonCodes::from_slice(&codes),
         };
-        reply(acknowledgement.encode(client.version, out));
+        reply(acknowledgement.encode(client.version, context.replies));
         Ok(Next::Continue)
     }
 
-    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, out: &mut Vec<u8>) -> Result<Next, End> {
+    pub(super) fn unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        let codes: Vec<ReasonCode> = unsubscribe
-            .filters
-            .iter()
-            .map(|filter| {
-                let mut subscriptions = client.session.subscriptions();
-                // The router is asked only for what is there: a change of it costs every worker its routes.
-                if !subscriptions.remove(filter.as_str()) {
-                    return ReasonCode::NoSubscriptionExisted;
-                }
-                self.shared.remove_subscription(filter.as_str(), &client.session);
-                client.replays.retain(|replay| *replay.filter != *filter.as_str());
-                ReasonCode::Success
-            })
-            .collect();
+        let codes: Vec<ReasonCode> =
+            unsubscribe.filters.iter().map(|filter| client.remove(filter.as_str(), context)).collect();
         let acknowledgement = UnsubAck {
             packet_id: unsubscribe.packet_id,
             properties: Properties::EMPTY,
             codes: ReasonCodes::from_slice(&codes),
         };
-        reply(acknowledgement.encode(client.version, out));
+        reply(acknowledgement.encode(client.version, context.replies));
         Ok(Next::Continue)
     }
 }
 
 impl Client {
+    /// What the policy says of each filter; nothing if it allows all.
+    fn verdicts(
+        &self,
+        subscribe: &Subscribe<'_>,
+        most: usize,
+        answers: &mut Option<Box<Answers>>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Verdict>, Arc<PendingDecision>> {
+        if !context.shared.restricts_messages {
+            return Ok(Vec::new());
+        }
+        let (client_id, answers) = (&**self.session.client_id(), answers.get_or_insert_default());
+        let ask = |(filter, options): (TopicFilter<'_>, SubscriptionOptions)| {
+            let request = SubscribeRequest { client_id, filter: filter.as_str(), qos: options.qos };
+            answers.ask(|| context.shared.policy.subscribe(&request))
+        };
+        subscribe.filters.iter().take(most).map(ask).collect()
+    }
+
+    fn remove(&mut self, filter: &str, context: &mut Context<'_>) -> ReasonCode {
+        let mut subscriptions = self.session.subscriptions();
+        // The tree is only changed for a subscription that is there: a change costs every worker its routes.
+        if !subscriptions.remove(filter) {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        context.shared.remove_subscription(filter, &self.session);
+        drop(subscriptions);
+        self.replays.retain(|replay| *replay.filter != *filter);
+        let client_id = self.session.client_id();
+        context.record(&Record::Unsubscribed { client_id, filter });
+        context.events.push_back(Event::Unsubscribed { client_id: Arc::clone(client_id), filter: filter.into() });
+        ReasonCode::Success
+    }
+
     /// Subscribes, or says why not.
-    fn grant(&mut self, shared: &Shared, filter: TopicFilter<'_>, wanted: Subscription) -> ReasonCode {
+    fn grant(&mut self, filter: TopicFilter<'_>, wanted: Subscription, context: &mut Context<'_>) -> ReasonCode {
+        let shared = context.shared;
         let text = filter.as_str();
         if let Err(TopicTooLarge::Levels | TopicTooLarge::Bytes) = TopicTooLarge::check(text, &shared.limits) {
             return ReasonCode::TopicFilterInvalid;
@@ -89,6 +133,9 @@ impl Client {
         }
         subscriptions.insert(text);
         drop(subscriptions);
+        let (client_id, qos) = (self.session.client_id(), wanted.options.qos);
+        context.record(&Record::Subscribed { client_id, filter: text });
+        context.events.push_back(Event::Subscribed { client_id: Arc::clone(client_id), filter: text.into(), qos });
         match kind {
             FilterKind::Plain(filter) => self.replay_retained(filter, wanted, is_new),
             // What waits there comes after SUBACK.

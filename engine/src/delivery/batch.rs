@@ -15,7 +15,7 @@ use crate::delivery::outbox::Outbox;
 
 /// Where the bytes of a piece lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// In the worker's scratch buffer, as they were received.
     Scratch,
     /// In the batch's own buffer, rewritten for the receiver.
@@ -24,7 +24,7 @@ pub enum Source {
 
 /// A part of one of the two buffers.
 #[derive(Clone, Copy, Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Which buffer.
     pub source: Source,
     /// Offset of the first byte.
@@ -63,7 +63,7 @@ const HEAVY_PIECES: usize = 128 * 1024;
 
 /// The routed, unpushed messages of one worker, and the receivers it has touched since they were last flushed.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     shares: Vec<Share>,
     nodes: Vec<PieceNode>,
     /// Index into `shares` by the outbox's index, or `NONE`.
@@ -122,7 +122,7 @@ impl<'a> Staged<'a> {
 
 impl Batch {
     /// Bytes and messages staged for `outbox` so far.
-    pub fn staged_for(&self, outbox: &Outbox) -> (usize, usize) {
+    pub(crate) fn staged_for(&self, outbox: &Outbox) -> (usize, usize) {
         match self.share_index(outbox) {
             Some(index) => (self.shares[index].bytes, self.shares[index].messages),
             None => (0, 0),
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// Marks the receiver as one to flush, without giving it anything.
-    pub fn mark_for_flush(&mut self, outbox: &Arc<Outbox>) -> usize {
+    pub(crate) fn mark_for_flush(&mut self, outbox: &Arc<Outbox>) -> usize {
         if let Some(index) = self.share_index(outbox) {
             return index;
         }
@@ -151,7 +151,7 @@ impl Batch {
     }
 
     /// Notes that `outbox` is to get the packet at `piece`.
-    pub fn stage(&mut self, outbox: &Arc<Outbox>, piece: Piece) {
+    pub(crate) fn stage(&mut self, outbox: &Arc<Outbox>, piece: Piece) {
         let index = self.mark_for_flush(outbox);
         let share = &mut self.shares[index];
         share.bytes += piece.len;
@@ -174,26 +174,26 @@ impl Batch {
     }
 
     /// Writes a packet into the batch's own buffer, which lives until the batch is pushed.
-    pub fn translate<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Piece, E> {
+    pub(crate) fn translate<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Piece, E> {
         let start = self.translated.len();
         write(&mut self.translated).inspect_err(|_| self.translated.truncate(start))?;
         Ok(Piece { source: Source::Translated, start, len: self.translated.len() - start })
     }
 
     /// Copies a packet that will not stay where it is into the batch's own buffer.
-    pub fn copy(&mut self, packet: &[u8]) -> Piece {
+    pub(crate) fn copy(&mut self, packet: &[u8]) -> Piece {
         let start = self.translated.len();
         self.translated.extend_from_slice(packet);
         Piece { source: Source::Translated, start, len: packet.len() }
     }
 
     /// Whether it should be delivered before anything else is staged.
-    pub fn needs_flush(&self) -> bool {
+    pub(crate) fn needs_flush(&self) -> bool {
         self.staged_bytes >= HEAVY_BYTES || self.nodes.len() >= HEAVY_PIECES || self.translated.len() > KEPT_BYTES
     }
 
     /// Pushes everything staged to its outboxes. The receivers stay touched.
-    pub fn push_all(&mut self, scratch: &[u8]) {
+    pub(crate) fn push_all(&mut self, scratch: &[u8]) {
         self.for_each(scratch, |staged| staged.push());
         for share in &mut self.shares {
             (share.first, share.last, share.bytes, share.messages) = (NONE, NONE, 0, 0);
@@ -202,7 +202,7 @@ impl Batch {
     }
 
     /// Hands out each touched receiver with what is staged for it, and forgets them all.
-    pub fn drain(&mut self, scratch: &[u8], deliver: impl FnMut(Staged<'_>)) {
+    pub(crate) fn drain(&mut self, scratch: &[u8], deliver: impl FnMut(Staged<'_>)) {
         self.for_each(scratch, deliver);
         for share in self.shares.drain(..) {
             self.share_of[share.outbox.index()] = NONE;
@@ -235,7 +235,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::outbox;
+    use crate::test_places::outbox;
 
     fn scratch(start: usize, len: usize) -> Piece {
         Piece { source: Source::Scratch, start, len }

@@ -20,7 +20,7 @@ use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::base::slot::Slot;
-use crate::base::sync::Mutex;
+use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use crate::delivery::aliases::AssignedAliases;
 
 /// The two encodings a PUBLISH has: that of MQTT 3.1 and 3.1.1, and that of MQTT 5.
@@ -82,6 +82,10 @@ pub struct ReceiverInfo {
 #[derive(Debug)]
 pub struct Outbox {
     connection: ConnectionId,
+    /// The worker that owns the connection.
+    worker: u16,
+    /// The connection has let go of its session, and its last messages are delivered.
+    released: AtomicBool,
     /// Unset until the client's CONNECT.
     receiver: OnceLock<ReceiverInfo>,
     slot: Slot,
@@ -99,11 +103,18 @@ struct Incoming {
 
 impl Outbox {
     /// An empty outbox for whoever is at the other end of `connection`.
-    pub(crate) fn new(connection: ConnectionId, slot: Slot, budget: Arc<Budget>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        (connection, worker): (ConnectionId, usize),
+        slot: Slot,
+        budget: Arc<Budget>,
+        limits: &Limits,
+    ) -> Self {
         let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
         let capacity = Capacity::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(&budget));
         Self {
             connection,
+            worker: worker as u16,
+            released: AtomicBool::new(false),
             receiver: OnceLock::new(),
             slot,
             budget,
@@ -115,6 +126,21 @@ impl Outbox {
     /// The connection that empties the outbox.
     pub fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    /// The worker that owns the connection.
+    pub(crate) fn worker(&self) -> usize {
+        usize::from(self.worker)
+    }
+
+    /// The connection has let go of its session, and its last messages are delivered.
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    /// Whether a connection that took the session over may go on.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     /// What waits and how much may.
@@ -145,7 +171,7 @@ impl Outbox {
     }
 
     /// Appends `pieces`, which are whole packets or runs of them, holding `messages` messages. A closed outbox ignores
-    /// them: its receiver is gone. The caller asked [`Capacity::check_or_mark_full`] for messages, and yet they are dropped and
+    /// them: its receiver is gone. The caller asked the capacity for messages, and yet they are dropped and
     /// counted if all buffers together pass what is tolerated, as one message for very many receivers can make them.
     /// Acknowledgements, which hold no messages, enter always.
     pub fn push<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, bytes: usize, messages: usize) {
@@ -280,7 +306,7 @@ mod tests {
     fn outbox(limits: &Limits) -> Outbox {
         let connection = ConnectionId { slot: 1, generation: 1 };
         let budget = Arc::new(Budget::new(limits.buffered_bytes_max));
-        Outbox::new(connection, Arc::new(Slots::default()).take(), budget, limits)
+        Outbox::new((connection, 0), Arc::new(Slots::default()).take(), budget, limits)
     }
 
     fn push(outbox: &Outbox, bytes: &[u8]) {

@@ -20,7 +20,7 @@ use self::forms::{Forms, Received};
 use crate::base::capacity::Capacity;
 use crate::base::limits::{Limits, StallPolicy};
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::batch::Batch;
+use crate::delivery::batch::{Batch, Staged};
 use crate::delivery::bundles::Bundles;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::{Message, pool};
@@ -46,7 +46,7 @@ pub(crate) enum Routed {
 
 /// One worker's way into the core for messages.
 #[derive(Debug, Default)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     cache: RouteCache,
     batch: Batch,
     deliveries: Bundles<Session, Delivery>,
@@ -57,8 +57,8 @@ pub struct Dispatcher {
     dead: Vec<DeadLetter>,
     /// Wills of clients that have ended, not yet published: they wait for room like any message.
     wills: VecDeque<Will>,
-    /// Connections of receivers that are stuck, to be closed.
-    stuck: Vec<ConnectionId>,
+    /// Connections of receivers that are stuck, to be closed, and their workers.
+    stuck: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
     /// Packets on their way into an outbox; empty between calls.
     buffer: Vec<u8>,
@@ -111,13 +111,13 @@ impl Dispatcher {
         Routed::Done(reached.matched)
     }
 
-    /// The messages at QoS 0 staged so far and the outboxes touched.
-    pub fn batch(&mut self) -> &mut Batch {
-        &mut self.batch
+    /// Calls `transmit` for each receiver that is marked for flush, with the messages at QoS 0 staged for it.
+    pub(crate) fn drain(&mut self, scratch: &[u8], transmit: impl FnMut(Staged<'_>)) {
+        self.batch.drain(scratch, transmit);
     }
 
     /// Whether what is staged should be delivered before anything else is.
-    pub fn needs_flush(&self) -> bool {
+    pub(crate) fn needs_flush(&self) -> bool {
         const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
         self.batch.needs_flush() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
@@ -143,7 +143,7 @@ impl Dispatcher {
 
     /// Hands the staged messages at QoS 1 and 2 to their sessions, and those for queues to their queues. Receivers are marked
     /// for flush.
-    pub fn flush_staged(&mut self, shared: &Shared, now_ms: u64) {
+    pub(crate) fn flush_staged(&mut self, shared: &Shared, now_ms: u64) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         deliveries.drain(|session, items| session.deliver(items, &mut self.context(&shared.limits, now_ms)));
         self.deliveries = deliveries;
@@ -197,12 +197,12 @@ impl Dispatcher {
     }
 
     /// Whether the worker has to come back soon though nothing may happen.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.wills.is_empty() || !self.watched.is_empty()
     }
 
     /// Publishes the wills for which there is room, and deals out what watched queues have.
-    pub fn retry_waiting(&mut self, shared: &Shared, now_ms: u64) {
+    pub(crate) fn retry_waiting(&mut self, shared: &Shared, now_ms: u64) {
         // There may be very many, all waiting for the same receiver.
         const WILLS_A_TURN: usize = 64;
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
@@ -239,7 +239,7 @@ impl Dispatcher {
     }
 
     /// Connections to end with [`EndReason::Stuck`](crate::EndReason::Stuck), found since the last call.
-    pub fn take_stuck(&mut self) -> Vec<ConnectionId> {
+    pub(crate) fn take_stuck(&mut self) -> Vec<(ConnectionId, usize)> {
         // One is found once a message.
         let mut stuck = std::mem::take(&mut self.stuck);
         stuck.sort_unstable();
@@ -247,14 +247,24 @@ impl Dispatcher {
         stuck
     }
 
+    /// Counts a message that is not delivered.
+    pub(crate) fn count_dropped(&mut self) {
+        self.counts.messages_dropped += 1;
+    }
+
+    /// Pushes the staged messages at QoS 0 to their outboxes. The receivers stay marked for flush.
+    pub(crate) fn push_batch(&mut self, scratch: &[u8]) {
+        self.batch.push_all(scratch);
+    }
+
     /// Adds what this worker counted since the last call to the shared counts.
-    pub fn flush_counters(&mut self, shared: &Shared) {
+    pub(crate) fn flush_counters(&mut self, shared: &Shared) {
         shared.stats.add(std::mem::take(&mut self.counts));
     }
 
     /// Lets go of what is remembered of receivers that are gone, and of memory that was of no use since the last call. Every
     /// worker calls it now and then.
-    pub fn evict_stale(&mut self, shared: &Shared) {
+    pub(crate) fn evict_stale(&mut self, shared: &Shared) {
         self.cache.forget_if_stale(&shared.tree);
         pool::trim();
     }
@@ -288,7 +298,7 @@ struct Staging<'p> {
     batch: &'p mut Batch,
     deliveries: &'p mut Bundles<Session, Delivery>,
     queued: &'p mut Bundles<TopicQueue, Queued>,
-    stuck: &'p mut Vec<ConnectionId>,
+    stuck: &'p mut Vec<(ConnectionId, usize)>,
 }
 
 impl Staging<'_> {
@@ -361,7 +371,7 @@ impl Staging<'_> {
                 capacity.count_dropped(1);
                 counts.messages_dropped += 1;
                 if limits.stall_policy == StallPolicy::Disconnect {
-                    self.stuck.extend(target.outbox.as_ref().map(|outbox| outbox.connection()));
+                    self.stuck.extend(target.outbox.as_ref().map(|outbox| (outbox.connection(), outbox.worker())));
                 }
                 continue;
             }

@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::base::limits::Limits;
-    use crate::testing::session;
+    use crate::test_places::session;
 
     fn filter(text: &str) -> TopicFilter<'_> {
         TopicFilter::new(text).unwrap()

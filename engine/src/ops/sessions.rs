@@ -117,9 +117,11 @@ impl Shared {
         }
     }
 
-    /// Ends sessions and publishes wills that are due.
-    pub(crate) fn expire_sessions(&self, dispatcher: &mut Dispatcher, now_ms: u64) {
-        for session in self.timers.due(now_ms) {
+    /// Ends sessions and publishes wills that are due. False if there were none.
+    pub(crate) fn expire_sessions(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
+        let due = self.timers.due(now_ms);
+        let any = !due.is_empty();
+        for session in due {
             let mut shard = self.registry.shard(session.client_id());
             if session.is_attached() {
                 // It has come back in the meantime, and has no timer any more.
@@ -136,6 +138,7 @@ impl Shared {
                 dispatcher.publish_later(will);
             }
         }
+        any
     }
 
     /// Routes name the connection of a session, so they are resolved anew when it changes.

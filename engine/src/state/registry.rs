@@ -3,8 +3,6 @@
 //! A session begins, changes hands and ends under the lock of the shard that its client identifier falls into. So a session
 //! that is found there has not ended, and one that has ended is not found.
 
-#![expect(clippy::mutable_key_type, reason = "a session is found by its client identifier, which never changes")]
-
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -7,6 +7,7 @@ use crate::base::limits::Limits;
 use crate::base::slot::Slots;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::policy::{AllowAll, Policy};
 use crate::state::queue_directory::QueueDirectory;
 use crate::state::registry::Registry;
 use crate::state::retained::RetainedStore;
@@ -15,6 +16,7 @@ use crate::state::subscriber::Subscriber;
 use crate::state::timers::Timers;
 use crate::state::topic_queue::{InvalidQueue, QueueSettings};
 use crate::state::topic_tree::TopicTree;
+use crate::store::{MemoryStore, Store};
 
 /// The shared state of a broker.
 #[derive(Debug)]
@@ -32,15 +34,23 @@ pub struct Shared {
     /// Retained messages.
     pub(crate) retained: RetainedStore,
     /// Bytes waiting on their way in and out.
-    pub budget: Arc<Budget>,
+    pub(crate) budget: Arc<Budget>,
     /// Bytes of stored messages.
-    pub stored: Arc<Budget>,
+    pub(crate) stored: Arc<Budget>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
     /// What clients that ask are told to make response topics of (MQTT 5 section 3.2.2.3.15).
     pub(crate) response_information: Option<Box<str>>,
+    /// Who may connect, publish and subscribe.
+    pub(crate) policy: Arc<dyn Policy>,
+    /// Whether the policy is asked about messages.
+    pub(crate) restricts_messages: bool,
+    /// What is kept beyond the process.
+    pub(crate) store: Arc<dyn Store>,
+    /// Whether the store wants records.
+    pub(crate) is_durable: bool,
     /// Counts since the start.
-    pub stats: Stats,
+    pub(crate) stats: Stats,
     /// Numbers of sessions and queues.
     pub(crate) receiver_slots: Arc<Slots>,
     outbox_slots: Arc<Slots>,
@@ -52,12 +62,27 @@ pub struct Shared {
 }
 
 /// What an operator decides beside the limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Topic queues that are there from the start.
     pub queues: Vec<QueueSettings>,
     /// What clients of MQTT 5 that ask for it are told to make response topics of.
     pub response_information: Option<Box<str>>,
+    /// Who may connect, publish and subscribe.
+    pub policy: Arc<dyn Policy>,
+    /// What is kept beyond the process.
+    pub store: Arc<dyn Store>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            queues: Vec::new(),
+            response_information: None,
+            policy: Arc::new(AllowAll),
+            store: Arc::new(MemoryStore),
+        }
+    }
 }
 
 impl Shared {
@@ -83,6 +108,10 @@ impl Shared {
             stored,
             subscriptions: Budget::new(limits.subscription_bytes_max),
             response_information: options.response_information,
+            restricts_messages: options.policy.restricts_messages(),
+            policy: options.policy,
+            is_durable: options.store.is_durable(),
+            store: options.store,
             stats: Stats::default(),
             receiver_slots,
             outbox_slots: Arc::default(),
@@ -94,24 +123,26 @@ impl Shared {
         Ok(shared)
     }
 
+    /// The counts since the start, and what there is now.
+    pub fn stats(&self) -> StatsSnapshot {
+        let mut stats = self.stats.snapshot();
+        stats.messages_dropped += self.budget.overflowed_messages();
+        stats.sessions = self.registry.count() as u64;
+        stats.retained = self.retained.count() as u64;
+        stats.buffered_bytes = self.budget.used_bytes() as u64;
+        stats.stored_bytes = self.stored.used_bytes() as u64;
+        stats
+    }
+
     /// Whether nothing is kept for which time matters.
-    pub fn has_no_timers(&self) -> bool {
-        self.timers.is_empty() && self.stored.used_bytes() == 0 && self.retained.count() == 0
+    pub(crate) fn has_no_timers(&self) -> bool {
+        self.timers.next_ms().is_none() && self.stored.used_bytes() == 0 && self.retained.count() == 0
     }
 
-    /// Sessions there are, of connected clients and of those that are away.
-    pub fn sessions_count(&self) -> usize {
-        self.registry.count()
-    }
-
-    /// Retained messages there are.
-    pub fn retained_count(&self) -> usize {
-        self.retained.count()
-    }
-
-    /// An outbox for a connection that was just accepted.
-    pub fn new_outbox(&self, connection: ConnectionId) -> Arc<Outbox> {
-        Arc::new(Outbox::new(connection, self.outbox_slots.take(), Arc::clone(&self.budget), &self.limits))
+    /// An outbox for a connection that was just accepted, and that `worker` is to own.
+    pub fn new_outbox(&self, connection: ConnectionId, worker: usize) -> Arc<Outbox> {
+        let slot = self.outbox_slots.take();
+        Arc::new(Outbox::new((connection, worker), slot, Arc::clone(&self.budget), &self.limits))
     }
 
     /// A client identifier for a client that brought none [MQTT-3.1.3-6].
@@ -123,7 +154,7 @@ impl Shared {
 
 /// Counts since the start of the broker. Workers add to them once a batch.
 #[derive(Debug, Default)]
-pub struct Stats {
+pub(crate) struct Stats {
     received: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
@@ -139,13 +170,21 @@ pub struct StatsSnapshot {
     pub messages_delivered: u64,
     /// Messages a subscribed receiver did not get: it was stuck, or accepts only smaller packets.
     pub messages_dropped: u64,
-    /// Messages that were delivered and not retained, for lack of room.
+    /// Messages that were delivered and not retained, because as many are retained as allowed.
     pub retained_refused: u64,
+    /// Sessions now, of connected clients and of clients that are away.
+    pub sessions: u64,
+    /// Retained messages now.
+    pub retained: u64,
+    /// Bytes in all queues of connections and input buffers now.
+    pub buffered_bytes: u64,
+    /// Bytes of stored messages now: those for clients that are away, unacknowledged ones, and those in topic queues.
+    pub stored_bytes: u64,
 }
 
 impl Stats {
     /// Adds to the counts.
-    pub fn add(&self, more: StatsSnapshot) {
+    pub(crate) fn add(&self, more: StatsSnapshot) {
         for (count, more) in [
             (&self.received, more.messages_received),
             (&self.delivered, more.messages_delivered),
@@ -159,12 +198,13 @@ impl Stats {
     }
 
     /// The counts now.
-    pub fn snapshot(&self) -> StatsSnapshot {
+    pub(crate) fn snapshot(&self) -> StatsSnapshot {
         StatsSnapshot {
             messages_received: self.received.load(Ordering::Relaxed),
             messages_delivered: self.delivered.load(Ordering::Relaxed),
             messages_dropped: self.dropped.load(Ordering::Relaxed),
             retained_refused: self.retained_refused.load(Ordering::Relaxed),
+            ..StatsSnapshot::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::sync::{AtomicUsize, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering};
 use crate::state::will::Will;
 
 /// The end of a session that is foreseen.
@@ -83,12 +83,13 @@ impl Lifetime {
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     entries: Mutex<BTreeMap<(u64, usize), K>>,
-    count: AtomicUsize,
+    /// The first time in `entries`, so that nobody locks them before.
+    next_ms: AtomicU64,
 }
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Self { entries: Mutex::default(), count: AtomicUsize::new(0) }
+        Self { entries: Mutex::default(), next_ms: AtomicU64::new(NEVER) }
     }
 }
 
@@ -96,23 +97,27 @@ impl<K: Clone> Timers<K> {
     fn file(&self, at_ms: u64, key: usize, value: &K) {
         let mut entries = self.entries.lock();
         entries.insert((at_ms, key), value.clone());
-        self.count.store(entries.len(), Ordering::Relaxed);
+        self.note_next(&entries);
     }
 
     fn unfile(&self, at_ms: u64, key: usize) {
         let mut entries = self.entries.lock();
         entries.remove(&(at_ms, key));
-        self.count.store(entries.len(), Ordering::Relaxed);
+        self.note_next(&entries);
     }
 
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == 0
+    fn note_next(&self, entries: &BTreeMap<(u64, usize), K>) {
+        self.next_ms.store(entries.keys().next().map_or(NEVER, |(at_ms, _)| *at_ms), Ordering::Relaxed);
+    }
+
+    /// The first time at which something is due; `None` if nothing ever is.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        Some(self.next_ms.load(Ordering::Relaxed)).filter(|next_ms| *next_ms != NEVER)
     }
 
     /// The values that are due by now. They stay until their lifetime is looked at.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<K> {
-        if self.is_empty() {
+        if self.next_ms().is_none_or(|next_ms| next_ms > now_ms) {
             return Vec::new();
         }
         self.entries.lock().range(..=(now_ms, usize::MAX)).map(|(_, value)| value.clone()).collect()

@@ -36,14 +36,14 @@ fn an_empty_identifier_is_refused_or_replaced_as_the_version_has_it() {
         let outcome = world.feed(&mut peer, &packet);
         assert_eq!(outcome.end.is_some(), refused.is_some());
         assert_eq!(peer.take(), [0x20, 2, 0, refused.unwrap_or(0)], "{version:?} {clean_start}");
-        assert_eq!(peer.connection.client_id().is_some(), refused.is_none());
+        assert_eq!(peer.client_id().is_some(), refused.is_none());
     }
     let mut world = World::new(Limits::DEFAULT);
     let (first, outcome) = ask(&mut world, &plain(V5, ""));
-    let id = first.connection.client_id().unwrap();
-    assert!(announced(&outcome, |property| *property == Property::AssignedClientIdentifier(id)));
+    let id = first.client_id().unwrap();
+    assert!(announced(&outcome, |property| *property == Property::AssignedClientIdentifier(&id)));
     let (second, _) = ask(&mut world, &plain(V5, ""));
-    assert_ne!(second.connection.client_id(), Some(id));
+    assert_ne!(second.client_id(), Some(id));
 }
 
 #[test]
@@ -58,27 +58,34 @@ fn identifiers_beyond_the_limit_are_refused() {
     }
 }
 
+/// How a client with this keep-alive ends that is silent for so long after its CONNECT.
+fn end_after(limits: Limits, version: ProtocolVersion, keep_alive_s: u16, silence_ms: u64) -> Option<EndReason> {
+    let mut world = World::new(limits);
+    world.now_ms = 5_000;
+    let (peer, _) = ask(&mut world, &Connect { keep_alive_s, ..plain(version, "c") });
+    world.pass_ms(silence_ms);
+    peer.end()
+}
+
 #[test]
 fn silence_is_tolerated_for_one_and_a_half_times_the_keep_alive() {
     for version in ALL {
-        let mut world = World::new(Limits::DEFAULT);
-        world.now_ms = 5_000;
-        let (mut peer, _) = ask(&mut world, &Connect { keep_alive_s: 2, ..plain(version, "c") });
-        assert_eq!(peer.connection.overdue(8_000), None);
-        assert_eq!(peer.connection.overdue(8_001), Some(EndReason::KeepAliveTimeout));
-        world.now_ms = 8_000;
-        world.feed(&mut peer, &[0xc0, 0]);
-        assert_eq!(peer.connection.overdue(11_000), None);
-        peer.connection.excuse_silence(11_000);
-        assert_eq!(peer.connection.overdue(14_000), None);
-        assert_eq!(peer.connection.overdue(14_001), Some(EndReason::KeepAliveTimeout));
+        assert_eq!(end_after(Limits::DEFAULT, version, 2, 3_000), None);
+        assert_eq!(end_after(Limits::DEFAULT, version, 2, 3_001), Some(EndReason::KeepAliveTimeout));
+        for (silence_ms, end) in [(3_000, None), (3_001, Some(EndReason::KeepAliveTimeout))] {
+            let mut world = World::new(Limits::DEFAULT);
+            let (mut peer, _) = ask(&mut world, &Connect { keep_alive_s: 2, ..plain(version, "c") });
+            world.pass_ms(3_000);
+            world.feed(&mut peer, &[0xc0, 0]);
+            world.pass_ms(silence_ms);
+            assert_eq!(peer.end(), end);
+        }
     }
 }
 
 #[test]
 fn no_keep_alive_means_any_silence() {
-    let mut world = World::new(Limits::DEFAULT);
-    assert_eq!(world.connected(V3, "c").connection.overdue(u64::MAX), None);
+    assert_eq!(end_after(Limits::DEFAULT, V3, 0, 1 << 50), None);
 }
 
 #[test]
@@ -86,27 +93,25 @@ fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
     let limits = Limits { keep_alive_s_max: 10, ..Limits::DEFAULT };
     for (wish, granted) in [(0, Some(10)), (20, Some(10)), (10, None), (5, None)] {
         let mut world = World::new(limits);
-        let (peer, outcome) = ask(&mut world, &Connect { keep_alive_s: wish, ..plain(V5, "c") });
-        let has_disconnect_packet = announced(&outcome, |property| matches!(property, Property::ServerKeepAlive(_)));
-        assert_eq!(has_disconnect_packet, granted.is_some(), "{wish}");
+        let (_, outcome) = ask(&mut world, &Connect { keep_alive_s: wish, ..plain(V5, "c") });
+        let told = announced(&outcome, |property| matches!(property, Property::ServerKeepAlive(_)));
+        assert_eq!(told, granted.is_some(), "{wish}");
         assert!(granted.is_none_or(|s| announced(&outcome, |property| *property == Property::ServerKeepAlive(s))));
         let silence_ms = u64::from(granted.unwrap_or(wish)) * 1_500;
-        assert_eq!(peer.connection.overdue(silence_ms), None);
-        assert_eq!(peer.connection.overdue(silence_ms + 1), Some(EndReason::KeepAliveTimeout));
+        assert_eq!(end_after(limits, V5, wish, silence_ms), None);
+        assert_eq!(end_after(limits, V5, wish, silence_ms + 1), Some(EndReason::KeepAliveTimeout));
     }
-    let mut world = World::new(limits);
-    let (peer, _) = ask(&mut world, &Connect { keep_alive_s: 20, ..plain(V3, "c") });
-    assert_eq!(peer.connection.overdue(30_000), None, "earlier versions cannot be has_disconnect_packet");
+    assert_eq!(end_after(limits, V3, 20, 30_000), None, "earlier versions cannot be told");
 }
 
 #[test]
-fn connect_has_to_come_in_time_whatever_excuses_there_are() {
-    let mut world = World::new(Limits { connect_timeout_ms: 100, ..Limits::DEFAULT });
-    world.now_ms = 50;
-    let mut peer = world.accept();
-    peer.connection.excuse_silence(120);
-    assert_eq!(peer.connection.overdue(149), None);
-    assert_eq!(peer.connection.overdue(150), Some(EndReason::ConnectTimeout));
+fn connect_has_to_come_in_time() {
+    for (wait_ms, end) in [(999, None), (1_000, Some(EndReason::ConnectTimeout))] {
+        let mut world = World::new(Limits { connect_timeout_ms: 1_000, ..Limits::DEFAULT });
+        let peer = world.accept();
+        world.pass_ms(wait_ms);
+        assert_eq!(peer.end(), end);
+    }
 }
 
 #[test]
@@ -115,9 +120,8 @@ fn a_wish_for_a_longer_session_than_allowed_is_answered_with_what_is() {
         let mut world = World::new(Limits { session_expiry_s_max: 60, ..Limits::DEFAULT });
         let wished = [Property::SessionExpiryInterval(wish)];
         let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&wished), ..plain(V5, "c") });
-        let has_disconnect_packet =
-            announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));
-        assert_eq!(has_disconnect_packet, granted.is_some(), "{wish}");
+        let told = announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));
+        assert_eq!(told, granted.is_some(), "{wish}");
         assert!(
             granted.is_none_or(|s| announced(&outcome, |property| *property == Property::SessionExpiryInterval(s)))
         );
@@ -138,7 +142,7 @@ fn suback(version: ProtocolVersion) -> &'static [u8] {
 }
 
 fn id_of(peer: &Peer) -> ConnectionId {
-    peer.connection.outbox().connection()
+    peer.id()
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn retained_messages_expire_and_what_they_took_is_free() {
         world.feed(&mut sender, &message_with(QOS_0, 0, topic, "x", true, &interval));
     }
     world.pass_ms(2_500);
-    assert_eq!(world.shared.retained_count(), 1);
+    assert_eq!(world.stats().retained, 1);
     let (mut receiver, _) = world.returns("r", &[]);
     world.feed(&mut receiver, &subscribe_at(QOS_0, &["+"]));
     let left: Vec<_> = receiver.publishes().into_iter().map(|m| (m.topic, m.expiry_s)).collect();
@@ -91,9 +91,9 @@ fn what_waits_in_queues_and_groups_expires_by_itself() {
     for topic in ["$queue/q", "t"] {
         world.feed(&mut sender, &expiring(QOS_1, topic, "x", 2));
     }
-    assert!(world.shared.stored.used_bytes() > 0);
+    assert!(world.stats().stored_bytes > 0);
     world.pass_ms(3_000);
-    assert_eq!(world.shared.stored.used_bytes(), 0);
+    assert_eq!(world.stats().stored_bytes, 0);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_message_that_came_back_to_its_queue_expires_there() {
     assert_eq!(receiver.payloads(), ["x"]);
     world.pass_ms(2_000);
     world.close(&mut receiver, EndReason::Closed);
-    assert!(world.shared.stored.used_bytes() > 0);
+    assert!(world.stats().stored_bytes > 0);
     world.pass_ms(3_000);
-    assert_eq!(world.shared.stored.used_bytes(), 0);
+    assert_eq!(world.stats().stored_bytes, 0);
 }

@@ -129,7 +129,7 @@ fn the_last_member_takes_the_messages_of_the_group_with_it() {
     world.feed(&mut member, &puback(1));
     world.feed(&mut sender, &numbered("t", 6, 6));
     assert_eq!(member.payloads(), [""; 0]);
-    assert_eq!(world.shared.stored.used_bytes(), 0);
+    assert_eq!(world.stats().stored_bytes, 0);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_released_message_at_qos_2_is_the_members_own() {
     let mut one = member(&mut world, "one", QOS_2, 1);
     world.feed(&mut sender, &message(QOS_2, 1, "t", "1"));
     world.feed(&mut one, &pubrec(1));
-    assert_eq!(world.shared.stored.used_bytes(), 0);
+    assert_eq!(world.stats().stored_bytes, 0);
     world.close(&mut one, EndReason::Closed);
     let mut two = member(&mut world, "two", QOS_2, 9);
     world.pass_ms(100_000);

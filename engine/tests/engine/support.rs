@@ -1,10 +1,13 @@
-//! A broker without a server: what a worker does with the bytes of a connection, one connection at a time.
+//! A broker without sockets: the worker of production, fed by simulated clients under virtual time.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wisp_engine::{
-    Chunk, Connection, ConnectionId, Dispatcher, End, EndReason, Limits, Next, Options, Raw, Replaying, Shared,
+    Chunk, ConnectionId, EndReason, Event, Limits, Mail, Options, Origin, Outbox, Received, Shared, StatsSnapshot,
+    Worker,
 };
 use wisp_wire::{
     Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
@@ -16,36 +19,96 @@ pub(crate) const V3: ProtocolVersion = ProtocolVersion::Mqtt311;
 pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
 
+/// What one receive brings at most.
+const RECV_BYTES: usize = 64 * 1024;
+
 pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) dispatcher: Dispatcher,
+    pub(crate) worker: Worker,
     pub(crate) now_ms: u64,
+    sockets: HashMap<ConnectionId, Rc<RefCell<Socket>>>,
+    mail: VecDeque<Mail>,
     connections: u32,
 }
 
+/// The two ends of a connection.
+struct Socket {
+    outbox: Arc<Outbox>,
+    /// Sent by the client, and not received by the worker yet.
+    incoming: VecDeque<u8>,
+    /// How the client has ended the connection.
+    hung_up: Option<Received>,
+    /// Flushed by the worker, and not read by the client yet.
+    flushed: Vec<u8>,
+    /// What the outbox still counts of it: bytes and messages.
+    unread: (usize, usize),
+    connected: Option<(Arc<str>, ProtocolVersion)>,
+    taken_over: Option<ConnectionId>,
+    end: Option<End>,
+}
+
+/// A client.
 pub(crate) struct Peer {
-    pub(crate) connection: Connection,
-    /// Everything the client was sent.
+    socket: Rc<RefCell<Socket>>,
+    /// Everything the client has read.
     pub(crate) received: Vec<u8>,
     /// Topic aliases that the server has given.
     pub(crate) aliases: BTreeMap<u16, String>,
-    version: ProtocolVersion,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) reason: EndReason,
+    pub(crate) has_disconnect_packet: bool,
 }
 
 /// What came of some bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
+    /// Packets to the client itself, without messages.
     pub(crate) replies: Vec<u8>,
     pub(crate) end: Option<End>,
     pub(crate) taken_over: Option<ConnectionId>,
+    /// The client is held back.
     pub(crate) blocked: bool,
-    /// How many of the bytes were handled.
-    pub(crate) used: usize,
 }
 
 impl Outcome {
     pub(crate) fn reason(&self) -> Option<EndReason> {
-        self.end.as_ref().map(|end| end.reason)
+        self.end.map(|end| end.reason)
+    }
+}
+
+impl Socket {
+    fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        let count = buffer.len().min(self.incoming.len());
+        if count == 0 {
+            return self.hung_up.unwrap_or(Received::WouldBlock);
+        }
+        buffer.iter_mut().zip(self.incoming.drain(..count)).for_each(|(to, byte)| *to = byte);
+        Received::Bytes { count, more: true }
+    }
+
+    /// What the sending half of a connection does.
+    fn flush(&mut self) {
+        let mut chunk = Chunk::default();
+        if self.outbox.take(&mut chunk) {
+            self.unread = (self.unread.0 + chunk.bytes.len(), self.unread.1 + chunk.messages);
+            self.flushed.extend(chunk.bytes);
+        }
+    }
+
+    fn read(&mut self) -> Vec<u8> {
+        let (bytes, messages) = std::mem::take(&mut self.unread);
+        self.outbox.sent(bytes, messages);
+        std::mem::take(&mut self.flushed)
+    }
+
+    fn close(&mut self) {
+        let (bytes, messages) = std::mem::take(&mut self.unread);
+        self.outbox.sent(bytes, messages);
+        self.outbox.close();
     }
 }
 
@@ -55,16 +118,39 @@ impl World {
     }
 
     pub(crate) fn with_options(limits: Limits, options: Options) -> Self {
-        let shared = Shared::with_options(limits, options, 7).unwrap();
-        Self { shared: Arc::new(shared), dispatcher: Dispatcher::default(), now_ms: 0, connections: 0 }
+        let shared = Arc::new(Shared::with_options(limits, options, 7).unwrap());
+        Self {
+            worker: Worker::new(Arc::clone(&shared), 0, RECV_BYTES),
+            shared,
+            now_ms: 0,
+            sockets: HashMap::new(),
+            mail: VecDeque::new(),
+            connections: 0,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> StatsSnapshot {
+        self.shared.stats()
     }
 
     /// A connection that was just accepted.
     pub(crate) fn accept(&mut self) -> Peer {
         self.connections += 1;
-        let outbox = self.shared.new_outbox(ConnectionId { slot: self.connections, generation: 1 });
-        let connection = Connection::new(Arc::clone(&self.shared), outbox, self.now_ms);
-        Peer { connection, received: Vec::new(), aliases: BTreeMap::new(), version: V3 }
+        let outbox = self.shared.new_outbox(ConnectionId { slot: self.connections, generation: 1 }, 0);
+        let socket = Rc::new(RefCell::new(Socket {
+            outbox: Arc::clone(&outbox),
+            incoming: VecDeque::new(),
+            hung_up: None,
+            flushed: Vec::new(),
+            unread: (0, 0),
+            connected: None,
+            taken_over: None,
+            end: None,
+        }));
+        self.sockets.insert(outbox.connection(), Rc::clone(&socket));
+        self.worker.handle_mail(self.now_ms, Mail::Accept(outbox, Origin { peer: None, listener: 0 }));
+        self.run();
+        Peer { socket, received: Vec::new(), aliases: BTreeMap::new() }
     }
 
     pub(crate) fn connected(&mut self, version: ProtocolVersion, id: &str) -> Peer {
@@ -75,96 +161,164 @@ impl World {
         peer
     }
 
-    /// Handles the bytes of one read, and delivers what came of them. Replies go to the client as well.
+    /// Has the worker handle bytes that the client sends, and all that follows from them.
     pub(crate) fn feed(&mut self, peer: &mut Peer, bytes: &[u8]) -> Outcome {
-        let mut outcome = Outcome::default();
-        while self.step(peer, bytes, &mut outcome) {}
-        let replies = &outcome.replies;
-        match &outcome.end {
-            Some(_) => peer.connection.outbox().push_final(replies),
-            None => peer.connection.outbox().push([&replies[..]].into_iter(), replies.len(), 0),
+        let paused = self.worker.paused();
+        let flushed = peer.socket.borrow().flushed.len();
+        peer.socket.borrow_mut().incoming.extend(bytes);
+        self.worker.handle_readable(peer.id());
+        self.run();
+        let mut socket = peer.socket.borrow_mut();
+        Outcome {
+            replies: without_messages(&socket.flushed[flushed..], peer.version_of(&socket)),
+            end: socket.end,
+            taken_over: socket.taken_over.take(),
+            blocked: self.worker.paused() > paused,
         }
-        peer.connection.resume_sending(&mut self.dispatcher, self.now_ms);
-        while peer.connection.replay(&mut self.dispatcher, self.now_ms) == Replaying::More {}
-        self.deliver(bytes);
-        outcome
     }
 
-    /// What a worker does at the end of a turn.
-    pub(crate) fn deliver(&mut self, scratch: &[u8]) {
-        self.dispatcher.retry_waiting(&self.shared, self.now_ms);
-        self.dispatcher.flush_staged(&self.shared, self.now_ms);
-        self.dispatcher.batch().drain(scratch, |staged| staged.push());
-        self.dispatcher.flush_counters(&self.shared);
+    /// Turns until nothing happens any more at this time.
+    pub(crate) fn run(&mut self) {
+        let mut quiet = 0;
+        while quiet < 2 {
+            let had_mail = !self.mail.is_empty();
+            while let Some(mail) = self.mail.pop_front() {
+                self.worker.handle_mail(self.now_ms, mail);
+            }
+            let happened = self.turn();
+            let goes_on = had_mail || happened || self.worker.poll_timeout(self.now_ms) == Some(0);
+            quiet = if goes_on { 0 } else { quiet + 1 };
+        }
+    }
+
+    /// One turn of the worker. False if it had no event.
+    fn turn(&mut self) -> bool {
+        let mut happened = false;
+        loop {
+            while let Some(read) = self.worker.poll_read(self.now_ms) {
+                let received = self.sockets[&read.connection].borrow_mut().receive(read.buffer);
+                self.worker.handle_bytes(self.now_ms, received);
+            }
+            let more = self.transmit(&mut happened);
+            if !more {
+                break;
+            }
+        }
+        if self.worker.handle_timeout(self.now_ms) {
+            self.transmit(&mut happened);
+        }
+        happened
+    }
+
+    fn transmit(&mut self, happened: &mut bool) -> bool {
+        let sockets = &self.sockets;
+        let more = self.worker.poll_transmit(self.now_ms, |staged| {
+            staged.push();
+            if let Some(socket) = sockets.get(&staged.outbox.connection()) {
+                socket.borrow_mut().flush();
+            }
+        });
+        while let Some(event) = self.worker.poll_event() {
+            *happened = true;
+            self.handle(event);
+        }
+        more
+    }
+
+    fn handle(&mut self, event: Event) {
+        let socket = |id: ConnectionId| self.sockets[&id].borrow_mut();
+        match event {
+            Event::Mail(0, mail) => self.mail.push_back(mail),
+            Event::Lingering(id) => {
+                let mut socket = socket(id);
+                if let Some(end) = &mut socket.end {
+                    end.has_disconnect_packet = true;
+                }
+                socket.hung_up = Some(Received::Closed);
+                drop(socket);
+                self.worker.handle_readable(id);
+            }
+            Event::Closed(id) => {
+                socket(id).close();
+                self.sockets.remove(&id);
+            }
+            Event::Connected { connection, client_id, version, .. } => {
+                socket(connection).connected = Some((client_id, version));
+            }
+            Event::Refused { connection, reason, .. } | Event::Disconnected { connection, reason, .. } => {
+                socket(connection).end = Some(End { reason, has_disconnect_packet: false });
+            }
+            Event::TakenOver { old, new, .. } => socket(new).taken_over = Some(old),
+            _ => {}
+        }
     }
 
     /// Lets time pass, and happen what is due then.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now_ms += ms;
-        self.shared.expire(&mut self.dispatcher, self.now_ms);
-        self.deliver(&[]);
+        self.run();
     }
 
-    /// The connection has ended.
+    /// The connection ends, unless it has ended already.
     pub(crate) fn close(&mut self, peer: &mut Peer, reason: EndReason) {
-        peer.connection.close(reason, &mut self.dispatcher, self.now_ms);
-        self.deliver(&[]);
-        peer.connection.outbox().close();
+        if peer.socket.borrow().end.is_none() {
+            let hung_up = match reason {
+                EndReason::Closed => Some(Received::Closed),
+                EndReason::TransportFailed => Some(Received::Failed),
+                _ => None,
+            };
+            match hung_up {
+                Some(hung_up) => {
+                    peer.socket.borrow_mut().hung_up = Some(hung_up);
+                    self.worker.handle_readable(peer.id());
+                }
+                None => self.worker.handle_mail(self.now_ms, Mail::End(peer.id(), reason)),
+            }
+        }
+        self.run();
     }
 
     /// Nobody is there, and nothing is left of anybody.
     pub(crate) fn assert_empty(&self) {
-        let shared = &self.shared;
-        assert_eq!((shared.sessions_count(), shared.retained_count()), (0, 0));
-        assert_eq!((shared.budget.used_bytes(), shared.stored.used_bytes()), (0, 0));
-    }
-
-    /// Handles one packet. False if there is no more to handle.
-    fn step(&mut self, peer: &mut Peer, bytes: &[u8], outcome: &mut Outcome) -> bool {
-        let rest = &bytes[outcome.used..];
-        let connection = &mut peer.connection;
-        let (packet, len) = match decode(rest, connection.version(), self.shared.limits.packet_bytes_max) {
-            Ok(Some(decoded)) => decoded,
-            Ok(None) => return false,
-            Err(error) => {
-                outcome.end = Some(connection.refuse_bytes(error, rest, &mut outcome.replies));
-                return false;
-            }
-        };
-        let raw = Raw { bytes: &rest[..len], in_scratch: Some(outcome.used) };
-        match connection.handle(packet, raw, &mut self.dispatcher, self.now_ms, &mut outcome.replies) {
-            Ok(Next::Continue) => {}
-            Ok(Next::Connected { taken_over }) => {
-                outcome.taken_over = taken_over;
-                peer.version = connection.version();
-            }
-            Ok(Next::Blocked(_)) => {
-                outcome.blocked = true;
-                return false;
-            }
-            Err(end) => {
-                outcome.end = Some(end);
-                return false;
-            }
-        }
-        outcome.used += len;
-        true
+        let stats = self.stats();
+        assert_eq!((stats.sessions, stats.retained, stats.buffered_bytes, stats.stored_bytes), (0, 0, 0, 0));
     }
 }
 
 impl Peer {
-    /// The version it speaks, also when the link has ended.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.socket.borrow().outbox.connection()
+    }
+
+    /// The version it speaks, also when it has disconnected.
     pub(crate) fn version(&self) -> ProtocolVersion {
-        self.version
+        self.version_of(&self.socket.borrow())
+    }
+
+    fn version_of(&self, socket: &Socket) -> ProtocolVersion {
+        socket.connected.as_ref().map_or(V3, |(_, version)| *version)
+    }
+
+    /// The client identifier, while it is connected.
+    pub(crate) fn client_id(&self) -> Option<String> {
+        let socket = self.socket.borrow();
+        socket.connected.as_ref().filter(|_| socket.end.is_none()).map(|(client_id, _)| client_id.to_string())
+    }
+
+    /// How its connection ended, if it did.
+    pub(crate) fn end(&self) -> Option<EndReason> {
+        self.socket.borrow().end.map(|end| end.reason)
+    }
+
+    /// Bytes for the client that it has not read.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.socket.borrow().outbox.depth_bytes()
     }
 
     /// Reads all that waits.
     pub(crate) fn read(&mut self) {
-        let mut chunk = Chunk::default();
-        if self.connection.outbox().take(&mut chunk) {
-            self.connection.outbox().sent(chunk.bytes.len(), chunk.messages);
-            self.received.extend(chunk.bytes);
-        }
+        let read = self.socket.borrow_mut().read();
+        self.received.extend(read);
     }
 
     /// Everything received since the last call.
@@ -176,15 +330,15 @@ impl Peer {
     fn skip_connack(&mut self) {
         let received = self.take();
         assert_eq!(received.first(), Some(&0x20), "CONNACK is the first packet");
-        let (_, len) = decode(&received, self.version, u32::MAX >> 4).unwrap().unwrap();
+        let (_, len) = decode(&received, self.version(), u32::MAX >> 4).unwrap().unwrap();
         self.received = received[len..].to_vec();
     }
 
     /// Topics and payloads of all messages that were received, other packets left out.
     pub(crate) fn messages(&mut self) -> Vec<(String, Vec<u8>)> {
         self.read();
-        let (mut rest, mut messages) = (&self.received[..], vec![]);
-        while let Some((packet, len)) = decode(rest, self.version, u32::MAX >> 4).unwrap() {
+        let (version, mut rest, mut messages) = (self.version(), &self.received[..], vec![]);
+        while let Some((packet, len)) = decode(rest, version, u32::MAX >> 4).unwrap() {
             if let Packet::Publish(publish) = packet {
                 assert!(!publish.retain && !publish.dup);
                 messages.push((publish.topic.unwrap().as_str().to_owned(), publish.payload.to_vec()));
@@ -194,6 +348,19 @@ impl Peer {
         assert!(rest.is_empty(), "half a packet was delivered");
         messages
     }
+}
+
+/// The packets that are no messages. What cannot be decoded is left as it is.
+fn without_messages(mut packets: &[u8], version: ProtocolVersion) -> Vec<u8> {
+    let mut replies = Vec::new();
+    while let Ok(Some((packet, len))) = decode(packets, version, u32::MAX >> 4) {
+        if !matches!(packet, Packet::Publish(_)) {
+            replies.extend(&packets[..len]);
+        }
+        packets = &packets[len..];
+    }
+    replies.extend(packets);
+    replies
 }
 
 pub(crate) fn encoded<E: std::fmt::Debug>(encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Vec<u8> {

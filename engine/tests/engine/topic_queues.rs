@@ -78,7 +78,7 @@ fn a_message_that_nobody_acknowledges_ends_as_a_dead_letter() {
         let (mut heir, _) = world.returns("heir", &[]);
         world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
         assert_eq!(heir.payloads(), expected);
-        assert_eq!(world.shared.stored.used_bytes() > 0, dead_letter.is_some());
+        assert_eq!(world.stats().stored_bytes > 0, dead_letter.is_some());
     }
 }
 
@@ -96,7 +96,7 @@ fn a_queue_of_dead_letters_is_bounded() {
         let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
         world.close(&mut receiver, EndReason::Closed);
     }
-    assert_eq!(world.shared.stats.snapshot().messages_dropped, 7);
+    assert_eq!(world.stats().messages_dropped, 7);
     let (mut heir, _) = world.returns("heir", &[]);
     world.feed(&mut heir, &subscribe_at(QOS_1, &["$queue/dead"]));
     assert_eq!(heir.payloads().len(), 3);
@@ -122,9 +122,10 @@ fn a_full_queue_does_as_its_policy_says() {
             let at_most_once = message(QOS_0, 0, "$queue/q", "0");
             assert!(world.feed(&mut sender, &at_most_once).blocked);
             world.pass_ms(Limits::DEFAULT.queue_stall_ms_max + 1);
-            assert!(world.feed(&mut sender, &at_most_once).end.is_none());
+            let refused = EndReason::PublishRefused(ReasonCode::QuotaExceeded);
+            assert_eq!((sender.end(), old.end()), (None, Some(refused)));
         }
-        assert_eq!(world.shared.stats.snapshot().messages_dropped, 1, "{policy:?}");
+        assert_eq!(world.stats().messages_dropped, 1, "{policy:?}");
         let (mut receiver, _) = world.returns("r", &[]);
         world.feed(&mut receiver, &subscribe_at(QOS_0, QUEUE));
         assert_eq!(receiver.payloads(), kept, "{policy:?}");
@@ -217,13 +218,13 @@ fn a_receiver_at_qos_0_takes_as_much_as_it_reads() {
         // Full is the queue, not only its receiver; the sender, who is told, comes again.
         while world.feed(&mut sender, &numbered("$queue/q", number, number)).replies[..] != [0x40, 2, 0, number as u8] {
             numbers.extend(receiver.payloads());
-            world.deliver(&[]);
+            world.run();
         }
     }
     numbers.extend(receiver.payloads());
-    world.deliver(&[]);
+    world.run();
     numbers.extend(receiver.payloads());
-    world.deliver(&[]);
+    world.run();
     numbers.extend(receiver.payloads());
     assert_eq!(numbers, (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
 }
@@ -239,7 +240,7 @@ fn a_session_taken_over_keeps_what_it_has_from_a_queue() {
     world.close(&mut old, EndReason::TakenOver);
     assert_eq!(new.heard(), [(id, true, "1".into())]);
     world.feed(&mut new, &puback(id));
-    assert_eq!(world.shared.stored.used_bytes(), 0);
+    assert_eq!(world.stats().stored_bytes, 0);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn a_will_counts_as_waiting_until_it_is_gone() {
     let mut mortal = world.accept();
     world.feed(&mut mortal, &connect_with_will(V3, "will/of", &[0; 5_000]));
     mortal.read();
-    assert!(world.shared.stored.used_bytes() > 5_000);
+    assert!(world.stats().stored_bytes > 5_000);
     world.close(&mut mortal, EndReason::Closed);
     world.assert_empty();
 }

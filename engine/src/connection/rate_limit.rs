@@ -1,11 +1,12 @@
 //! How fast one client may send: messages and bytes a second, on its connection.
 //!
-//! A token bucket for each of the two. It holds what a second is good for, so a client that was silent may send that much
-//! at once. A packet is admitted while both buckets have something, and may leave them in debt; so a packet of any length gets
-//! through, and the rate holds all the same. Who is in debt is not read, and TCP slows its sender down.
+//! A token bucket for each of the two. It holds the tokens of one second, so a client that was silent may send that much at once.
+//! A packet is admitted while both buckets have tokens, and may leave them in debt; so a packet of any length gets through, and the
+//! rate holds all the same. A connection in debt is not read, and TCP slows its client down.
 
-use wisp_engine::{Limits, PACKET_BYTES_CEILING};
 use wisp_wire::{PacketType, packet_len};
+
+use crate::base::limits::{Limits, PACKET_BYTES_CEILING};
 
 /// A client in debt is not read again sooner than this, so that a fast one goes on in batches.
 const PAUSE_MS_MIN: u64 = 5;
@@ -13,9 +14,9 @@ const PAUSE_MS_MIN: u64 = 5;
 /// A thousandth of a message or a byte, so that a millisecond of any rate is a whole number of them.
 const TOKEN: i64 = 1000;
 
-/// The pace of one connection.
+/// The rate limit of one connection.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     messages: Bucket,
     bytes: Bucket,
 }
@@ -62,11 +63,11 @@ impl Bucket {
     }
 }
 
-impl Pace {
-    /// The pace that the limits set; None if they set none.
+impl RateLimiter {
+    /// The limiter that the limits ask for; `None` if they ask for none.
     pub(crate) fn new(limits: &Limits, now_ms: u64) -> Option<Box<Self>> {
-        let paced = limits.messages_per_s_max > 0 || limits.bytes_per_s_max > 0;
-        paced.then(|| {
+        let limited = limits.messages_per_s_max > 0 || limits.bytes_per_s_max > 0;
+        limited.then(|| {
             Box::new(Self {
                 messages: Bucket::new(limits.messages_per_s_max.into(), now_ms),
                 bytes: Bucket::new(limits.bytes_per_s_max, now_ms),
@@ -74,17 +75,17 @@ impl Pace {
         })
     }
 
-    /// Until when nothing is admitted, if it is so.
-    pub(crate) fn owes_until(&mut self, now_ms: u64) -> Option<u64> {
+    /// The time until which nothing is admitted; `None` if something is.
+    pub(crate) fn blocked_until(&mut self, now_ms: u64) -> Option<u64> {
         self.messages.fill(now_ms);
         self.bytes.fill(now_ms);
         let wait_ms = self.messages.wait_ms().max(self.bytes.wait_ms());
         (wait_ms > 0).then(|| now_ms.saturating_add(wait_ms.max(PAUSE_MS_MIN)))
     }
 
-    /// How many of these bytes, the packets of one read, may be handled now: all, or up to the packet at which the tokens
-    /// end. What is no packet is left to the decoder.
-    pub(crate) fn admits(&self, bytes: &[u8]) -> usize {
+    /// The number of these bytes, the packets of one read, that may be handled now: all, or up to the packet at which the tokens
+    /// end. Malformed bytes are left to the decoder.
+    pub(crate) fn admissible_prefix(&self, bytes: &[u8]) -> usize {
         let (mut used, mut messages) = (0, 0);
         while self.messages.has_more_than(messages) && self.bytes.has_more_than(used as u64) {
             match whole_packet(&bytes[used..]) {
@@ -137,107 +138,107 @@ mod tests {
     /// Topic `t`, QoS 0, no payload.
     const MESSAGE: [u8; 5] = [0x30, 3, 0, 1, b't'];
 
-    fn pace(messages_per_s_max: u32, bytes_per_s_max: u64) -> Pace {
-        *Pace::new(&Limits { messages_per_s_max, bytes_per_s_max, ..Limits::DEFAULT }, 1_000).unwrap()
+    fn limiter(messages_per_s_max: u32, bytes_per_s_max: u64) -> RateLimiter {
+        *RateLimiter::new(&Limits { messages_per_s_max, bytes_per_s_max, ..Limits::DEFAULT }, 1_000).unwrap()
     }
 
     /// Handles what is admitted at `now_ms`, and returns how many bytes that was.
-    fn handle(pace: &mut Pace, bytes: &[u8], now_ms: u64) -> usize {
-        if pace.owes_until(now_ms).is_some() {
+    fn handle(limiter: &mut RateLimiter, bytes: &[u8], now_ms: u64) -> usize {
+        if limiter.blocked_until(now_ms).is_some() {
             return 0;
         }
-        let admitted = pace.admits(bytes);
-        pace.spend(&bytes[..admitted]);
+        let admitted = limiter.admissible_prefix(bytes);
+        limiter.spend(&bytes[..admitted]);
         admitted
     }
 
     #[test]
     fn without_a_limit_there_is_no_pace() {
-        assert!(Pace::new(&Limits::DEFAULT, 0).is_none());
+        assert!(RateLimiter::new(&Limits::DEFAULT, 0).is_none());
     }
 
     #[test]
     fn a_second_s_worth_of_messages_passes_at_once_and_then_the_rate_holds() {
-        let mut pace = pace(100, 0);
+        let mut limiter = limiter(100, 0);
         let messages = MESSAGE.repeat(1_000);
-        assert_eq!(handle(&mut pace, &messages, 1_000), 100 * MESSAGE.len());
-        assert_eq!(handle(&mut pace, &messages, 1_000), 0);
-        let sent: usize = (1_001..=6_000).map(|now_ms| handle(&mut pace, &messages, now_ms)).sum();
+        assert_eq!(handle(&mut limiter, &messages, 1_000), 100 * MESSAGE.len());
+        assert_eq!(handle(&mut limiter, &messages, 1_000), 0);
+        let sent: usize = (1_001..=6_000).map(|now_ms| handle(&mut limiter, &messages, now_ms)).sum();
         assert!((499..=501).contains(&(sent / MESSAGE.len())), "{sent} bytes in five seconds");
     }
 
     #[test]
     fn the_rate_of_bytes_holds_for_every_packet() {
-        let mut pace = pace(0, 2_000);
+        let mut limiter = limiter(0, 2_000);
         let pings = PING.repeat(5_000);
-        assert_eq!(handle(&mut pace, &pings, 1_000), 2_000);
-        let sent: usize = (1_001..=4_000).map(|now_ms| handle(&mut pace, &pings, now_ms)).sum();
+        assert_eq!(handle(&mut limiter, &pings, 1_000), 2_000);
+        let sent: usize = (1_001..=4_000).map(|now_ms| handle(&mut limiter, &pings, now_ms)).sum();
         assert!((5_990..=6_010).contains(&sent), "{sent} bytes in three seconds");
     }
 
     #[test]
     fn packets_that_are_no_messages_do_not_count_as_messages() {
         let pings = PING.repeat(5_000);
-        assert_eq!(handle(&mut pace(1, 0), &pings, 1_000), pings.len());
+        assert_eq!(handle(&mut limiter(1, 0), &pings, 1_000), pings.len());
     }
 
     #[test]
     fn a_packet_longer_than_a_second_s_worth_passes_and_is_paid_for() {
-        let mut pace = pace(0, 10);
+        let mut limiter = limiter(0, 10);
         let packet = [&[0x30, 103, 0, 1, b't'][..], &[0; 100]].concat();
         let packets = packet.repeat(2);
-        assert_eq!(handle(&mut pace, &packets, 1_000), packet.len());
+        assert_eq!(handle(&mut limiter, &packets, 1_000), packet.len());
         // It was 105 bytes, and there were tokens for 10.
-        let until_ms = pace.owes_until(1_000).unwrap();
+        let until_ms = limiter.blocked_until(1_000).unwrap();
         assert_eq!(until_ms, 1_000 + 9_501);
-        assert_eq!(handle(&mut pace, &packets, until_ms - 1), 0);
-        assert_eq!(handle(&mut pace, &packets, until_ms), packet.len());
+        assert_eq!(handle(&mut limiter, &packets, until_ms - 1), 0);
+        assert_eq!(handle(&mut limiter, &packets, until_ms), packet.len());
     }
 
     #[test]
     fn nobody_saves_more_than_a_second_s_worth() {
-        let mut pace = pace(10, 0);
+        let mut limiter = limiter(10, 0);
         let messages = MESSAGE.repeat(1_000);
-        assert_eq!(handle(&mut pace, &messages, 1 << 40), 10 * MESSAGE.len());
+        assert_eq!(handle(&mut limiter, &messages, 1 << 40), 10 * MESSAGE.len());
     }
 
     #[test]
     fn who_is_in_debt_waits_long_enough_and_at_least_a_few_milliseconds() {
-        let mut pace = pace(1_000_000, 0);
-        pace.spend(&MESSAGE.repeat(1_001_500));
-        assert_eq!(pace.owes_until(1_000), Some(1_000 + PAUSE_MS_MIN));
-        assert_eq!(pace.owes_until(1_001), Some(1_001 + PAUSE_MS_MIN));
-        assert_eq!(pace.owes_until(1_002), None);
+        let mut limiter = limiter(1_000_000, 0);
+        limiter.spend(&MESSAGE.repeat(1_001_500));
+        assert_eq!(limiter.blocked_until(1_000), Some(1_000 + PAUSE_MS_MIN));
+        assert_eq!(limiter.blocked_until(1_001), Some(1_001 + PAUSE_MS_MIN));
+        assert_eq!(limiter.blocked_until(1_002), None);
     }
 
     #[test]
     fn what_is_incomplete_or_no_packet_is_left_to_the_decoder() {
         for bytes in [&MESSAGE[..4], &[0x30], &[0xf0, 0xff, 0xff, 0xff, 0xff], &[]] {
-            let pace = pace(10, 10);
-            assert_eq!(pace.admits(bytes), bytes.len());
-            assert_eq!(pace.admits(&[&PING[..], bytes].concat()), PING.len() + bytes.len());
+            let limiter = limiter(10, 10);
+            assert_eq!(limiter.admissible_prefix(bytes), bytes.len());
+            assert_eq!(limiter.admissible_prefix(&[&PING[..], bytes].concat()), PING.len() + bytes.len());
         }
     }
 
     #[test]
     fn a_long_packet_is_paid_for_in_parts_and_is_one_message() {
-        let mut pace = pace(2, 1_000);
-        pace.spend_part(600);
-        assert_eq!(pace.owes_until(1_000), None);
-        pace.spend_part(600);
-        assert_eq!(pace.owes_until(1_000), Some(1_201));
-        pace.spend_whole(&MESSAGE);
-        assert_eq!(pace.owes_until(1_201), None);
-        pace.spend_whole(&MESSAGE);
-        pace.spend_whole(&MESSAGE);
-        assert!(pace.owes_until(1_201).is_some());
+        let mut limiter = limiter(2, 1_000);
+        limiter.spend_part(600);
+        assert_eq!(limiter.blocked_until(1_000), None);
+        limiter.spend_part(600);
+        assert_eq!(limiter.blocked_until(1_000), Some(1_201));
+        limiter.spend_whole(&MESSAGE);
+        assert_eq!(limiter.blocked_until(1_201), None);
+        limiter.spend_whole(&MESSAGE);
+        limiter.spend_whole(&MESSAGE);
+        assert!(limiter.blocked_until(1_201).is_some());
     }
 
     #[test]
     fn the_highest_rates_and_the_end_of_time_do_not_overflow() {
-        let mut pace = pace(u32::MAX, u64::MAX);
-        assert_eq!(handle(&mut pace, &PING, u64::MAX), 2);
-        pace.spend_part(usize::MAX);
-        assert_eq!(pace.owes_until(1), Some(1 + pace.bytes.wait_ms().max(PAUSE_MS_MIN)));
+        let mut limiter = limiter(u32::MAX, u64::MAX);
+        assert_eq!(handle(&mut limiter, &PING, u64::MAX), 2);
+        limiter.spend_part(usize::MAX);
+        assert_eq!(limiter.blocked_until(1), Some(1 + limiter.bytes.wait_ms().max(PAUSE_MS_MIN)));
     }
 }

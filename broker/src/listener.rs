@@ -1,19 +1,19 @@
-//! Accepts connections and deals them out to the workers in turn. Belongs to the first worker.
+//! Accepts connections and distributes them over the workers in turn. Belongs to the first worker.
 //!
-//! A stream is registered with the poller of the worker that is to own it, and the worker is left a letter. The letter is
-//! put in the box before the worker can see the first event, so no worker has to be woken.
+//! A stream is registered with the poller of the worker that is to own it, and the worker is left a message. The message is in the
+//! mailbox before the worker can see the first event, so no worker has to be woken.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
-use wisp_engine::{Connection as EngineConnection, ConnectionId};
+use wisp_engine::{ConnectionId, Origin};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
-use crate::output::Connection;
-use crate::peer::Peer;
-use crate::shared::{Letter, RegistrarOf, Shared};
+use crate::mailbox::{NewConnection, WorkerMessage};
+use crate::output::SendHalf;
+use crate::server::{RegistrarOf, Server};
+use crate::transport::Transport;
 
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;
@@ -56,15 +56,15 @@ impl<H: Host> Acceptor<H> {
     }
 
     /// Accepts what waits, within bounds.
-    pub(crate) fn accept_some(&mut self, shared: &Shared<H>, now_ms: u64) {
-        let backlogs = (0..self.listeners.len()).map(|index| self.accept_from(index, shared, now_ms));
+    pub(crate) fn accept_some(&mut self, server: &Server<H>) {
+        let backlogs = (0..self.listeners.len()).map(|index| self.accept_from(index, server));
         self.backlog = backlogs.max().unwrap_or(Backlog::Empty);
     }
 
-    fn accept_from(&mut self, index: usize, shared: &Shared<H>, now_ms: u64) -> Backlog {
+    fn accept_from(&mut self, index: usize, server: &Server<H>) -> Backlog {
         for _ in 0..ACCEPTED_IN_A_ROW_MAX {
             match self.listeners[index].accept() {
-                Ok((stream, peer_addr)) => self.accepted(shared, stream, peer_addr, now_ms),
+                Ok((stream, peer)) => self.accepted(server, stream, Origin { peer, listener: index as u16 }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -78,12 +78,12 @@ impl<H: Host> Acceptor<H> {
         Backlog::MayHaveMore
     }
 
-    fn accepted(&mut self, shared: &Shared<H>, stream: H::Stream, peer_addr: Option<SocketAddr>, now_ms: u64) {
-        let full = shared.connections.count() >= u64::from(shared.core.limits.connections_count_max);
+    fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
+        let full = server.connections.count() >= u64::from(server.engine.limits.connections_count_max);
         if full {
             if !self.refusing {
                 warn!(
-                    connections = shared.connections.count(),
+                    connections = server.connections.count(),
                     "new connections are closed at once: there are as many as allowed (connections-max)"
                 );
             }
@@ -92,35 +92,27 @@ impl<H: Host> Acceptor<H> {
         }
         self.refusing = false;
         let worker = self.next_worker;
-        self.next_worker = (worker + 1) % shared.posts.len();
-        if let Err(error) = deal(shared, worker, stream, peer_addr, now_ms) {
+        self.next_worker = (worker + 1) % server.mailboxes.len();
+        if let Err(error) = deal(server, worker, stream, origin) {
             warn!(%error, "the host cannot watch a new connection; it is closed");
         }
     }
 }
 
-fn deal<H: Host>(
-    shared: &Shared<H>,
-    worker: usize,
-    mut stream: H::Stream,
-    peer_addr: Option<SocketAddr>,
-    now_ms: u64,
-) -> io::Result<()> {
+fn deal<H: Host>(server: &Server<H>, worker: usize, mut stream: H::Stream, origin: Origin) -> io::Result<()> {
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "small packets may be delayed on this connection");
     }
-    let post = &shared.posts[worker];
-    let id = shared.connections.reserve();
-    let dealt = post.send_with(|| {
-        post.registrar.add(&mut stream, token(id))?;
-        let stream = Arc::new(stream);
-        let outbox = shared.core.new_outbox(id);
-        let link = EngineConnection::new(Arc::clone(&shared.core), Arc::clone(&outbox), now_ms);
-        let connection = Arc::new(Connection::new(id, worker, outbox, Arc::clone(&stream)));
-        shared.connections.insert(Arc::clone(&connection));
-        Ok(Letter::Adopt(Box::new(Peer::new(connection, stream, link, peer_addr))))
+    let mailbox = &server.mailboxes[worker];
+    let id = server.connections.reserve();
+    let dealt = mailbox.send_with(|| {
+        mailbox.registrar.add(&mut stream, token(id))?;
+        let transport = Arc::new(Transport::Plain(stream));
+        let half = Arc::new(SendHalf::new(id, server.engine.new_outbox(id, worker), Arc::clone(&transport)));
+        server.connections.insert(Arc::clone(&half));
+        Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin }))
     });
-    dealt.inspect_err(|_| shared.connections.remove(id))
+    dealt.inspect_err(|_| server.connections.remove(id))
 }
 
 /// A connection's token in its worker's poller.

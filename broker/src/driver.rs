@@ -1,0 +1,252 @@
+//! The driver of one worker: the loop that connects an engine worker to sockets, mailboxes and the clock.
+//!
+//! One turn:
+//!
+//! 1. wait for events, not at all if there is work left over;
+//! 2. receive from every connection that is ready, once, and hand the bytes to the worker;
+//! 3. send to each receiver that the worker has something for, once ([`crate::output`]).
+//!
+//! All decisions about the protocol are the worker's: see [`wisp_engine`].
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::HashMap;
+use tracing::error;
+use wisp_engine::{ConnectionId, Event, Mail, Received, Worker};
+use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
+
+use crate::listener::{Acceptor, Backlog, connection_of};
+use crate::log;
+use crate::mailbox::{NewConnection, WorkerMessage};
+use crate::output::SendHalf;
+use crate::server::Server;
+use crate::transport::Transport;
+
+/// The longest wait where something may need attention without an event.
+const IDLE_TICK: Duration = Duration::from_millis(250);
+
+/// One worker and its sockets.
+pub(crate) struct Driver<H: Host> {
+    server: Arc<Server<H>>,
+    index: usize,
+    poller: H::Poller,
+    acceptor: Option<Acceptor<H>>,
+    worker: Worker,
+    sockets: HashMap<ConnectionId, Socket<H::Stream>>,
+    events: Vec<SocketEvent>,
+    /// Connections, of whichever worker, to which this one has more to send than it did in its last turn.
+    unflushed: Vec<ConnectionId>,
+}
+
+/// The owner's part of a socket.
+struct Socket<S: Stream> {
+    half: Arc<SendHalf<S>>,
+    transport: Arc<Transport<S>>,
+    /// The sending direction is to be shut down when the last packet has been sent.
+    is_lingering: bool,
+}
+
+impl<H: Host> Driver<H> {
+    pub(crate) fn new(server: Arc<Server<H>>, index: usize, poller: H::Poller, acceptor: Option<Acceptor<H>>) -> Self {
+        let worker = Worker::new(Arc::clone(&server.engine), index, server.host.capabilities().recv_bytes);
+        Self {
+            server,
+            index,
+            poller,
+            acceptor,
+            worker,
+            sockets: HashMap::default(),
+            events: Vec::new(),
+            unflushed: Vec::new(),
+        }
+    }
+
+    /// Turns until the broker stops.
+    pub(crate) fn run(mut self) {
+        while !self.server.is_stopping() {
+            let timeout = self.timeout(self.server.now_ms());
+            if let Err(error) = self.wait(timeout) {
+                error!(%error, "the host can no longer wait for sockets; the broker stops");
+                self.server.stop();
+                break;
+            }
+            self.turn(self.server.now_ms());
+        }
+        self.stop(self.server.now_ms());
+    }
+
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.poller.wait(&mut self.events, timeout)
+    }
+
+    /// One turn, at the time `now_ms`, for the events of the last wait.
+    pub(crate) fn turn(&mut self, now_ms: u64) {
+        self.drain_mailbox(now_ms);
+        let events = std::mem::take(&mut self.events);
+        events.iter().for_each(|event| self.dispatch(event, now_ms));
+        self.events = events;
+        if self.backlog() == Backlog::MayHaveMore {
+            self.accept(now_ms);
+        }
+        let connections = &self.server.connections;
+        self.unflushed.retain(|id| connections.get(*id).is_some_and(|half| half.flush()));
+        loop {
+            self.receive(now_ms);
+            if !self.transmit(now_ms) {
+                break;
+            }
+        }
+        if self.worker.handle_timeout(now_ms) {
+            self.transmit(now_ms);
+            self.sweep();
+            self.accept(now_ms);
+        }
+    }
+
+    /// How long to wait for events.
+    fn timeout(&self, now_ms: u64) -> Option<Duration> {
+        let backlog = self.backlog();
+        if !self.unflushed.is_empty() || backlog == Backlog::MayHaveMore {
+            return Some(Duration::ZERO);
+        }
+        let capabilities = self.server.host.capabilities();
+        // State that other workers' connections leave behind is for the first worker to expire, and nothing wakes it.
+        let may_idle = self.index != 0 || self.server.connections.count() == 0;
+        let timeout = match self.worker.poll_timeout(now_ms) {
+            Some(ms) => Some(Duration::from_millis(ms)),
+            None if may_idle && capabilities.wake && backlog == Backlog::Empty => None,
+            None => Some(IDLE_TICK),
+        };
+        match (timeout, capabilities.poll_tick) {
+            (Some(timeout), Some(tick)) => Some(timeout.min(tick)),
+            (timeout, tick) => timeout.or(tick),
+        }
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.acceptor.as_ref().map_or(Backlog::Empty, Acceptor::backlog)
+    }
+
+    fn accept(&mut self, now_ms: u64) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.accept_some(&self.server);
+            self.drain_mailbox(now_ms);
+        }
+    }
+
+    fn drain_mailbox(&mut self, now_ms: u64) {
+        for message in self.server.mailboxes[self.index].take() {
+            match message {
+                WorkerMessage::NewConnection(NewConnection { half, transport, origin }) => {
+                    log::accepted(origin, self.index);
+                    let outbox = Arc::clone(&half.outbox);
+                    self.sockets.insert(half.id, Socket { half, transport, is_lingering: false });
+                    self.worker.handle_mail(now_ms, Mail::Accept(outbox, origin));
+                }
+                WorkerMessage::Mail(mail) => self.worker.handle_mail(now_ms, mail),
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: &SocketEvent, now_ms: u64) {
+        let Some(id) = connection_of(event.token) else {
+            self.accept(now_ms);
+            return;
+        };
+        if !self.sockets.contains_key(&id) {
+            // Registered by the acceptor after the mailbox was drained, or closed in the meantime.
+            self.drain_mailbox(now_ms);
+        }
+        let Some(socket) = self.sockets.get(&id) else { return };
+        if event.writable && socket.half.writable() {
+            self.unflushed.push(id);
+        }
+        if event.readable {
+            self.worker.handle_readable(id);
+        }
+    }
+
+    /// Receives from connections until all were read in this turn, or something is to be sent first.
+    fn receive(&mut self, now_ms: u64) {
+        while let Some(read) = self.worker.poll_read(now_ms) {
+            let socket = self.sockets.get(&read.connection);
+            let received = socket.map_or(Received::Failed, |socket| socket.transport.receive(read.buffer));
+            self.worker.handle_bytes(now_ms, received);
+        }
+    }
+
+    /// Sends what the worker has for all receivers. True if connections are still to be read in this turn.
+    fn transmit(&mut self, now_ms: u64) -> bool {
+        let (connections, unflushed) = (&self.server.connections, &mut self.unflushed);
+        let more = self.worker.poll_transmit(now_ms, |staged| {
+            let Some(half) = connections.get(staged.outbox.connection()) else { return };
+            if half.deliver(&staged) {
+                unflushed.push(half.id);
+            }
+        });
+        while let Some(event) = self.worker.poll_event() {
+            self.handle(event);
+        }
+        more
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Mail(worker, mail) => self.server.mailboxes[worker].send(WorkerMessage::Mail(mail)),
+            Event::Lingering(id) => {
+                if let Some(socket) = self.sockets.get_mut(&id) {
+                    socket.is_lingering = true;
+                    if socket.half.flush() || socket.shut_down_if_flushed() {
+                        self.unflushed.push(id);
+                    }
+                }
+            }
+            Event::Closed(id) => self.close(id),
+            event => {
+                log::event(&event);
+                if let Some(observer) = &self.server.observer {
+                    observer.observe(&event);
+                }
+            }
+        }
+    }
+
+    /// Gives back the buffers that are empty: kept with each connection they would add up.
+    fn sweep(&mut self) {
+        for (id, socket) in &self.sockets {
+            if socket.is_lingering && socket.shut_down_if_flushed() {
+                self.unflushed.push(*id);
+            }
+            if socket.half.shrink() {
+                self.unflushed.push(*id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.remove(&id) else { return };
+        // A socket the host already gave up need not be registered any more.
+        let _ = self.server.mailboxes[self.index].registrar.remove(socket.transport.stream());
+        socket.half.close();
+        self.server.connections.remove(id);
+    }
+
+    /// Tells every client that the broker stops, and closes all sockets.
+    fn stop(&mut self, now_ms: u64) {
+        self.drain_mailbox(now_ms);
+        self.worker.handle_mail(now_ms, Mail::Stop);
+        self.transmit(now_ms);
+        let ids: Vec<ConnectionId> = self.sockets.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close(id));
+    }
+}
+
+impl<S: Stream> Socket<S> {
+    /// Shuts the sending direction down if the last packet is in the socket. True as with every `bool` of [`SendHalf`].
+    fn shut_down_if_flushed(&self) -> bool {
+        self.half.is_flushed() && self.half.shutdown(Shutdown::Write)
+    }
+}

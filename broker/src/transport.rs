@@ -1,0 +1,74 @@
+//! The door between a socket and the engine: bytes of the peer to bytes of MQTT, and back.
+//!
+//! Today there is one transport, which changes nothing. TLS and WebSocket fit here: a receive says by itself whether more may come,
+//! since a short read of the socket says nothing about a decrypted record; and only a [transparent](Transport::is_transparent)
+//! transport sends packets from where they lie.
+
+use std::io;
+use std::net::Shutdown;
+
+use wisp_engine::Received;
+use wisp_net::Stream;
+
+/// The bytes of one connection. Any thread may send while its owner receives.
+#[derive(Debug)]
+pub(crate) enum Transport<S> {
+    /// MQTT over TCP.
+    Plain(S),
+    /// Splits and delays bytes.
+    #[cfg(test)]
+    Splitting(crate::simulation::Splitting<S>),
+}
+
+impl<S: Stream> Transport<S> {
+    /// The socket beneath.
+    pub(crate) fn stream(&self) -> &S {
+        match self {
+            Self::Plain(stream) => stream,
+            #[cfg(test)]
+            Self::Splitting(splitting) => splitting.stream(),
+        }
+    }
+
+    /// Receives once into `buffer`, which must not be empty.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+        let received = match self {
+            Self::Plain(stream) => stream.recv(buffer),
+            #[cfg(test)]
+            Self::Splitting(splitting) => return splitting.receive(buffer),
+        };
+        match received {
+            Ok(0) => Received::Closed,
+            // The host's buffer had less than asked for, so it is empty now.
+            Ok(count) => Received::Bytes { count, more: count == buffer.len() },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
+            Err(_) => Received::Failed,
+        }
+    }
+
+    /// Sends a prefix of `bytes` and says how long it was.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room: an event tells when there is. Others end the connection.
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.send(bytes),
+            #[cfg(test)]
+            Self::Splitting(splitting) => splitting.send(bytes),
+        }
+    }
+
+    /// Ends one or both directions after what was sent.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.stream().shutdown(how)
+    }
+
+    /// Whether the socket carries the bytes as they are, so that packets may be sent from where they lie.
+    pub(crate) fn is_transparent(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            #[cfg(test)]
+            Self::Splitting(_) => false,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The per-call context passed to connections.
+
+use std::collections::VecDeque;
+
+use crate::event::Event;
+use crate::ops::dispatch::Dispatcher;
+use crate::state::shared::Shared;
+use crate::store::Record;
+
+/// What a worker lends to a connection while it handles its bytes.
+pub(crate) struct Context<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) dispatcher: &'a mut Dispatcher,
+    /// Packets for the connection itself, behind those for others.
+    pub(crate) replies: &'a mut Vec<u8>,
+    pub(crate) events: &'a mut VecDeque<Event>,
+    /// The worker's index.
+    pub(crate) worker: usize,
+    pub(crate) now_ms: u64,
+}
+
+impl Context<'_> {
+    /// Adds a record to the group of this turn. The replies of the turn wait until it is committed.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        if self.shared.is_durable {
+            self.shared.store.append(self.worker, record);
+        }
+    }
+}

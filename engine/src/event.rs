@@ -1,0 +1,112 @@
+//! What a worker tells its driver: instructions for sockets and mailboxes, and events for log, metrics and hooks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use wisp_wire::{ProtocolVersion, QoS};
+
+use crate::connection::disconnect::EndReason;
+use crate::delivery::outbox::{ConnectionId, Outbox};
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The peer's address, where the host tells it.
+    pub peer: Option<SocketAddr>,
+    /// The index of the listener in the configuration.
+    pub listener: u16,
+}
+
+/// A message from one worker, or the acceptor, to another worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// A connection was accepted for this worker.
+    Accept(Arc<Outbox>, Origin),
+    /// A connection of this worker is to end.
+    End(ConnectionId, EndReason),
+    /// All connections of this worker are to end: the broker stops. What they have is transmitted once more; then the driver closes
+    /// all sockets.
+    Stop,
+}
+
+/// An output of a worker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// For the driver: deliver this to the mailbox of a worker.
+    Mail(usize, Mail),
+    /// For the driver: the last packet is in the outbox. Shut the sending direction down when it has been sent; the connection
+    /// is read on, and its bytes are discarded, until [`Event::Closed`].
+    Lingering(ConnectionId),
+    /// For the driver: close the socket. Nothing more is sent or read.
+    Closed(ConnectionId),
+    /// A client has connected.
+    Connected {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its identifier.
+        client_id: Arc<str>,
+        /// Its version of MQTT.
+        version: ProtocolVersion,
+        /// Where it comes from.
+        origin: Origin,
+        /// The keep-alive in effect, in seconds; 0 for none.
+        keep_alive_s: u16,
+        /// Whether it asked for a clean start.
+        clean_start: bool,
+    },
+    /// A connection has ended without a session: CONNECT was refused, malformed, or never came.
+    Refused {
+        /// The connection.
+        connection: ConnectionId,
+        /// Where it came from.
+        origin: Origin,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A connected client's connection has ended.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// The client's identifier.
+        client_id: Arc<str>,
+        /// Where it came from.
+        origin: Origin,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A client has connected while another connection had its session.
+    TakenOver {
+        /// The client's identifier.
+        client_id: Arc<str>,
+        /// The connection that had the session.
+        old: ConnectionId,
+        /// The connection that has it now.
+        new: ConnectionId,
+    },
+    /// A client has subscribed.
+    Subscribed {
+        /// The client's identifier.
+        client_id: Arc<str>,
+        /// The filter.
+        filter: Box<str>,
+        /// The QoS that was granted.
+        qos: QoS,
+    },
+    /// A client has unsubscribed.
+    Unsubscribed {
+        /// The client's identifier.
+        client_id: Arc<str>,
+        /// The filter.
+        filter: Box<str>,
+    },
+    /// A receiver did not get messages: its queue was full, or they are longer than it accepts.
+    Dropped {
+        /// The receiver's identifier, if it has connected.
+        client_id: Option<Arc<str>>,
+        /// Where its connection comes from.
+        origin: Origin,
+        /// Messages dropped since the last such event for this receiver.
+        messages: u64,
+    },
+}

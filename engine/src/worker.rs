@@ -1,0 +1,356 @@
+//! One worker: its connections, the order in which they are read, and what is staged for all receivers.
+//!
+//! The worker has no sockets, no thread and no clock. Its driver feeds it bytes, events and the time, and carries out its outputs;
+//! the contract is in the documentation of the crate.
+//!
+//! Reading every ready connection before anything is transmitted is what makes batches: with a hundred senders and a hundred
+//! receivers a transmission after every read would carry one message.
+
+mod close;
+mod replies;
+mod resume;
+mod sweep;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use self::close::Closing;
+use self::replies::{Outcome, Replies};
+use crate::connection::context::Context;
+use crate::connection::disconnect::EndReason;
+use crate::connection::framing::Scratch;
+use crate::connection::pause::{Pause, PauseCause};
+use crate::connection::protocol::Replaying;
+use crate::connection::{Connection, Phase, Plan, Reading, Received, Target};
+use crate::delivery::batch::Staged;
+use crate::delivery::outbox::ConnectionId;
+use crate::event::{Event, Mail};
+use crate::ops::dispatch::Dispatcher;
+use crate::state::shared::Shared;
+
+/// How often a worker looks for timeouts and idle buffers.
+const SWEEP_MS: u64 = 250;
+
+/// How soon a worker looks again whether a pause can end.
+const PAUSE_TICK_MS: u64 = 1;
+
+/// The protocol engine of one worker thread.
+#[derive(Debug)]
+pub struct Worker {
+    connections: HashMap<ConnectionId, Connection>,
+    /// Connections that may have more to read than was read.
+    ready: Vec<ConnectionId>,
+    /// Connections still to be read in this turn.
+    round: VecDeque<ConnectionId>,
+    /// This turn's connections to read were chosen.
+    in_round: bool,
+    /// The read that [`Worker::poll_read`] returned, until its bytes are handled.
+    reading: Option<(ConnectionId, Target)>,
+    /// Connections that are not read, in the order in which they wait.
+    paused: Vec<ConnectionId>,
+    /// Connections that were resumed, found the receiver full again, and go first next time.
+    retry_first: Vec<ConnectionId>,
+    /// Connections with retained messages to come.
+    replaying: Vec<ConnectionId>,
+    /// One of them has room for more.
+    replays_have_room: bool,
+    /// Connections that have ended and still have a session.
+    closing: Vec<Closing>,
+    /// Something must be transmitted before anything more is read.
+    transmit_due: bool,
+    scratch: Scratch,
+    outputs: Outputs,
+    next_sweep_ms: u64,
+}
+
+/// What a turn produces, and the state it is made from.
+#[derive(Debug)]
+struct Outputs {
+    shared: Arc<Shared>,
+    index: usize,
+    dispatcher: Dispatcher,
+    replies: Replies,
+    events: VecDeque<Event>,
+}
+
+impl Outputs {
+    fn context(&mut self, now_ms: u64) -> Context<'_> {
+        Context {
+            shared: &self.shared,
+            dispatcher: &mut self.dispatcher,
+            replies: self.replies.buffer(),
+            events: &mut self.events,
+            worker: self.index,
+            now_ms,
+        }
+    }
+}
+
+/// A receive that the driver is asked for.
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Where its bytes go. Not empty.
+    pub buffer: &'a mut [u8],
+}
+
+impl Worker {
+    /// Worker number `index` of those that share `shared`, for a host on which a receive of `recv_bytes` costs least.
+    pub fn new(shared: Arc<Shared>, index: usize, recv_bytes: usize) -> Self {
+        Self {
+            connections: HashMap::default(),
+            ready: Vec::new(),
+            round: VecDeque::new(),
+            in_round: false,
+            reading: None,
+            paused: Vec::new(),
+            retry_first: Vec::new(),
+            replaying: Vec::new(),
+            replays_have_room: false,
+            closing: Vec::new(),
+            transmit_due: false,
+            scratch: Scratch::new(recv_bytes),
+            outputs: Outputs {
+                shared,
+                index,
+                dispatcher: Dispatcher::default(),
+                replies: Replies::default(),
+                events: VecDeque::new(),
+            },
+            next_sweep_ms: 0,
+        }
+    }
+
+    /// Handles a message from another worker or the acceptor.
+    pub fn handle_mail(&mut self, now_ms: u64, mail: Mail) {
+        match mail {
+            Mail::Accept(outbox, origin) => {
+                let id = outbox.connection();
+                let connection = Connection::new(outbox, origin, &self.outputs.shared.limits, now_ms);
+                self.connections.insert(id, connection);
+                self.handle_readable(id);
+            }
+            Mail::End(id, reason) => self.end(id, reason),
+            Mail::Stop => self.stop(),
+        }
+    }
+
+    /// Notes that a connection may have bytes. False if it is not one of this worker's.
+    pub fn handle_readable(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        list(&mut self.ready, connection);
+        true
+    }
+
+    /// The next receive of this turn. Each connection is read at most once; the ones whose pause ends come before those that did
+    /// not wait. `None` when all were read, or something is to be transmitted first.
+    pub fn poll_read(&mut self, now_ms: u64) -> Option<Read<'_>> {
+        debug_assert!(self.reading.is_none(), "the bytes of the last read are handled first");
+        if !self.in_round {
+            self.in_round = true;
+            self.resume(now_ms);
+            self.round.extend(self.ready.drain(..));
+        }
+        let (connection, target) = self.next_read(now_ms)?;
+        self.reading = Some((connection, target));
+        let buffer = match target {
+            Target::Scratch { start, len } => &mut self.scratch.bytes_mut()[start..start + len],
+            Target::Discard { start } => &mut self.scratch.bytes_mut()[start..],
+            Target::Held { from } => &mut self.connections.get_mut(&connection)?.framing.held[from..],
+        };
+        Some(Read { connection, buffer })
+    }
+
+    fn next_read(&mut self, now_ms: u64) -> Option<(ConnectionId, Target)> {
+        while !self.transmit_due {
+            let id = self.round.pop_front()?;
+            let paused = self.paused();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.is_ready = false;
+            if connection.pause.is_some() || connection.phase == Phase::Closing {
+                // It is listed again when the pause ends, or when it lingers.
+                continue;
+            }
+            if let Phase::Lingering { .. } = connection.phase {
+                if self.scratch.free_bytes() > 0 {
+                    return Some((id, Target::Discard { start: self.scratch.filled }));
+                }
+                list(&mut self.ready, connection);
+                continue;
+            }
+            self.scratch.share_among(paused);
+            let held_bytes = connection.held_bytes();
+            match connection.prepare_read(&mut self.scratch, &mut self.outputs.context(now_ms)) {
+                Plan::Receive(target) => return Some((id, target)),
+                Plan::Handle => {
+                    let reading = connection.handle(None, &mut self.scratch, &mut self.outputs.context(now_ms));
+                    self.finish_read(id, reading, held_bytes, now_ms);
+                }
+                Plan::Stop(reading) => self.finish_read(id, reading, held_bytes, now_ms),
+            }
+        }
+        None
+    }
+
+    /// Handles what the last read brought.
+    pub fn handle_bytes(&mut self, now_ms: u64, received: Received) {
+        let Some((id, target)) = self.reading.take() else {
+            debug_assert!(false, "a read comes before its bytes");
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Target::Discard { .. } = target {
+            match received {
+                Received::Bytes { more: true, .. } => list(&mut self.ready, connection),
+                Received::Bytes { .. } | Received::WouldBlock => {}
+                Received::Closed | Received::Failed => self.close(id),
+            }
+            return;
+        }
+        let held_bytes = match target {
+            // It was grown for the read.
+            Target::Held { from } => from,
+            Target::Scratch { .. } | Target::Discard { .. } => connection.held_bytes(),
+        };
+        let mut context = self.outputs.context(now_ms);
+        let reading = connection.handle(Some((target, received)), &mut self.scratch, &mut context);
+        self.finish_read(id, reading, held_bytes, now_ms);
+    }
+
+    fn finish_read(&mut self, id: ConnectionId, reading: Reading, held_bytes: usize, now_ms: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let has_ended = matches!(reading, Reading::Ended(..));
+        let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
+        replies.take(connection.protocol.outbox(), has_ended, shared, dispatcher);
+        connection.protocol.resume_sending(&mut self.outputs.context(now_ms));
+        if connection.protocol.is_replaying() && !connection.is_replaying {
+            connection.is_replaying = true;
+            self.replaying.push(id);
+        }
+        if let Some(Pause { cause: PauseCause::Takeover(old), .. }) = &connection.pause {
+            let end = Mail::End(old.connection(), EndReason::TakenOver);
+            self.outputs.events.push_back(Event::Mail(old.worker(), end));
+        }
+        match reading {
+            Reading::Drained => {}
+            Reading::More => list(&mut self.ready, connection),
+            Reading::Paused if held_bytes > 0 && connection.held_bytes() == held_bytes => self.retry_first.push(id),
+            Reading::Paused => self.paused.push(id),
+            Reading::Ended(reason, has_disconnect_packet) => self.begin_close(id, reason, has_disconnect_packet),
+        }
+        self.transmit_due |= self.outputs.dispatcher.needs_flush();
+    }
+
+    /// Ends the reads of a turn, or a part of them: calls `transmit` once for each receiver that has something to send. True if
+    /// connections of this turn are still to be read.
+    pub fn poll_transmit(&mut self, now_ms: u64, mut transmit: impl FnMut(Staged<'_>)) -> bool {
+        if self.round.is_empty() {
+            self.replay(now_ms);
+            let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+            dispatcher.retry_waiting(shared, now_ms);
+        }
+        loop {
+            while self.flush_replies(now_ms) {}
+            let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+            dispatcher.flush_staged(shared, now_ms);
+            dispatcher.drain(self.scratch.bytes(), &mut transmit);
+            self.scratch.clear();
+            dispatcher.flush_counters(shared);
+            for (id, worker) in dispatcher.take_stuck() {
+                self.outputs.events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));
+            }
+            self.transmit_due = false;
+            // The messages of a connection go out before its session is let go, and so before anything its client does next,
+            // wherever that is handled.
+            if !self.close_sessions(now_ms) {
+                return !self.round.is_empty();
+            }
+        }
+    }
+
+    /// True if connections have ended for it, which have final replies.
+    fn flush_replies(&mut self, now_ms: u64) -> bool {
+        let Self { connections, paused, outputs, .. } = self;
+        let mut failed = Vec::new();
+        let mut report = |id: ConnectionId, outcome: Outcome| {
+            let Some(connection) = connections.get_mut(&id) else { return };
+            match outcome {
+                Outcome::Held => {
+                    connection.uncommitted += 1;
+                    if connection.pause.is_none() && connection.phase == Phase::Open {
+                        connection.pause = Some(Pause { cause: PauseCause::Commit, since_ms: now_ms });
+                        paused.push(id);
+                    }
+                }
+                Outcome::Released => connection.uncommitted -= 1,
+                Outcome::Failed => {
+                    connection.uncommitted -= 1;
+                    failed.push(id);
+                }
+            }
+        };
+        let Outputs { shared, index, dispatcher, replies, .. } = outputs;
+        replies.flush(*index, shared, dispatcher, &mut report);
+        let any_failed = !failed.is_empty();
+        failed.into_iter().for_each(|id| self.end(id, EndReason::StoreFailed));
+        any_failed
+    }
+
+    /// Delivers retained messages to new subscriptions.
+    fn replay(&mut self, now_ms: u64) {
+        self.replays_have_room = false;
+        for id in std::mem::take(&mut self.replaying) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+            match connection.protocol.replay(shared, dispatcher, now_ms) {
+                Replaying::Done => connection.is_replaying = false,
+                more => {
+                    self.replays_have_room |= more == Replaying::More;
+                    self.replaying.push(id);
+                }
+            }
+        }
+    }
+
+    /// The next output. All are taken after each [`Worker::poll_transmit`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.outputs.events.pop_front()
+    }
+
+    /// How long the worker can wait for events, in milliseconds. `None`: for ever, as far as its own connections are concerned.
+    pub fn poll_timeout(&self, now_ms: u64) -> Option<u64> {
+        if !self.ready.is_empty() || !self.round.is_empty() || self.replays_have_room {
+            return Some(0);
+        }
+        let waits = !self.replaying.is_empty() || self.outputs.dispatcher.is_waiting();
+        if waits || self.outputs.replies.are_held() {
+            return Some(PAUSE_TICK_MS);
+        }
+        if let Some(pause_ms) = self.until_a_pause_may_end(now_ms) {
+            return Some(pause_ms.min(SWEEP_MS));
+        }
+        // Sessions and messages that wait without a connection are the first worker's to expire.
+        let shared = (self.outputs.index == 0).then_some(&self.outputs.shared);
+        if self.connections.is_empty() && shared.is_none_or(|shared| shared.has_no_timers()) {
+            return None;
+        }
+        let next_ms = shared.and_then(|shared| shared.timers.next_ms());
+        Some(next_ms.map_or(SWEEP_MS, |next_ms| next_ms.saturating_sub(now_ms).min(SWEEP_MS)))
+    }
+
+    /// The number of connections that are not read, for a receiver without room or another reason.
+    pub fn paused(&self) -> usize {
+        self.paused.len() + self.retry_first.len()
+    }
+}
+
+/// Puts a connection on a list of connections to read, once.
+fn list(ready: &mut Vec<ConnectionId>, connection: &mut Connection) {
+    if !connection.is_ready {
+        connection.is_ready = true;
+        ready.push(connection.protocol.outbox().connection());
+    }
+}

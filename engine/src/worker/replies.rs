@@ -1,0 +1,128 @@
+//! The replies of one worker's connections: collected during a turn, and held until the store has committed what they acknowledge.
+//!
+//! ```text
+//!              end of a turn            committed, in order
+//!  collected --------------> [ group ] ---------------------> outboxes
+//!                                |
+//!                                '-- failed: dropped, the connections end
+//! ```
+//!
+//! Without a durable store nothing waits: the replies are pushed when their connection has been read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::ops::dispatch::Dispatcher;
+use crate::state::shared::Shared;
+use crate::store::{CommitState, Ticket};
+
+/// The replies of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    collected: Collected,
+    /// Not committed yet, in order.
+    groups: VecDeque<(Ticket, Collected)>,
+}
+
+/// Replies of several connections, one behind the other.
+#[derive(Debug, Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+/// The replies to one connection, from the end of the span before.
+#[derive(Debug)]
+struct Span {
+    outbox: Arc<Outbox>,
+    end: usize,
+    /// Nothing follows them.
+    is_final: bool,
+}
+
+/// What has become of the replies to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Held,
+    Released,
+    Failed,
+}
+
+impl Replies {
+    /// The buffer to which a connection appends its replies.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.collected.bytes
+    }
+
+    /// Sends the bytes appended since the last call to `outbox`, or keeps them for the end of the turn.
+    pub(super) fn take(&mut self, outbox: &Arc<Outbox>, is_final: bool, shared: &Shared, dispatcher: &mut Dispatcher) {
+        let Collected { bytes, spans } = &mut self.collected;
+        if !is_final && bytes.len() == spans.last().map_or(0, |span| span.end) {
+            return;
+        }
+        if shared.is_durable {
+            spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final });
+        } else {
+            push(bytes, outbox, is_final, dispatcher);
+            bytes.clear();
+        }
+    }
+
+    /// Whether replies wait for the store.
+    pub(super) fn are_held(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    /// Commits the replies of this turn, and pushes the ones that are committed to their outboxes. `report` is told of each
+    /// connection whose replies could not be pushed at once.
+    pub(super) fn flush(
+        &mut self,
+        worker: usize,
+        shared: &Shared,
+        dispatcher: &mut Dispatcher,
+        report: &mut dyn FnMut(ConnectionId, Outcome),
+    ) {
+        if !self.collected.spans.is_empty() {
+            let ticket = shared.store.commit(worker);
+            self.collected.report(Outcome::Held, report);
+            self.groups.push_back((ticket, std::mem::take(&mut self.collected)));
+        }
+        while let Some((ticket, _)) = self.groups.front() {
+            let state = shared.store.state(*ticket);
+            if state == CommitState::Pending {
+                break;
+            }
+            let Some((_, mut group)) = self.groups.pop_front() else { break };
+            if state == CommitState::Committed {
+                group.report(Outcome::Released, report);
+                group.push(dispatcher);
+            } else {
+                group.report(Outcome::Failed, report);
+            }
+        }
+    }
+}
+
+impl Collected {
+    fn push(&mut self, dispatcher: &mut Dispatcher) {
+        let mut start = 0;
+        for Span { outbox, end, is_final } in self.spans.drain(..) {
+            push(&self.bytes[start..end], &outbox, is_final, dispatcher);
+            start = end;
+        }
+    }
+
+    fn report(&self, outcome: Outcome, report: &mut dyn FnMut(ConnectionId, Outcome)) {
+        self.spans.iter().for_each(|span| report(span.outbox.connection(), outcome));
+    }
+}
+
+fn push(packets: &[u8], outbox: &Arc<Outbox>, is_final: bool, dispatcher: &mut Dispatcher) {
+    if is_final {
+        outbox.push_final(packets);
+    } else {
+        outbox.push([packets].into_iter(), packets.len(), 0);
+    }
+    dispatcher.mark_for_flush(outbox);
+}
