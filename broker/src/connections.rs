@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use wisp_engine::ConnectionId;
-use wisp_engine::sync::{AtomicU64, Ordering, RwLock};
+use wisp_engine::sync::{AtomicU64, Ordering, RwLock, rank};
 use wisp_net::Stream;
 
 use crate::output::SendHalf;
 
 /// All connections by their identity.
 pub(crate) struct Connections<S: Stream> {
-    table: RwLock<Table<S>>,
+    table: RwLock<Table<S>, { rank::CONNECTIONS }>,
     count: AtomicU64,
 }
 

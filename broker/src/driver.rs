@@ -22,7 +22,7 @@ use crate::listener::{Acceptor, Backlog, connection_of};
 use crate::log;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
-use crate::server::Server;
+use crate::state::Server;
 use crate::transport::Transport;
 
 /// The longest wait where something may need attention without an event.

@@ -24,6 +24,7 @@ mod output;
 mod server;
 #[cfg(test)]
 mod simulation;
+mod state;
 mod transport;
 
 pub use config::{Config, MQTT_PORT, Observer, is_mqtt_text};

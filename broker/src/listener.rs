@@ -12,7 +12,7 @@ use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
-use crate::server::{RegistrarOf, Server};
+use crate::state::{RegistrarOf, Server};
 use crate::transport::Transport;
 
 /// The generation in the token of a listener, which no connection has.

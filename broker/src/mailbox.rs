@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wisp_engine::sync::Mutex;
+use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Mail, Origin};
 use wisp_net::{Registrar, Stream};
 
@@ -12,7 +12,7 @@ use crate::transport::Transport;
 /// The mailbox of one worker, and the registrar of its poller.
 pub(crate) struct Mailbox<R, S: Stream> {
     pub(crate) registrar: R,
-    messages: Mutex<Vec<WorkerMessage<S>>>,
+    messages: Mutex<Vec<WorkerMessage<S>>, { rank::MAILBOX }>,
 }
 
 /// A message to a worker.

@@ -21,7 +21,7 @@
 use std::io;
 use std::sync::Arc;
 
-use wisp_engine::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use wisp_engine::sync::{AtomicBool, Mutex, MutexGuard, Ordering, rank};
 use wisp_engine::{Chunk, ConnectionId, Outbox, Staged};
 use wisp_net::Stream;
 
@@ -44,7 +44,7 @@ const FLUSH_BYTES_MAX: usize = if cfg!(loom) { 1 } else { 4 * 1024 * 1024 };
 pub(crate) struct SendHalf<S: Stream> {
     pub(crate) id: ConnectionId,
     pub(crate) outbox: Arc<Outbox>,
-    output: Mutex<Output<S>>,
+    output: Mutex<Output<S>, { rank::OUTPUT }>,
     /// Somebody sends, or the socket was full when last tried. Changes only under the lock of `output`.
     busy: AtomicBool,
 }
@@ -352,7 +352,7 @@ mod loom_tests {
     use super::*;
 
     /// A socket with an edge-triggered event, as the contract of `wisp-net` has it.
-    struct Socket(Mutex<State>);
+    struct Socket(Mutex<State, { rank::LEAF }>);
 
     #[derive(Default)]
     struct State {

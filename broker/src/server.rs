@@ -6,50 +6,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use wisp_engine::sync::{AtomicBool, Ordering};
 use wisp_engine::{InvalidQueue, Options, Shared, StatsSnapshot};
-use wisp_net::{Host, Listener, Poller, Registrar, SysHost};
+use wisp_net::{Host, Listener, Poller, SysHost};
 
-use crate::config::{Config, Observer, is_mqtt_text};
-use crate::connections::Connections;
+use crate::config::{Config, is_mqtt_text};
 use crate::driver::Driver;
 use crate::listener::Acceptor;
-use crate::mailbox::Mailbox;
-
-/// The registrar of a host's poller.
-pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
-
-/// What the drivers of one broker share besides the engine's state.
-pub(crate) struct Server<H: Host> {
-    pub(crate) host: H,
-    pub(crate) engine: Arc<Shared>,
-    pub(crate) connections: Connections<H::Stream>,
-    pub(crate) mailboxes: Vec<Mailbox<RegistrarOf<H>, H::Stream>>,
-    pub(crate) observer: Option<Observer>,
-    started: Instant,
-    stopping: AtomicBool,
-}
-
-impl<H: Host> Server<H> {
-    /// Milliseconds since the start.
-    pub(crate) fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Tells every worker to close its connections and end.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        for mailbox in &self.mailboxes {
-            mailbox.registrar.wake();
-        }
-    }
-}
+use crate::state::Server;
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
@@ -183,15 +148,7 @@ fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> 
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
-    let server = Arc::new(Server {
-        host,
-        engine,
-        connections: Connections::default(),
-        mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
-        observer: config.observer,
-        started: Instant::now(),
-        stopping: AtomicBool::new(false),
-    });
+    let server = Arc::new(Server::new(host, engine, registrars, config.observer));
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs })

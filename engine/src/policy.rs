@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wisp_wire::{ProtocolVersion, QoS, ReasonCode};
 
-use crate::base::sync::Mutex;
+use crate::base::sync::{Mutex, rank};
 
 /// Decides who may do what. Called by all workers, in the middle of their turns: an answer that takes time is given
 /// [later](Decision::Later).
@@ -109,7 +109,7 @@ pub enum Decision {
 /// An answer that comes later.
 #[derive(Debug, Default)]
 pub struct PendingDecision {
-    verdict: Mutex<Option<Verdict>>,
+    verdict: Mutex<Option<Verdict>, { rank::LEAF }>,
 }
 
 /// An answer that is there.

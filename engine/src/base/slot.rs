@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::base::sync::Mutex;
+use crate::base::sync::{Mutex, rank};
 
 /// Hands out the lowest-numbered free slot it can without searching.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    state: Mutex<State>,
+    state: Mutex<State, { rank::LEAF }>,
 }
 
 #[derive(Debug, Default)]

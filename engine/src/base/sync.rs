@@ -1,22 +1,67 @@
-//! The locks and atomics of the engine, in one place so that loom can stand in for them.
+//! The locks and atomics of the broker, in one place so that loom can stand in for them.
 //!
-//! A panic while a lock is held ends the process in release builds (`panic = "abort"`), and in tests it fails the
-//! test, so poisoning carries no information here and the guards are handed out without it.
+//! Each lock has a [`rank`]. A thread takes locks in the order of their ranks, and no two of the same rank at a time: so no two
+//! threads can wait for each other. Debug builds check it.
+//!
+//! A panic while a lock is held ends the process in release builds (`panic = "abort"`) and fails the test in tests. So poisoning
+//! carries no information, and the guards are handed out without it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
 
 #[cfg(loom)]
 use loom::sync as imp;
 #[cfg(not(loom))]
 use std::sync as imp;
-use std::sync::PoisonError;
 
 pub use imp::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-pub use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+/// The order in which locks are taken, lowest first.
+pub mod rank {
+    /// A worker's mailbox.
+    pub const MAILBOX: u8 = 0;
+    /// The table of connections.
+    pub const CONNECTIONS: u8 = 1;
+    /// The sending half of a socket.
+    pub const OUTPUT: u8 = 2;
+    /// A shard of the registry.
+    pub const REGISTRY: u8 = 3;
+    /// A session's receiving half.
+    pub const INCOMING: u8 = 4;
+    /// A session's subscriptions.
+    pub const SUBSCRIPTIONS: u8 = 5;
+    /// The directory of queues.
+    pub const DIRECTORY: u8 = 6;
+    /// The topic tree.
+    pub const TREE: u8 = 7;
+    /// The retained messages.
+    pub const RETAINED: u8 = 8;
+    /// A topic queue or group.
+    pub const QUEUE: u8 = 9;
+    /// A session's sending half.
+    pub const OUTGOING: u8 = 10;
+    /// An outbox.
+    pub const OUTBOX: u8 = 11;
+    /// A session's lifetime.
+    pub const LIFETIME: u8 = 12;
+    /// The timers.
+    pub const TIMERS: u8 = 13;
+    /// A lock under which no other is taken.
+    pub const LEAF: u8 = 31;
+}
 
 /// A mutex without poisoning.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(imp::Mutex<T>);
+pub struct Mutex<T, const RANK: u8>(imp::Mutex<T>);
 
-impl<T> Mutex<T> {
+/// A mutex that is locked.
+pub struct MutexGuard<'a, T> {
+    guard: imp::MutexGuard<'a, T>,
+    _held: Held,
+}
+
+impl<T, const RANK: u8> Mutex<T, RANK> {
     /// Wraps `value`.
     pub fn new(value: T) -> Self {
         Self(imp::Mutex::new(value))
@@ -24,37 +69,165 @@ impl<T> Mutex<T> {
 
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let held = Held::new(RANK);
+        MutexGuard { guard: self.0.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
     }
 
-    /// The lock if nobody holds it now.
+    /// The lock if no thread holds it now.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         use std::sync::TryLockError;
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        let guard = match self.0.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(MutexGuard { guard, _held: Held::new(RANK) })
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }
 
 /// A reader-writer lock without poisoning.
 #[derive(Debug, Default)]
-pub struct RwLock<T>(imp::RwLock<T>);
+pub struct RwLock<T, const RANK: u8>(imp::RwLock<T>);
 
-impl<T> RwLock<T> {
+/// A reader-writer lock that is locked for reading.
+pub struct RwLockReadGuard<'a, T> {
+    guard: imp::RwLockReadGuard<'a, T>,
+    _held: Held,
+}
+
+/// A reader-writer lock that is locked for writing.
+pub struct RwLockWriteGuard<'a, T> {
+    guard: imp::RwLockWriteGuard<'a, T>,
+    _held: Held,
+}
+
+impl<T, const RANK: u8> RwLock<T, RANK> {
     /// Wraps `value`.
     pub fn new(value: T) -> Self {
         Self(imp::RwLock::new(value))
     }
 
-    /// Waits until nobody writes.
+    /// Waits until no thread writes.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        let held = Held::new(RANK);
+        RwLockReadGuard { guard: self.0.read().unwrap_or_else(PoisonError::into_inner), _held: held }
     }
 
-    /// Waits until nobody else reads or writes.
+    /// Waits until no other thread reads or writes.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        let held = Held::new(RANK);
+        RwLockWriteGuard { guard: self.0.write().unwrap_or_else(PoisonError::into_inner), _held: held }
+    }
+}
+
+impl<T> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// The rank of a lock that this thread holds. Nothing in release builds, nor under loom, whose threads share one of the host's.
+struct Held {
+    #[cfg(all(debug_assertions, not(loom)))]
+    rank: u8,
+}
+
+#[cfg(all(debug_assertions, not(loom)))]
+thread_local! {
+    /// A bit for each rank.
+    static RANKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(all(debug_assertions, not(loom)))]
+impl Held {
+    fn new(rank: u8) -> Self {
+        // A thread that ends has no record any more.
+        let _ = RANKS.try_with(|ranks| {
+            let higher = ranks.get() >> rank;
+            assert!(higher == 0, "a lock of rank {rank} is taken while ranks {:#b} are held", ranks.get());
+            ranks.set(ranks.get() | 1 << rank);
+        });
+        Self { rank }
+    }
+}
+
+#[cfg(all(debug_assertions, not(loom)))]
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = RANKS.try_with(|ranks| ranks.set(ranks.get() & !(1 << self.rank)));
+    }
+}
+
+#[cfg(not(all(debug_assertions, not(loom))))]
+impl Held {
+    #[inline]
+    fn new(_: u8) -> Self {
+        Self {}
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_taken_in_the_order_of_their_ranks() {
+        let (first, second) = (Mutex::<_, { rank::QUEUE }>::new(1), RwLock::<_, { rank::OUTBOX }>::new(2));
+        let guard = first.lock();
+        assert_eq!(*guard + *second.read(), 3);
+        drop(guard);
+        *second.write() += *first.lock() * 0;
+    }
+
+    #[test]
+    #[should_panic(expected = "a lock of rank 9 is taken")]
+    fn another_order_is_found_in_debug_builds() {
+        let (first, second) = (Mutex::<_, { rank::QUEUE }>::new(1), RwLock::<_, { rank::OUTBOX }>::new(2));
+        let _guard = second.read();
+        first.lock();
+    }
+
+    #[test]
+    #[should_panic(expected = "a lock of rank 9 is taken")]
+    fn two_locks_of_a_rank_are_not_held_at_once() {
+        let (one, other) = (Mutex::<_, { rank::QUEUE }>::new(1), Mutex::<_, { rank::QUEUE }>::new(2));
+        let _guard = one.lock();
+        other.try_lock();
     }
 }

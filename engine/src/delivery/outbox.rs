@@ -20,7 +20,7 @@ use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::base::slot::Slot;
-use crate::base::sync::{AtomicBool, Mutex, Ordering};
+use crate::base::sync::{AtomicBool, Mutex, Ordering, rank};
 use crate::delivery::aliases::AssignedAliases;
 
 /// The two encodings a PUBLISH has: that of MQTT 3.1 and 3.1.1, and that of MQTT 5.
@@ -91,7 +91,7 @@ pub struct Outbox {
     slot: Slot,
     budget: Arc<Budget>,
     capacity: Arc<Capacity>,
-    incoming: Mutex<Incoming>,
+    incoming: Mutex<Incoming, { rank::OUTBOX }>,
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::base::slot::Slots;
-use crate::base::sync::Mutex;
+use crate::base::sync::{Mutex, rank};
 use crate::delivery::loan::QueueInfo;
 use crate::state::topic_queue::{InvalidQueue, QueueSettings, TopicQueue};
 
@@ -23,7 +23,7 @@ pub(crate) fn queue_name(topic: &str) -> Option<&str> {
 /// All topic queues and groups.
 #[derive(Debug)]
 pub(crate) struct QueueDirectory {
-    queues: Mutex<HashMap<Box<str>, Arc<TopicQueue>, RandomState>>,
+    queues: Mutex<HashMap<Box<str>, Arc<TopicQueue>, RandomState>, { rank::DIRECTORY }>,
     configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
     /// The settings of queues that are made by use, and of groups.
     unconfigured: Arc<QueueSettings>,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, rank};
 use crate::state::session::Session;
 
 const SHARDS: usize = 16;
@@ -19,7 +19,7 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Registry {
     hasher: RandomState,
-    shards: [Mutex<HashSet<ByClientId, RandomState>>; SHARDS],
+    shards: [Mutex<HashSet<ByClientId, RandomState>, { rank::REGISTRY }>; SHARDS],
     count: AtomicUsize,
 }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use wisp_wire::{QoS, TopicFilter};
 
 use crate::base::limits::Limits;
-use crate::base::sync::RwLock;
+use crate::base::sync::{RwLock, rank};
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::message::Message;
 
 /// All retained messages.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedStore {
-    state: RwLock<State>,
+    state: RwLock<State, { rank::RETAINED }>,
 }
 
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::base::packet_ids::PacketIdState;
 use crate::base::slot::Slot;
-use crate::base::sync::{Mutex, MutexGuard};
+use crate::base::sync::{Mutex, MutexGuard, rank};
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
@@ -33,10 +33,10 @@ pub(crate) struct Session {
     client_id: Arc<str>,
     slot: Slot,
     capacity: Arc<Capacity>,
-    incoming: Mutex<Incoming>,
-    subscriptions: Mutex<Subscriptions>,
-    outgoing: Mutex<Outgoing>,
-    lifetime: Mutex<Lifetime>,
+    incoming: Mutex<Incoming, { rank::INCOMING }>,
+    subscriptions: Mutex<Subscriptions, { rank::SUBSCRIPTIONS }>,
+    outgoing: Mutex<Outgoing, { rank::OUTGOING }>,
+    lifetime: Mutex<Lifetime, { rank::LIFETIME }>,
 }
 
 /// Writes the last packet of a connection that loses its session.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::sync::{AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::state::will::Will;
 
 /// The end of a session that is foreseen.
@@ -82,7 +82,7 @@ impl Lifetime {
 /// Values for which something is due at some time, by that time and a key.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
-    entries: Mutex<BTreeMap<(u64, usize), K>>,
+    entries: Mutex<BTreeMap<(u64, usize), K>, { rank::TIMERS }>,
     /// The first time in `entries`, so that nobody locks them before.
     next_ms: AtomicU64,
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::base::capacity::Capacity;
-use crate::base::sync::{AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, DeadLetter, QueueInfo, Queued};
@@ -31,7 +31,7 @@ pub(crate) struct TopicQueue {
     info: Arc<QueueInfo>,
     settings: Arc<QueueSettings>,
     used_ms: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State, { rank::QUEUE }>,
 }
 
 #[derive(Debug, Default)]

@@ -9,14 +9,14 @@ use wisp_wire::{TopicFilter, TopicName};
 
 use self::children::Children;
 use crate::base::limits::Limits;
-use crate::base::sync::{AtomicU64, Ordering, RwLock};
+use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
 use crate::delivery::bundles::Indexed;
 use crate::state::subscribers::Subscribers;
 
 /// All subscriptions.
 #[derive(Debug)]
 pub(crate) struct TopicTree<S> {
-    tree: RwLock<Node<S>>,
+    tree: RwLock<Node<S>, { rank::TREE }>,
     epoch: AtomicU64,
 }
 

@@ -1,0 +1,62 @@
+//! What the drivers of one broker share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wisp_engine::Shared;
+use wisp_engine::sync::{AtomicBool, Ordering};
+use wisp_net::{Host, Poller, Registrar};
+
+use crate::config::Observer;
+use crate::connections::Connections;
+use crate::mailbox::Mailbox;
+
+/// The registrar of a host's poller.
+pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
+
+/// What the drivers of one broker share besides the engine's state.
+pub(crate) struct Server<H: Host> {
+    pub(crate) host: H,
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) connections: Connections<H::Stream>,
+    pub(crate) mailboxes: Vec<Mailbox<RegistrarOf<H>, H::Stream>>,
+    pub(crate) observer: Option<Observer>,
+    started: Instant,
+    stopping: AtomicBool,
+}
+
+impl<H: Host> Server<H> {
+    pub(crate) fn new(
+        host: H,
+        engine: Arc<Shared>,
+        registrars: Vec<RegistrarOf<H>>,
+        observer: Option<Observer>,
+    ) -> Self {
+        Self {
+            host,
+            engine,
+            connections: Connections::default(),
+            mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
+            observer,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Milliseconds since the start.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Tells every worker to close its connections and end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for mailbox in &self.mailboxes {
+            mailbox.registrar.wake();
+        }
+    }
+}
