@@ -1,14 +1,13 @@
 //! Messages get through, whole and in order, whatever their size and however their bytes come.
 
-use wisp_broker::Limits;
 use wisp_wire::Property;
 
-use crate::support::{Net, V3, V5, connect, numbered, publish, subscribe};
+use crate::support::{Net, PATIENT, V3, V5, connect, numbered, publish, subscribe};
 
 #[test]
 fn messages_pass_between_versions_and_workers_in_order() {
     const COUNT: u32 = 5_000;
-    let net = Net::start(3, Limits::DEFAULT);
+    let net = Net::start(3, PATIENT);
     let mut receivers: Vec<_> = [V3, V5, V3, V5]
         .into_iter()
         .enumerate()
@@ -50,7 +49,7 @@ fn messages_pass_between_versions_and_workers_in_order() {
 
 #[test]
 fn long_packets_arrive_unchanged_in_both_versions() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut receivers = [net.client(V3, "old"), net.client(V5, "new")];
     receivers.iter_mut().for_each(|receiver| receiver.subscribe("long"));
     let mut sender = net.client(V3, "sender");
@@ -73,7 +72,7 @@ fn long_packets_arrive_unchanged_in_both_versions() {
 
 #[test]
 fn packets_may_be_cut_anywhere() {
-    let net = Net::start(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
     let mut witness = net.client(V3, "witness");
     witness.subscribe("t");
     let stream = [connect(V5, "cut", 0, &[]), subscribe(V5, "own"), publish(V5, "own", b"1"), publish(V5, "t", b"2")];
@@ -93,7 +92,7 @@ fn packets_may_be_cut_anywhere() {
 
 #[test]
 fn packets_may_come_byte_by_byte() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut client = net.open(V3);
     for byte in [connect(V3, "slow", 0, &[]), subscribe(V3, "t"), publish(V3, "t", b"hello")].concat() {
         client.send(&[byte]);
@@ -105,7 +104,7 @@ fn packets_may_come_byte_by_byte() {
 
 #[test]
 fn a_receiver_gets_no_packet_longer_than_it_accepts() {
-    let net = Net::start(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
     let mut receiver = net.open(V5);
     receiver.send(&connect(V5, "small", 0, &[Property::MaximumPacketSize(100.try_into().unwrap())]));
     assert!(receiver.packet().starts_with(&[0x20]));
@@ -121,7 +120,7 @@ fn a_receiver_gets_no_packet_longer_than_it_accepts() {
 
 #[test]
 fn connack_comes_first_even_if_the_topic_is_busy() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut filters = vec![subscribe(V3, "busy")];
     filters.extend((0..500).map(|n| subscribe(V3, &format!("other/{n}"))));
     let firsts: Vec<u8> = net.while_flooded("busy", || {

@@ -3,14 +3,14 @@
 use std::io;
 use std::net::TcpStream;
 
-use wisp_broker::{Broker, Limits, StartError};
+use wisp_broker::{Broker, StartError};
 use wisp_net::memory::MemoryHost;
 
-use crate::support::{Net, V3, V5, config, numbered, publish};
+use crate::support::{Net, PATIENT, V3, V5, config, numbered, publish};
 
 #[test]
 fn shutdown_tells_clients_of_mqtt_5_why() {
-    let net = Net::start(3, Limits::DEFAULT);
+    let net = Net::start(3, PATIENT);
     let mut clients: Vec<_> = (0..6).map(|n| net.client(V5, &n.to_string())).collect();
     let mut old = net.client(V3, "old");
     let mut silent = net.open(V5);
@@ -23,7 +23,7 @@ fn shutdown_tells_clients_of_mqtt_5_why() {
 
 #[test]
 fn shutdown_does_not_wait_for_those_who_do_not_read() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut stuck = net.client(V3, "stuck");
     stuck.subscribe("t");
     let mut sender = net.client(V3, "sender");
@@ -36,8 +36,8 @@ fn shutdown_does_not_wait_for_those_who_do_not_read() {
 
 #[test]
 fn an_address_in_use_is_an_error_and_is_free_after_the_end() {
-    let net = Net::start(1, Limits::DEFAULT);
-    let mut again = config(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
+    let mut again = config(1, PATIENT);
     again.listen = vec![net.addr()];
     match Broker::start_on(net.host.clone(), again.clone()) {
         Err(StartError::Listen(addr, error)) => {
@@ -52,7 +52,7 @@ fn an_address_in_use_is_an_error_and_is_free_after_the_end() {
 
 #[test]
 fn a_broker_needs_an_address() {
-    let mut nowhere = config(1, Limits::DEFAULT);
+    let mut nowhere = config(1, PATIENT);
     nowhere.listen.clear();
     assert!(matches!(Broker::start_on(MemoryHost::new(), nowhere), Err(StartError::NoListener)));
 }
@@ -61,7 +61,7 @@ fn a_broker_needs_an_address() {
 #[test]
 fn brokers_on_the_system_leave_no_descriptors_behind() {
     let open = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let mut config = config(2, Limits::DEFAULT);
+    let mut config = config(2, PATIENT);
     let before = open();
     for _ in 0..30 {
         let broker = Broker::start(config.clone()).unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wisp_broker::{Limits, StallPolicy};
 
-use crate::support::{Client, Net, V3, V5, connect, numbered, publish, publish_qos1, wait_until};
+use crate::support::{Client, Net, PATIENT, V3, V5, connect, numbered, publish, publish_qos1, wait_until};
 
 const QUEUE: usize = 64 * 1024;
 
@@ -12,7 +12,7 @@ const QUEUE: usize = 64 * 1024;
 const UNDER_WAY: usize = 512 * 1024;
 
 fn small_queues() -> Limits {
-    Limits { queue_bytes_max: QUEUE, stall_ms_max: Some(30_000), ..Limits::DEFAULT }
+    Limits { queue_bytes_max: QUEUE, ..PATIENT }
 }
 
 fn subscriber(net: &Net, id: &str, filter: &str) -> Client {
@@ -290,7 +290,7 @@ fn receivers_that_use_up_all_buffers_are_disconnected_so_that_long_packets_flow_
 fn many_receivers_get_all_of_many_small_messages() {
     const RECEIVERS: usize = 300;
     const COUNT: u32 = 1_000;
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut receivers: Vec<_> = (0..RECEIVERS).map(|n| subscriber(&net, &n.to_string(), "+")).collect();
     let mut sender = net.client(V3, "sender");
     // Two topics in turn, so that neighbouring messages go to all, and in both formats' sizes.

@@ -3,11 +3,11 @@
 use wisp_broker::Limits;
 use wisp_wire::Property;
 
-use crate::support::{Client, Net, V3, V5, connect, publish, subscribe, wait_until};
+use crate::support::{Client, Net, PATIENT, V3, V5, connect, publish, subscribe, wait_until};
 
 #[test]
 fn a_client_identifier_moves_to_the_newest_connection_across_workers() {
-    let net = Net::start(3, Limits::DEFAULT);
+    let net = Net::start(3, PATIENT);
     let mut clients = vec![net.client(V5, "same")];
     clients[0].subscribe("t");
     for _ in 0..7 {
@@ -25,7 +25,7 @@ fn a_client_identifier_moves_to_the_newest_connection_across_workers() {
 
 #[test]
 fn clients_of_3_1_1_are_taken_over_without_a_word() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let mut old = net.client(V3, "same");
     let mut new = net.client(V3, "same");
     assert_eq!(old.end(), None);
@@ -34,7 +34,7 @@ fn clients_of_3_1_1_are_taken_over_without_a_word() {
 
 #[test]
 fn takeovers_from_all_sides_leave_one_connection() {
-    let net = Net::start(3, Limits::DEFAULT);
+    let net = Net::start(3, PATIENT);
     let winners: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..6).map(|_| scope.spawn(|| (0..20).map(|_| net.client(V5, "same")).collect::<Vec<_>>())).collect();
@@ -50,7 +50,7 @@ fn takeovers_from_all_sides_leave_one_connection() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed_until_others_go() {
-    let net = Net::start(2, Limits { connections_count_max: 3, ..Limits::DEFAULT });
+    let net = Net::start(2, Limits { connections_count_max: 3, ..PATIENT });
     let mut clients: Vec<_> = (0..3).map(|n| net.client(V3, &n.to_string())).collect();
     assert_eq!(net.open(V3).end(), None);
     clients.iter_mut().for_each(Client::ping);
@@ -63,7 +63,7 @@ fn connections_beyond_the_limit_are_closed_until_others_go() {
 
 #[test]
 fn who_does_not_introduce_himself_in_time_is_closed_even_if_bytes_drip() {
-    let net = Net::start(1, Limits { connect_timeout_ms: 300, ..Limits::DEFAULT });
+    let net = Net::start(1, Limits { connect_timeout_ms: 300, ..PATIENT });
     let mut silent = net.open(V3);
     let mut dripping = net.open(V3);
     let long = connect(V3, &"x".repeat(10_000), 0, &[]);
@@ -77,7 +77,7 @@ fn who_does_not_introduce_himself_in_time_is_closed_even_if_bytes_drip() {
 
 #[test]
 fn silence_beyond_the_keep_alive_ends_a_connection_but_a_long_packet_is_no_silence() {
-    let net = Net::start(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
     let mut silent = net.open(V5);
     silent.send(&connect(V5, "silent", 1, &[]));
     assert!(silent.packet().starts_with(&[0x20]));
@@ -105,7 +105,7 @@ fn silence_beyond_the_keep_alive_ends_a_connection_but_a_long_packet_is_no_silen
 
 #[test]
 fn nothing_follows_a_disconnect_though_messages_keep_coming() {
-    let net = Net::start(2, Limits::DEFAULT);
+    let net = Net::start(2, PATIENT);
     let ends: Vec<_> = net.while_flooded("busy", || {
         let ends = (0..20).map(|n| {
             let mut client = net.open(V5);
@@ -126,7 +126,7 @@ fn nothing_follows_a_disconnect_though_messages_keep_coming() {
 
 #[test]
 fn what_was_asked_before_disconnect_is_answered() {
-    let net = Net::start(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
     let mut client = net.open(V3);
     client.send(&[connect(V3, "brief", 0, &[]), vec![0xc0, 0], vec![0xe0, 0]].concat());
     assert!(client.packet().starts_with(&[0x20]));
@@ -136,7 +136,7 @@ fn what_was_asked_before_disconnect_is_answered() {
 
 #[test]
 fn a_refused_connect_says_why() {
-    let net = Net::start(1, Limits::DEFAULT);
+    let net = Net::start(1, PATIENT);
     let mut client = net.open(V5);
     client.send(&connect(V5, "c", 0, &[Property::AuthenticationMethod("none")]));
     assert_eq!(client.packet()[3], 0x8c);

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Packets of any length are fine for these clients.
 const ANY_LENGTH: u32 = wisp_broker::PACKET_BYTES_CEILING;
 
+/// The defaults, but for the time that senders are held back: a test's receiver may not be scheduled for a moment.
+pub(crate) const PATIENT: Limits = Limits { stall_ms_max: Some(30_000), ..Limits::DEFAULT };
+
 /// A broker on a network of its own.
 pub(crate) struct Net {
     pub(crate) host: MemoryHost,
