@@ -212,7 +212,8 @@ mod tests {
         let guard = first.lock();
         assert_eq!(*guard + *second.read(), 3);
         drop(guard);
-        *second.write() += *first.lock() * 0;
+        let value = *first.lock();
+        *second.write() += value;
     }
 
     #[test]
