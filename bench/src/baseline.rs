@@ -49,7 +49,7 @@ impl Baseline {
         let file = results.join(&name).join(SAMPLES_FILE);
         let read = fs::read_to_string(&file).map_err(|error| error.to_string());
         let rates = read.and_then(|text| read_rates(&text).map_err(|error| error.to_string()));
-        let rates = rates.map_err(|error| Failure::Missing(format!("cannot read {}: {error}", file.display())))?;
+        let rates = rates.map_err(|error| Failure::Setup(format!("cannot read {}: {error}", file.display())))?;
         Ok(Some(Self { name, rates }))
     }
 
@@ -72,7 +72,7 @@ fn read_rates(lines: &str) -> serde_json::Result<Vec<Rate>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use wisp_loadgen::places::Scratch;
+    use wisp_loadgen::paths::Scratch;
 
     /// A run in which `broker` was so many times as fast as mosquitto.
     pub(crate) fn recorded(broker: Broker, case: Case, times: f64) -> Baseline {
@@ -112,6 +112,6 @@ pub(crate) mod tests {
         assert_eq!((baseline.ratio(&Broker::Native, case(2)), baseline.ratio(&Broker::Wasmer, case(0))), (None, None));
 
         write("2026-02-04-smoke", "nonsense");
-        assert!(matches!(Baseline::newest(&results), Err(Failure::Missing(_))));
+        assert!(matches!(Baseline::newest(&results), Err(Failure::Setup(_))));
     }
 }

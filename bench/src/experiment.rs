@@ -7,9 +7,9 @@ use wisp_loadgen::broker::Broker;
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::folder::Record;
 use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::plan::{Changes, Kind, Plan, Point};
-use wisp_loadgen::sweep::{self, Taker, Watch};
+use wisp_loadgen::sweep::{self, Sampler, Watch};
 
 use crate::args::Experiment;
 use crate::compute::{self, Compute};
@@ -22,13 +22,13 @@ use crate::{PROGRAM, start, transfer};
 /// # Errors
 /// When there is no such plan, it is for another program, something that it needs is missing, or the results cannot be written.
 pub fn run(options: &Experiment) -> Result<u8, Failure> {
-    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let changes = Changes {
         is_quick: options.quick,
         repetitions: options.place.repetitions,
         ..Changes::none(machine::processors())
     };
-    let plan = Plan::find(&options.plan, &changes).map_err(Failure::Missing)?;
+    let plan = Plan::find(&options.plan, &changes).map_err(Failure::Setup)?;
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
     let settings = sweep::Options {
@@ -64,7 +64,7 @@ impl Programs {
             Kind::Transfer => (transfer::PROGRAM, host::compiled_module(transfer::PROGRAM, Host::WasmEdge)),
             _ => (compute::PROGRAM, host::plain_module(compute::PROGRAM, Host::WasmEdge, Mode::Jit)),
         };
-        let native = places::native_program(program);
+        let native = paths::native_program(program);
         [(format!("rustc of the native {program}"), native), (format!("rustc of the modules of {program}"), module)]
             .into_iter()
             .filter_map(|(name, file)| Some((name, machine::compiler_of_file(&file.ok()?)?)))
@@ -75,7 +75,7 @@ impl Programs {
     fn contents(&self, hosts: &BTreeSet<Host>) -> BTreeMap<String, String> {
         let program = if self.kind == Kind::Transfer { transfer::PROGRAM } else { compute::PROGRAM };
         let built = |host| match (host, self.kind) {
-            (Host::Native, _) => places::native_program(program),
+            (Host::Native, _) => paths::native_program(program),
             (_, Kind::Transfer) => host::compiled_module(program, host),
             _ => host::plain_module(program, host, Mode::Jit),
         };
@@ -106,12 +106,12 @@ impl Programs {
             Kind::Transfer => transfer::look_for(point),
             Kind::Compute => self.compute.look_for(point),
             Kind::Start => start::look_for(point, &self.scratch),
-            other => Err(Failure::Missing(format!("plans of the kind {} are run by wisp-loadgen", other.name()))),
+            other => Err(Failure::Setup(format!("plans of the kind {} are run by wisp-loadgen", other.name()))),
         }
     }
 }
 
-impl Taker for Programs {
+impl Sampler for Programs {
     fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
         let brokers: BTreeSet<&str> = plan.points.iter().filter_map(|point| point.text("broker")).collect();
         let brokers: Vec<Broker> = brokers.into_iter().filter_map(|broker| broker.parse().ok()).collect();
@@ -123,7 +123,7 @@ impl Taker for Programs {
         };
         for point in &plan.points {
             match self.look_for(point) {
-                Err(Failure::Missing(what)) => drop(missing.insert(what)),
+                Err(Failure::Setup(what)) => drop(missing.insert(what)),
                 other => other?,
             }
         }
@@ -131,10 +131,10 @@ impl Taker for Programs {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Failure::Missing(missing.into_iter().collect::<Vec<_>>().join(&format!("\n{PROGRAM}: "))))
+        Err(Failure::Setup(missing.into_iter().collect::<Vec<_>>().join(&format!("\n{PROGRAM}: "))))
     }
 
-    fn take(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
+    fn sample(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
         match self.kind {
             Kind::Transfer => transfer::take(point, &self.scratch, &self.interrupt),
             Kind::Start => start::take(point, &self.scratch, &self.interrupt),

@@ -22,7 +22,7 @@ impl Size {
     /// # Errors
     /// When it cannot be read.
     pub fn of(file: &Path) -> Result<Self, Failure> {
-        let unreadable = |error: io::Error| Failure::Missing(format!("cannot read {}: {error}", file.display()));
+        let unreadable = |error: io::Error| Failure::Setup(format!("cannot read {}: {error}", file.display()));
         let file_bytes = fs::metadata(file).map_err(unreadable)?.len();
         let loaded_bytes = loaded_bytes(File::open(file).map_err(unreadable)?).map_err(unreadable)?;
         Ok(Self { file_bytes, loaded_bytes: loaded_bytes.unwrap_or(file_bytes) })
@@ -47,7 +47,7 @@ impl Size {
 /// When the system does not tell, as only Linux does.
 pub fn files_of(process: u32) -> Result<BTreeSet<PathBuf>, Failure> {
     let maps = format!("/proc/{process}/maps");
-    let text = fs::read_to_string(&maps).map_err(|error| Failure::Missing(format!("cannot read {maps}: {error}")))?;
+    let text = fs::read_to_string(&maps).map_err(|error| Failure::Setup(format!("cannot read {maps}: {error}")))?;
     Ok(executable_files(&text))
 }
 

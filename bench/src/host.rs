@@ -6,7 +6,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use wisp_loadgen::failure::Failure;
-use wisp_loadgen::places;
+use wisp_loadgen::paths;
 
 /// A host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,14 +88,14 @@ impl Host {
     /// That its runtime is not there.
     #[must_use]
     pub fn missing(self) -> Failure {
-        Failure::Missing(format!("there is no {self} that fits: wasm-targets/runtimes {self} installs it"))
+        Failure::Setup(format!("there is no {self} that fits: wasm-targets/runtimes {self} installs it"))
     }
 }
 
 /// The folder with the scripts that build and run modules.
 #[must_use]
 pub fn scripts() -> PathBuf {
-    places::repository().join("wasm-targets")
+    paths::repository().join("wasm-targets")
 }
 
 /// A program's plain module, which is the same for every host, compiled where the mode wants it so.
@@ -120,7 +120,7 @@ pub fn compiled_module(program: &str, host: Host) -> Result<PathBuf, Failure> {
 }
 
 fn module(name: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
-    let file = |ending: &str| places::repository().join("target").join("wasm").join(format!("{name}{ending}"));
+    let file = |ending: &str| paths::repository().join("target").join("wasm").join(format!("{name}{ending}"));
     let module = file(".wasm");
     let file = match (mode, host) {
         (Mode::Aot, Host::Wasmer) => file(".wasmu"),
@@ -133,7 +133,7 @@ fn module(name: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
         return Ok(file);
     }
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Err(Failure::Missing(format!("{name} is missing or older than its module: make experiment-modules")))
+    Err(Failure::Setup(format!("{name} is missing or older than its module: make experiment-modules")))
 }
 
 impl Mode {

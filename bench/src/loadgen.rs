@@ -10,9 +10,10 @@ use wisp_loadgen::drive::results::Results;
 use crate::plan::{Case, SIZE_BYTES};
 use wisp_client::QoS;
 use wisp_loadgen::broker::{CpuMeter, Running, kill, last_lines, spawn};
-use wisp_loadgen::drive::run::{self, Config};
+use wisp_loadgen::drive::config::Config;
+use wisp_loadgen::drive::run;
 use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::places;
+use wisp_loadgen::paths;
 
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads the generator's line.
 fn read_results(line: &str) -> Result<Results, Failure> {
     Results::from_json(line)
-        .map_err(|error| Failure::Missing(format!("wisp-loadgen is of another version: {error} in {line:?}")))
+        .map_err(|error| Failure::Setup(format!("wisp-loadgen is of another version: {error} in {line:?}")))
 }
 
 /// What the generator is to do.
@@ -40,7 +41,7 @@ pub struct Load {
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
 pub fn drive(url: &str, load: &Load, interrupt: &Interrupt) -> Result<Results, Failure> {
     let Load { case: Case { qos, point }, window, messages } = load;
-    let mut command = Command::new(places::native_program("wisp-loadgen")?);
+    let mut command = Command::new(paths::native_program("wisp-loadgen")?);
     command
         .args(["run", "--json", "--url", url])
         .args(["--senders", &point.senders.to_string(), "--receivers", &point.receivers.to_string()])
@@ -49,7 +50,7 @@ pub fn drive(url: &str, load: &Load, interrupt: &Interrupt) -> Result<Results, F
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let child = spawn(&mut command).map_err(|error| Failure::Missing(format!("cannot start wisp-loadgen: {error}")))?;
+    let child = spawn(&mut command).map_err(|error| Failure::Setup(format!("cannot start wisp-loadgen: {error}")))?;
     let (status, output, words) = Generator(child).finish(interrupt)?;
     // A run that went wrong still has its report, unless it could not start.
     let Some(line) = output.lines().last() else {
@@ -76,10 +77,10 @@ pub fn drive_here(
     messages: u64,
     interrupt: &Interrupt,
 ) -> Result<(Results, Option<f64>), Failure> {
-    let target = broker.url().parse().map_err(Failure::Missing)?;
+    let target = broker.url().parse().map_err(Failure::Setup)?;
     let Case { qos, point } = case;
     let config = Config {
-        qos: QoS::new(qos).ok_or_else(|| Failure::Missing(format!("there is no QoS {qos}")))?,
+        qos: QoS::new(qos).ok_or_else(|| Failure::Setup(format!("there is no QoS {qos}")))?,
         window,
         senders: point.senders,
         receivers: point.receivers,
@@ -113,7 +114,7 @@ impl Generator {
         let (mut output, mut words) = (String::new(), String::new());
         let read = self.0.stdout.take().expect("it is piped").read_to_string(&mut output);
         read.and_then(|_| self.0.stderr.take().expect("it is piped").read_to_string(&mut words))
-            .map_err(|error| Failure::Missing(format!("cannot read what wisp-loadgen says: {error}")))?;
+            .map_err(|error| Failure::Setup(format!("cannot read what wisp-loadgen says: {error}")))?;
         Ok((status, output, words))
     }
 }
@@ -175,7 +176,7 @@ pub(crate) mod tests {
     #[test]
     fn other_lines_are_refused() {
         for wrong in ["", "1,000 msg/s", "{}", "[1]"] {
-            assert!(matches!(read_results(wrong), Err(Failure::Missing(_))), "{wrong:?}");
+            assert!(matches!(read_results(wrong), Err(Failure::Setup(_))), "{wrong:?}");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::results;
 use wisp_loadgen::broker::{Broker, Build, Running, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::table::{Table, thousands};
 
 /// How many clients, unless one says otherwise.
@@ -73,7 +73,7 @@ impl Measured {
 /// # Errors
 /// When something is missing, or the broker does not keep what it is to keep; a goal that is missed is no error.
 pub fn run(options: &Memory) -> Result<(), Failure> {
-    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let clients = options.clients.get();
     let workers = options.workers.map_or(machine::processors(), Into::into);
@@ -85,14 +85,14 @@ pub fn run(options: &Memory) -> Result<(), Failure> {
     println!("\n{}", rows(&measured));
     let usual = || {
         let is_usual = clients == CLIENTS && workers == machine::processors();
-        is_usual.then(|| places::repository().join("docs").join("results").join(format!("{date}-memory")))
+        is_usual.then(|| paths::repository().join("docs").join("results").join(format!("{date}-memory")))
     };
     let Some(folder) = options.out.clone().or_else(usual) else {
         println!("Not written, since the run is not the usual one: --out DIR says where to.");
         return Ok(());
     };
     results::write(&folder, &measured, &page(&measured, &facts, &date))
-        .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+        .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
     println!("Written to {}", folder.display());
     Ok(())
 }
@@ -102,7 +102,7 @@ pub fn run(options: &Memory) -> Result<(), Failure> {
 /// # Errors
 /// As [`run`].
 pub fn compare(options: &Memory) -> Result<u8, Failure> {
-    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let builds =
         options.against.builds(&Broker::Native).expect("another build was given, or nothing would be compared");
@@ -118,7 +118,7 @@ pub fn compare(options: &Memory) -> Result<u8, Failure> {
     if let Some(folder) = &options.out {
         let page = table::page("Memory", &text, &Facts::gather(&[Broker::Native]), &results::today()?);
         results::write(folder, &samples, &page)
-            .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+            .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
         println!("Written to {}", folder.display());
     }
     Ok(table::status(&lines))
@@ -163,13 +163,11 @@ struct Compared {
 /// Makes sure that this program, and the broker that it starts, can have so many descriptors open.
 fn allow_descriptors(needed: u64) -> Result<(), Failure> {
     let allowed = rlimit::increase_nofile_limit(needed)
-        .map_err(|error| Failure::Missing(format!("cannot ask for descriptors: {error}")))?;
+        .map_err(|error| Failure::Setup(format!("cannot ask for descriptors: {error}")))?;
     if allowed >= needed {
         return Ok(());
     }
-    Err(Failure::Missing(format!(
-        "{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)"
-    )))
+    Err(Failure::Setup(format!("{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)")))
 }
 
 /// What all measurements share.

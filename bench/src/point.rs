@@ -11,8 +11,8 @@ use wisp_loadgen::plan::Point;
 /// # Errors
 /// When it is not set, or stands for nothing.
 pub fn setting<T: FromStr<Err: Display>>(point: &Point, name: &str) -> Result<T, Failure> {
-    let text = point.text(name).ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to text")))?;
-    text.parse().map_err(|error| Failure::Missing(format!("{name}: {error}")))
+    let text = point.text(name).ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to text")))?;
+    text.parse().map_err(|error| Failure::Setup(format!("{name}: {error}")))
 }
 
 /// Refuses settings that a kind has no use for, and which would only multiply its samples.
@@ -24,7 +24,7 @@ pub fn only(point: &Point, known: &[&str]) -> Result<(), Failure> {
         None => Ok(()),
         Some((name, _)) => {
             let (kind, known) = (point.kind().name(), known.join(", "));
-            Err(Failure::Missing(format!("{name}: no setting of {kind} (which are {known})")))
+            Err(Failure::Setup(format!("{name}: no setting of {kind} (which are {known})")))
         }
     }
 }
@@ -35,7 +35,7 @@ pub fn only(point: &Point, known: &[&str]) -> Result<(), Failure> {
 /// When it is not set, or is something else.
 pub fn whole(point: &Point, name: &str) -> Result<u64, Failure> {
     let number = point.whole(name).filter(|number| *number > 0);
-    number.ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to a whole number above 0")))
+    number.ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to a whole number above 0")))
 }
 
 #[cfg(test)]
@@ -65,11 +65,11 @@ mod tests {
         assert_eq!(whole(&point, "count"), Ok(3));
         for name in ["other", "count", "missing"] {
             let error = setting::<Host>(&point, name).unwrap_err();
-            assert!(matches!(&error, Failure::Missing(what) if what.starts_with(name)), "{error:?}");
+            assert!(matches!(&error, Failure::Setup(what) if what.starts_with(name)), "{error:?}");
         }
         for name in ["none", "host", "missing"] {
             let error = whole(&point, name).unwrap_err();
-            assert!(matches!(&error, Failure::Missing(what) if what.starts_with(name)), "{error:?}");
+            assert!(matches!(&error, Failure::Setup(what) if what.starts_with(name)), "{error:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use wait4::{ResUse, Wait4};
 
 use wisp_loadgen::broker::{kill, last_lines, spawn};
 use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 /// How often it is looked how much memory the program has, and whether the run was interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -53,7 +53,7 @@ impl Program {
     /// When the system does not let it.
     pub fn start(name: &str, command: &mut Command, scratch: &Scratch) -> Result<Self, Failure> {
         let words = scratch.file("program.stderr");
-        let missing = |error| Failure::Missing(format!("cannot start {name}: {error}"));
+        let missing = |error| Failure::Setup(format!("cannot start {name}: {error}"));
         let stderr = File::create(&words).map_err(missing)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let started = Instant::now();
@@ -191,7 +191,7 @@ mod tests {
         let late = shell("sleep 600", &scratch).finish(Instant::now(), &Interrupt::default()).unwrap_err();
         assert!(matches!(late, Failure::Broken(what) if what.contains("in time")));
         let missing = Program::start("nothing", &mut Command::new("/nothing"), &scratch).unwrap_err();
-        assert!(matches!(missing, Failure::Missing(what) if what.contains("cannot start nothing")));
+        assert!(matches!(missing, Failure::Setup(what) if what.contains("cannot start nothing")));
     }
 
     #[test]

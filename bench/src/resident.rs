@@ -32,9 +32,8 @@ impl Resident {
     /// When the system does not tell.
     pub fn of(process: u32) -> Result<Self, Failure> {
         let file = format!("/proc/{process}/smaps_rollup");
-        let text =
-            fs::read_to_string(&file).map_err(|error| Failure::Missing(format!("cannot read {file}: {error}")))?;
-        parse(&text).ok_or_else(|| Failure::Missing(format!("{file} does not say how much memory there is")))
+        let text = fs::read_to_string(&file).map_err(|error| Failure::Setup(format!("cannot read {file}: {error}")))?;
+        parse(&text).ok_or_else(|| Failure::Setup(format!("{file} does not say how much memory there is")))
     }
 
     /// What a process has once that has not changed for a while.

@@ -28,7 +28,7 @@ pub fn write(folder: &Path, samples: &[impl Serialize], page: &str) -> io::Resul
 /// # Errors
 /// If the system does not tell it.
 pub fn today() -> Result<String, Failure> {
-    machine::today().ok_or_else(|| Failure::Missing("the program date does not tell the date".to_owned()))
+    machine::today().ok_or_else(|| Failure::Setup("the program date does not tell the date".to_owned()))
 }
 
 fn lines(samples: &[impl Serialize]) -> io::Result<String> {

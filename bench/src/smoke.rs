@@ -14,7 +14,7 @@ use crate::summary;
 use wisp_loadgen::broker::StartOptions;
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::table::thousands;
 
 /// Beyond this share of the processors the machine has something else to do.
@@ -32,7 +32,7 @@ struct Bench {
 /// # Errors
 /// When something is missing or a message was lost; a goal that is missed is no error.
 pub fn run(options: &Smoke) -> Result<(), Failure> {
-    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let bench =
         Bench { plan: options.plan(machine::processors()), scratch: Scratch::new().map_err(system)?, interrupt };
@@ -48,7 +48,7 @@ pub fn run(options: &Smoke) -> Result<(), Failure> {
         return Ok(());
     };
     results::write(&folder, &samples, &summary::page(&bench.plan, &samples, baseline.as_ref(), &facts, &date))
-        .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+        .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
     println!("Written to {}", folder.display());
     Ok(())
 }
@@ -63,7 +63,7 @@ fn folder(options: &Smoke, plan: &Plan, date: &str) -> Option<PathBuf> {
 }
 
 fn results_folder() -> PathBuf {
-    places::repository().join("docs").join("results")
+    paths::repository().join("docs").join("results")
 }
 
 pub(crate) fn warn_if_busy() {
@@ -76,13 +76,13 @@ impl Bench {
     /// Starts each broker once, so that everything that is missing is known before anything is measured.
     fn look_around(&self) -> Result<(), Failure> {
         let mut missing = Vec::new();
-        if let Err(failure) = places::native_program("wisp-loadgen") {
+        if let Err(failure) = paths::native_program("wisp-loadgen") {
             missing.push(failure.to_string());
         }
         for broker in &self.plan.brokers {
             match broker.start(&StartOptions::with_workers(self.plan.workers), &self.scratch, &self.interrupt) {
                 Ok(running) => running.stop()?,
-                Err(Failure::Missing(what)) => missing.push(what),
+                Err(Failure::Setup(what)) => missing.push(what),
                 Err(failure) => return Err(failure),
             }
         }
@@ -90,7 +90,7 @@ impl Bench {
             return Ok(());
         }
         missing.push("or leave brokers out with --brokers".to_owned());
-        Err(Failure::Missing(missing.join("\nwisp-bench: ")))
+        Err(Failure::Setup(missing.join("\nwisp-bench: ")))
     }
 
     fn take_samples(&self) -> Result<Vec<Sample>, Failure> {

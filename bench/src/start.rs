@@ -18,7 +18,7 @@ use wisp_loadgen::broker::{Broker, Mode, Running, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::folder::Record;
 use wisp_loadgen::machine;
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::plan::Point;
 
 use crate::footprint::{Size, files_of};
@@ -42,7 +42,7 @@ const SPREAD: Spread = Spread::new(10, 10);
 /// When it is not, or the point says something that is none of this kind.
 pub fn look_for(point: &Point, scratch: &Scratch) -> Result<(), Failure> {
     let start = Start::of(point)?;
-    places::native_program("wisp-loadgen")?;
+    paths::native_program("wisp-loadgen")?;
     start.broker.look_for(&start.options(), scratch)
 }
 
@@ -79,13 +79,12 @@ impl Start {
     /// When it is something else, in a line.
     pub fn of(point: &Point) -> Result<Self, Failure> {
         only(point, &["broker", "mode", "workers", "messages", "senders", "receivers"])?;
-        let text =
-            |name| point.text(name).ok_or_else(|| Failure::Missing(format!("{name}: it has to be set, to text")));
-        let wrong = |name: &'static str| move |error: String| Failure::Missing(format!("{name}: {error}"));
+        let text = |name| point.text(name).ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to text")));
+        let wrong = |name: &'static str| move |error: String| Failure::Setup(format!("{name}: {error}"));
         let number = |name, usual: u64| match (point.get(name), point.whole(name)) {
             (None, _) => Ok(usual),
             (_, Some(number @ 1..=NUMBER_MAX)) => Ok(number),
-            (Some(value), _) => Err(Failure::Missing(format!("{name}: {value} is no whole number above 0"))),
+            (Some(value), _) => Err(Failure::Setup(format!("{name}: {value} is no whole number above 0"))),
         };
         let broker: Broker = text("broker")?.parse().map_err(wrong("broker"))?;
         let mode = point.get("mode").map(|_| text("mode")?.parse::<Mode>().map_err(wrong("mode"))).transpose()?;
@@ -113,8 +112,7 @@ impl Start {
     /// when interrupted.
     pub fn take(&self, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
         let running = self.broker.start(&self.options(), scratch, interrupt)?;
-        let usage =
-            running.usage().ok_or_else(|| Failure::Missing("only Linux tells what a process uses".to_owned()))?;
+        let usage = running.usage().ok_or_else(|| Failure::Setup("only Linux tells what a process uses".to_owned()))?;
         let idle = Resident::settled_for(STILL_FOR, running.process(), interrupt)?;
         let threads = running.usage().map(|usage| usage.threads);
         let mut record = self.files(&running)?;
@@ -151,7 +149,7 @@ impl Start {
         };
         let files = files_of(running.process())?;
         let total = if let Some(host) = self.broker.wasm_host() {
-            let modules = places::repository().join("target").join("wasm");
+            let modules = paths::repository().join("target").join("wasm");
             let module = modules.join(format!("wisp-broker-{host}.wasm"));
             let module_bytes = put("module", Size::of(&module)?);
             let code_bytes = match self.mode.unwrap_or_default() {
@@ -163,7 +161,7 @@ impl Start {
             put("runtime", Size::of_all(files.iter().filter(|file| !file.starts_with(&modules)))?) + code_bytes
         } else {
             let program = fs::read_link(format!("/proc/{}/exe", running.process()))
-                .map_err(|error| Failure::Missing(format!("cannot tell which program {} is: {error}", self.broker)))?;
+                .map_err(|error| Failure::Setup(format!("cannot tell which program {} is: {error}", self.broker)))?;
             put("program", Size::of(&program)?)
                 + put("libraries", Size::of_all(files.iter().filter(|file| **file != program))?)
         };
@@ -197,7 +195,7 @@ fn compiled(broker: &Broker, module: &Path) -> PathBuf {
 /// Lets the count of the most memory that a process ever had begin anew.
 fn forget_peak(process: u32) -> Result<(), Failure> {
     let file = format!("/proc/{process}/clear_refs");
-    fs::write(&file, "5").map_err(|error| Failure::Missing(format!("cannot write to {file}: {error}")))
+    fs::write(&file, "5").map_err(|error| Failure::Setup(format!("cannot write to {file}: {error}")))
 }
 
 #[cfg(test)]
@@ -235,7 +233,7 @@ mod tests {
             (json!({"broker": "native", "qos": 1}), "qos: no setting of start"),
         ] {
             let failure = start_of(settings).unwrap_err();
-            assert!(matches!(&failure, Failure::Missing(why) if why.contains(part)), "{failure}");
+            assert!(matches!(&failure, Failure::Setup(why) if why.contains(part)), "{failure}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 const HEAD: &str = "name = \"small\"\ntitle = \"Small\"\nabout = \"\"\nrepetitions = 2\n";
 

@@ -23,7 +23,7 @@ pub enum Failure {
     /// A broker lost, doubled, reordered or changed messages, or died over them.
     Broken(String),
     /// Something that the run needs is not there, or the machine does not let it.
-    Missing(String),
+    Setup(String),
     /// Somebody asked the run to end.
     Interrupted,
 }
@@ -34,7 +34,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::Broken(_) => 1,
-            Self::Missing(_) => 2,
+            Self::Setup(_) => 2,
             Self::Interrupted => 130,
         }
     }
@@ -43,7 +43,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(what) | Self::Missing(what) => f.write_str(what),
+            Self::Broken(what) | Self::Setup(what) => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

@@ -284,7 +284,7 @@ pub fn universal_time(moment: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::places::Scratch;
+    use crate::paths::Scratch;
     use serde_json::json;
     use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub mod figure;
 pub mod folder;
 pub mod machine;
 mod measures;
-pub mod places;
+pub mod paths;
 pub mod plan;
 pub mod report;
 pub mod sink;

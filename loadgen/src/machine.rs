@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::drive::crc;
 use crate::failure::Failure;
-use crate::places;
+use crate::paths;
 
 /// What is said of a thing that cannot be found out.
 pub(crate) const UNKNOWN: &str = "unknown";
@@ -106,9 +106,9 @@ pub(crate) fn version_of(broker: &Broker) -> String {
             let (title, runtime) = (broker.title(), runtime_version(broker));
             format!("{}, {} under {title} {runtime}", sources_version(), content(broker))
         }
-        Broker::Mosquitto => installed_version(places::mosquitto(), &["-h"]),
-        Broker::NatsServer => installed_version(places::nats_server(), &["--version"]),
-        Broker::Rumqttd => places::RUMQTTD_VERSION.to_owned(),
+        Broker::Mosquitto => installed_version(paths::mosquitto(), &["-h"]),
+        Broker::NatsServer => installed_version(paths::nats_server(), &["--version"]),
+        Broker::Rumqttd => paths::RUMQTTD_VERSION.to_owned(),
         Broker::Sink => env!("CARGO_PKG_VERSION").to_owned(),
         // A program that is not known may do anything with an argument that it does not know.
         Broker::Command(_) => unknown(),
@@ -145,7 +145,7 @@ fn of_module(
 /// The version of a runtime; the scripts know which one they take.
 fn runtime_version(broker: &Broker) -> String {
     let script = r#"source "$0/lib.sh" && runtime_version "$(find_runtime "$1")""#;
-    let scripts = places::repository().join("wasm-targets");
+    let scripts = paths::repository().join("wasm-targets");
     let version = scripts
         .to_str()
         .zip(broker.wasm_host())
@@ -166,11 +166,11 @@ fn content(broker: &Broker) -> String {
 /// Wisp as a program or a module, or the generator, which is the sink.
 fn built(broker: &Broker) -> Option<PathBuf> {
     if *broker == Broker::Sink {
-        return places::generator().ok();
+        return paths::generator().ok();
     }
     broker.wasm_host().map_or_else(
-        || places::native_program("wisp-broker").ok(),
-        |host| Some(places::repository().join(format!("target/wasm/wisp-broker-{host}.wasm"))),
+        || paths::native_program("wisp-broker").ok(),
+        |host| Some(paths::repository().join(format!("target/wasm/wisp-broker-{host}.wasm"))),
     )
 }
 
@@ -183,7 +183,7 @@ fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String 
 /// The version and the commit of the sources, which need not be what the programs were built from.
 fn sources_version() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    match commit_of(&places::repository()) {
+    match commit_of(&paths::repository()) {
         Some((commit, true)) => format!("{version}, commit {commit}, clean"),
         Some((commit, false)) => format!("{version}, commit {commit}, with changes that are not committed"),
         None => format!("{version}, commit {}", unknown()),
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_content_is_told_by_a_file_and_not_by_its_name() {
-        let scratch = places::Scratch::new().unwrap();
+        let scratch = paths::Scratch::new().unwrap();
         let file = scratch.file("program");
         assert_eq!(content_of_file(&file), None);
         fs::write(&file, "123456789").unwrap();
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_change_of_results_is_no_change_of_sources() {
-        let scratch = places::Scratch::new().unwrap();
+        let scratch = paths::Scratch::new().unwrap();
         let repository = scratch.file("repository");
         fs::create_dir_all(repository.join("docs/results")).unwrap();
         let write = |file: &str, text: &str| fs::write(repository.join(file), text).unwrap();

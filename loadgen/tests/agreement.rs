@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use wisp_broker::{Broker, Config};
 use wisp_client::QoS;
+use wisp_loadgen::drive::config::Config as RunConfig;
 use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::run;
 
@@ -17,9 +18,9 @@ const FULL_SPEED_BYTES: usize = 2048;
 /// Long enough for any machine.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-fn config(broker: &Broker, qos: QoS, pattern: Pattern, receivers: u32) -> run::Config {
+fn config(broker: &Broker, qos: QoS, pattern: Pattern, receivers: u32) -> RunConfig {
     let target = format!("mqtt://{}", broker.local_addrs()[0]).parse().unwrap();
-    run::Config { qos, senders: 4, receivers, pattern, size: 64, messages: MESSAGES, ..run::Config::new(target) }
+    RunConfig { qos, senders: 4, receivers, pattern, size: 64, messages: MESSAGES, ..RunConfig::new(target) }
 }
 
 fn broker() -> Broker {
@@ -63,7 +64,7 @@ fn rate_of_count(broker: &Broker, messages: u64) -> f64 {
 fn a_rate_is_the_brokers_own() {
     let broker = broker();
     // So large that sockets hold next to nothing of all, and so many that looking late at the counter makes no difference.
-    let config = run::Config {
+    let config = RunConfig {
         size: FULL_SPEED_BYTES,
         messages: FULL_SPEED_MESSAGES,
         ..config(&broker, QoS::AtMostOnce, Pattern::OneToOne, 2)

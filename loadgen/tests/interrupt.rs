@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use wisp_loadgen::broker::spawn;
 use wisp_loadgen::failure::Interrupt;
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 /// Far less than what the program would wait for a broker, and far more than it needs.
 const SOON: Duration = Duration::from_secs(60);

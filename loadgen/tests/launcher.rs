@@ -2,7 +2,7 @@
 
 use wisp_loadgen::broker::{Broker, StartOptions};
 use wisp_loadgen::failure::Interrupt;
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 fn drive(url: &str, count: u32) -> bool {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wisp-loadgen"));

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use fake_nats::Manner;
 use wisp_client::QoS;
+use wisp_loadgen::drive::config::Config;
 use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run::{Config, run};
+use wisp_loadgen::drive::run::run;
 
 /// Long enough for any machine; runs in which messages are lost wait for it.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fake_broker::Fault;
 use serde_json::Value;
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wisp-loadgen");
 /// Long enough for any machine.

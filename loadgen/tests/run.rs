@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
+use wisp_loadgen::drive::config::Config;
 use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run::{Config, run};
+use wisp_loadgen::drive::run::run;
 use wisp_loadgen::sink::Sink;
 
 /// Long enough for any machine; runs in which messages are lost wait for it.

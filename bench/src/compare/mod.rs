@@ -27,7 +27,7 @@ use table::Line;
 use wisp_loadgen::broker::{Broker, Build, StartOptions};
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 /// The levels of QoS that are compared unless the command line names others.
 const QOS: [u8; 2] = [0, 1];
@@ -40,7 +40,7 @@ type Subject = (Broker, [Build; 2]);
 /// # Errors
 /// If something is missing, a broker loses messages, or the run is interrupted.
 pub fn forwarding(options: &Smoke) -> Result<u8, Failure> {
-    let system = |error: io::Error| Failure::Missing(format!("cannot prepare the run: {error}"));
+    let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let subjects = subjects(&options.brokers, &options.against)?;
     let mut plan = options.plan(machine::processors());
@@ -59,7 +59,7 @@ pub fn forwarding(options: &Smoke) -> Result<u8, Failure> {
         let date = results::today()?;
         let page = table::page("Forwarding", &text, &Facts::gather(&comparison.plan.brokers), &date);
         results::write(folder, &samples, &page)
-            .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
+            .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
         println!("Written to {}", folder.display());
     }
     Ok(table::status(&lines))
@@ -74,9 +74,9 @@ fn subjects(named: &[Broker], against: &Against) -> Result<Vec<Subject>, Failure
             Some(builds) => subjects.push((broker.clone(), builds)),
             None if named.is_empty() => {}
             None if broker.is_wisp() => {
-                return Err(Failure::Missing(format!("there is no other build for {broker}: give --against-root DIR")));
+                return Err(Failure::Setup(format!("there is no other build for {broker}: give --against-root DIR")));
             }
-            None => return Err(Failure::Missing(format!("{broker} is no build of Wisp"))),
+            None => return Err(Failure::Setup(format!("{broker} is no build of Wisp"))),
         }
     }
     Ok(subjects)

@@ -7,7 +7,7 @@ use crate::plan::{Case, Plan};
 use wisp_loadgen::broker::{Broker, Build, StartOptions};
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::places::Scratch;
+use wisp_loadgen::paths::Scratch;
 
 /// A measurement with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -62,7 +62,7 @@ impl Driver<'_> {
         })?;
         running.stop()?;
         let broker_cpu_s = cpu_s.ok_or_else(|| {
-            Failure::Missing("this system does not count the processor time of another process".to_owned())
+            Failure::Setup("this system does not count the processor time of another process".to_owned())
         })?;
         Ok(Sample {
             build: name,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::folder::Record;
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::plan::Point;
 
 use crate::host::{Host, Mode, Runtime, plain_module};
@@ -123,7 +123,7 @@ impl Compute {
     /// The program on a host, with a folder that it may use; what it is to do follows.
     fn command(&self, host: Host, mode: Mode, folder: PathBuf) -> Result<Command, Failure> {
         let options: &[&str] = match (host, mode) {
-            (Host::Native, Mode::Aot) => return Ok(Command::new(places::native_program(PROGRAM)?)),
+            (Host::Native, Mode::Aot) => return Ok(Command::new(paths::native_program(PROGRAM)?)),
             (Host::Wasmer, Mode::Aot) => &["run"],
             (Host::Wasmer, Mode::Jit) => &["run", "--disable-cache"],
             (Host::Wasmtime, Mode::Aot) => &["run", "--allow-precompiled"],
@@ -133,7 +133,7 @@ impl Compute {
             (Host::WasmEdge, Mode::Aot) => &[],
             (Host::WasmEdge, Mode::Jit) => &["--enable-jit"],
             (Host::WasmEdge, Mode::Interpreted) => &["--force-interpreter"],
-            _ => return Err(Failure::Missing(format!("mode: {host} has no {mode}"))),
+            _ => return Err(Failure::Setup(format!("mode: {host} has no {mode}"))),
         };
         let runtime = self.runtimes.get(&host).ok_or_else(|| host.missing())?;
         let module = plain_module(PROGRAM, host, mode)?;
@@ -179,7 +179,7 @@ impl Work {
         match setting::<String>(point, "program")?.as_str() {
             "random" => Ok(Self::Random { count: whole(point, COUNT)? }),
             "sort" => Ok(Self::Sort { bytes: whole(point, FILE_BYTES)? }),
-            other => Err(Failure::Missing(format!("program: {other} is neither random nor sort"))),
+            other => Err(Failure::Setup(format!("program: {other} is neither random nor sort"))),
         }
     }
 
@@ -198,7 +198,7 @@ fn file_of(bytes: u64) -> String {
 }
 
 fn unwritable(error: io::Error) -> Failure {
-    Failure::Missing(format!("cannot write into the folder for temporary files: {error}"))
+    Failure::Setup(format!("cannot write into the folder for temporary files: {error}"))
 }
 
 /// What is recorded of either work. The start is all that the program's own clock did not see.

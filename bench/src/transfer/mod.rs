@@ -11,7 +11,7 @@ use serde_json::json;
 use wisp_loadgen::broker::free_address;
 use wisp_loadgen::failure::{Failure, Interrupt};
 use wisp_loadgen::folder::Record;
-use wisp_loadgen::places::{self, Scratch};
+use wisp_loadgen::paths::{self, Scratch};
 use wisp_loadgen::plan::Point;
 
 use crate::host::{self, Host};
@@ -46,7 +46,7 @@ pub fn look_for(point: &Point) -> Result<(), Failure> {
     whole(point, "messages").and(whole(point, "size_bytes"))?;
     parse_buffer(&setting::<String>(point, "buffer")?)?;
     match host {
-        Host::Native => places::native_program(PROGRAM).map(drop),
+        Host::Native => paths::native_program(PROGRAM).map(drop),
         _ => host::compiled_module(PROGRAM, host).map(drop),
     }
 }
@@ -83,7 +83,7 @@ pub fn take(point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<R
 /// The program on a host; the address follows.
 fn command(host: Host) -> Result<Command, Failure> {
     if host == Host::Native {
-        return Ok(Command::new(places::native_program(PROGRAM)?));
+        return Ok(Command::new(paths::native_program(PROGRAM)?));
     }
     let mut command = Command::new(host::scripts().join(host.name()).join("run"));
     // The scripts tell the broker's workers to a program that they would not be told of otherwise.
@@ -131,9 +131,7 @@ fn parse_buffer(text: &str) -> Result<Option<u64>, Failure> {
         .split_once(' ')
         .and_then(|(number, unit)| number.parse::<u64>().ok()?.checked_mul(factor(unit)?))
         .filter(|bytes| *bytes > 0);
-    bytes
-        .map(Some)
-        .ok_or_else(|| Failure::Missing(format!("buffer: {text} is neither message nor a size as in 256 KiB")))
+    bytes.map(Some).ok_or_else(|| Failure::Setup(format!("buffer: {text} is neither message nor a size as in 256 KiB")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::places;
+use crate::paths;
 
 const PROGRAM: &str = "wisp-broker";
 
@@ -26,14 +26,14 @@ impl Build {
     /// If it was not built.
     pub(super) fn program(&self) -> Result<PathBuf, Failure> {
         let program = match self {
-            Self::Own => return places::native_program(PROGRAM),
+            Self::Own => return paths::native_program(PROGRAM),
             Self::Program(program) => program.clone(),
             Self::Checkout(folder) => folder.join("target").join("release").join(PROGRAM),
         };
         if program.is_file() {
             return Ok(program);
         }
-        Err(Failure::Missing(format!("there is no program {}", program.display())))
+        Err(Failure::Setup(format!("there is no program {}", program.display())))
     }
 
     /// The folder with `wasm-targets` and `target/wasm`.
@@ -42,10 +42,10 @@ impl Build {
     /// If the build is a native program alone.
     pub(super) fn checkout(&self) -> Result<PathBuf, Failure> {
         match self {
-            Self::Own => Ok(places::repository()),
+            Self::Own => Ok(paths::repository()),
             Self::Checkout(folder) => Ok(folder.clone()),
             Self::Program(program) => {
-                Err(Failure::Missing(format!("{} runs under no WebAssembly runtime", program.display())))
+                Err(Failure::Setup(format!("{} runs under no WebAssembly runtime", program.display())))
             }
         }
     }
@@ -54,14 +54,14 @@ impl Build {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::places::Scratch;
+    use crate::paths::Scratch;
 
     #[test]
     fn another_checkout_has_its_own_program_and_launchers() {
         let scratch = Scratch::new().unwrap();
         let build = Build::Checkout(scratch.file(""));
         let missing = build.program().unwrap_err();
-        assert!(matches!(&missing, Failure::Missing(what) if what.contains("target/release/wisp-broker")), "{missing}");
+        assert!(matches!(&missing, Failure::Setup(what) if what.contains("target/release/wisp-broker")), "{missing}");
         std::fs::create_dir_all(scratch.file("target/release")).unwrap();
         std::fs::write(scratch.file("target/release/wisp-broker"), "").unwrap();
         assert_eq!(build.program(), Ok(scratch.file("target/release/wisp-broker")));
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_native_program_runs_under_no_runtime() {
         let build = Build::Program("/somewhere/wisp-broker".into());
-        assert!(matches!(build.checkout(), Err(Failure::Missing(what)) if what.contains("/somewhere/wisp-broker")));
+        assert!(matches!(build.checkout(), Err(Failure::Setup(what)) if what.contains("/somewhere/wisp-broker")));
         assert!(Build::Own.checkout().unwrap().join("wasm-targets").is_dir());
     }
 }

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::words::{split, with_address};
+use super::shell_words::{split, with_address};
 use super::{Broker, Mode, StartOptions, settings, write_configuration};
 use crate::failure::Failure;
-use crate::places;
+use crate::paths;
 
 /// What Wisp is told beside its address and its workers.
 pub(super) const WISP_FLAGS: [&str; 1] = ["--log error"];
@@ -34,17 +34,17 @@ impl Broker {
         }
         let mut command = match self {
             Self::Mosquitto => {
-                let mut command = Command::new(places::mosquitto()?);
+                let mut command = Command::new(paths::mosquitto()?);
                 command.arg("-c").arg(configured(settings::mosquitto(address))?);
                 command
             }
             Self::NatsServer => {
-                let mut command = Command::new(places::nats_server()?);
+                let mut command = Command::new(paths::nats_server()?);
                 command.arg("-c").arg(configured(settings::nats(address))?);
                 command
             }
             Self::Rumqttd => {
-                let mut command = Command::new(places::rumqttd()?);
+                let mut command = Command::new(paths::rumqttd()?);
                 // It takes configurations of several forms, and tells them by their names.
                 let file = configured(settings::rumqttd(address))?;
                 let named = file.with_extension("toml");
@@ -53,13 +53,13 @@ impl Broker {
                 command
             }
             Self::Sink => {
-                let mut command = Command::new(places::generator()?);
+                let mut command = Command::new(paths::generator()?);
                 command.arg("sink").arg("--listen").arg(address.to_string());
                 command
             }
             Self::Command(line) => {
                 let mut words =
-                    split(line).map_err(Failure::Missing)?.into_iter().map(|word| with_address(&word, address));
+                    split(line).map_err(Failure::Setup)?.into_iter().map(|word| with_address(&word, address));
                 let mut command = Command::new(words.next().unwrap_or_default());
                 command.args(words);
                 command
@@ -78,7 +78,7 @@ impl Broker {
         let Some(mode) = mode.filter(|mode| !self.modes().contains(mode)) else { return Ok(()) };
         let modes = self.modes().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let has = if modes.is_empty() { "no runtime's modes".to_owned() } else { format!("these: {modes}") };
-        Err(Failure::Missing(format!("{} has no mode {mode}: it has {has}", self.name())))
+        Err(Failure::Setup(format!("{} has no mode {mode}: it has {has}", self.name())))
     }
 
     fn check_settings(&self, settings: &[String]) -> Result<(), Failure> {
@@ -86,7 +86,7 @@ impl Broker {
             return Ok(());
         }
         let name = self.name();
-        Err(Failure::Missing(format!("{name} is told nothing in a file: give it arguments instead of settings")))
+        Err(Failure::Setup(format!("{name} is told nothing in a file: give it arguments instead of settings")))
     }
 
     fn wisp_flags(&self, workers: usize) -> Vec<String> {
@@ -112,11 +112,11 @@ impl Broker {
             .args(arguments);
         let told = ask
             .output()
-            .map_err(|error| Failure::Missing(format!("cannot start {self} ({}): {error}", script.display())))?;
+            .map_err(|error| Failure::Setup(format!("cannot start {self} ({}): {error}", script.display())))?;
         if !told.status.success() {
             let words = String::from_utf8_lossy(&told.stderr);
             let words = super::last_lines(&words).unwrap_or_else(|| "it said nothing".to_owned());
-            return Err(Failure::Missing(format!("cannot start {self}: {words}")));
+            return Err(Failure::Setup(format!("cannot start {self}: {words}")));
         }
         let mut words =
             told.stdout.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>();
@@ -125,7 +125,7 @@ impl Broker {
         let mut words = words.into_iter();
         let program = words
             .next()
-            .ok_or_else(|| Failure::Missing(format!("{} does not say how to start {self}", script.display())))?;
+            .ok_or_else(|| Failure::Setup(format!("{} does not say how to start {self}", script.display())))?;
         let mut command = Command::new(program);
         command.args(words);
         Ok(command)

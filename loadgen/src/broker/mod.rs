@@ -20,16 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
-use crate::places::Scratch;
+use crate::paths::Scratch;
 
-mod answer;
 mod build;
 mod commands;
 mod cpu_meter;
+mod readiness;
 mod running;
 mod settings;
+mod shell_words;
 mod usage;
-mod words;
 
 pub use build::Build;
 pub use cpu_meter::CpuMeter;
@@ -343,10 +343,10 @@ impl FromStr for Broker {
                 "there is no broker {text:?}: use one of {names}, or a command line with {{port}} in it"
             ));
         }
-        if words::split(text)?.is_empty() {
+        if shell_words::split(text)?.is_empty() {
             return Err("an empty command line starts no broker".to_owned());
         }
-        if !text.contains(words::PORT) && !text.contains(words::ADDRESS) {
+        if !text.contains(shell_words::PORT) && !text.contains(shell_words::ADDRESS) {
             return Err(format!(
                 "the command line does not say where the broker is to listen: put {{port}} or {{address}} into {text:?}"
             ));
@@ -377,7 +377,7 @@ fn own_folder(scratch: &Scratch, address: SocketAddr) -> Result<PathBuf, Failure
 }
 
 fn unwritable(error: &io::Error) -> Failure {
-    Failure::Missing(format!("cannot write into the folder for temporary files: {error}"))
+    Failure::Setup(format!("cannot write into the folder for temporary files: {error}"))
 }
 
 fn write_configuration(folder: &Path, text: &str) -> Result<PathBuf, Failure> {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Asker};
+use super::readiness::{Probe, Readiness};
 use super::usage::Usage;
 use super::{Broker, Protocol};
 use crate::failure::{Failure, Interrupt};
@@ -53,7 +53,7 @@ impl Running {
         let begin = Instant::now();
         let child = spawn(&mut command).map_err(|error| {
             let program = command.get_program().to_string_lossy();
-            Failure::Missing(format!("cannot start {} ({program}): {error}", broker.name()))
+            Failure::Setup(format!("cannot start {} ({program}): {error}", broker.name()))
         })?;
         let process = child.id();
         let mut running = Self { broker, child: Mutex::new(child), process, address, startup: Duration::ZERO, folder };
@@ -67,20 +67,20 @@ impl Running {
         timeout: Duration,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let mut asker = Asker::new(self.address, self.broker.protocol());
+        let mut probe = Probe::new(self.address, self.broker.protocol());
         let fails = |running: &Self, how: String| {
-            Failure::Missing(format!("{} {how}: {}", running.broker.name(), running.last_words()))
+            Failure::Setup(format!("{} {how}: {}", running.broker.name(), running.last_words()))
         };
         loop {
-            match asker.ask() {
-                Answer::Ready => {
+            match probe.poll() {
+                Readiness::Ready => {
                     self.startup = begin.elapsed();
                     return Ok(());
                 }
-                Answer::Never(why) => {
-                    return Err(Failure::Missing(format!("{} is of no use here: {why}", self.broker.name())));
+                Readiness::Refused(why) => {
+                    return Err(Failure::Setup(format!("{} is of no use here: {why}", self.broker.name())));
                 }
-                Answer::NotYet => {}
+                Readiness::NotYet => {}
             }
             interrupt.check()?;
             if let Some(status) = self.ended() {
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_end_of_a_file_is_read() {
-        let scratch = crate::places::Scratch::new().unwrap();
+        let scratch = crate::paths::Scratch::new().unwrap();
         let file = scratch.file("words");
         fs::write(&file, "a long first line\nlast\n").unwrap();
         assert_eq!(end_of(&file, 9).unwrap(), b"ine\nlast\n");

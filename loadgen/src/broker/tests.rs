@@ -68,7 +68,7 @@ fn only_runtimes_have_modes() {
     let options = StartOptions { mode: Some(Mode::Interpreted), ..StartOptions::default() };
     for (broker, part) in [(Broker::Native, "native has no mode"), (Broker::Wasmer, "these: aot, jit")] {
         let failure = broker.start(&options, &Scratch::new().unwrap(), &Interrupt::default()).unwrap_err();
-        assert!(matches!(&failure, Failure::Missing(why) if why.contains(part)), "{failure}");
+        assert!(matches!(&failure, Failure::Setup(why) if why.contains(part)), "{failure}");
     }
 }
 
@@ -92,7 +92,7 @@ fn further_settings_are_in_the_file_of_a_broker_that_has_one() {
     let scratch = Scratch::new().unwrap();
     let options = StartOptions { settings: vec!["set_tcp_nodelay true".to_owned()], ..StartOptions::default() };
     let fails = |broker: Broker| broker.start(&options, &scratch, &Interrupt::default()).unwrap_err();
-    assert!(matches!(fails(Broker::Native), Failure::Missing(why) if why.contains("native is told nothing in a file")));
+    assert!(matches!(fails(Broker::Native), Failure::Setup(why) if why.contains("native is told nothing in a file")));
     // It is not known to be there.
     if let Ok(command) = Broker::Mosquitto.command(free_address(), &options, &scratch.file("")) {
         let file = command.get_args().last().unwrap();
@@ -166,7 +166,7 @@ fn what_does_not_come_up_is_told_with_the_reason() {
     ] {
         let failure = start(line, timeout).1.unwrap_err();
         assert!(
-            matches!(&failure, Failure::Missing(why) if why.contains(part) && !why.contains('\n')),
+            matches!(&failure, Failure::Setup(why) if why.contains(part) && !why.contains('\n')),
             "{line}: {failure}"
         );
     }

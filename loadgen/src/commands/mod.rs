@@ -32,19 +32,19 @@ pub fn execute(command: &Command) -> Result<ExitCode, Failure> {
 }
 
 fn on_signals() -> Result<Interrupt, Failure> {
-    Interrupt::on_signals(PROGRAM).map_err(|error| Failure::Missing(format!("cannot take over signals: {error}")))
+    Interrupt::on_signals(PROGRAM).map_err(|error| Failure::Setup(format!("cannot take over signals: {error}")))
 }
 
 fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {
     for folder in &options.folders {
-        let written = report::write(folder).map_err(Failure::Missing)?;
+        let written = report::write(folder).map_err(Failure::Setup)?;
         print(&format!("{} samples, drawn in {}", written.samples, written.page.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn sink(options: &args::Sink) -> Result<ExitCode, Failure> {
-    let failed = |what: &str, error: io::Error| Failure::Missing(format!("{what}: {error}"));
+    let failed = |what: &str, error: io::Error| Failure::Setup(format!("{what}: {error}"));
     let mut sink =
         Sink::listen(options.listen).map_err(|error| failed(&format!("cannot listen on {}", options.listen), error))?;
     let address = sink.local_addr().map_err(|error| failed("cannot tell where it listens", error))?;
@@ -62,7 +62,7 @@ fn print(line: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     match writeln!(output, "{line}").and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Missing(format!("cannot write to standard output: {error}")))
+            Err(Failure::Setup(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }

@@ -17,7 +17,7 @@ const OF_BENCH: &str = "*";
 
 pub(super) fn run(options: &Plans) -> Result<ExitCode, Failure> {
     let changes = Changes { is_quick: options.quick, ..Changes::none(machine::processors()) };
-    let find = |name: &str| Plan::find(name, &changes).map_err(Failure::Missing);
+    let find = |name: &str| Plan::find(name, &changes).map_err(Failure::Setup);
     match &options.name {
         Some(name) => print(&explained(&find(name)?))?,
         None => {

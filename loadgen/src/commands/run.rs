@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 use crate::args::Run;
 use crate::broker::CpuMeter;
 use crate::commands::{PROGRAM, on_signals, print};
+use crate::drive::config::Config;
 use crate::drive::results::Results;
-use crate::drive::run::{self, Config};
+use crate::drive::run;
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::Facts;
-use crate::places::Scratch;
-use crate::plan::{Point, usual_figures};
+use crate::paths::Scratch;
+use crate::plan::{Point, default_figures};
 use crate::report;
 use crate::sweep::load::subject::{Choice, Subject};
 use crate::sweep::load::{config, record};
@@ -28,22 +29,22 @@ const PLAN: &str = "run";
 pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let interrupt = on_signals()?;
     let point = options.point();
-    point.check().map_err(Failure::Missing)?;
+    point.check().map_err(Failure::Setup)?;
     let choice = Choice::of(&point, Some(&options.url))?;
     if let (true, Some(version)) = (choice.is_nats(), options.mqtt_version) {
         let what = format!("{version} is not what NATS servers speak: leave out --mqtt-version");
-        return Err(Failure::Missing(what));
+        return Err(Failure::Setup(what));
     }
-    let scratch = Scratch::new()
-        .map_err(|error| Failure::Missing(format!("cannot make a folder for temporary files: {error}")))?;
+    let scratch =
+        Scratch::new().map_err(|error| Failure::Setup(format!("cannot make a folder for temporary files: {error}")))?;
     let (results, broker) = drive(options, &point, &choice, &scratch, &interrupt)?;
     say(options, &results, &broker)?;
     if let Some(folder) = &options.out {
         let mut record = record(&point, &results);
         record.extend(broker);
         keep(folder, &choice, &point, record)
-            .map_err(|error| Failure::Missing(format!("cannot write into {}: {error}", folder.display())))?;
-        report::write(folder).map_err(Failure::Missing)?;
+            .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
+        report::write(folder).map_err(Failure::Setup)?;
     }
     Ok(if results.is_good() { ExitCode::SUCCESS } else { ExitCode::from(Failure::Broken(String::new()).status()) })
 }
@@ -70,7 +71,7 @@ fn drive(
     let results = run::run(&config, &meter);
     live.finish();
     interrupt.check()?;
-    let mut results = results.map_err(|error| Failure::Missing(subject.has_died().unwrap_or(error)))?;
+    let mut results = results.map_err(|error| Failure::Setup(subject.has_died().unwrap_or(error)))?;
     if let Some(death) = subject.has_died() {
         results.error = Some(death);
     }
@@ -149,7 +150,7 @@ fn keep(folder: &Path, choice: &Choice, point: &Point, mut record: Record) -> io
     info.title = "Single runs".to_owned();
     info.about = "Each without a warm-up.".to_owned();
     info.command = crate::sweep::command(PROGRAM);
-    for figure in usual_figures(point.kind(), std::slice::from_ref(point)) {
+    for figure in default_figures(point.kind(), std::slice::from_ref(point)) {
         if info.figures.iter().all(|known| known.name != figure.name) {
             info.figures.push(figure);
         }

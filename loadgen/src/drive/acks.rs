@@ -29,21 +29,21 @@ pub(crate) struct Acks {
     /// How many messages were sent whole.
     sent: u64,
     /// Messages with QoS 2 of which PUBREC came.
-    recorded: Heard,
+    recorded: MessageSet,
     /// Messages of which the last acknowledgement came.
-    done: Heard,
+    done: MessageSet,
 }
 
 /// Messages of which something was heard.
 #[derive(Default, Debug)]
-struct Heard {
+struct MessageSet {
     /// All before this one.
     next: u64,
     /// And these.
     early: BTreeSet<u64>,
 }
 
-impl Heard {
+impl MessageSet {
     /// Which message an identifier means, of those before `end`; None if it was heard of, or there is none.
     #[inline]
     fn message(&self, packet_id: u16, end: u64) -> Option<u64> {
@@ -71,7 +71,7 @@ impl Heard {
 
 impl Acks {
     pub(crate) fn new(sender: u32, qos: QoS) -> Self {
-        Self { sender, qos, sent: 0, recorded: Heard::default(), done: Heard::default() }
+        Self { sender, qos, sent: 0, recorded: MessageSet::default(), done: MessageSet::default() }
     }
 
     /// All messages before this one are acknowledged; at QoS 0 those that were sent.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::drive::cases::{CASES_MAX, Case, Cases, Fault};
 use crate::drive::pattern::Layout;
-use crate::drive::payload::{Header, Odd};
+use crate::drive::payload::{Header, PayloadError};
 use crate::drive::seen::Seen;
 use crate::drive::spread::Spread;
 
@@ -148,10 +148,10 @@ impl Checker {
     }
 
     /// Takes note of a message that is not one of the run, or not as it was sent.
-    pub fn odd(&mut self, odd: Odd) {
-        match odd {
-            Odd::Foreign => self.tally.foreign += 1,
-            Odd::Damaged(damage) => self.corrupt(Fault::Damaged(damage)),
+    pub fn reject(&mut self, error: PayloadError) {
+        match error {
+            PayloadError::Foreign => self.tally.foreign += 1,
+            PayloadError::Damaged(damage) => self.corrupt(Fault::Damaged(damage)),
         }
     }
 
@@ -338,8 +338,8 @@ mod tests {
     fn strangers_are_not_counted_as_messages() {
         let mut checker = checker(2, 10);
         checker.check(header(2, 0));
-        checker.odd(Odd::Damaged(Damage::Header));
-        checker.odd(Odd::Foreign);
+        checker.reject(PayloadError::Damaged(Damage::Header));
+        checker.reject(PayloadError::Foreign);
         assert_eq!(*checker.tally(), Tally { corrupt: 2, foreign: 1, ..Tally::default() });
         let faults: Vec<_> = checker.cases().iter().map(|case| case.fault).collect();
         assert_eq!(faults, [Fault::Unknown(header(2, 0)), Fault::Damaged(Damage::Header)]);

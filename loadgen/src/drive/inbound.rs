@@ -257,7 +257,7 @@ mod tests {
     use crate::drive::checker::Tally;
     use crate::drive::outgoing::{Outgoing, Template};
     use crate::drive::pattern::{Layout, Pattern};
-    use crate::drive::payload::Seal;
+    use crate::drive::payload::PayloadFormat;
     use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
     use crate::drive::topics::{Naming, Topics};
     use std::sync::Mutex;
@@ -272,9 +272,9 @@ mod tests {
     /// A receiver, and what it is sent.
     fn receiver_in(pattern: Pattern, topics: Option<u32>, version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
         let layout = Layout::new(pattern, 2, 1, topics, 100).unwrap();
-        let (topics, seal) = (Topics::new(&layout, "t", Naming::MQTT).unwrap(), Seal::new(5, 40));
-        let template = Template::new(&topics, 0, &seal, version, qos).unwrap();
-        let mut outgoing = Outgoing::new(seal, topics.clone(), template.clone(), 10_000);
+        let (topics, payloads) = (Topics::new(&layout, "t", Naming::MQTT).unwrap(), PayloadFormat::new(5, 40));
+        let template = Template::new(&topics, 0, &payloads, version, qos).unwrap();
+        let mut outgoing = Outgoing::new(payloads, topics.clone(), template.clone(), 10_000);
         let mut stream = Vec::new();
         for sender in 0..2 {
             let mut position = 0;
@@ -284,7 +284,7 @@ mod tests {
                 stream.extend_from_slice(bytes);
             }
         }
-        let messages = Messages::new(&template, seal, topics, qos, Checker::new(&layout, 0, None));
+        let messages = Messages::new(&template, payloads, topics, qos, Checker::new(&layout, 0, None));
         (Inbound::messages(Protocol::Mqtt(version), 1000, Vec::new(), messages), stream)
     }
 
@@ -459,9 +459,9 @@ mod tests {
     #[test]
     fn properties_of_the_broker_do_not_make_another_message() {
         let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
-        let seal = Seal::new(5, 40);
-        let mut payload = seal.blank();
-        payload[..16].copy_from_slice(&seal.of_sender(1).header(0));
+        let payloads = PayloadFormat::new(5, 40);
+        let mut payload = payloads.blank();
+        payload[..16].copy_from_slice(&payloads.of_sender(1).header(0));
         let mut bytes = Vec::new();
         let added = [Property::MessageExpiryInterval(5)];
         for (topic, length) in [("t/0", 40), ("t/1", 40), ("t/0", 39), ("t/0", 2)] {

@@ -5,7 +5,7 @@ use wisp_wire::{PacketId, Publish, QoS};
 use crate::drive::cases::Fault;
 use crate::drive::checker::Checker;
 use crate::drive::outgoing::Template;
-use crate::drive::payload::{Header, Seal};
+use crate::drive::payload::{Header, PayloadFormat};
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 use crate::drive::timing::Timing;
 use crate::drive::topics::Topics;
@@ -14,7 +14,7 @@ use crate::drive::topics::Topics;
 #[derive(Debug)]
 pub(crate) struct Messages {
     qos: QoS,
-    seal: Seal,
+    payloads: PayloadFormat,
     topics: Topics,
     /// What each begins with: up to its topic's tail, which differs if there are several topics; else with it.
     lead: Vec<u8>,
@@ -64,18 +64,24 @@ fn is(bytes: &[u8], expected: &[u8]) -> bool {
 }
 
 impl Messages {
-    pub(crate) fn new(template: &Template, seal: Seal, topics: Topics, qos: QoS, checker: Checker) -> Self {
+    pub(crate) fn new(
+        template: &Template,
+        payloads: PayloadFormat,
+        topics: Topics,
+        qos: QoS,
+        checker: Checker,
+    ) -> Self {
         let (lead, after_id) = template.lead(checker.has_one_topic());
         let id_at = template.lead(true).0.len();
         Self {
             qos,
-            seal,
+            payloads,
             topics,
             lead: lead.to_vec(),
             id_at,
             after_id: after_id.to_vec(),
             header_at: template.header_at,
-            after_payload: template.after_payload(seal.size()).to_vec(),
+            after_payload: template.after_payload(payloads.size()).to_vec(),
             packet_bytes: template.packet_bytes(),
             checker,
             unreleased: IdSet::default(),
@@ -117,7 +123,7 @@ impl Messages {
     #[inline]
     fn usual(&mut self, packet: &[u8], replies: &mut Replies, timing: Option<&mut Timing>) -> bool {
         let (before, payload) = packet.split_at(self.header_at);
-        let (payload, after) = payload.split_at(self.seal.size());
+        let (payload, after) = payload.split_at(self.payloads.size());
         if !is(&before[self.header_at - self.after_id.len()..], &self.after_id) || !is(after, &self.after_payload) {
             return false;
         }
@@ -128,13 +134,13 @@ impl Messages {
                 return true;
             }
         }
-        match self.seal.open(payload) {
+        match self.payloads.verify(payload) {
             // With one topic, its name was compared with the lead.
             Ok(header) if self.checker.has_one_topic() || self.is_from(&header, &before[..self.id_at]) => {
                 self.check(header, timing);
             }
             Ok(header) => self.checker.corrupt(Fault::OtherTopic(header)),
-            Err(odd) => self.checker.odd(odd),
+            Err(error) => self.checker.reject(error),
         }
         true
     }
@@ -159,13 +165,13 @@ impl Messages {
 
     /// Checks a message in another form than the usual one.
     pub(crate) fn check_other(&mut self, topic: &[u8], payload: &[u8], qos: QoS, timing: Option<&mut Timing>) {
-        match self.seal.open(payload) {
+        match self.payloads.verify(payload) {
             Ok(header) if !self.topics.is_name(self.topics.topic(&header), topic) => {
                 self.checker.corrupt(Fault::OtherTopic(header));
             }
             Ok(header) if qos != self.qos => self.checker.corrupt(Fault::OtherQos(header)),
             Ok(header) => self.check(header, timing),
-            Err(odd) => self.checker.odd(odd),
+            Err(error) => self.checker.reject(error),
         }
     }
 

@@ -16,7 +16,7 @@
 use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
 use crate::drive::acks::packet_id;
-use crate::drive::payload::{HEADER_BYTES, Seal};
+use crate::drive::payload::{HEADER_BYTES, PayloadFormat};
 use crate::drive::spread::Spread;
 use crate::drive::topics::Topics;
 
@@ -46,8 +46,14 @@ impl Template {
     ///
     /// # Errors
     /// When no MQTT packet can be so large.
-    pub fn new(topics: &Topics, topic: u32, seal: &Seal, version: ProtocolVersion, qos: QoS) -> Result<Self, String> {
-        let payload = seal.blank();
+    pub fn new(
+        topics: &Topics,
+        topic: u32,
+        payloads: &PayloadFormat,
+        version: ProtocolVersion,
+        qos: QoS,
+    ) -> Result<Self, String> {
+        let payload = payloads.blank();
         let name = topics.name(topic);
         let mut packet = Vec::new();
         let publish = Publish {
@@ -92,7 +98,7 @@ impl Template {
 /// One thread's buffer of packets.
 #[derive(Debug)]
 pub struct Outgoing {
-    seal: Seal,
+    payloads: PayloadFormat,
     spread: Spread,
     template: Template,
     topics: Topics,
@@ -113,10 +119,10 @@ struct Filled {
 impl Outgoing {
     /// A buffer of about so many bytes, of one packet at least.
     #[must_use]
-    pub fn new(seal: Seal, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
+    pub fn new(payloads: PayloadFormat, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
         let packets = (buffer_bytes / template.packet_bytes()).max(1);
         let buffer = template.packet.repeat(packets);
-        Self { seal, spread: topics.layout().spread, topics, template, buffer, filled: None }
+        Self { payloads, spread: topics.layout().spread, topics, template, buffer, filled: None }
     }
 
     /// The length of a sender's whole stream.
@@ -171,7 +177,7 @@ impl Outgoing {
         let room = likely_bytes.div_ceil(packet_bytes).clamp(1, self.buffer.len() / packet_bytes);
         let packets = (self.spread.of_sender(sender) - first).min(room as u64);
         let (mut topic, _) = self.spread.place(sender, first);
-        let seal = self.seal.of_sender(sender);
+        let payloads = self.payloads.of_sender(sender);
         let Template { tail_at, tail_bytes, id_at, header_at, .. } = self.template;
         // As many as fit the buffer.
         let buffer = self.buffer.chunks_exact_mut(packet_bytes).take(packets as usize);
@@ -180,7 +186,7 @@ impl Outgoing {
                 packet[tail_at..tail_at + tail_bytes].copy_from_slice(self.topics.tail(topic));
                 topic = if topic + 1 == self.spread.topics { 0 } else { topic + 1 };
             }
-            packet[header_at..header_at + HEADER_BYTES].copy_from_slice(&seal.header(n));
+            packet[header_at..header_at + HEADER_BYTES].copy_from_slice(&payloads.header(n));
             if let Some(at) = id_at {
                 packet[at..at + ID_BYTES].copy_from_slice(&packet_id(n).to_be_bytes());
             }
@@ -208,9 +214,9 @@ mod tests {
     /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what the receivers got.
     fn sent(version: ProtocolVersion, qos: QoS, layout: &Layout, size: usize) -> Vec<Tally> {
         let topics = Topics::new(layout, "a/b", Naming::MQTT).unwrap();
-        let (seal, spread) = (Seal::new(9, size), layout.spread);
-        let template = Template::new(&topics, 0, &seal, version, qos).unwrap();
-        let mut outgoing = Outgoing::new(seal, topics.clone(), template, 1000);
+        let (payloads, spread) = (PayloadFormat::new(9, size), layout.spread);
+        let template = Template::new(&topics, 0, &payloads, version, qos).unwrap();
+        let mut outgoing = Outgoing::new(payloads, topics.clone(), template, 1000);
         let mut streams = vec![Vec::new(); spread.senders as usize];
         let mut piece = 1;
         while let Some(sender) = (0..spread.senders)
@@ -237,7 +243,7 @@ mod tests {
                 assert_eq!((publish.payload.len(), publish.qos), (size, qos));
                 let id = publish.packet_id.map(PacketId::get);
                 assert_eq!(id, (qos > QoS::AtMostOnce).then(|| packet_id(n)));
-                let header = seal.open(publish.payload).unwrap();
+                let header = payloads.verify(publish.payload).unwrap();
                 assert_eq!(header, Header { run: 9, sender, n });
                 let topic = topics.topic(&header);
                 assert_eq!(publish.topic.unwrap().as_str(), topics.name(topic));

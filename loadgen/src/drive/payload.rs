@@ -57,7 +57,7 @@ pub struct Header {
 
 /// A payload that is not one of this run's, or not as it was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Odd {
+pub enum PayloadError {
     /// Not of this run: left behind by another one, or sent by somebody else.
     Foreign,
     /// Of this run, and changed on its way.
@@ -101,7 +101,7 @@ impl Header {
 
 /// What all payloads of a run have in common: makes them and checks them.
 #[derive(Clone, Copy, Debug)]
-pub struct Seal {
+pub struct PayloadFormat {
     run: u32,
     size: usize,
     /// The CRC of the padding, to go on from.
@@ -110,12 +110,12 @@ pub struct Seal {
 
 /// What all headers of a sender have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct SenderSeal {
+pub struct SenderFormat {
     /// The header of its message 0, with the CRC.
     first: u128,
 }
 
-impl Seal {
+impl PayloadFormat {
     /// For payloads of `size` bytes, which are at least [`HEADER_BYTES`].
     #[must_use]
     pub fn new(run: u32, size: usize) -> Self {
@@ -144,9 +144,9 @@ impl Seal {
 
     /// For the messages of one sender.
     #[must_use]
-    pub fn of_sender(&self, sender: u32) -> SenderSeal {
+    pub fn of_sender(&self, sender: u32) -> SenderFormat {
         let bits = Header { run: self.run, sender, n: 0 }.bits();
-        SenderSeal { first: bits | u128::from(self.crc(&bits.to_be_bytes())) }
+        SenderFormat { first: bits | u128::from(self.crc(&bits.to_be_bytes())) }
     }
 
     /// The header of a payload of this run that is as it was sent.
@@ -154,7 +154,7 @@ impl Seal {
     /// # Errors
     /// What it is instead.
     #[inline]
-    pub fn open(&self, payload: &[u8]) -> Result<Header, Odd> {
+    pub fn verify(&self, payload: &[u8]) -> Result<Header, PayloadError> {
         if let Some((head, padding)) = payload.split_first_chunk()
             && payload.len() == self.size
         {
@@ -163,7 +163,7 @@ impl Seal {
                 return Ok(header);
             }
         }
-        Err(self.odd(payload))
+        Err(self.classify(payload))
     }
 
     /// The CRC of a payload with this head and the padding it should have.
@@ -175,26 +175,26 @@ impl Seal {
     /// What a payload is that is not as it should be. Whoever has this run's number is taken for one of its messages, and so is
     /// whoever has its length and its padding, unless it is whole: then another run sent it.
     #[cold]
-    fn odd(&self, payload: &[u8]) -> Odd {
+    fn classify(&self, payload: &[u8]) -> PayloadError {
         let bytes = payload.len();
         let number = &self.run.to_be_bytes()[1..];
         let is_of_run = payload.starts_with(number);
         let Some((head, padding)) = payload.split_first_chunk().filter(|_| bytes == self.size) else {
-            return if is_of_run { Odd::Damaged(Damage::Length { bytes }) } else { Odd::Foreign };
+            return if is_of_run { PayloadError::Damaged(Damage::Length { bytes }) } else { PayloadError::Foreign };
         };
         let (header, crc) = Header::read(head);
         let is_right = crc == self.crc(head);
         if !is_of_run && (is_right || padding.is_empty() || !is_padding(padding)) {
-            return Odd::Foreign;
+            return PayloadError::Foreign;
         }
         match first_difference(padding) {
-            Some(at) if is_right => Odd::Damaged(Damage::Padding { header, at: HEADER_BYTES + at }),
-            _ => Odd::Damaged(Damage::Header),
+            Some(at) if is_right => PayloadError::Damaged(Damage::Padding { header, at: HEADER_BYTES + at }),
+            _ => PayloadError::Damaged(Damage::Header),
         }
     }
 }
 
-impl SenderSeal {
+impl SenderFormat {
     /// The header of the sender's message `n`, below [`MESSAGES_MAX`].
     #[inline]
     #[must_use]
@@ -225,9 +225,9 @@ mod tests {
     use super::*;
 
     fn payload(run: u32, size: usize, sender: u32, n: u64) -> Vec<u8> {
-        let seal = Seal::new(run, size);
-        let mut payload = seal.blank();
-        payload[..HEADER_BYTES].copy_from_slice(&seal.of_sender(sender).header(n));
+        let payloads = PayloadFormat::new(run, size);
+        let mut payload = payloads.blank();
+        payload[..HEADER_BYTES].copy_from_slice(&payloads.of_sender(sender).header(n));
         payload
     }
 
@@ -255,7 +255,10 @@ mod tests {
         for size in [16, 17, 40, 1024, HEADER_BYTES + PADDING_BYTES, 3 * PADDING_BYTES] {
             for (sender, n) in NUMBERS {
                 let header = Header { run: 0xAB_CDEF, sender, n };
-                assert_eq!(Seal::new(header.run, size).open(&payload(header.run, size, sender, n)), Ok(header));
+                assert_eq!(
+                    PayloadFormat::new(header.run, size).verify(&payload(header.run, size, sender, n)),
+                    Ok(header)
+                );
             }
         }
     }
@@ -263,37 +266,37 @@ mod tests {
     #[test]
     fn no_flipped_bit_goes_unseen() {
         for size in [16, 100, 5000] {
-            let (seal, right) = (Seal::new(9, size), payload(9, size, 3, 1_000_000));
+            let (payloads, right) = (PayloadFormat::new(9, size), payload(9, size, 3, 1_000_000));
             for bit in 0..8 * size {
                 let mut wrong = right.clone();
                 wrong[bit / 8] ^= 1 << (bit % 8);
                 let header = Header { run: 9, sender: 3, n: 1_000_000 };
                 let expected = match bit / 8 {
                     // Without padding nothing tells that it was ours, but then it is missing.
-                    0..3 if size == 16 => Odd::Foreign,
-                    0..16 => Odd::Damaged(Damage::Header),
-                    at => Odd::Damaged(Damage::Padding { header, at }),
+                    0..3 if size == 16 => PayloadError::Foreign,
+                    0..16 => PayloadError::Damaged(Damage::Header),
+                    at => PayloadError::Damaged(Damage::Padding { header, at }),
                 };
-                assert_eq!(seal.open(&wrong), Err(expected), "bit {bit} of {size} bytes");
+                assert_eq!(payloads.verify(&wrong), Err(expected), "bit {bit} of {size} bytes");
             }
         }
     }
 
     #[test]
     fn other_lengths_and_other_runs_are_told_apart() {
-        let seal = Seal::new(9, 100);
+        let payloads = PayloadFormat::new(9, 100);
         let mine = payload(9, 101, 3, 4);
         for (bytes, expected) in [
-            (&mine[..], Odd::Damaged(Damage::Length { bytes: 101 })),
-            (&mine[..99], Odd::Damaged(Damage::Length { bytes: 99 })),
-            (&mine[..15], Odd::Damaged(Damage::Length { bytes: 15 })),
-            (&mine[..0], Odd::Foreign),
-            (&payload(10, 100, 3, 4), Odd::Foreign),
-            (&payload(10, 99, 3, 4), Odd::Foreign),
-            (&[b'x'; 100], Odd::Foreign),
-            (b"hello", Odd::Foreign),
+            (&mine[..], PayloadError::Damaged(Damage::Length { bytes: 101 })),
+            (&mine[..99], PayloadError::Damaged(Damage::Length { bytes: 99 })),
+            (&mine[..15], PayloadError::Damaged(Damage::Length { bytes: 15 })),
+            (&mine[..0], PayloadError::Foreign),
+            (&payload(10, 100, 3, 4), PayloadError::Foreign),
+            (&payload(10, 99, 3, 4), PayloadError::Foreign),
+            (&[b'x'; 100], PayloadError::Foreign),
+            (b"hello", PayloadError::Foreign),
         ] {
-            assert_eq!(seal.open(bytes), Err(expected), "{bytes:?}");
+            assert_eq!(payloads.verify(bytes), Err(expected), "{bytes:?}");
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use wisp_wire::{ProtocolVersion, QoS};
 
+use crate::drive::config::Config;
 use crate::drive::nats;
 use crate::drive::outgoing::Template;
-use crate::drive::payload::Seal;
-use crate::drive::run::Config;
+use crate::drive::payload::PayloadFormat;
 use crate::drive::target::Target;
 use crate::drive::topics::{Naming, Topics};
 
@@ -48,10 +48,10 @@ impl Protocol {
     ///
     /// # Errors
     /// When none can be so large.
-    pub(crate) fn sent(self, topics: &Topics, seal: &Seal, qos: QoS) -> Result<Template, String> {
+    pub(crate) fn sent(self, topics: &Topics, payloads: &PayloadFormat, qos: QoS) -> Result<Template, String> {
         match self {
-            Self::Mqtt(version) => Template::new(topics, 0, seal, version, qos),
-            Self::Nats => Ok(nats::published(topics, seal)),
+            Self::Mqtt(version) => Template::new(topics, 0, payloads, version, qos),
+            Self::Nats => Ok(nats::published(topics, payloads)),
         }
     }
 
@@ -59,10 +59,16 @@ impl Protocol {
     ///
     /// # Errors
     /// When none can be so large.
-    pub(crate) fn received(self, topics: &Topics, topic: u32, seal: &Seal, qos: QoS) -> Result<Template, String> {
+    pub(crate) fn received(
+        self,
+        topics: &Topics,
+        topic: u32,
+        payloads: &PayloadFormat,
+        qos: QoS,
+    ) -> Result<Template, String> {
         match self {
-            Self::Mqtt(version) => Template::new(topics, topic, seal, version, qos),
-            Self::Nats => Ok(nats::delivered(topics, topic, seal)),
+            Self::Mqtt(version) => Template::new(topics, topic, payloads, version, qos),
+            Self::Nats => Ok(nats::delivered(topics, topic, payloads)),
         }
     }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use wisp_client::QoS;
 
 use crate::drive::checker::Tally;
+use crate::drive::config::Config;
 use crate::drive::latency::Latency;
 use crate::drive::pattern::Pattern;
-use crate::drive::run::Config;
 use crate::drive::target::Target;
 
 /// A run's settings and results. As JSON, one line with these fields.

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::drive::outgoing::Template;
     use crate::drive::pattern::{Layout, Pattern};
-    use crate::drive::payload::Seal;
+    use crate::drive::payload::PayloadFormat;
     use crate::drive::topics::{Naming, Topics};
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,9 +172,9 @@ mod tests {
 
     fn outgoing(messages: u64) -> Outgoing {
         let layout = Layout::new(Pattern::FanIn, 1, 1, None, messages).unwrap();
-        let (topics, seal) = (Topics::new(&layout, "a", Naming::MQTT).unwrap(), Seal::new(9, 20));
-        let template = Template::new(&topics, 0, &seal, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
-        Outgoing::new(seal, topics, template, 1000)
+        let (topics, payloads) = (Topics::new(&layout, "a", Naming::MQTT).unwrap(), PayloadFormat::new(9, 20));
+        let template = Template::new(&topics, 0, &payloads, ProtocolVersion::Mqtt311, QoS::AtLeastOnce).unwrap();
+        Outgoing::new(payloads, topics, template, 1000)
     }
 
     /// A socket that has room for so many bytes.

@@ -5,26 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use wisp_client::{Client, ConnectOptions, Error, Parts, QoS, ServerUrl, SubscriptionOptions};
-use wisp_net::SysStream;
+use wisp_client::{Client, ConnectOptions, Error, QoS, ServerUrl, SubscriptionOptions};
 
 use crate::drive::acks::{granted, window};
 use crate::drive::cases::first_in_words;
 use crate::drive::checker::{Checker, add_lost_by_all};
+use crate::drive::config::Config;
+use crate::drive::connection::{ClientConnection, silence_check_interval};
+use crate::drive::deadline::{self, InterruptibleHost};
 use crate::drive::inbound::Inbound;
 use crate::drive::messages::Messages;
 use crate::drive::nats;
+use crate::drive::opened::{KEEP_ALIVE_S, OpenedConnection};
 use crate::drive::outgoing::{Outgoing, Template};
-use crate::drive::patience::{self, PatientHost};
 use crate::drive::pattern::Layout;
-use crate::drive::payload::{Odd, Seal};
+use crate::drive::payload::{PayloadError, PayloadFormat};
 use crate::drive::protocol::Protocol;
-use crate::drive::run::{Config, Watch};
 use crate::drive::seen::Seen;
 use crate::drive::sending::Sending;
 use crate::drive::target::{NatsUrl, Target};
 use crate::drive::topics::{Subscription, Topics};
-use crate::drive::worker::{Link, look_every};
+use crate::drive::watch::Watch;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
 pub(crate) const DESCRIPTORS_EXTRA: u64 = 64;
@@ -33,33 +34,10 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How long all connections may take to come about, for each of them, beside what nothing may move: a broker that is slower is not
 /// one to be measured, and many at the limit of one would take hours.
 const CONNECT_EACH: Duration = Duration::from_millis(100);
-/// How often it is looked at most, while others are connected, whether links have been silent for long.
+/// How often it is looked at most, while others are connected, whether connections have been silent for long.
 const SILENCE_LOOK_EVERY_MIN: Duration = Duration::from_millis(100);
-/// The silence that brokers are asked to put up with, in seconds: the longest that can be said.
-const KEEP_ALIVE_S: u16 = u16::MAX;
 /// How many filters one SUBSCRIBE has: brokers limit its length.
 const FILTERS_AT_ONCE: usize = 32;
-
-/// A connection that is ready for the run, and what came on it already.
-pub(crate) struct Early {
-    pub(crate) stream: SysStream,
-    /// What was not looked at.
-    pub(crate) bytes: Vec<u8>,
-    /// Messages that came. Nothing was sent yet, so that they can only be strangers, such as a retained message.
-    pub(crate) strangers: u64,
-    /// How long the broker puts up with silence, if it has ordered something.
-    pub(crate) keep_alive: Option<Duration>,
-}
-
-impl Early {
-    fn of(client: Client<PatientHost>) -> Result<Self, Error> {
-        // No run lasts as long as what was asked for.
-        let keep_alive_s = Some(client.keep_alive_s()).filter(|seconds| (1..KEEP_ALIVE_S).contains(seconds));
-        let Parts { stream, bytes, messages, .. } = client.into_parts()?;
-        let keep_alive = keep_alive_s.map(|seconds| Duration::from_secs(seconds.into()));
-        Ok(Self { stream, bytes, strangers: messages.len() as u64, keep_alive })
-    }
-}
 
 /// What does not change during a run.
 pub(crate) struct Plan<'a> {
@@ -67,7 +45,7 @@ pub(crate) struct Plan<'a> {
     protocol: Protocol,
     /// Tells this run's messages from those of others.
     run: u32,
-    pub(crate) seal: Seal,
+    pub(crate) payloads: PayloadFormat,
     pub(crate) topics: Topics,
     /// What all receivers have got, where any of them may get any message.
     seen: Option<Arc<Seen>>,
@@ -83,15 +61,15 @@ impl Plan<'_> {
         let usual_prefix = || format!("loadgen{}{run:06x}", naming.separator);
         let prefix = config.topic_prefix.clone().unwrap_or_else(usual_prefix);
         let topics = Topics::new(&layout, &prefix, naming)?;
-        let seal = Seal::new(run, config.size);
-        let template = protocol.sent(&topics, &seal, config.qos)?;
+        let payloads = PayloadFormat::new(run, config.size);
+        let template = protocol.sent(&topics, &payloads, config.qos)?;
         let seen = (pattern.is_shared() && receivers > 0).then(|| Arc::new(Seen::new(&layout.spread)));
-        Ok(Plan { config, protocol, run, seal, topics, seen, template })
+        Ok(Plan { config, protocol, run, payloads, topics, seen, template })
     }
 
     /// A thread's buffer of packets.
     pub(crate) fn outgoing(&self, buffer_bytes: usize) -> Outgoing {
-        Outgoing::new(self.seal, self.topics.clone(), self.template.clone(), buffer_bytes)
+        Outgoing::new(self.payloads, self.topics.clone(), self.template.clone(), buffer_bytes)
     }
 
     /// The first faults that all receivers' checkers have found, of the messages that were `sent` by each sender.
@@ -114,7 +92,11 @@ impl Plan<'_> {
 
     /// Connects everybody: the receivers, each subscribed to its topics, and the senders. Until that is done it is looked
     /// whether somebody interrupts, and whether the time of the run, which has `begun`, is over.
-    pub(crate) fn connect(&self, begun: Instant, watch: &dyn Watch) -> Result<(Vec<Link>, Vec<Link>), String> {
+    pub(crate) fn connect(
+        &self,
+        begun: Instant,
+        watch: &dyn Watch,
+    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), String> {
         let wanted = self.config.senders.saturating_add(self.config.receivers);
         allow_descriptors(u64::from(wanted) + DESCRIPTORS_EXTRA)?;
         let time_max = self.connecting_max(wanted);
@@ -124,11 +106,11 @@ impl Plan<'_> {
             _ => None,
         };
         let connected = AtomicU32::new(0);
-        let links = patience::unless(why_not, |host| self.connect_all(host, &connected));
-        let links = links.map_err(|error| format!("the system lets no thread be started: {error}"))?;
+        let connections = deadline::unless(why_not, |host| self.connect_all(host, &connected));
+        let connections = connections.map_err(|error| format!("the system lets no thread be started: {error}"))?;
         let connected = connected.load(Ordering::Relaxed);
-        links
-            .and_then(|links| links)
+        connections
+            .and_then(|connections| connections)
             .map_err(|why| if connected > 0 { format!("{why}; {connected} of {wanted} connected") } else { why })
     }
 
@@ -140,23 +122,27 @@ impl Plan<'_> {
     }
 
     /// Connects everybody, and tells meanwhile how many are `connected`. Gives receivers and senders.
-    fn connect_all(&self, host: &PatientHost, connected: &AtomicU32) -> Result<(Vec<Link>, Vec<Link>), String> {
+    fn connect_all(
+        &self,
+        host: &InterruptibleHost,
+        connected: &AtomicU32,
+    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), String> {
         let address = self.find_address(host)?;
         let outgoing = self.outgoing(0);
-        let (mut links, mut looked) = (Vec::new(), Instant::now());
+        let (mut connections, mut looked) = (Vec::new(), Instant::now());
         let receivers = (0..self.config.receivers).map(|receiver| self.receiver(host, address, receiver));
         let senders = (0..self.config.senders).map(|sender| self.sender(host, address, sender, &outgoing));
-        for link in receivers.chain(senders) {
-            links.push(link?);
+        for connection in receivers.chain(senders) {
+            connections.push(connection?);
             connected.fetch_add(1, Ordering::Relaxed);
-            keep_alive(&mut links, &mut looked);
+            keep_alive(&mut connections, &mut looked);
         }
-        let senders = links.split_off(self.config.receivers as usize);
-        Ok((links, senders))
+        let senders = connections.split_off(self.config.receivers as usize);
+        Ok((connections, senders))
     }
 
     /// The first of the broker's addresses that answers.
-    fn find_address(&self, host: &PatientHost) -> Result<SocketAddr, String> {
+    fn find_address(&self, host: &InterruptibleHost) -> Result<SocketAddr, String> {
         let mut last = None;
         for address in self.config.target.resolve().map_err(|error| error.to_string())? {
             match self.try_address(host, address) {
@@ -168,7 +154,7 @@ impl Plan<'_> {
         Err(last.expect("resolve gives one address at least").to_string())
     }
 
-    fn try_address(&self, host: &PatientHost, address: SocketAddr) -> Result<(), Error> {
+    fn try_address(&self, host: &InterruptibleHost, address: SocketAddr) -> Result<(), Error> {
         match &self.config.target {
             Target::Mqtt(url) => {
                 let client = self.client(host, url, address, "first")?;
@@ -176,7 +162,7 @@ impl Plan<'_> {
                 let _ = client.disconnect();
             }
             Target::Nats(url) => {
-                let (size, max) = (self.seal.size() as u64, self.nats(host, url, address)?.info().max_payload);
+                let (size, max) = (self.payloads.size() as u64, self.nats(host, url, address)?.info().max_payload);
                 if max > 0 && size > max {
                     let why = format!("the server takes payloads of {max} bytes at most, and not of {size}");
                     return Err(Error::Usage(why));
@@ -188,11 +174,11 @@ impl Plan<'_> {
 
     fn client(
         &self,
-        host: &PatientHost,
+        host: &InterruptibleHost,
         url: &ServerUrl,
         address: SocketAddr,
         name: &str,
-    ) -> Result<Client<PatientHost>, Error> {
+    ) -> Result<Client<InterruptibleHost>, Error> {
         let mut options = ConnectOptions::new(self.config.version).with_user_of(url);
         // At most 6 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:06x}{name}", self.run);
@@ -203,7 +189,7 @@ impl Plan<'_> {
         Client::connect_on(host, address, options)
     }
 
-    fn nats(&self, host: &PatientHost, url: &NatsUrl, address: SocketAddr) -> Result<nats::Connection, Error> {
+    fn nats(&self, host: &InterruptibleHost, url: &NatsUrl, address: SocketAddr) -> Result<nats::Connection, Error> {
         nats::Connection::open(host, address, url.credentials(), self.connect_timeout())
     }
 
@@ -211,36 +197,42 @@ impl Plan<'_> {
         self.config.timeout.min(CONNECT_TIMEOUT_MAX)
     }
 
-    fn receiver(&self, host: &PatientHost, address: SocketAddr, receiver: u32) -> Result<Link, String> {
+    fn receiver(
+        &self,
+        host: &InterruptibleHost,
+        address: SocketAddr,
+        receiver: u32,
+    ) -> Result<ClientConnection, String> {
         let name = format!("receiver {receiver}");
         let early = match &self.config.target {
             Target::Mqtt(url) => self.client(host, url, address, &format!("r{receiver}")).and_then(|mut client| {
                 self.subscribe(&mut client, receiver)?;
-                Early::of(client)
+                OpenedConnection::of(client)
             }),
             Target::Nats(url) => self.nats(host, url, address).and_then(|mut connection| {
                 let subscriptions = self.topics.subscriptions(receiver);
                 for (index, Subscription { filter, group }) in subscriptions.iter().enumerate() {
                     connection.subscribe(filter, *group, &nats::sid(index, subscriptions.len()))?;
                 }
-                Ok(connection.into_early())
+                Ok(connection.into_opened())
             }),
         };
-        let Early { stream, bytes, strangers, keep_alive } = early.map_err(|error| format!("{name}: {error}"))?;
+        let OpenedConnection { stream, bytes, strangers, keep_alive } =
+            early.map_err(|error| format!("{name}: {error}"))?;
         let (protocol, qos) = (self.protocol, self.config.qos);
         let first_topic = self.topics.layout().topics_of(receiver).start;
-        let template = protocol.received(&self.topics, first_topic, &self.seal, qos)?;
+        let template = protocol.received(&self.topics, first_topic, &self.payloads, qos)?;
         let mut checker = Checker::new(self.topics.layout(), receiver, self.seen.clone());
         for _ in 0..strangers {
-            checker.odd(Odd::Foreign);
+            checker.reject(PayloadError::Foreign);
         }
-        let messages = Messages::new(&template, self.seal, self.topics.clone(), qos, checker);
+        let messages = Messages::new(&template, self.payloads, self.topics.clone(), qos, checker);
         let inbound = Inbound::messages(protocol, self.inbound_max(), bytes, messages);
-        Ok(Link { stream, inbound, sending: None, name, keep_alive, has_sent: true })
+        Ok(ClientConnection { stream, inbound, sending: None, name, keep_alive, has_sent: true })
     }
 
     /// Subscribes to all that a receiver gets.
-    fn subscribe(&self, client: &mut Client<PatientHost>, receiver: u32) -> Result<(), Error> {
+    fn subscribe(&self, client: &mut Client<InterruptibleHost>, receiver: u32) -> Result<(), Error> {
         let options = SubscriptionOptions::new(self.config.qos);
         let filters =
             self.topics.subscriptions(receiver).into_iter().map(|Subscription { filter, group }| match group {
@@ -266,11 +258,11 @@ impl Plan<'_> {
 
     fn sender(
         &self,
-        host: &PatientHost,
+        host: &InterruptibleHost,
         address: SocketAddr,
         sender: u32,
         outgoing: &Outgoing,
-    ) -> Result<Link, String> {
+    ) -> Result<ClientConnection, String> {
         let name = format!("sender {sender}");
         let (protocol, qos) = (self.protocol, self.config.qos);
         let early = match &self.config.target {
@@ -280,14 +272,15 @@ impl Plan<'_> {
                     return Err(Error::Usage(format!("the broker takes QoS {} at most", qos_max as u8)));
                 }
                 let window = window(self.config.version, self.config.window, receive_max);
-                Ok((Early::of(client)?, (qos > QoS::AtMostOnce).then_some(window)))
+                Ok((OpenedConnection::of(client)?, (qos > QoS::AtMostOnce).then_some(window)))
             }),
-            Target::Nats(url) => self.nats(host, url, address).map(|connection| (connection.into_early(), None)),
+            Target::Nats(url) => self.nats(host, url, address).map(|connection| (connection.into_opened(), None)),
         };
-        let (Early { stream, bytes, keep_alive, .. }, window) = early.map_err(|error| format!("{name}: {error}"))?;
+        let (OpenedConnection { stream, bytes, keep_alive, .. }, window) =
+            early.map_err(|error| format!("{name}: {error}"))?;
         let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, sender, qos);
         let sending = Some(Sending::new(sender, outgoing, window, self.config.rate_per_s.is_some()));
-        Ok(Link { stream, inbound, sending, name, keep_alive, has_sent: true })
+        Ok(ClientConnection { stream, inbound, sending, name, keep_alive, has_sent: true })
     }
 
     fn inbound_max(&self) -> u32 {
@@ -295,18 +288,18 @@ impl Plan<'_> {
     }
 }
 
-/// Lets those links ping that have been silent for long, while others are still being connected.
-fn keep_alive(links: &mut [Link], looked: &mut Instant) {
-    // All are of one broker, so that the newest link knows what it orders.
-    let Some(look_every) = look_every(links.last().into_iter()) else { return };
-    if looked.elapsed() < look_every.max(SILENCE_LOOK_EVERY_MIN) {
+/// Lets those connections ping that have been silent for long, while others are still being connected.
+fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
+    // All are of one broker, so that the newest connection knows what it orders.
+    let Some(silence_check_every) = silence_check_interval(connections.last().into_iter()) else { return };
+    if looked.elapsed() < silence_check_every.max(SILENCE_LOOK_EVERY_MIN) {
         return;
     }
     *looked = Instant::now();
-    for link in links {
-        if link.ping_if_silent(true) {
+    for connection in connections {
+        if connection.ping_if_silent(true) {
             // What the socket does not take, or why it does not, is for the run to find.
-            let _ = link.inbound.replies.send(&link.stream);
+            let _ = connection.inbound.replies.send(&connection.stream);
         }
     }
 }
@@ -321,13 +314,13 @@ pub(crate) fn allow_descriptors(needed: u64) -> Result<(), String> {
     Err(format!("{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)"))
 }
 
-/// Deals `links` out in turn. Each of the `threads` gets one at least, if there are enough.
-pub(crate) fn deal(links: Vec<Link>, threads: usize) -> Vec<Vec<Link>> {
-    let mut hands: Vec<Vec<Link>> = (0..threads).map(|_| Vec::new()).collect();
-    for (index, link) in links.into_iter().enumerate() {
-        hands[index % threads].push(link);
+/// Deals `connections` out in turn. Each of the `threads` gets one at least, if there are enough.
+pub(crate) fn split_evenly(connections: Vec<ClientConnection>, threads: usize) -> Vec<Vec<ClientConnection>> {
+    let mut groups: Vec<Vec<ClientConnection>> = (0..threads).map(|_| Vec::new()).collect();
+    for (index, connection) in connections.into_iter().enumerate() {
+        groups[index % threads].push(connection);
     }
-    hands
+    groups
 }
 
 #[cfg(test)]

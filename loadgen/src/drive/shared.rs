@@ -35,7 +35,7 @@ struct Counters {
 
 /// How far a run, or a thread of it, has come.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Done {
+pub(crate) struct ThreadProgress {
     /// Messages handed to sockets.
     pub(crate) sent: u64,
     pub(crate) sent_bytes: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Done {
 }
 
 impl Counters {
-    fn tell(&self, done: &Done) {
+    fn tell(&self, done: &ThreadProgress) {
         self.sent.store(done.sent, Ordering::Relaxed);
         self.sent_bytes.store(done.sent_bytes, Ordering::Relaxed);
         self.received.store(done.received, Ordering::Relaxed);
@@ -89,8 +89,8 @@ impl Shared {
     }
 
     /// How far all threads together have come.
-    pub(crate) fn done(&self) -> Done {
-        self.progress.iter().fold(Done::default(), |sum, progress| Done {
+    pub(crate) fn done(&self) -> ThreadProgress {
+        self.progress.iter().fold(ThreadProgress::default(), |sum, progress| ThreadProgress {
             sent: sum.sent + progress.sent.load(Ordering::Relaxed),
             sent_bytes: sum.sent_bytes + progress.sent_bytes.load(Ordering::Relaxed),
             received: sum.received + progress.received.load(Ordering::Relaxed),
@@ -112,7 +112,7 @@ impl Shared {
     }
 
     /// Tells how far the thread of this index has come.
-    pub(crate) fn tell(&self, index: usize, done: &Done) {
+    pub(crate) fn tell(&self, index: usize, done: &ThreadProgress) {
         self.progress[index].tell(done);
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use wisp_client::QoS;
 
-use crate::drive::run::{Config, Progress, Watch};
-use crate::drive::shared::{Done, Shared};
+use crate::drive::config::Config;
+use crate::drive::shared::{Shared, ThreadProgress};
+use crate::drive::watch::{Progress, Watch};
 
 /// How often the supervisor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -26,7 +27,7 @@ pub(crate) fn supervise(
     watch: &dyn Watch,
 ) -> Option<String> {
     let begun = Instant::now();
-    let (mut told, mut last) = (begun, (Done::default(), begun));
+    let (mut told, mut last) = (begun, (ThreadProgress::default(), begun));
     loop {
         thread::park_timeout(LOOK_EVERY);
         let (done, now) = (shared.done(), Instant::now());
@@ -56,7 +57,7 @@ pub(crate) fn supervise(
     }
 }
 
-fn is_complete(done: &Done, config: &Config, expected: u64) -> bool {
+fn is_complete(done: &ThreadProgress, config: &Config, expected: u64) -> bool {
     let is_confirmed = done.confirmed == u64::from(config.senders);
     match (config.receivers, config.qos) {
         (0, _) => is_confirmed,
@@ -73,8 +74,8 @@ fn silence_max(config: &Config) -> Duration {
 }
 
 /// Tells a broker that has lost messages from one that has stopped reading.
-fn given_up(why: &str, done: &Done, config: &Config) -> String {
+fn given_up(why: &str, done: &ThreadProgress, config: &Config) -> String {
     let confirms = if config.qos == QoS::AtMostOnce { "read" } else { "acknowledged" };
-    let Done { confirmed, .. } = done;
+    let ThreadProgress { confirmed, .. } = done;
     format!("{why}; the broker has {confirms} everything of {confirmed} of {} senders", config.senders)
 }

@@ -13,7 +13,7 @@
 //! is done for each message than to compute its due time and add one to a counter.
 //!
 //! The send lag is the generator's own part in that: how late a message went to the socket although nothing of the broker's, a
-//! full socket or a full window, held its sender back. After it did, the lag counts from when the thread learned that
+//! full socket or a full window, held its sender back. After it did, the lag counts from when the thread observed that
 //! it no longer does.
 
 use std::ops::Range;

@@ -7,23 +7,22 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, SysStream, Token};
+use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, Token};
 
 use crate::drive::busy::Times;
-use crate::drive::checker::Checker;
-use crate::drive::inbound::{Inbound, Received};
+use crate::drive::connection::{ClientConnection, silence_check_interval};
+use crate::drive::inbound::Received;
 use crate::drive::outgoing::Outgoing;
 use crate::drive::schedule::{Pace, Schedule};
-use crate::drive::sending::Sending;
-use crate::drive::shared::{Done, Shared};
-use crate::drive::timing::{Histograms, Timing};
+use crate::drive::shared::{Shared, ThreadProgress};
+use crate::drive::thread_report::ThreadReport;
+use crate::drive::timing::Timing;
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);
@@ -31,80 +30,25 @@ const TICK: Duration = Duration::from_millis(50);
 /// send for each of 100,000 messages a second would take a processor for themselves, which the broker may need.
 const SPACING_NS: u64 = 25_000;
 
-/// A connection that is ready for the run.
-pub(crate) struct Link {
-    pub(crate) stream: SysStream,
-    pub(crate) inbound: Inbound,
-    /// `None` for a receiver.
-    pub(crate) sending: Option<Sending>,
-    /// What a reader knows it as: "sender 3".
-    pub(crate) name: String,
-    /// How long the broker puts up with silence, where it has said so.
-    pub(crate) keep_alive: Option<Duration>,
-    /// Whether anything was sent since it was last looked whether to ping.
-    pub(crate) has_sent: bool,
-}
-
-impl Link {
-    /// Sees to it that something is sent in good time, if the link is `writable`; a socket that takes nothing has something to
-    /// bring already. True if there is something to send now. To be called every [`look_every`].
-    pub(crate) fn ping_if_silent(&mut self, writable: bool) -> bool {
-        let is_silent = !mem::take(&mut self.has_sent) && writable && self.inbound.replies.is_empty();
-        if self.keep_alive.is_none() || !is_silent {
-            return false;
-        }
-        self.inbound.ping(self.sending.is_some_and(|sending| !sending.is_ending()));
-        true
-    }
-}
-
-/// How often to look at links for such as are silent: two looks pass at most before a ping, and with it half of what the least patient
-/// broker puts up with. None where all are patient.
-pub(crate) fn look_every<'a>(links: impl Iterator<Item = &'a Link>) -> Option<Duration> {
-    links.filter_map(|link| link.keep_alive).min().map(|keep_alive| keep_alive / 4)
-}
-
-/// What one thread found.
-#[derive(Default, Debug)]
-pub(crate) struct Findings {
-    /// Of its receivers.
-    pub(crate) checkers: Vec<Checker>,
-    /// Messages handed to sockets, by sender.
-    pub(crate) sent: Vec<(u32, u64)>,
-    pub(crate) first_send: Option<Instant>,
-    /// When messages were last handed to a socket.
-    pub(crate) last_send: Option<Instant>,
-    /// The least window of its senders.
-    pub(crate) window: Option<u16>,
-    /// When the last message came that had not come before.
-    pub(crate) last_message: Option<Instant>,
-    /// When the broker last said that it has read all of a sender's messages.
-    pub(crate) last_answer: Option<Instant>,
-    /// What was measured, where the run has a rate.
-    pub(crate) histograms: Option<Histograms>,
-    /// What the thread itself did; None where the system does not tell.
-    pub(crate) times: Option<Times>,
-}
-
 /// One thread of a run.
 pub(crate) struct Worker {
     poller: SysPoller,
-    links: Vec<Registered>,
+    connections: Vec<Registered>,
     outgoing: Outgoing,
     /// The largest message and more.
     scratch: Vec<u8>,
     shared: Arc<Shared>,
     index: usize,
-    /// Links that can receive or send without waiting.
+    /// Connections that can receive or send without waiting.
     ready: VecDeque<usize>,
     /// Where the run has a rate, and from its beginning on, what goes with it.
     schedule: Option<Schedule>,
     paced: Option<Paced>,
-    /// How often to look for silent links, where the broker wants to hear of them, and when to do so next.
-    look_every: Option<Duration>,
+    /// How often to look for silent connections, where the broker wants to hear of them, and when to do so next.
+    silence_check_every: Option<Duration>,
     look_at: Option<Instant>,
-    done: Done,
-    findings: Findings,
+    done: ThreadProgress,
+    report: ThreadReport,
 }
 
 /// What a thread needs where the run has a rate.
@@ -118,7 +62,7 @@ struct Paced {
 }
 
 struct Registered {
-    link: Link,
+    client: ClientConnection,
     readable: bool,
     writable: bool,
     /// Whether it stands in `ready`.
@@ -129,14 +73,14 @@ struct Registered {
 
 impl Registered {
     fn is_ready(&self) -> bool {
-        let Link { inbound, sending, .. } = &self.link;
+        let ClientConnection { inbound, sending, .. } = &self.client;
         let has_replies = !inbound.replies.is_empty();
         let may_send = || has_replies || sending.is_some_and(|sending| sending.may_send(inbound.settled()));
         // What cannot be answered is not read, so that answers do not pile up.
         (self.readable && !has_replies) || (self.writable && may_send())
     }
 
-    /// `index` is the link's own.
+    /// `index` is the connection's own.
     fn queue_if_ready(&mut self, index: usize, ready: &mut VecDeque<usize>) {
         if !self.is_queued && self.is_ready() {
             self.is_queued = true;
@@ -146,8 +90,9 @@ impl Registered {
 }
 
 impl Paced {
-    fn new(schedule: Schedule, begun: Instant, links: &[Registered]) -> Self {
-        let senders = (0..).zip(links).filter_map(|(index, link)| Some((index, link.link.sending?)));
+    fn new(schedule: Schedule, begun: Instant, connections: &[Registered]) -> Self {
+        let senders =
+            (0..).zip(connections).filter_map(|(index, connection)| Some((index, connection.client.sending?)));
         let senders = senders.map(|(index, sending)| (sending.sender(), sending.messages(), index));
         let pace = Pace::new(schedule, senders.collect());
         // Else the system lets every wait last some 50 us longer. Where it does not know the call, it does not do that either.
@@ -167,7 +112,7 @@ impl Worker {
     /// Takes over the connections of one thread. With a schedule messages are sent when they are due, else as fast as they
     /// can be.
     pub(crate) fn new(
-        links: Vec<Link>,
+        clients: Vec<ClientConnection>,
         outgoing: Outgoing,
         scratch_bytes: usize,
         schedule: Option<Schedule>,
@@ -176,10 +121,10 @@ impl Worker {
     ) -> io::Result<Self> {
         let poller = SysHost.poller()?;
         let registrar = poller.registrar();
-        let mut registered = Vec::with_capacity(links.len());
-        for mut link in links {
-            registrar.add(&mut link.stream, Token(registered.len() as u64))?;
-            registered.push(Registered { link, readable: true, writable: true, is_queued: true, has_failed: false });
+        let mut registered = Vec::with_capacity(clients.len());
+        for mut client in clients {
+            registrar.add(&mut client.stream, Token(registered.len() as u64))?;
+            registered.push(Registered { client, readable: true, writable: true, is_queued: true, has_failed: false });
         }
         Ok(Self {
             poller,
@@ -188,22 +133,22 @@ impl Worker {
             scratch: vec![0; scratch_bytes],
             schedule,
             paced: None,
-            look_every: look_every(registered.iter().map(|registered| &registered.link)),
+            silence_check_every: silence_check_interval(registered.iter().map(|registered| &registered.client)),
             look_at: None,
-            links: registered,
+            connections: registered,
             shared,
             index,
-            done: Done::default(),
-            findings: Findings::default(),
+            done: ThreadProgress::default(),
+            report: ThreadReport::default(),
         })
     }
 
     /// Runs until told to stop.
-    pub(crate) fn run(mut self) -> Findings {
+    pub(crate) fn run(mut self) -> ThreadReport {
         let begun = self.shared.wait_for_start();
         let times = Times::of_this_thread();
-        self.paced = self.schedule.map(|schedule| Paced::new(schedule, begun, &self.links));
-        self.look_at = self.look_every.map(|look_every| begun + look_every);
+        self.paced = self.schedule.map(|schedule| Paced::new(schedule, begun, &self.connections));
+        self.look_at = self.silence_check_every.map(|silence_check_every| begun + silence_check_every);
         let mut events = Vec::new();
         loop {
             if let Err(error) = self.wait(&mut events) {
@@ -220,7 +165,7 @@ impl Worker {
             self.round();
             self.shared.tell(self.index, &self.done);
         }
-        self.findings.times = times.zip(Times::of_this_thread()).map(|(before, now)| now.since(before));
+        self.report.times = times.zip(Times::of_this_thread()).map(|(before, now)| now.since(before));
         self.finish()
     }
 
@@ -250,13 +195,13 @@ impl Worker {
         for event in events {
             // A token is an index that was given out when registering.
             let index = event.token.0 as usize;
-            let link = &mut self.links[index];
-            if link.has_failed {
+            let connection = &mut self.connections[index];
+            if connection.has_failed {
                 continue;
             }
-            link.readable |= event.readable;
-            link.writable |= event.writable;
-            link.queue_if_ready(index, &mut self.ready);
+            connection.readable |= event.readable;
+            connection.writable |= event.writable;
+            connection.queue_if_ready(index, &mut self.ready);
         }
     }
 
@@ -269,51 +214,51 @@ impl Worker {
         }
         pace.advance(*woke_ns, |index| {
             *batch_ns = *woke_ns;
-            let link = &mut self.links[index];
-            link.link.sending.as_mut().expect("only senders have messages that are due").note_due();
-            link.queue_if_ready(index, &mut self.ready);
+            let connection = &mut self.connections[index];
+            connection.client.sending.as_mut().expect("only senders have messages that are due").note_due();
+            connection.queue_if_ready(index, &mut self.ready);
         });
     }
 
-    /// Lets links ping that have sent nothing for long, where the broker would close them.
+    /// Lets connections ping that have sent nothing for long, where the broker would close them.
     fn note_silence(&mut self) {
-        let Some((look_every, look_at)) = self.look_every.zip(self.look_at) else { return };
+        let Some((silence_check_every, look_at)) = self.silence_check_every.zip(self.look_at) else { return };
         let now = Instant::now();
         if now < look_at {
             return;
         }
-        self.look_at = Some(now + look_every);
-        for (index, registered) in self.links.iter_mut().enumerate() {
-            if registered.link.ping_if_silent(registered.writable) {
+        self.look_at = Some(now + silence_check_every);
+        for (index, registered) in self.connections.iter_mut().enumerate() {
+            if registered.client.ping_if_silent(registered.writable) {
                 registered.queue_if_ready(index, &mut self.ready);
             }
         }
     }
 
-    /// One turn for each link that is ready.
+    /// One turn for each connection that is ready.
     fn round(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(index) = self.ready.pop_front() else { break };
-            if let Err(why) = self.turn(index) {
-                let link = &mut self.links[index];
-                (link.readable, link.writable, link.has_failed) = (false, false, true);
-                self.shared.fail(format!("{}: {why}", link.link.name));
+            if let Err(why) = self.exchange(index) {
+                let connection = &mut self.connections[index];
+                (connection.readable, connection.writable, connection.has_failed) = (false, false, true);
+                self.shared.fail(format!("{}: {why}", connection.client.name));
             }
-            let link = &mut self.links[index];
-            link.is_queued = link.is_ready();
-            if link.is_queued {
+            let connection = &mut self.connections[index];
+            connection.is_queued = connection.is_ready();
+            if connection.is_queued {
                 self.ready.push_back(index);
             }
         }
     }
 
     /// Receives once and sends once, where the socket is ready.
-    fn turn(&mut self, index: usize) -> Result<(), String> {
-        let registered = &self.links[index];
-        if registered.readable && registered.link.inbound.replies.is_empty() {
-            self.links[index].readable = self.receive(index)?;
+    fn exchange(&mut self, index: usize) -> Result<(), String> {
+        let registered = &self.connections[index];
+        if registered.readable && registered.client.inbound.replies.is_empty() {
+            self.connections[index].readable = self.receive(index)?;
         }
-        if self.links[index].writable {
+        if self.connections[index].writable {
             self.send(index).map_err(|error| format!("cannot send: {error}"))?;
         }
         Ok(())
@@ -321,25 +266,25 @@ impl Worker {
 
     /// Receives once. True when there may be more.
     fn receive(&mut self, index: usize) -> Result<bool, String> {
-        let Link { stream, inbound, .. } = &mut self.links[index].link;
+        let ClientConnection { stream, inbound, .. } = &mut self.connections[index].client;
         let (messages, was_confirmed) = (inbound.received(), inbound.is_confirmed());
         let timing = self.paced.as_mut().map(|paced| &mut paced.timing);
         let received = inbound.receive(stream, &mut self.scratch, timing)?;
         if inbound.received() > messages {
             self.done.received += inbound.received() - messages;
-            self.findings.last_message = Some(Instant::now());
+            self.report.last_message = Some(Instant::now());
         }
         if inbound.is_confirmed() && !was_confirmed {
             self.done.confirmed += 1;
-            self.findings.last_answer = Some(Instant::now());
+            self.report.last_answer = Some(Instant::now());
         }
         Ok(received == Received::More)
     }
 
     /// Sends once what is to be said beside messages, and once of the messages.
     fn send(&mut self, index: usize) -> io::Result<()> {
-        let Registered { link, writable, .. } = &mut self.links[index];
-        let Link { stream, inbound, sending, has_sent, .. } = link;
+        let Registered { client, writable, .. } = &mut self.connections[index];
+        let ClientConnection { stream, inbound, sending, has_sent, .. } = client;
         let Some(sending) = sending else {
             if !inbound.replies.is_empty() {
                 *has_sent = true;
@@ -357,7 +302,7 @@ impl Worker {
             *has_sent = true;
         }
         if *writable && sending.may_send(inbound.settled()) {
-            self.findings.first_send.get_or_insert_with(Instant::now);
+            self.report.first_send.get_or_insert_with(Instant::now);
             let sent = sending.send(stream, &mut self.outgoing, inbound.settled())?;
             self.done.sent_bytes += sent.bytes;
             *writable = sent.has_room;
@@ -365,7 +310,7 @@ impl Worker {
                 *has_sent = true;
                 // What ends the stream is no message, and may have waited for the last acknowledgement.
                 if !sending.is_ending() {
-                    self.findings.last_send = Some(Instant::now());
+                    self.report.last_send = Some(Instant::now());
                 }
             }
         }
@@ -379,21 +324,22 @@ impl Worker {
         Ok(())
     }
 
-    fn finish(mut self) -> Findings {
+    fn finish(mut self) -> ThreadReport {
         let registrar = self.poller.registrar();
-        for Registered { link, .. } in self.links {
-            let at_boundary = link.sending.is_none_or(|sending| sending.is_done()) && link.inbound.replies.is_empty();
-            if let Some(goodbye) = link.inbound.protocol.goodbye().filter(|_| at_boundary) {
+        for Registered { client, .. } in self.connections {
+            let at_boundary =
+                client.sending.is_none_or(|sending| sending.is_done()) && client.inbound.replies.is_empty();
+            if let Some(goodbye) = client.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = link.stream.send(goodbye);
+                let _ = client.stream.send(goodbye);
             }
-            let _ = registrar.remove(&link.stream);
-            let window = link.sending.and_then(|sending| sending.window());
-            self.findings.window = self.findings.window.into_iter().chain(window).min();
-            self.findings.sent.extend(link.sending.map(|sending| (sending.sender(), sending.sent())));
-            self.findings.checkers.extend(link.inbound.into_checker());
+            let _ = registrar.remove(&client.stream);
+            let window = client.sending.and_then(|sending| sending.window());
+            self.report.window = self.report.window.into_iter().chain(window).min();
+            self.report.sent.extend(client.sending.map(|sending| (sending.sender(), sending.sent())));
+            self.report.checkers.extend(client.inbound.into_checker());
         }
-        self.findings.histograms = self.paced.map(|paced| paced.timing.into_histograms());
-        self.findings
+        self.report.histograms = self.paced.map(|paced| paced.timing.into_histograms());
+        self.report
     }
 }

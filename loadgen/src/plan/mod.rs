@@ -32,16 +32,16 @@
 //! Later ones of these win: the settings, a case, quick settings, a case's quick settings, options of the command.
 
 pub mod builtin;
+mod default_figures;
 mod figures;
 mod point;
 pub mod settings;
 mod source;
-mod usual;
 mod values;
 
+pub(crate) use default_figures::figures as default_figures;
 pub use point::Point;
 pub use settings::Settings;
-pub(crate) use usual::figures as usual_figures;
 
 use crate::figure::Figure;
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::figure::{Figure, is_name};
 use crate::plan::point::titled;
 use crate::plan::settings::{combinations, put_over};
-use crate::plan::{Changes, Kind, Plan, Point, Settings, figures, usual};
+use crate::plan::{Changes, Kind, Plan, Point, Settings, default_figures, figures};
 
 /// Repetitions are for medians and quartiles; nobody waits for more of them.
 const REPETITIONS_MAX: u64 = 1000;
@@ -134,7 +134,7 @@ impl Source {
             kind: self.kind,
             repetitions: changes.repetitions.or(repetitions).unwrap_or(self.repetitions),
             sample_s: self.sample_s,
-            figures: if self.figures.is_empty() { usual::figures(self.kind, &points) } else { self.figures },
+            figures: if self.figures.is_empty() { default_figures::figures(self.kind, &points) } else { self.figures },
             points: titled(&points),
         })
     }

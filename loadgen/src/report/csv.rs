@@ -3,7 +3,7 @@
 use crate::folder::Record;
 use serde_json::Value;
 
-use super::words;
+use super::labels;
 
 /// A line with the fields' names, then one for each record. Columns are all fields that some record has, settings first;
 /// lists have no column.
@@ -18,7 +18,7 @@ pub(crate) fn of_records(records: &[Record]) -> Result<Vec<u8>, csv::Error> {
             columns.push(field);
         }
     }
-    columns.sort_by_key(|field| (words::column_place(field), *field));
+    columns.sort_by_key(|field| (labels::column_place(field), *field));
     let mut writer = csv::Writer::from_writer(Vec::new());
     if columns.is_empty() {
         return Ok(Vec::new());

@@ -2,7 +2,7 @@
 
 use crate::folder::{self, ERROR, FAULTS, Record};
 
-use super::words::counted;
+use super::labels::counted;
 
 /// Whether a sample failed or messages of it went astray. Its figures are then not compared with those of good ones.
 #[must_use]

@@ -6,8 +6,8 @@ use crate::figure::{Better, Kind};
 use crate::table::Table;
 
 use super::chart::{Chart, Panel, Point, is_named};
+use super::labels;
 use super::units::Unit;
-use super::words;
 
 /// Wider tables are not for terminals.
 const TERMINAL_WIDTH_MAX: usize = 120;
@@ -89,11 +89,11 @@ impl Grid {
         }
         let blocks = chart.panels.iter().map(|panel| block(chart, panel, &columns)).collect();
         for column in columns.iter_mut().filter(|column| column.is_empty()) {
-            *column = words::of_field(&chart.figure.y);
+            *column = labels::of_field(&chart.figure.y);
         }
         let corner = match chart.kind {
             Kind::Percentiles => "percentile".to_owned(),
-            Kind::Curve | Kind::Bars => words::of_fields(&chart.figure.x),
+            Kind::Curve | Kind::Bars => labels::of_fields(&chart.figure.x),
         };
         let grid = Self { kind: chart.kind, corner, columns, blocks };
         let has_more_columns = grid.blocks.iter().all(|block| block.rows.len() < grid.columns.len());
@@ -141,7 +141,7 @@ impl Grid {
             let table = if has_room { table } else { self.block_table(block, false) };
             let _ = write!(text, "{table}");
             if self.is_dense() && block.rows.len() > TERMINAL_ROWS_MAX {
-                let rows = words::counted(block.rows.len(), "row", "rows");
+                let rows = labels::counted(block.rows.len(), "row", "rows");
                 let _ = writeln!(text, "some of {rows}: the report has all");
             }
         }

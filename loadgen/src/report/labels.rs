@@ -1,69 +1,239 @@
-//! Where labels stand that must not overlap.
+//! Fields and values as people write them.
 
-/// Places as close as can be to the wanted ones (least squares), in the same order and at least `gap` apart, between `from` and
-/// `to` as long as there is room.
+use serde_json::Value;
+
+use crate::measures::{DISTRIBUTIONS, MEASURES};
+
+use super::units::Unit;
+
+/// The field that says who was measured.
+pub(crate) const BROKER: &str = "broker";
+/// The field that says on what a program was measured that is no broker. Its values are among those of brokers.
+pub(crate) const HOST: &str = "host";
+
+/// Brokers, in the order in which they are listed, and as they are written.
+pub(crate) const BROKERS: [(&str, &str); 7] = [
+    ("native", "native"),
+    ("wasmer", "Wasmer"),
+    ("wasmtime", "Wasmtime"),
+    ("wasmedge", "WasmEdge"),
+    ("mosquitto", "mosquitto"),
+    ("nats-server", "NATS"),
+    ("rumqttd", "rumqttd"),
+];
+
+/// How the modes of runtimes are written.
+const MODES: [(&str, &str); 4] =
+    [("aot", "ahead of time"), ("jit", "just in time"), ("baseline", "quick compiler"), ("interpreted", "interpreted")];
+
+/// What one and several of a thing are called.
+type OneAndMany = (&'static str, &'static str);
+
+/// Settings in the order of columns; as what is counted where one says "10 senders"; and in words.
+const SETTINGS: [(&str, Option<OneAndMany>, &str); 27] = [
+    ("plan", None, "plan"),
+    ("repetition", None, "repetition"),
+    ("kind", None, "kind"),
+    (BROKER, None, "broker"),
+    ("mode", None, "mode"),
+    ("protocol", None, "protocol"),
+    ("mqtt_version", None, "MQTT version"),
+    ("pattern", None, "pattern"),
+    ("senders", Some(("sender", "senders")), "senders"),
+    ("receivers", Some(("receiver", "receivers")), "receivers"),
+    ("topics", Some(("topic", "topics")), "topics"),
+    ("size_bytes", None, "message size"),
+    ("messages", Some(("message", "messages")), "messages"),
+    ("wanted_s", None, "time wanted"),
+    ("qos", None, "QoS"),
+    ("window", None, "window"),
+    ("workers", Some(("worker", "workers")), "workers"),
+    ("threads", Some(("generator thread", "generator threads")), "generator threads"),
+    ("rate_per_s", None, "rate set"),
+    ("load_percent", None, "load"),
+    ("warm_up_messages", Some(("warm-up message", "warm-up messages")), "warm-up messages"),
+    ("connections", Some(("connection", "connections")), "connections"),
+    (HOST, None, "host"),
+    ("program", None, "program"),
+    ("count", None, "numbers"),
+    ("buffer", None, "buffer"),
+    ("file_bytes", None, "file size"),
+];
+
+/// Where a field stands among the columns of a table of records.
 #[must_use]
-pub(crate) fn spread(wanted: &[f64], gap: f64, from: f64, to: f64) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
-    // With each place moved back by the gaps before it, the places need only rise: blocks of places that would
-    // fall stand together at their mean.
-    let mut blocks: Vec<(f64, usize)> = Vec::new();
-    for (rank, &index) in order.iter().enumerate() {
-        let mut block = (wanted[index] - rank as f64 * gap, 1);
-        while let Some(before) = blocks.pop_if(|before| mean(*before) >= mean(block)) {
-            block = (before.0 + block.0, before.1 + block.1);
-        }
-        blocks.push(block);
-    }
-    let last = (to - gap * wanted.len().saturating_sub(1) as f64).max(from);
-    let mut places = vec![0.0; wanted.len()];
-    let mut rank = 0;
-    for block in blocks {
-        for _ in 0..block.1 {
-            places[order[rank]] = mean(block).clamp(from, last) + rank as f64 * gap;
-            rank += 1;
-        }
-    }
-    places
+pub(crate) fn column_place(field: &str) -> usize {
+    let settings = SETTINGS.iter().map(|setting| setting.0);
+    let mut all = settings.chain(MEASURES.iter().map(|measure| measure.0));
+    all.position(|name| name == field).unwrap_or(usize::MAX)
 }
 
-fn mean(block: (f64, usize)) -> f64 {
-    block.0 / block.1 as f64
+/// Whether a field says who was measured, which has colours of its own.
+#[must_use]
+pub(crate) fn is_of_broker(field: &str) -> bool {
+    [BROKER, HOST].contains(&field)
+}
+
+/// Whether a field is a setting, which samples that are compared have in common.
+#[must_use]
+pub(crate) fn is_setting(field: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.0 == field)
+}
+
+/// A field in words, without its unit.
+#[must_use]
+pub(crate) fn of_field(field: &str) -> String {
+    let field = field.strip_suffix("_percentiles").unwrap_or(field);
+    if let Some(setting) = SETTINGS.iter().find(|setting| setting.0 == field) {
+        return setting.2.to_owned();
+    }
+    if let Some((.., Some(words))) = MEASURES.iter().find(|measure| measure.0 == field) {
+        return (*words).to_owned();
+    }
+    for (start, _, what) in DISTRIBUTIONS {
+        let Some(of) = field.strip_prefix(start) else { continue };
+        if of == "ns" {
+            return what.to_owned();
+        }
+        let digits = of.strip_prefix('p').and_then(|rest| rest.strip_suffix("_ns"));
+        if let Some(digits) = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit())) {
+            let (whole, nines) = digits.split_at(digits.len().min(2));
+            let point = if nines.is_empty() { "" } else { "." };
+            return format!("{what}, {whole}{point}{nines}th percentile");
+        }
+    }
+    let units = ["_per_s", "_bytes", "_ns", "_us", "_ms", "_s", "_percent"];
+    let bare = units.iter().find_map(|unit| field.strip_suffix(unit)).unwrap_or(field);
+    bare.replace('_', " ")
+}
+
+/// Fields separated by commas, in words.
+#[must_use]
+pub(crate) fn of_fields(fields: &str) -> String {
+    fields.split(',').map(|field| of_field(field.trim())).collect::<Vec<_>>().join(", ")
+}
+
+/// A field in words with its unit, as an axis has it.
+#[must_use]
+pub(crate) fn of_axis(field: &str, unit: Unit) -> String {
+    let words = of_field(field);
+    unit.on_axis().map_or_else(|| words.clone(), |unit| format!("{words}, {unit}"))
+}
+
+/// A value alone, where its field is named elsewhere.
+#[must_use]
+pub(crate) fn of_value(field: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) if field == BROKER => of_text(field, program_name(text)),
+        Value::String(text) => of_text(field, text),
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            Unit::of(field).exact(number, number)
+        }
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Null => "none".to_owned(),
+        Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+fn of_text(field: &str, text: &str) -> String {
+    let known: &[(&str, &str)] = match field {
+        BROKER | HOST => &BROKERS,
+        "mode" => &MODES,
+        _ => &[],
+    };
+    known.iter().find(|(name, _)| *name == text).map_or_else(|| text.to_owned(), |(_, words)| (*words).to_owned())
+}
+
+/// A value that says by itself what it is: `10 senders`, `QoS 1`, `50 % load`.
+#[must_use]
+pub(crate) fn of_setting(field: &str, value: &Value) -> String {
+    let text = of_value(field, value);
+    if matches!(value, Value::String(_)) {
+        return text;
+    }
+    let counted = SETTINGS.iter().find(|setting| setting.0 == field).and_then(|setting| setting.1);
+    if let (Some((one, many)), Value::Number(number)) = (counted, value) {
+        return format!("{text} {}", if number.as_f64() == Some(1.0) { one } else { many });
+    }
+    match Unit::of(field) {
+        Unit::Bytes if field == "size_bytes" => format!("{text} messages"),
+        Unit::Percent => format!("{text} {}", of_field(field)),
+        _ => format!("{} {text}", of_field(field)),
+    }
+}
+
+/// Text with its first letter in upper case, unless it is the name of a program.
+#[must_use]
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next();
+    first.map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A program is known by its name, wherever it lies.
+fn program_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+/// `1 sample`, `2 samples`.
+#[must_use]
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", crate::table::thousands(count as f64), if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn labels_with_room_stay_where_they_are() {
-        assert_eq!(spread(&[50.0, 10.0, 30.0], 14.0, 0.0, 100.0), [50.0, 10.0, 30.0]);
-        assert!(spread(&[], 14.0, 0.0, 100.0).is_empty());
+    fn fields_are_put_in_words() {
+        for (field, words) in [
+            ("size_bytes", "message size"),
+            ("messages_per_s", "messages"),
+            ("latency_ns_percentiles", "latency"),
+            ("latency_p99_ns", "latency, 99th percentile"),
+            ("latency_p9999_ns", "latency, 99.99th percentile"),
+            ("ack_ns_percentiles", "time to acknowledgement"),
+            ("send_lag_max_ns", "send lag max"),
+            ("ack_p50_ns", "time to acknowledgement, 50th percentile"),
+            ("module_bytes", "module"),
+            ("time_per_call_us", "time per call"),
+            ("peak_memory_bytes", "peak memory"),
+        ] {
+            assert_eq!(of_field(field), words);
+        }
+        assert_eq!(of_axis("sent_per_s", Unit::of("sent_per_s")), "messages sent, msg/s");
+        assert_eq!(of_axis("size_bytes", Unit::Bytes), "message size");
     }
 
     #[test]
-    fn labels_on_one_place_are_pushed_apart_evenly() {
-        assert_eq!(spread(&[50.0, 50.0, 50.0], 10.0, 0.0, 100.0), [40.0, 50.0, 60.0]);
-        assert_eq!(spread(&[100.0, 99.0], 10.0, 0.0, 100.0), [100.0, 90.0]);
-        assert_eq!(spread(&[-5.0, 2.0], 10.0, 0.0, 100.0), [0.0, 10.0]);
+    fn values_say_what_they_are() {
+        for (field, value, words) in [
+            ("broker", json!("wasmedge"), "WasmEdge"),
+            ("broker", json!("emqx"), "emqx"),
+            ("host", json!("wasmtime"), "Wasmtime"),
+            ("broker", json!("/opt/emqx/bin/emqx"), "emqx"),
+            ("mode", json!("aot"), "ahead of time"),
+            ("senders", json!(1), "1 sender"),
+            ("senders", json!(10), "10 senders"),
+            ("size_bytes", json!(1024), "1 KiB messages"),
+            ("qos", json!(1), "QoS 1"),
+            ("load_percent", json!(50), "50 % load"),
+            ("window", json!(null), "window none"),
+            ("with_cache", json!(true), "with cache yes"),
+        ] {
+            assert_eq!(of_setting(field, &value), words);
+        }
     }
 
-    proptest! {
-        #[test]
-        fn labels_never_overlap_nor_change_order_nor_leave(wanted in prop::collection::vec(-50.0..350.0, 0..20)) {
-            let places = spread(&wanted, 14.0, 0.0, 300.0);
-            let mut pairs: Vec<_> = wanted.iter().zip(&places).collect();
-            pairs.sort_by(|a, b| a.0.total_cmp(b.0));
-            for two in pairs.windows(2) {
-                prop_assert!(two[0].0 == two[1].0 || two[1].1 - two[0].1 >= 14.0 - 1e-6, "{wanted:?} -> {places:?}");
-            }
-            let mut sorted = places.clone();
-            sorted.sort_by(f64::total_cmp);
-            prop_assert!(sorted.windows(2).all(|two| two[1] - two[0] >= 14.0 - 1e-6));
-            prop_assert!(sorted.iter().all(|place| (-1e-6..=300.0 + 1e-6).contains(place)));
-        }
+    #[test]
+    fn settings_come_before_measures_and_those_before_what_is_unknown() {
+        assert!(column_place("plan") < column_place("senders"));
+        assert!(column_place("file_bytes") < column_place("sent"));
+        assert!(column_place("taken_at") < column_place("what_is_this"));
     }
 }

@@ -13,14 +13,14 @@ mod chart;
 mod csv;
 mod faults;
 mod grid;
+mod label_positions;
 mod labels;
-mod look;
 mod page;
 mod plot;
 pub mod statistics;
 mod svg;
+mod theme;
 pub mod units;
-mod words;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -120,11 +120,11 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
 
 /// What the values of a chart are, in words.
 fn measured(chart: &Chart<'_>) -> String {
-    let field = words::of_field(&chart.figure.y);
+    let field = labels::of_field(&chart.figure.y);
     if chart.unit == units::Unit::Ratio {
         return format!("{field}, {}", plot::base_text(chart));
     }
-    words::of_axis(&chart.figure.y, chart.unit)
+    labels::of_axis(&chart.figure.y, chart.unit)
 }
 
 /// What the mark of the best value means.

@@ -9,17 +9,17 @@ use crate::folder::{self, PlanInfo, RECORDS_FILE, RUN_FILE, Record, Run};
 
 use super::chart::{self, Chart};
 use super::grid::{BEST, Block, Cell, Grid};
-use super::look;
+use super::labels::{self, counted};
 use super::plot::{self, Form};
 use super::svg::escape;
-use super::words::{self, counted};
+use super::theme;
 use super::{TABLE_FILE, best_text, faults, id, measured, of_plan, plot_file};
 
 /// Tables with more rows are folded up.
 const OPEN_ROWS_MAX: usize = 12;
 /// What a plan's settings have to be equal in to be told as one fault.
 const TOLD_SETTINGS: [&str; 9] =
-    [words::BROKER, "mode", "pattern", "senders", "receivers", "size_bytes", "qos", "workers", "load_percent"];
+    [labels::BROKER, "mode", "pattern", "senders", "receivers", "size_bytes", "qos", "workers", "load_percent"];
 
 /// The whole page. It needs nothing beside itself.
 #[must_use]
@@ -31,7 +31,7 @@ pub(crate) fn page(run: &Run, records: &[Record]) -> String {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     let _ = writeln!(html, "<title>{}</title>", escape(&title));
-    let _ = writeln!(html, "<style>\n{}{}</style>\n</head>\n<body>", include_str!("page.css"), look::style());
+    let _ = writeln!(html, "<style>\n{}{}</style>\n</head>\n<body>", include_str!("page.css"), theme::style());
     let _ = writeln!(html, "<header>\n<h1>{}</h1>", escape(&title));
     let _ = writeln!(html, "<p class=\"muted\">{}</p>\n</header>", escape(&summary(run, records)));
     contents(&mut html, run);
@@ -269,7 +269,7 @@ fn by_settings<'a>(records: impl Iterator<Item = &'a Record>, all: &[&Record]) -
         let values = fields.iter().filter_map(|field| Some((field, record.get(*field)?)));
         let parts: Vec<_> = values
             .filter(|(_, value)| *value != &Value::Null)
-            .map(|(field, value)| words::of_setting(field, value))
+            .map(|(field, value)| labels::of_setting(field, value))
             .collect();
         let told = if parts.is_empty() { "all settings".to_owned() } else { parts.join(", ") };
         groups.entry(told).or_default().push(record);

@@ -3,16 +3,16 @@
 //! ```text
 //!   phase 1: repetition 1, all points shuffled ---> repetition 2, shuffled anew ---> ...      phase 2: the same
 //!                              |
-//!                 Taker::take, one sample ---> a record ---> results.jsonl, Taker::learn
+//!                 Sampler::sample, one sample ---> a record ---> results.jsonl, Sampler::observe
 //! ```
 //!
-//! Who takes the samples, a [`Taker`], knows brokers and programs; the sweep knows order, files and what a person sees.
+//! Who takes the samples, a [`Sampler`], knows brokers and programs; the sweep knows order, files and what a person sees.
 
-mod before;
 pub mod load;
 mod order;
 mod outcome;
 pub(crate) mod progress;
+mod resume_check;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -21,26 +21,26 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub use crate::drive::run::{Progress, Watch};
+pub use crate::drive::watch::{Progress, Watch};
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record, Writer};
 use crate::machine::{self, Facts};
 use crate::plan::{Plan, Point};
-use before::Circumstances;
 use order::{Sample, samples};
 pub use outcome::{Outcome, command, present};
 use progress::Display;
+use resume_check::Circumstances;
 
 /// Beyond this share of the processors the machine has something else to do.
 const BUSY_MAX: f64 = 0.2;
 
 /// Takes samples.
-pub trait Taker {
+pub trait Sampler {
     /// Looks whether everything is there that the plan needs, before anything is measured: whatever is not there is named,
     /// in a line each.
     ///
     /// # Errors
-    /// [`Failure::Missing`] with what is not there; or when interrupted.
+    /// [`Failure::Setup`] with what is not there; or when interrupted.
     fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
         let _ = plan;
         interrupt.check()
@@ -52,10 +52,10 @@ pub trait Taker {
     ///
     /// # Errors
     /// When there is no sample, and why: it is recorded as failed, and the sweep goes on.
-    fn take(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure>;
+    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure>;
 
     /// Told of every record of the plan: those that a resumed sweep finds, and each new one.
-    fn learn(&mut self, record: &Record) {
+    fn observe(&mut self, record: &Record) {
         let _ = record;
     }
 
@@ -85,34 +85,39 @@ pub struct Options {
 /// # Errors
 /// When it cannot begin, or the folder can no longer be written to. Neither a sample that is bad nor an interrupt is
 /// an error: both are in the outcome.
-pub fn run(plan: &Plan, options: &Options, taker: &mut dyn Taker, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+pub fn run(
+    plan: &Plan,
+    options: &Options,
+    sampler: &mut dyn Sampler,
+    interrupt: &Interrupt,
+) -> Result<Outcome, Failure> {
     let unwritable =
-        |error: io::Error| Failure::Missing(format!("cannot write into {}: {error}", options.folder.display()));
+        |error: io::Error| Failure::Setup(format!("cannot write into {}: {error}", options.folder.display()));
     let open = || Writer::open(&options.folder).map_err(unwritable);
     // Who cannot have the folder is told so before brokers are started. Where there is none, none is made yet.
     let has_records = options.folder.join(folder::RECORDS_FILE).exists();
     let held = has_records.then(open).transpose()?;
-    before::records(plan, options)?;
+    resume_check::records(plan, options)?;
     // Before brokers are started to see whether they are there.
     let busy = machine::busy_processors();
-    taker.prepare(plan, interrupt)?;
+    sampler.prepare(plan, interrupt)?;
     let mut writer = held.map_or_else(open, Ok)?;
-    let found = before::records(plan, options)?;
-    let now = Circumstances { machine: this_machine(), versions: taker.versions() };
+    let found = resume_check::records(plan, options)?;
+    let now = Circumstances { machine: this_machine(), versions: sampler.versions() };
     // Of a plan that is done nothing is measured that could depend on them.
     if !divide(samples(plan, 0), &found).0.is_empty() {
-        before::check(plan, options, &found, writer.run(), &now)?;
+        resume_check::check(plan, options, &found, writer.run(), &now)?;
         note(plan, options, &mut writer, now);
     }
     let seed = begin(plan, options, &mut writer, busy);
     writer.save().map_err(unwritable)?;
     let (left, records) = divide(samples(plan, seed), &found);
     for record in &records {
-        taker.learn(record);
+        sampler.observe(record);
     }
     let skipped = records.len();
     let mut sweep = Sweep { options, writer, records, display: Display::new(left.len(), interrupt.clone()) };
-    let ended = sweep.take_all(plan, &left, taker, interrupt);
+    let ended = sweep.take_all(plan, &left, sampler, interrupt);
     sweep.display.live.finish();
     let is_interrupted = match ended {
         Err(Failure::Interrupted) => true,
@@ -189,19 +194,19 @@ impl Sweep<'_> {
         &mut self,
         plan: &Plan,
         samples: &[Sample],
-        taker: &mut dyn Taker,
+        sampler: &mut dyn Sampler,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
         for sample in samples {
             interrupt.check()?;
             self.display.begin(sample);
             let Sample { point, repetition } = sample;
-            let taken = taker.take(point, *repetition, &self.display.live);
+            let taken = sampler.sample(point, *repetition, &self.display.live);
             // What was under way is no measurement, whatever it looks like.
             interrupt.check()?;
             let mut record = taken.or_else(|failure| match failure {
                 Failure::Interrupted => Err(failure),
-                Failure::Broken(what) | Failure::Missing(what) => {
+                Failure::Broken(what) | Failure::Setup(what) => {
                     let mut record = point.record();
                     record.insert(folder::ERROR.to_owned(), Value::from(what));
                     Ok(record)
@@ -212,9 +217,9 @@ impl Sweep<'_> {
             record.insert(folder::POINT.to_owned(), Value::from(point.key()));
             record.insert(folder::TAKEN_AT.to_owned(), Value::from(folder::universal_time(SystemTime::now())));
             self.writer.append(&record).map_err(|error| {
-                Failure::Missing(format!("cannot write into {}: {error}", self.options.folder.display()))
+                Failure::Setup(format!("cannot write into {}: {error}", self.options.folder.display()))
             })?;
-            taker.learn(&record);
+            sampler.observe(&record);
             self.display.end(self.options.program, sample, &record);
             self.records.push(record);
         }

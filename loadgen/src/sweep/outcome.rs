@@ -78,14 +78,14 @@ pub fn present(plan: &Plan, options: &Options, outcome: &Outcome) -> Result<(), 
     if samples == 0 {
         return Ok(());
     }
-    let written = report::write(&outcome.folder).map_err(Failure::Missing)?;
+    let written = report::write(&outcome.folder).map_err(Failure::Setup)?;
     let tables = report::terminal_table(&outcome.records, &plan.figures);
     let text =
         format!("{tables}\n{samples} samples in {}, drawn in {}\n", outcome.folder.display(), written.page.display());
     // Whoever closed it has seen enough.
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Missing(format!("cannot write to standard output: {error}")))
+            Err(Failure::Setup(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }

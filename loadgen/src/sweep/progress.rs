@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::drive::run::{Progress, Watch};
+use crate::drive::watch::{Progress, Watch};
 use crate::failure::Interrupt;
 use crate::folder::{self, Record};
 use crate::report::units::Unit;

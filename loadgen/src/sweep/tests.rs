@@ -1,5 +1,5 @@
 use super::*;
-use crate::places::Scratch;
+use crate::paths::Scratch;
 use crate::plan::Changes;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ fn plan() -> Plan {
 #[derive(Default)]
 struct Fake {
     taken: Vec<(u64, u32)>,
-    learned: usize,
+    observed: usize,
     /// Ends the sweep, from inside of this sample.
     interrupts_at: Option<(usize, Interrupt)>,
     fails_at: Option<(usize, Failure)>,
@@ -26,13 +26,13 @@ struct Fake {
     version: Option<&'static str>,
 }
 
-impl Taker for Fake {
+impl Sampler for Fake {
     fn prepare(&mut self, _: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
         interrupt.check()?;
-        if self.is_missing { Err(Failure::Missing("there is none".to_owned())) } else { Ok(()) }
+        if self.is_missing { Err(Failure::Setup("there is none".to_owned())) } else { Ok(()) }
     }
 
-    fn take(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure> {
+    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure> {
         self.taken.push((point.whole("x").unwrap(), repetition));
         let number = self.taken.len();
         if let Some((_, interrupt)) = self.interrupts_at.as_ref().filter(|(at, _)| *at == number) {
@@ -51,8 +51,8 @@ impl Taker for Fake {
         Ok(record)
     }
 
-    fn learn(&mut self, _: &Record) {
-        self.learned += 1;
+    fn observe(&mut self, _: &Record) {
+        self.observed += 1;
     }
 
     fn versions(&self) -> BTreeMap<String, String> {
@@ -77,9 +77,9 @@ impl Place {
         Options { program: "test", folder: self.folder(), is_resumed: false, seed: Some(7), command }
     }
 
-    fn run(&self, options: &Options, taker: &mut Fake) -> Result<Outcome, Failure> {
-        let interrupt = taker.interrupts_at.as_ref().map(|(_, interrupt)| interrupt.clone()).unwrap_or_default();
-        run(&plan(), options, taker, &interrupt)
+    fn run(&self, options: &Options, sampler: &mut Fake) -> Result<Outcome, Failure> {
+        let interrupt = sampler.interrupts_at.as_ref().map(|(_, interrupt)| interrupt.clone()).unwrap_or_default();
+        run(&plan(), options, sampler, &interrupt)
     }
 }
 
@@ -90,7 +90,7 @@ fn each_point_is_taken_once_in_each_repetition_in_an_order_that_the_seed_decides
         let mut fake = Fake::default();
         let options = Options { seed: Some(seed), ..place.options() };
         let outcome = place.run(&options, &mut fake).unwrap();
-        assert_eq!((outcome.records.len(), outcome.skipped, outcome.status(), fake.learned), (15, 0, 0, 15));
+        assert_eq!((outcome.records.len(), outcome.skipped, outcome.status(), fake.observed), (15, 0, 0, 15));
         assert_eq!(folder::read_records(&place.folder()).unwrap(), outcome.records);
         fake.taken
     };
@@ -123,7 +123,7 @@ fn an_interrupted_sweep_keeps_what_was_measured_and_is_resumed() {
     let place = Place::new();
     let mut fake = Fake { interrupts_at: Some((6, Interrupt::default())), ..Fake::default() };
     let outcome = place.run(&place.options(), &mut fake).unwrap();
-    assert_eq!((outcome.status(), outcome.records.len(), fake.learned), (130, 5, 5), "the one under way is dropped");
+    assert_eq!((outcome.status(), outcome.records.len(), fake.observed), (130, 5, 5), "the one under way is dropped");
     assert!(!folder::read_run(&place.folder()).unwrap().plans[0].is_complete);
     let first: Vec<_> = fake.taken[..5].to_vec();
 
@@ -133,7 +133,7 @@ fn an_interrupted_sweep_keeps_what_was_measured_and_is_resumed() {
     let mut fake = Fake::default();
     let resumed = Options { is_resumed: true, seed: None, ..place.options() };
     let outcome = place.run(&resumed, &mut fake).unwrap();
-    assert_eq!((outcome.status(), outcome.records.len(), outcome.skipped, fake.learned), (0, 15, 5, 15));
+    assert_eq!((outcome.status(), outcome.records.len(), outcome.skipped, fake.observed), (0, 15, 5, 15));
     let mut whole = Fake::default();
     let elsewhere = Place::new();
     elsewhere.run(&elsewhere.options(), &mut whole).unwrap();
@@ -145,9 +145,7 @@ fn an_interrupted_sweep_keeps_what_was_measured_and_is_resumed() {
 fn a_folder_with_records_of_the_plan_is_not_added_to_unasked() {
     let place = Place::new();
     place.run(&place.options(), &mut Fake::default()).unwrap();
-    let Err(Failure::Missing(what)) = place.run(&place.options(), &mut Fake::default()) else {
-        panic!("it is refused")
-    };
+    let Err(Failure::Setup(what)) = place.run(&place.options(), &mut Fake::default()) else { panic!("it is refused") };
     assert!(what.contains("15 records") && what.contains("--resume") && !what.contains('\n'), "{what}");
     let other = Plan { name: "b".to_owned(), ..plan() };
     let outcome = run(&other, &place.options(), &mut Fake::default(), &Interrupt::default()).unwrap();
@@ -190,7 +188,7 @@ fn refusal(place: &Place, change: (&str, &str), fake: &mut Fake) -> Option<Strin
     let plan = Plan::parse("text", &text, &Changes::none(2)).unwrap();
     let resumed = Options { is_resumed: true, ..place.options() };
     match run(&plan, &resumed, fake, &Interrupt::default()) {
-        Err(Failure::Missing(what)) => {
+        Err(Failure::Setup(what)) => {
             assert!(!what.contains('\n') && what.ends_with("--out names another folder"), "{what}");
             assert!(fake.taken.is_empty());
             Some(what)
@@ -251,7 +249,7 @@ fn longer_and_shorter_samples_are_not_mixed() {
         let resumed = Options { is_resumed: true, ..options };
         let mut fake = Fake::default();
         let quick = of(&text.replace(setting, other).replace("1..5", "5..6"));
-        let Err(Failure::Missing(what)) = run(&quick, &resumed, &mut fake, &Interrupt::default()) else {
+        let Err(Failure::Setup(what)) = run(&quick, &resumed, &mut fake, &Interrupt::default()) else {
             panic!("it is refused")
         };
         assert!(what.contains("longer or shorter") && !what.contains('\n') && fake.taken.is_empty(), "{what}");
@@ -267,7 +265,7 @@ fn who_comes_second_to_a_folder_is_refused_before_anything_is_started() {
     let first = Writer::open(&place.folder()).unwrap();
     let resumed = Options { is_resumed: true, ..place.options() };
     let mut fake = Fake { is_missing: true, ..Fake::default() };
-    let Err(Failure::Missing(what)) = place.run(&resumed, &mut fake) else { panic!("it is refused") };
+    let Err(Failure::Setup(what)) = place.run(&resumed, &mut fake) else { panic!("it is refused") };
     assert!(what.ends_with("another run writes into it") && !what.contains('\n'), "{what}");
     drop(first);
     assert_eq!(place.run(&resumed, &mut Fake::default()).unwrap().skipped, 15);
@@ -277,7 +275,7 @@ fn who_comes_second_to_a_folder_is_refused_before_anything_is_started() {
 fn nothing_is_written_when_something_is_missing() {
     let place = Place::new();
     let mut fake = Fake { is_missing: true, ..Fake::default() };
-    assert_eq!(place.run(&place.options(), &mut fake), Err(Failure::Missing("there is none".to_owned())));
+    assert_eq!(place.run(&place.options(), &mut fake), Err(Failure::Setup("there is none".to_owned())));
     assert!(fake.taken.is_empty() && !place.folder().exists());
 }
 

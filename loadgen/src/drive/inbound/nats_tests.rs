@@ -10,7 +10,7 @@ use crate::drive::messages::Messages;
 use crate::drive::nats::{NAMING, delivered};
 use crate::drive::outgoing::Outgoing;
 use crate::drive::pattern::{Layout, Pattern};
-use crate::drive::payload::Seal;
+use crate::drive::payload::PayloadFormat;
 use crate::drive::protocol::Protocol;
 use crate::drive::topics::Topics;
 
@@ -22,13 +22,13 @@ const MESSAGES: u64 = 60;
 /// A receiver, and the messages that are for it, one by one.
 fn receiver(pattern: Pattern, topics: u32) -> (Inbound, Vec<Vec<u8>>) {
     let layout = Layout::new(pattern, 2, 1, Some(topics), MESSAGES).unwrap();
-    let (topics, seal) = (Topics::new(&layout, "t", NAMING).unwrap(), Seal::new(5, SIZE));
-    let template = delivered(&topics, 0, &seal);
+    let (topics, payloads) = (Topics::new(&layout, "t", NAMING).unwrap(), PayloadFormat::new(5, SIZE));
+    let template = delivered(&topics, 0, &payloads);
     let packet_bytes = template.packet_bytes();
-    let mut outgoing = Outgoing::new(seal, topics.clone(), template.clone(), packet_bytes * MESSAGES as usize);
+    let mut outgoing = Outgoing::new(payloads, topics.clone(), template.clone(), packet_bytes * MESSAGES as usize);
     let whole = |sender| outgoing.next(sender, 0, usize::MAX).chunks(packet_bytes).map(<[u8]>::to_vec).collect();
     let messages = [0, 1].map(whole).into_iter().flat_map(|all: Vec<_>| all).collect();
-    let checked = Messages::new(&template, seal, topics, QOS, Checker::new(&layout, 0, None));
+    let checked = Messages::new(&template, payloads, topics, QOS, Checker::new(&layout, 0, None));
     (Inbound::messages(Protocol::Nats, 1000, Vec::new(), checked), messages)
 }
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use wisp_client::Error;
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysStream, Token};
 
-use crate::drive::nats::{Operation, PING, PONG, decode, one_line};
-use crate::drive::patience::{PatientHost, PatientPoller};
-use crate::drive::setup::Early;
+use crate::drive::deadline::{InterruptibleHost, InterruptiblePoller};
+use crate::drive::nats::line::{Operation, PING, PONG, decode, one_line};
+use crate::drive::opened::OpenedConnection;
 use crate::drive::target::Credentials;
 
 /// The largest message that may come before the run; those of others are only counted.
@@ -82,7 +82,7 @@ impl<'a> Connect<'a> {
 /// A connection that is being prepared.
 pub(crate) struct Connection {
     stream: SysStream,
-    poller: PatientPoller,
+    poller: InterruptiblePoller,
     timeout: Duration,
     /// What came and was not taken yet.
     input: Vec<u8>,
@@ -108,7 +108,7 @@ impl Connection {
     /// [`Error::Connect`] when nobody is there, or nobody who says a word of NATS; else why the server does not want this
     /// client.
     pub(crate) fn open(
-        host: &PatientHost,
+        host: &InterruptibleHost,
         address: SocketAddr,
         credentials: Credentials<'_>,
         timeout: Duration,
@@ -151,10 +151,10 @@ impl Connection {
     }
 
     /// Gives the connection away, no longer registered with a poller.
-    pub(crate) fn into_early(self) -> Early {
+    pub(crate) fn into_opened(self) -> OpenedConnection {
         // A failure says that it was not registered any more, which is what is wanted.
         let _ = self.poller.registrar().remove(&self.stream);
-        Early { stream: self.stream, bytes: self.input, strangers: self.strangers, keep_alive: None }
+        OpenedConnection { stream: self.stream, bytes: self.input, strangers: self.strangers, keep_alive: None }
     }
 
     /// Sends what is to be sent and a PING, and waits for its answer.

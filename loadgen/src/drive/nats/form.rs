@@ -9,9 +9,9 @@
 //! A receiver subscribes once for each of its topics, under the topic's number, or once for all of them by a wildcard; numbers
 //! have leading zeros, so that all its messages have the same length.
 
-use crate::drive::nats::PING;
+use crate::drive::nats::line::PING;
 use crate::drive::outgoing::Template;
-use crate::drive::payload::Seal;
+use crate::drive::payload::PayloadFormat;
 use crate::drive::topics::{Naming, Topics};
 
 /// What ends a line and a payload.
@@ -36,25 +36,25 @@ pub(crate) fn sid(index: usize, count: usize) -> String {
 }
 
 /// The messages that senders send.
-pub(crate) fn published(topics: &Topics, seal: &Seal) -> Template {
-    template("PUB ", topics, 0, "", seal)
+pub(crate) fn published(topics: &Topics, payloads: &PayloadFormat) -> Template {
+    template("PUB ", topics, 0, "", payloads)
 }
 
 /// The messages that come to whoever has this topic.
-pub(crate) fn delivered(topics: &Topics, topic: u32, seal: &Seal) -> Template {
+pub(crate) fn delivered(topics: &Topics, topic: u32, payloads: &PayloadFormat) -> Template {
     let count = topics.subscriptions(0).len();
-    template("MSG ", topics, topic, &format!(" {}", sid(0, count)), seal)
+    template("MSG ", topics, topic, &format!(" {}", sid(0, count)), payloads)
 }
 
 /// A message, with what stands between its subject and its size.
-fn template(verb: &str, topics: &Topics, topic: u32, subscription: &str, seal: &Seal) -> Template {
+fn template(verb: &str, topics: &Topics, topic: u32, subscription: &str, payloads: &PayloadFormat) -> Template {
     let mut packet = format!("{verb}{}", topics.name(topic)).into_bytes();
     let tail_at = packet.len() - topics.tail_bytes();
     packet.extend_from_slice(subscription.as_bytes());
     let after_id = packet.len();
-    packet.extend_from_slice(format!(" {}\r\n", seal.size()).as_bytes());
+    packet.extend_from_slice(format!(" {}\r\n", payloads.size()).as_bytes());
     let header_at = packet.len();
-    packet.extend_from_slice(&seal.blank());
+    packet.extend_from_slice(&payloads.blank());
     packet.extend_from_slice(LINE_END);
     Template { packet, tail_at, tail_bytes: topics.tail_bytes(), id_at: None, after_id, header_at, end: PING }
 }
@@ -62,21 +62,21 @@ fn template(verb: &str, topics: &Topics, topic: u32, subscription: &str, seal: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::nats::{Operation, decode};
+    use crate::drive::nats::line::{Operation, decode};
     use crate::drive::pattern::{Layout, Pattern};
 
     #[test]
     fn messages_are_lines_with_payloads() {
         let layout = Layout::new(Pattern::FanOut, 1, 2, Some(12), 100).unwrap();
-        let (topics, seal) = (Topics::new(&layout, "a.b", NAMING).unwrap(), Seal::new(1, 20));
-        let published = published(&topics, &seal);
+        let (topics, payloads) = (Topics::new(&layout, "a.b", NAMING).unwrap(), PayloadFormat::new(1, 20));
+        let published = published(&topics, &payloads);
         assert!(published.packet.starts_with(b"PUB a.b.00 20\r\n") && published.packet.ends_with(LINE_END));
         assert_eq!(published.packet.len(), 15 + 20 + 2);
         assert_eq!(published.lead(false), (&b"PUB a.b."[..], &b" 20\r\n"[..]));
 
-        let delivered = delivered(&topics, 7, &seal);
+        let delivered = delivered(&topics, 7, &payloads);
         assert_eq!(delivered.lead(true), (&b"MSG a.b.07"[..], &b" 20\r\n"[..]));
-        let operation = Operation::Message { subject: b"a.b.07", payload: &seal.blank() };
+        let operation = Operation::Message { subject: b"a.b.07", payload: &payloads.blank() };
         assert_eq!(decode(&delivered.packet, 20), Ok(Some((operation, delivered.packet.len()))));
         assert_eq!([sid(0, 1), sid(7, 10), sid(7, 11)], ["0", "7", "07"]);
     }

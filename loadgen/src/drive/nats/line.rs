@@ -7,6 +7,11 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 /// What is shown of a line that is not understood, and of a server's words.
 const SHOWN_BYTES_MAX: usize = 200;
 
+/// The answer to the server's PING.
+pub(crate) const PONG: &[u8] = b"PONG\r\n";
+/// What the server answers when it has read all that was sent before.
+pub(crate) const PING: &[u8] = b"PING\r\n";
+
 /// What a server says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation<'a> {

@@ -18,9 +18,4 @@ mod line;
 
 pub(crate) use connection::Connection;
 pub(crate) use form::{NAMING, delivered, published, sid};
-pub(crate) use line::{Operation, decode, one_line};
-
-/// The answer to the server's PING.
-pub(crate) const PONG: &[u8] = b"PONG\r\n";
-/// What the server answers when it has read all that was sent before.
-pub(crate) const PING: &[u8] = b"PING\r\n";
+pub(crate) use line::{Operation, PONG, decode, one_line};

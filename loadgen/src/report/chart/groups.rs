@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::figure::{Figure, Kind};
 use crate::folder::Record;
-use crate::report::words;
+use crate::report::labels;
 
 /// Samples with the same values of the fields that a figure tells apart.
 pub(super) struct Group<'a> {
@@ -72,8 +72,8 @@ pub(super) fn compare_all(fields: &[&str], one: &[Value], other: &[Value]) -> Or
 /// Brokers in their own order, numbers by size, what is not there first.
 fn compare(field: &str, one: &Value, other: &Value) -> Ordering {
     let place = |value: &Value| {
-        let broker = if words::is_of_broker(field) { value.as_str() } else { None };
-        broker.map(|name| words::BROKERS.iter().position(|(known, _)| *known == name).unwrap_or(usize::MAX))
+        let broker = if labels::is_of_broker(field) { value.as_str() } else { None };
+        broker.map(|name| labels::BROKERS.iter().position(|(known, _)| *known == name).unwrap_or(usize::MAX))
     };
     let kind = |value: &Value| match value {
         Value::Null => 0,

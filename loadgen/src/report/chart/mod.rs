@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::figure::{Figure, Kind};
 use crate::folder::{self, Record};
 
-use super::look::{Look, SLOTS};
 use super::statistics::Summary;
+use super::theme::{SLOTS, Style};
 use super::units::Unit;
-use super::{faults, words};
+use super::{faults, labels};
 
 use groups::{Fields, Group, compare_all, distinct, groups, has_values, xs};
 use notes::{Notes, off_scale};
@@ -49,7 +49,7 @@ pub(crate) struct Panel {
 pub(crate) struct Series {
     /// Empty if there is only one.
     pub(crate) label: String,
-    pub(crate) look: Look,
+    pub(crate) style: Style,
     /// In the order of the horizontal axis.
     pub(crate) points: Vec<Point>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Point {
     pub(crate) left_out: usize,
     /// Whether in some sample the generator was the limit.
     pub(crate) is_saturated: bool,
-    pub(crate) look: Look,
+    pub(crate) style: Style,
 }
 
 impl Point {
@@ -119,19 +119,19 @@ pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
         if keys.last().is_none_or(|last| last != lines) {
             keys.push(lines.to_vec());
             let label = line_label(&fields, lines);
-            last.series.push(Series { label, look: look(&fields, &groups, lines), points: Vec::new() });
+            last.series.push(Series { label, style: style(&fields, &groups, lines), points: Vec::new() });
         }
         let Some(series) = last.series.last_mut() else { continue };
         if kind == Kind::Percentiles {
-            series.points = percentiles::percentiles(figure, group, series.look);
+            series.points = percentiles::percentiles(figure, group, series.style);
         } else {
             let values = ratio::values(figure, &fields, group, &bases, &mut notes);
             let place = match (kind, x) {
                 (Kind::Curve, [x]) => x.as_f64().unwrap_or(f64::NAN),
                 _ => xs.iter().position(|other| other == x).unwrap_or(0) as f64,
             };
-            let look = point_look(&fields, x, series.look);
-            let mut point = point(place, x_text(&fields, x), &values, group, look);
+            let style = point_style(&fields, x, series.style);
+            let mut point = point(place, x_text(&fields, x), &values, group, style);
             point.is_saturated |= ratio::is_base_saturated(figure, &fields, group, &bases);
             series.points.push(point);
         }
@@ -142,40 +142,40 @@ pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
 }
 
 fn panel_title(figure: &Figure, panel: &[Value]) -> Option<String> {
-    let text = words::of_setting(figure.panels.as_deref()?, panel.first()?);
-    Some(words::capitalised(&text))
+    let text = labels::of_setting(figure.panels.as_deref()?, panel.first()?);
+    Some(labels::capitalised(&text))
 }
 
 fn line_label(fields: &Fields<'_>, lines: &[Value]) -> String {
     let named = fields.line_names().iter().zip(lines).filter(|(_, value)| !value.is_null());
-    let parts: Vec<_> = named.map(|(field, value)| words::of_setting(field, value)).collect();
+    let parts: Vec<_> = named.map(|(field, value)| labels::of_setting(field, value)).collect();
     if parts.is_empty() && !lines.is_empty() { "others".to_owned() } else { parts.join(", ") }
 }
 
 fn x_text(fields: &Fields<'_>, x: &[Value]) -> String {
     let named = fields.x_names().iter().zip(x).filter(|(_, value)| !value.is_null());
-    let parts: Vec<_> = named.map(|(field, value)| words::of_value(field, value)).collect();
+    let parts: Vec<_> = named.map(|(field, value)| labels::of_value(field, value)).collect();
     let are_numbers = x.len() > 1 && x.iter().all(Value::is_number);
     if are_numbers { format!("({})", parts.join(", ")) } else { parts.join(", ") }
 }
 
 /// Colours are for brokers, wherever they are told apart; else for what is told apart first. The rest is told by dashes.
-fn look(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value]) -> Look {
-    let broker_at = fields.line_names().iter().position(|field| words::is_of_broker(field));
+fn style(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value]) -> Style {
+    let broker_at = fields.line_names().iter().position(|field| labels::is_of_broker(field));
     if let Some(broker) = broker_at.and_then(|at| lines[at].as_str()) {
-        return Look {
+        return Style {
             variant: place_of(fields, groups, lines, |at| Some(at) != broker_at),
-            ..Look::of_broker(broker)
+            ..Style::of_broker(broker)
         };
     }
-    if fields.x_names().iter().any(|field| words::is_of_broker(field)) {
-        return Look { slot: SLOTS, variant: place_of(fields, groups, lines, |_| true) };
+    if fields.x_names().iter().any(|field| labels::is_of_broker(field)) {
+        return Style { slot: SLOTS, variant: place_of(fields, groups, lines, |_| true) };
     }
     if let (true, Some(broker)) = (lines.is_empty(), only_broker(groups)) {
-        return Look::of_broker(broker);
+        return Style::of_broker(broker);
     }
     let slot = place_of(fields, groups, lines, |at| at == 0) % SLOTS;
-    Look { slot, variant: place_of(fields, groups, lines, |at| at > 0) }
+    Style { slot, variant: place_of(fields, groups, lines, |at| at > 0) }
 }
 
 /// Which of all its values some of the fields of a line have. Lines for which they have none come first.
@@ -196,25 +196,25 @@ fn only_broker<'a>(groups: &[Group<'a>]) -> Option<&'a str> {
     let mut brokers = groups
         .iter()
         .flat_map(|group| &group.records)
-        .map(|record| record.get(words::BROKER).or_else(|| record.get(words::HOST)));
+        .map(|record| record.get(labels::BROKER).or_else(|| record.get(labels::HOST)));
     let first = brokers.next().flatten()?;
     if brokers.all(|broker| broker == Some(first)) { first.as_str() } else { None }
 }
 
 /// The look of the line, but for bars of which each is a broker's.
-fn point_look(fields: &Fields<'_>, x: &[Value], line: Look) -> Look {
-    let broker_at = fields.x_names().iter().position(|field| words::is_of_broker(field));
+fn point_style(fields: &Fields<'_>, x: &[Value], line: Style) -> Style {
+    let broker_at = fields.x_names().iter().position(|field| labels::is_of_broker(field));
     let broker = broker_at.and_then(|at| x[at].as_str()).filter(|_| line.slot == SLOTS);
-    broker.map_or(line, |broker| Look { variant: line.variant, ..Look::of_broker(broker) })
+    broker.map_or(line, |broker| Style { variant: line.variant, ..Style::of_broker(broker) })
 }
 
-fn point(x: f64, text: String, values: &[f64], group: &Group<'_>, look: Look) -> Point {
+fn point(x: f64, text: String, values: &[f64], group: &Group<'_>, style: Style) -> Point {
     Point {
         x,
         text,
         summary: Summary::of(values),
         left_out: group.records.iter().filter(|record| faults::is_faulty(record)).count(),
         is_saturated: group.records.iter().any(|record| folder::is_saturated(record)),
-        look,
+        style,
     }
 }

@@ -3,7 +3,7 @@
 use crate::figure::{Figure, Kind};
 use crate::folder::{self, PLAN, REPETITION, Record};
 use crate::report::statistics::Summary;
-use crate::report::{faults, words};
+use crate::report::{faults, labels};
 
 use super::groups::Group;
 use super::ratio::is_within_repetitions;
@@ -56,7 +56,7 @@ impl Notes {
         for field in first.into_iter().flat_map(Record::keys) {
             let value = first.and_then(|first| first.get(field));
             let is_mixed = || group.records.iter().any(|record| record.get(field) != value);
-            let is_told = !words::is_setting(field) || follows.contains(&field.as_str());
+            let is_told = !labels::is_setting(field) || follows.contains(&field.as_str());
             if !is_told && !self.mixed.contains(field) && is_mixed() {
                 self.mixed.push(field.clone());
             }
@@ -65,7 +65,7 @@ impl Notes {
 
     pub(super) fn sentences(self, figure: &Figure) -> Vec<String> {
         let mut sentences = Vec::new();
-        let samples = |count: usize| words::counted(count, "sample", "samples");
+        let samples = |count: usize| labels::counted(count, "sample", "samples");
         let all = self.samples;
         if self.faulty > 0 {
             sentences.push(format!("{} of {all} with faults left out (†).", samples(self.faulty)));
@@ -90,15 +90,15 @@ impl Notes {
             sentences.push(format!("{told} left out: nothing to compare with{where_sought}."));
         }
         if self.without_x > 0 {
-            let field = words::of_fields(&figure.x);
+            let field = labels::of_fields(&figure.x);
             sentences.push(format!("{} left out: no {field}.", samples(self.without_x)));
         }
         if self.off_scale > 0 {
-            let points = words::counted(self.off_scale, "value", "values");
+            let points = labels::counted(self.off_scale, "value", "values");
             sentences.push(format!("{points} not drawn: not above zero, with no place on a logarithmic axis."));
         }
         if !self.mixed.is_empty() {
-            let fields: Vec<_> = self.mixed.iter().map(|field| words::of_field(field)).collect();
+            let fields: Vec<_> = self.mixed.iter().map(|field| labels::of_field(field)).collect();
             sentences.push(format!("Medians are of samples that differ in {}.", fields.join(", ")));
         }
         sentences

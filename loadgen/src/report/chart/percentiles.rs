@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::figure::Figure;
 use crate::report::faults;
-use crate::report::look::Look;
 use crate::report::statistics::between;
+use crate::report::theme::Style;
 
 use super::groups::Group;
 use super::{Point, point};
@@ -22,7 +22,7 @@ pub(crate) fn nines(percentile: f64) -> f64 {
 }
 
 /// The latencies at each percentile that some good sample has, over all good samples that reach so far.
-pub(super) fn percentiles(figure: &Figure, group: &Group<'_>, look: Look) -> Vec<Point> {
+pub(super) fn percentiles(figure: &Figure, group: &Group<'_>, style: Style) -> Vec<Point> {
     let good = group.records.iter().filter(|record| !faults::is_faulty(record));
     let samples: Vec<Vec<(f64, f64)>> = good.filter_map(|record| distribution(record.get(&figure.y)?)).collect();
     let mut places: Vec<f64> = samples.iter().flatten().map(|point| point.0).collect();
@@ -38,7 +38,7 @@ pub(super) fn percentiles(figure: &Figure, group: &Group<'_>, look: Look) -> Vec
     }
     let points = places.into_iter().map(|place| {
         let values: Vec<_> = samples.iter().filter_map(|sample| between(sample, place)).collect();
-        point(place, percentile_text(place), &values, group, look)
+        point(place, percentile_text(place), &values, group, style)
     });
     points.filter(|point| point.summary.is_some() || is_named(point.x)).collect()
 }

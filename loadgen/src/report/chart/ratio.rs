@@ -3,7 +3,7 @@
 use crate::figure::Figure;
 use crate::folder::{self, PLAN, REPETITION, Record};
 use crate::report::statistics::median;
-use crate::report::{faults, words};
+use crate::report::{faults, labels};
 use serde_json::Value;
 
 use super::groups::{Fields, Group, has_values, is_same};
@@ -49,7 +49,7 @@ pub(super) fn bases<'a>(figure: &Figure, records: &[&'a Record]) -> Vec<&'a Reco
 /// for a while is so for both. Else all points of a curve have one and the same base, and if that were a single sample, its
 /// luck would lift or lower the whole curve: the base is the median of all its samples.
 pub(super) fn is_within_repetitions(figure: &Figure) -> bool {
-    figure.ratio_to.keys().all(|field| words::is_of_broker(field) || field == "mode")
+    figure.ratio_to.keys().all(|field| labels::is_of_broker(field) || field == "mode")
 }
 
 /// What a sample is compared with: the median of those which have the same values of all fields that are told apart, but for

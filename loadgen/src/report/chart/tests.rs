@@ -237,7 +237,7 @@ fn a_broker_keeps_its_colour_and_modes_are_told_otherwise() {
     let records: Vec<&Record> = records.iter().collect();
     let looks = |fields: Value| {
         let figure = figure(fields);
-        chart(&figure, &records).points().map(|point| (point.look.slot, point.look.variant)).collect::<Vec<_>>()
+        chart(&figure, &records).points().map(|point| (point.style.slot, point.style.variant)).collect::<Vec<_>>()
     };
     assert_eq!(looks(json!({ "lines": ["broker", "mode"] })), [(0, 0), (3, 1), (3, 2)]);
     assert_eq!(looks(json!({ "lines": ["mode"], "x": "broker", "kind": "bars" })), [(0, 0), (3, 1), (3, 2)]);
@@ -259,7 +259,7 @@ fn a_host_looks_like_the_broker_on_it_and_comes_in_its_place() {
     let series = &chart.panels[0].series;
     let labels: Vec<_> = series.iter().map(|series| series.label.as_str()).collect();
     assert_eq!(labels, ["native", "Wasmer", "Wasmtime"]);
-    assert_eq!(series[2].look, Look::of_broker("wasmtime"));
+    assert_eq!(series[2].style, Style::of_broker("wasmtime"));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! nothing.
 
 use crate::report::chart::{Panel, Point};
-use crate::report::look::Look;
 use crate::report::svg::{Anchor, Svg, text_width};
+use crate::report::theme::Style;
 
 use super::{Frame, LINE, Plot, draw_marker, wrapped};
 
@@ -75,18 +75,18 @@ struct Bar<'a> {
 fn draw_bar(svg: &mut Svg, plot: &Plot<'_>, point: &Point, bar: &Bar<'_>, frame: Frame) {
     let Bar { label, left, right, .. } = *bar;
     let middle = f64::midpoint(left, right);
-    svg.open(&format!("k{}", point.look.slot));
+    svg.open(&format!("k{}", point.style.slot));
     if let Some(summary) = point.summary.filter(|summary| plot.y.has(summary.median)) {
         let (from, to) = summary.range();
         let [from, at, to] = [from, summary.median, to].map(|value| frame.y(&plot.y, value));
         let hint = plot.hint(label, point);
         let top = if plot.has_dots() {
             draw_range(svg, middle, (from, to), "error");
-            draw_dot(svg, point.look, (middle, at), &hint);
+            draw_dot(svg, point.style, (middle, at), &hint);
             at - DOT
         } else {
             let gap = if right - left > 8.0 { 1.5 } else { 0.5 };
-            svg.rect("bar", (left + gap, at), (right - gap, frame.bottom), point.look.fill(), &hint);
+            svg.rect("bar", (left + gap, at), (right - gap, frame.bottom), point.style.fill(), &hint);
             svg.close();
             svg.open("quartiles");
             draw_range(svg, middle, (from, to), "axis");
@@ -115,12 +115,12 @@ fn draw_range(svg: &mut Svg, x: f64, (from, to): (f64, f64), class: &str) {
 }
 
 /// A marker in place of a bar, as opaque as the bar would be.
-pub(super) fn draw_dot(svg: &mut Svg, look: Look, at: (f64, f64), hint: &str) {
-    if look.fill() != "1" {
+pub(super) fn draw_dot(svg: &mut Svg, style: Style, at: (f64, f64), hint: &str) {
+    if style.fill() != "1" {
         // What is behind it is not to shine through.
-        draw_marker(svg, look, at, ("hollow", "1"), "");
+        draw_marker(svg, style, at, ("hollow", "1"), "");
     }
-    draw_marker(svg, look, at, ("bar", look.fill()), hint);
+    draw_marker(svg, style, at, ("bar", style.fill()), hint);
 }
 
 /// The names of the groups in lines; none if some word is too long for its room.

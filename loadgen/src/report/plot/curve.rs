@@ -3,7 +3,7 @@
 use crate::figure::Kind;
 use crate::report::axis::Axis;
 use crate::report::chart::{Panel, Point, Series, is_named};
-use crate::report::labels;
+use crate::report::label_positions;
 use crate::report::svg::{Anchor, Svg};
 
 use super::{Frame, Plot, SATURATED, draw_marker};
@@ -39,7 +39,7 @@ pub(super) fn draw(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, panel: &Panel, fram
     let labelled: Vec<(&Series, (f64, f64))> =
         panel.series.iter().zip(ends).filter_map(|(series, end)| Some((series, end?))).collect();
     let wanted: Vec<f64> = labelled.iter().map(|(_, end)| end.1).collect();
-    let heights = labels::spread(&wanted, LABEL_GAP, frame.top, frame.bottom);
+    let heights = label_positions::spread(&wanted, LABEL_GAP, frame.top, frame.bottom);
     for ((series, end), height) in labelled.into_iter().zip(heights) {
         if has_label(series) {
             draw_label(svg, series, &label(plot.chart.kind, series), end, (frame.right + LABEL_LEFT, height));
@@ -67,13 +67,13 @@ pub(super) fn label(kind: Kind, series: &Series) -> String {
 }
 
 fn draw_series(svg: &mut Svg, plot: &Plot<'_>, series: &Series, points: &[Drawn<'_>], frame: Frame) {
-    svg.open(&format!("k{}", series.look.slot));
+    svg.open(&format!("k{}", series.style.slot));
     let is_distribution = plot.chart.kind == Kind::Percentiles;
     if is_distribution {
         draw_band(svg, plot, points, frame);
     }
     let line: Vec<_> = points.iter().map(|(_, at)| *at).collect();
-    svg.path("line", &line, series.look.dashes());
+    svg.path("line", &line, series.style.dashes());
     let room = points.windows(2).map(|two| two[1].1.0 - two[0].1.0).fold(f64::INFINITY, f64::min);
     for (point, at) in points {
         if is_distribution && !is_named(point.x) {
@@ -83,7 +83,7 @@ fn draw_series(svg: &mut Svg, plot: &Plot<'_>, series: &Series, points: &[Drawn<
             draw_error(svg, plot, point, at.0, frame, if room >= CAP_ROOM { 3.0 } else { 0.0 });
         }
         let class = if point.left_out > 0 { "hollow" } else { "mark" };
-        draw_marker(svg, series.look, *at, (class, "1"), &plot.hint(&series.label, point));
+        draw_marker(svg, series.style, *at, (class, "1"), &plot.hint(&series.label, point));
         // All points of a distribution are of the same samples, and its label has the sign.
         if point.is_saturated && !(is_distribution && has_label(series)) {
             svg.text("", (at.0, at.1 - 8.0), Anchor::Middle, SATURATED);
@@ -128,7 +128,7 @@ fn draw_missing(svg: &mut Svg, plot: &Plot<'_>, x: &Axis, series: &Series, frame
     if plot.chart.kind == Kind::Percentiles {
         return;
     }
-    svg.open(&format!("k{}", series.look.slot));
+    svg.open(&format!("k{}", series.style.slot));
     for point in missing.filter(|point| x.has(point.x)) {
         let at = (frame.x(x, point.x), frame.bottom - 6.0);
         svg.text("", at, Anchor::Middle, "†");
@@ -141,9 +141,9 @@ fn draw_label(svg: &mut Svg, series: &Series, text: &str, end: (f64, f64), at: (
     if (at.1 - end.1).abs() > 3.0 || left - end.0 > 24.0 {
         svg.path("leader", &[(end.0 + 6.0, end.1), (left - 2.0, at.1)], "");
     }
-    svg.open(&format!("k{}", series.look.slot));
-    svg.path("line", &[(at.0 - SAMPLE / 2.0, at.1), (at.0 + SAMPLE / 2.0, at.1)], series.look.dashes());
-    draw_marker(svg, series.look, at, ("mark", "1"), "");
+    svg.open(&format!("k{}", series.style.slot));
+    svg.path("line", &[(at.0 - SAMPLE / 2.0, at.1), (at.0 + SAMPLE / 2.0, at.1)], series.style.dashes());
+    draw_marker(svg, series.style, at, ("mark", "1"), "");
     svg.close();
     svg.text("", (at.0 + SAMPLE / 2.0 + 5.0, at.1 + 4.5), Anchor::Start, text);
 }

@@ -17,10 +17,10 @@ use crate::figure::Kind;
 
 use super::axis::Axis;
 use super::chart::{Chart, NAMED_PERCENTILES, Panel, Point, nines, percentile_text};
-use super::look;
+use super::labels;
 use super::svg::{Anchor, Svg, text_width};
+use super::theme;
 use super::units::Unit;
-use super::words;
 
 /// How wide a plot is if its labels are not unusually long.
 const WIDTH: f64 = 720.0;
@@ -94,14 +94,14 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
     let plot_height = head + (panel_title + height + bottom) * chart.panels.len() as f64 + LINE;
     let full_height = plot_height + if feet.is_empty() { 0.0 } else { LINE * feet.len() as f64 + 8.0 };
 
-    let style = look::style();
+    let style = theme::style();
     let style = (form == Form::File).then_some(style.as_str());
     let mut svg = Svg::new(id, (full_width, full_height), &chart.figure.title, &description(chart), style);
     for (index, line) in title.iter().enumerate() {
         svg.text("title", (4.0, LINE * (index as f64 + 1.0) + 2.0), Anchor::Start, line);
     }
     draw_legend(&mut svg, &legend, legend_top, plot.has_dots());
-    svg.text("muted", (4.0, y_title_at), Anchor::Start, &words::capitalised(&plot.y_title()));
+    svg.text("muted", (4.0, y_title_at), Anchor::Start, &labels::capitalised(&plot.y_title()));
     for (index, panel) in chart.panels.iter().enumerate() {
         let top = head + (panel_title + height + bottom) * index as f64 + panel_title;
         let frame = Frame { left, right: left + width, top, bottom: top + height };
@@ -111,7 +111,7 @@ pub(crate) fn draw(chart: &Chart<'_>, id: &str, form: Form) -> Option<String> {
         plot.draw_panel(&mut svg, panel, frame);
     }
     let at = (left + width / 2.0, plot_height - 6.0);
-    svg.text("muted", at, Anchor::Middle, &words::capitalised(&plot.x_title()));
+    svg.text("muted", at, Anchor::Middle, &labels::capitalised(&plot.x_title()));
     for (index, line) in feet.iter().enumerate() {
         svg.text("muted", (4.0, plot_height + LINE * (index as f64 + 1.0)), Anchor::Start, line);
     }
@@ -175,9 +175,9 @@ impl<'a> Plot<'a> {
     fn y_title(&self) -> String {
         let figure = self.chart.figure;
         let title = if self.chart.unit == Unit::Ratio {
-            format!("{}, {}", words::of_field(&figure.y), base_text(self.chart))
+            format!("{}, {}", labels::of_field(&figure.y), base_text(self.chart))
         } else {
-            words::of_axis(&figure.y, self.chart.unit)
+            labels::of_axis(&figure.y, self.chart.unit)
         };
         axis_title(title, figure.y_log)
     }
@@ -187,7 +187,7 @@ impl<'a> Plot<'a> {
             return "percentile (logarithmic towards 100 %)".to_owned();
         }
         let x = &self.chart.figure.x;
-        let title = if x.contains(',') { words::of_fields(x) } else { words::of_axis(x, Unit::of(x)) };
+        let title = if x.contains(',') { labels::of_fields(x) } else { labels::of_axis(x, Unit::of(x)) };
         axis_title(title, self.chart.kind == Kind::Curve && self.chart.figure.x_log)
     }
 
@@ -241,12 +241,12 @@ impl<'a> Plot<'a> {
         let Some(summary) = point.summary else { return String::new() };
         let who = if label.is_empty() { String::new() } else { format!("{label}, ") };
         let text = |value| self.chart.unit.text(value);
-        let samples = words::counted(summary.count, "sample", "samples");
+        let samples = labels::counted(summary.count, "sample", "samples");
         let (from, to) = (text(summary.range().0), text(summary.range().1));
         let field = if self.chart.kind == Kind::Percentiles {
             String::new()
         } else {
-            format!("{} ", words::of_field(&self.chart.figure.x))
+            format!("{} ", labels::of_field(&self.chart.figure.x))
         };
         format!("{who}{field}{}: {} ({from} to {to}, {samples})", point.text, text(summary.median))
     }
@@ -265,7 +265,7 @@ impl<'a> Plot<'a> {
             if left + needed > width && left > 4.0 {
                 (line, left) = (line + 1, 4.0);
             }
-            entries.push(LegendEntry { label: series.label.clone(), look: series.look, line, left });
+            entries.push(LegendEntry { label: series.label.clone(), style: series.style, line, left });
             left += needed;
         }
         entries
@@ -274,7 +274,7 @@ impl<'a> Plot<'a> {
 
 struct LegendEntry {
     label: String,
-    look: look::Look,
+    style: theme::Style,
     line: usize,
     left: f64,
 }
@@ -282,12 +282,12 @@ struct LegendEntry {
 fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64, has_dots: bool) {
     for entry in legend {
         let y = top + (LINE + 2.0) * entry.line as f64;
-        svg.open(&format!("k{}", entry.look.slot));
+        svg.open(&format!("k{}", entry.style.slot));
         // Where each group has a marker of its own, only the filling is to be told.
-        if has_dots && entry.look.slot < look::SLOTS {
-            bars::draw_dot(svg, entry.look, (entry.left + 7.0, y - 0.5), "");
+        if has_dots && entry.style.slot < theme::SLOTS {
+            bars::draw_dot(svg, entry.style, (entry.left + 7.0, y - 0.5), "");
         } else {
-            svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.look.fill(), "");
+            svg.rect("bar", (entry.left, y - 6.0), (entry.left + 14.0, y + 5.0), entry.style.fill(), "");
         }
         svg.close();
         svg.text("", (entry.left + 20.0, y + 4.0), Anchor::Start, &entry.label);
@@ -296,7 +296,7 @@ fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64, has_dots: bool) 
 
 /// What others are compared with: "times that of 1 sender".
 pub(crate) fn base_text(chart: &Chart<'_>) -> String {
-    let base = chart.figure.ratio_to.iter().map(|(field, value)| words::of_setting(field, value));
+    let base = chart.figure.ratio_to.iter().map(|(field, value)| labels::of_setting(field, value));
     format!("times that of {}", base.collect::<Vec<_>>().join(", "))
 }
 
@@ -311,9 +311,9 @@ fn description(chart: &Chart<'_>) -> String {
     }
     let against = match chart.kind {
         Kind::Percentiles => "percentile".to_owned(),
-        Kind::Curve | Kind::Bars => words::of_fields(&figure.x),
+        Kind::Curve | Kind::Bars => labels::of_fields(&figure.x),
     };
-    let mut text = format!("{} by {against}", words::capitalised(&words::of_field(&figure.y)));
+    let mut text = format!("{} by {against}", labels::capitalised(&labels::of_field(&figure.y)));
     if !lines.is_empty() {
         text = format!("{text}, for {}", lines.join("; "));
     }
@@ -347,8 +347,8 @@ fn feet(chart: &Chart<'_>, width: f64) -> Vec<String> {
 }
 
 /// A marker of one of the classes `mark`, `hollow` and `bar`, and how opaque it is.
-fn draw_marker(svg: &mut Svg, look: look::Look, at: (f64, f64), (class, fill): (&str, &str), hint: &str) {
-    let corners: Vec<_> = look.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
+fn draw_marker(svg: &mut Svg, style: theme::Style, at: (f64, f64), (class, fill): (&str, &str), hint: &str) {
+    let corners: Vec<_> = style.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
     if corners.is_empty() {
         svg.circle(class, at, 4.0, fill, hint);
     } else {

@@ -10,11 +10,11 @@ use wisp_arguments::parse_version;
 use wisp_client::{Client, ConnectOptions};
 use wisp_net::{Stream, SysStream};
 
+use crate::drive::deadline::{self, InterruptibleHost};
 use crate::drive::latency::Latency;
-use crate::drive::patience::{self, PatientHost};
 use crate::drive::protocol::Protocol;
-use crate::drive::run::{Progress, Watch};
 use crate::drive::target::Target;
+use crate::drive::watch::{Progress, Watch};
 use crate::failure::Failure;
 use crate::folder::{self, Record};
 use crate::plan::Point;
@@ -49,7 +49,7 @@ struct Opened {
 fn open(
     count: u64,
     rate_per_s: Option<f64>,
-    connect: impl Fn(u64) -> Result<Client<PatientHost>, wisp_client::Error>,
+    connect: impl Fn(u64) -> Result<Client<InterruptibleHost>, wisp_client::Error>,
     watch: &dyn Watch,
 ) -> Result<Opened, Failure> {
     let histogram = Histogram::<u64>::new(3).expect("three digits can be had");
@@ -84,29 +84,29 @@ fn open(
 /// Opens connections, at a rate if the point has one, and closes them all.
 pub(super) fn take(point: &Point, subject: &Subject, version: &str, watch: &dyn Watch) -> Result<Record, Failure> {
     let Target::Mqtt(url) = &subject.target else {
-        return Err(Failure::Missing("connections are measured of MQTT brokers only".to_owned()));
+        return Err(Failure::Setup("connections are measured of MQTT brokers only".to_owned()));
     };
     let address = local_address(&subject.target).map_err(Failure::Broken)?;
     let count = point.whole("connections").unwrap_or(1);
-    let mqtt_version = parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Missing)?;
+    let mqtt_version = parse_version(point.text("mqtt_version").unwrap_or("3.1.1")).map_err(Failure::Setup)?;
     let timeout = Duration::from_secs(point.whole("timeout_s").unwrap_or(60));
     let mut options = ConnectOptions::new(mqtt_version).with_user_of(url);
     // Nothing is pinged. 0 would say that, but not every broker takes it.
     options.keep_alive_s = u16::MAX;
     options.connect_timeout = timeout;
-    let connect = |host: &PatientHost, number: u64| {
+    let connect = |host: &InterruptibleHost, number: u64| {
         let client_id = format!("c{number}");
         Client::connect_on(host, address, ConnectOptions { client_id, ..options.clone() })
     };
     // Whatever the first client of all costs is not a connection's price.
     let is_interrupted = || watch.is_interrupted();
-    let first = patience::unless_interrupted(is_interrupted, |host| connect(host, count).and_then(Client::disconnect))?;
+    let first = deadline::unless_interrupted(is_interrupted, |host| connect(host, count).and_then(Client::disconnect))?;
     first.map_err(|error| Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string())))?;
     thread::sleep(SETTLE);
     let before = subject.usage();
     let begun = Instant::now();
     let rate_per_s = point.number("rate_per_s");
-    let opened = patience::unless_interrupted(is_interrupted, |host| {
+    let opened = deadline::unless_interrupted(is_interrupted, |host| {
         open(count, rate_per_s, |number| connect(host, number), watch)
     })?;
     let Opened { streams, histogram, error } = opened?;

@@ -10,16 +10,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, CpuMeter};
+use crate::drive::config::Config;
 use crate::drive::pattern::Pattern;
 use crate::drive::results::Results;
-use crate::drive::run::{self, Config, Watch};
+use crate::drive::run;
 use crate::drive::target::Target;
+use crate::drive::watch::Watch;
 use crate::failure::{Failure, Interrupt};
 use crate::folder::{self, Record};
 use crate::machine::{self, Facts};
-use crate::places::Scratch;
+use crate::paths::Scratch;
 use crate::plan::{Kind, Plan, Point};
-use crate::sweep::Taker;
+use crate::sweep::Sampler;
 use subject::{Choice, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
@@ -39,7 +41,7 @@ const PACED_WARM_UP_S: f64 = 1.0;
 
 /// Takes samples of the kinds throughput, latency and connections.
 #[derive(Debug)]
-pub struct LoadTaker {
+pub struct LoadSampler {
     program: &'static str,
     /// The address from the command line, with whatever is secret in it.
     url: Option<Target>,
@@ -53,15 +55,14 @@ pub struct LoadTaker {
     maxima: HashMap<String, Vec<f64>>,
 }
 
-impl LoadTaker {
+impl LoadSampler {
     /// One for brokers that it starts, and for the one at `url`.
     ///
     /// # Errors
     /// When there is no folder for temporary files.
     pub fn new(program: &'static str, url: Option<Target>, interrupt: Interrupt) -> Result<Self, Failure> {
-        let scratch = Scratch::new().map_err(|error: io::Error| {
-            Failure::Missing(format!("cannot make a folder for temporary files: {error}"))
-        })?;
+        let scratch = Scratch::new()
+            .map_err(|error: io::Error| Failure::Setup(format!("cannot make a folder for temporary files: {error}")))?;
         Ok(Self {
             program,
             url,
@@ -83,14 +84,14 @@ impl LoadTaker {
         let config = config(point, subject.target.clone(), rate_per_s)?;
         let meter = CpuMeter::new(watch, subject.running());
         let mut record = match self.warmed_up(point, &config, &subject, watch) {
-            Err(Cold::Failed(failure)) => return Err(failure),
-            Err(Cold::Faulty(results)) => {
+            Err(WarmUpError::Failed(failure)) => return Err(failure),
+            Err(WarmUpError::Faulty(results)) => {
                 let mut record = record(point, &results);
                 let fault = results.fault().unwrap_or_default();
                 record.insert(folder::ERROR.to_owned(), Value::from(format!("in the warm-up: {fault}")));
                 record
             }
-            Ok(Warm { messages, warm_up_messages }) => {
+            Ok(WarmUp { messages, warm_up_messages }) => {
                 let results =
                     run::run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, error))?;
                 let mut record = record(point, &results);
@@ -108,7 +109,13 @@ impl LoadTaker {
     }
 
     /// Drives the broker before it is measured.
-    fn warmed_up(&self, point: &Point, config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Warm, Cold> {
+    fn warmed_up(
+        &self,
+        point: &Point,
+        config: &Config,
+        subject: &Subject,
+        watch: &dyn Watch,
+    ) -> Result<WarmUp, WarmUpError> {
         let Some(messages) = messages_of(point, config.rate_per_s) else {
             return found(point, config, self.messages.get(&point.key()).copied(), subject, watch);
         };
@@ -118,7 +125,7 @@ impl LoadTaker {
         if warm_up_messages > 0 {
             attempt(&Config { messages: warm_up_messages, ..config.clone() }, subject, watch)?;
         }
-        Ok(Warm { messages, warm_up_messages })
+        Ok(WarmUp { messages, warm_up_messages })
     }
 
     /// The rate at which to send; None for full speed.
@@ -139,25 +146,25 @@ impl LoadTaker {
     }
 }
 
-impl Taker for LoadTaker {
+impl Sampler for LoadSampler {
     /// Starts each broker once, so that everything that is missing is known before anything is measured.
     fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
         allow_descriptors(plan)?;
         let mut seen = Vec::new();
         let mut missing = Vec::new();
         for point in &plan.points {
-            let looked_at = looked_at(point);
-            if seen.contains(&looked_at) {
+            let probe_key = probe_key(point);
+            if seen.contains(&probe_key) {
                 continue;
             }
-            let alike = plan.points.iter().filter(|other| self::looked_at(other) == looked_at);
+            let alike = plan.points.iter().filter(|other| self::probe_key(other) == probe_key);
             let size_bytes = alike.filter_map(|point| point.whole("size_bytes")).max().unwrap_or(0);
-            seen.push(looked_at);
+            seen.push(probe_key);
             let choice = Choice::of(point, self.url.as_ref())?;
             let subject = choice.start(&self.scratch, interrupt);
             match subject.and_then(|subject| check_size(&subject, size_bytes, interrupt)) {
                 Ok(()) => {}
-                Err(Failure::Missing(what) | Failure::Broken(what)) => missing.push(what),
+                Err(Failure::Setup(what) | Failure::Broken(what)) => missing.push(what),
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             }
             if let Choice::Start(broker, _) = &choice {
@@ -167,21 +174,21 @@ impl Taker for LoadTaker {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Failure::Missing(missing.join(&format!("\n{}: ", self.program))))
+        Err(Failure::Setup(missing.join(&format!("\n{}: ", self.program))))
     }
 
-    fn take(&mut self, point: &Point, _: u32, watch: &dyn Watch) -> Result<Record, Failure> {
+    fn sample(&mut self, point: &Point, _: u32, watch: &dyn Watch) -> Result<Record, Failure> {
         match point.kind() {
             Kind::Throughput | Kind::Latency => self.load(point, watch),
             Kind::Connections => {
                 let subject = self.start(point)?;
                 connections::take(point, &subject, &self.version(point), watch)
             }
-            other => Err(Failure::Missing(format!("samples of {} are taken by wisp-bench", other.name()))),
+            other => Err(Failure::Setup(format!("samples of {} are taken by wisp-bench", other.name()))),
         }
     }
 
-    fn learn(&mut self, record: &Record) {
+    fn observe(&mut self, record: &Record) {
         let number = |name: &str| record.get(name).and_then(Value::as_f64).filter(|number| *number > 0.0);
         let key = record.get(folder::POINT).and_then(Value::as_str);
         let Some(key) = key.filter(|_| folder::fault(record).is_none()) else { return };
@@ -208,14 +215,14 @@ impl Taker for LoadTaker {
 }
 
 /// The settings of which each combination is started once.
-fn looked_at(point: &Point) -> [Option<Value>; 4] {
+fn probe_key(point: &Point) -> [Option<Value>; 4] {
     ["broker", "mode", "broker_arguments", "broker_settings"].map(|name| point.get(name).cloned())
 }
 
 /// Looks whether the broker takes messages so large, as far as it says that.
 fn check_size(subject: &Subject, size_bytes: u64, interrupt: &Interrupt) -> Result<(), Failure> {
     match subject.payload_bytes_max(interrupt)? {
-        Some(max) if size_bytes > max => Err(Failure::Missing(format!(
+        Some(max) if size_bytes > max => Err(Failure::Setup(format!(
             "size_bytes: the server takes payloads of {max} bytes at most, and not of {size_bytes}"
         ))),
         _ => Ok(()),
@@ -223,7 +230,7 @@ fn check_size(subject: &Subject, size_bytes: u64, interrupt: &Interrupt) -> Resu
 }
 
 /// What a warm-up gave.
-struct Warm {
+struct WarmUp {
     /// How many messages the sample is to have.
     messages: u64,
     /// How many it had itself.
@@ -231,7 +238,7 @@ struct Warm {
 }
 
 /// Why there is no sample after a warm-up.
-enum Cold {
+enum WarmUpError {
     /// It could not be.
     Failed(Failure),
     /// Something was wrong with its messages, so that it stands for the sample.
@@ -252,7 +259,7 @@ fn found(
     known: Option<u64>,
     subject: &Subject,
     watch: &dyn Watch,
-) -> Result<Warm, Cold> {
+) -> Result<WarmUp, WarmUpError> {
     let wanted_s = point.number("seconds").unwrap_or(1.0);
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
     let copies = config.pattern.expected(config.receivers, 1).max(1);
@@ -266,19 +273,19 @@ fn found(
         let seconds = results.seconds.max(1e-6);
         if seconds >= enough_s {
             let messages = known.unwrap_or_else(|| rounded(messages as f64 / seconds * wanted_s));
-            return Ok(Warm { messages, warm_up_messages });
+            return Ok(WarmUp { messages, warm_up_messages });
         }
         messages = (messages as f64 * (1.2 * enough_s / seconds).clamp(1.5, GROWTH_MAX)) as u64;
     }
 }
 
 /// One run of a warm-up.
-fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, Cold> {
-    let results = run::run(config, watch).map_err(|error| Cold::Failed(failed(subject, error)))?;
+fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, WarmUpError> {
+    let results = run::run(config, watch).map_err(|error| WarmUpError::Failed(failed(subject, error)))?;
     if watch.is_interrupted() {
-        return Err(Cold::Failed(Failure::Interrupted));
+        return Err(WarmUpError::Failed(Failure::Interrupted));
     }
-    if results.is_good() { Ok(results) } else { Err(Cold::Faulty(Box::new(results))) }
+    if results.is_good() { Ok(results) } else { Err(WarmUpError::Faulty(Box::new(results))) }
 }
 
 /// Why there is no sample: most likely because the broker has died.
@@ -305,7 +312,7 @@ fn rounded(messages: f64) -> u64 {
 pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> Result<Config, Failure> {
     let whole = |name: &str, usual: u64| point.whole(name).unwrap_or(usual);
     let narrow = |name: &str, usual: u64| u32::try_from(whole(name, usual)).unwrap_or(u32::MAX);
-    let wrong = Failure::Missing;
+    let wrong = Failure::Setup;
     let version = point.text("mqtt_version").unwrap_or("3.1.1");
     Ok(Config {
         version: wisp_arguments::parse_version(version).map_err(wrong)?,
@@ -343,7 +350,7 @@ fn allow_descriptors(plan: &Plan) -> Result<(), Failure> {
         count("senders") + count("receivers") + count("connections")
     };
     let needed = plan.points.iter().map(of).max().unwrap_or(0);
-    crate::drive::setup::allow_descriptors(needed + crate::drive::setup::DESCRIPTORS_EXTRA).map_err(Failure::Missing)
+    crate::drive::setup::allow_descriptors(needed + crate::drive::setup::DESCRIPTORS_EXTRA).map_err(Failure::Setup)
 }
 
 #[cfg(test)]

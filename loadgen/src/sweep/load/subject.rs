@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
+use crate::drive::deadline;
 use crate::drive::nats;
-use crate::drive::patience;
 use crate::drive::target::Target;
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
-use crate::places::Scratch;
+use crate::paths::Scratch;
 use crate::plan::Point;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,12 +35,12 @@ impl Choice {
         if is_url(name) {
             let target = match url.filter(|url| url.to_string() == name) {
                 Some(url) => url.clone(),
-                None => name.parse().map_err(Failure::Missing)?,
+                None => name.parse().map_err(Failure::Setup)?,
             };
             return Ok(Self::Running(target));
         }
-        let broker: Broker = name.parse().map_err(Failure::Missing)?;
-        let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Missing)?;
+        let broker: Broker = name.parse().map_err(Failure::Setup)?;
+        let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Setup)?;
         let workers = point.whole("workers").map_or_else(machine::processors, |workers| workers as usize);
         let (arguments, settings) = (point.texts("broker_arguments"), point.texts("broker_settings"));
         let options = StartOptions { workers, mode, arguments, settings, ..StartOptions::default() };
@@ -63,11 +63,11 @@ impl Choice {
         match self {
             Self::Start(broker, options) => {
                 let running = broker.start(options, scratch, interrupt)?;
-                let target = running.url().parse().map_err(Failure::Missing)?;
+                let target = running.url().parse().map_err(Failure::Setup)?;
                 Ok(Subject { target, running: Some(running) })
             }
             Self::Running(target) => {
-                local_address(target).map_err(Failure::Missing)?;
+                local_address(target).map_err(Failure::Setup)?;
                 Ok(Subject { target: target.clone(), running: None })
             }
         }
@@ -128,12 +128,12 @@ impl Subject {
     /// When it does not answer, or somebody interrupts before it does.
     pub(crate) fn payload_bytes_max(&self, interrupt: &Interrupt) -> Result<Option<u64>, Failure> {
         let Target::Nats(url) = &self.target else { return Ok(None) };
-        let address = local_address(&self.target).map_err(Failure::Missing)?;
-        let connection = patience::unless_interrupted(
+        let address = local_address(&self.target).map_err(Failure::Setup)?;
+        let connection = deadline::unless_interrupted(
             || interrupt.is_set(),
             |host| nats::Connection::open(host, address, url.credentials(), CONNECT_TIMEOUT),
         )?;
-        let max_payload = connection.map_err(|error| Failure::Missing(error.to_string()))?.info().max_payload;
+        let max_payload = connection.map_err(|error| Failure::Setup(error.to_string()))?.info().max_payload;
         Ok(Some(max_payload).filter(|max| *max > 0))
     }
 

@@ -3,8 +3,8 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-fn taker() -> LoadTaker {
-    LoadTaker::new("test", None, Interrupt::default()).unwrap()
+fn sampler() -> LoadSampler {
+    LoadSampler::new("test", None, Interrupt::default()).unwrap()
 }
 
 fn point(kind: Kind, settings: Value) -> Point {
@@ -21,14 +21,14 @@ fn record_of(point: &Point, measured: Value) -> Record {
 #[test]
 fn a_share_is_of_the_median_of_the_maximum_in_messages_sent() {
     let point = point(Kind::Latency, json!({"broker": "native", "load_percent": 50.0, "seconds": 4.0}));
-    let mut taker = taker();
-    assert!(matches!(taker.rate(&point), Err(Failure::Broken(_))), "nothing is known yet");
+    let mut sampler = sampler();
+    assert!(matches!(sampler.rate(&point), Err(Failure::Broken(_))), "nothing is known yet");
     let maximum = point.maximum().unwrap();
     for (sent, seconds) in [(3000, 1.0), (1000, 0.5), (9000, 1.0)] {
-        taker.learn(&record_of(&maximum, json!({"sent": sent, "seconds": seconds, "messages_per_s": 77.0})));
+        sampler.observe(&record_of(&maximum, json!({"sent": sent, "seconds": seconds, "messages_per_s": 77.0})));
     }
-    taker.learn(&record_of(&maximum, json!({"sent": 99_000, "seconds": 1.0, "lost": 1})));
-    assert_eq!(taker.rate(&point), Ok(Some(1500.0)));
+    sampler.observe(&record_of(&maximum, json!({"sent": 99_000, "seconds": 1.0, "lost": 1})));
+    assert_eq!(sampler.rate(&point), Ok(Some(1500.0)));
     assert_eq!(messages_of(&point, Some(1500.0)), Some(6000));
 }
 
@@ -37,11 +37,11 @@ fn a_count_is_kept_for_other_repetitions_if_it_took_about_as_long_as_wanted() {
     let timed = point(Kind::Throughput, json!({"broker": "native", "seconds": 2.0}));
     assert_eq!(messages_of(&timed, None), None);
     let after = |samples: &[(u64, f64)]| {
-        let mut taker = taker();
+        let mut sampler = sampler();
         for (messages, seconds) in samples {
-            taker.learn(&record_of(&timed, json!({"messages": messages, "sent": messages, "seconds": seconds})));
+            sampler.observe(&record_of(&timed, json!({"messages": messages, "sent": messages, "seconds": seconds})));
         }
-        taker.messages.get(&timed.key()).copied()
+        sampler.messages.get(&timed.key()).copied()
     };
     assert_eq!(after(&[(500, 1.1), (700, 2.0)]), Some(500));
     assert_eq!((after(&[(500, 0.9)]), after(&[(500, 4.1)])), (None, None));
@@ -58,14 +58,14 @@ fn every_repetition_is_warmed_up_as_long() {
     // It serves as long as the tests run.
     std::thread::spawn(move || while sink.serve().is_ok() {});
     let settings = json!({"broker": url, "receivers": 0, "size_bytes": 64, "seconds": 0.2});
-    let (timed, mut taker) = (point(Kind::Throughput, settings), taker());
+    let (timed, mut sampler) = (point(Kind::Throughput, settings), sampler());
     for repetition in 1..=3 {
-        let record = taker.take(&timed, repetition, &()).unwrap();
+        let record = sampler.sample(&timed, repetition, &()).unwrap();
         assert_eq!(folder::fault(&record), None);
         let (whole, share) = (record["messages"].as_u64().unwrap(), record["warm_up_messages"].as_u64().unwrap());
         assert!(share >= whole / 11, "repetition {repetition}: {share} of {whole}");
         // Whatever the machine did meanwhile: the next one is to know it.
-        taker.messages.insert(timed.key(), whole);
+        sampler.messages.insert(timed.key(), whole);
     }
 }
 
@@ -97,9 +97,9 @@ fn messages_that_the_server_does_not_take_are_refused_before_anything_is_measure
             "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"throughput\"\nrepetitions = 1\n[settings]\nbroker = \"{url}\"\nsize_bytes = {sizes}\n"
         );
         let plan = Plan::parse("text", &text, &crate::plan::Changes::none(2)).unwrap();
-        let prepared = taker().prepare(&plan, &Interrupt::default());
+        let prepared = sampler().prepare(&plan, &Interrupt::default());
         let refused =
-            Failure::Missing("size_bytes: the server takes payloads of 1000 bytes at most, and not of 1001".to_owned());
+            Failure::Setup("size_bytes: the server takes payloads of 1000 bytes at most, and not of 1001".to_owned());
         assert_eq!(prepared, if fits { Ok(()) } else { Err(refused) });
     }
 }

@@ -24,18 +24,18 @@ const NATS_INFO: &[u8] = b"INFO ";
 
 /// What came of asking.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(super) enum Readiness {
     /// It does not answer yet.
     NotYet,
     /// It takes clients.
     Ready,
     /// It answers, and will never take this client.
-    Never(String),
+    Refused(String),
 }
 
 /// Asks a broker at its start.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct Probe {
     address: SocketAddr,
     protocol: Protocol,
     connection: Option<TcpStream>,
@@ -43,41 +43,41 @@ pub(super) struct Asker {
     words: Vec<u8>,
 }
 
-impl Asker {
+impl Probe {
     pub(super) fn new(address: SocketAddr, protocol: Protocol) -> Self {
         Self { address, protocol, connection: None, words: Vec::new() }
     }
 
     /// Asks, or looks for the answer to what was asked before; takes about a millisecond, unless the answer comes earlier.
-    pub(super) fn ask(&mut self) -> Answer {
+    pub(super) fn poll(&mut self) -> Readiness {
         if self.connection.is_none() {
             match self.connect() {
                 Ok(connection) => self.connection = Some(connection),
                 Err(_) => {
                     thread::sleep(ASK_EVERY);
-                    return Answer::NotYet;
+                    return Readiness::NotYet;
                 }
             }
         }
-        let Some(connection) = &mut self.connection else { return Answer::NotYet };
+        let Some(connection) = &mut self.connection else { return Readiness::NotYet };
         let mut piece = [0; 4096];
         match connection.read(&mut piece) {
             Ok(length) if length > 0 => self.words.extend_from_slice(&piece[..length]),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
             {
-                return Answer::NotYet;
+                return Readiness::NotYet;
             }
             // Something else may have listened before the broker does, or it takes no clients yet.
             _ => {
                 self.connection = None;
                 self.words.clear();
                 thread::sleep(ASK_EVERY);
-                return Answer::NotYet;
+                return Readiness::NotYet;
             }
         }
-        let answer = understand(self.protocol, &self.words);
-        if answer == Answer::Ready {
+        let answer = parse_reply(self.protocol, &self.words);
+        if answer == Readiness::Ready {
             self.say_goodbye();
         }
         answer
@@ -104,33 +104,35 @@ impl Asker {
 }
 
 /// What the words mean that came so far.
-fn understand(protocol: Protocol, words: &[u8]) -> Answer {
+fn parse_reply(protocol: Protocol, words: &[u8]) -> Readiness {
     match protocol {
         Protocol::Mqtt => match words {
-            [] => Answer::NotYet,
-            [MQTT_CONNACK, 2, _, 0, ..] => Answer::Ready,
-            [MQTT_CONNACK, 2, _, code, ..] => Answer::Never(format!("it refuses clients, with return code {code}")),
-            [MQTT_CONNACK, 2, ..] | [MQTT_CONNACK] if words.len() < MQTT_CONNACK_BYTES => Answer::NotYet,
-            _ if words.starts_with(NATS_INFO) => Answer::Never("it speaks NATS, not MQTT".to_owned()),
-            _ if NATS_INFO.starts_with(words) => Answer::NotYet,
-            _ => Answer::Never("what it answers is not MQTT".to_owned()),
+            [] => Readiness::NotYet,
+            [MQTT_CONNACK, 2, _, 0, ..] => Readiness::Ready,
+            [MQTT_CONNACK, 2, _, code, ..] => {
+                Readiness::Refused(format!("it refuses clients, with return code {code}"))
+            }
+            [MQTT_CONNACK, 2, ..] | [MQTT_CONNACK] if words.len() < MQTT_CONNACK_BYTES => Readiness::NotYet,
+            _ if words.starts_with(NATS_INFO) => Readiness::Refused("it speaks NATS, not MQTT".to_owned()),
+            _ if NATS_INFO.starts_with(words) => Readiness::NotYet,
+            _ => Readiness::Refused("what it answers is not MQTT".to_owned()),
         },
         Protocol::Nats => {
             let mut lines = words.split(|&byte| byte == b'\n');
             let has = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line) == b"PONG";
             if !words.starts_with(NATS_INFO) && !NATS_INFO.starts_with(words) {
-                return Answer::Never("what it answers is not NATS".to_owned());
+                return Readiness::Refused("what it answers is not NATS".to_owned());
             }
             if words.ends_with(b"\n") && lines.clone().any(has) {
-                return Answer::Ready;
+                return Readiness::Ready;
             }
             if let Some(error) = lines.find_map(|line| line.strip_prefix(b"-ERR ")) {
-                return Answer::Never(format!("it refuses clients: {}", String::from_utf8_lossy(error).trim()));
+                return Readiness::Refused(format!("it refuses clients: {}", String::from_utf8_lossy(error).trim()));
             }
             if words.len() > WORDS_BYTES_MAX {
-                return Answer::Never("what it answers is not NATS".to_owned());
+                return Readiness::Refused("what it answers is not NATS".to_owned());
             }
-            Answer::NotYet
+            Readiness::NotYet
         }
     }
 }
@@ -145,14 +147,14 @@ mod tests {
     fn an_answer_counts_once_it_is_whole() {
         let whole = b"\x20\x02\x00\x00";
         for end in 0..4 {
-            assert_eq!(understand(Protocol::Mqtt, &whole[..end]), Answer::NotYet, "{end}");
+            assert_eq!(parse_reply(Protocol::Mqtt, &whole[..end]), Readiness::NotYet, "{end}");
         }
-        assert_eq!(understand(Protocol::Mqtt, whole), Answer::Ready);
+        assert_eq!(parse_reply(Protocol::Mqtt, whole), Readiness::Ready);
         let whole = b"INFO {\"max_payload\":1}\r\nPONG\r\n";
         for end in 0..whole.len() {
-            assert_eq!(understand(Protocol::Nats, &whole[..end]), Answer::NotYet, "{end}");
+            assert_eq!(parse_reply(Protocol::Nats, &whole[..end]), Readiness::NotYet, "{end}");
         }
-        assert_eq!(understand(Protocol::Nats, whole), Answer::Ready);
+        assert_eq!(parse_reply(Protocol::Nats, whole), Readiness::Ready);
     }
 
     #[test]
@@ -165,7 +167,7 @@ mod tests {
             (Protocol::Nats, b"HTTP/1.1 400", "not NATS"),
             (Protocol::Nats, b"INFO {}\r\n-ERR 'Authorization Violation'\r\n", "'Authorization Violation'"),
         ] {
-            let Answer::Never(why) = understand(protocol, words) else { panic!("{words:?}") };
+            let Readiness::Refused(why) = parse_reply(protocol, words) else { panic!("{words:?}") };
             assert!(why.contains(part), "{why}");
         }
     }
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn asking_goes_on_where_connections_are_closed_and_ends_with_an_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut asker = Asker::new(listener.local_addr().unwrap(), Protocol::Mqtt);
+        let mut probe = Probe::new(listener.local_addr().unwrap(), Protocol::Mqtt);
         let broker = thread::spawn(move || {
             // The first connection is closed at once, the second one answered.
             drop(listener.accept().unwrap());
@@ -185,7 +187,7 @@ mod tests {
             connection.read_to_end(&mut goodbye).unwrap();
             (hello, goodbye)
         });
-        while asker.ask() == Answer::NotYet {}
+        while probe.poll() == Readiness::NotYet {}
         let (hello, goodbye) = broker.join().unwrap();
         assert_eq!(hello[1] as usize, hello.len() - 2, "the packet's length is what it says");
         assert_eq!((hello.as_slice(), goodbye.as_slice()), (MQTT_CONNECT, MQTT_DISCONNECT));

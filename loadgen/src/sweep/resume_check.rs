@@ -30,14 +30,14 @@ pub(super) fn records(plan: &Plan, options: &Options) -> Result<Vec<Record>, Fai
     let folder = &options.folder;
     let mut records = match folder::read_records(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Failure::Missing(format!("cannot read {}: {error}", folder.display()))),
+        Err(error) => return Err(Failure::Setup(format!("cannot read {}: {error}", folder.display()))),
         Ok(records) => records,
     };
     records.retain(|record| record.get(folder::PLAN).and_then(Value::as_str) == Some(&plan.name));
     if records.is_empty() || options.is_resumed {
         return Ok(records);
     }
-    Err(Failure::Missing(format!(
+    Err(Failure::Setup(format!(
         "{} has {} records of the plan {} already: --resume goes on with them, --out names another folder",
         folder.display(),
         records.len(),
@@ -56,9 +56,8 @@ pub(super) fn check(
     run: &Run,
     now: &Circumstances,
 ) -> Result<(), Failure> {
-    let refused = |what: String| {
-        Err(Failure::Missing(format!("{} {what}: --out names another folder", options.folder.display())))
-    };
+    let refused =
+        |what: String| Err(Failure::Setup(format!("{} {what}: --out names another folder", options.folder.display())));
     // A page tells of one machine, whatever the plan.
     if let Some((name, was, is)) = differing(&run.machine, &now.machine).next().filter(|_| !run.plans.is_empty()) {
         return refused(format!("was measured on another machine ({name}: {was}, and here {is})"));

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::words;
+use super::labels;
 
 /// How many colours and markers there are.
 pub(crate) const SLOTS: usize = 10;
@@ -16,21 +16,21 @@ const FILLS: [&str; 5] = ["1", "0.5", "0.15", "0.75", "0.3"];
 
 /// How a line or a bar looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Look {
+pub(crate) struct Style {
     /// Its colour and marker; [`SLOTS`] for that of text.
     pub(crate) slot: usize,
     /// What tells it from others with this colour.
     pub(crate) variant: usize,
 }
 
-impl Look {
+impl Style {
     /// What a broker looks like. Those that are not known by name get one of what is left, always the same.
     pub(crate) fn of_broker(name: &str) -> Self {
-        let known = words::BROKERS.iter().position(|(known, _)| *known == name);
+        let known = labels::BROKERS.iter().position(|(known, _)| *known == name);
         // FNV-1a: the same everywhere and always, which the standard library's hashes do not promise.
         let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let others = SLOTS - words::BROKERS.len();
-        Self { slot: known.unwrap_or(words::BROKERS.len() + hash as usize % others), variant: 0 }
+        let others = SLOTS - labels::BROKERS.len();
+        Self { slot: known.unwrap_or(labels::BROKERS.len() + hash as usize % others), variant: 0 }
     }
 
     /// The dashes of a line; empty for none.
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn brokers_stay_apart_for_all_eyes() {
         for scheme in [LIGHT, DARK] {
-            let colours = &scheme.slots[..words::BROKERS.len()];
+            let colours = &scheme.slots[..labels::BROKERS.len()];
             for (index, one) in colours.iter().enumerate() {
                 for (other, sight) in colours[..index].iter().flat_map(|other| SIGHTS.map(|sight| (other, sight))) {
                     let parts = seen(one, sight).into_iter().zip(seen(other, sight));
@@ -218,10 +218,10 @@ mod tests {
 
     #[test]
     fn brokers_look_different_and_always_the_same() {
-        let slots: Vec<_> = words::BROKERS.iter().map(|(name, _)| Look::of_broker(name).slot).collect();
+        let slots: Vec<_> = labels::BROKERS.iter().map(|(name, _)| Style::of_broker(name).slot).collect();
         assert_eq!(slots, [0, 1, 2, 3, 4, 5, 6]);
         for (name, slot) in [("emqx", 8), ("sink", 8)] {
-            assert_eq!(Look::of_broker(name).slot, slot, "{name}");
+            assert_eq!(Style::of_broker(name).slot, slot, "{name}");
         }
     }
 }

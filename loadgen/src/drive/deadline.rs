@@ -25,9 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When the system lets no thread be started.
 pub(crate) fn unless<T: Send, R>(
     why_not: impl Fn() -> Option<R>,
-    work: impl FnOnce(&PatientHost) -> T + Send,
+    work: impl FnOnce(&InterruptibleHost) -> T + Send,
 ) -> io::Result<Result<T, R>> {
-    let host = &PatientHost::default();
+    let host = &InterruptibleHost::default();
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, move || tell.send(work(host)))?;
@@ -52,36 +52,36 @@ pub(crate) fn unless<T: Send, R>(
 /// When there is one, or the system lets no thread be started.
 pub(crate) fn unless_interrupted<T: Send>(
     is_interrupted: impl Fn() -> bool,
-    work: impl FnOnce(&PatientHost) -> T + Send,
+    work: impl FnOnce(&InterruptibleHost) -> T + Send,
 ) -> Result<T, Failure> {
-    let missing = |error| Failure::Missing(format!("the system lets no thread be started: {error}"));
+    let missing = |error| Failure::Setup(format!("the system lets no thread be started: {error}"));
     unless(|| is_interrupted().then_some(Failure::Interrupted), work).map_err(missing)?
 }
 
 /// The system, until it is given up on.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct PatientHost {
+pub(crate) struct InterruptibleHost {
     is_given_up: Arc<AtomicBool>,
 }
 
 /// Its pollers.
 #[derive(Debug)]
-pub(crate) struct PatientPoller {
+pub(crate) struct InterruptiblePoller {
     inner: SysPoller,
     is_given_up: Arc<AtomicBool>,
 }
 
-impl PatientHost {
+impl InterruptibleHost {
     /// Lets every wait fail, those that are going on too.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
     }
 }
 
-impl Host for PatientHost {
+impl Host for InterruptibleHost {
     type Listener = SysListener;
     type Stream = SysStream;
-    type Poller = PatientPoller;
+    type Poller = InterruptiblePoller;
 
     fn capabilities(&self) -> Capabilities {
         SysHost.capabilities()
@@ -95,12 +95,12 @@ impl Host for PatientHost {
         SysHost.connect(addr)
     }
 
-    fn poller(&self) -> io::Result<PatientPoller> {
-        Ok(PatientPoller { inner: SysHost.poller()?, is_given_up: Arc::clone(&self.is_given_up) })
+    fn poller(&self) -> io::Result<InterruptiblePoller> {
+        Ok(InterruptiblePoller { inner: SysHost.poller()?, is_given_up: Arc::clone(&self.is_given_up) })
     }
 }
 
-impl Poller for PatientPoller {
+impl Poller for InterruptiblePoller {
     type Listener = SysListener;
     type Stream = SysStream;
     type Registrar = SysRegistrar;
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_broker_that_is_silent_is_waited_for_until_it_is_given_up() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let (host, begun) = (PatientHost::default(), Instant::now());
+        let (host, begun) = (InterruptibleHost::default(), Instant::now());
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(3 * SLICE);

@@ -39,7 +39,7 @@ pub fn native_program(name: &str) -> Result<PathBuf, Failure> {
         .map(|target| target.join("release").join(name))
         .find(|program| program.is_file())
         .ok_or_else(|| {
-            Failure::Missing(format!("there is no release build of {name}: cargo build --release --bin {name}"))
+            Failure::Setup(format!("there is no release build of {name}: cargo build --release --bin {name}"))
         })
 }
 
@@ -77,7 +77,7 @@ fn installed(name: &str) -> Result<PathBuf, Failure> {
         .chain(PACKAGE_FOLDERS.map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
-        .ok_or_else(|| Failure::Missing(format!("there is no {name}: apt-get install {name}, or bench/setup")))
+        .ok_or_else(|| Failure::Setup(format!("there is no {name}: apt-get install {name}, or bench/setup")))
 }
 
 /// The program rumqttd, which bench/setup puts into a folder of the cache named by its version: figures of another one
@@ -92,7 +92,7 @@ pub fn rumqttd() -> Result<PathBuf, Failure> {
         .or_else(home)
         .map(|cache| cache.join("wisp").join(format!("rumqttd-{RUMQTTD_VERSION}")).join("bin").join("rumqttd"))
         .filter(|program| program.is_file())
-        .ok_or_else(|| Failure::Missing("there is no rumqttd: bench/setup builds it".to_owned()))
+        .ok_or_else(|| Failure::Setup("there is no rumqttd: bench/setup builds it".to_owned()))
 }
 
 /// A folder for the passing files of one run, gone when this is dropped.
