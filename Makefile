@@ -31,7 +31,7 @@ aot: wasm ## Compile the modules ahead of time
 	wasm-targets/aot $(HOSTS)
 
 release: # The programs that suites and benchmarks start
-	cargo build --release -p wisp-broker-program -p wisp-client-program -p wisp-loadgen -p wisp-transfer -p wisp-compute
+	cargo build --release -p wisp-broker-program -p wisp-client-program -p wisp-loadgen-program -p wisp-transfer -p wisp-compute
 
 experiment-modules: # The programs that experiments start beside the broker, as modules compiled ahead of time
 	wasm-targets/toolchain

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::memory;
 use crate::plan::{self, Plan, Point};
-use wisp_loadgen::args::Place;
-use wisp_loadgen::broker::{Broker, Build};
+use wisp_lab::broker::{Broker, Build};
+use wisp_lab::place::Place;
+
+/// The clients of a usual measurement of memory.
+pub(crate) const CLIENTS: u32 = 10_000;
 
 /// Measure the Wisp broker against its peers.
 #[derive(Parser, Debug)]
@@ -127,7 +129,7 @@ impl Against {
 #[derive(Args, Debug)]
 pub struct Memory {
     /// How many clients
-    #[arg(long, value_name = "COUNT", default_value_t = NonZeroU32::new(memory::CLIENTS).expect("not zero"))]
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroU32::new(CLIENTS).expect("not zero"))]
     pub clients: NonZeroU32,
     /// Workers of the broker [default: the processors]
     #[arg(long)]

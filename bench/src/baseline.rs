@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::plan::{Case, Point, Turn};
 use crate::results::SAMPLES_FILE;
 use crate::statistics::{Rate, ratio};
-use wisp_loadgen::broker::Broker;
-use wisp_loadgen::failure::Failure;
+use wisp_lab::broker::Broker;
+use wisp_lab::failure::Failure;
 
 /// What the folders of such runs are called after their date.
 const FOLDER_END: &str = "-smoke";
@@ -72,7 +72,7 @@ fn read_rates(lines: &str) -> serde_json::Result<Vec<Rate>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use wisp_loadgen::paths::Scratch;
+    use wisp_lab::paths::Scratch;
 
     /// A run in which `broker` was so many times as fast as mosquitto.
     pub(crate) fn recorded(broker: Broker, case: Case, times: f64) -> Baseline {

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use wisp_lab::versions::{self, Facts};
 
-use wisp_loadgen::broker::Broker;
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::folder::Record;
-use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::plan::{Changes, Kind, Plan, Point};
-use wisp_loadgen::sweep::{self, Sampler, Watch};
+use wisp_lab::broker::Broker;
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::machine;
+use wisp_lab::paths::{self, Scratch};
+use wisp_lab::plan::{Changes, Kind, Plan, Point};
+use wisp_lab::sweep::{self, Sampler, Watch};
+use wisp_report::folder::Record;
 
 use crate::args::Experiment;
 use crate::compute::{self, Compute};
@@ -67,7 +68,7 @@ impl Programs {
         let native = paths::native_program(program);
         [(format!("rustc of the native {program}"), native), (format!("rustc of the modules of {program}"), module)]
             .into_iter()
-            .filter_map(|(name, file)| Some((name, machine::compiler_of_file(&file.ok()?)?)))
+            .filter_map(|(name, file)| Some((name, versions::compiler_of_file(&file.ok()?)?)))
             .collect()
     }
 
@@ -79,7 +80,7 @@ impl Programs {
             (_, Kind::Transfer) => host::compiled_module(program, host),
             _ => host::plain_module(program, host, Mode::Jit),
         };
-        let content = |host| machine::content_of_file(&built(host).ok()?);
+        let content = |host| versions::content_of_file(&built(host).ok()?);
         hosts.iter().filter_map(|host| Some((format!("{program} on {host}"), content(*host)?))).collect()
     }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use wisp_loadgen::failure::Failure;
+use wisp_lab::failure::Failure;
 
 /// Bytes of one or several files.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

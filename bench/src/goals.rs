@@ -1,7 +1,7 @@
 //! The figures to reach: how many times as fast as another a broker should be, on two processors.
 
 use crate::plan::{POINTS, Point};
-use wisp_loadgen::broker::Broker;
+use wisp_lab::broker::Broker;
 
 /// How many times as fast as `base` a broker should be.
 #[derive(Clone, PartialEq, Debug)]

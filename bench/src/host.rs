@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 
-use wisp_loadgen::failure::Failure;
-use wisp_loadgen::paths;
+use wisp_lab::failure::Failure;
+use wisp_lab::paths;
 
 /// A host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

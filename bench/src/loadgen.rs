@@ -9,11 +9,12 @@ use wisp_loadgen::drive::results::Results;
 
 use crate::plan::{Case, SIZE_BYTES};
 use wisp_client::QoS;
-use wisp_loadgen::broker::{CpuMeter, Running, kill, last_lines, spawn};
+use wisp_lab::broker::{CpuMeter, Running, last_lines};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::paths;
+use wisp_lab::process::{kill, spawn};
 use wisp_loadgen::drive::config::Config;
 use wisp_loadgen::drive::run;
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::paths;
 
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

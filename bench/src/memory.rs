@@ -12,24 +12,23 @@
 use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use wisp_lab::versions::Facts;
 
 use serde::Serialize;
 
 use crate::PROGRAM;
-use crate::args::{Against, Memory};
+use crate::args::{Against, CLIENTS, Memory};
 use crate::compare::paired::Verdict;
 use crate::compare::table::{self, Line};
 use crate::idle::IdleClient;
 use crate::resident::Resident;
 use crate::results;
-use wisp_loadgen::broker::{Broker, Build, Running, StartOptions};
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::table::{Table, thousands};
+use wisp_lab::broker::{Broker, Build, Running, StartOptions};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::machine;
+use wisp_lab::paths::{self, Scratch};
+use wisp_report::table::{Table, thousands};
 
-/// How many clients, unless one says otherwise.
-pub const CLIENTS: u32 = 10_000;
 /// Bytes for each idle connected client, less than.
 const CONNECTED_BYTES_GOAL: u64 = 4096;
 /// Bytes for each session whose client is away, less than.

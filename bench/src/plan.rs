@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
 
-use wisp_loadgen::broker::Broker;
+use wisp_lab::broker::Broker;
 
 /// The points that the goals are set for.
 pub const POINTS: [Point; 3] = [Point::new(1, 1), Point::new(10, 10), Point::new(100, 100)];

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use wisp_loadgen::failure::Failure;
-use wisp_loadgen::plan::Point;
+use wisp_lab::failure::Failure;
+use wisp_lab::plan::Point;
 
 /// A setting that is text, as what it stands for.
 ///
@@ -41,7 +41,7 @@ pub fn whole(point: &Point, name: &str) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use wisp_loadgen::plan::Kind;
+    use wisp_lab::plan::Kind;
 
     use super::*;
     use crate::host::Host;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use wait4::{ResUse, Wait4};
 
-use wisp_loadgen::broker::{kill, last_lines, spawn};
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::paths::Scratch;
+use wisp_lab::broker::last_lines;
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::paths::Scratch;
+use wisp_lab::process::{kill, spawn};
 
 /// How often it is looked how much memory the program has, and whether the run was interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_lab::failure::{Failure, Interrupt};
 
 /// How long the figures have to stay the same before they count, and how long to wait for that.
 const STILL_FOR: Duration = Duration::from_millis(1500);

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use wisp_lab::versions;
 
 use serde::Serialize;
-use wisp_loadgen::failure::Failure;
-use wisp_loadgen::machine;
+use wisp_lab::failure::Failure;
 
 /// Every sample, one line of JSON each.
 pub const SAMPLES_FILE: &str = "results.jsonl";
@@ -28,7 +28,7 @@ pub fn write(folder: &Path, samples: &[impl Serialize], page: &str) -> io::Resul
 /// # Errors
 /// If the system does not tell it.
 pub fn today() -> Result<String, Failure> {
-    machine::today().ok_or_else(|| Failure::Setup("the program date does not tell the date".to_owned()))
+    versions::today().ok_or_else(|| Failure::Setup("the program date does not tell the date".to_owned()))
 }
 
 fn lines(samples: &[impl Serialize]) -> io::Result<String> {
@@ -44,7 +44,7 @@ fn lines(samples: &[impl Serialize]) -> io::Result<String> {
 mod tests {
     use super::*;
     use crate::statistics::tests::sample;
-    use wisp_loadgen::broker::Broker;
+    use wisp_lab::broker::Broker;
 
     #[test]
     fn each_sample_has_a_line() {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use wisp_lab::versions::Facts;
 
 use crate::PROGRAM;
 use crate::args::Smoke;
@@ -11,11 +12,11 @@ use crate::plan::{Case, Plan, Turn};
 use crate::results;
 use crate::statistics::Sample;
 use crate::summary;
-use wisp_loadgen::broker::StartOptions;
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::table::thousands;
+use wisp_lab::broker::StartOptions;
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::machine;
+use wisp_lab::paths::{self, Scratch};
+use wisp_report::table::thousands;
 
 /// Beyond this share of the processors the machine has something else to do.
 const BUSY_MAX: f64 = 0.2;

@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use wisp_loadgen::broker::{Broker, Mode, Running, StartOptions};
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::folder::Record;
-use wisp_loadgen::machine;
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::plan::Point;
+use wisp_lab::broker::{Broker, Mode, Running, StartOptions};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::machine;
+use wisp_lab::paths::{self, Scratch};
+use wisp_lab::plan::Point;
+use wisp_report::folder::Record;
 
 use crate::footprint::{Size, files_of};
 use crate::loadgen::{self, Load};
@@ -202,8 +202,8 @@ fn forget_peak(process: u32) -> Result<(), Failure> {
 mod tests {
     use std::process::Command;
 
-    use wisp_loadgen::broker::{kill, spawn};
-    use wisp_loadgen::plan::Kind;
+    use wisp_lab::plan::Kind;
+    use wisp_lab::process::{kill, spawn};
 
     use super::*;
 
@@ -259,7 +259,7 @@ mod tests {
             spawn(Command::new("python3").args(["-c", script]).stdout(std::process::Stdio::piped())).unwrap();
         let mut said = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut said).unwrap();
-        let peak = |child: u32| wisp_loadgen::broker::Usage::of_group(child).unwrap().peak_rss_bytes;
+        let peak = |child: u32| wisp_lab::broker::Usage::of_group(child).unwrap().peak_rss_bytes;
         let before = peak(child.id());
         forget_peak(child.id()).unwrap();
         let after = peak(child.id());

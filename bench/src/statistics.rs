@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::plan::{Case, Point, Turn};
-use wisp_loadgen::broker::Broker;
+use wisp_lab::broker::Broker;
 use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::report::statistics::median;
+use wisp_report::statistics::median;
 
 /// One measurement, with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]

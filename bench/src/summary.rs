@@ -6,10 +6,10 @@ use crate::baseline::Baseline;
 use crate::goals::{GOALS, Goal, OF_RECORDED};
 use crate::plan::{Case, Plan, Point, SIZE_BYTES};
 use crate::statistics::{Rate, Sample, rates_of, ratio};
-use wisp_loadgen::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
-use wisp_loadgen::machine::Facts;
-use wisp_loadgen::report::statistics::median;
-use wisp_loadgen::table::{Table, thousands};
+use wisp_lab::broker::{Broker, MOSQUITTO_SETTINGS, RUMQTTD_SETTINGS};
+use wisp_lab::versions::Facts;
+use wisp_report::statistics::median;
+use wisp_report::table::{Table, thousands};
 
 /// What the tables are made of.
 struct Figures<'a> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use wisp_loadgen::paths::Scratch;
+use wisp_lab::paths::Scratch;
 
 const HEAD: &str = "name = \"small\"\ntitle = \"Small\"\nabout = \"\"\nrepetitions = 2\n";
 

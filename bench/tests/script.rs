@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wisp_loadgen::paths::Scratch;
+use wisp_lab::paths::Scratch;
 
 /// Ends with 1 for the plan `sizes`, as one whose broker loses messages, and with 2 for `fan`, as one that cannot run.
 const PROGRAM: &str = "#!/bin/sh\necho \"$@\"\ncase $2 in sizes) exit 1 ;; fan) exit 2 ;; esac\n";

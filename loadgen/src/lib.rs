@@ -1,28 +1,16 @@
-//! The program `wisp-loadgen`: starts and drives an MQTT broker, checks what comes back, and draws what was measured.
+//! Drives an MQTT broker or a server of core NATS from this process, and checks every message that comes back.
 //!
 //! ```text
-//!   plan ---> sweep ---> broker   started for each sample, stopped after it
-//!   what, when   |  `--> drive    one run against it: a warm-up, then the sample
-//!                v
-//!             folder of records ---> report: tables, CSV, SVG plots, a page
+//!   Config ---> run ---> Results            one run: messages from senders to receivers, at full speed or at a rate
+//!                |
+//!              Watch                        tells the caller how far the run is, and lets it end the run
+//!
+//!   connections ---> Opened                 how fast a broker takes connections
+//!   Sink                                    a broker that forwards nothing, to measure the generator itself
 //! ```
 //!
-//! [`run`](drive::run::run) is one run against a broker, [`Sink`](sink::Sink) a broker that forwards nothing, against which
-//! the generator measures itself.
+//! This crate starts no broker, reads no plan and writes no file: the crate `wisp-lab` does, and the program `wisp-loadgen`
+//! stands above both.
 
-pub mod args;
-pub mod broker;
-mod children;
-pub mod commands;
 pub mod drive;
-pub mod failure;
-pub mod figure;
-pub mod folder;
-pub mod machine;
-mod measures;
-pub mod paths;
-pub mod plan;
-pub mod report;
 pub mod sink;
-pub mod sweep;
-pub mod table;

@@ -15,6 +15,7 @@ mod sample;
 pub mod table;
 
 use std::io;
+use wisp_lab::versions::Facts;
 
 use crate::PROGRAM;
 use crate::args::{Against, Smoke};
@@ -24,10 +25,10 @@ use crate::smoke::warn_if_busy;
 use paired::{Paired, Verdict};
 use sample::{Driver, Sample};
 use table::Line;
-use wisp_loadgen::broker::{Broker, Build, StartOptions};
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::machine::{self, Facts};
-use wisp_loadgen::paths::Scratch;
+use wisp_lab::broker::{Broker, Build, StartOptions};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::machine;
+use wisp_lab::paths::Scratch;
 
 /// The levels of QoS that are compared unless the command line names others.
 const QOS: [u8; 2] = [0, 1];

@@ -3,7 +3,7 @@
 //! The speed of a shared machine drifts by more than the difference that a comparison looks for. Both values of a pair are
 //! taken shortly after each other, so that the drift cancels in their ratio.
 
-use wisp_loadgen::report::statistics::{Summary, median};
+use wisp_report::statistics::{Summary, median};
 
 /// A comparison is resolved when both quartiles of the ratios are at most this share away from their median.
 pub const SPREAD_MAX: f64 = 0.03;

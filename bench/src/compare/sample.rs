@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::loadgen::drive_here;
 use crate::plan::{Case, Plan};
-use wisp_loadgen::broker::{Broker, Build, StartOptions};
+use wisp_lab::broker::{Broker, Build, StartOptions};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::paths::Scratch;
 use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::paths::Scratch;
 
 /// A measurement with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::paired::{PAIRS_MAX, Paired, SPREAD_MAX, Verdict};
 use super::sample::Sample;
-use wisp_loadgen::machine::Facts;
-use wisp_loadgen::report::statistics::has_quartiles;
-use wisp_loadgen::table::{Table, thousands};
+use wisp_lab::versions::Facts;
+use wisp_report::statistics::has_quartiles;
+use wisp_report::table::{Table, thousands};
 
 /// The status if a median is above the bound, which is also that of lost messages.
 const ABOVE: u8 = 1;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::folder::Record;
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::plan::Point;
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::paths::{self, Scratch};
+use wisp_lab::plan::Point;
+use wisp_report::folder::Record;
 
 use crate::host::{Host, Mode, Runtime, plain_module};
 use crate::point::{only, setting, whole};
@@ -221,7 +221,7 @@ fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Fin
 
 #[cfg(test)]
 mod tests {
-    use wisp_loadgen::plan::Kind;
+    use wisp_lab::plan::Kind;
 
     use super::*;
 

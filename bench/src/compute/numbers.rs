@@ -76,7 +76,7 @@ mod tests {
     use std::fs;
 
     use wisp_compute::sort_file;
-    use wisp_loadgen::paths::Scratch;
+    use wisp_lab::paths::Scratch;
 
     use super::*;
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
-use wisp_loadgen::broker::free_address;
-use wisp_loadgen::failure::{Failure, Interrupt};
-use wisp_loadgen::folder::Record;
-use wisp_loadgen::paths::{self, Scratch};
-use wisp_loadgen::plan::Point;
+use wisp_lab::broker::free_address;
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::paths::{self, Scratch};
+use wisp_lab::plan::Point;
+use wisp_report::folder::Record;
 
 use crate::host::{self, Host};
 use crate::point::{only, setting, whole};
@@ -138,7 +138,7 @@ fn parse_buffer(text: &str) -> Result<Option<u64>, Failure> {
 mod tests {
     use serde_json::Value;
 
-    use wisp_loadgen::plan::Kind;
+    use wisp_lab::plan::Kind;
 
     use super::*;
 

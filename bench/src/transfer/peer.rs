@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use wisp_compute::random::Random;
-use wisp_loadgen::failure::{Failure, Interrupt};
+use wisp_lab::failure::{Failure, Interrupt};
 
 /// About how much one call carries.
 const BLOCK_BYTES: usize = 1 << 20;

@@ -63,7 +63,7 @@ impl State {
 }
 
 /// The CRC of all bytes.
-pub(crate) fn of(bytes: &[u8]) -> u32 {
+pub fn of(bytes: &[u8]) -> u32 {
     !State::default().update(bytes).0
 }
 

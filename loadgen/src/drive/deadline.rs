@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use wisp_net::{Capabilities, Event, Host, Poller, SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
 
-use crate::failure::Failure;
-
 /// How long a wait lasts before it is looked whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
 /// How often it is looked whether work is still wanted.
@@ -46,16 +44,26 @@ pub(crate) fn unless<T: Send, R>(
     })
 }
 
+/// Why work that waits for a broker gave nothing.
+#[derive(thiserror::Error, Debug)]
+pub enum Stopped {
+    /// The caller's watch asked for the end.
+    #[error("interrupted")]
+    Interrupted,
+    /// The system lets no thread be started.
+    #[error("the system lets no thread be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
 /// Does work that waits for a broker, unless there is an interrupt.
 ///
 /// # Errors
-/// When there is one, or the system lets no thread be started.
+/// If there is one, or the system lets no thread be started.
 pub(crate) fn unless_interrupted<T: Send>(
     is_interrupted: impl Fn() -> bool,
     work: impl FnOnce(&InterruptibleHost) -> T + Send,
-) -> Result<T, Failure> {
-    let missing = |error| Failure::Setup(format!("the system lets no thread be started: {error}"));
-    unless(|| is_interrupted().then_some(Failure::Interrupted), work).map_err(missing)?
+) -> Result<T, Stopped> {
+    unless(|| is_interrupted().then_some(Stopped::Interrupted), work).map_err(Stopped::Thread)?
 }
 
 /// The system, until it is given up on.

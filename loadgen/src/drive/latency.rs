@@ -39,7 +39,8 @@ pub struct Latency {
 
 impl Latency {
     /// None if nothing was measured.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
             return None;
         }
@@ -111,14 +112,23 @@ fn read_prefixed<'de, D: Deserializer<'de>>(prefix: &str, deserializer: D) -> Re
 /// For serde: a field's [`Latency`] among the other fields, each of its own behind a prefix.
 macro_rules! behind_prefix {
     ($module:ident, $prefix:literal) => {
-        pub(crate) mod $module {
+        #[doc = concat!("The fields of a latency behind the prefix `", $prefix, "`, for serde.")]
+        pub mod $module {
             use super::*;
 
-            pub(crate) fn serialize<S: Serializer>(of: &Option<Latency>, serializer: S) -> Result<S::Ok, S::Error> {
+            /// Writes the fields.
+            ///
+            /// # Errors
+            /// The serializer's own.
+            pub fn serialize<S: Serializer>(of: &Option<Latency>, serializer: S) -> Result<S::Ok, S::Error> {
                 write_prefixed($prefix, of.as_ref(), serializer)
             }
 
-            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Latency>, D::Error> {
+            /// Reads the fields; None if there are none.
+            ///
+            /// # Errors
+            /// If a field has another type.
+            pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Latency>, D::Error> {
                 read_prefixed($prefix, from)
             }
         }

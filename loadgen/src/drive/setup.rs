@@ -28,7 +28,7 @@ use crate::drive::topics::{Subscription, Topics};
 use crate::drive::watch::Watch;
 
 /// Descriptors beside one for each connection: standard streams, pollers, and some in reserve.
-pub(crate) const DESCRIPTORS_EXTRA: u64 = 64;
+pub const DESCRIPTORS_EXTRA: u64 = 64;
 /// How long one connection may take to come about.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How long all connections may take to come about, for each of them, beside what nothing may move: a broker that is slower is not
@@ -305,7 +305,7 @@ fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
 }
 
 /// Makes sure that so many descriptors can be open at once.
-pub(crate) fn allow_descriptors(needed: u64) -> Result<(), String> {
+pub fn allow_descriptors(needed: u64) -> Result<(), String> {
     let allowed =
         rlimit::increase_nofile_limit(needed).map_err(|error| format!("cannot ask for descriptors: {error}"))?;
     if allowed >= needed {

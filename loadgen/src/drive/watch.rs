@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::failure::Interrupt;
-
 /// How far a run has come.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
@@ -36,14 +34,5 @@ impl Watch for () {
 
     fn is_interrupted(&self) -> bool {
         false
-    }
-}
-
-/// A run ends on an interrupt.
-impl Watch for Interrupt {
-    fn progress(&self, _: Progress) {}
-
-    fn is_interrupted(&self) -> bool {
-        self.check().is_err()
     }
 }

@@ -1,0 +1,137 @@
+//! Why a run ended early, by whose fault, and how an interrupt is noticed.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use wisp_loadgen::drive::deadline::Stopped;
+use wisp_loadgen::drive::watch::{Progress, Watch};
+
+use crate::process::kill_all;
+
+/// A signal that comes so soon after the first is the same one, which a terminal, a shell and make may each have sent.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// Why a run ended early.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// A broker lost, doubled, reordered or changed messages, or died over them.
+    Broken(String),
+    /// Something that the run needs is not there, or the machine does not let it.
+    Setup(String),
+    /// Somebody asked the run to end.
+    Interrupted,
+}
+
+impl Failure {
+    /// The status to end with.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Broken(_) => 1,
+            Self::Setup(_) => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(what) | Self::Setup(what) => f.write_str(what),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Interrupted => Self::Interrupted,
+            thread @ Stopped::Thread(_) => Self::Setup(thread.to_string()),
+        }
+    }
+}
+
+/// Tells whether the run was asked to end. The first signal only sets it, so that whoever started a process gets to stop it.
+#[derive(Clone, Default, Debug)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Takes over SIGINT, SIGTERM and SIGHUP, this one unless it is ignored, as `nohup` lets it be. The second one ends the program
+    /// at once, and what it has started; temporary files stay behind then. `program` is what its message begins with.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn on_signals(program: &'static str) -> io::Result<Self> {
+        let interrupt = Self::default();
+        let told = interrupt.clone();
+        let hang_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
+        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut first = None;
+            for _ in signals.forever() {
+                let asked = *first.get_or_insert_with(Instant::now);
+                if asked.elapsed() >= AGAIN_AFTER {
+                    end_at_once(program);
+                }
+                told.set();
+            }
+        })?;
+        Ok(interrupt)
+    }
+
+    /// Asks the run to end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails once the run was asked to end.
+    ///
+    /// # Errors
+    /// [`Failure::Interrupted`].
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.is_set() { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    /// Whether the run was asked to end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A run ends on an interrupt.
+impl Watch for Interrupt {
+    fn progress(&self, _: Progress) {}
+
+    fn is_interrupted(&self) -> bool {
+        self.is_set()
+    }
+}
+
+/// Whether whoever started this program had it ignore a signal. Where the system does not tell, it had not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Ends the program for somebody who does not want to wait.
+fn end_at_once(program: &str) -> ! {
+    let left = match kill_all() {
+        Ok(()) => "",
+        Err(_) => "; a broker that was started may still run, for the system does not tell which",
+    };
+    eprintln!("{program}: interrupted again, and ended at once{left}");
+    process::exit(Failure::Interrupted.status().into())
+}

@@ -1,0 +1,22 @@
+//! The laboratory: starts brokers, runs plans of measurements and records them.
+//!
+//! ```text
+//!   plan ---> sweep ---> broker        started for each sample, stopped after it
+//!               |  `---> wisp-loadgen  drives it: a warm-up, then the sample
+//!               v
+//!            folder of records ---> wisp-report: tables, CSV, SVG plots, a page
+//! ```
+//!
+//! The programs `wisp-loadgen` and `wisp-bench` stand above it: a program brings a [`Sampler`](sweep::Sampler) for what it
+//! measures, and its command line.
+
+pub mod broker;
+pub mod failure;
+pub mod machine;
+pub mod paths;
+pub mod place;
+pub mod plan;
+pub mod process;
+pub mod single;
+pub mod sweep;
+pub mod versions;

@@ -1,0 +1,107 @@
+//! What a folder has of a plan already, and whether the samples that are still to be taken go with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::plan::{Plan, Point};
+use crate::sweep::Options;
+use crate::versions::{self, SOURCES};
+use wisp_report::folder::{self, Record, Run};
+
+/// Settings that make a sample longer or shorter, and leave it a sample of the same; as they stand in keys of points.
+const LENGTHS: [&str; 3] = ["messages=", "seconds=", "count="];
+
+/// What samples depend on beside the plan.
+pub(super) struct Circumstances {
+    /// The machine, as a run has it.
+    pub(super) machine: BTreeMap<String, String>,
+    /// Versions by name.
+    pub(super) versions: BTreeMap<String, String>,
+}
+
+/// The plan's records that the folder has, also those of points that the plan has no longer.
+///
+/// # Errors
+/// When they cannot be read, or are not to be added to.
+pub(super) fn records(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure> {
+    let folder = &options.folder;
+    let mut records = match folder::read_records(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Failure::Setup(format!("cannot read {}: {error}", folder.display()))),
+        Ok(records) => records,
+    };
+    records.retain(|record| record.get(folder::PLAN).and_then(Value::as_str) == Some(&plan.name));
+    if records.is_empty() || options.is_resumed {
+        return Ok(records);
+    }
+    Err(Failure::Setup(format!(
+        "{} has {} records of the plan {} already: --resume goes on with them, --out names another folder",
+        folder.display(),
+        records.len(),
+        plan.name
+    )))
+}
+
+/// Looks whether samples that are taken now can stand beside those of the folder.
+///
+/// # Errors
+/// What is different, in a line.
+pub(super) fn check(
+    plan: &Plan,
+    options: &Options,
+    records: &[Record],
+    run: &Run,
+    now: &Circumstances,
+) -> Result<(), Failure> {
+    let refused =
+        |what: String| Err(Failure::Setup(format!("{} {what}: --out names another folder", options.folder.display())));
+    // A page tells of one machine, whatever the plan.
+    if let Some((name, was, is)) = differing(&run.machine, &now.machine).next().filter(|_| !run.plans.is_empty()) {
+        return refused(format!("was measured on another machine ({name}: {was}, and here {is})"));
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    let of_plan = run.plans.iter().find(|info| info.name == plan.name).map(|info| &info.versions);
+    let before = of_plan.filter(|versions| !versions.is_empty()).unwrap_or(&run.versions);
+    let others: Vec<_> = differing(before, &now.versions)
+        // They may change without what is built of them, which has an entry of its own.
+        .filter(|(name, ..)| *name != SOURCES)
+        .map(|(name, was, is)| format!("{name}: {was}, and now {is}"))
+        .collect();
+    if !others.is_empty() {
+        let (count, others) = (records.len(), others.join("; "));
+        return refused(format!("has {count} records of the plan {} by other versions ({others})", plan.name));
+    }
+    let points: BTreeSet<String> = plan.phases().iter().flat_map(|phase| &phase.points).map(Point::key).collect();
+    let loads: BTreeSet<String> = points.iter().map(|key| without_length(key)).collect();
+    let is_other_length = |key: &&str| !points.contains(*key) && loads.contains(&without_length(key));
+    match records.iter().filter_map(folder::identity).map(|(key, _)| key).find(is_other_length) {
+        None => Ok(()),
+        Some(_) => {
+            let what = "that are longer or shorter than these, as quick ones are";
+            refused(format!("has samples of the plan {} {what}", plan.name))
+        }
+    }
+}
+
+/// What has another value in the second than in the first, where both are known.
+fn differing<'a>(
+    first: &'a BTreeMap<String, String>,
+    second: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let is_known = |value: &str| value != versions::UNKNOWN;
+    first
+        .iter()
+        .filter_map(|(name, was)| Some((name.as_str(), was.as_str(), second.get(name)?.as_str())))
+        .filter(move |(_, was, is)| was != is && is_known(was) && is_known(is))
+}
+
+/// The key of a point without what says how long its sample is.
+fn without_length(key: &str) -> String {
+    let is_length = |word: &&str| LENGTHS.iter().any(|length| word.starts_with(length));
+    key.split(' ').filter(|word| !is_length(word)).collect::<Vec<_>>().join(" ")
+}

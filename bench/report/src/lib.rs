@@ -1,0 +1,177 @@
+//! Drawing what a folder of records holds: a table of all samples, plots, and a page with both.
+//!
+//! ```text
+//!   folder ---> chart ------------> plot ---> svg    a file each, and in the page
+//!   records     medians, ranges        \
+//!               of what is to be drawn  `---> grid ---> page, terminal
+//! ```
+//!
+//! Samples with faults are no good figures: they are left out of medians, and said to be.
+
+mod axis;
+mod chart;
+mod csv;
+mod faults;
+pub mod figure;
+pub mod folder;
+mod grid;
+pub mod kind;
+mod label_positions;
+mod labels;
+pub mod measures;
+mod page;
+mod plot;
+pub mod statistics;
+mod svg;
+pub mod table;
+mod theme;
+pub mod units;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::figure::{Better, Figure, is_name};
+use crate::folder::{PLAN, Record, Run};
+
+use chart::Chart;
+use grid::Grid;
+
+/// The page's name.
+pub const PAGE_FILE: &str = "report.html";
+/// The table's name.
+pub const TABLE_FILE: &str = "results.csv";
+
+/// What was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The page.
+    pub page: PathBuf,
+    /// All files, the page last.
+    pub files: Vec<PathBuf>,
+    /// How many samples there are.
+    pub samples: usize,
+    /// How many of them have faults and are in no figure.
+    pub faulty: usize,
+}
+
+/// Draws what a folder holds, into the folder: `results.csv`, a plot `PLAN-FIGURE.svg` for each figure of which there are values,
+/// and `report.html`.
+///
+/// # Errors
+/// When the folder has no readable records, asks for figures that cannot be, or cannot be written.
+pub fn write(folder: &Path) -> Result<Written, String> {
+    let cannot_read = |error: std::io::Error| format!("cannot read the results in {}: {error}", folder.display());
+    let run = folder::read_run(folder).map_err(cannot_read)?;
+    let records = folder::read_records(folder).map_err(cannot_read)?;
+    check(&run).map_err(|error| format!("cannot draw {}: {error}", folder.display()))?;
+
+    let mut files = Vec::new();
+    let mut put = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        files.push(path);
+        Ok::<_, String>(())
+    };
+    let table = csv::of_records(&records).map_err(|error| format!("cannot write {TABLE_FILE}: {error}"))?;
+    put(TABLE_FILE, &table)?;
+    for plan in &run.plans {
+        let of_plan = of_plan(&records, &plan.name);
+        for figure in &plan.figures {
+            let file = plot_file(&plan.name, &figure.name);
+            let chart = chart::chart(figure, &of_plan);
+            if let Some(drawing) = plot::draw(&chart, &id(&plan.name, &figure.name), plot::Form::File) {
+                put(&file, drawing.as_bytes())?;
+            }
+        }
+    }
+    put(PAGE_FILE, page::page(&run, &records).as_bytes())?;
+    let faulty = records.iter().filter(|record| faults::is_faulty(record)).count();
+    Ok(Written { page: folder.join(PAGE_FILE), files, samples: records.len(), faulty })
+}
+
+/// The medians of each figure as tables, for the end of a run.
+#[must_use]
+pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
+    let records: Vec<&Record> = records.iter().collect();
+    let mut text = String::new();
+    for figure in figures {
+        let chart = chart::chart(figure, &records);
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{}: {}", figure.title, measured(&chart));
+        if chart.points().next().is_none() {
+            text.push_str("no samples\n");
+            continue;
+        }
+        let grid = Grid::of(&chart);
+        let (table, has_ranges) = grid.terminal();
+        text.push_str(&table);
+        let samples = chart.samples_text(if has_ranges { "in brackets" } else { "" });
+        if !samples.is_empty() {
+            let _ = writeln!(text, "{samples}");
+        }
+        if grid.has_best() {
+            let _ = writeln!(text, "{} {}", grid::BEST, best_text(&chart));
+        }
+        for note in &chart.notes {
+            let _ = writeln!(text, "{note}");
+        }
+    }
+    text
+}
+
+/// What the values of a chart are, in words.
+fn measured(chart: &Chart<'_>) -> String {
+    let field = labels::of_field(&chart.figure.y);
+    if chart.unit == units::Unit::Ratio {
+        return format!("{field}, {}", plot::base_text(chart));
+    }
+    labels::of_axis(&chart.figure.y, chart.unit)
+}
+
+/// What the mark of the best value means.
+fn best_text(chart: &Chart<'_>) -> String {
+    let which = match chart.figure.better {
+        Better::More => "largest",
+        Better::Less => "smallest",
+        // Nothing is marked.
+        Better::None => return String::new(),
+    };
+    let but = if chart.points().any(|point| point.left_out > 0) { " that are without †" } else { "" };
+    format!("{which} median of those compared{but}")
+}
+
+fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
+    records.iter().filter(|record| record.get(PLAN).and_then(serde_json::Value::as_str) == Some(plan)).collect()
+}
+
+/// What the file of a figure is called.
+fn plot_file(plan: &str, figure: &str) -> String {
+    format!("{plan}-{figure}.svg")
+}
+
+/// What a figure is called within a page.
+fn id(plan: &str, figure: &str) -> String {
+    format!("{plan}-{figure}")
+}
+
+/// Looks for figures that cannot be drawn, whoever wrote them.
+fn check(run: &Run) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for plan in &run.plans {
+        if !is_name(&plan.name) {
+            return Err(format!("plan \"{}\": a name has letters, digits and -", plan.name.escape_debug()));
+        }
+        for figure in &plan.figures {
+            let told = format!("figure \"{}\" of plan \"{}\"", figure.name.escape_debug(), plan.name);
+            figure.check().map_err(|error| format!("{told}, {error}"))?;
+            if !names.insert(plot_file(&plan.name, &figure.name)) {
+                return Err(format!("{told}: there are two with this name"));
+            }
+        }
+    }
+    Ok(())
+}

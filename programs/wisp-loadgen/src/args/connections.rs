@@ -1,0 +1,45 @@
+//! The arguments of `connections`.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::args::settings::{BrokerSettings, numbers, set};
+use wisp_lab::machine;
+use wisp_lab::place::Place;
+use wisp_lab::plan::{Kind, Plan};
+
+/// The arguments of `connections`.
+#[derive(Args, Debug)]
+pub(crate) struct Connections {
+    /// How many are opened, one after the other [default: 1000]
+    #[arg(long, value_name = "COUNTS", value_parser = numbers("connections"))]
+    pub(crate) count: Option<Value>,
+    /// Connections a second [default: the next one as soon as the last one is taken]
+    #[arg(long, value_name = "PER_S", value_parser = numbers("rate_per_s"))]
+    pub(crate) rate: Option<Value>,
+    /// What broker.
+    #[command(flatten)]
+    pub(crate) broker: BrokerSettings,
+    /// Where to, and how often.
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+impl Connections {
+    /// What is to be measured.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, in a line.
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let mut settings = self.broker.settings();
+        set(&mut settings, "connections", self.count.as_ref());
+        set(&mut settings, "rate_per_s", self.rate.as_ref());
+        let named = ("connections", "Connections");
+        let repetitions = self.place.repetitions();
+        let mut plan = Plan::of_settings(named, Kind::Connections, repetitions, &settings, machine::processors())?;
+        plan.about =
+            "Connections opened one after the other and kept; each has taken from TCP's first packet to CONNACK."
+                .to_owned();
+        Ok(plan)
+    }
+}

@@ -1,0 +1,56 @@
+//! The arguments of `latency`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::args::settings::{BrokerSettings, LoadSettings, numbers, set};
+use wisp_lab::machine;
+use wisp_lab::place::Place;
+use wisp_lab::plan::{Kind, Plan, Settings};
+
+/// Shares of the maximum, unless others are given.
+const LOADS_PERCENT: [f64; 3] = [10.0, 50.0, 80.0];
+/// Seconds of a sample, unless something else is given.
+const SECONDS: f64 = 5.0;
+
+/// The arguments of `latency`.
+#[derive(Args, Debug)]
+pub(crate) struct Latency {
+    /// Shares of the broker's own maximum, which is measured first [default: 10,50,80]
+    #[arg(long, value_name = "PERCENT", value_parser = numbers("load_percent"), conflicts_with = "rate")]
+    pub(crate) load: Option<Value>,
+    /// Messages a second, all senders together, in place of --load
+    #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
+    pub(crate) rate: Option<Value>,
+    /// What broker.
+    #[command(flatten)]
+    pub(crate) broker: BrokerSettings,
+    /// What load.
+    #[command(flatten)]
+    pub(crate) settings: LoadSettings,
+    /// Where to, and how often.
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+impl Latency {
+    /// What is to be measured.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, in a line.
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let mut settings: Settings = self.broker.settings();
+        settings.extend(self.settings.settings());
+        if !settings.contains_key("messages") && !settings.contains_key("seconds") {
+            settings.insert("seconds".to_owned(), json!(SECONDS));
+        }
+        set(&mut settings, "rate_per_s", self.rate.as_ref());
+        let usual = self.rate.is_none().then(|| json!(LOADS_PERCENT));
+        set(&mut settings, "load_percent", self.load.as_ref().or(usual.as_ref()));
+        let named = ("latency", "Latency");
+        let repetitions = self.place.repetitions();
+        let mut plan = Plan::of_settings(named, Kind::Latency, repetitions, &settings, machine::processors())?;
+        plan.about = "From the moment at which a message was due to its receipt.".to_owned();
+        Ok(plan)
+    }
+}

@@ -1,0 +1,176 @@
+//! The arguments of `run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use wisp_arguments::{parse_qos, parse_version};
+use wisp_wire::{ProtocolVersion, QoS};
+
+use wisp_lab::broker::Broker;
+use wisp_lab::plan::settings::SIZE_BYTES_MAX;
+use wisp_lab::plan::{Kind, Point};
+use wisp_loadgen::drive::pattern::Pattern;
+use wisp_loadgen::drive::payload::HEADER_BYTES;
+use wisp_loadgen::drive::target::Target;
+
+/// The window, unless one is given.
+const WINDOW: u16 = 1000;
+
+/// The arguments of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// A broker that runs on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
+    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    pub(crate) url: Target,
+    /// Start a broker on a free port, and stop it at the end: native, wasmer, wasmtime, wasmedge, mosquitto, nats-server,
+    /// rumqttd, or a command line in which {port} or {address} stands for where it is to listen
+    #[arg(long, value_name = "NAME|COMMAND", conflicts_with = "url")]
+    pub(crate) broker: Option<String>,
+    /// Measure how fast the generator is itself: start a broker that forwards nothing, and receive nothing
+    #[arg(long, conflicts_with_all = ["broker", "url", "receivers", "pattern"])]
+    pub(crate) sink: bool,
+    /// How a runtime runs the module: aot, jit or interpreted
+    #[arg(long, requires = "broker")]
+    pub(crate) mode: Option<String>,
+    /// Workers of a broker that has such a setting [default: the processors]
+    #[arg(long, value_name = "COUNT", requires = "broker", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) workers: Option<u32>,
+    /// A further argument for the broker; again for each
+    #[arg(long, value_name = "ARGUMENT", requires = "broker", allow_hyphen_values = true)]
+    pub(crate) broker_argument: Vec<String>,
+    /// A further line of the configuration file of mosquitto, nats-server or rumqttd; again for each
+    #[arg(long, value_name = "LINE", requires = "broker")]
+    pub(crate) broker_setting: Vec<String>,
+    /// Who gets which messages
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) pattern: Pattern,
+    /// Connections that send
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) senders: u32,
+    /// Connections that receive; with 0, the clock stops when the broker has read everything [default: 1, of the sink 0]
+    #[arg(long)]
+    pub(crate) receivers: Option<u32>,
+    /// Topics [default: one for each receiver; with wildcards ten for each; else one]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) topics: Option<u32>,
+    /// Bytes of each message, some of which are its number and checksum
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = parse_size)]
+    pub(crate) size: u64,
+    /// Messages of all senders together
+    #[arg(long, visible_alias = "messages", value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
+    #[arg(long, value_name = "MSG_PER_S", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// The QoS to send and to subscribe with
+    #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
+    pub(crate) qos: QoS,
+    /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once; fewer if an MQTT 5 broker says so
+    #[arg(long, value_name = "MESSAGES", default_value_t = WINDOW, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) window: u16,
+    /// The MQTT version: 3.1, 3.1.1 or 5 [default: 3.1.1]
+    #[arg(short = 'V', long, value_name = "VERSION", value_parser = parse_version)]
+    pub(crate) mqtt_version: Option<ProtocolVersion>,
+    /// Threads: one for everything, or half of them for senders and half for receivers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Topics are PREFIX/0, PREFIX/1, ... [default: one of its own for each run]
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) topic_prefix: Option<String>,
+    /// Give up when nothing has moved for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout_s: u64,
+    /// Give up when the run has taken so long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) duration_max_s: Option<u64>,
+    /// Add the record to those in a folder, and write its tables and report again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one line of JSON with all settings and results
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run {
+    /// What is to be run, as a point of a plan.
+    #[must_use]
+    pub(crate) fn point(&self) -> Point {
+        let broker = match (&self.broker, self.sink) {
+            (Some(broker), _) => broker.clone(),
+            (None, true) => "sink".to_owned(),
+            (None, false) => self.url.to_string(),
+        };
+        let version = self.mqtt_version.map(|version| match version {
+            ProtocolVersion::Mqtt31 => "3.1",
+            ProtocolVersion::Mqtt311 => "3.1.1",
+            ProtocolVersion::Mqtt5 => "5",
+        });
+        let settings = [
+            ("broker", json!(broker)),
+            ("mode", json!(self.mode)),
+            ("workers", json!(self.workers)),
+            ("broker_arguments", json!((!self.broker_argument.is_empty()).then_some(&self.broker_argument))),
+            ("broker_settings", json!((!self.broker_setting.is_empty()).then_some(&self.broker_setting))),
+            ("pattern", json!(self.pattern.to_string())),
+            ("senders", json!(self.senders)),
+            ("receivers", json!(self.receivers.unwrap_or(u32::from(broker != Broker::Sink.name())))),
+            ("topics", json!(self.topics)),
+            ("size_bytes", json!(self.size)),
+            ("messages", json!(self.count)),
+            ("rate_per_s", json!(self.rate)),
+            ("qos", json!(self.qos as u8)),
+            ("window", json!(self.window)),
+            ("mqtt_version", json!(version)),
+            ("threads", json!(self.threads)),
+            ("topic_prefix", json!(self.topic_prefix)),
+            ("timeout_s", json!(self.timeout_s)),
+        ];
+        let set = settings.into_iter().filter(|(_, value)| *value != Value::Null);
+        let kind = if self.rate.is_some() { Kind::Latency } else { Kind::Throughput };
+        Point::new(kind, set.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = HEADER_BYTES as u64;
+    let size: u64 = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    match size {
+        ..LEAST => Err(format!("a message needs {LEAST} bytes for what is checked")),
+        LEAST..=SIZE_BYTES_MAX => Ok(size),
+        _ => Err(format!("at most {SIZE_BYTES_MAX}")),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number of messages a second".to_owned())?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("a rate is above zero".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_below_the_header_are_refused() {
+        for (text, right) in [
+            ("15", false),
+            ("16", HEADER_BYTES <= 16),
+            ("0", false),
+            ("x", false),
+            ("267386880", true),
+            ("267386881", false),
+        ] {
+            assert_eq!(parse_size(text).is_ok(), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_above_zero() {
+        for (text, rate) in [("1000", Some(1000.0)), ("0.5", Some(0.5)), ("1e5", Some(1e5)), ("0", None), ("-1", None)]
+        {
+            assert_eq!(parse_rate(text).ok(), rate, "{text}");
+        }
+        assert!(["inf", "NaN", "", "fast"].iter().all(|text| parse_rate(text).is_err()));
+    }
+}

@@ -1,0 +1,68 @@
+//! What each subcommand does, up to the status that the program ends with.
+
+mod plans;
+mod run;
+mod sweep;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::args::{self, Command};
+use wisp_lab::failure::{Failure, Interrupt};
+use wisp_loadgen::sink::Sink;
+
+/// What messages begin with.
+pub(crate) const PROGRAM: &str = "wisp-loadgen";
+
+/// Does what the command line says. Gives the status to end with.
+///
+/// # Errors
+/// Why it could not begin or not go on.
+pub(crate) fn execute(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(options) => run::run(options),
+        Command::Sweep(options) => sweep::run(options.plan(), &options.broker, &options.place),
+        Command::Latency(options) => sweep::run(options.plan(), &options.broker, &options.place),
+        Command::Connections(options) => sweep::run(options.plan(), &options.broker, &options.place),
+        Command::Report(options) => write_reports(options),
+        Command::Plans(options) => plans::run(options),
+        Command::Sink(options) => sink(options),
+    }
+}
+
+fn on_signals() -> Result<Interrupt, Failure> {
+    Interrupt::on_signals(PROGRAM).map_err(|error| Failure::Setup(format!("cannot take over signals: {error}")))
+}
+
+fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {
+    for folder in &options.folders {
+        let written = wisp_report::write(folder).map_err(Failure::Setup)?;
+        print(&format!("{} samples, drawn in {}", written.samples, written.page.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sink(options: &args::Sink) -> Result<ExitCode, Failure> {
+    let failed = |what: &str, error: io::Error| Failure::Setup(format!("{what}: {error}"));
+    let mut sink =
+        Sink::listen(options.listen).map_err(|error| failed(&format!("cannot listen on {}", options.listen), error))?;
+    let address = sink.local_addr().map_err(|error| failed("cannot tell where it listens", error))?;
+    print(&format!("{PROGRAM} sink listening on {address}"))?;
+    loop {
+        let burst = sink.serve().map_err(|error| failed("cannot wait for sockets", error))?;
+        let (seconds, rate) = (burst.elapsed().as_secs_f64(), burst.messages_per_s());
+        let megabytes = burst.bytes as f64 / 1e6;
+        print(&format!("{} messages, {megabytes:.1} MB in {seconds:.3} s: {rate:.0} msg/s", burst.messages))?;
+    }
+}
+
+/// Prints a line at once. A closed standard output is no error: whoever closed it has seen enough.
+fn print(line: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match writeln!(output, "{line}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Setup(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,29 @@
+//! `sweep`, `latency` and `connections`: plans that this program measures.
+
+use std::process::ExitCode;
+
+use wisp_lab::place::Place;
+
+use crate::args::BrokerSettings;
+use crate::commands::{PROGRAM, on_signals};
+use wisp_lab::failure::Failure;
+use wisp_lab::plan::Plan;
+use wisp_lab::sweep::load::LoadSampler;
+use wisp_lab::sweep::{self, Options};
+
+/// Measures a plan, and shows what came out.
+pub(super) fn run(plan: Result<Plan, String>, broker: &BrokerSettings, place: &Place) -> Result<ExitCode, Failure> {
+    let plan = plan.map_err(Failure::Setup)?;
+    let interrupt = on_signals()?;
+    let mut sampler = LoadSampler::new(PROGRAM, broker.url.clone(), interrupt.clone())?;
+    let options = Options {
+        program: PROGRAM,
+        folder: place.folder(&plan.name),
+        is_resumed: place.resume,
+        seed: place.seed,
+        command: sweep::command(PROGRAM),
+    };
+    let outcome = sweep::run(&plan, &options, &mut sampler, &interrupt)?;
+    sweep::present(&plan, &options, &outcome)?;
+    Ok(ExitCode::from(outcome.status()))
+}
