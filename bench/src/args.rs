@@ -16,12 +16,12 @@ pub(crate) const CLIENTS: u32 = 10_000;
 #[derive(Parser, Debug)]
 #[command(name = "wisp-bench", version)]
 pub struct Arguments {
-    /// What to measure.
+    /// The measurement.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to measure.
+/// The measurements.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Forwarding at QoS 0, 1 and 2, natively and under each WebAssembly runtime, beside mosquitto and rumqttd
@@ -42,8 +42,8 @@ pub enum Command {
     Memory(Memory),
     /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
-    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
-    /// and report.html. Ctrl-C ends it with what was measured so far; --resume takes the samples that are left. Needs release
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv,
+    /// plots and report.html. Ctrl-C ends it and keeps its samples; --resume takes the missing ones. Needs release
     /// builds and modules of the programs that it starts: make release experiment-modules.
     ///
     /// Status 0 if everything was right, 1 if messages were lost or a program's result was wrong, in one sample at least, 2 if
@@ -64,7 +64,7 @@ pub struct Smoke {
     /// How many senders and receivers, as in 1x1,10x10
     #[arg(long, value_name = "SxR", value_delimiter = ',', default_value = "1x1,10x10,100x100")]
     pub points: Vec<Point>,
-    /// Messages of a sample [default: so many that it takes seconds at each QoS]
+    /// Messages of a sample [default: enough for some seconds at each QoS]
     #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once
@@ -156,7 +156,7 @@ pub struct Experiment {
 }
 
 impl Smoke {
-    /// What is to be run on a machine with so many processors.
+    /// The plan for a machine with this number of processors.
     #[must_use]
     pub fn plan(&self, processors: usize) -> Plan {
         let everything = Plan::everything(processors);

@@ -1,5 +1,5 @@
-//! What the newest recorded run found at QoS 0, so that what is lost since then is seen. Rates of two machines, or of one on
-//! two days, cannot be compared; what can is by how much Wisp was faster than mosquitto in the same run.
+//! The results of the newest recorded run at QoS 0, so that a loss of speed is noticed. Rates of two machines or two
+//! days are not comparable; the ratio of Wisp to mosquitto within the same run is.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::statistics::{Rate, ratio};
 use wisp_lab::broker::Broker;
 use wisp_lab::failure::Failure;
 
-/// What the folders of such runs are called after their date.
+/// The end of the names of such folders, after the date.
 const FOLDER_END: &str = "-smoke";
 
 /// A recorded run.
@@ -23,7 +23,7 @@ pub struct Baseline {
     rates: Vec<Rate>,
 }
 
-/// What is read of a recorded sample.
+/// The fields read of a recorded sample.
 #[derive(Deserialize)]
 struct Recorded {
     broker: Broker,
@@ -74,7 +74,7 @@ pub(crate) mod tests {
     use super::*;
     use wisp_lab::paths::Scratch;
 
-    /// A run in which `broker` was so many times as fast as mosquitto.
+    /// A run in which `broker` was `times` as fast as mosquitto.
     pub(crate) fn recorded(broker: Broker, case: Case, times: f64) -> Baseline {
         let rate = |broker, messages_per_s| Rate { turn: Turn { repetition: 1, case, broker }, messages_per_s };
         Baseline { name: "2026-01-01-smoke".to_owned(), rates: vec![rate(broker, times), rate(Broker::Mosquitto, 1.0)] }

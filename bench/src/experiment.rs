@@ -1,4 +1,4 @@
-//! Plans of what is no load: programs of Wisp's own on each host, and brokers that are started and looked at.
+//! Plans without a load: Wisp's own programs on each host, and starts of brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,10 +18,10 @@ use crate::host::{self, Host, Mode};
 use crate::point::setting;
 use crate::{PROGRAM, start, transfer};
 
-/// Runs a plan, shows what came out, and gives the status to end with.
+/// Runs a plan, shows the results, and returns the status to end with.
 ///
 /// # Errors
-/// When there is no such plan, it is for another program, something that it needs is missing, or the results cannot be written.
+/// If there is no such plan, it is for another program, something is missing, or the results cannot be written.
 pub fn run(options: &Experiment) -> Result<u8, Failure> {
     let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let changes = Changes {
@@ -59,7 +59,7 @@ impl Programs {
         Ok(Self { kind, scratch: Scratch::new()?, interrupt: interrupt.clone(), versions, compute })
     }
 
-    /// What the program that is measured was built with.
+    /// The compilers of the measured program's builds.
     fn compilers(&self) -> BTreeMap<String, String> {
         let (program, module) = match self.kind {
             Kind::Transfer => (transfer::PROGRAM, host::compiled_module(transfer::PROGRAM, Host::WasmEdge)),
@@ -72,7 +72,7 @@ impl Programs {
             .collect()
     }
 
-    /// What tells the builds of the program that is measured from others, by host.
+    /// The checksums of the measured program's builds, by host.
     fn contents(&self, hosts: &BTreeSet<Host>) -> BTreeMap<String, String> {
         let program = if self.kind == Kind::Transfer { transfer::PROGRAM } else { compute::PROGRAM };
         let built = |host| match (host, self.kind) {
@@ -84,7 +84,7 @@ impl Programs {
         hosts.iter().filter_map(|host| Some((format!("{program} on {host}"), content(*host)?))).collect()
     }
 
-    /// Looks for the runtimes that a plan needs. Gives what is not there.
+    /// Looks for the runtimes of a plan. Returns the missing ones.
     fn find_runtimes(&mut self, plan: &Plan) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
         let mut runtimes = BTreeMap::new();

@@ -12,7 +12,7 @@ use wisp_lab::failure::Failure;
 pub struct Size {
     /// As the files lie on disk, with names and lines for debuggers if they have such.
     pub file_bytes: u64,
-    /// What of them is loaded to run; of a file that is no program, all of it.
+    /// The bytes of them that are loaded to run; of a file that is no program, all.
     pub loaded_bytes: u64,
 }
 
@@ -55,7 +55,7 @@ pub fn files_of(process: u32) -> Result<BTreeSet<PathBuf>, Failure> {
 fn executable_files(maps: &str) -> BTreeSet<PathBuf> {
     let file = |line: &str| {
         let permissions = line.split_ascii_whitespace().nth(1)?;
-        // What is no file has a name in brackets or none; one that was deleted is nobody's any more.
+        // A mapping without a file has a name in brackets or none; a deleted file is skipped.
         let path = &line[line.find('/')?..];
         (permissions.contains('x') && !path.ends_with("(deleted)")).then(|| PathBuf::from(path))
     };

@@ -8,11 +8,11 @@ use wisp_lab::broker::Broker;
 pub struct Goal {
     /// At which QoS.
     pub qos: u8,
-    /// Who should be fast.
+    /// The broker that should be fast.
     pub broker: Broker,
-    /// As compared to whom.
+    /// The broker to compare with.
     pub base: Broker,
-    /// At each of [`POINTS`], at least so many times; None where the ratio is shown and nothing is set.
+    /// The least ratio at each of [`POINTS`]; None where the ratio is shown without a goal.
     at_least: Option<[f64; POINTS.len()]>,
 }
 
@@ -44,18 +44,18 @@ pub static GOALS: [Goal; 17] = {
     ]
 };
 
-/// What is left at QoS 0 of the ratio to mosquitto that was recorded before, at least.
+/// The least share of the recorded ratio to mosquitto that must be left at QoS 0.
 pub const OF_RECORDED: f64 = 0.9;
 
 impl Goal {
-    /// What is to be reached at a point, if anything.
+    /// The goal at a point, if there is one.
     #[must_use]
     pub fn at(&self, point: Point) -> Option<f64> {
         let index = POINTS.iter().position(|&other| other == point)?;
         Some(self.at_least?[index])
     }
 
-    /// What the goal is about.
+    /// The subject of the goal.
     #[must_use]
     pub fn title(&self) -> String {
         format!("{} / {}", self.broker.title(), self.base.title())

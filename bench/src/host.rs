@@ -24,7 +24,7 @@ pub enum Host {
 /// The runtime of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Runtime {
-    /// What to start.
+    /// The program to start.
     pub program: PathBuf,
     /// Its version, as in 1.2.3.
     pub version: String,

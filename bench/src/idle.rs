@@ -11,7 +11,7 @@ use wisp_wire::{
 
 /// How long the broker may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than any answer to what is asked here.
+/// Longer than any answer that is expected here.
 const ANSWER_BYTES_MAX: usize = 4096;
 const VERSION: ProtocolVersion = ProtocolVersion::Mqtt5;
 

@@ -2,21 +2,21 @@
 //!
 //! ```text
 //!   plan ---> smoke ---> broker   started for each sample, stopped after it
-//!   who, when   |  `---> loadgen  drives it: a warm-up, then the sample
+//!   cases      |  `---> loadgen  drives it: a warm-up, then the sample
 //!               v
 //!            samples ---> summary ---> terminal, and a folder of docs/results
 //!                           ^
 //!               goals, machine, versions
 //! ```
 //!
-//! [`compare`] measures two builds of Wisp against each other. [`experiment`] runs plans of what needs no load: programs of its own that transfer messages or compute, on each host, and
-//! [`start`], what it costs to have a broker at all. [`memory`] measures what clients cost the native broker that do nothing,
-//! or are away.
+//! [`compare`] measures two builds of Wisp against each other. [`experiment`] runs plans without a load: Wisp's own
+//! programs that transfer messages or compute, on each host, and [`start`], the cost of having a broker at all.
+//! [`memory`] measures the cost of idle clients, and of sessions whose clients are away, in the native broker.
 //!
 //! A benchmark is no test: a goal that is missed is printed and nothing more. A message that is lost, doubled or
 //! out of order ends the run at once, since a rate without it would be no rate.
 
-/// What messages begin with.
+/// The prefix of error messages.
 const PROGRAM: &str = "wisp-bench";
 
 pub mod args;

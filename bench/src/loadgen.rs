@@ -1,4 +1,4 @@
-//! One run of wisp-loadgen against a broker, and what it reported.
+//! One run of wisp-loadgen against a broker, and its results.
 
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,7 +25,7 @@ fn read_results(line: &str) -> Result<Results, Failure> {
         .map_err(|error| Failure::Setup(format!("wisp-loadgen is of another version: {error} in {line:?}")))
 }
 
-/// What the generator is to do.
+/// The load of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
     /// At which QoS, from and to how many.
@@ -36,7 +36,7 @@ pub struct Load {
     pub messages: u64,
 }
 
-/// Sends messages through the broker at this URL and checks what comes back.
+/// Sends messages through the broker at this URL and checks the received ones.
 ///
 /// # Errors
 /// When a message was lost, duplicated, out of order or changed; when the generator is missing; when interrupted.
@@ -131,7 +131,7 @@ pub(crate) mod tests {
     use super::*;
     use wisp_loadgen::drive::checker::Tally;
 
-    /// What the generator itself writes.
+    /// A line as the generator writes it.
     fn line(tally: Tally, error: Option<&str>) -> String {
         let config = Config {
             qos: wisp_client::QoS::AtLeastOnce,

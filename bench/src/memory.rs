@@ -1,4 +1,4 @@
-//! What clients cost the native broker in memory: connected ones that do nothing, and sessions whose clients are away.
+//! The cost of clients in the native broker's memory: idle connected clients, and sessions whose clients are away.
 //!
 //! ```text
 //!   broker 1:  nothing ---> all connected ---> all gone ---> all connected again
@@ -6,8 +6,8 @@
 //!   broker 3:  nothing ---> all away, each having come and gone before the next came
 //! ```
 //!
-//! An allocator does not give back all that was let go. What sessions cost is therefore told from the third broker, which
-//! never had more than one connection; the second shows what stays when connections go.
+//! An allocator does not return all freed memory to the system. The cost of sessions is therefore taken from the third
+//! broker, which never had more than one connection; the second shows the memory left by connections that have gone.
 
 use std::fmt::Write;
 use std::io;
@@ -39,13 +39,13 @@ const SESSION_EXPIRY_S: u32 = 3600;
 const DESCRIPTORS_EXTRA: u64 = 64;
 /// A local port is needed for each connection to one address, and there are some 28,000.
 const CLIENTS_PER_ADDRESS: u32 = 20_000;
-/// Of so many sessions it is looked whether they are there.
+/// The number of sessions that are checked for being there.
 const SESSIONS_CHECKED: u32 = 100;
 
 /// A state of a broker, as compared to that before any client had come.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Measured {
-    /// What the clients do.
+    /// The state of the clients.
     pub what: &'static str,
     /// How many they are.
     pub clients: u32,
@@ -67,10 +67,10 @@ impl Measured {
     }
 }
 
-/// Measures what the options say.
+/// Measures memory.
 ///
 /// # Errors
-/// When something is missing, or the broker does not keep what it is to keep; a goal that is missed is no error.
+/// If something is missing, or the broker loses sessions; a missed goal is no error.
 pub fn run(options: &Memory) -> Result<(), Failure> {
     let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
@@ -159,7 +159,7 @@ struct Compared {
     row: Measured,
 }
 
-/// Makes sure that this program, and the broker that it starts, can have so many descriptors open.
+/// Raises the limit of open descriptors, for this program and the broker that it starts.
 fn allow_descriptors(needed: u64) -> Result<(), Failure> {
     let allowed = rlimit::increase_nofile_limit(needed)
         .map_err(|error| Failure::Setup(format!("cannot ask for descriptors: {error}")))?;
@@ -169,7 +169,7 @@ fn allow_descriptors(needed: u64) -> Result<(), Failure> {
     Err(Failure::Setup(format!("{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)")))
 }
 
-/// What all measurements share.
+/// The settings of all measurements of one build.
 struct Run {
     clients: u32,
     workers: usize,
@@ -193,7 +193,8 @@ impl Run {
         Ok(measured)
     }
 
-    /// Clients that only connect, and what stays of them. What stays is of use to those that come next, or it has leaked.
+    /// Clients that only connect, and the memory that stays when they go. It is used again by the next clients, or it
+    /// has leaked.
     fn connected(&self) -> Result<[Measured; 3], Failure> {
         let subject = self.subject()?;
         let connect = || self.each(|number| self.client(&subject, number, 0, true).map(|(client, _)| client));

@@ -1,4 +1,4 @@
-//! What is measured, and in which order.
+//! The cases to measure, and their order.
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -11,8 +11,8 @@ pub const POINTS: [Point; 3] = [Point::new(1, 1), Point::new(10, 10), Point::new
 /// The brokers that are measured, in the order of tables.
 pub const BROKERS: [Broker; 6] =
     [Broker::Native, Broker::Wasmer, Broker::Wasmtime, Broker::WasmEdge, Broker::Mosquitto, Broker::Rumqttd];
-/// The levels of quality of service, each with the messages of a sample: so many that mosquitto takes some seconds for
-/// them.
+/// The levels of quality of service, each with the messages of a sample: enough to keep mosquitto busy for some
+/// seconds.
 pub const LEVELS: [(u8, u64); 3] = [(0, 1_000_000), (1, 400_000), (2, 150_000)];
 /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once.
 pub const WINDOW: NonZeroU16 = NonZeroU16::new(1000).expect("a thousand is not zero");
@@ -20,7 +20,7 @@ pub const WINDOW: NonZeroU16 = NonZeroU16::new(1000).expect("a thousand is not z
 pub const SIZE_BYTES: usize = 1024;
 /// How often each broker is measured at each point.
 pub const REPETITIONS: NonZeroU32 = NonZeroU32::new(3).expect("three is not zero");
-/// A warm-up before each sample has one message for so many of the sample.
+/// A warm-up before each sample has this fraction of its messages.
 const WARM_UP_SHARE: u64 = 20;
 
 /// How many senders and receivers; written `1x1` on the command line and `(1,1)` in tables.
@@ -33,7 +33,7 @@ pub struct Point {
 }
 
 impl Point {
-    /// So many senders and receivers.
+    /// A point with these numbers.
     #[must_use]
     pub const fn new(senders: u32, receivers: u32) -> Self {
         Self { senders, receivers }
@@ -63,7 +63,7 @@ impl FromStr for Point {
     }
 }
 
-/// What is done by whoever is measured.
+/// The load of a sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Case {
     /// The QoS of sending and receiving.
@@ -72,7 +72,7 @@ pub struct Case {
     pub point: Point,
 }
 
-/// What is measured.
+/// The plan of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The brokers, each once.
@@ -81,7 +81,7 @@ pub struct Plan {
     pub qos: Vec<u8>,
     /// The points, each once.
     pub points: Vec<Point>,
-    /// Messages of a sample, if not those of [`LEVELS`].
+    /// Messages of a sample, if not the number of [`LEVELS`].
     pub count: Option<u64>,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once.
     pub window: u16,
@@ -96,14 +96,14 @@ pub struct Plan {
 pub struct Turn {
     /// Counted from 1.
     pub repetition: u32,
-    /// At what.
+    /// The case.
     pub case: Case,
-    /// Who is measured.
+    /// The broker.
     pub broker: Broker,
 }
 
 impl Plan {
-    /// What is measured unless one says otherwise.
+    /// The usual plan.
     #[must_use]
     pub fn everything(workers: usize) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Plan {
         (self.messages(qos) / WARM_UP_SHARE).max(1)
     }
 
-    /// Who is measured at this QoS.
+    /// The brokers measured at this QoS.
     #[must_use]
     pub fn brokers_at(&self, qos: u8) -> Vec<Broker> {
         self.brokers.iter().filter(|broker| broker.is_measured_at(qos)).cloned().collect()

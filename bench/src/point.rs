@@ -6,10 +6,10 @@ use std::str::FromStr;
 use wisp_lab::failure::Failure;
 use wisp_lab::plan::Point;
 
-/// A setting that is text, as what it stands for.
+/// The value of a text setting.
 ///
 /// # Errors
-/// When it is not set, or stands for nothing.
+/// If it is not set, or is no such value.
 pub fn setting<T: FromStr<Err: Display>>(point: &Point, name: &str) -> Result<T, Failure> {
     let text = point.text(name).ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to text")))?;
     text.parse().map_err(|error| Failure::Setup(format!("{name}: {error}")))

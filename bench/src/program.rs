@@ -1,4 +1,4 @@
-//! A program that is started to do one thing and say what it took.
+//! A program that is started for one task and reports its cost.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,7 +18,7 @@ use wisp_lab::process::{kill, spawn};
 
 /// How often it is looked how much memory the program has, and whether the run was interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Before, a program is still being loaded, and what memory it has says nothing.
+/// Before this time a program is still being loaded, and its memory is not its own yet.
 const LOADED_AFTER: Duration = Duration::from_millis(20);
 
 /// A program that runs. Dropped, it is killed.
@@ -29,15 +29,15 @@ pub struct Program {
     child: Option<Child>,
     started: Instant,
     words: PathBuf,
-    /// Gives what it wrote to its standard output when it ends.
+    /// Receives its standard output when it ends.
     output: Receiver<String>,
     written: Option<String>,
 }
 
-/// What a program wrote, and what it took.
+/// The output of a program, and its cost.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finished {
-    /// What it wrote to its standard output.
+    /// Its standard output.
     pub output: String,
     /// From before it was started until it had ended.
     pub wall_s: f64,
@@ -48,10 +48,10 @@ pub struct Finished {
 }
 
 impl Program {
-    /// Starts it. The name is what errors call it.
+    /// Starts it. `name` is its name in errors.
     ///
     /// # Errors
-    /// When the system does not let it.
+    /// If the system cannot start it.
     pub fn start(name: &str, command: &mut Command, scratch: &Scratch) -> Result<Self, Failure> {
         let words = scratch.file("program.stderr");
         let missing = |error| Failure::Setup(format!("cannot start {name}: {error}"));
@@ -63,7 +63,7 @@ impl Program {
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What cannot be read is missing in what was read, which is looked at.
+            // An unreadable rest shows in the parsed output.
             drop(stdout.read_to_end(&mut bytes));
             // Nobody waits any more when the run was interrupted.
             drop(sender.send(String::from_utf8_lossy(&bytes).into_owned()));
@@ -82,7 +82,7 @@ impl Program {
     /// Waits until it ends, at most until the deadline.
     ///
     /// # Errors
-    /// When it fails or takes longer, with what it said; or when interrupted.
+    /// If it fails or takes longer, with its last output; or if interrupted.
     pub fn finish(mut self, deadline: Instant, interrupt: &Interrupt) -> Result<Finished, Failure> {
         let mut peak_seen = None;
         while self.written.is_none() {
@@ -115,7 +115,7 @@ impl Program {
         })
     }
 
-    /// That it is to blame, with what it said last.
+    /// A failure that blames the program, with its last output.
     #[must_use]
     pub fn broken(&self, what: &str) -> Failure {
         let text = fs::read(&self.words).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -133,10 +133,10 @@ impl Drop for Program {
 }
 
 impl Finished {
-    /// Reads the line of JSON that the program wrote last. Before it WasmEdge may have written what it compiles.
+    /// Reads the last line, which is JSON. WasmEdge may write the names of compiled modules before it.
     ///
     /// # Errors
-    /// When it is something else; the name is what the error calls the program.
+    /// If it is something else; `name` is the program's name in the error.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
         let line = self.output.trim().lines().next_back().unwrap_or_default();
         serde_json::from_str(line)
@@ -152,8 +152,8 @@ fn peak_rss_bytes(process: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// What the system says of a process that has ended counts in what this program had when it started the other. Above
-/// that it is exact; below, what was seen meanwhile is what there is.
+/// The system's figure for an ended process includes the memory that this program had when it started it. Above that
+/// value it is exact; below, the largest value seen meanwhile is used.
 fn peak_of(at_end: u64, own: Option<u64>, seen: Option<u64>) -> Option<u64> {
     if own.is_none_or(|own| at_end > own) { Some(at_end) } else { seen }
 }

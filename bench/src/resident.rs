@@ -1,4 +1,4 @@
-//! How much memory a process has, as Linux counts it. What the kernel itself needs for its sockets is not in it.
+//! The memory of a process, as Linux counts it, without the kernel's memory for its sockets.
 
 use std::fs;
 use std::thread;
@@ -26,20 +26,20 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// What a process has now.
+    /// The memory of a process now.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the system does not tell.
     pub fn of(process: u32) -> Result<Self, Failure> {
         let file = format!("/proc/{process}/smaps_rollup");
         let text = fs::read_to_string(&file).map_err(|error| Failure::Setup(format!("cannot read {file}: {error}")))?;
         parse(&text).ok_or_else(|| Failure::Setup(format!("{file} does not say how much memory there is")))
     }
 
-    /// What a process has once that has not changed for a while.
+    /// The memory of a process once it has not changed for a while.
     ///
     /// # Errors
-    /// When the system does not tell, when it keeps changing, or when interrupted.
+    /// If the system does not tell, if it keeps changing, or if interrupted.
     pub fn settled(process: u32, interrupt: &Interrupt) -> Result<Self, Failure> {
         Self::settled_for(STILL_FOR, process, interrupt)
     }

@@ -10,7 +10,7 @@ use wisp_lab::failure::Failure;
 
 /// Every sample, one line of JSON each.
 pub const SAMPLES_FILE: &str = "results.jsonl";
-/// The tables and what they depend on.
+/// The tables and their circumstances.
 pub const SUMMARY_FILE: &str = "summary.md";
 
 /// Writes both files into a folder, which is made if need be; files of an earlier run are replaced.

@@ -1,4 +1,4 @@
-//! The run itself: look whether everything is there, take the samples, say and write what came out.
+//! The benchmark: checks that everything is there, takes the samples, prints and writes the results.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,17 +21,17 @@ use wisp_report::table::thousands;
 /// Beyond this share of the processors the machine has something else to do.
 const BUSY_MAX: f64 = 0.2;
 
-/// What all samples share.
+/// The state shared by all samples.
 struct Bench {
     plan: Plan,
     scratch: Scratch,
     interrupt: Interrupt,
 }
 
-/// Measures what the options say.
+/// Measures the plan of the options.
 ///
 /// # Errors
-/// When something is missing or a message was lost; a goal that is missed is no error.
+/// If something is missing or a message was lost; a missed goal is no error.
 pub fn run(options: &Smoke) -> Result<(), Failure> {
     let system = |error: io::Error| Failure::Setup(format!("cannot prepare the run: {error}"));
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;

@@ -1,4 +1,4 @@
-//! What it costs to have a broker: the time until it answers, memory when it does nothing and when it works, and files.
+//! The cost of having a broker: the time until it answers, memory when idle and under load, and files.
 //!
 //! ```text
 //!   process started ---> answers ---> its memory is still ---> forwards ---> killed
@@ -57,10 +57,10 @@ pub fn take(point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<R
     Ok(record)
 }
 
-/// What is measured.
+/// The settings of a measurement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Start {
-    /// Who.
+    /// The broker.
     pub broker: Broker,
     /// How a runtime runs it; none for its usual way.
     pub mode: Option<Mode>,
@@ -73,10 +73,10 @@ pub struct Start {
 }
 
 impl Start {
-    /// What a point of a plan says: `broker`, and if it likes `mode`, `workers`, `messages`, `senders` and `receivers`.
+    /// The settings of a point: `broker`, and optionally `mode`, `workers`, `messages`, `senders` and `receivers`.
     ///
     /// # Errors
-    /// When it is something else, in a line.
+    /// If it has another one, in one line.
     pub fn of(point: &Point) -> Result<Self, Failure> {
         only(point, &["broker", "mode", "workers", "messages", "senders", "receivers"])?;
         let text = |name| point.text(name).ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to text")));
@@ -183,7 +183,7 @@ fn whole(size: Size) -> Size {
     Size { loaded_bytes: size.file_bytes, ..size }
 }
 
-/// What a runtime's compiler makes of a module.
+/// The compiled file of a module.
 fn compiled(broker: &Broker, module: &Path) -> PathBuf {
     match broker {
         Broker::Wasmer => module.with_extension("wasmu"),

@@ -1,4 +1,4 @@
-//! Samples, and what is computed from them.
+//! Samples and their statistics.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use wisp_report::statistics::median;
 /// One measurement, with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Sample {
-    /// Who was measured.
+    /// The broker.
     pub broker: Broker,
     /// Counted from 1.
     pub repetition: u32,
@@ -18,13 +18,13 @@ pub struct Sample {
     pub workers: Option<usize>,
     /// Messages that it forwarded before, unmeasured.
     pub warm_up_messages: u64,
-    /// What the load generator found.
+    /// The load generator's results.
     #[serde(flatten)]
     pub report: Results,
 }
 
 impl Sample {
-    /// What is compared of it.
+    /// The compared value.
     #[must_use]
     pub fn rate(&self) -> Rate {
         let point = Point::new(self.report.senders, self.report.receivers);
@@ -37,7 +37,7 @@ impl Sample {
 /// How fast a broker was once.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rate {
-    /// Who, at what, in which repetition.
+    /// The broker, the case and the repetition.
     pub turn: Turn,
     /// How fast.
     pub messages_per_s: f64,
@@ -80,7 +80,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The case of those samples.
+    /// The case of the samples above.
     pub(crate) const CASE: Case = Case { qos: 1, point: Point::new(3, 5) };
 
     #[test]

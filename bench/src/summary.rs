@@ -1,4 +1,4 @@
-//! What is said about the samples: the tables for the terminal, and the page with all that they depend on.
+//! The summary of the samples: tables for the terminal, and the page with all circumstances.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use wisp_lab::versions::Facts;
 use wisp_report::statistics::median;
 use wisp_report::table::{Table, thousands};
 
-/// What the tables are made of.
+/// The content of the tables.
 struct Figures<'a> {
     plan: &'a Plan,
     rates: Vec<Rate>,
@@ -84,7 +84,7 @@ fn how(broker: &Broker, workers: usize) -> String {
     }
 }
 
-/// Goals reached, and goals set for what was measured.
+/// Goals reached, and goals set for the measured cases.
 #[derive(Default)]
 struct Tally {
     reached: usize,
@@ -166,8 +166,8 @@ impl Figures<'_> {
         Some(table)
     }
 
-    /// What is left of the recorded ratios to mosquitto, with the name of their run. They are of QoS 0, and None without any
-    /// that was measured again.
+    /// The share that is left of the recorded ratios to mosquitto, with the name of their run. Recorded ratios are of
+    /// QoS 0. None if none of them was measured again.
     fn kept_table(&self, qos: u8, tally: &mut Tally) -> Option<(&str, Table)> {
         let baseline = self.baseline.filter(|_| qos == 0)?;
         let kept = |broker: &Broker, point| {

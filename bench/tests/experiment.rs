@@ -11,7 +11,7 @@ use wisp_lab::paths::Scratch;
 
 const HEAD: &str = "name = \"small\"\ntitle = \"Small\"\nabout = \"\"\nrepetitions = 2\n";
 
-/// Runs a plan with what it says beside its names, and gives the folder with its results.
+/// Runs a plan with these settings, and returns its output and the folder with its results.
 fn run(scratch: &Scratch, rest: &str) -> (Output, PathBuf) {
     let (plan, out) = (scratch.file("plan.toml"), scratch.file("out"));
     fs::write(&plan, format!("{HEAD}{rest}")).unwrap();

@@ -1,5 +1,5 @@
-//! A broker that forwards nothing: it welcomes clients, counts what they publish, acknowledges it at QoS 1 and 2, and
-//! answers pings. Against it the generator measures how fast it is itself.
+//! A broker that forwards nothing. It accepts clients, counts their messages, acknowledges them at QoS 1 and 2, and
+//! answers pings. A run against it measures how fast the generator is itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub struct Sink {
     burst: Burst,
 }
 
-/// What came from the first connection's arrival to the last one's departure.
+/// The traffic from the first connection's arrival to the last one's departure.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Burst {
     /// Messages that were published.
@@ -90,7 +90,7 @@ impl Sink {
         self.listener.local_addr()
     }
 
-    /// Serves until the last connection of those that published something has gone, and gives what came.
+    /// Serves until every connection is closed and at least one message has arrived, and returns the counts.
     ///
     /// # Errors
     /// When the host can no longer wait for sockets.
@@ -159,7 +159,7 @@ impl Sink {
     }
 }
 
-/// A connection that has ended, or is to be ended, for whatever reason.
+/// The connection has ended, or has to be ended.
 struct Gone;
 
 /// One connection.
@@ -241,7 +241,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends what is to be acknowledged.
+    /// Sends the pending acknowledgements.
     fn reply(&mut self) -> Result<(), Gone> {
         // As with answers: no client that reads leaves so much unread.
         let is_sent = self.replies.is_empty() || self.replies.send(&self.stream).map_err(|_| Gone)?;

@@ -1,4 +1,4 @@
-//! What the generator reports of a broker is what the broker itself has counted.
+//! The generator's counts agree with the broker's own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -63,7 +63,8 @@ fn rate_of_count(broker: &Broker, messages: u64) -> f64 {
 #[test]
 fn a_rate_is_the_brokers_own() {
     let broker = broker();
-    // So large that sockets hold next to nothing of all, and so many that looking late at the counter makes no difference.
+    // Large messages, so that sockets hold almost none of them, and enough of them that reading the counter late makes
+    // no difference.
     let config = RunConfig {
         size: FULL_SPEED_BYTES,
         messages: FULL_SPEED_MESSAGES,

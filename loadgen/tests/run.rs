@@ -88,7 +88,7 @@ fn at_qos_2_one_identifier_is_one_message_until_it_is_released() {
 #[test]
 fn disorder_is_found() {
     for qos in ALL_QOS {
-        // Of one sender and one topic, so that what is held back is overtaken by a message of the same flow.
+        // With one sender and one topic, a delayed message is overtaken by a message of the same flow.
         let results = against(Fault::Reorder(7), qos, 1, 1, 1000);
         assert_eq!(faults(&results), (0, 0, 142, 0), "{qos:?}");
         assert!(!results.is_good());
@@ -152,7 +152,7 @@ fn a_broker_that_grants_less_is_a_run_that_cannot_start() {
 #[test]
 fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
     for version in [ProtocolVersion::Mqtt311, ProtocolVersion::Mqtt5] {
-        // So many that the socket cannot hold them all.
+        // More messages than the socket can hold.
         let mut config = config(fake_broker::start(Fault::Die(1000)), 2, 2, 1_000_000);
         (config.version, config.timeout) = (version, Duration::from_secs(3600));
         let results = run(&config, &()).unwrap();
@@ -161,7 +161,8 @@ fn a_broker_that_dies_ends_the_run_at_once_and_says_why() {
         let failed = error.strip_suffix(" of 4 connections failed").and_then(|error| error.rsplit(' ').next());
         assert!(failed.is_none_or(|failed| failed.parse::<u64>().is_ok_and(|failed| failed <= 4)), "{error}");
         assert!(results.lost > 0 && !results.is_good());
-        // What it had read was sent, most of it came, and much was never sent, which is not lost.
+        // The messages that the broker read count as sent, most of them arrived, and many were never sent, which are
+        // not lost.
         assert!(results.sent >= 1000 && results.received > 0 && results.not_sent > 0, "{results}");
         let lost = results.first_faults.iter().filter(|case| case.contains(" lost "));
         assert!(lost.count() > 0, "{:?}", results.first_faults);

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-/// What the command line has to be.
+/// The form of the command line.
 pub const USAGE: &str = "usage: wisp-compute random --count COUNT | sort --file FILE --out FILE";
 
-/// What to do.
+/// The work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// Make so many random numbers.
+    /// Make random numbers.
     Random {
         /// How many.
         count: u64,
@@ -23,10 +23,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// Reads what follows the program's name.
+    /// Reads the arguments after the program's name.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// The mistake, in one line.
     pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let words: Vec<String> = words.collect();
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {

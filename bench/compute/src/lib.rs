@@ -1,5 +1,5 @@
-//! The program `wisp-compute`: work without sockets, so that what a runtime costs by itself can be told from what its
-//! sockets cost.
+//! The program `wisp-compute`: work without sockets, which shows the cost of a runtime apart from the cost of its
+//! sockets.
 //!
 //! `random` makes numbers and touches nothing else; `sort` reads a file of 64-bit numbers, sorts and writes them, and
 //! takes the time of each part by its own clock. It is a plain module of WASI preview 1, the same for every runtime.
@@ -18,7 +18,7 @@ use random::Random;
 /// How long a number is in a file, the lowest byte first.
 pub const NUMBER_BYTES: usize = size_of::<u64>();
 
-/// What making random numbers took.
+/// The times of making random numbers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Made {
     /// Their sum, so that all of them have to be made.
@@ -27,7 +27,7 @@ pub struct Made {
     pub compute_s: f64,
 }
 
-/// Makes so many random numbers.
+/// Makes `count` random numbers.
 #[must_use]
 pub fn make_random(count: u64) -> Made {
     let started = Instant::now();
@@ -39,7 +39,7 @@ pub fn make_random(count: u64) -> Made {
     Made { sum, compute_s: started.elapsed().as_secs_f64() }
 }
 
-/// What sorting a file took.
+/// The times of sorting a file.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Sorted {
     /// How many numbers it has.
@@ -74,7 +74,7 @@ pub fn sort_file(from: &Path, to: &Path) -> io::Result<Sorted> {
     Ok(Sorted { numbers: numbers.len() as u64, read_s, compute_s, write_s })
 }
 
-/// The numbers of a file's bytes. What is left over at the end is not looked at.
+/// The numbers in a file's bytes. Incomplete ones at the end are ignored.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Vec<u64> {
     let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks are as long as numbers"));

@@ -1,5 +1,5 @@
-//! A merge sort, bottom up: runs of one number are merged into runs of two, those into runs of four, and so on, from
-//! one buffer into another and back.
+//! A merge sort, bottom up: runs of one number are merged into runs of two, then into runs of four, and so on, from one
+//! buffer into another and back.
 
 /// Sorts numbers, with a buffer of the same length beside them.
 pub fn merge_sort(numbers: &mut Vec<u64>) {

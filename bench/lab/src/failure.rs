@@ -61,16 +61,18 @@ impl From<Stopped> for Failure {
     }
 }
 
-/// Tells whether the run was asked to end. The first signal only sets it, so that whoever started a process gets to stop it.
+/// Whether the run was asked to end. The first signal only sets a flag, so that the code that started a process stops
+/// it.
 #[derive(Clone, Default, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP, this one unless it is ignored, as `nohup` lets it be. The second one ends the program
-    /// at once, and what it has started; temporary files stay behind then. `program` is what its message begins with.
+    /// Handles SIGINT, SIGTERM and SIGHUP, the last one unless it is ignored, as under `nohup`. A second signal ends
+    /// the program and its children at once; temporary files are then left behind. `program` is the prefix of the
+    /// message about it.
     ///
     /// # Errors
-    /// When the system does not let it.
+    /// If the system does not allow it.
     pub fn on_signals(program: &'static str) -> io::Result<Self> {
         let interrupt = Self::default();
         let told = interrupt.clone();
@@ -118,7 +120,7 @@ impl Watch for Interrupt {
     }
 }
 
-/// Whether whoever started this program had it ignore a signal. Where the system does not tell, it had not.
+/// Whether the parent process had a signal ignored. False where the system does not tell.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -126,7 +128,7 @@ fn is_ignored(signal: i32) -> bool {
     ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Ends the program for somebody who does not want to wait.
+/// Ends the program without waiting for anything.
 fn end_at_once(program: &str) -> ! {
     let left = match kill_all() {
         Ok(()) => "",

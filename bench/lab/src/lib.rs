@@ -7,8 +7,8 @@
 //!            folder of records ---> wisp-report: tables, CSV, SVG plots, a page
 //! ```
 //!
-//! The programs `wisp-loadgen` and `wisp-bench` stand above it: a program brings a [`Sampler`](sweep::Sampler) for what it
-//! measures, and its command line.
+//! The programs `wisp-loadgen` and `wisp-bench` stand above it: each brings a [`Sampler`](sweep::Sampler) for its kinds
+//! of measurement, and a command line.
 
 pub mod broker;
 pub mod failure;

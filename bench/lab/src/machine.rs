@@ -13,8 +13,8 @@ pub fn processors() -> usize {
 /// How long is looked whether the machine has something else to do.
 const LOOK_FOR: Duration = Duration::from_millis(300);
 
-/// How many processors were busy on average in a short while from now on, whatever with; None where the system does not tell.
-/// The system's load average would still have what was measured just before.
+/// The number of processors that are busy with anything, on average over a short time from now on; None where the
+/// system does not tell. The load average would not do: it still contains the measurement before.
 #[must_use]
 pub fn busy_processors() -> Option<f64> {
     let before = Ticks::now()?;

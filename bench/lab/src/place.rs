@@ -19,10 +19,10 @@ pub struct Place {
     /// The folder for records, plots and the report [default: results/NAME-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Take only the samples that the folder does not have yet, and those that failed
+    /// Take only the samples that the folder lacks, and the failed ones again
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// What the order of samples is shuffled with [default: a new number, which is recorded]
+    /// The seed of the order of samples [default: a new number, which is recorded]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
 }

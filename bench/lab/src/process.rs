@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// What makes programs written in Rust, which runtimes are, keep backtraces of errors.
+/// Variables that make Rust programs, which the runtimes are, keep backtraces of errors.
 const DIAGNOSTICS: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
 
-/// Starts a process that does not get the terminal's signals: on Ctrl-C this program stops its children itself, and does
-/// not mistake their end for a fault of theirs. It leads a process group of its own, and it is started as on a machine where
-/// nobody looks for faults in it: of what is set here for that, programs get slower.
+/// Starts a process that does not get the terminal's signals: on Ctrl-C this program stops its children itself, and
+/// does not report their end as a fault. The process leads a group of its own. Variables for debugging are removed from
+/// its environment, because they make programs slower.
 ///
 /// # Errors
 /// The system's own.
@@ -24,7 +24,7 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.process_group(0).spawn()
 }
 
-/// Ends a child, whatever it does.
+/// Kills a child and waits for its end.
 pub fn kill(child: &mut Child) {
     // An error means that it has ended already.
     drop(child.kill());

@@ -31,9 +31,9 @@ pub struct SingleRun {
 
 /// The findings of a run.
 pub struct Driven {
-    /// What the generator found.
+    /// The generator's results.
     pub results: Results,
-    /// What is known of the broker, under the names that records have; the protocol alone if it was not started here.
+    /// The facts about the broker, under the names of record fields; the protocol alone if it was not started here.
     pub broker: Map<String, Value>,
 }
 
@@ -81,7 +81,7 @@ impl SingleRun {
         Ok(Driven { results, broker })
     }
 
-    /// Adds the record to those of a folder, as the next repetition of its point. `command` is the command that runs it again.
+    /// Adds the record to a folder, as the next repetition of its point. `command` is the command that runs it again.
     ///
     /// # Errors
     /// If the folder cannot be written to.
@@ -113,7 +113,7 @@ impl SingleRun {
         writer.save()
     }
 
-    /// Notes what the record depends on, and the figures to draw.
+    /// Notes the circumstances of the record, and the figures to draw.
     fn describe(&self, writer: &mut Writer, command: String, now: &str) {
         let brokers = match &self.choice {
             Choice::Start(broker, _) => vec![broker.clone()],

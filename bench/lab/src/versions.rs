@@ -53,7 +53,7 @@ fn unknown() -> String {
     UNKNOWN.to_owned()
 }
 
-/// What a broker is a version of, and which, in a line.
+/// The version of a broker, in one line.
 #[must_use]
 pub fn version_of(broker: &Broker) -> String {
     match broker {
@@ -109,12 +109,12 @@ fn runtime_version(broker: &Broker) -> String {
     version.unwrap_or_else(unknown)
 }
 
-/// What compiled Wisp as a program or a module.
+/// The compiler that built Wisp as a program or a module.
 fn compiler(broker: &Broker) -> String {
     built(broker).and_then(|file| compiler_of_file(&file)).unwrap_or_else(unknown)
 }
 
-/// What tells a build of Wisp from others, whatever the sources have become since.
+/// A checksum of Wisp's program or module, which identifies a build even if the sources have changed since.
 fn content(broker: &Broker) -> String {
     built(broker).and_then(|file| content_of_file(&file)).unwrap_or_else(unknown)
 }
@@ -130,13 +130,13 @@ fn built(broker: &Broker) -> Option<PathBuf> {
     )
 }
 
-/// What a program of a package says of itself when asked so.
+/// The version that a program prints when asked.
 fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String {
     let words = program.ok().and_then(|program| output_whatever(program.to_str()?, ask));
     words.as_deref().and_then(find_version).unwrap_or_else(unknown)
 }
 
-/// The version and the commit of the sources, which need not be what the programs were built from.
+/// The version and the commit of the sources; the programs may have been built from others.
 fn sources_version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match commit_of(&paths::repository()) {
@@ -160,7 +160,7 @@ pub fn compiler_of_file(file: &Path) -> Option<String> {
     compiler_of(&fs::read(file).ok()?)
 }
 
-/// What tells a file's content from others, as in `CRC-32 cbf43926`.
+/// A checksum of a file's content, as in `CRC-32 cbf43926`.
 #[must_use]
 pub fn content_of_file(file: &Path) -> Option<String> {
     Some(format!("CRC-32 {:08x}", crc::of(&fs::read(file).ok()?)))
@@ -192,13 +192,13 @@ fn find_version(text: &str) -> Option<String> {
     text.split_whitespace().map(|word| word.strip_prefix('v').unwrap_or(word)).find(is_version).map(str::to_owned)
 }
 
-/// What a command prints, if it succeeds.
+/// The output of a command that succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let done = Command::new(program).args(arguments).output().ok()?;
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }
 
-/// What a command prints, whatever its status: mosquitto ends its help with 3.
+/// The output of a command with any status: mosquitto ends its help with 3.
 fn output_whatever(program: &str, arguments: &[&str]) -> Option<String> {
     let done = Command::new(program).args(arguments).output().ok()?;
     Some(String::from_utf8_lossy(&done.stdout).into_owned())

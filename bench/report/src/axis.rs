@@ -136,7 +136,7 @@ fn log_steps(least: f64, most: f64, unit: Unit) -> Vec<f64> {
     exponents.flat_map(|exponent| parts.iter().map(move |part| part * 10_f64.powi(exponent))).collect()
 }
 
-/// The powers of ten of too many, if these suffice; else every so many-th, from the first on.
+/// If there are too many ticks: the powers of ten if they suffice, otherwise every n-th tick from the first on.
 fn fewer(ticks: Vec<f64>, unit: Unit) -> Vec<f64> {
     if ticks.len() <= TICKS_MAX {
         return ticks;

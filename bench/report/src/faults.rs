@@ -4,7 +4,7 @@ use crate::folder::{self, ERROR, FAULTS, Record};
 
 use super::labels::counted;
 
-/// Whether a sample failed or messages of it went astray. Its figures are then not compared with those of good ones.
+/// Whether a sample failed or lost messages. Its figures are then left out.
 #[must_use]
 pub(crate) fn is_faulty(record: &Record) -> bool {
     folder::fault(record).is_some()
@@ -32,7 +32,7 @@ fn count(record: &Record, field: &str) -> u64 {
     record.get(field).and_then(serde_json::Value::as_u64).unwrap_or(0)
 }
 
-/// What went wrong in samples that have the same settings, in a line; empty if nothing did.
+/// The faults of samples with the same settings, in one line; empty if there are none.
 #[must_use]
 pub(crate) fn told(records: &[&Record]) -> String {
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! What is to be drawn of the records of a plan, as plans write it and folders keep it.
+//! A figure to draw of a plan's records, as plans write it and folders keep it.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::measures::is_list;
 
-/// A plot, and the table of the same figures. Fields are those of the records.
+/// A plot, and the table of the same values. Fields are record fields.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// What its file is called, in letters, digits and `-`.
+    /// The name of its file, in letters, digits and `-`.
     pub name: String,
-    /// What it shows, in a line.
+    /// The title, in one line.
     pub title: String,
     /// How it is drawn.
     #[serde(default)]
@@ -32,8 +32,9 @@ pub struct Figure {
     /// Only records with these values are drawn; a list means any of its values.
     #[serde(default, rename = "where")]
     pub only: BTreeMap<String, Value>,
-    /// Values are divided by those with these values instead: that of the same repetition where it says who was measured, as in
-    /// `{ broker = "native" }`; else the median over all repetitions, as in `{ senders = 1 }`.
+    /// Values are divided by the value of the records with these settings instead: by the one of the same repetition if
+    /// the settings name a broker or host, as in `{ broker = "native" }`; otherwise by the median over all repetitions,
+    /// as in `{ senders = 1 }`.
     #[serde(default)]
     pub ratio_to: BTreeMap<String, Value>,
     /// Whether a logarithmic axis helps.
@@ -45,16 +46,16 @@ pub struct Figure {
     /// Which value is the best one in a table.
     #[serde(default)]
     pub better: Better,
-    /// What a reader is to know beside the title, if anything.
+    /// A remark below the title.
     #[serde(default)]
     pub note: Option<String>,
 }
 
 impl Figure {
-    /// Looks whether it can be drawn, whoever wrote it.
+    /// Checks that it can be drawn.
     ///
     /// # Errors
-    /// When not: the key that is wrong, and why.
+    /// The key that is wrong, and why.
     pub fn check(&self) -> Result<(), String> {
         if !is_name(&self.name) {
             return Err(format!("name: {:?} is not made of letters, digits and -", self.name));
@@ -71,7 +72,7 @@ impl Figure {
 
     /// The fields of records that it is drawn of, each with the key that names it.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        // Along the axis of percentiles there are these, whatever it is called.
+        // The horizontal axis of percentiles has percentiles, whatever `x` says.
         let x = if self.kind == Kind::Percentiles { None } else { Some(&self.x) };
         let x = x.into_iter().flat_map(|x| x.split(',')).map(|field| ("x", field.trim()));
         let lines = self.lines.iter().map(|field| ("lines", field.as_str()));

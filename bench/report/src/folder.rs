@@ -1,7 +1,8 @@
-//! A folder with what was measured: every sample in `results.jsonl`, and what it depends on in `run.json`.
+//! A folder of measurements: every sample in `results.jsonl`, and their circumstances in `run.json`.
 //!
-//! A record is flat: a line of JSON with a sample's settings and what was measured, under names that end in their unit
-//! (`_ns`, `_s`, `_bytes`, `_per_s`). A folder may hold the records of several plans, told apart by their field `plan`.
+//! A record is flat: a line of JSON with a sample's settings and measurements, under names that end in their unit
+//! (`_ns`, `_s`, `_bytes`, `_per_s`). A folder may hold the records of several plans; the field `plan` tells them
+//! apart.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
@@ -17,10 +18,10 @@ use crate::figure::Figure;
 
 /// Every sample, one line of JSON each.
 pub const RECORDS_FILE: &str = "results.jsonl";
-/// What the records depend on.
+/// The circumstances of the records.
 pub const RUN_FILE: &str = "run.json";
 
-/// One sample: its settings and what was measured.
+/// One sample: its settings and measurements.
 pub type Record = Map<String, Value>;
 
 /// The field with the plan's name.
@@ -28,7 +29,7 @@ pub const PLAN: &str = "plan";
 /// The field with the repetition, counted from 1.
 pub const REPETITION: &str = "repetition";
 
-/// The field that identifies the point among those of the plan.
+/// The field that identifies the point within the plan.
 pub const POINT: &str = "point";
 /// The field with how long the sample was to take, in seconds, where it has as many messages as take so long.
 pub const WANTED_S: &str = "wanted_s";
@@ -51,7 +52,7 @@ pub(crate) const FAULTS: [(&str, &str); 5] = [
     ("corrupt", "corrupt"),
 ];
 
-/// What the records of a folder depend on.
+/// The circumstances of a folder's records.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
 pub struct Run {
     /// The machine, as names and values, with no host names and no paths.
@@ -62,14 +63,14 @@ pub struct Run {
     pub plans: Vec<PlanInfo>,
 }
 
-/// What was run.
+/// A plan that was run.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
 pub struct PlanInfo {
     /// The plan's name, which its records have.
     pub name: String,
     /// The heading.
     pub title: String,
-    /// What it asks, and how.
+    /// The question and the method.
     pub about: String,
     /// The command that runs it again.
     pub command: String,
@@ -81,9 +82,9 @@ pub struct PlanInfo {
     pub is_complete: bool,
     /// Processors' worth of other work on the machine when it began.
     pub busy_processors: Option<f64>,
-    /// What is to be drawn.
+    /// The figures to draw.
     pub figures: Vec<Figure>,
-    /// What the order of its samples was shuffled with.
+    /// The seed of the order of its samples.
     #[serde(default)]
     pub seed: Option<u64>,
     /// The versions of all that ran, by name.
@@ -91,7 +92,7 @@ pub struct PlanInfo {
     pub versions: BTreeMap<String, String>,
 }
 
-/// What is wrong with a sample, in a line; None if nothing is.
+/// The fault of a sample, in one line; None if it is good.
 #[must_use]
 pub fn fault(record: &Record) -> Option<String> {
     if let Some(error) = record.get(ERROR).and_then(Value::as_str) {
@@ -101,14 +102,14 @@ pub fn fault(record: &Record) -> Option<String> {
     (!faults.is_empty()).then(|| faults.join(", "))
 }
 
-/// What went wrong with messages, and with how many.
+/// The faults of messages, and their counts.
 fn message_faults(record: &Record) -> impl Iterator<Item = (&'static str, u64)> {
     let count = |name: &str| record.get(name).and_then(Value::as_u64).filter(|count| *count > 0);
     FAULTS.into_iter().filter_map(move |(name, word)| Some((word, count(name)?)))
 }
 
-/// Whether there is no sample, for a reason that may have passed. One in which messages went astray is a result; what was on its
-/// way when a run ended, before all was sent, did not go astray.
+/// Whether a sample failed for a reason that may have passed. A sample in which messages were lost is a result;
+/// messages on their way when a run was ended early are not lost.
 #[must_use]
 pub fn is_to_be_taken_again(record: &Record) -> bool {
     let count = |name: &str| record.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -117,7 +118,7 @@ pub fn is_to_be_taken_again(record: &Record) -> bool {
     record.get(ERROR).is_some_and(Value::is_string) && !FAULTS.into_iter().any(|(name, _)| is_astray(name))
 }
 
-/// What tells a sample from all others of its plan: its point and its repetition. None for what no sweep wrote.
+/// Identifies a sample within its plan: its point and its repetition. None for records that no sweep wrote.
 #[must_use]
 pub fn identity(record: &Record) -> Option<(&str, u64)> {
     Some((record.get(POINT)?.as_str()?, record.get(REPETITION)?.as_u64()?))
@@ -168,10 +169,10 @@ fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
-/// Reads what the records depend on.
+/// Reads the circumstances of the records.
 ///
 /// # Errors
-/// When it is not there or is something else.
+/// If the file is missing or is something else.
 pub fn read_run(folder: &Path) -> io::Result<Run> {
     let text = fs::read_to_string(folder.join(RUN_FILE))?;
     serde_json::from_str(&text)
@@ -187,11 +188,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens a folder, which is made if need be. What was not written to its end is dropped. As long as this lives, nobody else
-    /// can open it.
+    /// Opens a folder, and makes it if need be. An incomplete last line is dropped. The folder is locked while this
+    /// lives.
     ///
     /// # Errors
-    /// When it cannot be written to, somebody else has it open, or it holds a run that is not understood.
+    /// If it cannot be written to, is locked, or holds an unknown `run.json`.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join(RECORDS_FILE);
@@ -213,7 +214,7 @@ impl Writer {
         Ok(Self { folder: folder.to_owned(), records, run })
     }
 
-    /// What its records depend on. Changes are written by [`save`](Self::save).
+    /// The circumstances of its records. [`save`](Self::save) writes changes.
     pub fn run(&mut self) -> &mut Run {
         &mut self.run
     }
@@ -239,10 +240,10 @@ impl Writer {
         self.records.write_all(line.as_bytes())
     }
 
-    /// Writes what the records depend on, in place of what was there.
+    /// Writes the circumstances of the records, in place of the earlier ones.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self) -> io::Result<()> {
         let passing = self.folder.join(format!("{RUN_FILE}.new"));
         let mut text = serde_json::to_string_pretty(&self.run)?;

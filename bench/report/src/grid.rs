@@ -13,18 +13,18 @@ use super::units::Unit;
 const TERMINAL_WIDTH_MAX: usize = 120;
 /// Longer curves are not for terminals.
 const TERMINAL_ROWS_MAX: usize = 20;
-/// More columns than these become rows, if there are fewer of those.
+/// Beyond this number columns become rows, if there are fewer rows.
 const COLUMNS_MAX: usize = 4;
-/// What marks the best value of a row.
+/// The mark of the best value of a row.
 pub(crate) const BEST: &str = "★";
 
 /// A table for each panel, all with the same columns.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Grid {
     kind: Kind,
-    /// What the rows are.
+    /// The heading of the rows.
     pub(crate) corner: String,
-    /// What is compared.
+    /// The headings of the columns.
     pub(crate) columns: Vec<String>,
     pub(crate) blocks: Vec<Block>,
 }
@@ -36,13 +36,13 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<(String, Vec<Option<Cell>>)>,
 }
 
-/// What was measured at one place.
+/// The measurement at one place.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Cell {
     /// None if there is no good sample.
     pub(crate) figures: Option<Figures>,
     pub(crate) is_best: bool,
-    /// How many samples with faults the figures are without. What did not always work is never the best.
+    /// The number of samples with faults that were left out. A value with such samples is never the best.
     pub(crate) left_out: usize,
     /// The signs that notes explain.
     pub(crate) signs: &'static str,
@@ -152,7 +152,7 @@ impl Grid {
         let cell = |cell: &Option<Cell>| cell.as_ref().map_or_else(String::new, |cell| cell.text(with_range));
         let mut table = Table::new(std::iter::once(self.corner.clone()).chain(self.columns.iter().cloned()));
         let stride = if self.is_dense() { block.rows.len().div_ceil(TERMINAL_ROWS_MAX) } else { 1 };
-        // The end of a curve is part of what it says.
+        // The end of a curve is always shown.
         let is_shown = |index: usize| index.is_multiple_of(stride.max(1)) || index + 1 == block.rows.len();
         for (_, (name, cells)) in block.rows.iter().enumerate().filter(|(index, _)| is_shown(*index)) {
             table.push(std::iter::once(name.clone()).chain(cells.iter().map(cell)));
@@ -160,7 +160,7 @@ impl Grid {
         table
     }
 
-    /// Whether rows that are not shown can be guessed from those that are.
+    /// Whether the hidden rows can be guessed from the shown ones.
     fn is_dense(&self) -> bool {
         self.kind == Kind::Curve
     }

@@ -7,7 +7,7 @@ pub enum Kind {
     Throughput,
     /// How long messages take at a fixed rate.
     Latency,
-    /// How fast connections come about, and what they cost.
+    /// The rate of opening connections, and their cost.
     Connections,
     /// Messages over plain TCP.
     Transfer,

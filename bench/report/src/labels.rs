@@ -6,9 +6,9 @@ use crate::measures::{DISTRIBUTIONS, MEASURES};
 
 use super::units::Unit;
 
-/// The field that says who was measured.
+/// The field with the measured broker.
 pub(crate) const BROKER: &str = "broker";
-/// The field that says on what a program was measured that is no broker. Its values are among those of brokers.
+/// The field with the host of a measured program that is no broker. Its values are among the brokers' names.
 pub(crate) const HOST: &str = "host";
 
 /// Brokers, in the order in which they are listed, and as they are written.
@@ -26,10 +26,10 @@ pub(crate) const BROKERS: [(&str, &str); 7] = [
 const MODES: [(&str, &str); 4] =
     [("aot", "ahead of time"), ("jit", "just in time"), ("baseline", "quick compiler"), ("interpreted", "interpreted")];
 
-/// What one and several of a thing are called.
+/// Singular and plural.
 type OneAndMany = (&'static str, &'static str);
 
-/// Settings in the order of columns; as what is counted where one says "10 senders"; and in words.
+/// Settings in the order of columns: the field, the counted thing as in "10 senders", and the label.
 const SETTINGS: [(&str, Option<OneAndMany>, &str); 27] = [
     ("plan", None, "plan"),
     ("repetition", None, "repetition"),
@@ -68,7 +68,7 @@ pub(crate) fn column_place(field: &str) -> usize {
     all.position(|name| name == field).unwrap_or(usize::MAX)
 }
 
-/// Whether a field says who was measured, which has colours of its own.
+/// Whether a field names the subject of a measurement, which has a colour of its own.
 #[must_use]
 pub(crate) fn is_of_broker(field: &str) -> bool {
     [BROKER, HOST].contains(&field)
@@ -146,7 +146,7 @@ fn of_text(field: &str, text: &str) -> String {
     known.iter().find(|(name, _)| *name == text).map_or_else(|| text.to_owned(), |(_, words)| (*words).to_owned())
 }
 
-/// A value that says by itself what it is: `10 senders`, `QoS 1`, `50 % load`.
+/// A value that needs no label: `10 senders`, `QoS 1`, `50 % load`.
 #[must_use]
 pub(crate) fn of_setting(field: &str, value: &Value) -> String {
     let text = of_value(field, value);

@@ -1,12 +1,12 @@
-//! Drawing what a folder of records holds: a table of all samples, plots, and a page with both.
+//! Draws the records of a folder: a table of all samples, plots, and a page with both.
 //!
 //! ```text
 //!   folder ---> chart ------------> plot ---> svg    a file each, and in the page
 //!   records     medians, ranges        \
-//!               of what is to be drawn  `---> grid ---> page, terminal
+//!               of each figure          `---> grid ---> page, terminal
 //! ```
 //!
-//! Samples with faults are no good figures: they are left out of medians, and said to be.
+//! Samples with faults are left out of medians, and the page says so.
 
 mod axis;
 mod chart;
@@ -43,7 +43,7 @@ pub const PAGE_FILE: &str = "report.html";
 /// The table's name.
 pub const TABLE_FILE: &str = "results.csv";
 
-/// What was written.
+/// The written files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
     /// The page.
@@ -56,11 +56,11 @@ pub struct Written {
     pub faulty: usize,
 }
 
-/// Draws what a folder holds, into the folder: `results.csv`, a plot `PLAN-FIGURE.svg` for each figure of which there are values,
-/// and `report.html`.
+/// Draws the records of a folder, into the folder: `results.csv`, a plot `PLAN-FIGURE.svg` for each figure that has
+/// values, and `report.html`.
 ///
 /// # Errors
-/// When the folder has no readable records, asks for figures that cannot be, or cannot be written.
+/// If the folder has no readable records, asks for impossible figures, or cannot be written.
 pub fn write(folder: &Path) -> Result<Written, String> {
     let cannot_read = |error: std::io::Error| format!("cannot read the results in {}: {error}", folder.display());
     let run = folder::read_run(folder).map_err(cannot_read)?;
@@ -123,7 +123,7 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
     text
 }
 
-/// What the values of a chart are, in words.
+/// The meaning of a chart's values, in words.
 fn measured(chart: &Chart<'_>) -> String {
     let field = labels::of_field(&chart.figure.y);
     if chart.unit == units::Unit::Ratio {
@@ -132,7 +132,7 @@ fn measured(chart: &Chart<'_>) -> String {
     labels::of_axis(&chart.figure.y, chart.unit)
 }
 
-/// What the mark of the best value means.
+/// The meaning of the mark of the best value.
 fn best_text(chart: &Chart<'_>) -> String {
     let which = match chart.figure.better {
         Better::More => "largest",
@@ -148,17 +148,17 @@ fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
     records.iter().filter(|record| record.get(PLAN).and_then(serde_json::Value::as_str) == Some(plan)).collect()
 }
 
-/// What the file of a figure is called.
+/// The name of a figure's file.
 fn plot_file(plan: &str, figure: &str) -> String {
     format!("{plan}-{figure}.svg")
 }
 
-/// What a figure is called within a page.
+/// The identifier of a figure within a page.
 fn id(plan: &str, figure: &str) -> String {
     format!("{plan}-{figure}")
 }
 
-/// Looks for figures that cannot be drawn, whoever wrote them.
+/// Checks that all figures can be drawn.
 fn check(run: &Run) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for plan in &run.plans {

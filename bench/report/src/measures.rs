@@ -1,4 +1,4 @@
-//! What is measured in samples of each kind: the fields of records beside settings, in the order of columns, and in words.
+//! The measures of each kind: record fields that are no settings, in the order of columns, with their labels.
 
 use crate::kind::Kind::{self, Compute, Connections, Latency, Start, Throughput, Transfer};
 
@@ -6,7 +6,7 @@ const MESSAGES: &[Kind] = &[Throughput, Latency];
 const LOAD: &[Kind] = &[Throughput, Latency, Connections];
 const BROKERS: &[Kind] = &[Throughput, Latency, Connections, Start];
 
-/// What is measured, of which kinds, and in words; None for what reads well when its `_` become spaces.
+/// A measure, its kinds and its label; None if the field's name with spaces for `_` is the label.
 pub(crate) const MEASURES: &[(&str, &[Kind], Option<&str>)] = &[
     ("sent", MESSAGES, None),
     ("expected", MESSAGES, None),
@@ -83,7 +83,7 @@ pub(crate) const MEASURES: &[(&str, &[Kind], Option<&str>)] = &[
     ("taken_at", &Kind::ALL, None),
 ];
 
-/// What has percentiles: how the fields' names begin, of which kinds, and in words.
+/// Distributions: the prefix of their fields, their kinds and their label.
 pub(crate) const DISTRIBUTIONS: [(&str, &[Kind], &str); 3] =
     [("latency_", LOAD, "latency"), ("ack_", MESSAGES, "time to acknowledgement"), ("send_lag_", MESSAGES, "send lag")];
 
@@ -95,7 +95,7 @@ const OF_DISTRIBUTIONS: [&str; 9] =
 const LIST: &str = "ns_percentiles";
 
 impl Kind {
-    /// All fields with what is measured in samples of this kind; not every sample has each.
+    /// The fields of all measures of this kind; not every sample has each.
     pub fn measures(self) -> impl Iterator<Item = String> {
         let is_of = move |kinds: &[Kind]| kinds.contains(&self);
         let single = MEASURES.iter().filter(move |measure| is_of(measure.1)).map(|measure| measure.0.to_owned());

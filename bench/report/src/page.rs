@@ -1,4 +1,4 @@
-//! The page: what was run where, then for each plan what it asks, its plots and their figures.
+//! The page: the circumstances, then for each plan its question, its plots and their values.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use super::{TABLE_FILE, best_text, faults, id, measured, of_plan, plot_file};
 
 /// Tables with more rows are folded up.
 const OPEN_ROWS_MAX: usize = 12;
-/// What a plan's settings have to be equal in to be told as one fault.
+/// Faults are grouped by these settings.
 const TOLD_SETTINGS: [&str; 9] =
     [labels::BROKER, "mode", "pattern", "senders", "receivers", "size_bytes", "qos", "workers", "load_percent"];
 
@@ -60,7 +60,7 @@ fn summary(run: &Run, records: &[Record]) -> String {
 
 /// From when to when, by universal time: `2026-01-31 12:00 to 12:10 UTC`.
 fn period(from: &str, to: &str) -> String {
-    // What is no time is shown as it is.
+    // A text that is no time is shown as it is.
     let parts = |time: &str| Some((time.get(..10)?.to_owned(), time.get(11..16)?.to_owned()));
     match (parts(from), parts(to)) {
         (Some(from), Some(to)) if from == to => format!("{} {} UTC", from.0, from.1),
@@ -95,7 +95,7 @@ fn figure_id(plan: &PlanInfo, figure: &str) -> String {
     format!("figure-{}", escape(&id(&plan.name, figure)))
 }
 
-/// What a plan was measured with, where that was not what the last one was.
+/// The versions of a plan that differ from the folder's latest ones.
 fn other_versions(html: &mut String, run: &Run, plan: &PlanInfo) {
     let others: Vec<_> = plan.versions.iter().filter(|(name, value)| run.versions.get(*name) != Some(*value)).collect();
     if others.is_empty() {
@@ -259,9 +259,9 @@ fn table_cell(html: &mut String, cell: &Cell) {
     html.push_str("</td>");
 }
 
-/// Records by what tells where they stand, in words.
+/// Records grouped by the settings that differ, in words.
 fn by_settings<'a>(records: impl Iterator<Item = &'a Record>, all: &[&Record]) -> BTreeMap<String, Vec<&'a Record>> {
-    // What is the same in all samples of a plan needs not be said.
+    // A setting that is equal in all samples of a plan is not shown.
     let differs = |field: &&str| all.iter().any(|record| record.get(*field) != all[0].get(*field));
     let fields: Vec<_> = TOLD_SETTINGS.into_iter().filter(differs).collect();
     let mut groups: BTreeMap<String, Vec<&Record>> = BTreeMap::new();

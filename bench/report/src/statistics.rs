@@ -1,4 +1,4 @@
-//! What is computed from samples: medians and how far the samples reach from them.
+//! Statistics of samples: medians and ranges.
 
 /// Of fewer values than these, quartiles would be means of neighbours, and no quarter of the values would lie beyond them.
 pub const QUARTILES_MIN: usize = 5;
@@ -47,7 +47,7 @@ impl Summary {
     }
 }
 
-/// Whether so many values have quartiles that say something.
+/// Whether quartiles of `count` values are meaningful.
 #[must_use]
 pub fn has_quartiles(count: usize) -> bool {
     count >= QUARTILES_MIN
@@ -59,7 +59,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Summary::of(values).map(|summary| summary.median)
 }
 
-/// What lies at a share of the way through sorted values.
+/// The interpolated value at a share of the way through sorted values.
 fn at(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
@@ -67,7 +67,7 @@ fn at(sorted: &[f64], share: f64) -> Option<f64> {
     Some((below + (above - below) * place.fract()).clamp(below, above))
 }
 
-/// What lies at `x` on the lines between points with rising `x`; none outside of them.
+/// The value at `x` on the lines between points with rising `x`; none outside of them.
 #[must_use]
 pub fn between(points: &[(f64, f64)], x: f64) -> Option<f64> {
     let after = points.partition_point(|point| point.0 < x);

@@ -59,13 +59,13 @@ impl Svg {
         let _ = writeln!(self.text, "<polyline class=\"{class}\"{dashes} points=\"{}\"/>", list(points));
     }
 
-    /// An area, how opaque it is, and what it says when pointed at.
+    /// An area, its opacity, and the text shown when pointed at.
     pub(crate) fn polygon(&mut self, class: &str, points: &[(f64, f64)], fill: &str, hint: &str) {
         let (fill, points, hint) = (opacity(fill), list(points), titled(hint));
         let _ = writeln!(self.text, "<polygon class=\"{class}\"{fill} points=\"{points}\">{hint}</polygon>");
     }
 
-    /// A circle, how opaque it is, and what it says when pointed at.
+    /// A circle, its opacity, and the text shown when pointed at.
     pub(crate) fn circle(&mut self, class: &str, at: (f64, f64), radius: f64, fill: &str, hint: &str) {
         let [x, y, radius] = [at.0, at.1, radius].map(number);
         let (fill, hint) = (opacity(fill), titled(hint));
@@ -73,7 +73,7 @@ impl Svg {
             writeln!(self.text, "<circle class=\"{class}\"{fill} cx=\"{x}\" cy=\"{y}\" r=\"{radius}\">{hint}</circle>");
     }
 
-    /// A box from its upper left to its lower right corner, and what it says when pointed at.
+    /// A box from its upper left to its lower right corner, and the text shown when pointed at.
     pub(crate) fn rect(&mut self, class: &str, from: (f64, f64), to: (f64, f64), fill: &str, hint: &str) {
         let [x, y, width, height] = [from.0, from.1, (to.0 - from.0).max(0.0), (to.1 - from.1).max(0.0)].map(number);
         let (fill, hint) = (opacity(fill), titled(hint));
@@ -87,7 +87,7 @@ impl Svg {
         self.turned_text(class, at, anchor, 0.0, text);
     }
 
-    /// A text turned by so many degrees around its place.
+    /// A text rotated around its place.
     pub(crate) fn turned_text(&mut self, class: &str, at: (f64, f64), anchor: Anchor, degrees: f64, text: &str) {
         let [x, y] = [at.0, at.1].map(number);
         let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };

@@ -11,7 +11,7 @@ use super::labels;
 pub(crate) const SLOTS: usize = 10;
 /// How many kinds of lines there are.
 const DASHES: [&str; 5] = ["", "7 4", "2 3", "9 3 2 3", "14 4"];
-/// How filled bars are, for what dashes tell apart in lines.
+/// The opacity of bars, where lines would have dashes.
 const FILLS: [&str; 5] = ["1", "0.5", "0.15", "0.75", "0.3"];
 
 /// How a line or a bar looks.
@@ -19,12 +19,12 @@ const FILLS: [&str; 5] = ["1", "0.5", "0.15", "0.75", "0.3"];
 pub(crate) struct Style {
     /// Its colour and marker; [`SLOTS`] for that of text.
     pub(crate) slot: usize,
-    /// What tells it from others with this colour.
+    /// Distinguishes series of the same colour.
     pub(crate) variant: usize,
 }
 
 impl Style {
-    /// What a broker looks like. Those that are not known by name get one of what is left, always the same.
+    /// The style of a broker. An unknown name gets one of the remaining colours, always the same.
     pub(crate) fn of_broker(name: &str) -> Self {
         let known = labels::BROKERS.iter().position(|(known, _)| *known == name);
         // FNV-1a: the same everywhere and always, which the standard library's hashes do not promise.
@@ -94,7 +94,7 @@ pub(crate) struct Scheme {
     pub(crate) muted: &'static str,
     /// Lines that guide the eye.
     pub(crate) grid: &'static str,
-    /// What is drawn.
+    /// The colours of series.
     pub(crate) slots: [&'static str; SLOTS],
 }
 
@@ -209,7 +209,7 @@ mod tests {
                 for (other, sight) in colours[..index].iter().flat_map(|other| SIGHTS.map(|sight| (other, sight))) {
                     let parts = seen(one, sight).into_iter().zip(seen(other, sight));
                     let distance = parts.map(|(one, other)| (one - other).powi(2)).sum::<f64>().sqrt();
-                    // Five times what is just seen when colours touch.
+                    // Five times the smallest difference that is visible between adjacent areas.
                     assert!(distance > 0.1, "{one} and {other}: {distance}");
                 }
             }

@@ -1,17 +1,17 @@
-//! What a field counts in, from the end of its name, and how such values are written.
+//! The unit of a field, from the end of its name, and the form of its values.
 
 use crate::table::thousands;
 
-/// What a value is counted in.
+/// The unit of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
     /// A plain number.
     Count,
-    /// So many a second, with what is counted: `msg/s`.
+    /// A rate, with the counted thing: `msg/s`.
     PerSecond(&'static str),
     /// Bytes, in powers of 1024.
     Bytes,
-    /// Time, in fields of which one is so many nanoseconds.
+    /// A time, in units of `ns` nanoseconds.
     Time {
         /// Nanoseconds in one.
         ns: u64,
@@ -20,7 +20,7 @@ pub enum Unit {
     Percent,
     /// A part of one, shown in hundredths.
     Share,
-    /// So many times as much.
+    /// A factor.
     Ratio,
 }
 
@@ -53,7 +53,7 @@ impl Unit {
         }
     }
 
-    /// What is written behind the field's words on an axis, if the values do not say it themselves.
+    /// The unit after an axis's label, if the values do not show it themselves.
     #[must_use]
     pub fn on_axis(self) -> Option<&'static str> {
         match self {
@@ -92,11 +92,11 @@ impl Unit {
         if scaled == "0" || scaled == "-0" { "0".to_owned() } else { format!("{scaled}{}", scale.suffix) }
     }
 
-    /// In what a value of this size is written.
+    /// The scale for a value of this size.
     fn scale(self, value: f64) -> Scale {
         let size = value.abs();
         let pick = |scales: &[Scale]| {
-            // What would be rounded up to the next larger unit is written in that.
+            // A value that would be rounded up to the next larger unit is written in that one.
             let fits = scales.iter().find(|scale| size >= scale.size * 0.9995);
             *fits.or(scales.last()).unwrap_or(&Scale { size: 1.0, suffix: "" })
         };

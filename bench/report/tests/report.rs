@@ -1,4 +1,5 @@
-//! What `wisp_report::write` makes of a folder: the plots as they were last looked at, and a page that needs nothing beside itself.
+//! The output of `wisp_report::write`: the plots as they were last looked at, and a page that needs nothing beside
+//! itself.
 //!
 //! `WISP_GOLDEN=write` writes the golden plots anew; look at them in a browser before they are committed.
 
@@ -48,7 +49,7 @@ impl Drop for Folder {
 const BROKERS: [(&str, f64); 5] =
     [("native", 1.0), ("wasmer", 0.62), ("wasmtime", 0.6), ("mosquitto", 0.15), ("nats-server", 0.8)];
 
-/// What repetitions differ by.
+/// The differences between repetitions.
 const NOISE: [f64; 3] = [1.0, 0.94, 1.07];
 
 fn record(plan: &str, broker: &str, repetition: usize, rest: Value) -> Value {

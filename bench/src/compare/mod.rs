@@ -66,7 +66,7 @@ pub fn forwarding(options: &Smoke) -> Result<u8, Failure> {
     Ok(table::status(&lines))
 }
 
-/// The hosts to compare: those that were named, or all of which there is another build.
+/// The hosts to compare: the named ones, or all that have another build.
 fn subjects(named: &[Broker], against: &Against) -> Result<Vec<Subject>, Failure> {
     let known = plan::BROKERS.iter().filter(|broker| named.is_empty() || named.contains(broker));
     let mut subjects = Vec::new();

@@ -24,7 +24,7 @@ pub(crate) struct Sample {
     pub(crate) broker_cpu_s: f64,
     /// The same for each message that was received.
     pub(crate) cpu_ns_per_message: f64,
-    /// What the load generator found.
+    /// The load generator's results.
     #[serde(flatten)]
     pub(crate) report: Results,
 }

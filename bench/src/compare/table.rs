@@ -16,7 +16,7 @@ const NOT_RESOLVED: u8 = 3;
 /// One comparison.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Line {
-    /// What was compared.
+    /// The compared case.
     pub title: String,
     /// The unit of the values.
     pub unit: &'static str,
@@ -36,7 +36,7 @@ impl Line {
     }
 }
 
-/// What is printed after each pair.
+/// The line printed after each pair.
 pub(super) fn progress(title: &str, cpu_ns: &Paired, this: &Sample, other: &Sample) -> String {
     let ratio = this.cpu_ns_per_message / other.cpu_ns_per_message;
     let median = cpu_ns.ratios().map(|ratios| format!(", median {:.3}", ratios.median)).unwrap_or_default();

@@ -25,7 +25,7 @@ use numbers::Contents;
 
 /// The program, natively and as a module.
 pub const PROGRAM: &str = "wisp-compute";
-/// What the folder is called in which modules find their files.
+/// The folder in which modules find their files.
 const GUEST_FOLDER: &str = "/data";
 /// The file that they write.
 const SORTED: &str = "sorted";
@@ -36,7 +36,7 @@ const FILE_BYTES: &str = "file_bytes";
 /// How long the work may take. An interpreter takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Does the work, and keeps what its results are compared with.
+/// Runs the program, and keeps the expected results.
 #[derive(Default, Debug)]
 pub struct Compute {
     runtimes: BTreeMap<Host, Runtime>,
@@ -46,23 +46,23 @@ pub struct Compute {
     sums: BTreeMap<u64, u64>,
 }
 
-/// What is to be done.
+/// The work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Work {
-    /// So many random numbers.
+    /// Make `count` random numbers.
     Random { count: u64 },
-    /// A file of so many bytes.
+    /// Sort a file of `bytes`.
     Sort { bytes: u64 },
 }
 
-/// What the program says of random numbers.
+/// The program's report about random numbers.
 #[derive(Deserialize, Debug)]
 struct Made {
     sum: u64,
     compute_s: f64,
 }
 
-/// What the program says of a file.
+/// The program's report about a file.
 #[derive(Deserialize, Debug)]
 struct Sorted {
     numbers: u64,
@@ -120,7 +120,7 @@ impl Compute {
         Ok(record)
     }
 
-    /// The program on a host, with a folder that it may use; what it is to do follows.
+    /// The program on a host, with a folder that it may use; the arguments for its work follow.
     fn command(&self, host: Host, mode: Mode, folder: PathBuf) -> Result<Command, Failure> {
         let options: &[&str] = match (host, mode) {
             (Host::Native, Mode::Aot) => return Ok(Command::new(paths::native_program(PROGRAM)?)),
@@ -183,7 +183,7 @@ impl Work {
         }
     }
 
-    /// What says how much it is.
+    /// The setting for the amount of work.
     fn size_setting(self) -> &'static str {
         match self {
             Self::Random { .. } => COUNT,
@@ -192,7 +192,7 @@ impl Work {
     }
 }
 
-/// The file that has so many bytes.
+/// The name of the file with `bytes` bytes.
 fn file_of(bytes: u64) -> String {
     format!("numbers-{bytes}")
 }
@@ -201,7 +201,7 @@ fn unwritable(error: io::Error) -> Failure {
     Failure::Setup(format!("cannot write into the folder for temporary files: {error}"))
 }
 
-/// What is recorded of either work. The start is all that the program's own clock did not see.
+/// The fields recorded of either work. The start is the time that the program's own clock did not see.
 fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Finished) -> Value {
     let seconds = read_s + compute_s + write_s;
     json!({

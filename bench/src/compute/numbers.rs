@@ -10,7 +10,7 @@ use wisp_compute::{NUMBER_BYTES, decode};
 /// How much of a file is looked at at once: whole numbers.
 const STRETCH_BYTES: usize = 1 << 20;
 
-/// What a file of numbers has, in whatever order.
+/// The content of a file of numbers, independent of their order.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Contents {
     numbers: u64,
@@ -43,10 +43,10 @@ pub(super) fn write_random(file: &Path, bytes: u64) -> io::Result<Contents> {
     Ok(contents)
 }
 
-/// What a file has; `InvalidData` if its numbers are not in order.
+/// The content of a file; `InvalidData` if its numbers are not in order.
 ///
 /// # Errors
-/// When it cannot be read, is not in order or is cut off within a number.
+/// If it cannot be read, is not in order or ends within a number.
 pub(super) fn read_sorted(file: &Path) -> io::Result<Contents> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let input = File::open(file)?;

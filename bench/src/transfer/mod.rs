@@ -1,4 +1,5 @@
-//! A plain transfer over TCP: a program of Wisp's own on each host, and a native peer that knows what has to come back.
+//! A plain transfer over TCP: one of Wisp's own programs on each host, and a native peer that checks the returned
+//! bytes.
 
 mod peer;
 
@@ -25,7 +26,7 @@ pub const PROGRAM: &str = "wisp-transfer";
 const PATIENCE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1024;
 
-/// What the program says that it took.
+/// The program's own times.
 #[derive(Deserialize, Debug)]
 struct Report {
     receive_s: f64,
@@ -116,7 +117,7 @@ fn record(point: &Point, host: Host, load: Load, finished: &Finished) -> Result<
     Ok(record)
 }
 
-/// Bytes that one call is asked to carry; None for those of one message.
+/// The bytes of one call; None for those of one message.
 fn parse_buffer(text: &str) -> Result<Option<u64>, Failure> {
     if text == "message" {
         return Ok(None);

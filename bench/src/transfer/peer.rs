@@ -1,7 +1,7 @@
-//! The other end of a transfer: native, with few and large calls, so that it is not what is measured.
+//! The other end of a transfer. It is native and makes few, large calls, so that it is not the limit.
 //!
-//! Every message is numbered, and the program sends back the last one over and over. So what comes back shows whether
-//! it took in every byte in its place.
+//! Every message is numbered, and the program sends back the last one over and over. The returned bytes therefore show
+//! whether it received every byte in its place.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long nothing may move.
 const STANDSTILL_MAX: Duration = Duration::from_secs(30);
 
-/// What is transferred each way.
+/// The transfer in each direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Load {
     /// How many messages.
@@ -26,10 +26,10 @@ pub(super) struct Load {
     pub(super) size_bytes: usize,
 }
 
-/// Sends the messages over a connection, and checks what comes back.
+/// Sends the messages over a connection, and checks the returned bytes.
 ///
 /// # Errors
-/// What is wrong with what came back, or that nothing did; or when interrupted.
+/// The difference, or that nothing came back; or if interrupted.
 pub(super) fn transfer(mut stream: TcpStream, load: Load, interrupt: &Interrupt) -> Result<(), Failure> {
     let broken = |error: io::Error| Failure::Broken(format!("the connection broke: {error}"));
     stream.set_read_timeout(Some(LOOK_EVERY)).map_err(broken)?;
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// What the peer says of a program that takes all messages and sends back what it is told to.
+    /// The peer's verdict on a program that receives all messages and answers with `answer`.
     fn verdict(load: Load, answer: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + 'static) -> Result<(), Failure> {
         let listener = TcpListener::bind(local()).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use crate::{Buffer, Settings};
 
-/// What the command line has to be.
+/// The form of the command line.
 pub const USAGE: &str = "usage: wisp-transfer --listen ADDR:PORT --messages COUNT --size BYTES --buffer message|BYTES";
 
 /// The command line.
@@ -13,15 +13,15 @@ pub const USAGE: &str = "usage: wisp-transfer --listen ADDR:PORT --messages COUN
 pub struct Arguments {
     /// Where the connection comes to. A host whose listeners are handed in ignores it.
     pub listen: SocketAddr,
-    /// What is transferred.
+    /// The transfer.
     pub settings: Settings,
 }
 
 impl Arguments {
-    /// Reads what follows the program's name.
+    /// Reads the arguments after the program's name.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// The mistake, in one line.
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut listen, mut messages, mut size_bytes, mut buffer) = (None, None, None, None);
         while let Some(flag) = words.next() {

@@ -1,12 +1,12 @@
-//! The program `wisp-transfer`: what a host's sockets cost, with nothing else around them.
+//! The program `wisp-transfer`: the cost of a host's sockets, with nothing else around them.
 //!
 //! ```text
 //!   accept one connection ---> receive all messages ---> send as many back ---> wait until the peer closes
 //!                              |<---- receive time ---->|<------------- send time ------------->|
 //! ```
 //!
-//! What is sent is the last message that came, over and over, so that the peer can tell whether every byte arrived in
-//! its place. The peer closes when it has it all, so that the send time has no bytes left in the system's buffers.
+//! The sent bytes are the last message received, over and over, so that the peer can tell whether every byte arrived in
+//! its place. The peer closes when it has all, so that no bytes of the send time are left in the system's buffers.
 
 pub mod args;
 
@@ -20,7 +20,7 @@ use wisp_net::{Event, Host, Listener, Poller, Registrar, Stream, Token};
 const LISTENER: Token = Token(0);
 const STREAM: Token = Token(1);
 
-/// What is transferred each way.
+/// The transfer in each direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// How many messages.
@@ -34,9 +34,9 @@ pub struct Settings {
 /// How much one call is asked to carry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Buffer {
-    /// One message, or what is left of it when an earlier call carried a part.
+    /// One message, or the rest of it when an earlier call carried a part.
     Message,
-    /// So many bytes, as many messages as they are; at least one message.
+    /// As many messages as fit into this number of bytes; at least one.
     Bytes(NonZeroUsize),
 }
 
@@ -51,7 +51,7 @@ pub struct Phase {
     pub waits: u64,
 }
 
-/// What a transfer took.
+/// The times of a transfer.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Report {
     /// From the first call to the last byte.
@@ -77,7 +77,7 @@ pub fn serve<H: Host>(host: &H, listener: H::Listener, settings: &Settings) -> i
     Ok(Report { receive, send })
 }
 
-/// A connection, and what waits for it when it is not ready.
+/// A connection, and the poller that waits for it when it is not ready.
 struct Line<H: Host> {
     stream: H::Stream,
     poller: H::Poller,
@@ -163,7 +163,7 @@ impl<H: Host> Line<H> {
         }
     }
 
-    /// What was done since then, and starts counting anew.
+    /// The counts since the last phase, and starts a new one.
     fn phase_since(&mut self, started: Instant) -> Phase {
         let seconds = started.elapsed().as_secs_f64();
         Phase { seconds, calls: std::mem::take(&mut self.calls), waits: std::mem::take(&mut self.waits) }

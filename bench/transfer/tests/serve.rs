@@ -11,10 +11,10 @@ use wisp_net::memory::{MemoryHost, MemoryStream};
 use wisp_net::{Host, Listener, Stream};
 use wisp_transfer::{Buffer, Report, Settings, serve};
 
-/// What the peer got back, and what the program says of it.
+/// The bytes that the peer got back, and the program's report.
 type Outcome = (Vec<u8>, io::Result<Report>);
 
-/// Sends these bytes, expects as many as `back` says, and sees what both sides say.
+/// Sends these bytes, expects `back` bytes, and returns both sides' results.
 fn transfer(pipe_bytes: usize, settings: Settings, bytes: &[u8], back: usize) -> Outcome {
     let host = MemoryHost::with_pipe_bytes(pipe_bytes);
     let listener = host.listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

@@ -1,8 +1,8 @@
-//! Which of a sender's messages the broker has acknowledged, and so how many more may be sent.
+//! Tracks the acknowledgements of one sender's messages, and with them how many more may be sent.
 //!
-//! The packet identifier of a sender's `n`th message is `n mod 65535 + 1`. A window has no more messages than that, so that
-//! an identifier names one of them. Brokers acknowledge in the order of the messages, and then counting is all the work
-//! there is; what comes early is remembered.
+//! The packet identifier of a sender's `n`th message is `n mod 65535 + 1`. A window is never larger than that, so an
+//! identifier names one message in flight. Brokers acknowledge in the order of the messages, so most acknowledgements
+//! only advance a counter; early ones are remembered.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(crate) fn packet_id(n: u64) -> u16 {
     (n % IDS) as u16 + 1
 }
 
-/// What a sender hears of its messages.
+/// The acknowledgements of one sender's messages.
 #[derive(Debug)]
 pub(crate) struct Acks {
     sender: u32,
@@ -44,7 +44,8 @@ struct MessageSet {
 }
 
 impl MessageSet {
-    /// Which message an identifier means, of those before `end`; None if it was heard of, or there is none.
+    /// The message that an identifier names, among the messages before `end`. None if there is no such message, or it
+    /// is in the set already.
     #[inline]
     fn message(&self, packet_id: u16, end: u64) -> Option<u64> {
         let offset = (IDS + u64::from(packet_id) - 1 - self.next % IDS) % IDS;
@@ -74,7 +75,7 @@ impl Acks {
         Self { sender, qos, sent: 0, recorded: MessageSet::default(), done: MessageSet::default() }
     }
 
-    /// All messages before this one are acknowledged; at QoS 0 those that were sent.
+    /// All messages before this one are acknowledged. At QoS 0 a message counts as acknowledged once it is sent.
     #[inline]
     pub(crate) fn settled(&self) -> u64 {
         if self.qos == QoS::AtMostOnce { self.sent } else { self.done.next }

@@ -1,9 +1,9 @@
-//! Whether the generator itself was what limited a run: how much of the time its threads had work.
+//! Tells whether the generator itself limited a run, by the share of the time in which its threads had work.
 //!
-//! A thread that waits for the broker, for room in a socket or for something to read, sleeps. One that never slept always had
-//! work of its own left, whether it ran or waited for a processor that others had, among them the broker: with a faster
-//! generator, or more processors, the run would have gone differently, and what was measured is not what the broker can do.
-//! The kernel counts both times for each thread in nanoseconds.
+//! A thread sleeps while it waits for the broker: for room in a socket or for something to read. A thread that never
+//! slept had work of its own all the time, whether it ran or waited for a processor that another thread, the broker's
+//! included, was using. A faster generator or more processors would then have given another result, so the run does not
+//! show the broker's limit. The kernel counts running and waiting time of each thread in nanoseconds.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SATURATED_SHARE: f64 = 0.97;
 /// The shortest run of which the share says something: each thread sleeps and wakes many times in it, if it sleeps at all.
 const TELLING: Duration = Duration::from_millis(100);
 
-/// What a thread did.
+/// The times of a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Times {
     running_ns: u64,
@@ -32,7 +32,7 @@ impl Times {
         Some(Self { running_ns: fields.next()?.ok()?, waiting_ns: fields.next()?.ok()? })
     }
 
-    /// What was added since `earlier`.
+    /// The difference to an `earlier` reading.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             running_ns: self.running_ns.saturating_sub(earlier.running_ns),
@@ -41,7 +41,7 @@ impl Times {
     }
 }
 
-/// What the generator's threads did in a run.
+/// The load of the generator's threads in a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Busy {
     /// Processor time of all threads together.

@@ -11,15 +11,15 @@ pub const CASES_MAX: usize = 10;
 /// Something that happened to a message, and should not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Case {
-    /// When it was seen; None for what did not come, which shows in the end.
+    /// The time at which it was seen; None for a lost message, which is noticed only at the end.
     pub at: Option<Instant>,
-    /// Who got the message, or should have.
+    /// The receiver of the message; of a lost message, the receiver that should have got it.
     pub receiver: u32,
-    /// What happened to it.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What happened to a message. Senders, and messages of each, are counted from 0.
+/// A fault of a message. Senders, and the messages of each, are counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// Messages of one sender to one topic did not come.
@@ -35,7 +35,7 @@ pub enum Fault {
     LostByAll(Header),
     /// It came once more.
     Duplicated(Header),
-    /// One of those who share the messages had got it before.
+    /// Another receiver of the shared subscription had received it before.
     DuplicatedByAll(Header),
     /// It came after one that was sent later.
     OutOfOrder {
@@ -132,10 +132,10 @@ impl Cases {
     }
 }
 
-/// The first of all cases in words, [`CASES_MAX`] at most: those seen first, and some of each kind.
+/// The first cases in words, [`CASES_MAX`] at most: the earliest ones, and at least some of each kind.
 #[must_use]
 pub fn first_in_words(mut cases: Vec<Case>, topics: &Topics) -> Vec<String> {
-    // What was lost has no time, but where it stands among the messages.
+    // A lost message has no time; it is sorted by its place among the messages.
     cases.sort_by_key(|case| {
         let n = if let Fault::Lost { first, .. } | Fault::LostByAll(first) = case.fault { first.n } else { 0 };
         (case.at, n, case.receiver)

@@ -1,10 +1,11 @@
-//! Checks what one receiver gets: each sender's messages once, and in order.
+//! Checks the messages of one receiver: each sender's messages must arrive once, and in order.
 //!
-//! A flow is what one sender sends to one topic. In the best case its next message is the one that is expected, and
-//! that is all the work there is. Else the checker remembers what is missing, so that a message that comes late
-//! is told from one that comes twice.
+//! A flow is all messages from one sender to one topic. If the next message of a flow is the expected one, the check is
+//! a comparison and an addition. Otherwise the checker remembers the gap, so that it can tell a late message from a
+//! duplicate.
 //!
-//! Where receivers share the messages, a flow has gaps for each of them. Then its messages must come in order at each, and
+//! Where receivers share a subscription, each of them sees gaps in every flow. The messages must then be in order at
+//! each receiver, and
 //! all receivers together must get each message once, of which [`Seen`] keeps account.
 //!
 //! Memory: 16 bytes for a flow of each receiver, 100,000 gaps at most, and an eighth of a byte for a message that is shared.
@@ -18,13 +19,13 @@ use crate::drive::payload::{Header, PayloadError};
 use crate::drive::seen::Seen;
 use crate::drive::spread::Spread;
 
-/// The gaps that are remembered for one receiver. When a broker leaves more, the oldest ones of a flow are forgotten:
-/// they stay lost, and what comes of them after all counts as duplicated.
+/// The largest number of gaps remembered for one receiver. Beyond it, the oldest gaps of a flow are forgotten: their
+/// messages count as lost, and as duplicates if they arrive after all.
 const GAPS_MAX: usize = 100_000;
 /// Lost messages that are looked at for the first ones among them: enough, however many there are.
 const LOST_CASES_MAX: usize = 10_000;
 
-/// What was found, in messages.
+/// Counts of messages.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Tally {
     /// Different messages that came.
@@ -33,14 +34,15 @@ pub struct Tally {
     pub duplicated: u64,
     /// Came after one that was sent later.
     pub out_of_order: u64,
-    /// Of this run, but not what was sent: another length or topic, a sender or sequence that does not exist.
+    /// Belongs to this run but differs from every message sent: another length or topic, an unknown sender or sequence
+    /// number.
     pub corrupt: u64,
     /// Not of this run: left behind by another one, or sent by somebody else.
     pub foreign: u64,
 }
 
 impl Tally {
-    /// Adds what was found elsewhere.
+    /// Adds the counts of another tally.
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.duplicated += other.duplicated;
@@ -60,16 +62,16 @@ pub struct Checker {
     topics: u32,
     /// By sender, and for each by topic.
     flows: Vec<Flow>,
-    /// What all receivers have got, if each message is for any of them.
+    /// The messages that any receiver has got, if the receivers share a subscription.
     seen: Option<Arc<Seen>>,
-    /// What was passed over, by flow; empty as long as all is well, and where messages are for any receiver.
+    /// Sequence numbers that were skipped, by flow. Empty while nothing is missing, and for shared subscriptions.
     missing: HashMap<usize, Gaps>,
     gaps: usize,
     tally: Tally,
     cases: Cases,
 }
 
-/// What one sender sends to one topic, told by the numbers of the sender's messages. They go up by the number of topics.
+/// The messages from one sender to one topic. Their numbers increase by the number of topics.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     /// All of the flow below have come or are missing.
@@ -83,7 +85,7 @@ struct Flow {
 type Gaps = BTreeMap<u64, u64>;
 
 impl Checker {
-    /// The checker of a receiver. `seen` is what those have got who share the messages with it, if they do.
+    /// The checker of a receiver. `seen` is shared by all receivers of a shared subscription.
     #[must_use]
     pub fn new(layout: &Layout, receiver: u32, seen: Option<Arc<Seen>>) -> Self {
         let (spread, topics) = (layout.spread, layout.topics_of(receiver));
@@ -106,13 +108,13 @@ impl Checker {
         }
     }
 
-    /// What was found so far.
+    /// The counts so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The first cases of what was found to be wrong, but for what did not come.
+    /// The first faults found, except for lost messages.
     #[must_use]
     pub fn cases(&self) -> &[Case] {
         self.cases.found()
@@ -132,7 +134,7 @@ impl Checker {
             let is_next = header.n < flow.end
                 && match &self.seen {
                     None => header.n == flow.next,
-                    // Others may have got what comes between.
+                    // Other receivers may have got the messages in between.
                     Some(seen) => header.n >= flow.next && seen.insert(header.sender, header.n),
                 };
             if is_next {
@@ -161,7 +163,7 @@ impl Checker {
         self.cases.note(self.receiver, fault);
     }
 
-    /// Adds cases of what did not come, of the messages that were `sent` by each sender.
+    /// Adds a case for each gap in the messages that were `sent` by each sender.
     pub fn add_lost(&self, sent: &[u64], cases: &mut Vec<Case>) {
         if self.seen.is_some() {
             return;
@@ -272,7 +274,7 @@ impl Checker {
     }
 }
 
-/// Adds cases of what no receiver has got, of those that share the messages that were `sent` by each sender.
+/// Adds a case for each message that was `sent` and that no receiver of the shared subscription got.
 pub fn add_lost_by_all(seen: &Seen, sent: &[u64], cases: &mut Vec<Case>) {
     for (sender, sent) in (0..).zip(sent) {
         for n in (0..*sent).filter(|n| !seen.has(sender, *n)).take(CASES_MAX) {
@@ -361,7 +363,7 @@ mod tests {
     fn what_did_not_come_is_named_if_it_was_sent() {
         let layout = Layout::new(Pattern::FanOut, 2, 3, Some(2), 40).unwrap();
         let mut checker = Checker::new(&layout, 2, None);
-        // Of sender 0 the messages 4 and 6 to topic 0 are missing, and from 17 on those to topic 1.
+        // From sender 0, messages 4 and 6 to topic 0 are missing, and all from 17 on to topic 1.
         for n in (0..20).filter(|n| ![4, 6, 17, 19].contains(n)) {
             checker.check(header(0, n));
         }
@@ -393,7 +395,7 @@ mod tests {
         );
     }
 
-    /// What a model that remembers everything makes of deliveries of (receiver, sender, n).
+    /// The counts by a naive model that remembers every delivery of (receiver, sender, n).
     fn model(layout: &Layout, deliveries: &[(u32, u32, u64)]) -> Tally {
         let (mut seen, mut highest) = (HashSet::new(), HashMap::new());
         let mut tally = Tally::default();
@@ -426,7 +428,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is delivered to whom, in whatever order.
+        /// For any deliveries in any order.
         #[test]
         fn agrees_with_a_naive_model(
             layout in patterns(),
@@ -445,7 +447,7 @@ mod tests {
             let mut tally = Tally::default();
             checkers.iter().for_each(|checker| tally.add(checker.tally()));
             prop_assert_eq!(tally, model(&layout, &deliveries));
-            // What is named as lost is what did not come.
+            // Exactly the messages that did not arrive are named as lost.
             let sent: Vec<_> = (0..layout.spread.senders).map(|sender| layout.spread.of_sender(sender)).collect();
             let mut cases = Vec::new();
             checkers.iter().for_each(|checker| checker.add_lost(&sent, &mut cases));
@@ -458,7 +460,7 @@ mod tests {
             }
         }
 
-        /// What a right broker does is right: each flow in order to whom it is for.
+        /// Deliveries of a correct broker, each flow in order to its receiver, give no fault.
         #[test]
         fn finds_nothing_where_nothing_is_wrong(layout in patterns(), turns in proptest::collection::vec(0..3u32, 40)) {
             let seen = layout.pattern.is_shared().then(|| Arc::new(Seen::new(&layout.spread)));

@@ -8,7 +8,7 @@ use crate::drive::pattern::Pattern;
 use crate::drive::schedule::Schedule;
 use crate::drive::target::Target;
 
-/// What is to be run. Start from [`Config::new`] and change fields.
+/// The settings of a run. Start from [`Config::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The broker, and its protocol.
@@ -23,17 +23,17 @@ pub struct Config {
     pub senders: u32,
     /// Connections that receive.
     pub receivers: u32,
-    /// Who of them gets what.
+    /// The way of messages from senders to receivers.
     pub pattern: Pattern,
     /// How many topics there are; by default as many as the pattern needs.
     pub topics: Option<u32>,
-    /// Bytes of each message; at least those of the header.
+    /// Bytes of each message; at least [`HEADER_BYTES`](crate::drive::payload::HEADER_BYTES).
     pub size: usize,
     /// Messages of all senders together.
     pub messages: u64,
     /// Threads of the generator; at least one.
     pub threads: usize,
-    /// What topics begin with; by default one of its own for each run.
+    /// The first levels of all topics; by default unique to the run.
     pub topic_prefix: Option<String>,
     /// Messages a second of all senders together, each at its time, and with latency; above zero. None for full speed, where a
     /// latency would tell only how much waits in the broker's buffers.

@@ -14,7 +14,7 @@ pub(crate) struct ClientConnection {
     pub(crate) inbound: Inbound,
     /// `None` for a receiver.
     pub(crate) sending: Option<Sending>,
-    /// What a reader knows it as: "sender 3".
+    /// The name in error messages: "sender 3".
     pub(crate) name: String,
     /// How long the broker puts up with silence, where it has said so.
     pub(crate) keep_alive: Option<Duration>,
@@ -35,8 +35,8 @@ impl ClientConnection {
     }
 }
 
-/// How often to look at connections for such as are silent: two looks pass at most before a ping, and with it half of what the least patient
-/// broker puts up with. None where all are patient.
+/// The interval at which connections are checked for silence. A ping is sent after two intervals at most, which is half
+/// of the shortest keep-alive. None if no broker asked for one.
 pub(crate) fn silence_check_interval<'a>(connections: impl Iterator<Item = &'a ClientConnection>) -> Option<Duration> {
     connections.filter_map(|connection| connection.keep_alive).min().map(|keep_alive| keep_alive / 4)
 }

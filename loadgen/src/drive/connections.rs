@@ -50,7 +50,7 @@ pub struct Opened {
 }
 
 impl Connections {
-    /// Opens and closes one connection, so that the broker has done what it does only for the first.
+    /// Opens and closes one connection, so that work that the broker does only for the first client is done.
     ///
     /// # Errors
     /// If the broker refuses it; or if interrupted.

@@ -1,12 +1,12 @@
-//! CRC-32 of IEEE 802.3, cut so that a message costs what differs in it.
+//! CRC-32 of IEEE 802.3, arranged so that a message costs only the bytes in which it differs from the others.
 //!
-//! A CRC is linear: what one byte adds to it depends on that byte and on how many come after it, and on nothing else. `TABLES`
-//! has that for the last twelve bytes, so that they take look-ups that do not wait for each other.
+//! A CRC is linear: the contribution of a byte depends on that byte and on the number of bytes after it, and on nothing
+//! else. `TABLES` holds the contributions of the last twelve bytes, so that the look-ups do not wait for each other.
 
 /// How many bytes before the end there are tables for.
 const LAST_BYTES: usize = 12;
 
-/// By how many bytes come after it, what a byte adds.
+/// The contribution of a byte, by the number of bytes after it.
 static TABLES: [[u32; 256]; LAST_BYTES] = {
     let mut tables = [[0; 256]; LAST_BYTES];
     let mut byte = 0;
@@ -33,7 +33,7 @@ static TABLES: [[u32; 256]; LAST_BYTES] = {
     tables
 };
 
-/// The CRC of what has come so far.
+/// The CRC of the bytes so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State(u32);
 
@@ -67,7 +67,7 @@ pub fn of(bytes: &[u8]) -> u32 {
     !State::default().update(bytes).0
 }
 
-/// What the last bytes change in a CRC, where they were zeros before.
+/// The contribution of the last bytes to a CRC that was computed with zeros in their place.
 #[inline]
 pub(crate) fn last_bytes(bytes: [u8; 6]) -> u32 {
     added(&bytes)

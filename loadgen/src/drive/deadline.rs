@@ -16,8 +16,8 @@ const SLICE: Duration = Duration::from_millis(100);
 /// How often it is looked whether work is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Does work that waits for a broker, on a thread of its own, and looks meanwhile whether there is a reason not to go on. Gives what
-/// the work gives, or the reason, once the work has noticed that its waits fail.
+/// Runs blocking work on a thread of its own and polls meanwhile for a reason to stop. Returns the result of the work,
+/// or the reason once the work has ended: its waits fail from then on.
 ///
 /// # Errors
 /// When the system lets no thread be started.
@@ -80,7 +80,7 @@ pub(crate) struct InterruptiblePoller {
 }
 
 impl InterruptibleHost {
-    /// Lets every wait fail, those that are going on too.
+    /// Makes every wait fail, including those under way.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
     }

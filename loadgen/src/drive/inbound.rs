@@ -1,9 +1,10 @@
-//! What comes from the broker: from the socket into the thread's one scratch buffer, cut into packets there.
+//! The receiving side of a connection: reads from the socket into the thread's scratch buffer and cuts packets out of
+//! it.
 //!
-//! A receiver's messages all begin with the same bytes and have the same length, so that telling one takes a
-//! comparison of some twenty bytes, and no message is decoded, copied or allocated for. Acknowledgements have four bytes, and
-//! are told as fast. Everything else goes the long way through wisp-wire. Of a packet that is not complete, the beginning
-//! stays with its connection.
+//! All messages of a receiver begin with the same bytes and have the same length. Recognizing one is therefore a
+//! comparison of some twenty bytes, and no message is decoded, copied or allocated. Acknowledgements of four bytes are
+//! recognized as quickly. All other packets are decoded by wisp-wire. The beginning of an incomplete packet stays with
+//! its connection.
 
 use std::io;
 use std::mem;
@@ -28,7 +29,7 @@ pub(crate) struct Inbound {
     /// The beginning of a packet whose end has not come.
     partial: Vec<u8>,
     expected: Expected,
-    /// What the broker is to be told of it.
+    /// Packets for the broker: acknowledgements and pings.
     pub(crate) replies: Replies,
     /// How many pings the broker has answered.
     pongs: u64,
@@ -36,7 +37,7 @@ pub(crate) struct Inbound {
     early_pings: u64,
 }
 
-/// What a connection gets.
+/// The packets that a connection expects.
 #[derive(Debug)]
 enum Expected {
     /// A receiver's.
@@ -45,7 +46,7 @@ enum Expected {
     Acks(Acks),
 }
 
-/// What one attempt to receive gave.
+/// The result of one attempt to receive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Received {
     /// The buffer was filled, so there is more.
@@ -115,14 +116,15 @@ impl Inbound {
         }
     }
 
-    /// Whether the broker has answered what ends a sender's stream, and so has read all of it.
+    /// Whether the broker has answered the ping at the end of a sender's stream, and so has read all of it.
     #[inline]
     pub(crate) fn is_confirmed(&self) -> bool {
         matches!(self.expected, Expected::Acks(_)) && self.pongs > self.early_pings
     }
 
-    /// Receives once. What is there of a packet is put into `scratch` before what comes, unless it would take up more than half
-    /// of it: then what comes is added to it instead, so that a long message is not copied again with each read.
+    /// Receives once. The incomplete packet is copied into `scratch` before the received bytes. If it would take more
+    /// than half of `scratch`, the received bytes are appended to it instead, so that a long message is not copied
+    /// again with each read.
     pub(crate) fn receive(
         &mut self,
         stream: &impl Stream,
@@ -159,7 +161,7 @@ impl Inbound {
         }
     }
 
-    /// What an end without a word means.
+    /// The meaning of a connection that ends without a packet.
     fn gone(&self, what: &str) -> String {
         match (self.protocol, &self.expected) {
             (Protocol::Nats, Expected::Messages(_)) => {
@@ -245,7 +247,7 @@ impl Inbound {
     }
 }
 
-/// What a sender is not to get.
+/// The error for a message on a sender's connection.
 const UNASKED: &str = "the broker sent a message to a client that did not subscribe";
 
 #[cfg(test)]
@@ -269,7 +271,7 @@ mod tests {
         receiver_in(Pattern::FanIn, None, version, qos)
     }
 
-    /// A receiver, and what it is sent.
+    /// A receiver, and the bytes of its messages.
     fn receiver_in(pattern: Pattern, topics: Option<u32>, version: ProtocolVersion, qos: QoS) -> (Inbound, Vec<u8>) {
         let layout = Layout::new(pattern, 2, 1, topics, 100).unwrap();
         let (topics, payloads) = (Topics::new(&layout, "t", Naming::MQTT).unwrap(), PayloadFormat::new(5, 40));

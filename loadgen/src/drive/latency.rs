@@ -1,4 +1,4 @@
-//! What is known of how long messages took: percentiles, from histograms of three significant digits.
+//! Latencies: percentiles from histograms of three significant digits.
 
 use std::fmt;
 
@@ -32,8 +32,8 @@ pub struct Latency {
     pub max_ns: u64,
     /// The mean.
     pub mean_ns: f64,
-    /// Percentiles with their times, for drawing: from 0 to 99.999, closer and closer, as far as there are messages
-    /// enough to tell them apart, and 100, the longest.
+    /// Percentiles with their values, for drawing: from 0 to 99.999 in ever smaller steps, as far as the number of
+    /// messages can distinguish them, and 100, the maximum.
     pub ns_percentiles: Vec<(f64, u64)>,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Latency {
     }
 }
 
-/// Percentiles below 100 that so many values can tell apart.
+/// The percentiles below 100 that `count` values can distinguish.
 fn percentiles(count: u64) -> impl Iterator<Item = f64> {
     // In parts of 100 million, so that each percentile is the number that stands nearest to its digits.
     const WHOLE: u64 = 100_000_000;
@@ -88,7 +88,7 @@ fn percentiles(count: u64) -> impl Iterator<Item = f64> {
         .map(|tail| (WHOLE - tail) as f64 / (WHOLE / 100) as f64)
 }
 
-/// Writes the fields of a [`Latency`] beside those of others, each behind a prefix; nothing for None.
+/// Writes the fields of a [`Latency`] among other fields, each behind a prefix; nothing for None.
 fn write_prefixed<S: Serializer>(prefix: &str, latency: Option<&Latency>, serializer: S) -> Result<S::Ok, S::Error> {
     let fields = match serde_json::to_value(latency) {
         Ok(Value::Object(fields)) => fields,
@@ -98,7 +98,7 @@ fn write_prefixed<S: Serializer>(prefix: &str, latency: Option<&Latency>, serial
     prefixed.collect::<Map<_, _>>().serialize(serializer)
 }
 
-/// Finds what [`write_prefixed`] wrote; None where there is none of it.
+/// Reads the fields written by [`write_prefixed`]; None if there are none.
 fn read_prefixed<'de, D: Deserializer<'de>>(prefix: &str, deserializer: D) -> Result<Option<Latency>, D::Error> {
     let all = Map::deserialize(deserializer)?;
     let own = all.into_iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)));

@@ -1,4 +1,4 @@
-//! What one receiver gets: messages told by their first bytes, checked, and acknowledged at QoS 1 and 2.
+//! The messages of one receiver: recognized by their first bytes, checked, and acknowledged at QoS 1 and 2.
 
 use wisp_wire::{PacketId, Publish, QoS};
 
@@ -10,20 +10,20 @@ use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTE
 use crate::drive::timing::Timing;
 use crate::drive::topics::Topics;
 
-/// What a receiver is to get.
+/// The messages that a receiver expects.
 #[derive(Debug)]
 pub(crate) struct Messages {
     qos: QoS,
     payloads: PayloadFormat,
     topics: Topics,
-    /// What each begins with: up to its topic's tail, which differs if there are several topics; else with it.
+    /// The first bytes of every message: with several topics, up to the tail of the topic's name; otherwise through it.
     lead: Vec<u8>,
     /// Where the topic ends, and the identifier is, if there is one.
     id_at: usize,
-    /// What stands between identifier and payload.
+    /// The bytes between packet identifier and payload.
     after_id: Vec<u8>,
     header_at: usize,
-    /// What stands after the payload.
+    /// The bytes after the payload.
     after_payload: Vec<u8>,
     packet_bytes: usize,
     pub(crate) checker: Checker,

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   pattern --> outgoing ---> worker --socket--> broker --socket--> worker ---> inbound ---> checker
-//!   who sends   encoded       one thread's                                      packets      lost, doubled,
-//!   what, where packets       event loop                                        found        out of order
+//!   order of      encoded       one thread's                                      packets      lost, doubled,
+//!   messages      packets       event loop                                        found        out of order
 //! ```
 //!
-//! At QoS 1 and 2 each sender keeps at most a window of messages that are not acknowledged, and receivers answer all messages of a
-//! read with one write. A server of NATS is driven as a broker at QoS 0 is (`protocol`, `nats`).
+//! At QoS 1 and 2 each sender keeps at most a window of unacknowledged messages, and receivers acknowledge all messages
+//! of a read with one write. A NATS server is driven like a broker at QoS 0 (`protocol`, `nats`).
 //!
-//! The generator must not be what limits a run: whatever is done for each message touches a few cache lines and allocates
-//! nothing, and each system call carries many messages.
+//! The generator must not limit a run: the work for each message touches a few cache lines and allocates nothing, and
+//! each system call carries many messages.
 
 pub(crate) mod acks;
 mod busy;

@@ -10,10 +10,10 @@ use crate::drive::deadline::InterruptibleHost;
 /// The keep-alive that clients ask brokers for, in seconds: the longest that MQTT has.
 pub(crate) const KEEP_ALIVE_S: u16 = u16::MAX;
 
-/// A connection that is ready for the run, and what came on it already.
+/// A connection that is ready for the run, with the bytes and messages received on it before.
 pub(crate) struct OpenedConnection {
     pub(crate) stream: SysStream,
-    /// What was not looked at.
+    /// Bytes received and not decoded.
     pub(crate) bytes: Vec<u8>,
     /// Messages that came. Nothing was sent yet, so that they can only be strangers, such as a retained message.
     pub(crate) strangers: u64,
@@ -23,7 +23,7 @@ pub(crate) struct OpenedConnection {
 
 impl OpenedConnection {
     pub(crate) fn of(client: Client<InterruptibleHost>) -> Result<Self, Error> {
-        // No run lasts as long as what was asked for.
+        // A broker that accepts the requested keep-alive needs no pings: no run lasts that long.
         let keep_alive_s = Some(client.keep_alive_s()).filter(|seconds| (1..KEEP_ALIVE_S).contains(seconds));
         let Parts { stream, bytes, messages, .. } = client.into_parts()?;
         let keep_alive = keep_alive_s.map(|seconds| Duration::from_secs(seconds.into()));

@@ -1,17 +1,16 @@
-//! What senders send: encoded PUBLISH packets, many to a system call, and next to no work for each.
+//! Encodes the messages of senders: many PUBLISH packets for each system call, and almost no work for each packet.
 //!
-//! All packets of a run have the same length: names of topics have, and payloads have
-//! one size. So a sender's whole stream is known from where it stands in it: the byte at position `p` belongs to
-//! packet `p / length`. A thread has one buffer of packets for all its senders. To fill it for one of them only
-//! the topic's tail and the payload's header are written into each packet; nothing is kept for a sender but its
-//! position, however little its socket took.
+//! All packets of a run have the same length, because topic names and payloads have. The content of a sender's whole
+//! stream follows from the position in it: the byte at position `p` belongs to packet `p / length`. A thread has one
+//! buffer of packets for all its senders. To fill it for one of them, only the topic's tail and the payload's header
+//! are written into each packet. A sender's state is its position alone, however little its socket accepts.
 //!
 //! ```text
 //!   | type, length | topic: prefix / tail | id (QoS 1, 2) | properties (MQTT 5) | header | padding |
 //!                                   ^^^^     ^^                                     ^^^^^^
 //! ```
 //!
-//! Each stream ends with a ping: the broker's answer tells that it has read everything before.
+//! Each stream ends with a ping. The broker's answer shows that it has read everything before.
 
 use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
@@ -20,7 +19,7 @@ use crate::drive::payload::{HEADER_BYTES, PayloadFormat};
 use crate::drive::spread::Spread;
 use crate::drive::topics::Topics;
 
-/// What ends a sender's stream where MQTT is spoken.
+/// The end of a sender's stream in MQTT.
 pub(crate) const PINGREQ: &[u8] = &[0xC0, 0x00];
 
 /// A message's packet, with the places that differ from one to the next.
@@ -31,10 +30,10 @@ pub struct Template {
     pub(crate) tail_bytes: usize,
     /// Where the packet identifier is, if there is one.
     pub(crate) id_at: Option<usize>,
-    /// The end of what stands between the topic and what is the same in all packets before the payload.
+    /// The end of the bytes between the topic and the part before the payload that is equal in all packets.
     pub(crate) after_id: usize,
     pub(crate) header_at: usize,
-    /// What follows the last packet, and is answered.
+    /// The bytes after the last packet; the broker answers them.
     pub(crate) end: &'static [u8],
 }
 
@@ -80,15 +79,15 @@ impl Template {
         self.packet.len()
     }
 
-    /// What comes before the payload: up to the tail of the topic, or with it, and what comes after the packet identifier, or where
-    /// it would be.
+    /// The bytes before the payload: up to the topic's tail or through it, and from the end of the packet identifier,
+    /// or its place, on.
     #[must_use]
     pub fn lead(&self, with_tail: bool) -> (&[u8], &[u8]) {
         let tail_end = self.tail_at + self.tail_bytes;
         (&self.packet[..if with_tail { tail_end } else { self.tail_at }], &self.packet[self.after_id..self.header_at])
     }
 
-    /// What comes after a payload of so many bytes.
+    /// The bytes after a payload of `size` bytes.
     #[must_use]
     pub fn after_payload(&self, size: usize) -> &[u8] {
         &self.packet[self.header_at + size..]
@@ -117,7 +116,7 @@ struct Filled {
 }
 
 impl Outgoing {
-    /// A buffer of about so many bytes, of one packet at least.
+    /// A buffer of about `buffer_bytes`, at least one packet.
     #[must_use]
     pub fn new(payloads: PayloadFormat, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
         let packets = (buffer_bytes / template.packet_bytes()).max(1);
@@ -143,7 +142,7 @@ impl Outgoing {
         self.template.packet_bytes() as u64
     }
 
-    /// What comes next in a sender's stream; empty at its end. A caller that expects the socket to take no more than
+    /// The next bytes of a sender's stream; empty at its end. A caller that expects the socket to accept at most
     /// `likely_bytes` saves the work for the rest.
     pub fn next(&mut self, sender: u32, position: u64, likely_bytes: usize) -> &[u8] {
         let packet_bytes = self.template.packet_bytes() as u64;
@@ -155,7 +154,7 @@ impl Outgoing {
         let at = position / packet_bytes;
         let filled = match self.filled {
             Some(filled) if filled.sender == sender && filled.has(at) => filled,
-            // No more than is asked for, since what is left over would be all that the next call gives.
+            // No more than requested: the next call would return only the remainder.
             _ => {
                 let begun = (position - at * packet_bytes) as usize;
                 self.fill(sender, at, likely_bytes.saturating_add(begun))
@@ -171,7 +170,7 @@ impl Outgoing {
         self.messages(sender) * self.packet_bytes()
     }
 
-    /// Writes a sender's packets, from its `first` on, over those in the buffer.
+    /// Writes the packets of a sender from number `first` on into the buffer.
     fn fill(&mut self, sender: u32, first: u64, likely_bytes: usize) -> Filled {
         let packet_bytes = self.template.packet_bytes();
         let room = likely_bytes.div_ceil(packet_bytes).clamp(1, self.buffer.len() / packet_bytes);
@@ -211,7 +210,7 @@ mod tests {
     use crate::drive::payload::Header;
     use crate::drive::topics::Naming;
 
-    /// Takes the streams of all senders in pieces of odd sizes, decodes them, and gives what the receivers got.
+    /// Decodes the streams of all senders, taken in pieces of odd sizes, and returns the receivers' counts.
     fn sent(version: ProtocolVersion, qos: QoS, layout: &Layout, size: usize) -> Vec<Tally> {
         let topics = Topics::new(layout, "a/b", Naming::MQTT).unwrap();
         let (payloads, spread) = (PayloadFormat::new(9, size), layout.spread);

@@ -1,4 +1,4 @@
-//! Who gets which messages: the patterns of a run, and the layout of connections and topics that each stands for.
+//! The patterns of a run, and the layout of connections and topics for each.
 //!
 //! ```text
 //!   one-to-one   sender ---> topic 0 ---> receiver 0        wildcard  sender ---> topics 0..10  ---> receiver 0
@@ -84,7 +84,7 @@ impl Pattern {
         }
     }
 
-    /// How many messages all receivers together are to get when so many are sent.
+    /// The number of messages that all receivers together get when `messages` are sent.
     #[must_use]
     pub fn expected(self, receivers: u32, messages: u64) -> u64 {
         match self {
@@ -108,15 +108,15 @@ pub struct Layout {
     pub pattern: Pattern,
     /// Connections that receive.
     pub receivers: u32,
-    /// Who sends what where.
+    /// The distribution of messages over topics.
     pub spread: Spread,
 }
 
 impl Layout {
-    /// With as many topics as said, or as are usual.
+    /// A layout with the given number of topics, or the pattern's default.
     ///
     /// # Errors
-    /// What does not fit, in one line.
+    /// If the numbers do not go together; the reason is one line.
     pub fn new(
         pattern: Pattern,
         senders: u32,

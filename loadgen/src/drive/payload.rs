@@ -1,4 +1,4 @@
-//! What a message carries so that its receiver can check it.
+//! The payload of a message, by which its receiver can check it.
 //!
 //! ```text
 //!   byte 0       3        6             12           16         --size
@@ -7,13 +7,13 @@
 //!   +------------+--------+-------------+------------+-----------+
 //! ```
 //!
-//! Numbers are big-endian. `n` counts a sender's messages from 0; which topic it went to, and how many went there before,
-//! follows from it ([`Spread::place`](crate::drive::spread::Spread::place)). The CRC is that of IEEE 802.3, as in zlib and gzip, of the padding and
-//! the first twelve bytes, in this order.
+//! Numbers are big-endian. `n` counts a sender's messages from 0. The topic of a message and its sequence number there
+//! follow from it ([`Spread::place`](crate::drive::spread::Spread::place)). The CRC is that of IEEE 802.3, as in zlib
+//! and gzip, over the padding and then the first twelve bytes.
 //!
-//! The padding is the same in all messages. Since it comes first, its CRC is computed once for a run, and a message takes what
-//! twelve bytes more make of it: six look-ups in a table for its sender, twelve for its receiver. The receiver looks at every byte
-//! all the same: it compares the padding with the one that it knows, which takes less time than a CRC of it and misses nothing.
+//! The padding is the same in all messages. Because the CRC covers it first, that part is computed once for a run; a
+//! message adds only its twelve bytes: six table look-ups for its sender, twelve for its receiver. The receiver still
+//! checks every byte: it compares the padding with the known one, which takes less time than a CRC and misses nothing.
 
 use crate::drive::crc;
 
@@ -26,12 +26,12 @@ pub const MESSAGES_MAX: u64 = 1 << 48;
 /// The bits of a run's number.
 pub const RUN_BITS: u32 = 24;
 
-/// What the CRC is of, beside the padding.
+/// The bytes that the CRC covers, besides the padding.
 const CHECKED_BYTES: usize = 12;
-/// A prime, so that pieces of the padding in another place show, whatever power of two is their length.
+/// A prime number, so that a shifted piece of the padding is noticed whenever its length is a power of two.
 const PADDING_BYTES: usize = 4093;
 
-/// What messages are padded with, repeated as often as it takes: bytes without a pattern, so that holes and shifts show.
+/// The padding of messages, repeated as needed: bytes without a pattern, so that holes and shifts are noticed.
 static PADDING: [u8; PADDING_BYTES] = {
     let mut bytes = [0; PADDING_BYTES];
     let mut state: u32 = 1;
@@ -47,7 +47,7 @@ static PADDING: [u8; PADDING_BYTES] = {
 /// Which message it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// Which run sent it, so that what another run left behind is not taken for this one's; of [`RUN_BITS`].
+    /// The run that sent it, so that messages left by another run are recognized; [`RUN_BITS`] bits.
     pub run: u32,
     /// Which sender of the run; below [`SENDERS_MAX`].
     pub sender: u32,
@@ -64,7 +64,7 @@ pub enum PayloadError {
     Damaged(Damage),
 }
 
-/// What happened to a payload.
+/// The damage of a payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
     /// It has another length than it was sent with.
@@ -74,7 +74,7 @@ pub enum Damage {
     },
     /// The numbers in its header do not fit their checksum.
     Header,
-    /// The header is right, and this message's; what follows is not.
+    /// The header is intact and names this message; the padding is damaged.
     Padding {
         /// Which message it is.
         header: Header,
@@ -99,7 +99,7 @@ impl Header {
     }
 }
 
-/// What all payloads of a run have in common: makes them and checks them.
+/// Makes and verifies the payloads of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct PayloadFormat {
     run: u32,
@@ -108,7 +108,7 @@ pub struct PayloadFormat {
     padding: crc::State,
 }
 
-/// What all headers of a sender have in common.
+/// The part of a header that is equal in all messages of a sender.
 #[derive(Clone, Copy, Debug)]
 pub struct SenderFormat {
     /// The header of its message 0, with the CRC.
@@ -149,10 +149,10 @@ impl PayloadFormat {
         SenderFormat { first: bits | u128::from(self.crc(&bits.to_be_bytes())) }
     }
 
-    /// The header of a payload of this run that is as it was sent.
+    /// The header of an intact payload of this run.
     ///
     /// # Errors
-    /// What it is instead.
+    /// If it belongs to another run, or is damaged.
     #[inline]
     pub fn verify(&self, payload: &[u8]) -> Result<Header, PayloadError> {
         if let Some((head, padding)) = payload.split_first_chunk()
@@ -172,8 +172,8 @@ impl PayloadFormat {
         self.padding.finish_with(head.first_chunk::<CHECKED_BYTES>().expect("a constant that is smaller"))
     }
 
-    /// What a payload is that is not as it should be. Whoever has this run's number is taken for one of its messages, and so is
-    /// whoever has its length and its padding, unless it is whole: then another run sent it.
+    /// Classifies a payload that is not intact. It belongs to this run if its run number matches, or its length and
+    /// padding. An intact payload with another run number was sent by another run.
     #[cold]
     fn classify(&self, payload: &[u8]) -> PayloadError {
         let bytes = payload.len();
@@ -206,7 +206,7 @@ impl SenderFormat {
     }
 }
 
-/// The padding, so many bytes of it.
+/// The padding, `bytes` long.
 fn pieces(bytes: usize) -> impl Iterator<Item = &'static [u8]> {
     (0..bytes).step_by(PADDING_BYTES).map(move |at| &PADDING[..PADDING_BYTES.min(bytes - at)])
 }

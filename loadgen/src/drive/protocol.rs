@@ -1,4 +1,4 @@
-//! What differs between the protocols that are spoken, for whoever sends, receives and says goodbye.
+//! The differences between the protocols when sending, receiving and closing.
 
 use wisp_wire::{ProtocolVersion, QoS};
 
@@ -12,19 +12,19 @@ use crate::drive::topics::{Naming, Topics};
 /// DISCONNECT without a reason, the same in every version.
 const DISCONNECT: &[u8] = &[0xE0, 0x00];
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Protocol {
     Mqtt(ProtocolVersion),
-    /// Core NATS, which has nothing but what is QoS 0 elsewhere.
+    /// Core NATS, which has only the equivalent of QoS 0.
     Nats,
 }
 
 impl Protocol {
-    /// What a run speaks.
+    /// The protocol of a run.
     ///
     /// # Errors
-    /// When its protocol has no such QoS.
+    /// If the protocol does not have the run's QoS.
     pub(crate) fn of(config: &Config) -> Result<Self, String> {
         match config.target {
             Target::Mqtt(_) => Ok(Self::Mqtt(config.version)),
@@ -55,10 +55,10 @@ impl Protocol {
         }
     }
 
-    /// The messages that come to whoever subscribed to this topic, or to a filter that has it.
+    /// The messages for a receiver of this topic, subscribed by name or by a filter.
     ///
     /// # Errors
-    /// When none can be so large.
+    /// If no message can be as large.
     pub(crate) fn received(
         self,
         topics: &Topics,
@@ -72,7 +72,7 @@ impl Protocol {
         }
     }
 
-    /// What is said before a connection is closed.
+    /// The last packet before a connection is closed.
     pub(crate) fn goodbye(self) -> Option<&'static [u8]> {
         match self {
             Self::Mqtt(_) => Some(DISCONNECT),

@@ -23,7 +23,7 @@ pub(crate) fn short(bytes: &[u8]) -> Option<(u8, u16)> {
     }
 }
 
-/// What one connection is to send beside its messages.
+/// Packets that a connection has to send besides its messages.
 #[derive(Default, Debug)]
 pub(crate) struct Replies {
     bytes: Vec<u8>,
@@ -47,7 +47,7 @@ impl Replies {
         self.bytes.is_empty()
     }
 
-    /// Sends what the socket takes; true when it took all.
+    /// Sends as much as the socket accepts; true if that is everything.
     pub(crate) fn send(&mut self, stream: &impl Stream) -> io::Result<bool> {
         let rest = &self.bytes[self.sent..];
         match stream.send(rest) {

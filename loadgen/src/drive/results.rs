@@ -1,4 +1,4 @@
-//! What a run found, for people and for programs.
+//! The results of a run, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Results {
     pub loadgen_version: String,
     /// The broker.
     pub url: String,
-    /// What was spoken: `mqtt` or `nats`.
+    /// The protocol: `mqtt` or `nats`.
     pub protocol: String,
     /// The MQTT version that was spoken; none for another protocol.
     pub mqtt_version: Option<String>,
@@ -32,7 +32,7 @@ pub struct Results {
     pub senders: u32,
     /// Connections that received.
     pub receivers: u32,
-    /// Who of them got what.
+    /// The way of messages from senders to receivers.
     pub pattern: Pattern,
     /// How many topics there were.
     pub topics: u32,
@@ -45,17 +45,17 @@ pub struct Results {
     /// Messages a second that were to be sent; none at full speed.
     #[serde(default)]
     pub rate_per_s: Option<f64>,
-    /// Whether they were, as far as receipts tell; none at full speed. If not, latency grows with the length of the run.
+    /// Whether the rate was reached, judged by the receipts; none at full speed. If not, latency grows with the length
+    /// of the run.
     #[serde(default)]
     pub is_rate_reached: Option<bool>,
     /// Messages handed to sockets.
     pub sent: u64,
     /// Messages that were to be received by all receivers together: each message as often as somebody should get it.
     pub expected: u64,
-    /// Messages that were received, without those that came once more.
+    /// Messages that were received, without duplicates.
     pub received: u64,
-    /// Messages that were sent and to be received, and were not; where the run was ended early, also those that a broker had
-    /// taken in, and those on their way.
+    /// Messages that were sent and did not arrive. If the run was ended early, messages on their way are included.
     pub lost: u64,
     /// Messages that were not sent at all, since the run was ended early.
     #[serde(default)]
@@ -64,7 +64,7 @@ pub struct Results {
     pub duplicated: u64,
     /// Messages that came after one that was sent later.
     pub out_of_order: u64,
-    /// Messages of this run that were not what was sent.
+    /// Messages of this run whose content differs from the one sent.
     pub corrupt: u64,
     /// Messages of others on the same topics.
     pub foreign: u64,
@@ -79,7 +79,7 @@ pub struct Results {
     pub megabytes_per_s: f64,
     /// Why the run ended early.
     pub error: Option<String>,
-    /// The first cases of what went wrong with messages, in words; ten at most.
+    /// The first faults of messages in words; ten at most.
     pub first_faults: Vec<String>,
     /// At a rate: from when a message was due to when it was received. The fields begin with `latency_`.
     #[serde(flatten, with = "crate::drive::latency::end_to_end")]
@@ -99,7 +99,7 @@ pub struct Results {
     /// The part of it in which it waited.
     #[serde(default)]
     pub generator_waiting: Option<f64>,
-    /// Whether that thread never slept, so that the generator was what limited the run; none also if the run was too short to
+    /// Whether that thread never slept, so that the generator limited the run; none also if the run was too short to
     /// tell.
     #[serde(default)]
     pub is_generator_saturated: Option<bool>,
@@ -110,7 +110,7 @@ pub struct Results {
 const RATE_REACHED: (f64, f64) = (1.02, 0.05);
 
 impl Results {
-    /// Puts together what was found in `elapsed`.
+    /// The results of a run that took `elapsed`.
     #[must_use]
     pub fn new(config: &Config, elapsed: Duration, sent: u64, tally: &Tally, error: Option<String>) -> Self {
         let expected = config.pattern.expected(config.receivers, config.messages);
@@ -125,7 +125,7 @@ impl Results {
             protocol: config.target.protocol().to_owned(),
             mqtt_version: version_name(config).map(str::to_owned),
             qos: config.qos as u8,
-            // What a broker allows is not known here, nor how long sending took.
+            // The broker's limit and the time of sending are not known here.
             window: (config.qos > QoS::AtMostOnce).then_some(config.window),
             senders: config.senders,
             receivers: config.receivers,
@@ -170,7 +170,7 @@ impl Results {
         self.error.is_none() && self.lost + self.duplicated + self.out_of_order + self.corrupt == 0
     }
 
-    /// What is bad about the run; None if it [is good](Self::is_good).
+    /// The fault of the run; None if it [is good](Self::is_good).
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let Self { expected, received, lost, not_sent, duplicated, out_of_order, corrupt, .. } = self;
@@ -184,7 +184,7 @@ impl Results {
         })
     }
 
-    /// What a reader of the figures must know, though nothing is wrong with the messages.
+    /// A warning for a reader of the figures, although no message is wrong.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         if self.is_rate_reached == Some(false) && self.error.is_none() {
@@ -204,10 +204,10 @@ impl Results {
         ))
     }
 
-    /// Reads what [`Results::to_json`] wrote.
+    /// Reads a line written by [`Results::to_json`].
     ///
     /// # Errors
-    /// When it is something else, such as the line of another version.
+    /// If it is something else, such as the line of another version.
     pub fn from_json(line: &str) -> serde_json::Result<Self> {
         serde_json::from_str(line)
     }
@@ -219,8 +219,7 @@ impl Results {
     }
 }
 
-/// Lines for people: what was found, what was done, at a rate how long it took, the first cases of what went wrong, and what to
-/// beware of.
+/// Lines for people: the results, the settings, latencies if there is a rate, the first faults, and a warning.
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.0} msg/s, {:.1} MB/s", self.messages_per_s, self.megabytes_per_s)?;

@@ -24,16 +24,16 @@ use crate::drive::timing::Histograms;
 use crate::drive::watch::Watch;
 use crate::drive::worker::Worker;
 
-/// What one send carries, if the socket takes it: larger ones leave the processor's cache and gain nothing.
+/// The bytes of one send call, if the socket accepts them. Larger ones leave the processor's cache and gain nothing.
 const SEND_BYTES: usize = 256 * 1024;
 
-/// Into what one receive goes. Messages that are longer than half of it are put together elsewhere.
+/// The buffer of one receive call. Messages longer than half of it are assembled elsewhere.
 const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Runs it, and gives what was found, also when that is bad.
+/// Runs it and returns the results, good or bad.
 ///
 /// # Errors
-/// Why the run could not start, in one line.
+/// If the run could not start; the reason is one line.
 pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
     if config.rate_per_s.is_some_and(|rate_per_s| !(rate_per_s.is_finite() && rate_per_s > 0.0)) {
         return Err("a rate is a number of messages a second above zero".to_owned());
@@ -77,8 +77,8 @@ fn spawn(workers: Vec<Worker>, shared: &Shared) -> Result<Vec<JoinHandle<ThreadR
     Ok(threads)
 }
 
-/// Which thread gets what: one gets everything; of more, one half gets the receivers and the other the senders, so
-/// that neither waits for the other.
+/// Distributes connections over threads. One thread gets all. Of several threads, one half gets the receivers and the
+/// other half the senders, so that neither waits for the other.
 fn distribute(
     receivers: Vec<ClientConnection>,
     senders: Vec<ClientConnection>,

@@ -1,9 +1,9 @@
 //! When each message is due, where a run has a fixed rate.
 //!
-//! Message `n` of sender `s` is the `n * senders + s`th of the run, and due so many intervals after the first: at any moment
-//! all senders are as far as each other, and whoever knows a message's sender and number knows when it was to be sent. That is
-//! what its latency counts from, so that nothing has to be written into messages, and messages that a stall holds
-//! back count the wait.
+//! Message `n` of sender `s` is number `n * senders + s` of the run, and its due time is that number of intervals after
+//! the first. All senders therefore advance together, and the due time follows from the sender and the number of the
+//! message. Latency counts from the due time, so that nothing has to be written into messages, and messages delayed by
+//! a stall count the wait.
 //!
 //! Times are nanoseconds since the run began, an instant that all threads share.
 
@@ -27,7 +27,7 @@ impl Schedule {
         Self { senders, interval_ns: 1e9 / rate_per_s }
     }
 
-    /// From one message to the next, whoever sends it.
+    /// The time between two messages of the run.
     #[must_use]
     pub fn interval(&self) -> Duration {
         Duration::from_nanos(self.interval_ns as u64)
@@ -64,7 +64,8 @@ impl Pace {
     /// When the next message is due; None after the last.
     pub(crate) fn next_due_ns(&self) -> Option<u64> {
         let (sender, messages, _) = *self.senders.get(self.turn)?;
-        // The first senders send one more when it does not come out even, so that after the first who has no more, nobody has.
+        // If the messages cannot be divided evenly, the first senders have one more. After the first sender without a
+        // message, no sender has one.
         (self.n < messages).then(|| self.schedule.due_ns(sender, self.n))
     }
 
@@ -94,7 +95,7 @@ mod tests {
             assert_eq!(schedule.due_ns(sender, n), FIRST_DUE_NS + ms * 1_000_000, "{sender} {n}");
         }
         assert_eq!(schedule.interval(), Duration::from_millis(1));
-        // What does not divide a second does not drift: the millionth message of three a second.
+        // An interval that is no whole number of nanoseconds does not drift: the millionth message at three a second.
         assert_eq!(Schedule::new(3.0, 1).due_ns(0, 3_000_000), FIRST_DUE_NS + 1_000_000_000_000_000);
     }
 

@@ -18,13 +18,13 @@ pub(crate) struct Sending {
     /// How many messages there are, and where they end.
     messages: u64,
     messages_bytes: u64,
-    /// Where the stream ends, with what comes after the messages.
+    /// The end of the stream, including the bytes after the messages.
     end: u64,
     /// How many messages may be unacknowledged; None where nothing is acknowledged.
     window: Option<u16>,
     /// How many messages are due: all, where no rate is set.
     due: u64,
-    /// What the socket will take, going by the last time.
+    /// The bytes that the socket will probably accept, judging by the last time.
     likely_bytes: usize,
     /// Whether the broker held it back the last time, by a full socket or a full window.
     is_held: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Sending {
     free_ns: u64,
 }
 
-/// What one attempt to send gave.
+/// The result of one attempt to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) bytes: u64,
@@ -78,7 +78,7 @@ impl Sending {
         self.free_ns
     }
 
-    /// Tells after an attempt to send whether the socket has room, and what is settled.
+    /// Notes after an attempt to send whether the socket has room, and the number of acknowledged messages.
     pub(crate) fn note_attempt(&mut self, has_room: bool, settled: u64) {
         self.is_held = !has_room || self.window.is_some_and(|window| self.sent() >= settled + u64::from(window));
     }
@@ -88,7 +88,7 @@ impl Sending {
         self.window
     }
 
-    /// Whether what ends the stream was sent, or a part of it.
+    /// Whether at least a part of the end of the stream was sent.
     pub(crate) fn is_ending(&self) -> bool {
         self.position > self.messages_bytes
     }
@@ -113,8 +113,8 @@ impl Sending {
         self.position < self.allowed(settled)
     }
 
-    /// Up to where the stream may be sent. What comes after the messages waits for their acknowledgements, so that its
-    /// own answer tells that all is done.
+    /// The position up to which the stream may be sent. The end of the stream waits for all acknowledgements, so that
+    /// its answer shows that all is done.
     fn allowed(&self, settled: u64) -> u64 {
         let may_end = if self.window.is_some() { settled >= self.messages } else { self.due == self.messages };
         if may_end {
@@ -177,7 +177,7 @@ mod tests {
         Outgoing::new(payloads, topics, template, 1000)
     }
 
-    /// A socket that has room for so many bytes.
+    /// A socket with room for a number of bytes.
     struct Room(AtomicUsize);
 
     impl Stream for Room {

@@ -31,23 +31,23 @@ use crate::drive::watch::Watch;
 pub const DESCRIPTORS_EXTRA: u64 = 64;
 /// How long one connection may take to come about.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
-/// How long all connections may take to come about, for each of them, beside what nothing may move: a broker that is slower is not
-/// one to be measured, and many at the limit of one would take hours.
+/// The time for connecting, for each connection, in addition to the timeout. A slower broker is not worth measuring,
+/// and many connections at their own timeouts would take hours.
 const CONNECT_EACH: Duration = Duration::from_millis(100);
 /// How often it is looked at most, while others are connected, whether connections have been silent for long.
 const SILENCE_LOOK_EVERY_MIN: Duration = Duration::from_millis(100);
 /// How many filters one SUBSCRIBE has: brokers limit its length.
 const FILTERS_AT_ONCE: usize = 32;
 
-/// What does not change during a run.
+/// The parts of a run that do not change.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a Config,
     protocol: Protocol,
-    /// Tells this run's messages from those of others.
+    /// The run's number, which tells its messages from those of other runs.
     run: u32,
     pub(crate) payloads: PayloadFormat,
     pub(crate) topics: Topics,
-    /// What all receivers have got, where any of them may get any message.
+    /// The messages that any receiver has got, for shared subscriptions.
     seen: Option<Arc<Seen>>,
     template: Template,
 }
@@ -114,7 +114,7 @@ impl Plan<'_> {
             .map_err(|why| if connected > 0 { format!("{why}; {connected} of {wanted} connected") } else { why })
     }
 
-    /// How long connecting so many may take.
+    /// The longest time that connecting may take.
     fn connecting_max(&self, connections: u32) -> Duration {
         let each = CONNECT_EACH.saturating_mul(connections);
         let own = self.config.timeout.saturating_add(CONNECT_TIMEOUT_MAX).saturating_add(each);
@@ -288,9 +288,9 @@ impl Plan<'_> {
     }
 }
 
-/// Lets those connections ping that have been silent for long, while others are still being connected.
+/// Pings on connections that have been silent for long, while others are still being connected.
 fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
-    // All are of one broker, so that the newest connection knows what it orders.
+    // All connections are to one broker, so the newest one knows its keep-alive.
     let Some(silence_check_every) = silence_check_interval(connections.last().into_iter()) else { return };
     if looked.elapsed() < silence_check_every.max(SILENCE_LOOK_EVERY_MIN) {
         return;
@@ -298,13 +298,13 @@ fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
     *looked = Instant::now();
     for connection in connections {
         if connection.ping_if_silent(true) {
-            // What the socket does not take, or why it does not, is for the run to find.
+            // If sending fails, the run will notice.
             let _ = connection.inbound.replies.send(&connection.stream);
         }
     }
 }
 
-/// Makes sure that so many descriptors can be open at once.
+/// Raises the limit of open descriptors to at least `needed`.
 pub fn allow_descriptors(needed: u64) -> Result<(), String> {
     let allowed =
         rlimit::increase_nofile_limit(needed).map_err(|error| format!("cannot ask for descriptors: {error}"))?;

@@ -1,4 +1,4 @@
-//! What the threads of a run tell each other and their supervisor: when they began, how far they are, what failed.
+//! State shared by the threads of a run and their supervisor: start, progress and failures.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long it is waited for threads to be ready before they are counted again: they say so themselves.
 const READY_LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What the threads of a run tell each other.
+/// State shared by the threads of a run and their supervisor.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The threads that are ready.
@@ -55,7 +55,7 @@ impl Counters {
 }
 
 impl Shared {
-    /// For so many threads, supervised by the calling one.
+    /// For `threads` threads, supervised by the calling one.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
             ready: AtomicUsize::new(0),
@@ -82,7 +82,7 @@ impl Shared {
         self.begun.get_or_init(Instant::now);
     }
 
-    /// Lets those threads go that there are, to find that the run is over.
+    /// Releases the waiting threads, which then find that the run is over.
     pub(crate) fn abandon(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.begun.get_or_init(Instant::now);
@@ -103,8 +103,7 @@ impl Shared {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).0.is_some()
     }
 
-    /// The first failure of any thread, and with how many of so many connections something failed: with all of them where the
-    /// broker has gone.
+    /// The first failure of any thread, with the number of failed connections: all of them if the broker is gone.
     pub(crate) fn failure(&self, connections: u64) -> Option<String> {
         let (first, count) = &*self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let first = first.as_ref()?;

@@ -1,5 +1,5 @@
-//! Who sends how many messages to which topic, worked out from three numbers, so that senders and receivers agree
-//! without talking to each other.
+//! The distribution of messages from senders to topics. It follows from three numbers, so that senders and receivers
+//! agree on it without communicating.
 //!
 //! Sender `s` sends its `n`th message to topic `(s + n) mod topics`: to all in turn, and at any moment different
 //! senders to different topics.

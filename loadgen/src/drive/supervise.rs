@@ -13,12 +13,12 @@ use crate::drive::watch::{Progress, Watch};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often it tells.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How long to go on receiving after the last message that was expected, so that one that comes twice is seen; and after a
-/// failure, so that what a broker that died had sent is counted.
+/// The time for receiving after the last expected message, so that duplicates are noticed; and after a failure, so that
+/// the messages sent by a broker that died are counted.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Watches until the run is over, which has begun to connect at `run_begun`, and in which so many messages are expected by all
-/// receivers together. Gives the reason if it is not complete.
+/// Watches a run until it is over. Connecting began at `run_begun`, and all receivers together expect `expected`
+/// messages. Returns the reason if the run is not complete.
 pub(crate) fn supervise(
     shared: &Shared,
     config: &Config,
@@ -38,7 +38,7 @@ pub(crate) fn supervise(
         let has_failed = shared.has_failed();
         if has_failed || is_complete(&done, config, expected) {
             thread::sleep(SETTLE);
-            // What fails after the last message is of no interest.
+            // Failures after the last message do not matter.
             let connections = u64::from(config.senders) + u64::from(config.receivers);
             return if has_failed { shared.failure(connections) } else { None };
         }
@@ -62,7 +62,7 @@ fn is_complete(done: &ThreadProgress, config: &Config, expected: u64) -> bool {
     match (config.receivers, config.qos) {
         (0, _) => is_confirmed,
         (_, QoS::AtMostOnce) => done.received == expected,
-        // A broker that does not acknowledge what it delivers is not right either.
+        // A broker that delivers and does not acknowledge is wrong, too.
         _ => done.received == expected && is_confirmed,
     }
 }

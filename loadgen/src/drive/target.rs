@@ -1,4 +1,4 @@
-//! What is driven: the protocol to speak, and where, as people write it: `mqtt://host:1883`, `nats://host:4222`.
+//! The broker to drive, as a URL: `mqtt://host:1883`, `nats://host:4222`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -63,12 +63,12 @@ impl fmt::Display for Target {
     }
 }
 
-/// Where a NATS server is, and as whom to connect to it: `nats://[USER:PASSWORD@]HOST[:4222]`, or with a token
+/// The address of a NATS server with its credentials: `nats://[USER:PASSWORD@]HOST[:4222]`, or with a token
 /// `nats://TOKEN@HOST`. Exists only if legal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NatsUrl(ServerUrl);
 
-/// As whom to connect to a NATS server.
+/// The credentials for a NATS server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Credentials<'a> {
     None,

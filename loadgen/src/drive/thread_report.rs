@@ -6,7 +6,7 @@ use crate::drive::busy::Times;
 use crate::drive::checker::Checker;
 use crate::drive::timing::Histograms;
 
-/// What one thread found.
+/// The measurements of one thread.
 #[derive(Default, Debug)]
 pub(crate) struct ThreadReport {
     /// Of its receivers.
@@ -22,8 +22,8 @@ pub(crate) struct ThreadReport {
     pub(crate) last_message: Option<Instant>,
     /// When the broker last said that it has read all of a sender's messages.
     pub(crate) last_answer: Option<Instant>,
-    /// What was measured, where the run has a rate.
+    /// Latencies, where the run has a rate.
     pub(crate) histograms: Option<Histograms>,
-    /// What the thread itself did; None where the system does not tell.
+    /// The thread's own times; None where the system does not count them.
     pub(crate) times: Option<Times>,
 }

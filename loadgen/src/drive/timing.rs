@@ -6,15 +6,15 @@
 //!    |<------------------- latency ------------------->|        and to the acknowledgement
 //! ```
 //!
-//! A latency counts from when its message was due, not from when it was sent: a broker that stalls for a second delays
-//! also the messages that could not be sent meanwhile, and a generator that sent them later as if nothing had been would
-//! hide that (coordinated omission). It ends when the thread has read the message from the socket; one look at the
-//! clock serves for all messages of a read, so that a message counts what it waited for its reader, and nothing else
-//! is done for each message than to compute its due time and add one to a counter.
+//! Latency counts from the due time of a message, not from when it was sent. A broker that stalls for a second also
+//! delays the messages that could not be sent meanwhile; a generator that counted from the sending would hide that
+//! (coordinated omission). Latency ends when the thread has read the message from the socket. The clock is read once
+//! for all messages of a read, so that a message includes its wait for the reader, and the work for each message is to
+//! compute its due time and to increment a counter.
 //!
-//! The send lag is the generator's own part in that: how late a message went to the socket although nothing of the broker's, a
-//! full socket or a full window, held its sender back. After it did, the lag counts from when the thread observed that
-//! it no longer does.
+//! The send lag is the generator's own part: how late a message went to the socket although neither a full socket nor a
+//! full window held its sender back. If the sender was held back, the lag counts from when the thread learned that it
+//! no longer is.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -23,10 +23,10 @@ use hdrhistogram::Histogram;
 
 use crate::drive::schedule::Schedule;
 
-/// Significant digits of what is recorded.
+/// Significant digits of recorded values.
 const DIGITS: u8 = 3;
 
-/// What was measured.
+/// The latencies of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Histograms {
     pub(crate) end_to_end: Histogram<u64>,
@@ -36,14 +36,14 @@ pub(crate) struct Histograms {
 
 impl Default for Histograms {
     fn default() -> Self {
-        // They grow with what is recorded, at most to some 400 KB each.
+        // Histograms grow with the recorded values, to some 400 KB each at most.
         let new = || Histogram::new(DIGITS).expect("so many digits are allowed");
         Self { end_to_end: new(), acknowledgement: new(), send_lag: new() }
     }
 }
 
 impl Histograms {
-    /// Adds what another thread measured.
+    /// Adds the values of another thread.
     pub(crate) fn add(&mut self, other: &Self) {
         let both = [
             (&mut self.end_to_end, &other.end_to_end),
@@ -56,7 +56,7 @@ impl Histograms {
     }
 }
 
-/// One thread's clock and what it measures.
+/// One thread's clock and its measurements.
 #[derive(Debug)]
 pub(crate) struct Timing {
     schedule: Schedule,

@@ -1,4 +1,4 @@
-//! What the topics of a run are called, and the filters by which receivers get them.
+//! The names of a run's topics, and the filters by which receivers subscribe to them.
 //!
 //! All names of a run have the same length, so that its packets have: `PREFIX/0042`, or `PREFIX/042/7` where receivers
 //! have several topics each and a filter for them, `PREFIX/042/+`.
@@ -14,11 +14,11 @@ use crate::drive::payload::Header;
 /// How a protocol writes topics.
 #[derive(Clone, Copy, Debug)]
 pub struct Naming {
-    /// What stands between levels.
+    /// The separator of levels.
     pub separator: char,
-    /// What stands for any one level in a filter.
+    /// The wildcard for one level in a filter.
     pub any_level: char,
-    /// What the names of queues begin with; None where there are none.
+    /// The prefix of queue names; None where there are no queues.
     pub queues: Option<&'static str>,
     /// Why a topic cannot be called so.
     pub check: fn(&str) -> Result<(), String>,
@@ -43,7 +43,7 @@ pub struct Subscription {
     pub group: Option<&'static str>,
 }
 
-/// Who shares a subscription.
+/// The name of the shared subscription.
 const GROUP: &str = "loadgen";
 
 /// The topics of a run: one beginning, and a tail of the same length for each.
@@ -51,7 +51,7 @@ const GROUP: &str = "loadgen";
 pub struct Topics {
     layout: Layout,
     naming: Naming,
-    /// What all names begin with.
+    /// The beginning of all names.
     head: String,
     /// How all of them go on, one after the other.
     tails: Arc<[u8]>,
@@ -118,7 +118,7 @@ impl Topics {
         name.strip_prefix(self.head.as_bytes()).is_some_and(|tail| tail == self.tail(topic))
     }
 
-    /// What a receiver subscribes to.
+    /// The subscriptions of a receiver.
     #[must_use]
     pub fn subscriptions(&self, receiver: u32) -> Vec<Subscription> {
         let group = (self.layout.pattern == Pattern::Shared).then_some(GROUP);
@@ -146,7 +146,7 @@ fn group_level(layout: &Layout, receiver: u32) -> String {
     padded(receiver, layout.receivers)
 }
 
-/// One of so many numbers, all of them with as many digits.
+/// `number` with as many digits as the largest number below `count`.
 fn padded(number: u32, count: u32) -> String {
     let digits = count.saturating_sub(1).to_string().len();
     format!("{number:0digits$}")

@@ -24,8 +24,8 @@ pub trait Watch: Sync {
     /// Called about ten times a second while messages are sent and received, from the thread that called [`run`].
     fn progress(&self, progress: Progress);
 
-    /// Whether the run is to end now. It then gives what was found so far, with an error that says so; if it was not all
-    /// connected yet, it fails. Asked more often than that, so that it should take no time.
+    /// Whether the run should end now. It then returns its results so far, with an error that says so; if not all
+    /// clients are connected yet, it fails. Called often, so it must be fast.
     fn is_interrupted(&self) -> bool;
 }
 

@@ -1,9 +1,9 @@
 //! One thread's event loop over its senders and receivers.
 //!
-//! Each round it waits for events, receives once from every connection that is readable, and sends once on every
-//! sender's that is writable: a large batch for each call, no thread and no buffer for a connection, and no
-//! connection that starves another. Where the run has a rate, it also waits for the next message to be due, and what is due
-//! by then is sent, all of one sender with one call.
+//! Each round it waits for events, receives once from every readable connection, and sends once on every writable
+//! connection of a sender: a large batch for each call, no thread and no buffer for a connection, and no connection
+//! that starves another. Where the run has a rate, it also waits for the next due time, and sends all due messages of a
+//! sender with one call.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,8 +26,8 @@ use crate::drive::timing::Timing;
 
 /// How long a wait lasts at most, so that a thread notices in time that the run has ended.
 const TICK: Duration = Duration::from_millis(50);
-/// What lies at least between two looks at what is due: messages that are closer to each other are sent together. A wait and a
-/// send for each of 100,000 messages a second would take a processor for themselves, which the broker may need.
+/// The least time between two checks for due messages; messages closer to each other are sent together. A wait and a
+/// send call for each of 100,000 messages a second would take a whole processor, which the broker may need.
 const SPACING_NS: u64 = 25_000;
 
 /// One thread of a run.
@@ -41,7 +41,7 @@ pub(crate) struct Worker {
     index: usize,
     /// Connections that can receive or send without waiting.
     ready: VecDeque<usize>,
-    /// Where the run has a rate, and from its beginning on, what goes with it.
+    /// The schedule, where the run has a rate. It is started together with the run.
     schedule: Option<Schedule>,
     paced: Option<Paced>,
     /// How often to look for silent connections, where the broker wants to hear of them, and when to do so next.
@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     report: ThreadReport,
 }
 
-/// What a thread needs where the run has a rate.
+/// The state of a thread in a run with a rate.
 struct Paced {
     pace: Pace,
     timing: Timing,
@@ -76,7 +76,7 @@ impl Registered {
         let ClientConnection { inbound, sending, .. } = &self.client;
         let has_replies = !inbound.replies.is_empty();
         let may_send = || has_replies || sending.is_some_and(|sending| sending.may_send(inbound.settled()));
-        // What cannot be answered is not read, so that answers do not pile up.
+        // A connection is not read while it cannot be answered, so that answers do not pile up.
         (self.readable && !has_replies) || (self.writable && may_send())
     }
 
@@ -155,7 +155,8 @@ impl Worker {
                 self.shared.fail(format!("cannot wait for sockets: {error}"));
                 break;
             }
-            // Looked at after the wait: once others have left, the broker may send what they did not acknowledge to this one.
+            // Checked after the wait: once other receivers have left, the broker may resend their unacknowledged
+            // messages to this one.
             if self.shared.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -281,7 +282,7 @@ impl Worker {
         Ok(received == Received::More)
     }
 
-    /// Sends once what is to be said beside messages, and once of the messages.
+    /// Sends pending replies once, and messages once.
     fn send(&mut self, index: usize) -> io::Result<()> {
         let Registered { client, writable, .. } = &mut self.connections[index];
         let ClientConnection { stream, inbound, sending, has_sent, .. } = client;
@@ -308,7 +309,7 @@ impl Worker {
             *writable = sent.has_room;
             if sent.bytes > 0 {
                 *has_sent = true;
-                // What ends the stream is no message, and may have waited for the last acknowledgement.
+                // The end of the stream is no message, and may have waited for the last acknowledgement.
                 if !sending.is_ending() {
                     self.report.last_send = Some(Instant::now());
                 }

@@ -1,5 +1,5 @@
-//! A broker of a thread per connection, which forwards at any QoS, also to groups, from queues and by filters with `+`, and does on
-//! purpose what brokers must not do.
+//! A broker with a thread per connection. It forwards at any QoS, also to groups, from queues and by filters with `+`,
+//! and misbehaves on purpose.
 
 mod routing;
 
@@ -18,7 +18,7 @@ use wisp_wire::{
 
 use routing::{Routes, Subscriber};
 
-/// What it does wrong, counted over all deliveries, or over all messages where it is about the sender.
+/// A fault, counted over all deliveries, or over all messages where it concerns the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     None,
@@ -38,28 +38,28 @@ pub(crate) enum Fault {
     Misroute(u64),
     /// Gives every so manieth message to two of a group.
     ShareTwice(u64),
-    /// Closes all connections after so many messages; MQTT 5 clients are told why.
+    /// Closes all connections after this number of messages; MQTT 5 clients are told why.
     Die(u64),
     /// Does nothing for so long when this message comes, once.
     Stall {
         at: u64,
         ms: u64,
     },
-    /// Answers so many CONNECTs, and then none.
+    /// Answers this number of CONNECTs, and no more.
     Mute(u64),
     /// Never answers SUBSCRIBE.
     NoSubAck,
-    /// Never reads again from who has published.
+    /// Stops reading from a client that has published.
     NoRead,
-    /// Orders a keep-alive of so many seconds from MQTT 5 clients, and closes the connections of those that are silent for half
-    /// as much again.
+    /// Orders a keep-alive of this many seconds from MQTT 5 clients, and closes the connection of a client that is
+    /// silent for one and a half times as long.
     Impatient(u16),
     /// Does not let anybody subscribe.
     Refuse,
     /// Grants QoS 0 to everybody.
     Downgrade,
-    /// Acknowledges only when so many messages of a sender wait for it; says to MQTT 5 clients that it takes `receive_max`
-    /// at once. Not wrong, as long as it is told of enough.
+    /// Acknowledges only when this many messages of a sender are waiting; tells MQTT 5 clients a Receive Maximum of
+    /// `receive_max`. This is correct behaviour, as long as enough messages arrive.
     Reluctant {
         batch: usize,
         receive_max: u16,
@@ -93,7 +93,7 @@ struct Broker {
     everybody: Mutex<Vec<(TcpStream, ProtocolVersion)>>,
 }
 
-/// What is written to a connection, whole packets at a time.
+/// The output of a connection; whole packets are written at a time.
 type Output = Arc<Mutex<TcpStream>>;
 
 impl Broker {
@@ -145,7 +145,7 @@ impl<'a> Connection<'a> {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// False when the client has gone, in whatever way: what that means is for the run to find.
+    /// False when the client has gone in any way; the run has to find the meaning.
     fn serve_some(&mut self) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         let Ok(received @ 1..) = self.stream.read(&mut buffer) else { return false };

@@ -1,4 +1,4 @@
-//! Who gets a message, and what goes wrong with it on the way there.
+//! The receivers of a message, and its faults on the way.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,7 @@ impl Routes {
         self.subscriptions.lock().unwrap().push(Subscription { filter, group, subscriber });
     }
 
-    /// Sends a message to everybody whom it is for, with the fault if it is its turn.
+    /// Sends a message to all its receivers, with the fault if it is due.
     pub(super) fn deliver(&self, publish: &Publish<'_>, fault: Fault) {
         for subscriber in self.receivers(publish.topic.unwrap().as_str(), fault) {
             let number = self.deliveries.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,5 +1,5 @@
-//! A NATS server of a thread per connection, which forwards by subject, wildcard and group, and does on purpose what servers
-//! do to clients, right or wrong.
+//! A NATS server with a thread per connection. It forwards by subject, wildcard and group, and does on purpose anything
+//! that servers do to clients, right or wrong.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,12 +12,12 @@ use std::time::Duration;
 /// How long a client has for an answer: long enough for any machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What it does, counted over all messages.
+/// A behaviour, counted over all messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Manner {
     Plain,
-    /// Before every so manieth message asks its sender and its receivers whether they are there, tells them what it is, and
-    /// says that all is well. A receiver gets no more before it has answered, and a sender no answer itself.
+    /// Before every n-th message it pings the sender and the receivers, sends its INFO and says +OK. A receiver gets no
+    /// more before it has answered, and a sender no PONG itself.
     Talkative(u64),
     /// Writes each message as one that may be answered.
     WithReplies,
@@ -25,7 +25,7 @@ pub(crate) enum Manner {
     Drop(u64),
     /// Changes a byte of every so manieth payload.
     Corrupt(u64),
-    /// Cuts who is to receive the so manieth message, without a word.
+    /// Disconnects the receivers of the n-th message, without a message.
     Cut(u64),
     /// As `Cut`, with a word.
     Complain(u64),
@@ -37,7 +37,7 @@ pub(crate) enum Manner {
     WithToken,
     /// Lets nobody subscribe.
     NoSubscriptions,
-    /// Takes payloads of so many bytes at most.
+    /// Announces and takes payloads of this many bytes at most.
     Narrow(u64),
     /// Wants TLS.
     Encrypted,
@@ -78,7 +78,7 @@ struct Server {
 #[derive(Default)]
 struct Subscriptions {
     all: Vec<Subscription>,
-    /// Whose turn it is, by the name of the group and what it subscribed to.
+    /// The next member of a group, by the group's name and its subscription.
     turns: HashMap<(String, String), usize>,
 }
 
@@ -226,7 +226,7 @@ impl Server {
         self.subscriptions.lock().unwrap().all.retain(|one| !Arc::ptr_eq(&one.client, client));
     }
 
-    /// Who gets a message: each subscription without a group, and one of each group.
+    /// The receivers of a message: each subscription without a group, and one of each group.
     fn receivers(&self, subject: &str) -> Vec<Subscription> {
         let Subscriptions { all, turns } = &mut *self.subscriptions.lock().unwrap();
         let mut groups: HashMap<(String, String), Vec<&Subscription>> = HashMap::new();

@@ -105,7 +105,7 @@ fn counts(results: &Results) -> Counts {
     (results.lost, results.duplicated, results.out_of_order, results.corrupt)
 }
 
-/// Runs against a broker with a fault, at every QoS at the same time, and gives what was found to `check`.
+/// Runs against a broker with a fault, at every QoS at the same time, and passes the results to `check`.
 fn each_finds(
     fault: Fault,
     (pattern, senders, receivers, topics): (Pattern, u32, u32, Option<u32>),
@@ -187,7 +187,7 @@ fn disorder_is_found() {
         let place = (pattern, 1, receivers, topics);
         each_finds(Fault::Reorder(7), place, (0, 0, 142, 0), told(&["got sender 0's message 6 on", "after message 7"]));
     }
-    // What is held back is overtaken by others of its flow at the same receiver, which only gets some of them.
+    // A delayed message is overtaken by others of its flow at the same receiver, which gets only some of them.
     each_finds(Fault::Reorder(7), (Pattern::Shared, 1, 2, None), (0, 0, 142, 0), told(&["after message "]));
 }
 

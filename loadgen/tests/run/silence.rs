@@ -1,5 +1,5 @@
-//! Brokers that say nothing where they should, and one that wants to hear something: none holds a run up, and none is blamed for
-//! what it was promised.
+//! Brokers that are silent where they should speak, and one that wants a keep-alive: none holds a run up, and none is
+//! blamed for the client's own silence.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -13,7 +13,7 @@ use wisp_loadgen::drive::watch::{Progress, Watch};
 use super::fake_broker::{self, Fault};
 use super::{TIMEOUT, config};
 
-/// Who answers does so sooner, on a machine that does much else too.
+/// Longer than an answer takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);

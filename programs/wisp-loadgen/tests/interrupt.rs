@@ -16,7 +16,7 @@ use wisp_lab::failure::Interrupt;
 use wisp_lab::paths::Scratch;
 use wisp_lab::process::spawn;
 
-/// Far less than what the program would wait for a broker, and far more than it needs.
+/// Far less than the program would wait for a broker, and far more than it needs to end.
 const SOON: Duration = Duration::from_secs(60);
 
 fn start(arguments: &[&str]) -> Child {
@@ -74,7 +74,7 @@ fn an_interrupt_is_heard_while_a_broker_is_silent() {
         listener.set_nonblocking(true).unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
         let child = start(&[command, &["--url", &url]].concat());
-        // Those that say nothing only look whether somebody is there.
+        // Connections without data only check whether the port is open.
         let mut client = wait_for("a client that says something", || {
             let (mut client, _) = listener.accept().ok()?;
             client.set_nonblocking(false).unwrap();
@@ -99,7 +99,7 @@ fn an_interrupt_is_heard_while_a_nats_server_is_silent() {
     listener.set_nonblocking(true).unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let child = start(&["sweep", "--url", &url, "--senders", "1,2", "--out", scratch.file("out").to_str().unwrap()]);
-    // Two look whether somebody is there and go again; the third waits to be told what the server takes.
+    // The first two connections check whether the port is open; the third waits for the server's INFO.
     let clients: Vec<_> = (0..3).map(|_| wait_for("a client", || listener.accept().ok())).collect();
     interrupt(&child);
     let (status, words) = ended(child);
@@ -116,7 +116,7 @@ fn ignores_hang_up(process: &str) -> bool {
 
 #[test]
 fn a_terminal_that_is_gone_ends_a_run_unless_nohup_is_before_it() {
-    // A shell does not hear again what was ignored before it.
+    // A shell cannot handle a signal that was ignored when it started.
     for (shell, is_ignored) in
         [("exec \"$0\" \"$@\"", ignores_hang_up("self")), ("trap '' HUP; exec \"$0\" \"$@\"", true)]
     {
@@ -172,7 +172,7 @@ fn a_second_interrupt_ends_the_program_and_its_children_at_once() {
     interrupt(&program);
     let (status, words) = ended(program);
     assert_eq!((status, words.as_str()), (Some(130), "deaf: interrupted again, and ended at once\n"));
-    // Who has ended may not have been waited for by the system's first process.
+    // An ended process may not have been reaped by the system's first process yet.
     let stat = Path::new("/proc").join(&child).join("stat");
     let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
     wait_for("the child's end", || is_gone().then_some(()));

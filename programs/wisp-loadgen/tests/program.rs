@@ -26,7 +26,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it. Gives its status and what it printed.
+/// Runs it. Returns its status and its output.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

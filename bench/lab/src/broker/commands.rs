@@ -11,7 +11,7 @@ use super::{Broker, Mode, StartOptions, settings, write_configuration};
 use crate::failure::Failure;
 use crate::paths;
 
-/// What Wisp is told beside its address and its workers.
+/// Wisp's flags besides its address and its workers.
 pub(super) const WISP_FLAGS: [&str; 1] = ["--log error"];
 
 impl Broker {

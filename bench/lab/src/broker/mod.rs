@@ -1,9 +1,9 @@
-//! The brokers under test: how each is started, waited for and stopped, and what it costs.
+//! The brokers under test: how each is started, awaited and stopped, and its cost.
 //!
 //! ```text
 //!   Broker + StartOptions ---> commands ---> Running  ---> url, usage, startup
 //!                              settings        ^
-//!                                            answer: asked until it takes clients
+//!                                            readiness: polled until it accepts clients
 //! ```
 
 use std::fmt;
@@ -65,7 +65,7 @@ pub enum Broker {
     Command(String),
 }
 
-/// What a broker speaks.
+/// The protocol of a broker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     /// MQTT over TCP.
@@ -75,7 +75,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What its URLs begin with, which is also its name in records.
+    /// The scheme of its URLs, which is also its name in records.
     #[must_use]
     pub fn scheme(self) -> &'static str {
         match self {
@@ -158,7 +158,7 @@ impl Default for StartOptions {
 }
 
 impl StartOptions {
-    /// So many workers, and all else as usual.
+    /// The given number of workers, and defaults for the rest.
     #[must_use]
     pub fn with_workers(workers: usize) -> Self {
         Self { workers, ..Self::default() }
@@ -166,7 +166,7 @@ impl StartOptions {
 }
 
 impl Broker {
-    /// Those that have a name, in the order of tables.
+    /// The brokers that have a name, in the order of tables.
     pub const NAMED: [Self; 8] = [
         Self::Native,
         Self::Wasmer,
@@ -208,7 +208,7 @@ impl Broker {
         }
     }
 
-    /// What it speaks.
+    /// The protocol that it speaks.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         if *self == Self::NatsServer { Protocol::Nats } else { Protocol::Mqtt }
@@ -224,7 +224,7 @@ impl Broker {
         }
     }
 
-    /// Whether it is Wisp, on whatever host.
+    /// Whether it is Wisp, on any host.
     #[must_use]
     pub fn is_wisp(&self) -> bool {
         *self == Self::Native || self.wasm_host().is_some()
@@ -241,7 +241,7 @@ impl Broker {
         }
     }
 
-    /// What the host is called by the scripts in wasm-targets; None for native programs.
+    /// The host's name in the scripts of wasm-targets; None for native programs.
     #[must_use]
     pub fn wasm_host(&self) -> Option<&'static str> {
         match self {
@@ -280,10 +280,10 @@ impl Broker {
         }
     }
 
-    /// Looks whether it is there, without starting it.
+    /// Checks that it is installed, without starting it.
     ///
     /// # Errors
-    /// When something is missing that it needs, with what is to be done about it.
+    /// If something is missing, with the command that installs it.
     pub fn look_for(&self, options: &StartOptions, scratch: &Scratch) -> Result<(), Failure> {
         let address = free_address();
         self.command(address, options, &own_folder(scratch, address)?).map(drop)
@@ -292,7 +292,7 @@ impl Broker {
     /// Starts it on a free port, and waits until it answers a client.
     ///
     /// # Errors
-    /// When it is not there or does not come up, with what is to be done about it; or when interrupted.
+    /// If it is missing or does not come up, with advice; or if interrupted.
     pub fn start(&self, options: &StartOptions, scratch: &Scratch, interrupt: &Interrupt) -> Result<Running, Failure> {
         self.start_within(START_TIMEOUT, options, scratch, interrupt)
     }
@@ -363,7 +363,7 @@ impl TryFrom<String> for Broker {
     }
 }
 
-/// A folder for what a broker needs.
+/// A folder for a broker's files.
 fn own_folder(scratch: &Scratch, address: SocketAddr) -> Result<PathBuf, Failure> {
     let folder = scratch.file(&format!("broker-{}", address.port()));
     fs::create_dir_all(&folder).map_err(|error| unwritable(&error))?;

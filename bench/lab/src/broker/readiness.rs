@@ -10,7 +10,7 @@ use super::Protocol;
 /// How often to ask.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longer than what NATS says of itself.
+/// Longer than the INFO of any NATS server.
 const WORDS_BYTES_MAX: usize = 64 * 1024;
 
 /// A CONNECT of MQTT 3.1.1: a clean session, a keep-alive of a minute (without one rumqttd does not answer), the name
@@ -22,7 +22,7 @@ const MQTT_DISCONNECT: &[u8] = b"\xe0\x00";
 const NATS_CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"wisp-start\"}\r\nPING\r\n";
 const NATS_INFO: &[u8] = b"INFO ";
 
-/// What came of asking.
+/// The result of polling.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Readiness {
     /// It does not answer yet.
@@ -39,7 +39,7 @@ pub(super) struct Probe {
     address: SocketAddr,
     protocol: Protocol,
     connection: Option<TcpStream>,
-    /// What it has said on this connection.
+    /// Bytes received on this connection.
     words: Vec<u8>,
 }
 
@@ -48,7 +48,8 @@ impl Probe {
         Self { address, protocol, connection: None, words: Vec::new() }
     }
 
-    /// Asks, or looks for the answer to what was asked before; takes about a millisecond, unless the answer comes earlier.
+    /// Connects, or looks for the answer on the open connection. Takes about a millisecond, unless the answer comes
+    /// earlier.
     pub(super) fn poll(&mut self) -> Readiness {
         if self.connection.is_none() {
             match self.connect() {
@@ -83,7 +84,7 @@ impl Probe {
         answer
     }
 
-    /// Connects and says hello. Who listens at the other end may not read it for a while.
+    /// Connects and sends the first packet. The other side may not read it for a while.
     fn connect(&mut self) -> io::Result<TcpStream> {
         let mut connection = TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT)?;
         connection.set_nodelay(true)?;
@@ -95,7 +96,7 @@ impl Probe {
         Ok(connection)
     }
 
-    /// Ends the connection as the protocol wants it; that it fails is no matter for who has answered.
+    /// Ends the connection as the protocol wants it; an error does not matter any more.
     fn say_goodbye(&mut self) {
         if let (Some(mut connection), Protocol::Mqtt) = (self.connection.take(), self.protocol) {
             drop(connection.write_all(MQTT_DISCONNECT));
@@ -103,7 +104,7 @@ impl Probe {
     }
 }
 
-/// What the words mean that came so far.
+/// The meaning of the bytes received so far.
 fn parse_reply(protocol: Protocol, words: &[u8]) -> Readiness {
     match protocol {
         Protocol::Mqtt => match words {

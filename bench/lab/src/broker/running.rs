@@ -1,4 +1,4 @@
-//! A broker that was started: what it costs, whether it lives, and its end.
+//! A started broker: its cost, whether it lives, and its end.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -114,14 +114,14 @@ impl Running {
         self.process
     }
 
-    /// From the start of its process until it had taken a client: to its CONNACK, or to its PONG for NATS. What a script looks
-    /// up before is not in it. Pages of its files that were in memory stayed there.
+    /// The time from the start of its process until it had accepted a client: to its CONNACK, or to its PONG for NATS.
+    /// The time of launcher scripts is not included. Its files may have been in the page cache.
     #[must_use]
     pub fn startup(&self) -> Duration {
         self.startup
     }
 
-    /// What it has used so far; None where the system does not tell, as only Linux does.
+    /// Its usage so far; None where the system does not count it, as only Linux does.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         Usage::of_group(self.process)
@@ -142,7 +142,7 @@ impl Running {
         self.has_died().map_or(Ok(()), |death| Err(Failure::Broken(death)))
     }
 
-    /// What it said last on its standard error.
+    /// The last lines of its standard error.
     #[must_use]
     pub fn last_words(&self) -> String {
         let bytes = end_of(&self.folder.join(WORDS_FILE), LAST_WORDS_BYTES).unwrap_or_default();
@@ -154,7 +154,7 @@ impl Running {
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
-        // Whoever panics with it has left it as it was.
+        // A panic while the lock is held leaves the child unchanged.
         self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -180,7 +180,7 @@ impl Protocol {
     }
 }
 
-/// At most so many bytes, the last ones of a file.
+/// The last bytes of a file, at most `bytes_max`.
 fn end_of(file: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(file)?;
     let length = file.seek(SeekFrom::End(0))?;

@@ -13,19 +13,19 @@ pub const MOSQUITTO_SETTINGS: [&str; 6] = [
     "log_type none",
 ];
 
-/// The lines of nats-server's configuration beside its listener. It drops no single message: it cuts off a receiver for whom
-/// too much waits, or who does not take it in time. Senders are held back when a part of that waits. The defaults, 64 MB
-/// and 10 s, are too little for many senders to one receiver that is slow; the time is longer than the generator waits
-/// itself. A larger bound would be no faster, and is memory. All else is its default.
+/// The lines of nats-server's configuration besides its listener. It drops no single message: it disconnects a receiver
+/// for which too many bytes are pending, or which does not read them in time, and slows senders down before that. The
+/// defaults, 64 MB and 10 s, are too small for many senders to one slow receiver. The time is longer than the
+/// generator's own timeout. A larger buffer would be no faster, and costs memory. The rest are defaults.
 pub const NATS_SETTINGS: [&str; 2] = ["max_pending: 256MB", "write_deadline: \"120s\""];
 
-/// rumqttd's configuration but for the address. It appends what is published to a log for each topic and forgets the oldest
-/// segment when there are too many, read or not: here a log holds more than a sample has. The log is not allocated
-/// before, and what was published stays in it, so that memory grows with all that was ever sent, up to a gigabyte for each
-/// topic. What it acknowledges is in the log and not delivered, so that the window does not hold senders back. The rest are
-/// the figures of the configuration that comes with it, except that it may hand a connection 1000 packets at once, as many
-/// as the window has and faster than its 200, that it takes messages up to a megabyte instead of 20 kB, and that it runs no
-/// console and no other listener.
+/// rumqttd's configuration except for the address. It appends messages to a log for each topic and drops the oldest
+/// segment when there are too many, read or not; here a log holds more than a sample has. The log is not allocated in
+/// advance, and messages stay in it, so that memory grows with all messages ever sent, up to a gigabyte for each topic.
+/// It acknowledges a message once it is in the log, so that the window does not slow senders down. The remaining values
+/// are those of the configuration that comes with it, with three changes: 1000 packets to a connection at once, as many
+/// as the window and faster than its 200; messages up to a megabyte instead of 20 kB; and no console and no other
+/// listener.
 pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
     ("router.max_segment_size", "104857600"),
     ("router.max_segment_count", "10"),

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::*;
 
-/// Starts a command line; what it says is lost with the scratch folder.
+/// Starts a command line; its output is lost with the scratch folder.
 fn start(line: &str, timeout: Duration) -> (Scratch, Result<Running, Failure>) {
     let broker: Broker = line.parse().unwrap();
     let scratch = Scratch::new().unwrap();

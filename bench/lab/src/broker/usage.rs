@@ -1,4 +1,4 @@
-//! What a broker has used, as Linux counts it.
+//! The resources that a broker has used, as Linux counts them.
 
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -7,16 +7,16 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use nix::{time::ClockId, unistd::Pid};
 
-/// Of processor times that the kernel tells, so many make a second, whatever its own clock has.
+/// The kernel's unit for processor times in `/proc`, whatever the rate of its own clock.
 const TICKS_PER_S: f64 = 100.0;
 
-/// What a broker has used since its start, with all threads, and with the other processes of its group if it has any.
+/// The resources used by a broker since its start, with all threads, and with the other processes of its group if it
+/// has any.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Usage {
     /// Seconds in which it ran on a processor, by itself and within the kernel.
     pub cpu_s: f64,
-    /// Memory of its own and of the files that it has mapped, as far as it is there. Of several processes, what they share
-    /// counts for each.
+    /// Resident memory, with mapped files. Memory shared by several processes of the group counts for each of them.
     pub rss_bytes: u64,
     /// The most that ever was; of several processes, the sum of the most of each.
     pub peak_rss_bytes: u64,
@@ -25,8 +25,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What a group of processes has used, those that have ended and were waited for included. None if there is no such group,
-    /// or the system does not tell, as only Linux does.
+    /// The usage of a group of processes, including ended children that were waited for. None if there is no such
+    /// group, or the system does not count it, as only Linux does.
     #[must_use]
     pub fn of_group(group: u32) -> Option<Self> {
         let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -44,7 +44,7 @@ impl Usage {
     }
 }
 
-/// What a process has used, if it is in this group.
+/// The usage of a process, if it is in this group.
 fn of_process(process: u32, group: u32) -> Option<Usage> {
     let stat = parse_stat(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)?;
     if stat.group != group {

@@ -1,4 +1,4 @@
-//! What is drawn of a plan that does not say it.
+//! The figures of a plan that names none.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::plan::point::differing;
 use crate::plan::{Kind, Point};
 use wisp_report::figure::{Better, Figure, Kind as Drawn};
 
-/// One figure of what is measured over what differs: a curve if that are numbers, else bars. None for kinds that other
-/// programs measure, which know best.
+/// One figure of the main measure over the setting that differs: a curve if the values are numbers, else bars. None for
+/// kinds that are measured by other programs, which choose their own.
 pub fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
     if !kind.is_of_load() {
         return Vec::new();
@@ -63,7 +63,7 @@ pub fn figures(kind: Kind, points: &[Point]) -> Vec<Figure> {
     vec![percentiles, usual]
 }
 
-/// Whether the largest value is so many times the smallest that a logarithmic axis helps.
+/// Whether the values span a range for which a logarithmic axis helps.
 fn is_wide(points: &[Point], name: &str) -> bool {
     let values: Vec<_> = points.iter().filter_map(|point| point.number(name)).collect();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);

@@ -9,9 +9,9 @@ use crate::plan::{Kind, settings};
 use wisp_report::figure::Figure;
 use wisp_report::folder::{PLAN, REPETITION, WANTED_S};
 
-/// What records of all kinds have beside what was set and measured.
+/// The fields of all records besides settings and measures.
 const OF_ALL: [&str; 5] = [PLAN, REPETITION, WANTED_S, "kind", "protocol"];
-/// A name that was meant is not further from what was written than this.
+/// The largest distance at which a name counts as a misspelling of another one.
 const TYPING_ERRORS_MAX: usize = 3;
 
 /// Reads the figures of a plan.
@@ -35,8 +35,8 @@ pub(super) fn read(value: Option<Value>) -> Result<Vec<Figure>, String> {
     Ok(read)
 }
 
-/// Looks whether records will have the fields of all figures: what is a setting of the kind, or is set where settings are free,
-/// and what is measured in samples of the kind.
+/// Checks that records will have the fields of all figures: settings of the kind, or given settings where any are
+/// allowed, and the kind's measures.
 pub(super) fn check(figures: &[Figure], kind: Kind, set: &BTreeSet<&str>) -> Result<(), String> {
     let mut known: BTreeSet<String> = kind.measures().chain(OF_ALL.map(str::to_owned)).collect();
     if kind.is_of_load() {

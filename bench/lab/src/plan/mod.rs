@@ -1,16 +1,16 @@
-//! What is to be measured: a plan, written as TOML or with the options of a command, and multiplied out into points.
+//! A plan of measurements, written as TOML or given by options of a command, and expanded into points.
 //!
 //! ```text
 //!   text or options --source--> settings of each case --settings, values--> points, in the order of the sweep's phases
 //! ```
 //!
 //! ```toml
-//! name = "forwarding"            # letters, digits and -; what records are told apart by
+//! name = "forwarding"            # letters, digits and -; identifies the plan's records
 //! title = "Forwarding"
-//! about = """What is asked and how, for `plans` and for the report."""
+//! about = """The question and the method, for `plans` and for the report."""
 //! kind = "throughput"            # throughput, latency or connections; transfer, start and compute are run by wisp-bench
 //! repetitions = 5
-//! sample_s = 3.0                 # optional: about how long a sample takes, where `seconds` does not say it
+//! sample_s = 3.0                 # optional: about how long a sample takes, if `seconds` is not set
 //!
 //! [settings]                     # a value, a list, or a range in text: each with each
 //! broker = ["native", "mosquitto"]
@@ -19,14 +19,14 @@
 //!
 //! [[case]]                       # optional: each adds to the settings or changes them; the plan is the union of its cases
 //! receivers = 1
-//! repetitions = 3                # optional: so many are enough here
+//! repetitions = 3                # optional: an upper bound for this case
 //! quick = false                  # optional: left out of quick runs; "only" there; or settings, as in quick = { size_bytes = 64 }
 //!
-//! [quick]                        # optional: what quick runs change
+//! [quick]                        # optional: changes in quick runs
 //! repetitions = 3
 //! settings = { seconds = 0.3 }
 //!
-//! [[figure]]                     # optional: what is drawn, see `figure`; of fields that samples of the kind have
+//! [[figure]]                     # optional: a figure to draw, see `figure`; of fields that samples of the kind have
 //! ```
 //!
 //! Later ones of these win: the settings, a case, quick settings, a case's quick settings, options of the command.
@@ -46,9 +46,9 @@ pub use settings::Settings;
 use wisp_report::figure::Figure;
 pub use wisp_report::kind::Kind;
 
-/// What a sample takes beside its load: starting a broker, connecting, a warm-up, waiting for what may come twice.
+/// The time of a sample besides its load: starting a broker, connecting, a warm-up, waiting for duplicates.
 const OVERHEAD_S: f64 = 1.0;
-/// Messages a second, where it is to be told how long a sample takes that is so many messages.
+/// An assumed rate, to estimate the time of a sample with a fixed number of messages.
 const GUESSED_MESSAGES_PER_S: f64 = 300_000.0;
 
 /// How often a broker's maximum is measured before latencies at a share of it.
@@ -57,16 +57,16 @@ pub const MAXIMUM_REPETITIONS: u32 = 3;
 /// How long that takes at most, each time.
 const MAXIMUM_S: f64 = 2.0;
 
-/// What is to be measured, and drawn of it.
+/// The measurements to take, and the figures to draw of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
-    /// What its records are told apart by, in letters, digits and `-`.
+    /// The name that identifies its records, in letters, digits and `-`.
     pub name: String,
     /// The heading.
     pub title: String,
-    /// What is asked and how.
+    /// The question and the method.
     pub about: String,
-    /// What is measured.
+    /// The kind of measurement.
     pub kind: Kind,
     /// How often each point is measured; at least once.
     pub repetitions: u32,
@@ -74,11 +74,11 @@ pub struct Plan {
     pub sample_s: Option<f64>,
     /// All combinations of settings, none twice and at least one.
     pub points: Vec<Point>,
-    /// What is to be drawn; if the plan does not say it, something usual.
+    /// The figures to draw; if the plan names none, a default.
     pub figures: Vec<Figure>,
 }
 
-/// What is different from what a plan's text says.
+/// Changes to a plan's text.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Changes {
     /// Whether the plan's quick settings hold.
@@ -92,7 +92,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// None, on a machine with so many processors.
+    /// No changes, on a machine with this number of processors.
     #[must_use]
     pub fn none(processors: usize) -> Self {
         Self { is_quick: false, repetitions: None, settings: Settings::new(), processors }
@@ -102,7 +102,7 @@ impl Changes {
 /// Points that are measured before others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Phase {
-    /// What is measured.
+    /// The points to measure.
     pub points: Vec<Point>,
     /// How often each.
     pub repetitions: u32,
@@ -135,10 +135,10 @@ impl Plan {
         }
     }
 
-    /// Reads a plan. `origin` is what errors call the text: its file.
+    /// Reads a plan. `origin` is the name of the text in errors: its file.
     ///
     /// # Errors
-    /// The first thing that is wrong, in a line with the origin and the key.
+    /// The first mistake, in one line with the origin and the key.
     pub fn parse(origin: &str, text: &str, changes: &Changes) -> Result<Self, String> {
         source::read(text)
             .and_then(|source| source.plan(changes))
@@ -161,7 +161,7 @@ impl Plan {
             .map_err(|error| error.trim_start_matches("settings.").to_owned())
     }
 
-    /// What is measured one after the other: before latencies at a share of brokers' maxima, these maxima.
+    /// The phases in their order: the maxima of brokers come before latencies at shares of them.
     #[must_use]
     pub fn phases(&self) -> Vec<Phase> {
         let mut maxima: Vec<Point> = Vec::new();
@@ -202,7 +202,7 @@ impl Plan {
 }
 
 impl Point {
-    /// What is measured first for a latency at a share of the maximum: the same at full speed.
+    /// The measurement that precedes a latency at a share of the maximum: the same at full speed.
     #[must_use]
     pub fn maximum(&self) -> Option<Self> {
         self.get("load_percent")?;

@@ -8,7 +8,7 @@ use crate::plan::Kind;
 use crate::plan::settings::{DEPENDENT, check, place};
 use wisp_report::folder::{Record, WANTED_S};
 
-/// One combination of settings: what one sample is taken of. Settings have the names that records have.
+/// One combination of settings, of which samples are taken. Settings have the names of record fields.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Point {
     kind: Kind,
@@ -18,14 +18,14 @@ pub struct Point {
 }
 
 impl Point {
-    /// A combination. It gets its title when it is known what it is one of.
+    /// A combination, with a title of all its settings.
     #[must_use]
     pub fn new(kind: Kind, settings: BTreeMap<String, Value>) -> Self {
         let title = title(&settings, &|_| true);
         Self { kind, settings, title, repetitions_max: None }
     }
 
-    /// The same, of which so many samples are enough, however many the others have.
+    /// The same point with a bound on its number of samples.
     pub(super) fn at_most(self, repetitions_max: Option<u32>) -> Self {
         Self { repetitions_max, ..self }
     }
@@ -36,7 +36,7 @@ impl Point {
         self.repetitions_max.map_or(repetitions, |most| most.min(repetitions))
     }
 
-    /// The same, with a title of what tells it from the others, which is what `is_told` says yes to.
+    /// The same point with a title made of the settings for which `is_told` is true.
     fn told_by(self, is_told: &dyn Fn(&str) -> bool) -> Self {
         let title = title(&self.settings, is_told);
         Self { title, ..self }
@@ -47,12 +47,12 @@ impl Point {
         Self { title, ..self }
     }
 
-    /// Whether its settings go together, as those of plans do.
+    /// Checks that its settings go together, as a plan's do.
     pub(crate) fn check(&self) -> Result<(), String> {
         check(self.kind, &self.settings)
     }
 
-    /// What is measured.
+    /// The kind of measurement.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -100,14 +100,14 @@ impl Point {
         list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// Identifies it among all points of whatever plan, in a line of text.
+    /// A line of text that identifies the point among all points of all plans.
     #[must_use]
     pub fn key(&self) -> String {
         let settings = self.settings.iter().map(|(name, value)| format!("{name}={value}"));
         [self.kind.name().to_owned()].into_iter().chain(settings).collect::<Vec<_>>().join(" ")
     }
 
-    /// What tells it from the other points of its plan, for people.
+    /// The settings that distinguish the point within its plan, for people.
     #[must_use]
     pub fn title(&self) -> &str {
         &self.title
@@ -122,8 +122,8 @@ impl Point {
     }
 }
 
-/// The settings that differ between points of one broker, with how many values they have. That brokers have different ones,
-/// such as no workers, is nothing to choose between, and neither is what is taken out where it has no meaning.
+/// The settings that differ between points of one broker, with the number of their values. A setting that a broker does
+/// not have, such as workers, is no difference, and neither is one that was removed because it has no meaning.
 pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for name in points.iter().flat_map(Point::settings).map(|(name, _)| name) {
@@ -143,14 +143,14 @@ pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
     counts
 }
 
-/// Gives points titles of what differs between them, and of the broker.
+/// Gives points titles made of the settings that differ between them, and of the broker.
 pub(super) fn titled(points: &[Point]) -> Vec<Point> {
     let differing = differing(points);
     let is_told = |name: &str| name == "broker" || differing.contains_key(name);
     points.iter().map(|point| point.clone().told_by(&is_told)).collect()
 }
 
-/// Names and values; those of which the name would say nothing more, alone.
+/// Names and values; a value alone where its name would add nothing.
 fn title(settings: &BTreeMap<String, Value>, is_told: &dyn Fn(&str) -> bool) -> String {
     let part = |(name, value): (&String, &Value)| match value {
         Value::String(text) => text.clone(),

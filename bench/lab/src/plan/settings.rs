@@ -1,4 +1,4 @@
-//! The settings that samples have which this program takes: their names, what they may be, and what they are if nobody says.
+//! The settings of samples that the load generator takes: their names, types, ranges and defaults.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use wisp_loadgen::drive::payload::HEADER_BYTES;
 use wisp_loadgen::drive::preflight::is_url;
 use wisp_loadgen::drive::target::Target;
 
-/// The largest message of MQTT is 256 MiB with its header; topics are far shorter than what is left.
+/// The largest message of MQTT is 256 MiB with its header; topics are far shorter than the difference.
 pub const SIZE_BYTES_MAX: u64 = 255 * 1024 * 1024;
 /// Local ports that a system has for connections to one address, by default, less some for others.
 const CONNECTIONS_MAX: u64 = 28_000;
 /// More combinations than anybody waits for.
 const POINTS_MAX: usize = 10_000;
 
-/// The least of rates, shares and times: with less a run would outlast whoever waits for it.
+/// The lower bound of rates, shares and times: with a smaller value a run would take forever.
 const NUMBER_MIN: f64 = 1e-6;
 
-/// What a setting may be.
+/// The type and the range of a setting.
 #[derive(Clone, Copy, Debug)]
 enum Is {
     Text,
@@ -62,7 +62,7 @@ const SETTINGS: [(&str, Is, &[Kind]); 21] = [
     ("timeout_s", Whole(1, 86_400), &[Throughput, Latency, Connections]),
 ];
 
-/// Where a setting stands among the others; those that are not known come first.
+/// The position of a setting in the order; unknown ones come first.
 pub(super) fn place(name: &str) -> Option<usize> {
     SETTINGS.iter().position(|(known, ..)| *known == name)
 }
@@ -81,7 +81,7 @@ const INSTEAD: [(&str, &str); 2] = [("messages", "seconds"), ("rate_per_s", "loa
 /// Written settings by name: a value, a list, or a range in text.
 pub type Settings = Map<String, Value>;
 
-/// Puts `more` over `settings`. What it sets takes the place of what cannot stand beside it.
+/// Puts `more` over `settings`. A new setting removes the one that it excludes.
 pub(super) fn put_over(settings: &mut Settings, more: &Settings) {
     for (name, value) in more {
         for (one, other) in INSTEAD {
@@ -94,10 +94,10 @@ pub(super) fn put_over(settings: &mut Settings, more: &Settings) {
     }
 }
 
-/// The values of one setting; an error begins with what is wrong, and says nothing of the name.
+/// The values of one setting. An error begins with the mistake and does not contain the name.
 ///
 /// # Errors
-/// When the kind has no such setting, or it may not be that.
+/// If the kind has no such setting, or the value is out of range.
 pub fn values_of(kind: Kind, name: &str, value: &Value, processors: usize) -> Result<Vec<Value>, String> {
     if !kind.is_of_load() {
         return values::any(value, processors);
@@ -129,7 +129,7 @@ pub fn values_of(kind: Kind, name: &str, value: &Value, processors: usize) -> Re
     }
 }
 
-/// What is set of a kind if nobody says.
+/// The defaults of a kind.
 fn defaults(kind: Kind, processors: usize) -> Settings {
     let values = match kind {
         Throughput | Latency => json!({
@@ -148,10 +148,10 @@ fn defaults(kind: Kind, processors: usize) -> Settings {
     }
 }
 
-/// All combinations of what is set, without those that come to the same.
+/// All combinations of the settings, each once.
 ///
 /// # Errors
-/// What is wrong, in a line that begins with the setting's name, where there is one.
+/// The mistake, in one line that begins with the setting's name, where there is one.
 pub(super) fn combinations(
     kind: Kind,
     settings: &Settings,
@@ -203,7 +203,8 @@ pub(super) fn combinations(
     Ok(kept)
 }
 
-/// Takes out what has no meaning beside the rest: combinations that differ in nothing else are one.
+/// Removes settings that have no meaning beside the others, so that combinations that differ in nothing else become
+/// one.
 fn settle(settings: &mut BTreeMap<String, Value>) {
     let broker = settings.get("broker").and_then(Value::as_str).unwrap_or_default();
     let (broker, is_nats) = (broker.parse::<Broker>().ok(), is_nats(broker));
@@ -230,10 +231,10 @@ fn is_nats(broker: &str) -> bool {
     broker.starts_with("nats://") || broker.parse::<Broker>().is_ok_and(|broker| broker.protocol() == Protocol::Nats)
 }
 
-/// Whether the values go together.
+/// Checks that the values go together.
 ///
 /// # Errors
-/// What does not fit, in a line that begins with a setting's name.
+/// The mistake, in one line that begins with a setting's name.
 pub(super) fn check(kind: Kind, settings: &BTreeMap<String, Value>) -> Result<(), String> {
     let text = |name| settings.get(name).and_then(Value::as_str);
     let whole = |name| settings.get(name).and_then(Value::as_u64);

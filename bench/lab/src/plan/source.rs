@@ -29,7 +29,7 @@ pub(super) struct Source {
     figures: Vec<Figure>,
 }
 
-/// Settings that add to those of the plan or change them.
+/// Settings that extend or change the plan's.
 #[derive(Default)]
 struct Case {
     settings: Settings,
@@ -98,7 +98,7 @@ impl Source {
         }
     }
 
-    /// What is set in some samples.
+    /// The settings of at least one sample.
     fn set(&self) -> BTreeSet<&str> {
         let of_cases = self.cases.iter().flat_map(|case| [Some(&case.settings), case.quick.as_ref()]).flatten();
         let all = [&self.settings, &self.quick_settings].into_iter().chain(of_cases);

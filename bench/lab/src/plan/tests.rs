@@ -287,7 +287,7 @@ fn figures_are_of_what_samples_will_have() {
         with_figure("throughput", load, twice),
         Err("file.toml: figure \"f\", name: it is another's too".to_owned())
     );
-    // What only some case, or only a quick run, sets can be drawn too.
+    // A setting that only some case or only a quick run has can be drawn, too.
     let body = "program = \"sort\"\n[[case]]\nhost = \"native\"\n[[case]]\nquick = { count = 1 }\n[quick]\nsettings = { mode = \"aot\" }";
     with_figure("compute", body, "x = \"count\"\ny = \"io_s\"\nlines = [\"host\", \"mode\"]").unwrap();
 }

@@ -7,9 +7,9 @@
 
 use serde_json::Value;
 
-/// So many values a setting may have: more are most likely a slip of the keyboard.
+/// The largest number of values of a setting: more are most likely a slip of the keyboard.
 const VALUES_MAX: usize = 1000;
-/// What stands for the number of processors.
+/// The word for the number of processors.
 const CORES: &str = "cores";
 
 /// All values of a numeric setting, in the order in which they are written, none twice.
@@ -47,10 +47,10 @@ pub(super) fn texts(value: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// All values of a setting about which nothing is known: what reads like a range is one.
+/// All values of a setting of which nothing is known; a text in the form of a range is one.
 ///
 /// # Errors
-/// When it reads like a range that is none, or is empty.
+/// If a range is wrong or empty.
 pub(super) fn any(value: &Value, processors: usize) -> Result<Vec<Value>, String> {
     let of_one = |value: &Value| match value {
         Value::String(text) if text.contains("..") || text.contains(CORES) => numbers(value, processors),
@@ -110,7 +110,7 @@ fn range(text: &str, processors: usize) -> Result<Vec<Value>, String> {
         ((Some("times"), Some(factor @ 2..)), None) if first > 0 => Box::new(move |value| value.saturating_mul(factor)),
         _ => return Err(wrong()),
     };
-    // With few processors there may be nothing between; what is written in numbers alone is a slip.
+    // With few processors a range may be empty; a range of plain numbers that is empty is a slip.
     if first > last && !text.contains(CORES) {
         return Err(format!("{text:?} ends before it begins"));
     }

@@ -6,7 +6,8 @@
 //!                 Sampler::sample, one sample ---> a record ---> results.jsonl, Sampler::observe
 //! ```
 //!
-//! Who takes the samples, a [`Sampler`], knows brokers and programs; the sweep knows order, files and what a person sees.
+//! A [`Sampler`] takes the samples and knows brokers and programs; the sweep knows the order, the files and the
+//! terminal.
 
 pub mod load;
 mod order;
@@ -37,30 +38,30 @@ const BUSY_MAX: f64 = 0.2;
 
 /// Takes samples.
 pub trait Sampler {
-    /// Looks whether everything is there that the plan needs, before anything is measured: whatever is not there is named,
-    /// in a line each.
+    /// Checks before anything is measured that everything is there that the plan needs. Each missing thing is named in
+    /// a line.
     ///
     /// # Errors
-    /// [`Failure::Setup`] with what is not there; or when interrupted.
+    /// [`Failure::Setup`] with the missing things; or if interrupted.
     fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
         let _ = plan;
         interrupt.check()
     }
 
-    /// Takes one sample. The record begins with [`Point::record`]; plan, repetition, point and time are added by the sweep.
-    /// It ends soon once `watch` says that it is interrupted, and what it then gives is dropped. `watch` may be told of
-    /// progress, for the person who looks on.
+    /// Takes one sample. The record begins with [`Point::record`]; the sweep adds plan, repetition, point and time. It
+    /// ends soon once `watch` says that it is interrupted, and its result is then dropped. `watch` may be told the
+    /// progress, which is shown on the terminal.
     ///
     /// # Errors
-    /// When there is no sample, and why: it is recorded as failed, and the sweep goes on.
+    /// The reason if there is no sample: it is recorded as failed, and the sweep continues.
     fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure>;
 
-    /// Told of every record of the plan: those that a resumed sweep finds, and each new one.
+    /// Sees every record of the plan: the ones that a resumed sweep finds, and each new one.
     fn observe(&mut self, record: &Record) {
         let _ = record;
     }
 
-    /// The versions of what runs, by name; asked once, after `prepare`.
+    /// The versions of all programs, by name; asked once, after `prepare`.
     fn versions(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
@@ -75,7 +76,7 @@ pub struct Options {
     pub folder: PathBuf,
     /// Whether samples that the folder has are not taken again. Without, a folder with records of the plan is refused.
     pub is_resumed: bool,
-    /// What the order is shuffled with; by default the recorded one, or a new one.
+    /// The seed of the order; by default the recorded one, or a new one.
     pub seed: Option<u64>,
     /// The command that runs it again.
     pub command: String,
@@ -95,7 +96,7 @@ pub fn run(
     let unwritable =
         |error: io::Error| Failure::Setup(format!("cannot write into {}: {error}", options.folder.display()));
     let open = || Writer::open(&options.folder).map_err(unwritable);
-    // Who cannot have the folder is told so before brokers are started. Where there is none, none is made yet.
+    // A locked folder is noticed before brokers are started. If there is no folder, it is not made yet.
     let has_records = options.folder.join(folder::RECORDS_FILE).exists();
     let held = has_records.then(open).transpose()?;
     resume_check::records(plan, options)?;
@@ -135,8 +136,8 @@ fn this_machine() -> BTreeMap<String, String> {
     Facts::gather(&[]).machine.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The samples that are still to be taken, and the records of the others, as the folder has them. What failed is tried again, for the
-/// reason may have passed.
+/// The samples still to take, and the records of the others, as the folder has them. Failed samples are taken again:
+/// the reason may have passed.
 fn divide(samples: Vec<Sample>, found: &[Record]) -> (Vec<Sample>, Vec<Record>) {
     let is_whole = |record: &&Record| !folder::is_to_be_taken_again(record);
     let found: HashMap<_, _> =
@@ -151,7 +152,7 @@ fn divide(samples: Vec<Sample>, found: &[Record]) -> (Vec<Sample>, Vec<Record>) 
     (left, records)
 }
 
-/// Notes what the records that are to come depend on.
+/// Notes the circumstances of the records to come.
 fn note(plan: &Plan, options: &Options, writer: &mut Writer, now: Circumstances) {
     let run = writer.run();
     run.machine = now.machine;
@@ -161,7 +162,7 @@ fn note(plan: &Plan, options: &Options, writer: &mut Writer, now: Circumstances)
     info.command.clone_from(&options.command);
 }
 
-/// Notes what is measured, and that it is begun. Gives the seed.
+/// Notes the plan and the start of its measurement. Returns the seed.
 fn begin(plan: &Plan, options: &Options, writer: &mut Writer, busy: Option<f64>) -> u64 {
     if let Some(busy) = busy.filter(|busy| *busy > BUSY_MAX * machine::processors() as f64) {
         eprintln!(
@@ -203,7 +204,7 @@ impl Sweep<'_> {
             self.display.begin(sample);
             let Sample { point, repetition } = sample;
             let taken = sampler.sample(point, *repetition, &self.display.live);
-            // What was under way is no measurement, whatever it looks like.
+            // An interrupted sample is no measurement, even if it looks like one.
             interrupt.check()?;
             let mut record = taken.or_else(|failure| match failure {
                 Failure::Interrupted => Err(failure),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::plan::{Plan, Point};
 
-/// What is taken at once.
+/// One sample to take.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Sample {
     pub(super) point: Point,
@@ -12,9 +12,9 @@ pub(super) struct Sample {
     pub(super) repetition: u32,
 }
 
-/// All samples of a plan: phase after phase, repetition after repetition, so that whatever changes on the machine meanwhile
-/// is in all points alike; in each the points in an order of its own, so that no point always follows the same one. Points that
-/// differ in who is measured follow each other, so that a ratio is of samples from shortly after each other.
+/// All samples of a plan: phase by phase, repetition by repetition, so that slow changes of the machine affect all
+/// points alike. Each repetition shuffles the points anew, so that no point always follows the same one. Points that
+/// differ only in the broker or host follow each other, so that a ratio is of samples taken shortly after each other.
 pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut samples = Vec::new();
@@ -38,7 +38,7 @@ pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
     samples
 }
 
-/// Settings that tell who is measured.
+/// Settings that name the subject of a measurement.
 const SUBJECT: [&str; 6] = ["broker", "host", "mode", "workers", "broker_arguments", "broker_settings"];
 
 /// All other settings of a point.

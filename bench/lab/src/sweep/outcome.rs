@@ -1,4 +1,4 @@
-//! How a sweep went, and what a person is told of it.
+//! The outcome of a sweep, and its summary for people.
 
 use std::env;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use wisp_report::folder::{self, Record};
 pub struct Outcome {
     /// Where the records are.
     pub folder: PathBuf,
-    /// The plan's records, also those that were there before.
+    /// The plan's records, including the ones from before.
     pub records: Vec<Record>,
     /// Samples that were there before.
     pub skipped: usize,
@@ -31,7 +31,7 @@ impl Outcome {
         self.records.iter().filter(|record| folder::fault(record).is_some()).count()
     }
 
-    /// Samples that say more of the generator than of what it drove.
+    /// Samples in which the generator was the limit.
     #[must_use]
     pub fn saturated(&self) -> usize {
         self.records.iter().filter(|record| folder::is_saturated(record)).count()
@@ -48,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Draws what was measured, prints the tables, and says where the files are and what to beware of.
+/// Draws the measurements, prints the tables, and says where the files are and which figures to distrust.
 ///
 /// # Errors
 /// When the folder cannot be written to.
@@ -82,7 +82,7 @@ pub fn present(plan: &Plan, options: &Options, outcome: &Outcome) -> Result<(), 
     let tables = wisp_report::terminal_table(&outcome.records, &plan.figures);
     let text =
         format!("{tables}\n{samples} samples in {}, drawn in {}\n", outcome.folder.display(), written.page.display());
-    // Whoever closed it has seen enough.
+    // A closed standard output is no error: its reader has seen enough.
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Setup(format!("cannot write to standard output: {error}")))

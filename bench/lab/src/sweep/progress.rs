@@ -1,4 +1,4 @@
-//! What a person sees while samples are taken: a bar on a terminal, a line for each sample elsewhere.
+//! The display of progress: a bar on a terminal, a line for each sample elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ const RUN_STYLE: &str = "{spinner} {elapsed}, {wide_msg}";
 /// How often the time left is counted down while nothing else changes.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Shows the rate of what is under way, on a terminal.
+/// Shows the rate of the current run, on a terminal.
 pub(crate) struct Live {
     interrupt: Interrupt,
     /// None where standard error is no terminal.
@@ -80,7 +80,7 @@ impl Watch for Live {
     fn progress(&self, progress: Progress) {
         let Some(bar) = &self.bar else { return };
         let mut state = self.state.lock().expect("nobody panics who has it");
-        // What follows on a warm-up begins again at nothing.
+        // The run after a warm-up starts at zero again.
         let last = if progress.elapsed < state.last.elapsed { Progress::default() } else { state.last };
         let counted = |progress: Progress| if progress.received > 0 { progress.received } else { progress.sent };
         let seconds = (progress.elapsed - last.elapsed).as_secs_f64();

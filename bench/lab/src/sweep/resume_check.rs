@@ -1,4 +1,4 @@
-//! What a folder has of a plan already, and whether the samples that are still to be taken go with it.
+//! The records of a plan in a folder, and whether further samples can be added to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,7 +14,7 @@ use wisp_report::folder::{self, Record, Run};
 /// Settings that make a sample longer or shorter, and leave it a sample of the same; as they stand in keys of points.
 const LENGTHS: [&str; 3] = ["messages=", "seconds=", "count="];
 
-/// What samples depend on beside the plan.
+/// The circumstances of samples, besides the plan.
 pub(super) struct Circumstances {
     /// The machine, as a run has it.
     pub(super) machine: BTreeMap<String, String>,
@@ -22,10 +22,10 @@ pub(super) struct Circumstances {
     pub(super) versions: BTreeMap<String, String>,
 }
 
-/// The plan's records that the folder has, also those of points that the plan has no longer.
+/// The plan's records in the folder, including records of points that the plan has no longer.
 ///
 /// # Errors
-/// When they cannot be read, or are not to be added to.
+/// If they cannot be read, or must not be extended.
 pub(super) fn records(plan: &Plan, options: &Options) -> Result<Vec<Record>, Failure> {
     let folder = &options.folder;
     let mut records = match folder::read_records(folder) {
@@ -45,10 +45,10 @@ pub(super) fn records(plan: &Plan, options: &Options) -> Result<Vec<Record>, Fai
     )))
 }
 
-/// Looks whether samples that are taken now can stand beside those of the folder.
+/// Checks that samples taken now are comparable with the folder's.
 ///
 /// # Errors
-/// What is different, in a line.
+/// The difference, in one line.
 pub(super) fn check(
     plan: &Plan,
     options: &Options,
@@ -58,7 +58,7 @@ pub(super) fn check(
 ) -> Result<(), Failure> {
     let refused =
         |what: String| Err(Failure::Setup(format!("{} {what}: --out names another folder", options.folder.display())));
-    // A page tells of one machine, whatever the plan.
+    // A page describes one machine, for all its plans.
     if let Some((name, was, is)) = differing(&run.machine, &now.machine).next().filter(|_| !run.plans.is_empty()) {
         return refused(format!("was measured on another machine ({name}: {was}, and here {is})"));
     }
@@ -68,7 +68,7 @@ pub(super) fn check(
     let of_plan = run.plans.iter().find(|info| info.name == plan.name).map(|info| &info.versions);
     let before = of_plan.filter(|versions| !versions.is_empty()).unwrap_or(&run.versions);
     let others: Vec<_> = differing(before, &now.versions)
-        // They may change without what is built of them, which has an entry of its own.
+        // The sources may change; the programs built from them have entries of their own.
         .filter(|(name, ..)| *name != SOURCES)
         .map(|(name, was, is)| format!("{name}: {was}, and now {is}"))
         .collect();
@@ -88,7 +88,7 @@ pub(super) fn check(
     }
 }
 
-/// What has another value in the second than in the first, where both are known.
+/// Entries with different values, where both are known.
 fn differing<'a>(
     first: &'a BTreeMap<String, String>,
     second: &'a BTreeMap<String, String>,
@@ -100,7 +100,7 @@ fn differing<'a>(
         .filter(move |(_, was, is)| was != is && is_known(was) && is_known(is))
 }
 
-/// The key of a point without what says how long its sample is.
+/// The key of a point without the settings that define the length of its sample.
 fn without_length(key: &str) -> String {
     let is_length = |word: &&str| LENGTHS.iter().any(|length| word.starts_with(length));
     key.split(' ').filter(|word| !is_length(word)).collect::<Vec<_>>().join(" ")

@@ -223,7 +223,7 @@ fn samples_of_other_versions_and_machines_are_not_mixed() {
     let more = ("1..5", "1..6");
     let refused = refusal(&place, more, &mut newer()).unwrap();
     assert!(refused.contains("15 records of the plan a by other versions (fake: 1, and now 2)"), "{refused}");
-    // What another plan is measured with is no matter of this one's samples.
+    // The versions of another plan do not matter here.
     let other = Plan { name: "b".to_owned(), ..plan() };
     run(&other, &place.options(), &mut newer(), &Interrupt::default()).unwrap();
     assert_eq!(refusal(&place, more, &mut Fake::default()), None);

@@ -1,4 +1,4 @@
-//! Records by what a figure tells apart.
+//! Groups records by the fields that a figure distinguishes.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use crate::labels;
 
 /// Samples with the same values of the fields that a figure tells apart.
 pub(super) struct Group<'a> {
-    /// The panel's value, those of the lines, those along the horizontal axis.
+    /// The values of the panel, of the lines and of the horizontal axis.
     pub(super) key: Vec<Value>,
     pub(super) records: Vec<&'a Record>,
 }
 
-/// The fields that a figure tells apart, in the order in which what it shows is sorted.
+/// The fields that a figure distinguishes, in the order of sorting.
 pub(super) struct Fields<'a> {
     pub(super) all: Vec<&'a str>,
     panels: usize,
@@ -46,7 +46,7 @@ impl<'a> Fields<'a> {
         compare_all(&self.all, one, other)
     }
 
-    /// The parts of a key: the panel's value, those of the lines, those along the horizontal axis.
+    /// The parts of a key: panel, lines, horizontal axis.
     pub(super) fn split<'k>(&self, key: &'k [Value]) -> (&'k [Value], &'k [Value], &'k [Value]) {
         let (panel, rest) = key.split_at(self.panels);
         let (lines, x) = rest.split_at(self.lines);
@@ -69,7 +69,7 @@ pub(super) fn compare_all(fields: &[&str], one: &[Value], other: &[Value]) -> Or
     orders.fold(Ordering::Equal, Ordering::then)
 }
 
-/// Brokers in their own order, numbers by size, what is not there first.
+/// Brokers in their own order, numbers by size, missing values first.
 fn compare(field: &str, one: &Value, other: &Value) -> Ordering {
     let place = |value: &Value| {
         let broker = if labels::is_of_broker(field) { value.as_str() } else { None };

@@ -1,4 +1,4 @@
-//! From records to what a figure draws: panels of series of points, each with its median and how far its samples reach.
+//! Turns records into a chart: panels of series of points, each with its median and range.
 
 mod groups;
 mod notes;
@@ -23,7 +23,7 @@ use notes::{Notes, off_scale};
 pub(crate) use percentiles::{NAMED_PERCENTILES, is_named, nines, percentile_text};
 use ratio::{bases, is_base_line};
 
-/// What is drawn of a figure.
+/// The content of a figure.
 #[derive(Debug)]
 pub(crate) struct Chart<'a> {
     pub(crate) figure: &'a Figure,
@@ -32,14 +32,14 @@ pub(crate) struct Chart<'a> {
     /// The unit along the vertical axis.
     pub(crate) unit: Unit,
     pub(crate) panels: Vec<Panel>,
-    /// What a reader has to know of the samples, in sentences.
+    /// Remarks about the samples, in sentences.
     pub(crate) notes: Vec<String>,
 }
 
 /// One plot of perhaps several with the same axes.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Panel {
-    /// What tells it from the others.
+    /// The value that distinguishes it from the other panels.
     pub(crate) title: Option<String>,
     pub(crate) series: Vec<Series>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
-/// What was measured at one place.
+/// The measurement at one place.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Point {
     /// Where along the horizontal axis: the field's value; the place in the order of all values, for bars; nines, for
@@ -90,7 +90,7 @@ impl Chart<'_> {
     }
 }
 
-/// Works out what a figure draws of these records.
+/// Computes the chart of a figure.
 pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
     let fields = Fields::of(figure);
     let matching: Vec<&Record> = records.iter().copied().filter(|record| has_values(record, &figure.only)).collect();
@@ -107,7 +107,7 @@ pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
     for group in &groups {
         let (panel, lines, x) = fields.split(&group.key);
         notes.look_at(group);
-        // The line of what all others are compared with would be straight.
+        // The line of the base would be straight.
         if is_base_line(figure, &fields, lines) {
             continue;
         }
@@ -159,7 +159,8 @@ fn x_text(fields: &Fields<'_>, x: &[Value]) -> String {
     if are_numbers { format!("({})", parts.join(", ")) } else { parts.join(", ") }
 }
 
-/// Colours are for brokers, wherever they are told apart; else for what is told apart first. The rest is told by dashes.
+/// Colours distinguish brokers, where there are several; otherwise the first distinguished field. Dashes distinguish
+/// the rest.
 fn style(fields: &Fields<'_>, groups: &[Group<'_>], lines: &[Value]) -> Style {
     let broker_at = fields.line_names().iter().position(|field| labels::is_of_broker(field));
     if let Some(broker) = broker_at.and_then(|at| lines[at].as_str()) {

@@ -1,4 +1,4 @@
-//! What a reader has to know of the samples beside their figures.
+//! Remarks about the samples below a figure.
 
 use crate::figure::{Figure, Kind};
 use crate::folder::{self, PLAN, REPETITION, Record};
@@ -20,7 +20,7 @@ pub(super) fn off_scale(figure: &Figure, panels: &[Panel]) -> usize {
     if figure.kind == Kind::Percentiles { 0 } else { points.filter(is_off).count() }
 }
 
-/// What is found beside the figures.
+/// Findings while the chart is made.
 #[derive(Default)]
 pub(super) struct Notes {
     faulty: usize,
@@ -104,9 +104,9 @@ impl Notes {
     }
 }
 
-/// Whether samples are compared within their repetition: who was measured, with another who was. Then a machine that is slow
-/// for a while is so for both. Else all points of a curve have one and the same base, and if that were a single sample, its
-/// luck would lift or lower the whole curve: the base is the median of all its samples.
+/// Whether samples are compared within their repetition: if the ratio is to another broker or host. A machine that is
+/// slow for a while is then slow for both. Otherwise all points of a curve share one base; a single sample would lift
+/// or lower the whole curve by chance, so the base is the median of all its samples.
 pub(super) fn is_within_repetitions(figure: &Figure) -> bool {
     figure.ratio_to.keys().all(|field| labels::is_of_broker(field) || field == "mode")
 }

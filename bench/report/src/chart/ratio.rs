@@ -1,4 +1,4 @@
-//! What samples are compared with.
+//! The base that samples are compared with.
 
 use crate::faults;
 use crate::figure::Figure;
@@ -34,7 +34,7 @@ pub(super) fn values(
     ratios
 }
 
-/// The good samples with which others are compared. Those need not be drawn themselves.
+/// The good samples of the base. They need not be drawn themselves.
 pub(super) fn bases<'a>(figure: &Figure, records: &[&'a Record]) -> Vec<&'a Record> {
     if figure.ratio_to.is_empty() {
         return Vec::new();
@@ -45,16 +45,16 @@ pub(super) fn bases<'a>(figure: &Figure, records: &[&'a Record]) -> Vec<&'a Reco
     records.iter().filter(is_base).copied().collect()
 }
 
-/// What a sample is compared with: the median of those which have the same values of all fields that are told apart, but for
-/// those that say what it is compared with; those of its own repetition, where repetitions are compared. A setting that the
-/// base does not have, as a runtime's mode, need not agree.
+/// The base of a sample: the median of the base's samples with the same values of all distinguished fields, except for
+/// the fields that define the base; of the same repetition where repetitions are compared. A setting that the base does
+/// not have, such as a runtime's mode, need not agree.
 fn base(figure: &Figure, fields: &Fields<'_>, record: &Record, bases: &[&Record]) -> Option<f64> {
     let values: Vec<_> =
         bases_of(figure, fields, record, bases).filter_map(|base| base.get(&figure.y)?.as_f64()).collect();
     median(&values)
 }
 
-/// Whether the generator was the limit of what a group is compared with: then the ratios are those to the generator.
+/// Whether the generator was the limit of a group's base: the ratios are then relative to the generator.
 pub(super) fn is_base_saturated(figure: &Figure, fields: &Fields<'_>, group: &Group<'_>, bases: &[&Record]) -> bool {
     group.records.iter().any(|record| bases_of(figure, fields, record, bases).any(folder::is_saturated))
 }

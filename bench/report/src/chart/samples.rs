@@ -1,4 +1,4 @@
-//! How many samples a figure's values are of, and what stands beside their medians.
+//! The number of samples behind a figure's values, and the meaning of the ranges beside its medians.
 
 use crate::figure::Kind;
 use crate::statistics::{QUARTILES_MIN, has_quartiles};
@@ -6,8 +6,8 @@ use crate::statistics::{QUARTILES_MIN, has_quartiles};
 use super::{Chart, Point, is_named};
 
 impl Chart<'_> {
-    /// How many samples each median is of, and what the range beside it is, in a sentence. `range` says where that is seen, as
-    /// in `lines`; nothing if it is not. Empty if there is no median.
+    /// The number of samples of each median and the meaning of its range, in a sentence. `range` says where the range
+    /// is seen, as in `lines`; empty if it is not shown. Empty if there is no median.
     pub(crate) fn samples_text(&self, range: &str) -> String {
         // Between the percentiles that are named, samples end where they had no more messages.
         let is_told = |point: &&Point| self.kind != Kind::Percentiles || is_named(point.x);

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::folder::Record;
 
-/// A sample of a broker at one sender and QoS 0, but for what else is said.
+/// A sample of a broker at one sender and QoS 0, with further fields.
 fn record(broker: &str, repetition: u32, messages_per_s: f64, rest: Value) -> Record {
     let record = json!({
         "plan": "p", "broker": broker, "repetition": repetition, "senders": 1, "qos": 0, "lost": 0, "error": null,
@@ -68,7 +68,7 @@ fn a_ratio_compares_within_repetitions() {
     let to_native = figure(json!({ "ratio_to": { "broker": "native" } }));
     assert_eq!(lines(&to_native, &records), [("mosquitto".to_owned(), vec![(1.0, Some(0.1))])]);
     assert_eq!(notes(&to_native, &records), ["1 sample left out: nothing to compare with in the same repetition."]);
-    // What is compared with need not be drawn.
+    // The base need not be drawn.
     let without = figure(json!({ "ratio_to": { "broker": "native" }, "where": { "broker": ["mosquitto"] } }));
     assert_eq!(lines(&without, &records), lines(&to_native, &records));
 }
@@ -88,7 +88,7 @@ fn a_ratio_to_a_place_compares_each_line_with_itself() {
 #[test]
 fn a_ratio_to_a_place_hangs_on_no_single_sample() {
     let sample = |repetition, senders: u32, rate| record("native", repetition, rate, json!({ "senders": senders }));
-    // The base of the second repetition is half of what it is otherwise.
+    // The base of the second repetition is half of the others.
     let bases = [sample(1, 1, 10.0), sample(2, 1, 5.0), sample(3, 1, 10.0)];
     let points = [sample(1, 2, 20.0), sample(2, 2, 20.0), sample(3, 2, 20.0)];
     let records: Vec<Record> = bases.into_iter().chain(points).collect();
@@ -241,7 +241,7 @@ fn a_broker_keeps_its_colour_and_modes_are_told_otherwise() {
     };
     assert_eq!(looks(json!({ "lines": ["broker", "mode"] })), [(0, 0), (3, 1), (3, 2)]);
     assert_eq!(looks(json!({ "lines": ["mode"], "x": "broker", "kind": "bars" })), [(0, 0), (3, 1), (3, 2)]);
-    // Without brokers, colours are for what is told apart.
+    // Without brokers, colours distinguish the first field.
     assert_eq!(looks(json!({ "lines": ["mode"] })), [(0, 0), (1, 0), (2, 0)]);
 }
 

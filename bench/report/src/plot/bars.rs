@@ -7,7 +7,7 @@ use crate::theme::Style;
 
 use super::{Frame, LINE, Plot, draw_marker, wrapped};
 
-/// What part of a group's room its bars fill.
+/// The share of a group's width that its bars fill.
 const FILLED: f64 = 0.82;
 /// How wide a bar is at most.
 const BAR_WIDTH_MAX: f64 = 64.0;
@@ -64,7 +64,7 @@ fn draw_names(svg: &mut Svg, groups: &[String], frame: Frame) {
     }
 }
 
-/// Where a bar is, and what is written of it.
+/// A bar's place and label.
 struct Bar<'a> {
     label: &'a str,
     left: f64,
@@ -117,7 +117,7 @@ fn draw_range(svg: &mut Svg, x: f64, (from, to): (f64, f64), class: &str) {
 /// A marker in place of a bar, as opaque as the bar would be.
 pub(super) fn draw_dot(svg: &mut Svg, style: Style, at: (f64, f64), hint: &str) {
     if style.fill() != "1" {
-        // What is behind it is not to shine through.
+        // A background hides the lines behind the marker.
         draw_marker(svg, style, at, ("hollow", "1"), "");
     }
     draw_marker(svg, style, at, ("bar", style.fill()), hint);

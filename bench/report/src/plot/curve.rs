@@ -1,4 +1,4 @@
-//! Lines with their labels at their ends, and markers or bands for what was measured.
+//! Lines with labels at their ends, and markers or bands for the measurements.
 
 use crate::axis::Axis;
 use crate::chart::{Panel, Point, Series, is_named};
@@ -60,7 +60,7 @@ fn has_label(series: &Series) -> bool {
     !series.label.is_empty()
 }
 
-/// What is written at a line's end.
+/// The label at a line's end.
 pub(super) fn label(kind: Kind, series: &Series) -> String {
     let is_saturated = kind == Kind::Percentiles && series.points.iter().any(|point| point.is_saturated);
     format!("{}{}", series.label, if is_saturated && has_label(series) { SATURATED } else { "" })
@@ -110,7 +110,7 @@ fn draw_error(svg: &mut Svg, plot: &Plot<'_>, point: &Point, x: f64, frame: Fram
     let Some(summary) = point.summary else { return };
     let (from, to) = summary.range();
     let [from, to] = [from, to].map(|value| frame.y(&plot.y, value));
-    // What is shorter than the marker is behind it.
+    // A range shorter than the marker is hidden behind it.
     if from - to < 4.0 {
         return;
     }

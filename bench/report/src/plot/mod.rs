@@ -1,13 +1,13 @@
-//! Drawing a chart as SVG: what all kinds of plots have in common.
+//! Draws a chart as SVG: the parts that all kinds of plots share.
 //!
 //! ```text
 //!   title                         in a file of its own; a page has it as a heading
 //!   legend                        bars only, and the markers in their place
-//!   what the vertical axis shows
+//!   label of the vertical axis
 //!   panel  |  lines or bars  |  labels at the lines' ends
 //!   ...    |_________________|
-//!            ticks, what the horizontal axis shows
-//!   what signs and ranges mean    in a file of its own; a page says it beside the plot
+//!            ticks, label of the horizontal axis
+//!   meaning of signs and ranges   in a file of its own; a page says it beside the plot
 //! ```
 
 mod bars;
@@ -24,11 +24,11 @@ use super::units::Unit;
 
 /// How wide a plot is if its labels are not unusually long.
 const WIDTH: f64 = 720.0;
-/// How wide what is between the axes is at least.
+/// The least width between the axes.
 const FRAME_WIDTH_MIN: f64 = 420.0;
 /// How much higher than the highest bar its plot is.
 const BARS_HEAD: f64 = 1.06;
-/// What marks samples in which the generator was the limit.
+/// The mark of samples in which the generator was the limit.
 const SATURATED: &str = "‡";
 /// How high a line of text is.
 const LINE: f64 = 18.0;
@@ -71,7 +71,7 @@ struct Plot<'a> {
     /// None for bars.
     x: Option<Axis>,
     y: Axis,
-    /// What the bars' groups are called.
+    /// The labels of the groups of bars.
     groups: Vec<String>,
 }
 
@@ -236,7 +236,7 @@ impl<'a> Plot<'a> {
         }
     }
 
-    /// What a point says when pointed at.
+    /// The text shown when a point is pointed at.
     fn hint(&self, label: &str, point: &Point) -> String {
         let Some(summary) = point.summary else { return String::new() };
         let who = if label.is_empty() { String::new() } else { format!("{label}, ") };
@@ -294,13 +294,13 @@ fn draw_legend(svg: &mut Svg, legend: &[LegendEntry], top: f64, has_dots: bool) 
     }
 }
 
-/// What others are compared with: "times that of 1 sender".
+/// The base of ratios: "times that of 1 sender".
 pub(crate) fn base_text(chart: &Chart<'_>) -> String {
     let base = chart.figure.ratio_to.iter().map(|(field, value)| labels::of_setting(field, value));
     format!("times that of {}", base.collect::<Vec<_>>().join(", "))
 }
 
-/// What a plot shows, for who cannot see it.
+/// The content of a plot in words, for screen readers.
 fn description(chart: &Chart<'_>) -> String {
     let figure = chart.figure;
     let mut lines: Vec<&str> = Vec::new();
@@ -320,7 +320,7 @@ fn description(chart: &Chart<'_>) -> String {
     format!("{text}. {}", chart.samples_text(range_name(chart)))
 }
 
-/// What the ranges of samples are drawn as.
+/// The word for the drawn ranges of samples.
 pub(crate) fn range_name(chart: &Chart<'_>) -> &'static str {
     if chart.kind == Kind::Percentiles { "bands" } else { "lines" }
 }
@@ -329,7 +329,7 @@ fn axis_title(title: String, is_log: bool) -> String {
     if is_log { format!("{title} (logarithmic)") } else { title }
 }
 
-/// What is written below a plot that stands alone: of how many samples it is, and the signs that it has.
+/// The lines below a plot that stands alone: the number of samples, and the meaning of its signs.
 fn feet(chart: &Chart<'_>, width: f64) -> Vec<String> {
     let mut feet = wrapped(&chart.samples_text(range_name(chart)), width);
     let is_any = |is: fn(&Point) -> bool| chart.points().any(is);

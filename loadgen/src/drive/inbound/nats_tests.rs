@@ -1,4 +1,4 @@
-//! What comes from a NATS server, in whatever pieces and with whatever in between.
+//! Input from a NATS server, cut into any pieces, with other operations in between.
 
 use proptest::prelude::*;
 use wisp_wire::QoS;

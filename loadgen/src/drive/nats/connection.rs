@@ -13,13 +13,13 @@ use crate::drive::nats::line::{Operation, PING, PONG, decode, one_line};
 use crate::drive::opened::OpenedConnection;
 use crate::drive::target::Credentials;
 
-/// The largest message that may come before the run; those of others are only counted.
+/// The largest message that may arrive before the run. Such messages are counted and dropped.
 const EARLY_PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const RECV_BYTES: usize = 16 * 1024;
 /// How much is received before it is looked at.
 const UNSEEN_BYTES_MAX: usize = 1024 * 1024;
 
-/// What a server says of itself, as far as it matters here.
+/// The parts of a server's INFO that matter here.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, Debug)]
 pub(crate) struct Info {
     /// The largest payload it takes, in bytes. 0 if it does not say.
@@ -29,7 +29,7 @@ pub(crate) struct Info {
     tls_required: bool,
 }
 
-/// What a client says of itself.
+/// The client's CONNECT.
 #[derive(Serialize)]
 struct Connect<'a> {
     /// Not to hear that each line was taken.
@@ -84,9 +84,9 @@ pub(crate) struct Connection {
     stream: SysStream,
     poller: InterruptiblePoller,
     timeout: Duration,
-    /// What came and was not taken yet.
+    /// Bytes received and not decoded yet.
     input: Vec<u8>,
-    /// What is to be sent.
+    /// Bytes to send.
     output: Vec<u8>,
     /// The latest.
     info: Option<Info>,
@@ -94,7 +94,7 @@ pub(crate) struct Connection {
     strangers: u64,
 }
 
-/// What is waited for.
+/// The operation to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Info,
@@ -102,11 +102,11 @@ enum Wanted {
 }
 
 impl Connection {
-    /// Connects, and waits until the server has answered a PING. Nothing is waited for longer than `timeout`.
+    /// Connects, and waits until the server has answered a PING. No wait is longer than `timeout`.
     ///
     /// # Errors
-    /// [`Error::Connect`] when nobody is there, or nobody who says a word of NATS; else why the server does not want this
-    /// client.
+    /// [`Error::Connect`] if nothing answers, or nothing that speaks NATS; otherwise the server's reason for refusing
+    /// this client.
     pub(crate) fn open(
         host: &InterruptibleHost,
         address: SocketAddr,
@@ -134,7 +134,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// What the server says of itself.
+    /// The server's INFO.
     pub(crate) fn info(&self) -> &Info {
         self.info.as_ref().expect("opening waits for it")
     }
@@ -152,12 +152,12 @@ impl Connection {
 
     /// Gives the connection away, no longer registered with a poller.
     pub(crate) fn into_opened(self) -> OpenedConnection {
-        // A failure says that it was not registered any more, which is what is wanted.
+        // An error means that it was not registered any more.
         let _ = self.poller.registrar().remove(&self.stream);
         OpenedConnection { stream: self.stream, bytes: self.input, strangers: self.strangers, keep_alive: None }
     }
 
-    /// Sends what is to be sent and a PING, and waits for its answer.
+    /// Sends the output and a PING, and waits for the answer.
     fn ping(&mut self) -> Result<(), Error> {
         self.output.extend_from_slice(PING);
         self.wait_for(Wanted::Pong, "for the server's answer to PING")
@@ -167,7 +167,7 @@ impl Connection {
         let deadline = Instant::now() + self.timeout;
         loop {
             let exchanged = self.exchange();
-            // What it said is looked at first: it tells more than that it has closed.
+            // Received bytes are decoded first: they tell more than the end of the connection.
             if self.take(wanted)? {
                 return Ok(());
             }
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// Takes what came, up to what is wanted. True if that was there.
+    /// Decodes the input up to the wanted operation. True if it was there.
     fn take(&mut self, wanted: Wanted) -> Result<bool, Error> {
         loop {
             let decoded = decode(&self.input, EARLY_PAYLOAD_BYTES_MAX).map_err(|error| protocol(&error))?;
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the socket takes, and receives what it has. False if there may be more, which then is to be asked for
+    /// Sends as much as the socket accepts, and receives as much as it has. False if there may be more to receive
     /// without waiting.
     fn exchange(&mut self) -> Result<bool, Error> {
         while !self.output.is_empty() {

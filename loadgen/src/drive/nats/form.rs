@@ -1,4 +1,4 @@
-//! What subjects and messages look like.
+//! The form of subjects and messages.
 //!
 //! ```text
 //!   PUB loadgen.0a1b2c.0042 1024\r\n            MSG loadgen.0a1b2c.0042 0042 1024\r\n
@@ -14,7 +14,7 @@ use crate::drive::outgoing::Template;
 use crate::drive::payload::PayloadFormat;
 use crate::drive::topics::{Naming, Topics};
 
-/// What ends a line and a payload.
+/// The end of a line and of a payload.
 const LINE_END: &[u8] = b"\r\n";
 
 /// As NATS does, which has no queues of its own.
@@ -30,7 +30,7 @@ fn check_subject(name: &str) -> Result<(), String> {
     }
 }
 
-/// What a subscription is called that is one of so many, counted from 0; all names have the same length.
+/// The name of subscription number `index` of `count`. All names have the same length.
 pub(crate) fn sid(index: usize, count: usize) -> String {
     format!("{index:0digits$}", digits = count.saturating_sub(1).to_string().len())
 }
@@ -40,13 +40,13 @@ pub(crate) fn published(topics: &Topics, payloads: &PayloadFormat) -> Template {
     template("PUB ", topics, 0, "", payloads)
 }
 
-/// The messages that come to whoever has this topic.
+/// The messages for a subscriber of this topic.
 pub(crate) fn delivered(topics: &Topics, topic: u32, payloads: &PayloadFormat) -> Template {
     let count = topics.subscriptions(0).len();
     template("MSG ", topics, topic, &format!(" {}", sid(0, count)), payloads)
 }
 
-/// A message, with what stands between its subject and its size.
+/// A message; `subscription` stands between its subject and its size.
 fn template(verb: &str, topics: &Topics, topic: u32, subscription: &str, payloads: &PayloadFormat) -> Template {
     let mut packet = format!("{verb}{}", topics.name(topic)).into_bytes();
     let tail_at = packet.len() - topics.tail_bytes();

@@ -1,21 +1,21 @@
-//! Cutting what a NATS server sends into operations.
+//! Cuts the output of a NATS server into operations.
 
 use std::str;
 
 /// The longest line: INFO lists the addresses of a whole cluster.
 const LINE_BYTES_MAX: usize = 256 * 1024;
-/// What is shown of a line that is not understood, and of a server's words.
+/// The bytes shown of a line that is not understood, and of a server's message.
 const SHOWN_BYTES_MAX: usize = 200;
 
 /// The answer to the server's PING.
 pub(crate) const PONG: &[u8] = b"PONG\r\n";
-/// What the server answers when it has read all that was sent before.
+/// Asks the server for a PONG once it has read everything before.
 pub(crate) const PING: &[u8] = b"PING\r\n";
 
-/// What a server says.
+/// An operation of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation<'a> {
-    /// What it is, as JSON.
+    /// The server's description of itself, as JSON.
     Info(&'a [u8]),
     /// A message for a subscription.
     Message { subject: &'a [u8], payload: &'a [u8] },
@@ -25,7 +25,7 @@ pub(crate) enum Operation<'a> {
     Pong,
     /// It took something, which it says to clients that want to hear it.
     Ok,
-    /// What it complains about, without quotation marks.
+    /// The server's complaint, without quotation marks.
     Error(&'a [u8]),
 }
 
@@ -86,7 +86,7 @@ fn unquoted(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(text)
 }
 
-/// What a server wrote, short and with nothing in it that would break a line.
+/// A server's text, shortened and without control characters.
 pub(crate) fn one_line(text: &[u8]) -> String {
     let shown = &text[..text.len().min(SHOWN_BYTES_MAX)];
     let more = if shown.len() < text.len() { "..." } else { "" };
@@ -142,7 +142,7 @@ mod tests {
         }
     }
 
-    /// Something a server says, as bytes and as what it means: a letter, and a text.
+    /// An operation of a server as bytes, and its meaning as a letter and a text.
     fn operation() -> impl Strategy<Value = (Vec<u8>, (char, Vec<u8>))> {
         let line = |text: String| text.into_bytes();
         prop_oneof![

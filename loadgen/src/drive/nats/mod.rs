@@ -9,8 +9,8 @@
 //!           -ERR 'why'
 //! ```
 //!
-//! Nothing is acknowledged: PING at the end of what was sent is answered when all of it was read. A server that finds a
-//! receiver too slow closes its connection, mostly without a word.
+//! Nothing is acknowledged. The server answers the PING at the end of the stream when it has read all of it. A server
+//! that finds a receiver too slow closes its connection, mostly without a message.
 
 mod connection;
 mod form;

@@ -17,7 +17,7 @@ pub(crate) struct Connections {
     /// Connections a second [default: the next one as soon as the last one is taken]
     #[arg(long, value_name = "PER_S", value_parser = numbers("rate_per_s"))]
     pub(crate) rate: Option<Value>,
-    /// What broker.
+    /// The broker.
     #[command(flatten)]
     pub(crate) broker: BrokerSettings,
     /// Where to, and how often.
@@ -26,10 +26,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// What is to be measured.
+    /// The plan of the options.
     ///
     /// # Errors
-    /// What is wrong with the settings, in a line.
+    /// The mistake in the settings, in one line.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let mut settings = self.broker.settings();
         set(&mut settings, "connections", self.count.as_ref());

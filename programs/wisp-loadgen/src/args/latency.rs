@@ -22,10 +22,10 @@ pub(crate) struct Latency {
     /// Messages a second, all senders together, in place of --load
     #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
     pub(crate) rate: Option<Value>,
-    /// What broker.
+    /// The broker.
     #[command(flatten)]
     pub(crate) broker: BrokerSettings,
-    /// What load.
+    /// The load.
     #[command(flatten)]
     pub(crate) settings: LoadSettings,
     /// Where to, and how often.
@@ -34,10 +34,10 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// What is to be measured.
+    /// The plan of the options.
     ///
     /// # Errors
-    /// What is wrong with the settings, in a line.
+    /// The mistake in the settings, in one line.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let mut settings: Settings = self.broker.settings();
         settings.extend(self.settings.settings());

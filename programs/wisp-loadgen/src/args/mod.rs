@@ -24,27 +24,27 @@ const STATUSES: &str = "\
 Status: 0 if every message came once, in order and unchanged; 1 if not, in one sample at least, or if the broker died; 2 if
 something is missing, or wrong with what was asked for; 130 when interrupted. The second Ctrl-C ends everything at once.";
 
-/// Start and drive an MQTT broker or a NATS server, check that every message arrives once and in order, and draw what was
-/// measured.
+/// Start and drive an MQTT broker or a NATS server, check that every message arrives once and in order, and draw the
+/// measurements.
 #[derive(Parser, Debug)]
 #[command(name = "wisp-loadgen", version)]
 pub(crate) struct Arguments {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Send through a broker once, and check what is received
+    /// Send messages through a broker once, and check the received ones
     #[command(after_help = STATUSES)]
     Run(Box<Run>),
     /// Measure a plan: all combinations of its settings, several times in shuffled order
     ///
-    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv, plots
-    /// and report.html. Ctrl-C ends a sweep with what was measured so far; --resume takes the samples that are left. The defaults
-    /// below are those without a plan: a plan may have others.
+    /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv,
+    /// plots and report.html. Ctrl-C ends a sweep and keeps its samples; --resume takes the missing ones. The defaults
+    /// below are for a sweep without a plan: a plan may have others.
     #[command(after_help = STATUSES)]
     Sweep(Box<Sweep>),
     /// Measure how long messages take at a fixed rate, or at shares of the broker's own maximum
@@ -53,16 +53,16 @@ pub(crate) enum Command {
     /// sender back.
     #[command(after_help = STATUSES)]
     Latency(Box<Latency>),
-    /// Measure how fast a broker takes connections, and what an idle one costs it in memory
+    /// Measure how fast a broker takes connections, and the memory of an idle one
     #[command(after_help = STATUSES)]
     Connections(Box<Connections>),
     /// Write tables, plots and report.html again, from the records in a folder
     Report(Report),
     /// List the plans that come with the program, or explain one
     ///
-    /// Those with a * are run by wisp-bench: wisp-bench experiment NAME.
+    /// Plans marked with * are run by wisp-bench: wisp-bench experiment NAME.
     Plans(Plans),
-    /// Be a broker that counts what it gets and forwards nothing, to measure the generator itself
+    /// Be a broker that counts messages and forwards nothing, to measure the generator itself
     ///
     /// `run --sink` starts one and drives it. Prints a line when it listens, and one with the rate each time the last
     /// client has gone.

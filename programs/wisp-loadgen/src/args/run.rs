@@ -42,7 +42,7 @@ pub(crate) struct Run {
     /// A further line of the configuration file of mosquitto, nats-server or rumqttd; again for each
     #[arg(long, value_name = "LINE", requires = "broker")]
     pub(crate) broker_setting: Vec<String>,
-    /// Who gets which messages
+    /// The way of messages from senders to receivers
     #[arg(long, value_enum, default_value_t)]
     pub(crate) pattern: Pattern,
     /// Connections that send
@@ -60,7 +60,8 @@ pub(crate) struct Run {
     /// Messages of all senders together
     #[arg(long, visible_alias = "messages", value_name = "MESSAGES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
-    /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
+    /// Send messages at this rate, all senders together, and measure latency [default: as fast as the broker takes
+    /// them]
     #[arg(long, value_name = "MSG_PER_S", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// The QoS to send and to subscribe with
@@ -84,7 +85,7 @@ pub(crate) struct Run {
     /// Give up when the run has taken so long
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) duration_max_s: Option<u64>,
-    /// Add the record to those in a folder, and write its tables and report again
+    /// Add the record to a folder, and write the folder's tables and report again
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Print one line of JSON with all settings and results
@@ -93,7 +94,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// What is to be run, as a point of a plan.
+    /// The run, as a point of a plan.
     #[must_use]
     pub(crate) fn point(&self) -> Point {
         let broker = match (&self.broker, self.sink) {

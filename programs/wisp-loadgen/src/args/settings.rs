@@ -8,7 +8,7 @@ use wisp_lab::plan::settings::values_of;
 use wisp_lab::plan::{Kind, Settings};
 use wisp_loadgen::drive::target::Target;
 
-/// What broker is measured.
+/// The broker to measure.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct BrokerSettings {
@@ -39,11 +39,12 @@ pub(crate) struct BrokerSettings {
     pub(crate) timeout_s: Option<Value>,
 }
 
-/// What load is sent through it. Numbers may be lists and ranges: 1,2,4 or 1..40 or 16..65536 times 4 or 1..8*cores.
+/// The load. Numbers may be lists and ranges: 1,2,4 or 1..40 or 16..65536 times 4 or 1..8*cores.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load; numbers as in 10 or 1,2,4 or 1..40 or \"16..65536 times 4\" or 1..8*cores")]
 pub(crate) struct LoadSettings {
-    /// Who gets what: one-to-one, fan-in, fan-out, shared, queue or wildcard, separated by commas [default: one-to-one]
+    /// The ways of messages: one-to-one, fan-in, fan-out, shared, queue or wildcard, separated by commas [default:
+    /// one-to-one]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) pattern: Vec<String>,
     /// Connections that send [default: 1]

@@ -1,4 +1,4 @@
-//! The arguments of `sweep`, and those that sweeps have in common.
+//! The arguments of `sweep`, and the ones that all sweeps share.
 
 use clap::Args;
 use serde_json::Value;
@@ -16,13 +16,14 @@ pub(crate) struct Sweep {
     /// The bounded version of the plan
     #[arg(long, requires = "plan")]
     pub(crate) quick: bool,
-    /// What broker.
+    /// The broker.
     #[command(flatten)]
     pub(crate) broker: BrokerSettings,
-    /// What load.
+    /// The load.
     #[command(flatten)]
     pub(crate) load: LoadSettings,
-    /// Send so many messages a second, all senders together, and measure latency [default: as fast as the broker takes them]
+    /// Send messages at this rate, all senders together, and measure latency [default: as fast as the broker takes
+    /// them]
     #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
     pub(crate) rate: Option<Value>,
     /// Where to, and how often.
@@ -31,10 +32,10 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// What is to be measured.
+    /// The plan of the options.
     ///
     /// # Errors
-    /// When there is no such plan, or something is wrong with it, in a line.
+    /// If there is no such plan, or a mistake in it, in one line.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let processors = machine::processors();
         let mut settings: Settings = self.broker.settings();

@@ -1,4 +1,4 @@
-//! What each subcommand does, up to the status that the program ends with.
+//! The subcommands, up to the status that the program ends with.
 
 mod plans;
 mod run;
@@ -11,13 +11,13 @@ use crate::args::{self, Command};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_loadgen::sink::Sink;
 
-/// What messages begin with.
+/// The prefix of error messages.
 pub(crate) const PROGRAM: &str = "wisp-loadgen";
 
-/// Does what the command line says. Gives the status to end with.
+/// Executes a subcommand, and returns the status to end with.
 ///
 /// # Errors
-/// Why it could not begin or not go on.
+/// The reason why it could not start or continue.
 pub(crate) fn execute(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(options) => run::run(options),
@@ -56,7 +56,7 @@ fn sink(options: &args::Sink) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Prints a line at once. A closed standard output is no error: whoever closed it has seen enough.
+/// Prints a line at once. A closed standard output is no error: its reader has seen enough.
 fn print(line: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     match writeln!(output, "{line}").and_then(|()| output.flush()) {

@@ -1,4 +1,4 @@
-//! `plans`: what there is to be measured.
+//! `plans`: the measurements that can be taken.
 
 use std::fmt::Write;
 use std::process::ExitCode;

@@ -51,7 +51,7 @@ fn say(options: &Run, results: &Results, broker: &Map<String, Value>) -> Result<
     Ok(())
 }
 
-/// What a broker has used, for people.
+/// The broker's usage in a line for people.
 fn broker_line(broker: &Map<String, Value>) -> String {
     let number = |name: &str| broker.get(name).and_then(Value::as_f64);
     let text = |name: &str| broker.get(name).and_then(Value::as_str).unwrap_or_default();

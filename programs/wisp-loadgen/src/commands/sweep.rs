@@ -11,7 +11,7 @@ use wisp_lab::plan::Plan;
 use wisp_lab::sweep::load::LoadSampler;
 use wisp_lab::sweep::{self, Options};
 
-/// Measures a plan, and shows what came out.
+/// Measures a plan, and shows the results.
 pub(super) fn run(plan: Result<Plan, String>, broker: &BrokerSettings, place: &Place) -> Result<ExitCode, Failure> {
     let plan = plan.map_err(Failure::Setup)?;
     let interrupt = on_signals()?;

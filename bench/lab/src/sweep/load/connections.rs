@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::plan::Point;
 use crate::sweep::load::subject::Subject;
 
-/// After this time a broker's memory shows what its connections cost: it works for a connection at once or not at all.
+/// After this time a broker's memory shows the cost of its connections: it does its work for a connection at once.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// The measurements, under the names that records have.

@@ -1,4 +1,4 @@
-//! Who takes the samples of a load: for each a broker of its own, a warm-up, and the run itself.
+//! Takes samples of a load: for each it starts a broker, warms it up and drives it.
 
 mod connections;
 pub(crate) mod subject;
@@ -44,7 +44,7 @@ const PACED_WARM_UP_S: f64 = 1.0;
 #[derive(Debug)]
 pub struct LoadSampler {
     program: &'static str,
-    /// The address from the command line, with whatever is secret in it.
+    /// The address from the command line, with its password.
     url: Option<Target>,
     interrupt: Interrupt,
     scratch: Scratch,
@@ -220,7 +220,7 @@ fn probe_key(point: &Point) -> [Option<Value>; 4] {
     ["broker", "mode", "broker_arguments", "broker_settings"].map(|name| point.get(name).cloned())
 }
 
-/// Looks whether the broker takes messages so large, as far as it says that.
+/// Checks the size of messages against the limit that the broker announces, if it does.
 fn check_size(subject: &Subject, size_bytes: u64, interrupt: &Interrupt) -> Result<(), Failure> {
     match subject.payload_bytes_max(interrupt)? {
         Some(max) if size_bytes > max => Err(Failure::Setup(format!(
@@ -230,7 +230,7 @@ fn check_size(subject: &Subject, size_bytes: u64, interrupt: &Interrupt) -> Resu
     }
 }
 
-/// What a warm-up gave.
+/// The result of a warm-up.
 struct WarmUp {
     /// How many messages the sample is to have.
     messages: u64,
@@ -265,7 +265,7 @@ fn found(
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
     let copies = config.pattern.expected(config.receivers, 1).max(1);
     let first = FIRST_MESSAGES.0 * u64::from(config.senders).clamp(1, 100) / copies;
-    // What is known to last a little longer than is enough, so that once is enough as well.
+    // A known count, a little longer than necessary, so that one attempt is enough.
     let first = known.map_or(first, |known| (known as f64 / wanted_s * 1.2 * enough_s) as u64);
     let (mut messages, mut warm_up_messages) = (first.max(FIRST_MESSAGES.1), 0);
     loop {
@@ -299,7 +299,7 @@ fn busy_share(record: &Record) -> Option<f64> {
     let number = |name: &str| record.get(name).and_then(Value::as_f64);
     let used_s = number("broker_cpu_s")? + number("generator_cpu_s")?;
     let seconds = number("seconds").filter(|seconds| *seconds > 0.0)?;
-    // What is used after the last message counts too, so that it can be a little more than all.
+    // Usage after the last message counts, too, so that the share can exceed one by a little.
     Some((used_s / (seconds * machine::processors() as f64)).min(1.0))
 }
 
@@ -309,7 +309,7 @@ fn rounded(messages: f64) -> u64 {
     ((messages / digits).round() * digits).max(1.0) as u64
 }
 
-/// What is to be run.
+/// The run that a point describes.
 pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> Result<Config, Failure> {
     let whole = |name: &str, usual: u64| point.whole(name).unwrap_or(usual);
     let narrow = |name: &str, usual: u64| u32::try_from(whole(name, usual)).unwrap_or(u32::MAX);
@@ -333,13 +333,13 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
     })
 }
 
-/// The record of a run, but for what its broker has used.
+/// The record of a run, without the broker's usage.
 pub(crate) fn record(point: &Point, results: &Results) -> Record {
     let mut record = point.record();
     if let Ok(Value::Object(measured)) = serde_json::to_value(results) {
         record.extend(measured);
     }
-    // What one run on one machine has no use for again: a port that was free.
+    // A port that was free at the time means nothing to a reader of the record.
     record.remove("url");
     record
 }

@@ -1,4 +1,4 @@
-//! What is driven: a broker that is started for the sample, or one that runs already, on this machine.
+//! The subject of a sample: a broker that is started for it, or a running one on this machine.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use wisp_loadgen::drive::target::Target;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who is to be driven, before it is.
+/// The choice of a broker, before it is started.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Choice {
     /// A broker to be started.
@@ -24,10 +24,10 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
-    /// What a point's settings say. `url` is the address that the command line gives, with whatever is secret in it.
+    /// The broker named by a point's settings. `url` is the address from the command line, with its password.
     ///
     /// # Errors
-    /// When it is no broker, in a line.
+    /// If they name no broker, in one line.
     pub(crate) fn of(point: &Point, url: Option<&Target>) -> Result<Self, Failure> {
         let name = point.text("broker").unwrap_or_default();
         if preflight::is_url(name) {
@@ -86,7 +86,7 @@ impl Subject {
         self.running.as_ref()
     }
 
-    /// What it has used so far, if that is known.
+    /// Its usage so far, if that is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.running.as_ref()?.usage()
     }
@@ -107,7 +107,7 @@ impl Subject {
         self.running.as_ref()?.has_died()
     }
 
-    /// What a record says of the broker: what it is, and what it has used, of processors while it was measured.
+    /// The fields of a record about the broker: its name and version, and its usage while it was measured.
     pub(crate) fn fields(&self, version: &str, cpu_s: Option<f64>) -> Map<String, Value> {
         let mut fields = Map::new();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);

@@ -69,7 +69,7 @@ fn every_repetition_is_warmed_up_as_long() {
         assert_eq!(folder::fault(&record), None);
         let (whole, share) = (record["messages"].as_u64().unwrap(), record["warm_up_messages"].as_u64().unwrap());
         assert!(share >= whole / 11, "repetition {repetition}: {share} of {whole}");
-        // Whatever the machine did meanwhile: the next one is to know it.
+        // However slow the machine was in between, the next sample has to know the count.
         sampler.messages.insert(timed.key(), whole);
     }
 }
