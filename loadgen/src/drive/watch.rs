@@ -21,7 +21,7 @@ pub trait Watch: Sync {
     /// All has come, or the run was given up; nothing is closed yet.
     fn ends(&self) {}
 
-    /// Called about ten times a second while messages are sent and received, from the thread that called [`run`].
+    /// Called about ten times a second while messages are sent and received, from the thread that called [`run`](crate::drive::run::run).
     fn progress(&self, progress: Progress);
 
     /// Whether the run should end now. It then returns its results so far, with an error that says so; if not all
