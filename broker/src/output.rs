@@ -31,8 +31,9 @@ use crate::transport::Transport;
 /// worth a turn without the outbox.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
 
-/// A chunk's buffer up to this size is kept for the next chunk, until a sweep finds that it was not needed. Kept buffers are
-/// charged to no budget, and every connection may have one.
+/// Every connection may keep an empty buffer of this size. A larger one is kept for the next chunk, until a sweep finds that it was
+/// not needed, and only while all connections together keep no more than they may: a buffer that is freed after each chunk costs a
+/// page fault for every few messages, and buffers of thousands of connections add up to gigabytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
@@ -58,11 +59,14 @@ struct Output<S: Stream> {
     sent: usize,
     /// The longest chunk since buffers were last given back.
     longest_bytes: usize,
+    /// Bytes counted for the two buffers that take turns, here and in the outbox.
+    kept_bytes: usize,
 }
 
 impl<S: Stream> SendHalf<S> {
     pub(crate) fn new(id: ConnectionId, outbox: Arc<Outbox>, transport: Arc<Transport<S>>) -> Self {
-        let output = Output { transport: Some(transport), chunk: Chunk::default(), sent: 0, longest_bytes: 0 };
+        let output =
+            Output { transport: Some(transport), chunk: Chunk::default(), sent: 0, longest_bytes: 0, kept_bytes: 0 };
         Self { id, outbox, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
@@ -156,6 +160,7 @@ impl<S: Stream> SendHalf<S> {
             let longest_bytes = std::mem::take(&mut output.longest_bytes);
             output.chunk.bytes.shrink_to(2 * longest_bytes);
             self.outbox.shrink_to(2 * longest_bytes);
+            output.keep_at_most(4 * longest_bytes, &self.outbox);
         }
         self.flush_for_others()
     }
@@ -217,7 +222,7 @@ impl<S: Stream> Output<S> {
                 return Drained::SocketFull;
             }
             outbox.sent(sent, self.chunk.messages);
-            self.reset();
+            self.reset(outbox);
         }
     }
 
@@ -232,17 +237,30 @@ impl<S: Stream> Output<S> {
         }
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, outbox: &Outbox) {
         self.sent = 0;
         self.chunk.messages = 0;
         self.chunk.bytes.clear();
-        self.chunk.bytes.shrink_to(KEPT_BYTES);
+        let wanted_bytes = 2 * self.chunk.bytes.capacity();
+        if wanted_bytes > self.kept_bytes.max(2 * KEPT_BYTES) {
+            if outbox.try_keep(wanted_bytes - self.kept_bytes) {
+                self.kept_bytes = wanted_bytes;
+            } else {
+                self.chunk.bytes.shrink_to(KEPT_BYTES);
+            }
+        }
+    }
+
+    fn keep_at_most(&mut self, bytes: usize, outbox: &Outbox) {
+        outbox.unkeep(self.kept_bytes.saturating_sub(bytes));
+        self.kept_bytes = self.kept_bytes.min(bytes);
     }
 
     fn abandon(&mut self, outbox: &Outbox) {
         outbox.sent(self.chunk.bytes.len() - self.sent, self.chunk.messages);
         self.chunk = Chunk::default();
         self.sent = 0;
+        self.keep_at_most(0, outbox);
     }
 }
 
@@ -300,26 +318,38 @@ mod tests {
     }
 
     #[test]
-    fn a_small_buffer_is_kept_until_a_sweep_finds_it_unused_and_a_large_one_is_not() {
-        let core = Shared::new(Limits::DEFAULT, 1);
-        let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id, 0);
-        let connection = SendHalf::new(id, Arc::clone(&outbox), Arc::new(Transport::Plain(Drain)));
-        let capacity = || connection.output.lock().chunk.bytes.capacity();
-        for len in [Limits::DEFAULT.queue_bytes_max, KEPT_BYTES / 2] {
-            let waiting = vec![0; len];
-            outbox.push([&waiting[..]].into_iter(), waiting.len(), 1);
+    fn buffers_are_kept_until_a_sweep_finds_them_unused_and_in_sum_within_a_limit() {
+        let core = Shared::new(Limits { buffered_bytes_max: 64 << 20, ..Limits::DEFAULT }, 1);
+        let connection = |slot| {
+            let id = ConnectionId { slot, generation: 1 };
+            SendHalf::new(id, core.new_outbox(id, 0), Arc::new(Transport::Plain(Drain)))
+        };
+        let capacity = |connection: &SendHalf<Drain>| connection.output.lock().chunk.bytes.capacity();
+        let waiting = vec![0; 1 << 20];
+        let send = |connection: &SendHalf<Drain>| {
+            connection.outbox.push([&waiting[..]].into_iter(), waiting.len(), 1);
             connection.flush();
             assert!(connection.is_flushed());
-            assert!(capacity() <= KEPT_BYTES, "{} B are kept of {len} B", capacity());
-        }
-        let waiting = [0; KEPT_BYTES / 2];
-        assert!(capacity() >= waiting.len(), "the next chunk needs no fresh pages");
-        connection.shrink();
-        assert!(capacity() >= waiting.len(), "it was used since the last sweep");
-        connection.shrink();
-        assert_eq!(capacity(), 0);
-        connection.close();
+        };
+        let connections: Vec<_> = (0..10).map(connection).collect();
+        connections.iter().for_each(send);
+        let kept = connections.iter().filter(|connection| capacity(connection) >= waiting.len()).count();
+        assert_eq!(kept, 4, "an eighth of the allowance, for two buffers each");
+        assert!(connections.iter().all(|connection| capacity(connection) >= KEPT_BYTES));
+        // The first connection's buffer was used since the last sweep, and is not in the next.
+        connections.iter().for_each(|connection| {
+            connection.shrink();
+        });
+        assert!(capacity(&connections[0]) >= waiting.len());
+        connections.iter().for_each(|connection| {
+            connection.shrink();
+        });
+        assert_eq!(connections.iter().map(capacity).sum::<usize>(), 0);
+        // There is room for others again, also after a close.
+        send(&connections[9]);
+        assert!(capacity(&connections[9]) >= waiting.len());
+        connections.iter().for_each(SendHalf::close);
+        connections.iter().for_each(|connection| assert_eq!(connection.output.lock().kept_bytes, 0));
         assert_eq!(core.stats().buffered_bytes, 0);
     }
 

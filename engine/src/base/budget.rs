@@ -7,6 +7,8 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) struct Budget {
     used_bytes: AtomicUsize,
     bytes_max: usize,
+    /// Bytes of empty buffers that are kept for reuse.
+    kept_bytes: AtomicUsize,
     /// Messages that did not even fit into what is tolerated beyond the allowance.
     overflowed_messages: AtomicU64,
 }
@@ -14,7 +16,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// An allowance of `bytes_max`.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { used_bytes: AtomicUsize::new(0), bytes_max, overflowed_messages: AtomicU64::new(0) }
+        Self {
+            used_bytes: AtomicUsize::new(0),
+            bytes_max,
+            kept_bytes: AtomicUsize::new(0),
+            overflowed_messages: AtomicU64::new(0),
+        }
     }
 
     /// Counts `bytes` as in use, whether or not they fit: the caller asked [`Budget::is_scarce`] before.
@@ -37,6 +44,22 @@ impl Budget {
     /// workers admit at once and for the small shares that keep traffic going while the allowance is used up.
     pub(crate) fn tolerates(&self, bytes: usize) -> bool {
         self.used_bytes().saturating_add(bytes) <= self.bytes_max.saturating_add(self.bytes_max / 2)
+    }
+
+    /// Counts `bytes` of an empty buffer as kept for reuse. False if an eighth of the allowance is kept already.
+    pub(crate) fn try_keep(&self, bytes: usize) -> bool {
+        let before = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.bytes_max / 8;
+        if !fits {
+            self.unkeep(bytes);
+        }
+        fits
+    }
+
+    /// Counts `bytes` as no longer kept.
+    pub(crate) fn unkeep(&self, bytes: usize) {
+        let before = self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more bytes released than were kept");
     }
 
     /// Counts messages that were not tolerated.

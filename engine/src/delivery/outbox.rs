@@ -275,6 +275,17 @@ impl Outbox {
         self.capacity.depth_bytes()
     }
 
+    /// Counts `bytes` of buffers that are kept for reuse though nothing is in them. False if all connections together keep as much
+    /// as they may: then the buffer is to be freed.
+    pub fn try_keep(&self, bytes: usize) -> bool {
+        self.budget.try_keep(bytes)
+    }
+
+    /// Counts `bytes` of buffers as no longer kept.
+    pub fn unkeep(&self, bytes: usize) {
+        self.budget.unkeep(bytes);
+    }
+
     /// Gives back what the buffer of an empty outbox has beyond `bytes`.
     pub fn shrink_to(&self, bytes: usize) {
         let mut incoming = self.incoming.lock();
