@@ -1,10 +1,10 @@
-//! One connection, as its worker owns it: bytes in, packets handled, and the reasons why it is not read.
+//! One connection: bytes in, packets handled, and the reasons why it is not read.
 //!
 //! ```text
 //!          bytes                packets                 replies, staged messages
 //!  driver -------> framing.rs ----------> protocol.rs -------------------------> worker
 //!                      ^                      |
-//!                      '--- pause.rs <--------'  no room, takeover, rate limit, policy, commit
+//!                      '--- pause.rs <--------'  receiver full, takeover, rate limit, policy, commit
 //! ```
 
 mod acknowledge;
@@ -33,7 +33,7 @@ use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
 
-/// The owner's part of a connection.
+/// A connection's state in the worker that owns it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) protocol: Protocol,
@@ -41,55 +41,55 @@ pub(crate) struct Connection {
     pub(crate) pause: Option<Pause>,
     /// Only if its rate is limited.
     rate_limit: Option<Box<RateLimiter>>,
-    /// Answers of the policy about the packet at the front. Only while one of them is awaited.
+    /// The policy's answers about the packet at the front. Only while one of them is awaited.
     answers: Option<Box<Answers>>,
-    /// It is to end for this reason when the connection that had its session before has been closed.
+    /// The reason to end the connection once its own takeover is complete.
     pub(crate) deferred_end: Option<EndReason>,
     pub(crate) phase: Phase,
     /// It is on the worker's list of connections to read.
     pub(crate) is_ready: bool,
-    /// It is on the worker's list of connections with retained messages to come.
+    /// It is on the worker's list of connections with a replay.
     pub(crate) is_replaying: bool,
     /// Groups of replies that wait for the store.
     pub(crate) uncommitted: u32,
 }
 
-/// How far a connection is from its end.
+/// How far the end of a connection has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
-    /// It has ended; its last messages are being delivered.
+    /// It has ended, and its last messages are being delivered.
     Closing,
-    /// The client was told why; its bytes are discarded until it closes, or until this time.
+    /// The client got a packet with the reason. Its bytes are discarded until it closes, or until this time.
     Lingering {
         until_ms: u64,
     },
 }
 
-/// What becomes of a connection that was read.
+/// The state of a connection after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Nothing more is there.
+    /// The socket has no more bytes.
     Drained,
-    /// More may be there.
+    /// There may be more bytes.
     More,
     /// It is paused.
     Paused,
-    /// It has ended. True if a packet that tells the client why is among the replies.
+    /// It has ended. True if a packet with the reason is among the replies.
     Ended(EndReason, bool),
 }
 
-/// What a receive brought.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// Bytes at the front of the buffer.
     Bytes {
         /// How many; not 0.
         count: usize,
-        /// Whether more may be there.
+        /// Whether more bytes may be there.
         more: bool,
     },
-    /// Nothing is there yet.
+    /// No bytes are there yet.
     WouldBlock,
     /// The peer has closed the connection.
     Closed,
@@ -97,7 +97,7 @@ pub enum Received {
     Failed,
 }
 
-/// Where the bytes of a connection are to be received.
+/// The place for the bytes of the next receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// In the scratch buffer: offset and length.
@@ -113,21 +113,21 @@ pub(crate) enum Target {
 pub(crate) enum Plan {
     /// Receive, then handle the bytes.
     Receive(Target),
-    /// Handle bytes that were received before.
+    /// Handle the bytes that were received before.
     Handle,
-    /// Nothing can be handled.
+    /// There is nothing to receive or handle.
     Stop(Reading),
 }
 
-/// What became of the packet at the front.
+/// The result of handling the packet at the front.
 enum Step {
-    /// It was handled; its length in bytes.
+    /// It was handled. Its length in bytes.
     Next(usize),
-    /// Its end has not come yet.
+    /// Its end has not been received yet.
     Incomplete,
     /// It could not be handled yet.
     Paused(PauseCause),
-    /// It was a CONNECT of this length and took the session from another connection.
+    /// A CONNECT of this length, which took the session over from another connection.
     TookOver(usize, Arc<Outbox>),
     Ended(End),
 }
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Whether the connection that had the session before is not done yet.
+    /// Whether the connection that had the session is not released yet.
     pub(crate) fn waits_for_takeover(&self) -> bool {
         match &self.pause {
             Some(Pause { cause: PauseCause::Takeover(old), .. }) => !old.is_released(),
@@ -185,7 +185,7 @@ impl Connection {
         Plan::Receive(Target::Scratch { start: scratch.filled + held, len: scratch.share_bytes })
     }
 
-    /// Handles the bytes that were received as [`Connection::prepare_read`] planned; `None` for [`Plan::Handle`].
+    /// Handles the result of the receive that [`Connection::prepare_read`] planned; `None` for [`Plan::Handle`].
     pub(crate) fn handle(
         &mut self,
         received: Option<(Target, Received)>,
@@ -247,7 +247,7 @@ impl Connection {
             limit.spend(&scratch.bytes()[start..rest]);
         }
         match stopped {
-            // The next read handles the rest: after the worker has delivered its batch, or when the rate admits it.
+            // The next read handles the rest, when the worker has delivered its batch or the rate admits it.
             Step::Next(_) => {
                 self.framing.has_packets = true;
                 Reading::More
@@ -276,7 +276,8 @@ impl Connection {
         }
     }
 
-    /// Handles a long packet of `len` bytes if its end has come. `count` bytes were received behind the first `from`.
+    /// Handles a long packet of `len` bytes if its end has been received. The last receive added `count` bytes behind
+    /// the first `from`.
     fn handle_part(
         &mut self,
         len: usize,
@@ -285,7 +286,7 @@ impl Connection {
         context: &mut Context<'_>,
     ) -> Reading {
         self.framing.held.truncate(from + count);
-        self.protocol.excuse_silence(context.now_ms);
+        self.protocol.restart_keep_alive(context.now_ms);
         if let Some(limit) = &mut self.rate_limit {
             limit.spend_part(count);
         }
@@ -320,7 +321,7 @@ impl Connection {
         }
     }
 
-    /// Handles the packet at the front of `bytes`, which lie at `in_scratch` if they lie in the scratch buffer.
+    /// Handles the packet at the front of `bytes`. They lie at `in_scratch` if they are in the scratch buffer.
     #[inline]
     fn handle_packet(&mut self, bytes: &[u8], in_scratch: Option<usize>, context: &mut Context<'_>) -> Step {
         let limit = context.shared.limits.packet_bytes_max;
@@ -339,7 +340,7 @@ impl Connection {
         }
     }
 
-    /// Notes the policy's answer about the packet at the front.
+    /// Adds the policy's answer about the packet at the front.
     pub(crate) fn give_answer(&mut self, verdict: crate::policy::Verdict) {
         self.answers.get_or_insert_default().give(verdict);
     }
@@ -349,7 +350,7 @@ impl Connection {
         Reading::Paused
     }
 
-    /// Bytes that were received and not handled.
+    /// Bytes that were received and are not handled.
     pub(crate) fn held_bytes(&self) -> usize {
         self.framing.held.len()
     }

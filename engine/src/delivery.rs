@@ -1,4 +1,4 @@
-//! Messages on their way to receivers: the stored message, the batch of one worker, the outbox of a connection.
+//! Messages on the way to receivers: the stored message, the batch of one worker, the outbox of a connection.
 
 pub(crate) mod addressed;
 pub(crate) mod aliases;

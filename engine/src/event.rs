@@ -1,4 +1,5 @@
-//! What a worker tells its driver: instructions for sockets and mailboxes, and events for log, metrics and hooks.
+//! The outputs of a worker for its driver: instructions for sockets and mailboxes, and events for log, metrics and
+//! hooks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::delivery::outbox::{ConnectionId, Outbox};
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The peer's address, where the host tells it.
+    /// The peer's address, if the host provides it.
     pub peer: Option<SocketAddr>,
     /// The index of the listener in the configuration.
     pub listener: u16,
@@ -22,10 +23,10 @@ pub struct Origin {
 pub enum Mail {
     /// A connection was accepted for this worker.
     Accept(Arc<Outbox>, Origin),
-    /// A connection of this worker is to end.
+    /// A connection of this worker must end.
     End(ConnectionId, EndReason),
-    /// All connections of this worker are to end: the broker stops. What they have is transmitted once more; then the driver closes
-    /// all sockets.
+    /// All connections of this worker must end, because the broker stops. Waiting packets are transmitted once more;
+    /// then the driver closes all sockets.
     Stop,
 }
 
@@ -35,8 +36,8 @@ pub enum Mail {
 pub enum Event {
     /// For the driver: deliver this to the mailbox of a worker.
     Mail(usize, Mail),
-    /// For the driver: the last packet is in the outbox. Shut the sending direction down when it has been sent; the connection
-    /// is read on, and its bytes are discarded, until [`Event::Closed`].
+    /// For the driver: the last packet is in the outbox. When it has been sent, shut the sending direction down. The
+    /// connection is still read, and its bytes are discarded, until [`Event::Closed`].
     Lingering(ConnectionId),
     /// For the driver: close the socket. Nothing more is sent or read.
     Closed(ConnectionId),
@@ -48,7 +49,7 @@ pub enum Event {
         client_id: Arc<str>,
         /// Its version of MQTT.
         version: ProtocolVersion,
-        /// Where it comes from.
+        /// The peer's address and the listener.
         origin: Origin,
         /// The keep-alive in effect, in seconds; 0 for none.
         keep_alive_s: u16,
@@ -59,9 +60,9 @@ pub enum Event {
     Refused {
         /// The connection.
         connection: ConnectionId,
-        /// Where it came from.
+        /// The peer's address and the listener.
         origin: Origin,
-        /// Why.
+        /// The reason.
         reason: EndReason,
     },
     /// A connected client's connection has ended.
@@ -70,9 +71,9 @@ pub enum Event {
         connection: ConnectionId,
         /// The client's identifier.
         client_id: Arc<str>,
-        /// Where it came from.
+        /// The peer's address and the listener.
         origin: Origin,
-        /// Why.
+        /// The reason.
         reason: EndReason,
     },
     /// A client has connected while another connection had its session.
@@ -104,7 +105,7 @@ pub enum Event {
     Dropped {
         /// The receiver's identifier, if it has connected.
         client_id: Option<Arc<str>>,
-        /// Where its connection comes from.
+        /// The peer's address and the listener.
         origin: Origin,
         /// Messages dropped since the last such event for this receiver.
         messages: u64,

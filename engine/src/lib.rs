@@ -1,7 +1,7 @@
 //! The engine of the Wisp broker, without I/O: sessions, routing, queues, and the worker that drives them.
 //!
-//! There are no sockets, threads or clocks here. Bytes, connections and the time come in as arguments; packets to send come out as
-//! bytes in an [`Outbox`]. So tests, models and fuzzers drive the code that production runs.
+//! There are no sockets, threads or clocks here. Bytes, connections and the time come in as arguments; packets to send
+//! come out as bytes in an [`Outbox`]. So tests, models and fuzzers drive the code that production runs.
 //!
 //! ```text
 //! bytes -> connection -> ops (route, deliver) -> batch, session or queue -> outbox -> bytes for a socket
@@ -13,17 +13,19 @@
 //!
 //! A driver gives a worker turns. `handle_*` brings something in, `poll_*` takes something out. In one turn:
 //!
-//! 1. [`Worker::handle_mail`]: connections that were accepted for this worker, and ends that another worker asks for.
+//! 1. [`Worker::handle_mail`]: connections that were accepted for this worker, and orders from other workers to end
+//!    one.
 //! 2. [`Worker::handle_readable`]: connections that may have bytes.
-//! 3. [`Worker::poll_read`], [`Worker::handle_bytes`]: the worker names a connection and a buffer, the driver receives once into the
-//!    buffer and hands over the result; until `poll_read` returns `None`.
+//! 3. [`Worker::poll_read`], [`Worker::handle_bytes`]: the worker names a connection and a buffer, and the driver
+//!    receives once into the buffer and passes the result on; until `poll_read` returns `None`.
 //! 4. [`Worker::poll_transmit`]: each receiver that has something to send, once. If it returns true, back to 3.
-//! 5. [`Worker::poll_event`]: sockets to close, mail for other workers, and events for log, metrics and hooks; until `None`.
-//! 6. [`Worker::handle_timeout`]: all that waits for time. If it returns true, 4 and 5 once more.
+//! 5. [`Worker::poll_event`]: sockets to close, mail for other workers, and events for log, metrics and hooks; until
+//!    `None`.
+//! 6. [`Worker::handle_timeout`]: everything that is due by time. If it returns true, 4 and 5 once more.
 //! 7. [`Worker::poll_timeout`]: how long the driver may wait for events before the next turn.
 //!
-//! Two rules hold between the steps. Nothing is read while something is to be transmitted first: then `poll_read` returns `None`.
-//! And no reply enters an outbox before the [`Store`] has committed what it acknowledges.
+//! Two rules hold between the steps. Nothing is read while messages must be transmitted first: then `poll_read` returns
+//! `None`. And no reply enters an outbox before the [`Store`] has committed the change it acknowledges.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -91,7 +93,7 @@ pub mod testing {
     use crate::delivery::outbox::{ReceiverInfo, WireFormat};
     use crate::{Outbox, Staged};
 
-    /// Has the receiver accept packets of MQTT 3 of any length.
+    /// Lets the receiver accept packets of MQTT 3 of any length.
     pub fn accept_everything(outbox: &Outbox) {
         let format = WireFormat::V3;
         outbox.set_receiver(ReceiverInfo { format, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
@@ -106,8 +108,8 @@ pub mod testing {
 }
 
 #[cfg(test)]
-mod test_places {
-    //! Places for unit tests, with numbers that are unique in the process.
+mod test_receivers {
+    //! Receivers for unit tests, with indices that are unique in the process.
 
     use std::sync::{Arc, LazyLock};
 

@@ -1,8 +1,8 @@
-//! The door for authentication and access rules: who may connect, publish and subscribe.
+//! The door for authentication and access rules: whether a client may connect, publish or subscribe.
 //!
-//! The broker asks a [`Policy`] about each CONNECT and, if it [restricts messages](Policy::restricts_messages), about each
-//! PUBLISH and each filter of a SUBSCRIBE. An answer may come later, from any thread: the connection is not read until then, and
-//! the packet is handled again with the answer.
+//! The broker asks a [`Policy`] about each CONNECT and, if it [restricts messages](Policy::restricts_messages), about
+//! each PUBLISH and each filter of a SUBSCRIBE. An answer may come later, from any thread: the connection is not read
+//! until then, and the packet is handled again with the answer.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -12,24 +12,25 @@ use wisp_wire::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::base::sync::{Mutex, rank};
 
-/// Decides who may do what. Called by all workers, in the middle of their turns: an answer that takes time is given
-/// [later](Decision::Later).
+/// Decides whether clients may connect, publish and subscribe. Called by all workers, in the middle of their turns: a
+/// policy that needs time answers [later](Decision::Later).
 pub trait Policy: Debug + Send + Sync {
     /// May this client connect? A refusal is sent in CONNACK, where its version has a code for it.
     fn connect(&self, request: &ConnectRequest<'_>) -> Decision;
 
-    /// May the client publish to this topic? A refusal is told in the acknowledgement with MQTT 5; otherwise the message is
-    /// acknowledged, dropped and counted.
+    /// May the client publish to this topic? With MQTT 5 the acknowledgement carries the refusal; otherwise the message
+    /// is acknowledged, dropped and counted.
     fn publish(&self, _request: &PublishRequest<'_>) -> Decision {
         Decision::Allow
     }
 
-    /// May the client subscribe to this filter? A refusal is told in SUBACK.
+    /// May the client subscribe to this filter? SUBACK carries the refusal.
     fn subscribe(&self, _request: &SubscribeRequest<'_>) -> Decision {
         Decision::Allow
     }
 
-    /// Whether [`publish`](Self::publish) and [`subscribe`](Self::subscribe) are asked at all. Asked once, at the start.
+    /// Whether [`publish`](Self::publish) and [`subscribe`](Self::subscribe) are asked at all. Asked once, at the
+    /// start.
     fn restricts_messages(&self) -> bool {
         true
     }
@@ -63,7 +64,7 @@ pub struct ConnectRequest<'a> {
     pub password: Option<&'a [u8]>,
     /// The topic of the will, if the client has one.
     pub will_topic: Option<&'a str>,
-    /// The peer's address, where the host tells it.
+    /// The peer's address, if the host provides it.
     pub peer: Option<SocketAddr>,
     /// The index of the listener in the configuration.
     pub listener: u16,
@@ -95,12 +96,12 @@ pub struct SubscribeRequest<'a> {
     pub qos: QoS,
 }
 
-/// The answer of a policy.
+/// The decision of a policy.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Yes.
+    /// The request is allowed.
     Allow,
-    /// No, with the reason code for the client.
+    /// The request is denied, with the reason code for the client.
     Deny(ReasonCode),
     /// The answer comes later. The connection waits for it, at most `connect-timeout-ms`.
     Later(Arc<PendingDecision>),
@@ -112,12 +113,12 @@ pub struct PendingDecision {
     verdict: Mutex<Option<Verdict>, { rank::LEAF }>,
 }
 
-/// An answer that is there.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes.
+    /// The request is allowed.
     Allow,
-    /// No, with the reason code for the client.
+    /// The request is denied, with the reason code for the client.
     Deny(ReasonCode),
 }
 
@@ -127,14 +128,14 @@ impl PendingDecision {
         self.verdict.lock().get_or_insert(verdict);
     }
 
-    /// The answer, once it is there.
+    /// The answer, if there is one.
     pub fn verdict(&self) -> Option<Verdict> {
         *self.verdict.lock()
     }
 }
 
-/// The policy's answers about one packet, in the order of the questions. A packet that waited for an answer is handled again from its
-/// beginning.
+/// The policy's answers about one packet, in the order of the questions. A packet that waits for an answer is handled
+/// again from its beginning.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     given: Vec<Verdict>,
@@ -142,7 +143,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// The answer that was given before, or else the policy's. `Err` if it comes later.
+    /// The answer given before, or else the policy's. `Err` if it comes later.
     pub(crate) fn ask(&mut self, ask: impl FnOnce() -> Decision) -> Result<Verdict, Arc<PendingDecision>> {
         let verdict = match self.given.get(self.next) {
             Some(verdict) => *verdict,
@@ -163,7 +164,7 @@ impl Answers {
         Ok(verdict)
     }
 
-    /// Notes the answer that was waited for.
+    /// Adds the answer that the packet waited for.
     pub(crate) fn give(&mut self, verdict: Verdict) {
         self.given.push(verdict);
         self.next = 0;
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_with_several_questions_is_answered_in_their_order() {
+    fn answers_about_one_packet_keep_the_order_of_the_questions() {
         let mut answers = Answers::default();
         let (denied, pending) = (Verdict::Deny(ReasonCode::NotAuthorized), Arc::<PendingDecision>::default());
         assert_eq!(answers.ask(|| Decision::Deny(ReasonCode::NotAuthorized)).unwrap(), denied);

@@ -1,8 +1,8 @@
-//! The door for durable storage: what is kept, and when it may be acknowledged.
+//! The door for durable storage: the changes to record, and when they may be acknowledged.
 //!
-//! A worker collects the records of a turn in a group, commits the group, and holds the replies of the turn (PUBACK, PUBREC,
-//! SUBACK and the others) until the store has committed it. Groups of one worker are acknowledged in their order, whatever order
-//! the store commits them in. [`MemoryStore`] keeps nothing, so nothing waits.
+//! A worker collects the records of a turn in a group, commits the group, and holds the replies of the turn (PUBACK,
+//! PUBREC, SUBACK and the others) until the store has committed it. Groups of one worker are acknowledged in the
+//! worker's order, in any order of commits. [`MemoryStore`] keeps nothing, so no reply waits.
 
 use std::fmt::Debug;
 
@@ -18,10 +18,10 @@ pub trait Store: Debug + Send + Sync {
     /// Adds a record to the group that `worker` is collecting.
     fn append(&self, worker: usize, record: &Record<'_>);
 
-    /// Ends the group that `worker` has collected since the last call, and says how to ask for it.
+    /// Ends the group of the records that `worker` has appended since the last call. The ticket names it.
     fn commit(&self, worker: usize) -> Ticket;
 
-    /// What has become of a group.
+    /// Whether a group is committed.
     fn state(&self, ticket: Ticket) -> CommitState;
 }
 
@@ -29,14 +29,14 @@ pub trait Store: Debug + Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// What has become of a group of records.
+/// The state of a group of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitState {
-    /// It will survive.
+    /// It is durable.
     Committed,
-    /// It is not known yet.
+    /// The store is not done yet.
     Pending,
-    /// It is lost. Nothing in it is acknowledged; the connections that sent it are ended.
+    /// It is lost. None of its changes is acknowledged; the connections that sent them are ended.
     Failed,
 }
 

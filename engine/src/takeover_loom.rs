@@ -1,6 +1,5 @@
-//! Every interleaving of a session's change of hands with what goes on meanwhile, and of a queue with its receiver's
-//! acknowledgements, on small cases:
-//! `RUSTFLAGS="--cfg loom" cargo test -p wisp-engine --lib loom`.
+//! Every interleaving of a takeover with concurrent messages, and of a queue with its receiver's acknowledgements, on
+//! small cases: `RUSTFLAGS="--cfg loom" cargo test -p wisp-engine --lib loom`.
 
 use std::sync::Arc;
 
@@ -64,14 +63,14 @@ fn subscribe() -> Vec<u8> {
     }))
 }
 
-/// A connection, and a worker of its own.
-struct Party {
+/// A connection with its own worker.
+struct TestConnection {
     worker: Worker,
     outbox: Arc<Outbox>,
     has_ended: bool,
 }
 
-impl Party {
+impl TestConnection {
     fn new(shared: &Arc<Shared>, slot: u32) -> Self {
         let outbox = shared.new_outbox(ConnectionId { slot, generation: 1 }, slot as usize);
         let mut worker = Worker::new(Arc::clone(shared), slot as usize, 64);
@@ -81,7 +80,7 @@ impl Party {
         party
     }
 
-    /// Handles one packet and all that follows from it. False if it ended the connection.
+    /// Handles one packet and everything that follows from it. False if it ended the connection.
     fn read(&mut self, bytes: &[u8]) -> bool {
         self.worker.handle_readable(self.outbox.connection());
         // After a takeover the first turn only ends the pause.
@@ -90,9 +89,9 @@ impl Party {
         !self.has_ended
     }
 
-    /// False if nothing was asked for.
+    /// One turn, which answers every read with `received`. False if the worker asked for no read.
     fn turn(&mut self, bytes: &[u8], received: Received) -> bool {
-        // A timeout ends the turn before.
+        // The timeout ends the turn before.
         self.worker.handle_timeout(0);
         let mut was_read = false;
         while let Some(read) = self.worker.poll_read(0) {
@@ -112,7 +111,7 @@ impl Party {
         self.turn(&[], Received::Closed);
     }
 
-    /// Another connection has taken over.
+    /// Another connection has taken the session over.
     fn end(&mut self) {
         self.worker.handle_mail(0, Mail::End(self.outbox.connection(), EndReason::TakenOver));
         self.turn(&[], Received::WouldBlock);
@@ -140,8 +139,8 @@ fn count(types: &[u8], wanted: u8) -> usize {
     types.iter().filter(|found| **found == wanted).count()
 }
 
-fn connected(shared: &Arc<Shared>, slot: u32) -> Party {
-    let mut worker = Party::new(shared, slot);
+fn connected(shared: &Arc<Shared>, slot: u32) -> TestConnection {
+    let mut worker = TestConnection::new(shared, slot);
     assert!(worker.read(&connect(false)));
     worker
 }
@@ -152,7 +151,7 @@ fn loom_a_message_during_a_takeover_reaches_the_new_connection_once() {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
         assert!(old.read(&subscribe()));
-        let mut new = Party::new(&shared, 3);
+        let mut new = TestConnection::new(&shared, 3);
         let sending = Arc::clone(&shared);
         let publishing = thread::spawn(move || {
             let topic = TopicName::new("t").unwrap();
@@ -176,7 +175,7 @@ fn loom_an_old_connection_that_closes_takes_nothing_from_the_new_one() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
-        let mut new = Party::new(&shared, 2);
+        let mut new = TestConnection::new(&shared, 2);
         let closing = thread::spawn(move || old.close());
         assert!(new.read(&connect(false)));
         closing.join().unwrap();
@@ -190,12 +189,12 @@ fn loom_an_old_connection_that_closes_takes_nothing_from_the_new_one() {
 }
 
 #[test]
-fn loom_a_message_sent_on_both_connections_is_taken_once() {
+fn loom_a_message_sent_on_both_connections_is_delivered_once() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let mut old = connected(&shared, 1);
         assert!(old.read(&subscribe()));
-        let mut new = Party::new(&shared, 2);
+        let mut new = TestConnection::new(&shared, 2);
         let first = thread::spawn(move || {
             old.read(&publish(QoS::ExactlyOnce));
             old
@@ -210,11 +209,11 @@ fn loom_a_message_sent_on_both_connections_is_taken_once() {
 }
 
 #[test]
-fn loom_of_two_connections_that_take_over_one_is_left() {
+fn loom_two_concurrent_takeovers_leave_one_connection() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let old = connected(&shared, 1);
-        let (mut first, mut second) = (Party::new(&shared, 2), Party::new(&shared, 3));
+        let (mut first, mut second) = (TestConnection::new(&shared, 2), TestConnection::new(&shared, 3));
         let racing = thread::spawn(move || {
             assert!(first.read(&connect(true)));
             first
@@ -229,7 +228,7 @@ fn loom_of_two_connections_that_take_over_one_is_left() {
 }
 
 #[test]
-fn loom_a_message_for_a_queue_is_not_left_lying_when_its_receiver_acknowledges() {
+fn loom_a_queue_delivers_a_message_that_races_with_an_acknowledgement() {
     model(|| {
         let shared = Arc::new(Shared::new(Limits { inflight_count_max: 1, ..Limits::DEFAULT }, 1));
         let mut receiver = connected(&shared, 1);

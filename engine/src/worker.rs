@@ -1,10 +1,10 @@
-//! One worker: its connections, the order in which they are read, and what is staged for all receivers.
+//! One worker: its connections, the order in which they are read, and the messages staged for all receivers.
 //!
-//! The worker has no sockets, no thread and no clock. Its driver feeds it bytes, events and the time, and carries out its outputs;
-//! the contract is in the documentation of the crate.
+//! The worker has no sockets, no thread and no clock. Its driver passes it bytes, events and the time, and executes its
+//! outputs; the contract is in the documentation of the crate.
 //!
-//! Reading every ready connection before anything is transmitted is what makes batches: with a hundred senders and a hundred
-//! receivers a transmission after every read would carry one message.
+//! Every ready connection is read before anything is transmitted, which makes batches. With a hundred senders and a
+//! hundred receivers a transmission after every read would carry one message.
 
 mod close;
 mod replies;
@@ -30,42 +30,42 @@ use crate::event::{Event, Mail};
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
 
-/// How often a worker looks for timeouts and idle buffers.
+/// How often a worker checks timeouts and idle buffers.
 const SWEEP_MS: u64 = 250;
 
-/// How soon a worker looks again whether a pause can end.
+/// How soon a worker checks again whether a pause can end.
 const PAUSE_TICK_MS: u64 = 1;
 
 /// The protocol engine of one worker thread.
 #[derive(Debug)]
 pub struct Worker {
     connections: HashMap<ConnectionId, Connection>,
-    /// Connections that may have more to read than was read.
+    /// Connections to read in the next turn.
     ready: Vec<ConnectionId>,
     /// Connections still to be read in this turn.
     round: VecDeque<ConnectionId>,
-    /// This turn's connections to read were chosen.
+    /// The connections to read in this turn were chosen.
     in_round: bool,
     /// The read that [`Worker::poll_read`] returned, until its bytes are handled.
     reading: Option<(ConnectionId, Target)>,
-    /// Connections that are not read, in the order in which they wait.
+    /// Connections that are not read, in the order in which they were paused.
     paused: Vec<ConnectionId>,
     /// Connections that were resumed, found the receiver full again, and go first next time.
     retry_first: Vec<ConnectionId>,
-    /// Connections with retained messages to come.
+    /// Connections with a replay.
     replaying: Vec<ConnectionId>,
-    /// One of them has room for more.
-    replays_have_room: bool,
+    /// At least one replay can deliver more at once.
+    replays_can_continue: bool,
     /// Connections that have ended and still have a session.
     closing: Vec<Closing>,
-    /// Something must be transmitted before anything more is read.
+    /// The staged messages must be transmitted before the next read.
     transmit_due: bool,
     scratch: Scratch,
     outputs: Outputs,
     next_sweep_ms: u64,
 }
 
-/// What a turn produces, and the state it is made from.
+/// The outputs of a turn, and the state that produces them.
 #[derive(Debug)]
 struct Outputs {
     shared: Arc<Shared>,
@@ -88,17 +88,18 @@ impl Outputs {
     }
 }
 
-/// A receive that the driver is asked for.
+/// A request to the driver to receive.
 #[derive(Debug)]
 pub struct Read<'a> {
     /// The connection.
     pub connection: ConnectionId,
-    /// Where its bytes go. Not empty.
+    /// The buffer for its bytes. Not empty.
     pub buffer: &'a mut [u8],
 }
 
 impl Worker {
-    /// Worker number `index` of those that share `shared`, for a host on which a receive of `recv_bytes` costs least.
+    /// Worker number `index` among the workers of `shared`. `recv_bytes` is the size of a receive that is cheapest on
+    /// the host.
     pub fn new(shared: Arc<Shared>, index: usize, recv_bytes: usize) -> Self {
         Self {
             connections: HashMap::default(),
@@ -109,7 +110,7 @@ impl Worker {
             paused: Vec::new(),
             retry_first: Vec::new(),
             replaying: Vec::new(),
-            replays_have_room: false,
+            replays_can_continue: false,
             closing: Vec::new(),
             transmit_due: false,
             scratch: Scratch::new(recv_bytes),
@@ -138,15 +139,15 @@ impl Worker {
         }
     }
 
-    /// Notes that a connection may have bytes. False if it is not one of this worker's.
+    /// Notes that a connection may have bytes. False if this worker does not own it.
     pub fn handle_readable(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
-        list(&mut self.ready, connection);
+        push_ready(&mut self.ready, connection);
         true
     }
 
-    /// The next receive of this turn. Each connection is read at most once; the ones whose pause ends come before those that did
-    /// not wait. `None` when all were read, or something is to be transmitted first.
+    /// The next receive of this turn. Each connection is read at most once; resumed connections come before all others.
+    /// `None` when all were read, or when messages must be transmitted first.
     pub fn poll_read(&mut self, now_ms: u64) -> Option<Read<'_>> {
         debug_assert!(self.reading.is_none(), "the bytes of the last read are handled first");
         if !self.in_round {
@@ -171,14 +172,14 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.is_ready = false;
             if connection.pause.is_some() || connection.phase == Phase::Closing {
-                // It is listed again when the pause ends, or when it lingers.
+                // It becomes ready again when its pause ends, or when it lingers.
                 continue;
             }
             if let Phase::Lingering { .. } = connection.phase {
                 if self.scratch.free_bytes() > 0 {
                     return Some((id, Target::Discard { start: self.scratch.filled }));
                 }
-                list(&mut self.ready, connection);
+                push_ready(&mut self.ready, connection);
                 continue;
             }
             self.scratch.share_among(paused);
@@ -195,7 +196,7 @@ impl Worker {
         None
     }
 
-    /// Handles what the last read brought.
+    /// Handles the result of the last read.
     pub fn handle_bytes(&mut self, now_ms: u64, received: Received) {
         let Some((id, target)) = self.reading.take() else {
             debug_assert!(false, "a read comes before its bytes");
@@ -204,14 +205,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Target::Discard { .. } = target {
             match received {
-                Received::Bytes { more: true, .. } => list(&mut self.ready, connection),
+                Received::Bytes { more: true, .. } => push_ready(&mut self.ready, connection),
                 Received::Bytes { .. } | Received::WouldBlock => {}
                 Received::Closed | Received::Failed => self.close(id),
             }
             return;
         }
         let held_bytes = match target {
-            // It was grown for the read.
+            // The buffer was grown for the read.
             Target::Held { from } => from,
             Target::Scratch { .. } | Target::Discard { .. } => connection.held_bytes(),
         };
@@ -236,7 +237,7 @@ impl Worker {
         }
         match reading {
             Reading::Drained => {}
-            Reading::More => list(&mut self.ready, connection),
+            Reading::More => push_ready(&mut self.ready, connection),
             Reading::Paused if held_bytes > 0 && connection.held_bytes() == held_bytes => self.retry_first.push(id),
             Reading::Paused => self.paused.push(id),
             Reading::Ended(reason, has_disconnect_packet) => self.begin_close(id, reason, has_disconnect_packet),
@@ -244,8 +245,8 @@ impl Worker {
         self.transmit_due |= self.outputs.dispatcher.needs_flush();
     }
 
-    /// Ends the reads of a turn, or a part of them: calls `transmit` once for each receiver that has something to send. True if
-    /// connections of this turn are still to be read.
+    /// Ends the reads of a turn, or a part of them: calls `transmit` once for each receiver that has something to send.
+    /// True if connections of this turn are still to be read.
     pub fn poll_transmit(&mut self, now_ms: u64, mut transmit: impl FnMut(Staged<'_>)) -> bool {
         if self.round.is_empty() {
             self.replay(now_ms);
@@ -263,15 +264,15 @@ impl Worker {
                 self.outputs.events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));
             }
             self.transmit_due = false;
-            // The messages of a connection go out before its session is let go, and so before anything its client does next,
-            // wherever that is handled.
+            // A connection's messages are delivered before its session is detached, and so before the client's next
+            // connection is handled, on any worker.
             if !self.close_sessions(now_ms) {
                 return !self.round.is_empty();
             }
         }
     }
 
-    /// True if connections have ended for it, which have final replies.
+    /// Pushes the replies that are committed. True if a failed commit has ended connections, which adds final replies.
     fn flush_replies(&mut self, now_ms: u64) -> bool {
         let Self { connections, paused, outputs, .. } = self;
         let mut failed = Vec::new();
@@ -301,28 +302,29 @@ impl Worker {
 
     /// Delivers retained messages to new subscriptions.
     fn replay(&mut self, now_ms: u64) {
-        self.replays_have_room = false;
+        self.replays_can_continue = false;
         for id in std::mem::take(&mut self.replaying) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             let Outputs { shared, dispatcher, .. } = &mut self.outputs;
             match connection.protocol.replay(shared, dispatcher, now_ms) {
                 Replaying::Done => connection.is_replaying = false,
                 more => {
-                    self.replays_have_room |= more == Replaying::More;
+                    self.replays_can_continue |= more == Replaying::More;
                     self.replaying.push(id);
                 }
             }
         }
     }
 
-    /// The next output. All are taken after each [`Worker::poll_transmit`].
+    /// The next output. The driver takes all of them after each [`Worker::poll_transmit`].
     pub fn poll_event(&mut self) -> Option<Event> {
         self.outputs.events.pop_front()
     }
 
-    /// How long the worker can wait for events, in milliseconds. `None`: for ever, as far as its own connections are concerned.
+    /// How long the driver may wait for events, in milliseconds. `None` if no connection of this worker needs a turn
+    /// without an event.
     pub fn poll_timeout(&self, now_ms: u64) -> Option<u64> {
-        if !self.ready.is_empty() || !self.round.is_empty() || self.replays_have_room {
+        if !self.ready.is_empty() || !self.round.is_empty() || self.replays_can_continue {
             return Some(0);
         }
         let waits = !self.replaying.is_empty() || self.outputs.dispatcher.is_waiting();
@@ -332,7 +334,7 @@ impl Worker {
         if let Some(pause_ms) = self.until_a_pause_may_end(now_ms) {
             return Some(pause_ms.min(SWEEP_MS));
         }
-        // Sessions and messages that wait without a connection are the first worker's to expire.
+        // The first worker expires sessions and messages.
         let shared = (self.outputs.index == 0).then_some(&self.outputs.shared);
         if self.connections.is_empty() && shared.is_none_or(|shared| shared.has_no_timers()) {
             return None;
@@ -341,14 +343,14 @@ impl Worker {
         Some(next_ms.map_or(SWEEP_MS, |next_ms| next_ms.saturating_sub(now_ms).min(SWEEP_MS)))
     }
 
-    /// The number of connections that are not read, for a receiver without room or another reason.
+    /// The number of paused connections.
     pub fn paused(&self) -> usize {
         self.paused.len() + self.retry_first.len()
     }
 }
 
-/// Puts a connection on a list of connections to read, once.
-fn list(ready: &mut Vec<ConnectionId>, connection: &mut Connection) {
+/// Adds a connection to the ones to read, once.
+fn push_ready(ready: &mut Vec<ConnectionId>, connection: &mut Connection) {
     if !connection.is_ready {
         connection.is_ready = true;
         ready.push(connection.protocol.outbox().connection());

@@ -9,7 +9,7 @@ pub(crate) struct Budget {
     bytes_max: usize,
     /// Bytes of empty buffers that are kept for reuse.
     kept_bytes: AtomicUsize,
-    /// Messages that did not even fit into what is tolerated beyond the allowance.
+    /// Messages dropped because they passed the tolerance.
     overflowed_messages: AtomicU64,
 }
 
@@ -24,12 +24,12 @@ impl Budget {
         }
     }
 
-    /// Counts `bytes` as in use, whether or not they fit: the caller asked [`Budget::is_scarce`] before.
+    /// Counts `bytes` as in use, whether or not they fit: the caller has asked [`Budget::is_scarce`].
     pub(crate) fn charge(&self, bytes: usize) {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives `bytes` back.
+    /// Returns `bytes` to the allowance.
     pub(crate) fn release(&self, bytes: usize) {
         let before = self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes released than were charged");
@@ -40,8 +40,8 @@ impl Budget {
         self.used_bytes() >= self.bytes_max
     }
 
-    /// Whether `bytes` more stay within what is tolerated beyond the allowance: half as much again, for what many
-    /// workers admit at once and for the small shares that keep traffic going while the allowance is used up.
+    /// Whether `bytes` more stay within the tolerance, half as much again as the allowance. It covers messages that
+    /// many workers admit at once, and the small shares that keep traffic going while the allowance is used up.
     pub(crate) fn tolerates(&self, bytes: usize) -> bool {
         self.used_bytes().saturating_add(bytes) <= self.bytes_max.saturating_add(self.bytes_max / 2)
     }
@@ -62,12 +62,12 @@ impl Budget {
         debug_assert!(before >= bytes, "more bytes released than were kept");
     }
 
-    /// Counts messages that were not tolerated.
+    /// Counts messages that passed the tolerance.
     pub(crate) fn count_overflowed(&self, messages: usize) {
         self.overflowed_messages.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
-    /// Messages dropped because all buffers together were beyond what is tolerated.
+    /// Messages dropped because all buffers together passed the tolerance.
     pub(crate) fn overflowed_messages(&self) -> u64 {
         self.overflowed_messages.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! How much waits at one place, how much may, and since when it is too much. Outboxes, sessions and topic queues each
-//! have a room; a sender that is held back waits for one.
+//! The depth of one queue, its limits, and since when it is full. Each outbox, session and topic queue has a capacity;
+//! a sender that is held back waits for one.
 //!
-//! A room at its limit is *full* from the first refusal until it has drained to half: senders then stop and start a few
-//! times a second, not once a message.
+//! A queue at its limit is *full* from the first refusal until it has drained to half, so that senders stop and start a
+//! few times a second and not once a message.
 
 use std::sync::Arc;
 
@@ -10,31 +10,33 @@ use crate::base::budget::Budget;
 use crate::base::limits::QUEUE_BYTES_WHEN_SCARCE;
 use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// A full place from which the eighth part of what waits is taken, within the time allowed for a stall, is not stuck.
+/// A full queue makes progress when this part of its bytes, an eighth, is taken. It is stuck without progress for as
+/// long as a stall may last.
 const PROGRESS_SHARE: usize = 8;
 
 /// The depth of one place and its limits. Shared by all workers, without a lock.
 #[derive(Debug)]
 pub struct Capacity {
-    /// That of all places of its kind.
+    /// The budget of all queues of this kind.
     budget: Arc<Budget>,
     bytes_max: usize,
     messages_max: usize,
     stall_ms_max: u64,
     depth_bytes: AtomicUsize,
     depth_messages: AtomicUsize,
-    /// When a sender was first refused since there last was room, plus one; 0 while there is room.
+    /// When the queue became full or last made progress, plus one; 0 while it is not full.
     full_since: AtomicU64,
-    /// The depth then. A receiver that takes a good part of it is slow, not stuck, and its clock starts anew.
+    /// The depth at that time, from which progress is measured.
     full_depth_bytes: AtomicUsize,
     dropped: AtomicU64,
-    /// Nobody takes from here for the time being, so nobody waits for it either.
+    /// No receiver takes from the queue for the time being, so no sender is held back for it.
     unattended: AtomicBool,
     closed: AtomicBool,
 }
 
 impl Capacity {
-    /// An empty room for `bytes_max` in `messages_max` messages, for which senders wait up to `stall_ms_max`.
+    /// The capacity of an empty queue for `bytes_max` in `messages_max` messages. It holds senders back for up to
+    /// `stall_ms_max` without progress.
     pub(crate) fn new(bytes_max: usize, messages_max: usize, stall_ms_max: u64, budget: Arc<Budget>) -> Self {
         Self {
             budget,
@@ -51,12 +53,11 @@ impl Capacity {
         }
     }
 
-    /// Whether `bytes` more in `messages` messages fit. `now_ms` is noted as the beginning of the stall if not.
+    /// Whether `bytes` more in `messages` messages fit. If not, marks the queue as full since `now_ms`.
     ///
-    /// An empty place has room for anything: a packet longer than the limit must still get through, unless all places
-    /// together have too much. Several workers may be told yes at once, so the depth can pass the limit by what each of
-    /// them has staged. A place that is closed or unattended has
-    /// room, since nobody is to wait for it.
+    /// An empty queue takes a packet of any length, since one longer than the limit must still get through, unless the
+    /// budget is scarce. Several workers may be admitted at once, so the depth can pass the limit by the messages that
+    /// each of them has staged. A closed or unattended queue admits everything, since no sender is held back for it.
     pub fn check_or_mark_full(&self, bytes: usize, messages: usize, now_ms: u64) -> bool {
         let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
@@ -68,7 +69,8 @@ impl Capacity {
             if fits || alone || self.is_waived() {
                 return true;
             }
-            // Where all together have too much, others are to go first, who have their time as well.
+            // The budget is scarce, and this queue's own limit is not reached. Other queues have to drain first, and
+            // have their own time for it: this queue's stall begins only then.
             let for_others = scarce && depth_bytes + bytes <= self.bytes_max.max(bytes);
             self.mark_full(depth_bytes, now_ms + if for_others { self.stall_ms_max } else { 0 });
             return false;
@@ -84,25 +86,25 @@ impl Capacity {
         self.is_waived()
     }
 
-    /// Whether a sender that was held back should ask again. Asking this stops no clock.
+    /// Whether a sender that was held back should retry. Has no side effect.
     pub fn can_admit(&self) -> bool {
         self.full_since.load(Ordering::Relaxed) == 0 || self.has_drained(self.bytes_max_now()) || self.is_waived()
     }
 
-    /// How many bytes more fit about now, however many messages; any number where nobody is to wait.
+    /// About how many more bytes fit, in any number of messages. No limit if no sender is held back for the queue.
     pub fn free_bytes(&self) -> usize {
         if self.is_waived() { usize::MAX } else { self.bytes_max_now().saturating_sub(self.depth_bytes()) }
     }
 
-    /// Whether nothing more fits, by the depth alone: for places nobody waits for. Nor does anything while all together are
-    /// beyond what is tolerated: a little in each of very many places is too much as well.
+    /// Whether the depth leaves no space for the messages, for queues that hold no sender back. Nothing fits beyond the
+    /// budget's tolerance, since a little in each of very many queues adds up.
     pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {
         let (depth_bytes, scarce) = (self.depth_bytes(), self.budget.is_scarce());
         let too_long = (depth_bytes > 0 || scarce) && depth_bytes + bytes > self.bytes_max_if(scarce);
         self.depth_messages() + messages > self.messages_max || too_long || !self.budget.tolerates(bytes)
     }
 
-    /// Whether it is the place's own limit that keeps more out.
+    /// Whether the queue's own limit refuses the messages, and not the budget.
     pub(crate) fn is_at_its_own_limit(&self, bytes: usize, messages: usize) -> bool {
         let depth_bytes = self.depth_bytes();
         self.depth_messages() + messages > self.messages_max || depth_bytes > 0 && depth_bytes + bytes > self.bytes_max
@@ -113,7 +115,7 @@ impl Capacity {
         self.full_since.store(now_ms + 1, Ordering::Relaxed);
     }
 
-    /// The share of one place, which is smaller while all together have too much.
+    /// The limit in force. It is lower while the budget is scarce.
     fn bytes_max_if(&self, scarce: bool) -> usize {
         if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.bytes_max) } else { self.bytes_max }
     }
@@ -126,33 +128,33 @@ impl Capacity {
         self.depth_bytes() <= bytes_max / 2 && self.depth_messages.load(Ordering::Relaxed) <= self.messages_max / 2
     }
 
-    /// Whether replies to the client itself fit. They have a share of their own beyond the messages', since a receiver
-    /// with a full outbox must still be answered; it ends when the client sends on without reading.
+    /// Whether replies to the client itself fit. They have a share of their own beyond that of messages, since a
+    /// receiver with a full outbox must still be answered. A client that keeps sending and does not read uses it up.
     pub fn has_reply_room(&self) -> bool {
         const REPLY_BYTES_MAX: usize = 64 * 1024;
         self.depth_bytes() <= self.bytes_max_now() + REPLY_BYTES_MAX
     }
 
-    /// Whether senders have been held back here longer than the limit allows, without a good part of what waited being
-    /// taken. A sender that asked for room and got none asks this.
+    /// Whether senders have been held back for longer than `stall_ms_max` without progress. Asked for a sender that was
+    /// refused.
     pub fn is_stuck(&self, now_ms: u64) -> bool {
         self.is_full_longer_than(self.stall_ms_max, now_ms)
     }
 
-    /// Whether the place has been full for more than `ms`, without a good part of what waited being taken.
+    /// Whether the queue has been full for more than `ms` without progress.
     pub fn is_full_longer_than(&self, ms: u64, now_ms: u64) -> bool {
         let since = self.full_since.load(Ordering::Relaxed);
         since != 0 && now_ms.saturating_sub(since - 1) > ms && !self.is_waived()
     }
 
-    /// Counts what came in. Whoever has many messages counts them together: the budget is one for all workers.
+    /// Counts messages that enter. Callers count many messages in one call, since all workers share the budget.
     pub(crate) fn add(&self, bytes: usize, messages: usize) {
         self.budget.charge(bytes);
         self.depth_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.depth_messages.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Counts what has left.
+    /// Counts messages that leave.
     pub(crate) fn remove(&self, bytes: usize, messages: usize) {
         let before = self.depth_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes left than came in");
@@ -160,43 +162,43 @@ impl Capacity {
         self.depth_messages.fetch_sub(messages, Ordering::Relaxed);
     }
 
-    /// Counts messages that were refused here for good.
+    /// Counts messages that were dropped instead of queued.
     pub fn count_dropped(&self, messages: u64) {
         self.dropped.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Messages refused since the last call.
+    /// Messages dropped since the last call.
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    /// Bytes here now.
+    /// Bytes in the queue now.
     pub fn depth_bytes(&self) -> usize {
         self.depth_bytes.load(Ordering::Relaxed)
     }
 
-    /// Messages here now.
+    /// Messages in the queue now.
     pub fn depth_messages(&self) -> usize {
         self.depth_messages.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody is to wait.
+    /// Whether no sender is held back for the queue.
     fn is_waived(&self) -> bool {
         self.is_closed() || self.unattended.load(Ordering::Relaxed)
     }
 
-    /// Notes that nobody takes from here for the time being, or that somebody does again.
+    /// Notes that no receiver takes from the queue for the time being, or that one does again.
     pub(crate) fn set_unattended(&self, unattended: bool) {
         self.unattended.store(unattended, Ordering::Relaxed);
         self.full_since.store(0, Ordering::Relaxed);
     }
 
-    /// Lets nobody wait here any more.
+    /// Closes the queue for good: no sender is held back for it any more.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the place is gone.
+    /// Whether the queue is gone.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_room_has_room_again_at_half() {
+    fn a_full_queue_admits_again_at_half() {
         let capacity = capacity();
         capacity.add(60, 1);
         assert!(!capacity.check_or_mark_full(50, 1, 1_000));
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_room_takes_a_packet_beyond_its_limit() {
+    fn an_empty_queue_takes_a_packet_beyond_its_limit() {
         assert!(capacity().check_or_mark_full(10_000, 1, 0));
     }
 
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_gets_on_is_slow_and_not_stuck() {
+    fn a_receiver_that_makes_progress_is_slow_and_not_stuck() {
         let capacity = capacity();
         capacity.add(100, 1);
         assert!(!capacity.check_or_mark_full(1, 1, 1_000));
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_does_not_fit_though_little_waits_is_not_waited_for_without_end() {
+    fn a_message_that_never_fits_holds_its_sender_back_for_a_limited_time() {
         let capacity = capacity();
         capacity.add(10, 1);
         for now_ms in 1_000..=1_050 {
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_closed_room() {
+    fn a_closed_queue_holds_no_sender_back() {
         let capacity = capacity();
         capacity.add(100, 4);
         assert!(!capacity.check_or_mark_full(1, 1, 0));
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_room_that_nobody_takes_from() {
+    fn an_unattended_queue_holds_no_sender_back() {
         let capacity = capacity();
         capacity.add(100, 4);
         assert!(!capacity.check_or_mark_full(1, 1, 0));
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn while_all_together_have_too_much_each_has_little() {
+    fn a_scarce_budget_leaves_each_queue_little() {
         let budget = Arc::new(Budget::new(1_000));
         let capacity = Capacity::new(1 << 20, 100, 50, Arc::clone(&budget));
         budget.charge(1_000);

@@ -1,10 +1,10 @@
-//! Small dense numbers for outboxes, sessions and queues, so that a worker can keep what it knows of one in a plain array.
+//! Dense indices for outboxes, sessions and queues, so that a worker can keep its notes about them in plain arrays.
 
 use std::sync::Arc;
 
 use crate::base::sync::{Mutex, rank};
 
-/// Hands out the lowest-numbered free slot it can without searching.
+/// Gives out free indices without searching, so that they stay dense.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     state: Mutex<State, { rank::LEAF }>,
@@ -16,7 +16,7 @@ struct State {
     next: u32,
 }
 
-/// A number no other live place of its kind has. It goes back to its [`Slots`] when dropped.
+/// An index that no other live object of its kind has. It returns to its [`Slots`] when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     number: u32,
@@ -37,7 +37,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// The number, below the most slots ever in use at a time.
+    /// The index. It is lower than the highest number of slots in use at one time.
     pub(crate) fn index(&self) -> usize {
         self.number as usize
     }

@@ -1,10 +1,10 @@
 //! The locks and atomics of the broker, in one place so that loom can stand in for them.
 //!
-//! Each lock has a [`rank`]. A thread takes locks in the order of their ranks, and no two of the same rank at a time: so no two
-//! threads can wait for each other. Debug builds check it.
+//! Each lock has a [`rank`]. A thread takes locks in the order of their ranks, and no two of the same rank at a time:
+//! so no two threads can wait for each other. Debug builds check it.
 //!
-//! A panic while a lock is held ends the process in release builds (`panic = "abort"`) and fails the test in tests. So poisoning
-//! carries no information, and the guards are handed out without it.
+//! A panic while a lock is held ends the process in release builds (`panic = "abort"`) and fails the test in tests. So
+//! poisoning carries no information, and the guards are handed out without it.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -162,7 +162,8 @@ impl<T> DerefMut for RwLockWriteGuard<'_, T> {
     }
 }
 
-/// The rank of a lock that this thread holds. Nothing in release builds, nor under loom, whose threads share one of the host's.
+/// The rank of a lock that this thread holds. Empty in release builds, and under loom, where all threads run on one
+/// thread of the host.
 struct Held {
     #[cfg(all(debug_assertions, not(loom)))]
     rank: u8,
@@ -177,7 +178,7 @@ thread_local! {
 #[cfg(all(debug_assertions, not(loom)))]
 impl Held {
     fn new(rank: u8) -> Self {
-        // A thread that ends has no record any more.
+        // The thread's record is gone while the thread ends.
         let _ = RANKS.try_with(|ranks| {
             let higher = ranks.get() >> rank;
             assert!(higher == 0, "a lock of rank {rank} is taken while ranks {:#b} are held", ranks.get());

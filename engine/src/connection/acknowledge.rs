@@ -12,18 +12,18 @@ use crate::store::Record;
 impl Protocol {
     pub(super) fn puback(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_news = true;
+        client.can_send_more = true;
         let acknowledged = client.session.puback(self.outbox.connection(), id);
         self.acknowledged(acknowledged, context)
     }
 
     pub(super) fn pubrec(&mut self, id: PacketId, code: ReasonCode, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_news = true;
+        client.can_send_more = true;
         let (session, version) = (&client.session, client.version);
         let acknowledged = session.pubrec(self.outbox.connection(), id, code);
         if !code.is_error() && matches!(acknowledged, Acknowledged::Known | Acknowledged::Unknown) {
-            // Before MQTT 5 an unknown identifier has no code, and is released all the same.
+            // Before MQTT 5 there is no code for an unknown identifier, so PUBREL is sent anyway.
             let known = acknowledged == Acknowledged::Known || !version.is_v5();
             let code = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
             reply(PubRel { packet_id: id, code, properties: Properties::EMPTY }.encode(version, context.replies));
@@ -33,21 +33,21 @@ impl Protocol {
 
     pub(super) fn pubcomp(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        client.has_news = true;
+        client.can_send_more = true;
         let acknowledged = client.session.pubcomp(self.outbox.connection(), id);
         self.acknowledged(acknowledged, context)
     }
 
     fn acknowledged(&mut self, acknowledged: Acknowledged, context: &mut Context<'_>) -> Result<Next, End> {
         match acknowledged {
-            // Nothing is said of an identifier that is not in use: it may be an echo of an earlier connection.
+            // An unknown identifier is ignored: the acknowledgement may belong to an earlier connection.
             Acknowledged::Known | Acknowledged::Unknown => Ok(Next::Continue),
             Acknowledged::Mismatch => Err(self.end(EndReason::AcknowledgementMismatch, context.replies)),
             Acknowledged::Stale => Err(End::silent(EndReason::TakenOver)),
         }
     }
 
-    /// The client will not send the message again, and its identifier is free.
+    /// PUBREL: the client will not repeat the message, and its identifier is free.
     pub(super) fn pubrel(&mut self, packet_id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         let mut incoming = match client.session.incoming(self.outbox.connection()) {

@@ -21,7 +21,7 @@ use crate::state::topic_tree::TopicTooLarge;
 use crate::state::will::Will;
 
 impl Shared {
-    /// The session expiry interval that a client gets who asks for `seconds`.
+    /// The session expiry interval that a client gets that asks for `seconds`.
     pub(crate) fn granted_expiry_s(&self, seconds: u32) -> u32 {
         seconds.min(self.limits.session_expiry_s_max)
     }
@@ -82,12 +82,12 @@ impl Protocol {
             aliases: ReceivedAliases::default(),
             replays,
             previous_will,
-            has_news: false,
+            can_send_more: false,
         }));
         Ok(Next::Connected { taken_over })
     }
 
-    /// Asks the policy, for the client and for its will.
+    /// Asks the policy about the client and its will.
     fn ask(
         &self,
         connect: &Connect<'_>,
@@ -137,9 +137,9 @@ impl Protocol {
         });
     }
 
-    /// Answers a malformed CONNECT as far as it shows the client's version: in that version, if it has a code for the fault; in the
-    /// form of MQTT 3.1.1, if the version is the fault. Other bytes may not be MQTT at all, and get no answer (MQTT 5 section
-    /// 3.1.4).
+    /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. If
+    /// the version itself is the fault, answers in the form of MQTT 3.1.1. Other bytes may not be MQTT at all, and get
+    /// no answer (MQTT 5 section 3.1.4).
     pub(super) fn refuse_connect_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
         let code = error.reason_code();
         let version = match Connect::peek_version(bytes) {
@@ -155,7 +155,7 @@ impl Protocol {
     }
 }
 
-/// How long the session is kept after the connection. Before MQTT 5 a session either ends with it or is kept.
+/// How long the session outlives the connection. Before MQTT 5 it either ends with the connection or is kept.
 fn expiry_s(connect: &Connect<'_>, shared: &Shared) -> u32 {
     let wish = match connect.version {
         ProtocolVersion::Mqtt5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
@@ -169,7 +169,7 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
     if connect.client_id.len() > usize::from(shared.limits.client_id_bytes_max) {
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
-    // MQTT 3.1 wants 1 to 23 characters; 3.1.1 allows none with a clean session [MQTT-3.1.3-8].
+    // MQTT 3.1 requires 1 to 23 characters; 3.1.1 allows none with a clean session [MQTT-3.1.3-8].
     let id_wanted = match connect.version {
         ProtocolVersion::Mqtt31 => true,
         ProtocolVersion::Mqtt311 => !connect.clean_start,
@@ -182,7 +182,7 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
         return Err(ReasonCode::BadAuthenticationMethod);
     }
     if !shared.budget.tolerates(0) {
-        // What its session has to send it again would come on top.
+        // The messages that a session sends again would come on top.
         return Err(ReasonCode::ServerBusy);
     }
     match &connect.will {
@@ -195,7 +195,8 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
     }
 }
 
-/// The wish of the client, unless it is MQTT 5 and the operator's limit is lower. Earlier versions cannot be told.
+/// The client's keep-alive, unless the client is MQTT 5 and the operator's limit is lower. Earlier versions have no
+/// field for another one.
 fn granted_keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
     let max = limits.keep_alive_s_max;
     let unlimited = max == u16::MAX || !connect.version.is_v5();
@@ -239,16 +240,16 @@ fn acknowledgement(
     packet
 }
 
-/// Whether the will's payload is what its payload format indicator says.
+/// Whether the will's payload conforms to its payload format indicator.
 fn will_keeps_format(will: &wisp_wire::Will<'_>) -> bool {
     will.properties.payload_is_utf8() != Some(true) || str::from_utf8(will.payload).is_ok()
 }
 
-/// Writes the CONNACK that refuses, where the version has a code for it.
+/// Writes a CONNACK with the refusal, if the version has a code for it.
 pub(super) fn refuse(version: ProtocolVersion, code: ReasonCode, out: &mut Vec<u8>) -> End {
-    let tellable = version.is_v5() || code.to_connect_return_code().is_some();
-    if tellable {
+    let can_refuse = version.is_v5() || code.to_connect_return_code().is_some();
+    if can_refuse {
         reply(ConnAck { session_present: false, code, properties: Properties::EMPTY }.encode(version, out));
     }
-    End { reason: EndReason::ConnectRefused(code), has_disconnect_packet: tellable }
+    End { reason: EndReason::ConnectRefused(code), has_disconnect_packet: can_refuse }
 }

@@ -7,11 +7,11 @@ use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
 use crate::store::Record;
 
-/// What a worker lends to a connection while it handles its bytes.
+/// The worker's state, lent to a connection while it handles bytes.
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) dispatcher: &'a mut Dispatcher,
-    /// Packets for the connection itself, behind those for others.
+    /// Packets for the connection itself, after those of other connections.
     pub(crate) replies: &'a mut Vec<u8>,
     pub(crate) events: &'a mut VecDeque<Event>,
     /// The worker's index.
@@ -20,7 +20,7 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Adds a record to the group of this turn. The replies of the turn wait until it is committed.
+    /// Adds a record to the group of this turn. The turn's replies wait until it is committed.
     pub(crate) fn record(&self, record: &Record<'_>) {
         if self.shared.is_durable {
             self.shared.store.append(self.worker, record);

@@ -1,4 +1,4 @@
-//! Why a link ends, whose fault it is, and what the peer is told.
+//! The reasons why a connection ends, the party at fault, and the packet that the peer gets.
 
 use std::fmt;
 
@@ -7,9 +7,10 @@ use wisp_wire::{DecodeError, PacketType, ReasonCode};
 /// The end of a connection.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// Why.
+    /// The reason.
     pub(crate) reason: EndReason,
-    /// Whether a packet that tells the peer was written, which should reach it before the connection is closed.
+    /// Whether a DISCONNECT or CONNACK with the reason was written. It should reach the peer before the connection is
+    /// closed.
     pub(crate) has_disconnect_packet: bool,
 }
 
@@ -19,7 +20,7 @@ impl End {
     }
 }
 
-/// Why a link ends. `Display` is for the log.
+/// Why a connection ends. `Display` is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "Display says it in a sentence each")]
@@ -50,21 +51,21 @@ pub enum EndReason {
     StoreFailed,
 }
 
-/// Whose fault an end is.
+/// The party at fault for an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody's: an end as the protocol provides for.
+    /// None: the protocol provides for the end.
     Nobody,
-    /// The peer broke the protocol, or used what the server said it does not offer.
+    /// The peer broke the protocol, or used a feature that the server said it does not offer.
     Peer,
-    /// A limit of the operator's.
+    /// A limit set by the operator.
     Limit,
     /// The network or the host.
     Transport,
 }
 
 impl EndReason {
-    /// The reason code for DISCONNECT in MQTT 5. None if the peer is not to be told, or is not there to be told.
+    /// The reason code for DISCONNECT in MQTT 5. `None` if the peer is gone or gets no packet.
     pub fn code(self) -> Option<ReasonCode> {
         Some(match self {
             Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
@@ -86,13 +87,13 @@ impl EndReason {
         })
     }
 
-    /// Whether the client's will is published [MQTT-3.1.2-8]: at every end but the client's own goodbye [MQTT-3.14.4-3], and
-    /// that of the server, which leaves nobody to receive it.
+    /// Whether the client's will is published [MQTT-3.1.2-8]: always, except after a normal DISCONNECT [MQTT-3.14.4-3]
+    /// and when the server stops, since then it has no receivers.
     pub(crate) fn publishes_will(self) -> bool {
         !matches!(self, Self::Disconnected(ReasonCode::NORMAL_DISCONNECTION) | Self::ShuttingDown)
     }
 
-    /// Whose fault it is.
+    /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
             Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
@@ -118,7 +119,7 @@ impl fmt::Display for EndReason {
             Self::Malformed(error) => write!(f, "the client sent a malformed packet: {error}"),
             Self::NotConnect => write!(f, "the client's first packet was not CONNECT [MQTT-3.1.0-1]"),
             Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
-            Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which has no place here"),
+            Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which is not allowed here"),
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
             Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
             Self::KeepAliveTimeout => {
@@ -131,7 +132,7 @@ impl fmt::Display for EndReason {
                 write!(f, "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]")
             }
             Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max, reply-stall-ms-max)"),
-            Self::BuffersExhausted => write!(f, "no capacity to assemble the client's packet (buffered-bytes-max)"),
+            Self::BuffersExhausted => write!(f, "no buffer space to assemble the client's packet (buffered-bytes-max)"),
             Self::ShuttingDown => write!(f, "the server is shutting down"),
             Self::TopicMissing => {
                 write!(f, "the client published without a topic name or known alias (section 3.3.2.1)")
@@ -141,13 +142,13 @@ impl fmt::Display for EndReason {
             }
             Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
             Self::ReceiveMaximum => {
-                write!(f, "the client had more messages on their way than allowed (receive-maximum) [MQTT-3.3.4-7]")
+                write!(f, "the client sent more unacknowledged messages than allowed (receive-maximum) [MQTT-3.3.4-7]")
             }
             Self::AcknowledgementMismatch => {
                 write!(f, "the client acknowledged a message as if it had another QoS (section 4.3)")
             }
             Self::ReplyTooLong => {
-                write!(f, "the client accepts no packet as long as the answer would be [MQTT-3.1.2-24]")
+                write!(f, "the reply is longer than the client accepts [MQTT-3.1.2-24]")
             }
             Self::SubscriptionIdentifierFromClient => {
                 write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")

@@ -1,15 +1,16 @@
-//! Steps 2 and 3 of a message's way: received bytes, divided into packets.
+//! Steps 2 and 3 of the path of a message: received bytes, divided into packets.
 //!
-//! One receive fills a stretch of the worker's scratch buffer, where the packets are decoded and stay until they are delivered.
-//! The leftover at the end, the beginning of a packet, is held with the connection and put in front of the next bytes:
+//! One receive fills a stretch of the worker's scratch buffer. The packets are decoded there and stay until they are
+//! delivered. The leftover at the end, the beginning of a packet, is held with the connection and put in front of the
+//! next bytes:
 //!
 //! ```text
 //! scratch  [ staged by others | held | received                       | free ]
 //!                             '--------- packets ---------'- leftover -'
 //! ```
 //!
-//! A long packet does not take this way: its bytes are received straight into the connection's own buffer, which grows with the
-//! bytes that have come, not with the length that was announced.
+//! A long packet is received directly into the connection's own buffer. The buffer grows with the bytes received, not
+//! with the announced length.
 
 use crate::base::budget::Budget;
 
@@ -20,22 +21,23 @@ pub(crate) const LONG_PACKET_BYTES: usize = 64 * 1024;
 const SCRATCH_READS: usize = 4;
 
 /// Read budget shared by a worker's paused connections; the per-read size shrinks as their number grows, down to
-/// [`READ_BYTES_MIN`]. The bytes they hold can be a few times this, for the first read was large; a thousand senders to one
-/// receiver would hold 256 MiB without it, and 1 GiB under WASIX. Long packets are counted apart.
+/// [`READ_BYTES_MIN`]. The paused connections can hold a few times this, since their first reads were large. Without
+/// the budget a thousand senders to one receiver would hold 256 MiB, and 1 GiB under WASIX. Long packets are counted
+/// separately.
 const HELD_BYTES: usize = 32 * 1024 * 1024;
 
-/// The least that a connection reads at once, if the host has no smaller limit: less is not worth a system call.
+/// The least that a connection reads at once, if the host has no smaller limit: less does not justify a system call.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
 /// The buffer a worker receives into.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     bytes: Box<[u8]>,
-    /// Up to here packets lie that are staged and not yet delivered.
+    /// End of the staged packets that are not yet delivered.
     pub(crate) filled: usize,
-    /// The most that is read at once.
+    /// Most bytes of one read.
     pub(crate) recv_bytes: usize,
-    /// The same while connections are paused.
+    /// Most bytes of one read while connections are paused.
     pub(crate) share_bytes: usize,
 }
 
@@ -53,7 +55,7 @@ impl Scratch {
         &mut self.bytes
     }
 
-    /// Everything staged was delivered.
+    /// Frees the buffer after all staged packets were delivered.
     pub(crate) fn clear(&mut self) {
         self.filled = 0;
     }
@@ -73,9 +75,9 @@ impl Scratch {
 #[derive(Debug, Default)]
 pub(crate) struct Framing {
     pub(crate) held: Vec<u8>,
-    /// The length of the packet that `held` begins with, if it is known and `held` is a part of that packet.
+    /// The length of the incomplete packet in `held`, once it is known.
     pub(crate) expected: Option<usize>,
-    /// `held` begins with whole packets, which could not be handled when they came.
+    /// `held` begins with whole packets that are not handled yet.
     pub(crate) has_packets: bool,
     /// Bytes of `held` that are charged to the budget.
     charged: usize,
@@ -97,7 +99,7 @@ impl Framing {
         self.charged = self.held.len();
     }
 
-    /// Forgets the bytes.
+    /// Drops the bytes.
     pub(crate) fn clear(&mut self, budget: &Budget) {
         self.held = Vec::new();
         self.expected = None;
@@ -112,7 +114,7 @@ impl Framing {
         }
     }
 
-    /// Makes room for up to `recv_bytes` more of a long packet of `len` bytes, and returns where they go.
+    /// Makes room for up to `recv_bytes` more of a long packet of `len` bytes, and returns the offset to receive at.
     pub(crate) fn grow(&mut self, len: usize, recv_bytes: usize) -> usize {
         let have = self.held.len();
         let want = (len - have).min(recv_bytes);

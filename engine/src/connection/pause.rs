@@ -1,4 +1,4 @@
-//! Why a connection is not read, and how many paused connections a worker resumes at once.
+//! The reasons why a connection is not read, and how many paused connections a worker resumes at once.
 
 use std::sync::Arc;
 
@@ -15,30 +15,30 @@ pub(crate) struct Pause {
     pub(crate) since_ms: u64,
 }
 
-/// What a paused connection waits for.
+/// The reason for a pause.
 #[derive(Debug)]
 pub(crate) enum PauseCause {
-    /// Room for its messages in a receiver's queue.
+    /// A receiver is full.
     Capacity(Arc<Capacity>),
-    /// Its own client to read the replies.
+    /// The client does not read its replies.
     Replies,
-    /// The connection that had its session before: its last messages come first.
+    /// The last messages of the connection that had the session come first.
     Takeover(Arc<Outbox>),
-    /// The time when it may send again, in milliseconds.
+    /// The rate limit, until this time in milliseconds.
     RateLimit { until_ms: u64 },
-    /// The answer of the policy.
+    /// The policy has not answered.
     Policy(Arc<PendingDecision>),
-    /// The store to commit what its last packets are acknowledged for.
+    /// The store has not committed the changes of the last packets.
     Commit,
 }
 
-/// Minimum bytes resumed per turn and full receiver. Paused senders may also have messages for other receivers, so even a nearly
-/// full one lets this much through.
+/// Minimum bytes resumed per turn and full receiver. Paused senders may also have messages for other receivers, so even
+/// a nearly full one lets this much through.
 const RESUMED_BYTES_MIN: usize = 1024 * 1024;
 
-/// Limits how many paused connections are resumed in one turn. Senders that wait for the same receiver are resumed in the order in
-/// which they have waited, as many as may fill its queue: all others would find it full again, and the bytes they have read would
-/// be moved for nothing.
+/// Limits how many paused connections are resumed in one turn. Senders to the same receiver are resumed in the order in
+/// which they were paused, as many as may fill its queue: any more would find it full again, after their bytes were
+/// moved in vain.
 #[derive(Default)]
 pub(crate) struct ResumeQuota {
     /// Bytes resumed so far for each receiver's capacity, by its address.
@@ -46,7 +46,7 @@ pub(crate) struct ResumeQuota {
 }
 
 impl ResumeQuota {
-    /// Whether one more connection is resumed that holds `held_bytes` for a receiver with `free_bytes` free.
+    /// Whether to resume a connection that holds `held_bytes` for a receiver with `free_bytes` free.
     pub(crate) fn admit(&mut self, capacity: *const Capacity, free_bytes: usize, held_bytes: usize) -> bool {
         let bytes = self.bytes.entry(capacity).or_default();
         if *bytes >= free_bytes.max(RESUMED_BYTES_MIN) {
@@ -63,7 +63,7 @@ mod tests {
     use std::ptr;
 
     #[test]
-    fn as_many_are_resumed_as_may_fill_the_queue() {
+    fn resumed_senders_hold_about_as_much_as_the_queue_takes() {
         let (one, other) = (ptr::without_provenance(8), ptr::without_provenance(16));
         let mut quota = ResumeQuota::default();
         for (capacity, free_bytes) in [(one, 3 * RESUMED_BYTES_MIN), (other, 0)] {

@@ -1,4 +1,4 @@
-//! Step 4 of a message's way: packets of one connection in, replies and routed messages out.
+//! Step 4 of the path of a message. In: the packets of one connection. Out: replies and messages to route.
 //!
 //! ```text
 //!             CONNECT accepted                 DISCONNECT, error, timeout, takeover
@@ -8,8 +8,8 @@
 //!             anything else: Ended
 //! ```
 //!
-//! Replies are appended, encoded, to the context's buffer. A connection that ends says so with [`End`]; if the client is to be told
-//! why, the packet that tells it is in that buffer too. The session, which may outlive the connection, is in
+//! Encoded replies are appended to the context's buffer. A connection that ends returns [`End`]; the packet with the
+//! reason, if there is one, is in that buffer too. The session, which may outlive the connection, is in
 //! [`crate::state::session`].
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::will::Will;
 
-/// A packet's bytes, and where they lie.
+/// A packet's bytes and their place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'a> {
     /// The whole packet.
@@ -40,40 +40,40 @@ pub(crate) struct Raw<'a> {
     pub(crate) in_scratch: Option<usize>,
 }
 
-/// What follows a packet that was handled.
+/// The next step after a packet.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The next packet.
+    /// Handle the next packet.
     Continue,
-    /// The same packet, when there is room.
+    /// Handle the same packet again when this receiver has capacity.
     Blocked(Arc<Capacity>),
-    /// The same packet, when the policy has answered.
+    /// Handle the same packet again when the policy has answered.
     Undecided(Arc<PendingDecision>),
-    /// The client is connected. CONNACK is in the outbox already.
+    /// The client is connected. CONNACK is in the outbox.
     Connected {
-        /// The connection that had the session before. It has its last packet, and is to be closed; nothing more of this one is
-        /// read before.
+        /// The connection that had the session. It has its last packet and must be closed before this one is read
+        /// again.
         taken_over: Option<Arc<Outbox>>,
     },
 }
 
-/// What is left to be replayed.
+/// The state of a connection's replays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replaying {
-    /// Nothing.
+    /// All are complete.
     Done,
-    /// Something, and there is room for it.
+    /// More can be delivered at once.
     More,
-    /// Something, when the client has read or acknowledged.
+    /// More can be delivered when the client has read or acknowledged.
     Waiting,
 }
 
-/// The protocol state of one connection. Belongs to the worker that owns the connection.
+/// The protocol state of one connection. The worker that owns the connection owns it.
 #[derive(Debug)]
 pub(crate) struct Protocol {
     pub(super) outbox: Arc<Outbox>,
     pub(super) origin: Origin,
-    /// When the last packet came, or the connection was accepted.
+    /// When the last packet was received, or the connection was accepted.
     heard_ms: u64,
     pub(super) phase: Phase,
 }
@@ -91,39 +91,39 @@ pub(super) struct Client {
     pub(super) version: ProtocolVersion,
     /// Longest silence tolerated: one and a half times the keep-alive [MQTT-3.1.2-22].
     pub(super) silence_ms_max: Option<u64>,
-    /// What CONNECT asked for, which limits what DISCONNECT may ask for.
+    /// The interval asked for in CONNECT. It limits the one in DISCONNECT.
     pub(super) session_expiry_s: u32,
-    /// What DISCONNECT asked for instead.
+    /// The interval asked for in DISCONNECT.
     pub(super) new_expiry_s: Option<u32>,
-    /// Whether reasons in words are welcome on acknowledgements (MQTT 5 section 3.1.2.11.7).
+    /// Whether the client accepts reason strings on acknowledgements (MQTT 5 section 3.1.2.11.7).
     pub(super) wants_reasons: bool,
     pub(super) packet_bytes_max: usize,
     pub(super) aliases: ReceivedAliases,
-    /// Retained messages on their way to new subscriptions.
+    /// The replays for new subscriptions.
     pub(super) replays: Vec<ReplayCursor>,
-    /// The will of the connection that had the session before, until that one has let go of it.
+    /// The will of the connection that had the session, until that one is released.
     pub(super) previous_will: Option<Box<Will>>,
-    /// Something was acknowledged, or a queue joined, since the session last sent what its window had room for.
-    pub(super) has_news: bool,
+    /// The client has acknowledged messages or joined a queue since the session last sent messages.
+    pub(super) can_send_more: bool,
 }
 
 impl Protocol {
-    /// The protocol state of a connection that was just accepted.
+    /// The protocol state of a new connection.
     pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, now_ms: u64) -> Self {
         Self { outbox, origin, heard_ms: now_ms, phase: Phase::New }
     }
 
-    /// Where the connection comes from.
+    /// The peer's address and the listener.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// What is on its way to the client.
+    /// The client's outbox.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// The version to decode packets with. CONNECT brings its own.
+    /// The version to decode packets with. CONNECT names its own.
     pub(crate) fn version(&self) -> ProtocolVersion {
         match &self.phase {
             Phase::Connected(client) => client.version,
@@ -131,7 +131,7 @@ impl Protocol {
         }
     }
 
-    /// The client identifier, once there is one.
+    /// The client identifier, if the client is connected.
     pub(crate) fn client_id(&self) -> Option<&Arc<str>> {
         match &self.phase {
             Phase::Connected(client) => Some(client.session.client_id()),
@@ -139,7 +139,7 @@ impl Protocol {
         }
     }
 
-    /// The rooms of what waits for the client: what its outbox has, and what its session has.
+    /// The capacities of the client's session and outbox.
     pub(crate) fn capacities(&self) -> impl Iterator<Item = &Arc<Capacity>> {
         let session = match &self.phase {
             Phase::Connected(client) => Some(client.session.capacity()),
@@ -148,7 +148,8 @@ impl Protocol {
         session.into_iter().chain([self.outbox.capacity()])
     }
 
-    /// Handles one packet. Replies are appended to the context's buffer; messages for others are staged with its dispatcher.
+    /// Handles one packet. Replies are appended to the context's buffer; messages for receivers are staged with its
+    /// dispatcher.
     pub(crate) fn handle(
         &mut self,
         packet: Packet<'_>,
@@ -163,7 +164,7 @@ impl Protocol {
             *answers = None;
         }
         match (&self.phase, next?) {
-            // A reply longer than the client accepts must not be sent, and without it the exchange is over
+            // A reply longer than the client accepts must not be sent, and without it the exchange cannot continue
             // [MQTT-3.1.2-24].
             (Phase::Connected(client), _) if context.replies.len() - before > client.packet_bytes_max => {
                 context.replies.truncate(before);
@@ -219,29 +220,30 @@ impl Protocol {
         }
         let reason = EndReason::Disconnected(disconnect.code);
         if !reason.publishes_will() {
-            // At once: the client may be back, and take its session over, before this connection is closed
+            // At once: the client may reconnect and take the session over before this connection is closed
             // [MQTT-3.14.4-3].
             client.session.discard_will(self.outbox.connection());
         }
         End::silent(reason)
     }
 
-    /// Sends what the acknowledgements since the last call have made room for. Called once a read.
+    /// Sends the messages for which the acknowledgements since the last call have opened the window. Called once a
+    /// read.
     pub(crate) fn resume_sending(&mut self, context: &mut Context<'_>) {
         if let Phase::Connected(client) = &mut self.phase
-            && std::mem::take(&mut client.has_news)
+            && std::mem::take(&mut client.can_send_more)
         {
             let Context { shared, dispatcher, now_ms, .. } = context;
             shared.resume_session(&client.session, &mut dispatcher.context(&shared.limits, *now_ms));
         }
     }
 
-    /// Delivers retained messages to new subscriptions, as far as there is room.
+    /// Delivers retained messages to new subscriptions, until the client is full.
     pub(crate) fn replay(&mut self, shared: &Shared, dispatcher: &mut Dispatcher, now_ms: u64) -> Replaying {
         let Phase::Connected(client) = &mut self.phase else { return Replaying::Done };
         let Some(replay) = client.replays.first_mut() else { return Replaying::Done };
         match replay.step(shared, &client.session, &self.outbox, dispatcher, now_ms) {
-            Replayed::NoRoom => return Replaying::Waiting,
+            Replayed::Blocked => return Replaying::Waiting,
             Replayed::Some => {}
             Replayed::All => {
                 client.replays.remove(0);
@@ -250,13 +252,13 @@ impl Protocol {
         if client.replays.is_empty() { Replaying::Done } else { Replaying::More }
     }
 
-    /// Whether there is something to replay.
+    /// Whether there are retained messages to deliver.
     pub(crate) fn is_replaying(&self) -> bool {
         matches!(&self.phase, Phase::Connected(client) if !client.replays.is_empty())
     }
 
-    /// The connection that had the session before has let go of it: what it still had to replay is this one's, and its will
-    /// comes after all that it sent.
+    /// The connection that had the session is released. Continues its replays, and publishes its will behind its last
+    /// messages.
     pub(crate) fn finish_takeover(&mut self, dispatcher: &mut Dispatcher) {
         if let Phase::Connected(client) = &mut self.phase {
             dispatcher.publish_later(client.previous_will.take());
@@ -264,7 +266,7 @@ impl Protocol {
         }
     }
 
-    /// Ends the link because `bytes` are not MQTT.
+    /// Ends the connection because `bytes` are not MQTT.
     pub(crate) fn refuse_bytes(&mut self, error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
         if matches!(self.phase, Phase::New) {
             return Self::refuse_connect_bytes(error, bytes, out);
@@ -272,11 +274,11 @@ impl Protocol {
         self.end(EndReason::Malformed(error), out)
     }
 
-    /// Ends the link, for the peer's fault or the server's own reasons. A client of MQTT 5 is told.
+    /// Ends the connection because of the peer's fault or a decision of the server. A client of MQTT 5 gets the reason.
     pub(crate) fn end(&mut self, reason: EndReason, out: &mut Vec<u8>) -> End {
         match (&self.phase, reason.code()) {
             (Phase::Connected(client), Some(code)) if client.version.is_v5() => {
-                // What is wrong with a second CONNECT may have a code that only CONNACK carries.
+                // The fault of a second CONNECT may have a code that only CONNACK can carry.
                 let legal = code.is_legal_in(PacketType::Disconnect);
                 let code = if legal { code } else { ReasonCode::ProtocolError };
                 let (start, text) = (out.len(), reason.to_string());
@@ -294,7 +296,7 @@ impl Protocol {
         }
     }
 
-    /// Why the link is overdue, if it is: no CONNECT in time, or silence beyond the keep-alive.
+    /// The reason to end an overdue connection: no CONNECT in time, or silence beyond the keep-alive.
     pub(crate) fn overdue(&self, limits: &Limits, now_ms: u64) -> Option<EndReason> {
         let silence_ms = now_ms.saturating_sub(self.heard_ms);
         match &self.phase {
@@ -306,16 +308,16 @@ impl Protocol {
         }
     }
 
-    /// Restarts the clock of the keep-alive, but not that of CONNECT. While the server does not read, silence is not the
-    /// client's fault, and a long packet that is still coming is no silence.
-    pub(crate) fn excuse_silence(&mut self, now_ms: u64) {
+    /// Restarts the keep-alive timeout, but not that of CONNECT. The client may be silent because the server does not
+    /// read, or in the middle of a long packet.
+    pub(crate) fn restart_keep_alive(&mut self, now_ms: u64) {
         if matches!(self.phase, Phase::Connected(_)) {
             self.heard_ms = now_ms;
         }
     }
 
-    /// Lets go of the session, which ends as well if it is not to outlive the connection; its will is published if
-    /// `reason` is not an end that discards it. Called once, when the connection has ended.
+    /// Detaches the session, which ends as well if it must not outlive the connection. `reason` decides whether the
+    /// will is published. Called once, when the connection has ended.
     pub(crate) fn close(&mut self, reason: EndReason, shared: &Shared, dispatcher: &mut Dispatcher, now_ms: u64) {
         if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
             let Client { session, replays, new_expiry_s, previous_will, .. } = *client;
@@ -327,7 +329,7 @@ impl Protocol {
     }
 }
 
-/// Replies are built here from parts known to fit.
+/// Replies are built here from parts that are known to fit.
 pub(super) fn reply(encoded: Result<(), wisp_wire::EncodeError>) {
     debug_assert!(encoded.is_ok(), "a reply is always encodable");
 }

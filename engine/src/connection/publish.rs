@@ -1,4 +1,4 @@
-//! PUBLISH in: checked, routed, and acknowledged as its QoS asks (MQTT 5 sections 3.3.4 and 4.3).
+//! PUBLISH: checked, routed, and acknowledged as its QoS requires (MQTT 5 sections 3.3.4 and 4.3).
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use crate::state::session::NotOwner;
 use crate::store::Record;
 
 /// The outcome of a PUBLISH for its sender.
-enum Answer {
+enum Outcome {
     Accepted {
         matched: bool,
     },
-    /// With a reason that MQTT 5 has a code for.
+    /// It is refused, with a reason code of MQTT 5.
     Refused(ReasonCode),
     Blocked(Arc<Capacity>),
     Undecided(Arc<PendingDecision>),
-    /// The policy denies it.
+    /// The policy has denied it.
     Denied(ReasonCode),
     End(EndReason),
 }
 
-impl From<Routed> for Answer {
+impl From<Routed> for Outcome {
     fn from(routed: Routed) -> Self {
         match routed {
             Routed::Done(matched) => Self::Accepted { matched },
@@ -50,40 +50,40 @@ impl Protocol {
     ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         let aliases_max = context.shared.limits.topic_alias_max;
-        let answer = match client.check(publish, aliases_max) {
-            Err(reason) => Answer::End(reason),
-            Ok(()) if !publish.payload_keeps_format() => Answer::Refused(ReasonCode::PayloadFormatInvalid),
+        let outcome = match client.check(publish, aliases_max) {
+            Err(reason) => Outcome::End(reason),
+            Ok(()) if !publish.payload_keeps_format() => Outcome::Refused(ReasonCode::PayloadFormatInvalid),
             Ok(()) => match client.topic_of(publish, aliases_max) {
-                Ok(topic) => match client.denied(publish, topic, answers, context) {
+                Ok(topic) => match client.check_policy(publish, topic, answers, context) {
                     Some(denied) => denied,
                     None => client.route(publish, topic, raw, &self.outbox, context),
                 },
-                Err(AliasError::AboveMaximum) => Answer::End(EndReason::TopicAlias),
-                Err(AliasError::Unknown | AliasError::TooMuch) => Answer::End(EndReason::TopicMissing),
+                Err(AliasError::AboveMaximum) => Outcome::End(EndReason::TopicAlias),
+                Err(AliasError::Unknown | AliasError::TooMuch) => Outcome::End(EndReason::TopicMissing),
             },
         };
         let version = client.version;
-        match (answer, publish.packet_id) {
-            (Answer::Blocked(capacity), _) => return Ok(Next::Blocked(capacity)),
-            (Answer::Undecided(pending), _) => return Ok(Next::Undecided(pending)),
-            (Answer::End(reason), _) => return Err(self.end(reason, context.replies)),
-            (Answer::Accepted { .. }, None) => {}
-            (Answer::Accepted { matched }, Some(id)) => {
+        match (outcome, publish.packet_id) {
+            (Outcome::Blocked(capacity), _) => return Ok(Next::Blocked(capacity)),
+            (Outcome::Undecided(pending), _) => return Ok(Next::Undecided(pending)),
+            (Outcome::End(reason), _) => return Err(self.end(reason, context.replies)),
+            (Outcome::Accepted { .. }, None) => {}
+            (Outcome::Accepted { matched }, Some(id)) => {
                 let silent = matched || !version.is_v5();
                 let code = if silent { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
                 client.acknowledge_publish(publish.qos, id, code, context.replies);
             }
-            (Answer::Refused(code), Some(id)) if version.is_v5() => {
+            (Outcome::Refused(code), Some(id)) if version.is_v5() => {
                 client.acknowledge_publish(publish.qos, id, code, context.replies);
             }
-            // Counted. The sender of a message at QoS 0 is not told of a full queue, and sends on.
-            (Answer::Refused(ReasonCode::QuotaExceeded), None) => {}
-            // The others cannot be told but by an end: nothing was acknowledged, so nothing is lost.
-            (Answer::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), context.replies)),
-            (Answer::Denied(_), None) => context.dispatcher.count_dropped(),
-            (Answer::Denied(code), Some(id)) => {
+            // Counted. A sender at QoS 0 has no acknowledgement that could carry the refusal, and continues.
+            (Outcome::Refused(ReasonCode::QuotaExceeded), None) => {}
+            // The other refusals can only end the connection. Nothing was acknowledged, so nothing is lost.
+            (Outcome::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), context.replies)),
+            (Outcome::Denied(_), None) => context.dispatcher.count_dropped(),
+            (Outcome::Denied(code), Some(id)) => {
                 context.dispatcher.count_dropped();
-                // Before MQTT 5 there is no code for it: as mosquitto does, the message is acknowledged and dropped.
+                // Before MQTT 5 there is no code for it. As in mosquitto, the message is acknowledged and dropped.
                 let code = if version.is_v5() { code } else { ReasonCode::Success };
                 client.acknowledge_publish(publish.qos, id, code, context.replies);
             }
@@ -93,7 +93,7 @@ impl Protocol {
 }
 
 impl Client {
-    /// What no client may send. An alias that comes with a name is learned.
+    /// Checks the topic and properties of a PUBLISH. Stores an alias that comes with a topic name.
     fn check(&mut self, publish: &Publish<'_>, aliases_max: u16) -> Result<(), EndReason> {
         if publish.properties.is_empty() {
             return if publish.topic.is_none() { Err(EndReason::TopicMissing) } else { Ok(()) };
@@ -101,7 +101,7 @@ impl Client {
         for property in publish.properties.iter() {
             match (property, publish.topic) {
                 (Property::TopicAlias(alias), Some(topic)) => {
-                    self.aliases.learn(alias, topic, aliases_max).map_err(|error| match error {
+                    self.aliases.assign(alias, topic, aliases_max).map_err(|error| match error {
                         AliasError::TooMuch => EndReason::BuffersExhausted,
                         AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
                     })?;
@@ -113,14 +113,14 @@ impl Client {
         Ok(())
     }
 
-    /// Asks the policy. `None` if the message is allowed.
-    fn denied(
+    /// Asks the policy. `None` if it allows the message.
+    fn check_policy(
         &self,
         publish: &Publish<'_>,
         topic: TopicName<'_>,
         answers: &mut Option<Box<Answers>>,
         context: &Context<'_>,
-    ) -> Option<Answer> {
+    ) -> Option<Outcome> {
         if !context.shared.restricts_messages {
             return None;
         }
@@ -128,8 +128,8 @@ impl Client {
         let request = PublishRequest { client_id, topic: topic.as_str(), qos: publish.qos, retain: publish.retain };
         match answers.get_or_insert_default().ask(|| context.shared.policy.publish(&request)) {
             Ok(Verdict::Allow) => None,
-            Ok(Verdict::Deny(code)) => Some(Answer::Denied(code)),
-            Err(pending) => Some(Answer::Undecided(pending)),
+            Ok(Verdict::Deny(code)) => Some(Outcome::Denied(code)),
+            Err(pending) => Some(Outcome::Undecided(pending)),
         }
     }
 
@@ -148,7 +148,7 @@ impl Client {
         raw: Raw<'_>,
         outbox: &Outbox,
         context: &mut Context<'_>,
-    ) -> Answer {
+    ) -> Outcome {
         let client_id = self.session.client_id();
         let received = Received {
             publish: *publish,
@@ -170,17 +170,17 @@ impl Client {
             }
             return routed.into();
         }
-        // The session cannot change hands between the routing and the note that the message has been received.
+        // While this is locked the session keeps its connection, so routing and recording the identifier are one step.
         let mut incoming = match self.session.incoming(outbox.connection()) {
             Ok(incoming) => incoming,
-            Err(NotOwner) => return Answer::End(EndReason::TakenOver),
+            Err(NotOwner) => return Outcome::End(EndReason::TakenOver),
         };
         if incoming.contains(packet_id) {
-            // It has come before [MQTT-4.3.3-10].
-            return Answer::Accepted { matched: true };
+            // The message has been received before [MQTT-4.3.3-10].
+            return Outcome::Accepted { matched: true };
         }
         if self.version.is_v5() && incoming.unreleased() >= usize::from(context.shared.limits.receive_maximum) {
-            return Answer::End(EndReason::ReceiveMaximum);
+            return Outcome::End(EndReason::ReceiveMaximum);
         }
         let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
@@ -192,13 +192,13 @@ impl Client {
 
     fn acknowledge_publish(&self, qos: QoS, packet_id: PacketId, code: ReasonCode, out: &mut Vec<u8>) {
         let reasons = [Property::ReasonString(match code {
-            ReasonCode::QuotaExceeded => "there is no capacity for the message where it should go",
+            ReasonCode::QuotaExceeded => "receiver queue full",
             ReasonCode::TopicNameInvalid => "the topic name has more levels or bytes than this server allows",
-            ReasonCode::PayloadFormatInvalid => "the payload is not the UTF-8 text it is said to be",
+            ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8, although its format indicator says so",
             _ => "",
         })];
-        let tells = code.is_error() && self.wants_reasons && self.packet_bytes_max >= 256;
-        let properties = if tells { Properties::from_slice(&reasons) } else { Properties::EMPTY };
+        let has_reason = code.is_error() && self.wants_reasons && self.packet_bytes_max >= 256;
+        let properties = if has_reason { Properties::from_slice(&reasons) } else { Properties::EMPTY };
         match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => reply(PubAck { packet_id, code, properties }.encode(self.version, out)),

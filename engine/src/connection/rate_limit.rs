@@ -1,17 +1,17 @@
-//! How fast one client may send: messages and bytes a second, on its connection.
+//! The rate limit of one connection: messages and bytes a second.
 //!
-//! A token bucket for each of the two. It holds the tokens of one second, so a client that was silent may send that much at once.
-//! A packet is admitted while both buckets have tokens, and may leave them in debt; so a packet of any length gets through, and the
-//! rate holds all the same. A connection in debt is not read, and TCP slows its client down.
+//! A token bucket for each of the two. It holds the tokens of one second, so a client that was silent may send that
+//! much at once. A packet is admitted while both buckets have tokens, and may leave them in debt. So a packet of any
+//! length is admitted, and the rate still holds. A connection in debt is not read, and TCP slows its client down.
 
 use wisp_wire::{PacketType, packet_len};
 
 use crate::base::limits::{Limits, PACKET_BYTES_CEILING};
 
-/// A client in debt is not read again sooner than this, so that a fast one goes on in batches.
+/// The shortest pause of a client in debt, so that a fast client is read in batches.
 const PAUSE_MS_MIN: u64 = 5;
 
-/// A thousandth of a message or a byte, so that a millisecond of any rate is a whole number of them.
+/// Tokens are thousandths of a message or byte, so that a millisecond adds a whole number of them at any rate.
 const TOKEN: i64 = 1000;
 
 /// The rate limit of one connection.
@@ -23,7 +23,7 @@ pub(crate) struct RateLimiter {
 
 #[derive(Debug)]
 struct Bucket {
-    /// 0 for any number.
+    /// 0 for no limit.
     per_s: i64,
     /// In thousandths; negative for debt.
     level: i64,
@@ -36,7 +36,7 @@ impl Bucket {
         Self { per_s, level: per_s * TOKEN, filled_ms: now_ms }
     }
 
-    /// Adds what has come since the last call.
+    /// Adds the tokens for the time since the last call.
     fn fill(&mut self, now_ms: u64) {
         let elapsed_ms = i64::try_from(now_ms.saturating_sub(self.filled_ms)).unwrap_or(i64::MAX);
         self.level = self.level.saturating_add(self.per_s.saturating_mul(elapsed_ms)).min(self.per_s * TOKEN);
@@ -50,13 +50,13 @@ impl Bucket {
         }
     }
 
-    /// Whether something more is admitted after `count`.
+    /// Whether tokens are left after `count` messages or bytes.
     fn has_more_than(&self, count: u64) -> bool {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.per_s == 0 || self.level > count.saturating_mul(TOKEN)
     }
 
-    /// How long until something is admitted.
+    /// How long until the bucket has tokens.
     fn wait_ms(&self) -> u64 {
         let missing = 1_i64.saturating_sub(self.level);
         if self.has_more_than(0) { 0 } else { missing.unsigned_abs().div_ceil(self.per_s.unsigned_abs()) }
@@ -64,7 +64,7 @@ impl Bucket {
 }
 
 impl RateLimiter {
-    /// The limiter that the limits ask for; `None` if they ask for none.
+    /// The limiter for these limits; `None` without a limit.
     pub(crate) fn new(limits: &Limits, now_ms: u64) -> Option<Box<Self>> {
         let limited = limits.messages_per_s_max > 0 || limits.bytes_per_s_max > 0;
         limited.then(|| {
@@ -75,7 +75,7 @@ impl RateLimiter {
         })
     }
 
-    /// The time until which nothing is admitted; `None` if something is.
+    /// The end of the pause if a bucket is empty.
     pub(crate) fn blocked_until(&mut self, now_ms: u64) -> Option<u64> {
         self.messages.fill(now_ms);
         self.bytes.fill(now_ms);
@@ -83,8 +83,8 @@ impl RateLimiter {
         (wait_ms > 0).then(|| now_ms.saturating_add(wait_ms.max(PAUSE_MS_MIN)))
     }
 
-    /// The number of these bytes, the packets of one read, that may be handled now: all, or up to the packet at which the tokens
-    /// end. Malformed bytes are left to the decoder.
+    /// The number of bytes that may be handled now, out of the packets of one read: all, or up to the packet at which
+    /// the tokens end. Malformed bytes are left to the decoder.
     pub(crate) fn admissible_prefix(&self, bytes: &[u8]) -> usize {
         let (mut used, mut messages) = (0, 0);
         while self.messages.has_more_than(messages) && self.bytes.has_more_than(used as u64) {
@@ -124,7 +124,7 @@ fn is_message(packet: &[u8]) -> bool {
     packet.first().is_some_and(|first| first >> 4 == PacketType::Publish as u8)
 }
 
-/// The length of the packet at the front, and whether it is a message; None if it is not all there, or is none.
+/// The length of the packet at the front, and whether it is a message. `None` if it is incomplete or malformed.
 fn whole_packet(bytes: &[u8]) -> Option<(usize, bool)> {
     let len = packet_len(bytes, PACKET_BYTES_CEILING).ok().flatten().filter(|len| *len <= bytes.len())?;
     Some((len, is_message(bytes)))
@@ -142,7 +142,7 @@ mod tests {
         *RateLimiter::new(&Limits { messages_per_s_max, bytes_per_s_max, ..Limits::DEFAULT }, 1_000).unwrap()
     }
 
-    /// Handles what is admitted at `now_ms`, and returns how many bytes that was.
+    /// Handles the bytes admitted at `now_ms`, and returns their number.
     fn handle(limiter: &mut RateLimiter, bytes: &[u8], now_ms: u64) -> usize {
         if limiter.blocked_until(now_ms).is_some() {
             return 0;
@@ -153,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_there_is_no_pace() {
+    fn without_limits_there_is_no_limiter() {
         assert!(RateLimiter::new(&Limits::DEFAULT, 0).is_none());
     }
 
     #[test]
-    fn a_second_s_worth_of_messages_passes_at_once_and_then_the_rate_holds() {
+    fn messages_of_one_second_pass_at_once_and_then_the_rate_holds() {
         let mut limiter = limiter(100, 0);
         let messages = MESSAGE.repeat(1_000);
         assert_eq!(handle(&mut limiter, &messages, 1_000), 100 * MESSAGE.len());
@@ -177,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_are_no_messages_do_not_count_as_messages() {
+    fn only_publish_packets_count_as_messages() {
         let pings = PING.repeat(5_000);
         assert_eq!(handle(&mut limiter(1, 0), &pings, 1_000), pings.len());
     }
 
     #[test]
-    fn a_packet_longer_than_a_second_s_worth_passes_and_is_paid_for() {
+    fn a_packet_longer_than_the_bucket_passes_and_leaves_a_debt() {
         let mut limiter = limiter(0, 10);
         let packet = [&[0x30, 103, 0, 1, b't'][..], &[0; 100]].concat();
         let packets = packet.repeat(2);
         assert_eq!(handle(&mut limiter, &packets, 1_000), packet.len());
-        // It was 105 bytes, and there were tokens for 10.
+        // The packet had 105 bytes, and there were tokens for 10.
         let until_ms = limiter.blocked_until(1_000).unwrap();
         assert_eq!(until_ms, 1_000 + 9_501);
         assert_eq!(handle(&mut limiter, &packets, until_ms - 1), 0);
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_saves_more_than_a_second_s_worth() {
+    fn a_silent_client_saves_tokens_of_one_second_at_most() {
         let mut limiter = limiter(10, 0);
         let messages = MESSAGE.repeat(1_000);
         assert_eq!(handle(&mut limiter, &messages, 1 << 40), 10 * MESSAGE.len());
     }
 
     #[test]
-    fn who_is_in_debt_waits_long_enough_and_at_least_a_few_milliseconds() {
+    fn a_client_in_debt_waits_until_it_has_tokens_and_a_few_milliseconds_at_least() {
         let mut limiter = limiter(1_000_000, 0);
         limiter.spend(&MESSAGE.repeat(1_001_500));
         assert_eq!(limiter.blocked_until(1_000), Some(1_000 + PAUSE_MS_MIN));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_or_no_packet_is_left_to_the_decoder() {
+    fn incomplete_and_malformed_packets_are_left_to_the_decoder() {
         for bytes in [&MESSAGE[..4], &[0x30], &[0xf0, 0xff, 0xff, 0xff, 0xff], &[]] {
             let limiter = limiter(10, 10);
             assert_eq!(limiter.admissible_prefix(bytes), bytes.len());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_packet_is_paid_for_in_parts_and_is_one_message() {
+    fn a_long_packet_is_charged_in_parts_and_is_one_message() {
         let mut limiter = limiter(2, 1_000);
         limiter.spend_part(600);
         assert_eq!(limiter.blocked_until(1_000), None);

@@ -1,4 +1,5 @@
-//! SUBSCRIBE and UNSUBSCRIBE in, changes of the router and acknowledgements out (MQTT 5 sections 3.8 to 3.11).
+//! SUBSCRIBE and UNSUBSCRIBE: changes of the topic tree and queues, and the acknowledgements (MQTT 5 sections 3.8 to
+//! 3.11).
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl Protocol {
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        // One packet can name millions of filters, the same one over and over.
+        // One packet can name millions of filters, or the same one over and over.
         let most = context.shared.limits.subscriptions_count_max as usize;
         let verdicts = match client.verdicts(subscribe, most, answers, context) {
             Ok(verdicts) => verdicts,
@@ -71,7 +72,7 @@ impl Protocol {
 }
 
 impl Client {
-    /// What the policy says of each filter; nothing if it allows all.
+    /// The policy's answer about each filter; empty if it allows all.
     fn verdicts(
         &self,
         subscribe: &Subscribe<'_>,
@@ -92,7 +93,8 @@ impl Client {
 
     fn remove(&mut self, filter: &str, context: &mut Context<'_>) -> ReasonCode {
         let mut subscriptions = self.session.subscriptions();
-        // The tree is only changed for a subscription that is there: a change costs every worker its routes.
+        // The tree is changed only for an existing subscription, since every change makes all workers resolve their
+        // routes again.
         if !subscriptions.remove(filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
@@ -105,7 +107,7 @@ impl Client {
         ReasonCode::Success
     }
 
-    /// Subscribes, or says why not.
+    /// Subscribes, or returns the code of the refusal.
     fn grant(&mut self, filter: TopicFilter<'_>, wanted: Subscription, context: &mut Context<'_>) -> ReasonCode {
         let shared = context.shared;
         let text = filter.as_str();
@@ -115,7 +117,7 @@ impl Client {
         let Some(kind) = FilterKind::of(filter) else { return ReasonCode::TopicFilterInvalid };
         let mut subscriptions = self.session.subscriptions();
         if subscriptions.ended {
-            // The session has just ended under this connection, which will hear of it.
+            // The session has just ended. The connection is about to end as well.
             return ReasonCode::UnspecifiedError;
         }
         let is_new = !subscriptions.contains(text);
@@ -138,8 +140,8 @@ impl Client {
         context.events.push_back(Event::Subscribed { client_id: Arc::clone(client_id), filter: text.into(), qos });
         match kind {
             FilterKind::Plain(filter) => self.replay_retained(filter, wanted, is_new),
-            // What waits there comes after SUBACK.
-            FilterKind::Group(_) | FilterKind::Queue => self.has_news = true,
+            // Its waiting messages are sent after SUBACK.
+            FilterKind::Group(_) | FilterKind::Queue => self.can_send_more = true,
         }
         match wanted.options.qos {
             wisp_wire::QoS::AtMostOnce => ReasonCode::GRANTED_QOS0,
@@ -155,7 +157,7 @@ impl Client {
             RetainHandling::DoNotSend => false,
         };
         if replays {
-            // What is left of an earlier one to the same filter is part of this one.
+            // The new replay includes an unfinished one of the same filter.
             self.replays.retain(|replay| *replay.filter != *filter.as_str());
             self.replays.push(ReplayCursor {
                 filter: filter.as_str().into(),

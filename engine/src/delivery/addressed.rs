@@ -18,7 +18,7 @@ pub(crate) struct Delivery {
     /// The lower of the publisher's and the subscription's.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// Boxed, since most messages have none of it and thousands may be in flight.
+    /// Boxed, since most messages have no extras and thousands may be in flight.
     extras: Option<Box<Extras>>,
 }
 
@@ -59,8 +59,8 @@ impl Delivery {
         Some((queue, Queued { message: self.message, deliveries }))
     }
 
-    /// Writes the message with its packet identifier, or without one at QoS 0. False if it is longer than the client
-    /// accepts [MQTT-3.1.2-25].
+    /// Writes the message with its packet identifier, or without one at QoS 0. False if the packet is longer than the
+    /// client accepts [MQTT-3.1.2-25].
     pub(crate) fn write(
         &self,
         packet_id: Option<PacketId>,
@@ -78,20 +78,20 @@ impl Delivery {
 pub(crate) struct DeliveryContext<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) now_ms: u64,
-    /// Empty between calls; packets are written here before they go to an outbox in one piece.
+    /// Empty between calls. Packets are written here and pushed to an outbox in one piece.
     pub(crate) buffer: &'a mut Vec<u8>,
     /// Outboxes to flush are marked here.
     pub(crate) batch: &'a mut Batch,
     /// Counts messages that are not delivered.
     pub(crate) dropped: &'a mut u64,
-    /// Queues with messages at QoS 0 for consumers that have to read first.
+    /// Queues with messages at QoS 0 for consumers that must read before they get more.
     pub(crate) watched: &'a mut Vec<Arc<QueueInfo>>,
     /// Messages that were delivered too often.
     pub(crate) dead: &'a mut Vec<DeadLetter>,
 }
 
 impl DeliveryContext<'_> {
-    /// Counts a message that a receiver does not get.
+    /// Counts a message that its receiver does not get.
     pub(crate) fn count_dropped(&mut self, capacity: &Capacity) {
         *self.dropped += 1;
         capacity.count_dropped(1);
@@ -106,7 +106,7 @@ impl DeliveryContext<'_> {
     }
 }
 
-/// Writes a message into the context's buffer. False if it is longer than the client accepts.
+/// Writes a message into the context's buffer. False if the packet is longer than the client accepts.
 pub(crate) fn write_message(
     message: &Message,
     head: &Head<'_>,

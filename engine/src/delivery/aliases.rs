@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use foldhash::fast::RandomState;
 use wisp_wire::{Packet, Properties, Property, ProtocolVersion, Publish, TopicName, decode};
 
-/// The aliases that the server has assigned on one connection, and puts into what it sends there.
+/// The aliases that the server has assigned on one connection and puts into the packets it sends there.
 #[derive(Debug)]
 pub(crate) struct AssignedAliases {
     known: HashMap<Box<str>, NonZeroU16, RandomState>,
@@ -21,7 +21,8 @@ const NAME_BYTES_MAX: usize = 64 * 1024;
 /// A topic alias property: its identifier and two bytes.
 const ALIAS_BYTES: usize = 3;
 
-/// What may grow when an alias is added: the property, the length of the properties and the length of the packet.
+/// The most bytes that an alias adds to a packet: the property, a longer length of the properties and a longer length
+/// of the packet.
 const GROWTH_BYTES: usize = ALIAS_BYTES + 2;
 
 impl AssignedAliases {
@@ -72,7 +73,7 @@ impl AssignedAliases {
 #[derive(Clone, Copy)]
 struct Aliased {
     alias: NonZeroU16,
-    /// The receiver learns it from this packet, which has to carry the name as well.
+    /// The packet defines the alias, so it carries the name as well.
     is_new: bool,
 }
 
@@ -97,15 +98,15 @@ pub(crate) struct ReceivedAliases {
 pub(crate) enum AliasError {
     /// Above the maximum that CONNACK granted [MQTT-3.3.2-9].
     AboveMaximum,
-    /// It stands for no topic name yet.
+    /// It stands for no topic name.
     Unknown,
     /// The names of all aliases together are too long.
     TooMuch,
 }
 
 impl ReceivedAliases {
-    /// Learns `alias` for `name`.
-    pub(crate) fn learn(&mut self, alias: NonZeroU16, name: TopicName<'_>, most: u16) -> Result<(), AliasError> {
+    /// Makes `alias` stand for `name`.
+    pub(crate) fn assign(&mut self, alias: NonZeroU16, name: TopicName<'_>, most: u16) -> Result<(), AliasError> {
         if alias.get() > most {
             return Err(AliasError::AboveMaximum);
         }
@@ -184,10 +185,10 @@ mod tests {
         let (mut aliases, long) = (ReceivedAliases::default(), "x".repeat(60_000));
         let long = TopicName::new(&long).unwrap();
         let two = NonZeroU16::new(2).unwrap();
-        aliases.learn(NonZeroU16::MIN, long, 9).unwrap();
-        assert_eq!(aliases.learn(two, long, 9), Err(AliasError::TooMuch));
-        aliases.learn(NonZeroU16::MIN, TopicName::new("short").unwrap(), 9).unwrap();
-        aliases.learn(two, long, 9).unwrap();
+        aliases.assign(NonZeroU16::MIN, long, 9).unwrap();
+        assert_eq!(aliases.assign(two, long, 9), Err(AliasError::TooMuch));
+        aliases.assign(NonZeroU16::MIN, TopicName::new("short").unwrap(), 9).unwrap();
+        aliases.assign(two, long, 9).unwrap();
     }
 
     #[test]
@@ -196,10 +197,10 @@ mod tests {
         assert_eq!(aliases.resolve(one, 1), Err(AliasError::Unknown));
         for name in ["a", "b"] {
             let name = TopicName::new(name).unwrap();
-            aliases.learn(one, name, 1).unwrap();
+            aliases.assign(one, name, 1).unwrap();
             assert_eq!(aliases.resolve(one, 1), Ok(name));
         }
         let two = NonZeroU16::new(2).unwrap();
-        assert_eq!(aliases.learn(two, TopicName::new("c").unwrap(), 1), Err(AliasError::AboveMaximum));
+        assert_eq!(aliases.assign(two, TopicName::new("c").unwrap(), 1), Err(AliasError::AboveMaximum));
     }
 }

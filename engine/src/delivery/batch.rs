@@ -1,8 +1,8 @@
-//! Between step 5 and step 6 of a message's way: what one worker has routed and not yet pushed.
+//! Between steps 5 and 6 of the path of a message: the messages at QoS 0 that one worker has routed and not yet pushed.
 //!
-//! A worker reads many packets into one scratch buffer. Routing a packet only notes, per receiver, which part of the
-//! scratch buffer it is to get; neighbouring packets for the same receiver become one piece. Each receiver's lock is then
-//! taken once a batch, and its pieces are copied in one go, or sent as they lie.
+//! A worker reads many packets into one scratch buffer. Routing a packet only notes, for each receiver, the part of the
+//! scratch buffer that it gets; neighbouring packets for the same receiver become one piece. Each receiver's lock is
+//! then taken once a batch, and its pieces are copied together, or sent from where they lie.
 //!
 //! ```text
 //! scratch   [ p1 ][ p2 ][ p3 ][ p4 ]        translated   [ p3 for MQTT 5 ]
@@ -51,17 +51,17 @@ struct Share {
 
 const NONE: u32 = u32::MAX;
 
-/// The batch's own buffer up to this size is kept for the next batch; beyond it the batch is heavy.
+/// A batch's own buffer up to this size is kept for the next batch. A batch with more in it needs a flush.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// A batch is heavy from this many bytes, each receiver's share counted by itself. No outbox and no budget knows of
-/// them before they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
-const HEAVY_BYTES: usize = 32 * 1024 * 1024;
+/// A batch with this many bytes needs a flush; each receiver's share counts by itself. Outboxes and budgets count
+/// messages only when they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
+const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
-/// A batch is heavy from this many pieces.
-const HEAVY_PIECES: usize = 128 * 1024;
+/// A batch with this many pieces needs a flush.
+const FLUSH_PIECES: usize = 128 * 1024;
 
-/// The routed, unpushed messages of one worker, and the receivers it has touched since they were last flushed.
+/// The routed messages of one worker that are not yet pushed, and the receivers marked for flush.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     shares: Vec<Share>,
@@ -73,12 +73,12 @@ pub(crate) struct Batch {
     staged_bytes: usize,
 }
 
-/// What one receiver is to get, ready to be pushed.
+/// The messages staged for one receiver, ready to be pushed.
 #[derive(Debug)]
 pub struct Staged<'a> {
     /// The receiver.
     pub outbox: &'a Arc<Outbox>,
-    /// Bytes in all pieces together; 0 if the receiver was touched but all it was to get has been pushed.
+    /// Bytes in all pieces together; 0 if the receiver is only marked for flush.
     pub bytes: usize,
     /// Messages in them.
     pub messages: usize,
@@ -105,7 +105,7 @@ impl<'a> Staged<'a> {
         })
     }
 
-    /// All of it, if it lies in one piece.
+    /// All the bytes, if they lie in one piece.
     pub fn contiguous(&self) -> Option<&'a [u8]> {
         let mut pieces = self.pieces();
         let only = pieces.next()?;
@@ -136,7 +136,7 @@ impl Batch {
         }
     }
 
-    /// Marks the receiver as one to flush, without giving it anything.
+    /// Marks the receiver for flush without staging a message for it.
     pub(crate) fn mark_for_flush(&mut self, outbox: &Arc<Outbox>) -> usize {
         if let Some(index) = self.share_index(outbox) {
             return index;
@@ -150,7 +150,7 @@ impl Batch {
         index
     }
 
-    /// Notes that `outbox` is to get the packet at `piece`.
+    /// Stages the packet at `piece` for `outbox`.
     pub(crate) fn stage(&mut self, outbox: &Arc<Outbox>, piece: Piece) {
         let index = self.mark_for_flush(outbox);
         let share = &mut self.shares[index];
@@ -180,19 +180,19 @@ impl Batch {
         Ok(Piece { source: Source::Translated, start, len: self.translated.len() - start })
     }
 
-    /// Copies a packet that will not stay where it is into the batch's own buffer.
+    /// Copies a packet that does not stay where it lies into the batch's own buffer.
     pub(crate) fn copy(&mut self, packet: &[u8]) -> Piece {
         let start = self.translated.len();
         self.translated.extend_from_slice(packet);
         Piece { source: Source::Translated, start, len: packet.len() }
     }
 
-    /// Whether it should be delivered before anything else is staged.
+    /// Whether the batch should be delivered before more is staged.
     pub(crate) fn needs_flush(&self) -> bool {
-        self.staged_bytes >= HEAVY_BYTES || self.nodes.len() >= HEAVY_PIECES || self.translated.len() > KEPT_BYTES
+        self.staged_bytes >= FLUSH_BYTES || self.nodes.len() >= FLUSH_PIECES || self.translated.len() > KEPT_BYTES
     }
 
-    /// Pushes everything staged to its outboxes. The receivers stay touched.
+    /// Pushes all staged messages to their outboxes. The receivers stay marked for flush.
     pub(crate) fn push_all(&mut self, scratch: &[u8]) {
         self.for_each(scratch, |staged| staged.push());
         for share in &mut self.shares {
@@ -201,7 +201,7 @@ impl Batch {
         self.clear_pieces();
     }
 
-    /// Hands out each touched receiver with what is staged for it, and forgets them all.
+    /// Passes each marked receiver to `deliver` with the messages staged for it, and clears the batch.
     pub(crate) fn drain(&mut self, scratch: &[u8], deliver: impl FnMut(Staged<'_>)) {
         self.for_each(scratch, deliver);
         for share in self.shares.drain(..) {
@@ -235,7 +235,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_places::outbox;
+    use crate::test_receivers::outbox;
 
     fn scratch(start: usize, len: usize) -> Piece {
         Piece { source: Source::Scratch, start, len }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn pushed_messages_leave_the_receiver_touched() {
+    fn pushing_leaves_the_receiver_marked_for_flush() {
         let (a, mut batch) = (outbox(), Batch::default());
         batch.stage(&a, scratch(0, 3));
         assert_eq!(batch.staged_for(&a), (3, 1));
@@ -285,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn many_bytes_or_pieces_make_a_batch_heavy_until_it_is_delivered() {
+    fn a_batch_with_many_bytes_or_pieces_needs_a_flush_until_it_is_delivered() {
         let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
-        batch.stage(&a, scratch(0, HEAVY_BYTES / 2));
+        batch.stage(&a, scratch(0, FLUSH_BYTES / 2));
         assert!(!batch.needs_flush());
-        batch.stage(&b, scratch(0, HEAVY_BYTES / 2));
+        batch.stage(&b, scratch(0, FLUSH_BYTES / 2));
         assert!(batch.needs_flush());
-        batch.drain(&[0; HEAVY_BYTES / 2], |_| {});
+        batch.drain(&[0; FLUSH_BYTES / 2], |_| {});
         assert!(!batch.needs_flush());
-        (0..HEAVY_PIECES).for_each(|_| batch.stage(&a, scratch(0, 1)));
+        (0..FLUSH_PIECES).for_each(|_| batch.stage(&a, scratch(0, 1)));
         assert!(batch.needs_flush());
         batch.push_all(b"x");
         assert!(!batch.needs_flush());

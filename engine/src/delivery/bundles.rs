@@ -1,44 +1,45 @@
-//! What one worker has routed to each of many places and not yet handed over: each place is then locked once a batch.
+//! The stored messages that one worker has routed and not yet delivered, bundled by session or queue: each receiver's
+//! lock is then taken once a batch.
 
 use std::sync::Arc;
 
 const NONE: u32 = u32::MAX;
 
-/// A place with a small number of its own.
+/// Something with a dense index.
 pub(crate) trait Indexed {
-    /// A number no other live place has.
+    /// The index. No other live object of its kind has it.
     fn index(&self) -> usize;
 }
 
-/// Items for places, in order for each place.
+/// Items for receivers, in order for each receiver.
 #[derive(Debug)]
-pub(crate) struct Bundles<P, T> {
-    bundles: Vec<Bundle<P, T>>,
-    /// Index into `bundles` by the place's index, or `NONE`.
+pub(crate) struct Bundles<R, T> {
+    bundles: Vec<Bundle<R, T>>,
+    /// Index into `bundles` by the receiver's index, or `NONE`.
     bundle_of: Vec<u32>,
-    /// Emptied and kept for the next batch.
+    /// Empty lists, kept for the next batch.
     spare: Vec<Vec<T>>,
     bytes: usize,
 }
 
-/// What one place is to get.
+/// The items for one receiver.
 #[derive(Debug)]
-struct Bundle<P, T> {
-    place: Arc<P>,
+struct Bundle<R, T> {
+    receiver: Arc<R>,
     items: Vec<T>,
     bytes: usize,
 }
 
-impl<P, T> Default for Bundles<P, T> {
+impl<R, T> Default for Bundles<R, T> {
     fn default() -> Self {
         Self { bundles: Vec::new(), bundle_of: Vec::new(), spare: Vec::new(), bytes: 0 }
     }
 }
 
-impl<P: Indexed, T> Bundles<P, T> {
-    /// Bytes and items for `place` so far.
-    pub(crate) fn staged_for(&self, place: &P) -> (usize, usize) {
-        match self.bundle_of.get(place.index()) {
+impl<R: Indexed, T> Bundles<R, T> {
+    /// Bytes and items staged for `receiver` so far.
+    pub(crate) fn staged_for(&self, receiver: &R) -> (usize, usize) {
+        match self.bundle_of.get(receiver.index()) {
             Some(&index) if index != NONE => {
                 let bundle = &self.bundles[index as usize];
                 (bundle.bytes, bundle.items.len())
@@ -47,21 +48,21 @@ impl<P: Indexed, T> Bundles<P, T> {
         }
     }
 
-    /// Bytes for all places.
+    /// Bytes staged for all receivers.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Adds an item that counts `bytes` there.
-    pub(crate) fn stage(&mut self, place: &Arc<P>, item: T, bytes: usize) {
-        let slot = place.index();
+    /// Stages an item that counts `bytes` for `receiver`.
+    pub(crate) fn stage(&mut self, receiver: &Arc<R>, item: T, bytes: usize) {
+        let slot = receiver.index();
         if self.bundle_of.len() <= slot {
             self.bundle_of.resize(slot + 1, NONE);
         }
         if self.bundle_of[slot] == NONE {
             self.bundle_of[slot] = self.bundles.len() as u32;
             let items = self.spare.pop().unwrap_or_default();
-            self.bundles.push(Bundle { place: Arc::clone(place), items, bytes: 0 });
+            self.bundles.push(Bundle { receiver: Arc::clone(receiver), items, bytes: 0 });
         }
         let bundle = &mut self.bundles[self.bundle_of[slot] as usize];
         bundle.items.push(item);
@@ -69,12 +70,13 @@ impl<P: Indexed, T> Bundles<P, T> {
         self.bytes += bytes;
     }
 
-    /// Hands out what each place is to get, and forgets all. What the closure leaves in its list is dropped.
-    pub(crate) fn drain(&mut self, mut deliver: impl FnMut(&Arc<P>, &mut Vec<T>)) {
+    /// Passes each receiver's items to `deliver`, and clears the bundles. Items that `deliver` leaves in its list are
+    /// dropped.
+    pub(crate) fn drain(&mut self, mut deliver: impl FnMut(&Arc<R>, &mut Vec<T>)) {
         const SPARE_MAX: usize = 64;
         for mut bundle in self.bundles.drain(..) {
-            self.bundle_of[bundle.place.index()] = NONE;
-            deliver(&bundle.place, &mut bundle.items);
+            self.bundle_of[bundle.receiver.index()] = NONE;
+            deliver(&bundle.receiver, &mut bundle.items);
             bundle.items.clear();
             if self.spare.len() < SPARE_MAX {
                 self.spare.push(bundle.items);

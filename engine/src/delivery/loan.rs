@@ -1,7 +1,8 @@
-//! Messages of topic queues and shared subscription groups: in the queue, and on loan to a session until it acknowledges.
+//! Messages of topic queues and shared subscription groups: in the queue, and on loan to a session until it
+//! acknowledges.
 //!
-//! A loan names its queue by a [`QueueInfo`], which sessions and queues share. So a session need not know the queue, and the
-//! two do not keep each other alive.
+//! A loan names its queue by a [`QueueInfo`], which sessions and queues share. So a session does not depend on the
+//! queue, and neither keeps the other alive.
 
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use crate::delivery::message::Message;
 /// The identifiers of the subscriptions that a message matched.
 pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
 
-/// The identity of a queue and the counts that sessions look at.
+/// The identity of a queue, and the counts that sessions read.
 #[derive(Debug)]
 pub(crate) struct QueueInfo {
     /// `$queue/NAME`, or `$share/GROUP/FILTER`.
     pub(crate) name: Box<str>,
     /// Whether it is a group of shared subscriptions.
     pub(crate) is_group: bool,
-    /// Messages in the queue and on loan, and the most there may be.
+    /// Messages in the queue and on loan, and their limits.
     pub(crate) capacity: Arc<Capacity>,
     slot: Slot,
     /// Messages in the queue, as of the last change.
@@ -80,7 +81,7 @@ impl Indexed for QueueInfo {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) message: Message,
-    /// How often it was delivered and not acknowledged.
+    /// How often it was delivered without acknowledgement.
     pub(crate) deliveries: u16,
 }
 

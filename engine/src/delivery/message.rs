@@ -1,8 +1,8 @@
-//! A message that outlives the packet it came in: retained, waiting for a client that is away or slow, on its way at
-//! QoS 1 or 2, or in a topic queue.
+//! A message that outlives the packet it came in: it is retained, or waits for a client that is away or slow, or is
+//! unacknowledged at QoS 1 or 2, or is in a topic queue.
 //!
-//! It is kept once, whoever waits for it, in a form that no version and no receiver has a part in, and in one piece of memory,
-//! since with a hundred thousand of them on their way each piece would be fetched from far:
+//! It is stored once and shared by all receivers, in a form independent of protocol version and receiver. It lies in
+//! one piece of memory: with a hundred thousand messages in flight, each further piece would be another cache miss.
 //!
 //! ```text
 //! [ header | topic name | properties to forward | payload | unused ]
@@ -16,13 +16,13 @@ use wisp_wire::{
     TopicName,
 };
 
-/// What a message costs beyond its bytes, about: its header and its place where it waits.
+/// About the bytes that a message takes beyond its own: its header and its entry in a queue.
 const OVERHEAD_BYTES: usize = 128;
 
 const NEVER: u64 = u64::MAX;
 
-/// A share of a message. What the last one leaves is used again for another message by the thread that drops it, since at a
-/// million messages a second the allocator would be the slowest part.
+/// A share of a message. The thread that drops the last share reuses the memory for another message, since at a million
+/// messages a second the allocator would be the slowest part.
 #[derive(Clone, Debug)]
 pub(crate) struct Message(Option<Arc<Memory>>);
 
@@ -37,11 +37,11 @@ impl Drop for Message {
     }
 }
 
-/// The beginning of a message's memory.
+/// The header at the beginning of a message's memory.
 #[derive(Clone, Copy, Debug)]
 struct Header {
     expires_at_ms: u64,
-    /// Length of everything behind the header.
+    /// Length of all bytes behind the header.
     body_len: u32,
     properties_len: u32,
     topic_len: u16,
@@ -50,7 +50,7 @@ struct Header {
 }
 
 impl Header {
-    /// That of memory without a message.
+    /// The header of memory without a message.
     const UNUSED: Self = Self {
         expires_at_ms: NEVER,
         body_len: 0,
@@ -61,7 +61,7 @@ impl Header {
     };
 }
 
-/// When the first of some messages expires, so that nobody looks through them before.
+/// When the first of some messages expires, so that they are not searched before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NextExpiry(u64);
 
@@ -77,13 +77,13 @@ impl NextExpiry {
         self.0 = self.0.min(message.header().expires_at_ms);
     }
 
-    /// Whether one may have expired by now.
+    /// Whether a message may have expired by now.
     pub(crate) fn is_due(self, now_ms: u64) -> bool {
         now_ms >= self.0
     }
 }
 
-/// What of a PUBLISH differs from receiver to receiver.
+/// The parts of a PUBLISH that differ from receiver to receiver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a> {
     pub(crate) dup: bool,
@@ -93,8 +93,8 @@ pub(crate) struct Head<'a> {
     pub(crate) subscription_ids: &'a [SubscriptionId],
 }
 
-/// Whether a property of a PUBLISH goes on to its receivers as it came. The others concern the sender's connection, or
-/// are written anew for each receiver.
+/// Whether a property of a PUBLISH is forwarded unchanged. The others concern the sender's connection, or are written
+/// anew for each receiver.
 fn is_forwarded(property: &Property<'_>) -> bool {
     !matches!(
         property,
@@ -103,7 +103,7 @@ fn is_forwarded(property: &Property<'_>) -> bool {
 }
 
 impl Message {
-    /// Keeps what was published to `topic` at `now_ms`.
+    /// Stores a message that was published to `topic` at `now_ms`.
     pub(crate) fn from_publish(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64) -> Self {
         let topic = topic.as_str().as_bytes();
         let mut properties = Vec::new();
@@ -151,12 +151,12 @@ impl Message {
         (header, topic.expect("a topic name was stored"), properties, payload)
     }
 
-    /// What it was published to.
+    /// The topic name.
     pub(crate) fn topic(&self) -> TopicName<'_> {
         self.parts().1
     }
 
-    /// At which QoS it was published.
+    /// The QoS at which it was published.
     pub(crate) fn qos(&self) -> QoS {
         self.header().qos
     }
@@ -166,12 +166,12 @@ impl Message {
         self.header().retain
     }
 
-    /// What it says.
+    /// The payload.
     pub(crate) fn payload(&self) -> &[u8] {
         self.parts().3
     }
 
-    /// What it counts for where it waits.
+    /// The bytes that it counts for in a queue.
     pub(crate) fn cost_bytes(&self) -> usize {
         self.header().body_len as usize + OVERHEAD_BYTES
     }
@@ -181,7 +181,7 @@ impl Message {
         now_ms >= self.header().expires_at_ms
     }
 
-    /// Appends the PUBLISH for one receiver, with what is left of its Message Expiry Interval [MQTT-3.3.2-6].
+    /// Appends the PUBLISH for one receiver, with the rest of its Message Expiry Interval [MQTT-3.3.2-6].
     pub(crate) fn encode(
         &self,
         version: ProtocolVersion,
@@ -193,12 +193,13 @@ impl Message {
         let mut all = Vec::new();
         let mut properties = Properties::EMPTY;
         if version.is_v5() {
-            // Checked when it was decoded, and without what was added for this receiver it still is legal.
+            // The properties were checked when the packet was decoded, and are still legal without the ones written for
+            // this receiver.
             properties = Properties::from_bytes(kept, PropertyOwner::Publish).unwrap_or_default();
             if header.expires_at_ms != NEVER || !head.subscription_ids.is_empty() {
                 all.extend(properties.iter());
                 if header.expires_at_ms != NEVER {
-                    // Rounded up: what is sent has some time left.
+                    // Rounded up, so that a message that is sent has some time left.
                     let left_s = header.expires_at_ms.saturating_sub(now_ms).div_ceil(1000);
                     all.push(Property::MessageExpiryInterval(left_s as u32));
                 }

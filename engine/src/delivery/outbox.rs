@@ -1,16 +1,16 @@
-//! Step 6 of a message's way, for what goes to a connection: packets on their way to one socket.
+//! Step 6 of the path of a message, for connections: packets that wait for one socket.
 //!
-//! In: packets already in the receiver's wire format, a batch at a time, from any worker. Out: one run of bytes, taken
-//! by whoever flushes the receiver's connection. Before it stand [`crate::delivery::batch`] for messages at QoS 0 and
-//! [`crate::state::session`] for the others, after it the broker's output.
+//! In: packets in the receiver's wire format, a batch at a time, from any worker. Out: one run of bytes, taken by the
+//! thread that flushes the receiver's connection. Before it are [`crate::delivery::batch`] for messages at QoS 0 and
+//! [`crate::state::session`] for the others; after it is the broker's output.
 //!
 //! ```text
 //!  workers --push--> [ incoming bytes | lock ] --take--> the flusher's chunk --send--> socket
 //!                    '------------- depth: counted until it was sent -------------'
 //! ```
 //!
-//! The depth counts a byte from the push until the peer's socket took it, so the limit holds for the outbox and the
-//! output together.
+//! The depth counts a byte from the push until the peer's socket has taken it, so the limit holds for the outbox and
+//! the output together.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +23,7 @@ use crate::base::slot::Slot;
 use crate::base::sync::{AtomicBool, Mutex, Ordering, rank};
 use crate::delivery::aliases::AssignedAliases;
 
-/// The two encodings a PUBLISH has: that of MQTT 3.1 and 3.1.1, and that of MQTT 5.
+/// The two encodings of a PUBLISH: one for MQTT 3.1 and 3.1.1, one for MQTT 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireFormat {
     /// MQTT 3.1 and 3.1.1: no properties.
@@ -39,7 +39,7 @@ impl From<ProtocolVersion> for WireFormat {
 }
 
 impl WireFormat {
-    /// A version that is written so.
+    /// A version with this encoding.
     pub fn version(self) -> ProtocolVersion {
         match self {
             Self::V3 => ProtocolVersion::Mqtt311,
@@ -48,8 +48,8 @@ impl WireFormat {
     }
 }
 
-/// Names one connection for ever: the slot is reused, the generation is not. It means nothing to the engine, which
-/// only keeps it so that whoever pushes to an outbox can find the connection to flush.
+/// Names one connection for ever: the slot is reused, the generation is not. The engine only stores it, so that a
+/// worker that pushes to an outbox can find the connection to flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Index into the broker's table of connections.
@@ -58,16 +58,16 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
-/// Bytes taken out of an outbox in one piece, with the number of packets in them.
+/// Bytes taken out of an outbox in one piece, with the number of messages in them.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// Whole packets, in order.
     pub bytes: Vec<u8>,
-    /// How many of them count as messages.
+    /// How many of the packets count as messages.
     pub messages: usize,
 }
 
-/// What a receiver accepts, as its CONNECT said.
+/// The packets a receiver accepts, as its CONNECT announced.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiverInfo {
     /// How its PUBLISH packets are written.
@@ -78,13 +78,13 @@ pub struct ReceiverInfo {
     pub topic_aliases_max: u16,
 }
 
-/// Everything on its way to one connection. Shared by all workers.
+/// The packets that wait for one connection. Shared by all workers.
 #[derive(Debug)]
 pub struct Outbox {
     connection: ConnectionId,
     /// The worker that owns the connection.
     worker: u16,
-    /// The connection has let go of its session, and its last messages are delivered.
+    /// The connection has given up its session, and its last messages are delivered.
     released: AtomicBool,
     /// Unset until the client's CONNECT.
     receiver: OnceLock<ReceiverInfo>,
@@ -97,12 +97,12 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Incoming {
     chunk: Chunk,
-    /// Only if the client allows any.
+    /// Only if the client accepts aliases.
     aliases: Option<Box<AssignedAliases>>,
 }
 
 impl Outbox {
-    /// An empty outbox for whoever is at the other end of `connection`.
+    /// An empty outbox for `connection`, which `worker` owns.
     pub(crate) fn new(
         (connection, worker): (ConnectionId, usize),
         slot: Slot,
@@ -123,7 +123,7 @@ impl Outbox {
         }
     }
 
-    /// The connection that empties the outbox.
+    /// The connection that owns the outbox.
     pub fn connection(&self) -> ConnectionId {
         self.connection
     }
@@ -133,29 +133,30 @@ impl Outbox {
         usize::from(self.worker)
     }
 
-    /// The connection has let go of its session, and its last messages are delivered.
+    /// Notes that the connection has given up its session and its last messages are delivered.
     pub(crate) fn release(&self) {
         self.released.store(true, Ordering::Release);
     }
 
-    /// Whether a connection that took the session over may go on.
+    /// Whether a connection that took the session over may be read.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Ordering::Acquire)
     }
 
-    /// What waits and how much may.
+    /// The depth and its limits.
     pub fn capacity(&self) -> &Arc<Capacity> {
         &self.capacity
     }
 
-    /// What the receiver accepts. Before its CONNECT it accepts no messages, only what ends the connection.
+    /// The packets the receiver accepts. Before its CONNECT it accepts no messages, only the packet that ends the
+    /// connection.
     pub fn receiver(&self) -> ReceiverInfo {
         const UNKNOWN: ReceiverInfo =
             ReceiverInfo { format: WireFormat::V3, packet_bytes_max: 0, topic_aliases_max: 0 };
         self.receiver.get().copied().unwrap_or(UNKNOWN)
     }
 
-    /// Sets what the receiver accepts, once.
+    /// Sets the packets the receiver accepts, once.
     pub fn set_receiver(&self, receiver: ReceiverInfo) {
         if receiver.topic_aliases_max > 0 {
             let aliases = AssignedAliases::new(receiver.topic_aliases_max, receiver.packet_bytes_max);
@@ -165,15 +166,16 @@ impl Outbox {
         debug_assert!(set.is_ok(), "a connection has one CONNECT");
     }
 
-    /// A small number that no other live outbox has.
+    /// An index that no other live outbox has.
     pub fn index(&self) -> usize {
         self.slot.index()
     }
 
-    /// Appends `pieces`, which are whole packets or runs of them, holding `messages` messages. A closed outbox ignores
-    /// them: its receiver is gone. The caller asked the capacity for messages, and yet they are dropped and
-    /// counted if all buffers together pass what is tolerated, as one message for very many receivers can make them.
-    /// Acknowledgements, which hold no messages, enter always.
+    /// Appends `pieces`, which are whole packets or runs of them, with `messages` messages. A closed outbox ignores
+    /// them, since its receiver is gone.
+    ///
+    /// The caller has asked the capacity for space. The messages are still dropped and counted if all buffers together
+    /// pass the tolerance, as one message for very many receivers can cause. Packets without messages always enter.
     pub fn push<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, bytes: usize, messages: usize) {
         let mut incoming = self.incoming.lock();
         if self.is_closed() {
@@ -187,15 +189,15 @@ impl Outbox {
         self.append(&mut incoming, pieces, bytes, messages);
     }
 
-    /// Appends packets of a session, and empties `packets`. They are bounded by the session's window and must not be lost
-    /// on the way, so they enter always, unless the connection is gone.
+    /// Appends packets of a session, and empties `packets`. The session's window bounds them and they must not be lost,
+    /// so they always enter, unless the connection is gone.
     pub(crate) fn push_windowed(&self, packets: &mut Vec<u8>, messages: usize) {
         let mut incoming = self.incoming.lock();
         let alone = incoming.chunk.bytes.is_empty() && incoming.aliases.is_none();
         if self.is_closed() {
             packets.clear();
         } else if alone {
-            // The buffers change places, and nothing is copied.
+            // The buffers are swapped; nothing is copied.
             self.capacity.add(packets.len(), messages);
             std::mem::swap(&mut incoming.chunk.bytes, packets);
             incoming.chunk.messages += messages;
@@ -225,7 +227,7 @@ impl Outbox {
         self.capacity.add(chunk.bytes.len() - before, messages);
     }
 
-    /// Appends the last packet the receiver is to get. Nothing enters afterwards; what waits can still be taken.
+    /// Appends the receiver's last packet. Nothing enters afterwards; waiting packets can still be taken.
     pub fn push_final(&self, packet: &[u8]) {
         let mut incoming = self.incoming.lock();
         if !self.is_closed() {
@@ -235,9 +237,9 @@ impl Outbox {
         }
     }
 
-    /// Counts packets that went, or are about to go, to the socket without lying in the outbox first. False if the
-    /// outbox is closed, packets wait in it, which must go out before, topic aliases are to be put into them, or there
-    /// would be no place for what the socket does not take: then nothing was counted.
+    /// Counts packets that were or will be sent to the socket without entering the outbox. False, and nothing is
+    /// counted, if the outbox is closed, if packets wait in it, which have to be sent first, if topic aliases have to
+    /// be written into the packets, or if the budget has no space for the rest that the socket does not take.
     pub fn bypass(&self, bytes: usize, messages: usize) -> bool {
         let incoming = self.incoming.lock();
         let blocked = self.is_closed() || !incoming.chunk.bytes.is_empty() || incoming.aliases.is_some();
@@ -248,8 +250,8 @@ impl Outbox {
         true
     }
 
-    /// Takes all that waits into `chunk`, which must be empty; its buffer is handed over for reuse. False if nothing
-    /// waits.
+    /// Takes all waiting packets into `chunk`, which must be empty; its buffer is reused for the outbox. False if no
+    /// packets wait.
     pub fn take(&self, chunk: &mut Chunk) -> bool {
         debug_assert!(chunk.bytes.is_empty() && chunk.messages == 0, "what was taken before must be sent first");
         let mut incoming = self.incoming.lock();
@@ -260,12 +262,12 @@ impl Outbox {
         true
     }
 
-    /// Whether nothing waits to be taken.
+    /// Whether no packets wait to be taken.
     pub fn is_empty(&self) -> bool {
         self.incoming.lock().chunk.bytes.is_empty()
     }
 
-    /// Notes that the peer's socket took `bytes`, with which `messages` were complete.
+    /// Notes that the peer's socket took `bytes`, which completed `messages`.
     pub fn sent(&self, bytes: usize, messages: usize) {
         self.capacity.remove(bytes, messages);
     }
@@ -275,8 +277,8 @@ impl Outbox {
         self.capacity.depth_bytes()
     }
 
-    /// Counts `bytes` of buffers that are kept for reuse though nothing is in them. False if all connections together keep as much
-    /// as they may: then the buffer is to be freed.
+    /// Counts `bytes` of empty buffers as kept for reuse. False if all connections together have reached the limit for
+    /// kept buffers; then the caller must free the buffer.
     pub fn try_keep(&self, bytes: usize) -> bool {
         self.budget.try_keep(bytes)
     }
@@ -286,7 +288,7 @@ impl Outbox {
         self.budget.unkeep(bytes);
     }
 
-    /// Gives back what the buffer of an empty outbox has beyond `bytes`.
+    /// Frees the memory of an empty outbox's buffer beyond `bytes`.
     pub fn shrink_to(&self, bytes: usize) {
         let mut incoming = self.incoming.lock();
         if incoming.chunk.bytes.is_empty() {
@@ -294,8 +296,8 @@ impl Outbox {
         }
     }
 
-    /// Ends the outbox: what waits is let go, and nothing enters any more. What was taken and not sent is for the taker
-    /// to count with [`Outbox::sent`].
+    /// Closes the outbox: waiting packets are dropped and nothing enters any more. The thread that has taken bytes and
+    /// not sent them counts them with [`Outbox::sent`].
     pub fn close(&self) {
         let mut incoming = self.incoming.lock();
         self.capacity.close();
@@ -303,7 +305,8 @@ impl Outbox {
         self.sent(waiting.bytes.len(), waiting.messages);
     }
 
-    /// Whether the receiver is gone. Changes under the lock of what waits: what entered before may still leave.
+    /// Whether the receiver is gone. Changes under the lock of the waiting packets: the ones that entered before may
+    /// still be sent.
     pub fn is_closed(&self) -> bool {
         self.capacity.is_closed()
     }
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_is_taken_in_order() {
+    fn pushed_packets_are_taken_in_order() {
         let outbox = outbox(&small());
         push(&outbox, b"one");
         push(&outbox, b"two");
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_receiver_that_is_gone() {
+    fn a_receiver_that_is_gone_holds_no_sender_back() {
         let outbox = outbox(&small());
         push(&outbox, &[0; 100]);
         assert!(!outbox.capacity.check_or_mark_full(1, 1, 0));
@@ -379,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn all_queues_together_stop_short_of_twice_the_allowance() {
+    fn all_outboxes_together_stay_below_twice_the_allowance() {
         let outbox = outbox(&Limits { buffered_bytes_max: 100, ..Limits::DEFAULT });
         push(&outbox, &[0; 90]);
         push(&outbox, &[0; 60]);

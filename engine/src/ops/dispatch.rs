@@ -1,7 +1,8 @@
-//! Steps 5 and 6 of a message's way for one worker: a PUBLISH in, its place in the batch out, for each receiver.
+//! Steps 5 and 6 of the path of a message, for one worker. In: a PUBLISH. Out: the message in the batch, for each of
+//! its receivers.
 //!
-//! A message is staged for all its receivers or for none. If one of them has no room the message is handed back, with
-//! the room to wait for; the caller stops reading that sender and comes back with the same bytes.
+//! A message is staged for all its receivers or for none. If a receiver is full the message is not accepted, and the
+//! caller gets the capacity to wait for. It stops reading that sender and retries later with the same bytes.
 //!
 //! ```text
 //!              QoS 0, to a connected client           -> batch: the bytes as they came, to its outbox
@@ -33,39 +34,39 @@ use crate::state::shared::{Shared, StatsSnapshot};
 use crate::state::topic_queue::{FullPolicy, TopicQueue};
 use crate::state::will::Will;
 
-/// What became of a PUBLISH.
+/// The result of routing a PUBLISH.
 #[derive(Debug)]
 pub(crate) enum Routed {
-    /// It is staged for everyone who wants it; false if nobody does.
+    /// It is staged for all its receivers; false if it has none.
     Done(bool),
-    /// Here is no room. Nothing was staged.
+    /// A receiver with this capacity is full. Nothing was staged.
     Blocked(Arc<Capacity>),
-    /// It is not accepted. Nothing was staged.
+    /// It is refused. Nothing was staged.
     Refused(ReasonCode),
 }
 
-/// One worker's way into the core for messages.
+/// One worker's state for routing and delivering messages.
 #[derive(Debug, Default)]
 pub(crate) struct Dispatcher {
     cache: RouteCache,
     batch: Batch,
     deliveries: Bundles<Session, Delivery>,
     queued: Bundles<TopicQueue, Queued>,
-    /// Queues with messages at QoS 0 for consumers that have to read first.
+    /// Queues with messages at QoS 0 for consumers that must read before they get more.
     watched: Vec<Arc<QueueInfo>>,
-    /// Messages that were delivered too often, on their way to other queues.
+    /// Dead letters, still to be published to their queues.
     dead: Vec<DeadLetter>,
-    /// Wills of clients that have ended, not yet published: they wait for room like any message.
+    /// Wills that are due and not yet published. They wait for capacity like any message.
     wills: VecDeque<Will>,
-    /// Connections of receivers that are stuck, to be closed, and their workers.
+    /// Stuck receivers: their connections, to be closed, and the workers of these.
     stuck: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
-    /// Packets on their way into an outbox; empty between calls.
+    /// Packets to push into an outbox; empty between calls.
     buffer: Vec<u8>,
 }
 
 impl Dispatcher {
-    /// Stages `received` for everyone who wants it.
+    /// Stages `received` for all its receivers.
     pub(crate) fn publish(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
         let routed = self.route(shared, received, now_ms);
         if matches!(routed, Routed::Refused(_)) && (received.publish.qos == QoS::AtMostOnce || received.is_will) {
@@ -96,7 +97,8 @@ impl Dispatcher {
                 if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
                     return Routed::Refused(ReasonCode::QuotaExceeded);
                 }
-                // It goes on all the same, and what was retained before is no longer the last [MQTT-3.3.1-5].
+                // The message is delivered but not retained. The topic's older retained message is removed, since it is
+                // outdated [MQTT-3.3.1-5].
                 shared.retained.remove(received.topic.as_str());
                 self.counts.retained_refused += 1;
             }
@@ -105,7 +107,8 @@ impl Dispatcher {
         let reached = staging.stage(route, &mut stored, &shared.limits, &mut self.counts);
         let acknowledged = received.publish.qos != QoS::AtMostOnce;
         if reached.matched && !reached.taken && acknowledged && received.format == WireFormat::V5 {
-            // Counted as dropped already. A sender that can be told is; another is not ended for its receivers' fault.
+            // The message is already counted as dropped. Only MQTT 5 has a reason code for it; a client of MQTT 3 stays
+            // connected, since the fault is its receivers'.
             return Routed::Refused(ReasonCode::QuotaExceeded);
         }
         Routed::Done(reached.matched)
@@ -116,7 +119,7 @@ impl Dispatcher {
         self.batch.drain(scratch, transmit);
     }
 
-    /// Whether what is staged should be delivered before anything else is.
+    /// Whether the staged messages should be delivered before more are staged.
     pub(crate) fn needs_flush(&self) -> bool {
         const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
         self.batch.needs_flush() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
@@ -141,26 +144,27 @@ impl Dispatcher {
         self.batch.mark_for_flush(outbox);
     }
 
-    /// Hands the staged messages at QoS 1 and 2 to their sessions, and those for queues to their queues. Receivers are marked
-    /// for flush.
+    /// Delivers the staged messages at QoS 1 and 2 to their sessions, and the ones for queues to their queues.
+    /// Receivers are marked for flush.
     pub(crate) fn flush_staged(&mut self, shared: &Shared, now_ms: u64) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         deliveries.drain(|session, items| session.deliver(items, &mut self.context(&shared.limits, now_ms)));
         self.deliveries = deliveries;
         self.publish_dead_letters(shared);
-        // Delivering dead letters can produce more; the chain is bounded because a queue cannot be its own dead-letter queue.
+        // Delivering dead letters can produce more; the chain is bounded because a queue cannot be its own dead-letter
+        // queue.
         while self.queued.bytes() > 0 {
             let mut queued = std::mem::take(&mut self.queued);
             queued.drain(|queue, items| {
                 queue.push(items, &mut self.context(&shared.limits, now_ms));
-                // Messages that are left found the queue gone, which then is made again.
+                // Messages are left if the queue is gone. They go to a new queue of the same name.
                 if let (false, Some(name)) = (items.is_empty(), queue_name(&queue.info().name)) {
                     items.drain(..).for_each(|queued| self.publish_to_queue(shared, name, queued.message));
                 }
             });
             self.publish_dead_letters(shared);
             if self.queued.bytes() == 0 {
-                // Empty, with its tables for the next batch.
+                // The empty bundles keep their tables for the next batch.
                 self.queued = queued;
             }
         }
@@ -172,13 +176,13 @@ impl Dispatcher {
         }
     }
 
-    /// Stages a message that has no sender any more for the topic queue `name`.
+    /// Stages a message without a sender for the topic queue `name`.
     fn publish_to_queue(&mut self, shared: &Shared, name: &str, message: Message) {
         match shared.queues.find_or_create(&format!("$queue/{name}")) {
             Ok(queue) => {
                 let bytes = message.cost_bytes();
                 let (staged_bytes, staged) = self.queued.staged_for(&queue);
-                // No sender is there to be told or held back.
+                // There is no sender to refuse or hold back.
                 if queue.policy() == FullPolicy::Refuse
                     && queue.capacity().is_full_with(staged_bytes + bytes, staged + 1)
                 {
@@ -191,19 +195,19 @@ impl Dispatcher {
         }
     }
 
-    /// Publishes a will as soon as there is room for it.
+    /// Queues a will, which is published as soon as its receivers have capacity.
     pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
         self.wills.extend(will.map(|will| *will));
     }
 
-    /// Whether the worker has to come back soon though nothing may happen.
+    /// Whether the worker must retry soon even if no event arrives.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.wills.is_empty() || !self.watched.is_empty()
     }
 
-    /// Publishes the wills for which there is room, and deals out what watched queues have.
+    /// Publishes the waiting wills that fit, and offers the messages of watched queues again.
     pub(crate) fn retry_waiting(&mut self, shared: &Shared, now_ms: u64) {
-        // There may be very many, all waiting for the same receiver.
+        // Very many wills may wait for the same receiver.
         const WILLS_A_TURN: usize = 64;
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
             let Some(will) = self.wills.pop_front() else { break };
@@ -223,7 +227,7 @@ impl Dispatcher {
     fn publish_will(&mut self, shared: &Shared, will: &Will, now_ms: u64) -> Routed {
         let decoded = decode(&will.packet, will.version, u32::MAX);
         let Ok(Some((Packet::Publish(publish @ Publish { topic: Some(topic), .. }), _))) = decoded else {
-            debug_assert!(false, "what was encoded can be decoded");
+            debug_assert!(false, "an encoded will can be decoded");
             return Routed::Done(false);
         };
         let received = Received {
@@ -238,16 +242,17 @@ impl Dispatcher {
         self.publish(shared, &received, now_ms)
     }
 
-    /// Connections to end with [`EndReason::Stuck`](crate::EndReason::Stuck), found since the last call.
+    /// Stuck connections found since the last call, to be ended with [`EndReason::Stuck`](crate::EndReason::Stuck), and
+    /// their workers.
     pub(crate) fn take_stuck(&mut self) -> Vec<(ConnectionId, usize)> {
-        // One is found once a message.
+        // Each message adds its stuck receivers again.
         let mut stuck = std::mem::take(&mut self.stuck);
         stuck.sort_unstable();
         stuck.dedup();
         stuck
     }
 
-    /// Counts a message that is not delivered.
+    /// Counts a message that is dropped.
     pub(crate) fn count_dropped(&mut self) {
         self.counts.messages_dropped += 1;
     }
@@ -257,20 +262,20 @@ impl Dispatcher {
         self.batch.push_all(scratch);
     }
 
-    /// Adds what this worker counted since the last call to the shared counts.
+    /// Adds this worker's counts since the last call to the shared counts.
     pub(crate) fn flush_counters(&mut self, shared: &Shared) {
         shared.stats.add(std::mem::take(&mut self.counts));
     }
 
-    /// Lets go of what is remembered of receivers that are gone, and of memory that was of no use since the last call. Every
-    /// worker calls it now and then.
+    /// Drops cached routes that are outdated, and memory that was not used since the last call. Every worker calls this
+    /// regularly.
     pub(crate) fn evict_stale(&mut self, shared: &Shared) {
-        self.cache.forget_if_stale(&shared.tree);
+        self.cache.clear_if_stale(&shared.tree);
         pool::trim();
     }
 }
 
-/// A message that is made when the first receiver needs it.
+/// A stored message, made when the first receiver needs it.
 struct SharedMessage<'a> {
     received: &'a Received<'a>,
     now_ms: u64,
@@ -285,15 +290,15 @@ impl SharedMessage<'_> {
     }
 }
 
-/// Whom a message has reached.
+/// The receivers that a message has reached.
 struct Reached {
-    /// Somebody wants it.
+    /// It has receivers.
     matched: bool,
-    /// It is staged for somebody.
+    /// It is staged for at least one of them.
     taken: bool,
 }
 
-/// Where messages are staged.
+/// The tables in which messages are staged.
 struct Staging<'p> {
     batch: &'p mut Batch,
     deliveries: &'p mut Bundles<Session, Delivery>,
@@ -302,24 +307,24 @@ struct Staging<'p> {
 }
 
 impl Staging<'_> {
-    /// Why the message cannot be staged now. Receivers that are stuck are not waited for, nor those that are away.
+    /// The reason why the message cannot be staged now. A receiver that is stuck or away is no reason.
     fn obstacle(&self, route: &Route, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
         let len = received.raw.len();
-        // Asking for room starts a clock, so one that is not to get the message is not asked.
-        let wanting = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
-        // Nor is the sender itself: its acknowledgements, which make room, come behind this message.
-        let wanting =
-            wanting.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
-        let mut full = wanting.filter_map(|target| match target.qos.min(received.publish.qos) {
+        // The check marks a full receiver as full, so it is made only for receivers that get the message.
+        let asked = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
+        // The sender itself is left out: its acknowledgements, which free its window, come behind this message.
+        let asked =
+            asked.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
+        let mut full = asked.filter_map(|target| match target.qos.min(received.publish.qos) {
             QoS::AtMostOnce => {
                 let outbox = target.outbox.as_ref()?;
                 let (bytes, messages) = self.batch.staged_for(outbox);
-                waits_for(outbox.capacity(), bytes + len, messages + 1, now_ms)
+                blocking_capacity(outbox.capacity(), bytes + len, messages + 1, now_ms)
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 target.outbox.as_ref()?;
                 let (bytes, messages) = self.deliveries.staged_for(&target.session);
-                waits_for(target.session.capacity(), bytes + len, messages + 1, now_ms)
+                blocking_capacity(target.session.capacity(), bytes + len, messages + 1, now_ms)
             }
         });
         if let Some(capacity) = full.next() {
@@ -333,13 +338,16 @@ impl Staging<'_> {
             return None;
         }
         let (bytes, messages) = self.queued.staged_for(queue);
-        let check_or_mark_full = queue.capacity().check_or_mark_full(bytes + received.raw.len(), messages + 1, now_ms);
+        let fits = queue.capacity().check_or_mark_full(bytes + received.raw.len(), messages + 1, now_ms);
         let acknowledged = received.publish.qos != QoS::AtMostOnce;
-        // A group's receivers are waited for like any; who publishes to a topic queue can be told.
-        let tellable = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
-        match check_or_mark_full {
+        // A full group holds its senders back like any receiver. A full topic queue refuses the message if the protocol
+        // can say so.
+        let can_refuse = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
+        match fits {
             true => None,
-            false if tellable || queue.capacity().is_stuck(now_ms) => Some(Routed::Refused(ReasonCode::QuotaExceeded)),
+            false if can_refuse || queue.capacity().is_stuck(now_ms) => {
+                Some(Routed::Refused(ReasonCode::QuotaExceeded))
+            }
             false => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
         }
     }
@@ -410,7 +418,7 @@ fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
     Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }
 
-/// The room, if a sender has to wait for it.
-fn waits_for(capacity: &Arc<Capacity>, bytes: usize, messages: usize, now_ms: u64) -> Option<&Arc<Capacity>> {
+/// The capacity, if a sender has to wait for it.
+fn blocking_capacity(capacity: &Arc<Capacity>, bytes: usize, messages: usize, now_ms: u64) -> Option<&Arc<Capacity>> {
     (!capacity.check_or_mark_full(bytes, messages, now_ms) && !capacity.is_stuck(now_ms)).then_some(capacity)
 }

@@ -1,12 +1,12 @@
-//! Everything that ends by time: sessions, wills, messages, queues nobody uses.
+//! Everything that ends by time: sessions, wills, messages and unused queues.
 
 use crate::base::sync::Ordering;
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
 
 impl Shared {
-    /// Ends sessions, publishes wills and removes messages that are due. One worker calls it in each turn. False if
-    /// there was nothing to do.
+    /// Ends sessions, publishes wills and removes messages that are due. One worker calls this in each turn. False if
+    /// nothing was due.
     pub(crate) fn expire(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
         const QUEUES_EVERY_MS: u64 = 1_000;
         let mut any = self.expire_sessions(dispatcher, now_ms);
@@ -22,7 +22,7 @@ impl Shared {
     fn expire_queues(&self, dispatcher: &mut Dispatcher, now_ms: u64) {
         for queue in self.queues.all() {
             if queue.expire(&mut dispatcher.context(&self.limits, now_ms)) {
-                self.forget_queue(&queue);
+                self.remove_queue(&queue);
             }
         }
     }

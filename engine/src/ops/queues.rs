@@ -1,4 +1,4 @@
-//! Topic queues and groups: finding, joining, leaving them, and giving them back the messages of a session.
+//! Topic queues and groups: find, join and leave them, and return a session's loans to them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::{Consumer, TopicQueue};
 
 impl Shared {
-    /// Binds the configured queues to the topics they are for. Called once.
+    /// Subscribes the configured queues to their filters. Called once.
     pub(crate) fn bind_queues(&self) {
         let configured: Vec<_> = self.queues.configured().cloned().collect();
         for settings in configured {
@@ -29,8 +29,8 @@ impl Shared {
         }
     }
 
-    /// Makes a session a consumer of the queue of that full name. A group receives messages that match `filter` from its first
-    /// consumer on.
+    /// Makes a session a consumer of the queue with this full name. A group receives messages that match `filter` from
+    /// its first consumer on.
     pub(crate) fn join_queue(
         &self,
         name: &str,
@@ -50,10 +50,10 @@ impl Shared {
                     }
                     return Ok(());
                 }
-                Err(again) => {
-                    // It was closed after it was found.
-                    consumer = again;
-                    self.forget_queue(&queue);
+                Err(refused) => {
+                    // The queue was closed after it was found.
+                    consumer = refused;
+                    self.remove_queue(&queue);
                 }
             }
         }
@@ -64,21 +64,21 @@ impl Shared {
         let Some(queue) = self.queues.get(name) else { return };
         session.change_sources(|sources| sources.retain(|source| !Arc::ptr_eq(source, queue.info())));
         if queue.unsubscribe(session) {
-            self.forget_queue(&queue);
+            self.remove_queue(&queue);
             if let Some(filter) = filter {
                 self.tree.unsubscribe(filter, queue.index());
             }
         }
     }
 
-    /// Forgets a queue that is closed.
-    pub(crate) fn forget_queue(&self, queue: &TopicQueue) {
+    /// Removes a closed queue.
+    pub(crate) fn remove_queue(&self, queue: &TopicQueue) {
         self.queues.remove(queue);
         self.tree.invalidate();
     }
 
-    /// Returns messages that were on loan to their queues, in their order.
-    pub(crate) fn give_back(&self, returned: Vec<Returned>, context: &mut DeliveryContext<'_>) {
+    /// Returns messages on loan to their queues, in their order.
+    pub(crate) fn return_loans(&self, returned: Vec<Returned>, context: &mut DeliveryContext<'_>) {
         let mut by_queue: BTreeMap<usize, (Arc<QueueInfo>, Vec<Queued>)> = BTreeMap::new();
         for (queue, queued) in returned {
             by_queue.entry(queue.index()).or_insert_with(|| (queue, Vec::new())).1.push(queued);
@@ -91,7 +91,8 @@ impl Shared {
         }
     }
 
-    /// Sends what a session's window admits after acknowledgements, and has queues with messages try it again.
+    /// Sends the messages that a session's window admits after acknowledgements, and offers it the messages of its
+    /// queues.
     pub(crate) fn resume_session(&self, session: &Session, context: &mut DeliveryContext<'_>) {
         for info in session.resume(context) {
             if let Some(queue) = self.queues.find(&info) {

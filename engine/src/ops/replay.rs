@@ -1,4 +1,4 @@
-//! Retained messages on their way to a new subscription, as fast as the client takes them (MQTT 5 section 3.3.1.3).
+//! Replay: retained messages for a new subscription, as fast as the client takes them (MQTT 5 section 3.3.1.3).
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::state::retained::{ReplayCursor, Retained, Visited};
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 
-/// How far a replay has come.
+/// How far a replay has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replayed {
-    /// Everything was delivered.
+    /// All messages were delivered.
     All,
-    /// There may be more, and room for it.
+    /// There may be more, and the client can take them.
     Some,
-    /// The client has to read or acknowledge first.
-    NoRoom,
+    /// The client has to read or acknowledge before it gets more.
+    Blocked,
 }
 
 impl ReplayCursor {
-    /// Delivers what there is room for, up to a bounded number.
+    /// Delivers as many messages as the client can take, up to a bounded number.
     pub(crate) fn step(
         &mut self,
         shared: &Shared,
@@ -35,12 +35,12 @@ impl ReplayCursor {
     ) -> Replayed {
         let Ok(filter) = TopicFilter::new(&self.filter) else { return Replayed::All };
         if outbox.is_closed() {
-            // The next connection goes on from here.
-            return Replayed::NoRoom;
+            // The replay continues on the next connection.
+            return Replayed::Blocked;
         }
         let mut context = dispatcher.context(&shared.limits, now_ms);
         let mut stepped = Replayed::Some;
-        // The message is handed over while the store is locked: were it replaced in between, the new one, published live,
+        // Delivered while the store is locked. If the message were replaced in between, the new one, published live,
         // could arrive first.
         let visited = shared.retained.visit(filter, self.after.as_deref(), now_ms, |retained| {
             if self.no_local && retained.sender.as_ref() == Some(session.client_id()) {
@@ -51,7 +51,7 @@ impl ReplayCursor {
                 qos => self.enqueue(retained, qos, session, &mut context),
             };
             if !delivered {
-                stepped = Replayed::NoRoom;
+                stepped = Replayed::Blocked;
             }
             delivered
         });

@@ -1,6 +1,6 @@
-//! Step 5 of a message's way: a topic name in, the sessions and queues that get the message out.
+//! Step 5 of the path of a message. In: a topic name. Out: the sessions and queues that get the message.
 //!
-//! Each worker keeps a [`RouteCache`] of resolved topics and empties it when the epoch of the topic tree has moved.
+//! Each worker keeps a [`RouteCache`] of resolved topics and clears it when the epoch of the topic tree has changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,32 +19,32 @@ use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::TopicQueue;
 use crate::state::topic_tree::{TopicTooLarge, TopicTree};
 
-/// A session that gets what is published to a topic, with what its subscriptions say together.
+/// A session that gets the messages of a topic, with the options of its matching subscriptions combined.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) session: Arc<Session>,
-    /// The connection the client was on when the route was made. When that changes, routes are made anew.
+    /// The client's connection when the route was made. Routes are made again when it changes.
     pub(crate) outbox: Option<Arc<Outbox>>,
-    /// The highest that was granted.
+    /// The highest granted QoS.
     pub(crate) qos: QoS,
     pub(crate) retain_as_published: bool,
     pub(crate) subscription_ids: SubscriptionIds,
-    /// What it gets of its own messages.
+    /// How its own messages are delivered to it.
     pub(crate) no_local: NoLocal,
 }
 
-/// What a client gets of what it published itself (No Local, MQTT 5 section 3.8.3.1).
+/// How a client's own messages are delivered to it (No Local, MQTT 5 section 3.8.3.1).
 #[derive(Clone, Debug)]
 pub(crate) enum NoLocal {
-    /// The same as of others'.
+    /// Like all others.
     None,
-    /// Nothing: every subscription says No Local.
+    /// Not at all: every subscription has No Local.
     All,
-    /// What the subscriptions without No Local say.
+    /// By the subscriptions without No Local.
     Partial(Box<Target>),
 }
 
-/// Everyone who gets what is published to a topic, each once.
+/// The receivers of a topic's messages, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     pub(crate) targets: Vec<Target>,
@@ -56,7 +56,7 @@ impl Route {
         self.targets.len() + self.queues.len()
     }
 
-    /// Joins the subscriptions of each session: one message is delivered, at the highest QoS, with all identifiers
+    /// Combines the subscriptions of each session: one message is delivered, at the highest QoS, with all identifiers
     /// [MQTT-3.3.4-2, MQTT-3.3.4-3].
     fn new(mut found: Vec<Subscriber>) -> Self {
         let mut route = Self::default();
@@ -93,25 +93,26 @@ impl Target {
         }
     }
 
-    /// What `sender` causes here: this, or less if it is the receiver, or nothing.
+    /// The target for a message from `client_id`: without the subscriptions with No Local if the client is also the
+    /// receiver. `None` if no subscription is left.
     pub(crate) fn for_sender(&self, client_id: &str) -> Option<&Self> {
         match &self.no_local {
             NoLocal::None => Some(self),
             _ if **self.session.client_id() != *client_id => Some(self),
             NoLocal::All => None,
-            NoLocal::Partial(less) => Some(less),
+            NoLocal::Partial(target) => Some(target),
         }
     }
 }
 
-/// Why a message is not routed.
+/// The reason why a message is not routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unroutable {
     Topic(TopicTooLarge),
     TooManyQueues,
 }
 
-/// The topics one worker has resolved lately. Its size is bounded: it starts anew when full.
+/// The topics that one worker has resolved. Cleared when full.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCache {
     epoch: u64,
@@ -124,12 +125,12 @@ pub(crate) struct RouteCache {
 impl RouteCache {
     const TOPICS_MAX: usize = 16 * 1024;
     const TARGETS_MAX: usize = 256 * 1024;
-    /// A topic name may have 64 KiB, and not all senders repeat themselves.
+    /// A topic name may have 64 KiB, and some senders never repeat one.
     const NAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-    /// Everyone who gets what is published to `topic`.
+    /// The receivers of messages to `topic`.
     pub(crate) fn lookup(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
-        self.forget_if_stale(&shared.tree);
+        self.clear_if_stale(&shared.tree);
         if let Some(&index) = self.known.get(topic.as_str()) {
             return Ok(&self.routes[index as usize]);
         }
@@ -151,10 +152,10 @@ impl RouteCache {
         Ok(&self.routes[index as usize])
     }
 
-    /// Lets go of routes that a subscription has changed since, and with them of receivers that are gone. A worker
-    /// without traffic calls this now and then.
-    pub(crate) fn forget_if_stale(&mut self, tree: &TopicTree<Subscriber>) {
-        // The epoch is read before the tree is: a change in between is noticed at the next look-up.
+    /// Clears the cache if a subscription has changed. This also frees receivers that are gone, so a worker without
+    /// traffic calls it regularly.
+    pub(crate) fn clear_if_stale(&mut self, tree: &TopicTree<Subscriber>) {
+        // The epoch is read before the tree, so that a change in between is noticed at the next look-up.
         let epoch = tree.epoch();
         if epoch != self.epoch {
             self.clear();
@@ -182,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::base::limits::Limits;
-    use crate::test_places::session;
+    use crate::test_receivers::session;
 
     fn filter(text: &str) -> TopicFilter<'_> {
         TopicFilter::new(text).unwrap()
@@ -228,7 +229,7 @@ mod tests {
         let ids = |target: &Target| target.subscription_ids.iter().flat_map(|ids| ids.iter()).count();
         assert_eq!((target.qos, ids(target)), (QoS::ExactlyOnce, 2));
         let no_local = target.for_sender("client").unwrap();
-        assert_eq!((no_local.qos, ids(no_local)), (QoS::AtMostOnce, 1), "what says No Local has no part in it");
+        assert_eq!((no_local.qos, ids(no_local)), (QoS::AtMostOnce, 1), "a subscription with No Local does not count");
         assert_eq!(target.for_sender("another").unwrap().qos, QoS::ExactlyOnce);
     }
 

@@ -1,4 +1,4 @@
-//! How a session begins, changes hands and ends.
+//! How a session begins, changes connections and ends.
 
 use std::sync::Arc;
 
@@ -11,32 +11,32 @@ use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::will::Will;
 
-/// A CONNECT that was found in order.
+/// A valid CONNECT.
 pub(crate) struct AttachRequest<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) clean_start: bool,
     pub(crate) outbox: &'a Arc<Outbox>,
-    /// How many messages may be unacknowledged.
+    /// The most unacknowledged messages.
     pub(crate) window: u16,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<Box<Will>>,
 }
 
-/// A session that is the connection's now.
+/// A session that is attached to the connection.
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
-    /// A connection that lost its session to this one, and is to be flushed and closed.
+    /// The connection that lost its session to this one, to be flushed and closed.
     pub(crate) taken_over: Option<Arc<Outbox>>,
-    /// The will that came with it, to be published after what it still has in hand.
+    /// The will of that connection, to be published after its last messages.
     pub(crate) previous_will: Option<Box<Will>>,
 }
 
-/// There are as many sessions as allowed.
+/// The limit on sessions is reached.
 pub(crate) struct TooManySessions;
 
 impl Shared {
-    /// Gives the client its session, or a new one [MQTT-3.1.2-4, MQTT-3.1.2-5], and ends the one it had and does not want.
-    /// `connack` writes the first packet; its argument says whether there was a session.
+    /// Attaches the client's session, or a new one [MQTT-3.1.2-4, MQTT-3.1.2-5], and ends a present session that the
+    /// client does not resume. `connack` writes the first packet; its argument is the Session Present flag.
     pub(crate) fn attach_session(
         &self,
         request: AttachRequest<'_>,
@@ -46,7 +46,7 @@ impl Shared {
     ) -> Result<Attached, TooManySessions> {
         let mut shard = self.registry.shard(request.client_id);
         let (present, discarded) = match shard.get(request.client_id) {
-            // A session that was not to outlive its connection is not handed on [MQTT-3.1.2-6].
+            // A session that ends with its connection is not resumed [MQTT-3.1.2-6].
             Some(found) if request.clean_start || found.lifetime().expiry_s == 0 => (None, Some(found)),
             found => (found, None),
         };
@@ -85,8 +85,8 @@ impl Shared {
         Ok(Attached { session, taken_over, previous_will })
     }
 
-    /// Takes the session from a connection that has ended. The session ends too, unless it is to outlive it. `will` says
-    /// whether the will is published at this end; `expiry_s` replaces the expiry interval of CONNECT.
+    /// Detaches the session from a connection that has ended. The session ends too if its expiry interval is 0. `will`
+    /// says whether the will is published; `expiry_s` replaces the expiry interval of CONNECT.
     pub(crate) fn detach_session(
         &self,
         session: &Arc<Session>,
@@ -109,7 +109,7 @@ impl Shared {
         }
         drop(shard);
         self.invalidate_routes(session);
-        self.give_back(returned, &mut dispatcher.context(&self.limits, now_ms));
+        self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
         dispatcher.publish_later(due.will);
         if due.ended {
             let (_, will) = self.end_session(session, dispatcher, now_ms);
@@ -117,14 +117,14 @@ impl Shared {
         }
     }
 
-    /// Ends sessions and publishes wills that are due. False if there were none.
+    /// Ends sessions and publishes wills that are due. False if none were.
     pub(crate) fn expire_sessions(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
         let due = self.timers.due(now_ms);
         let any = !due.is_empty();
         for session in due {
             let mut shard = self.registry.shard(session.client_id());
             if session.is_attached() {
-                // It has come back in the meantime, and has no timer any more.
+                // The client has reconnected meanwhile, which has removed the timer.
                 continue;
             }
             let due = session.lifetime().expire(&self.timers, (session.index(), &session), now_ms);
@@ -141,15 +141,15 @@ impl Shared {
         any
     }
 
-    /// Routes name the connection of a session, so they are resolved anew when it changes.
+    /// Has routes resolved again, since they name the connection of a session.
     fn invalidate_routes(&self, session: &Session) {
         if session.has_subscriptions() {
             self.tree.invalidate();
         }
     }
 
-    /// Ends a session that is no longer in the registry, and returns its connection and its will, which is due now at the latest
-    /// [MQTT-3.1.2-8].
+    /// Ends a session that is no longer in the registry. Returns its connection, and its will, which is due now at the
+    /// latest [MQTT-3.1.2-8].
     fn end_session(
         &self,
         session: &Arc<Session>,
@@ -162,12 +162,12 @@ impl Shared {
         let will = lifetime.will.take();
         lifetime.begin(&self.timers, session.index(), 0, None);
         drop(lifetime);
-        self.give_back(ended.returned, &mut dispatcher.context(&self.limits, now_ms));
+        self.return_loans(ended.returned, &mut dispatcher.context(&self.limits, now_ms));
         (ended.outbox, will)
     }
 }
 
-/// The last packet of a connection whose session was taken over [MQTT-3.1.4-3].
+/// The last packet of a connection that loses its session [MQTT-3.1.4-3].
 fn final_packet(outbox: &Outbox) -> Vec<u8> {
     let mut packet = Vec::new();
     if outbox.receiver().format == WireFormat::V5 {

@@ -13,19 +13,19 @@ use crate::state::shared::Shared;
 use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::Consumer;
 
-/// What a filter is a subscription to.
+/// The kind of subscription that a filter makes.
 #[derive(Clone, Copy)]
 pub(crate) enum FilterKind<'a> {
-    /// Everything that matches.
+    /// To all matching messages.
     Plain(TopicFilter<'a>),
-    /// A share of what matches the filter within.
+    /// To a share of the messages that match the inner filter.
     Group(TopicFilter<'a>),
-    /// A share of a topic queue.
+    /// To a share of the messages of a topic queue.
     Queue,
 }
 
 impl<'a> FilterKind<'a> {
-    /// None if it has the form of a share or a queue and is none.
+    /// `None` if the filter begins like a shared subscription or queue but is not valid as one.
     pub(crate) fn of(filter: TopicFilter<'a>) -> Option<Self> {
         let text = filter.as_str();
         match filter.shared() {
@@ -39,14 +39,14 @@ impl<'a> FilterKind<'a> {
     }
 }
 
-/// About what a subscription takes: the filter, kept with its client and level by level in the tree, and the tree's nodes,
-/// as if no other filter shared them.
+/// About the bytes that a subscription takes: the filter, stored with its client and level by level in the tree, and
+/// the tree's nodes, as if no other filter shared them.
 fn footprint_bytes(filter: &str) -> usize {
     const LEVEL_BYTES: usize = 256;
     2 * filter.len() + LEVEL_BYTES * filter.split('/').count()
 }
 
-/// The identifier of one subscription, as deliveries carry it.
+/// The identifier of one subscription, in the form that deliveries have.
 pub(crate) fn subscription_ids(id: Option<SubscriptionId>) -> SubscriptionIds {
     id.map(|id| Arc::from([id]))
 }
@@ -81,7 +81,7 @@ impl Shared {
         self.subscriptions.charge(footprint_bytes(filter));
     }
 
-    /// Takes a subscription that the session has no longer out of the router or its queue.
+    /// Removes a subscription that the session has dropped from the topic tree or its queue.
     pub(crate) fn remove_subscription(&self, filter: &str, session: &Session) {
         let parsed = TopicFilter::new(filter).expect("only legal filters are kept");
         match FilterKind::of(parsed) {

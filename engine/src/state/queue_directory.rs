@@ -15,7 +15,7 @@ use crate::state::topic_queue::{InvalidQueue, QueueSettings, TopicQueue};
 
 const PREFIX: &str = "$queue/";
 
-/// The name of the queue that a topic, or a filter, stands for; `None` if it stands for none.
+/// The name of the queue that a topic or filter names, or `None`.
 pub(crate) fn queue_name(topic: &str) -> Option<&str> {
     topic.strip_prefix(PREFIX).filter(|name| !name.is_empty())
 }
@@ -25,7 +25,7 @@ pub(crate) fn queue_name(topic: &str) -> Option<&str> {
 pub(crate) struct QueueDirectory {
     queues: Mutex<HashMap<Box<str>, Arc<TopicQueue>, RandomState>, { rank::DIRECTORY }>,
     configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
-    /// The settings of queues that are made by use, and of groups.
+    /// The settings of queues that were created by use, and of groups.
     unconfigured: Arc<QueueSettings>,
     stall_ms_max: u64,
     queues_max: usize,
@@ -33,7 +33,7 @@ pub(crate) struct QueueDirectory {
     stored: Arc<Budget>,
 }
 
-/// There are as many queues as allowed.
+/// The limit on queues is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyQueues;
 
@@ -68,7 +68,7 @@ impl QueueDirectory {
         self.configured.values()
     }
 
-    /// The queue of that full name, `$queue/NAME` or `$share/GROUP/FILTER`, made if there is none.
+    /// The queue with this full name, `$queue/NAME` or `$share/GROUP/FILTER`, created if it is missing.
     pub(crate) fn find_or_create(&self, name: &str) -> Result<Arc<TopicQueue>, TooManyQueues> {
         let mut queues = self.queues.lock();
         if let Some(queue) = queues.get(name) {
@@ -87,17 +87,17 @@ impl QueueDirectory {
         Ok(queue)
     }
 
-    /// The queue of that full name, if there is one.
+    /// The queue with this full name.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<TopicQueue>> {
         self.queues.lock().get(name).cloned()
     }
 
-    /// The queue that `info` belongs to, unless it is gone. Another queue of the same name is not it.
+    /// The queue that `info` belongs to, unless it is gone. A later queue of the same name has another `info`.
     pub(crate) fn find(&self, info: &Arc<QueueInfo>) -> Option<Arc<TopicQueue>> {
         self.get(&info.name).filter(|queue| Arc::ptr_eq(queue.info(), info))
     }
 
-    /// Forgets a queue that is closed.
+    /// Removes a closed queue.
     pub(crate) fn remove(&self, queue: &TopicQueue) {
         let mut queues = self.queues.lock();
         let name = &*queue.info().name;
@@ -106,7 +106,7 @@ impl QueueDirectory {
         }
     }
 
-    /// All queues there are now.
+    /// All queues.
     pub(crate) fn all(&self) -> Vec<Arc<TopicQueue>> {
         self.queues.lock().values().cloned().collect()
     }

@@ -1,7 +1,7 @@
 //! The sessions by client identifier.
 //!
-//! A session begins, changes hands and ends under the lock of the shard that its client identifier falls into. So a session
-//! that is found there has not ended, and one that has ended is not found.
+//! A session begins, changes connections and ends under the lock of the shard that its client identifier falls into. So
+//! a session in the registry has not ended, and one that has ended is not found.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ pub(crate) struct Registry {
     count: AtomicUsize,
 }
 
-/// A session that is found by its client identifier.
+/// A session, hashed by its client identifier.
 #[derive(Debug)]
 struct ByClientId(Arc<Session>);
 
@@ -64,7 +64,7 @@ impl Registry {
         Shard { sessions, count: &self.count }
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ impl Shard<'_> {
         self.sessions.get(client_id).map(|found| Arc::clone(&found.0))
     }
 
-    /// Adds a session, or puts it in place of the one that its client had.
+    /// Adds a session, or replaces the one of the same client.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
         if self.sessions.replace(ByClientId(Arc::clone(session))).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Retained messages: the last one of each topic, kept for whoever subscribes later (MQTT 5 section 3.3.1.3).
+//! Retained messages: the last one of each topic, kept for later subscribers (MQTT 5 section 3.3.1.3).
 //!
-//! They lie in the order of their topic names. A filter is looked up in steps, each from where the one before left off, so
-//! that a subscription to everything neither holds the lock long nor fills an outbox at once.
+//! They are sorted by topic name. A filter is looked up in steps, each from the end of the one before, so that a
+//! subscription to everything neither holds the lock long nor fills an outbox at once.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -26,15 +26,15 @@ struct State {
     bytes: usize,
 }
 
-/// A retained message and who sent it.
+/// A retained message and its sender.
 #[derive(Clone, Debug)]
 pub(crate) struct Retained {
     pub(crate) message: Message,
-    /// Whose subscriptions with No Local do not get it.
+    /// The client that sent it. Its own subscriptions with No Local do not get the message.
     pub(crate) sender: Option<Arc<str>>,
 }
 
-/// There are as many retained messages, or bytes of them, as allowed.
+/// The limit on retained messages or on their bytes is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RetainedFull;
 
@@ -45,24 +45,24 @@ pub(crate) struct ReplayCursor {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) subscription_ids: SubscriptionIds,
-    /// The last topic that was looked at.
+    /// The last topic visited.
     pub(crate) after: Option<Box<str>>,
 }
 
-/// How far a look-up has come.
+/// How far a look-up has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Visited {
-    /// To the end.
+    /// To the end of the matching topics.
     All,
-    /// It goes on behind this topic, or from the start.
+    /// To this topic; the next step begins behind it, or at the first topic without one.
     UpTo(Option<Box<str>>),
 }
 
-/// Most topics looked at in one step, whether or not they match.
+/// Most topics visited in one step, whether or not they match.
 const STEP_TOPICS: usize = 1024;
 
 impl RetainedStore {
-    /// Whether a message of `bytes` can be kept for `topic`, in place of the one that may be there.
+    /// Whether a message of `bytes` can be stored for `topic`, in place of the topic's present one.
     pub(crate) fn fits(&self, topic: &str, bytes: usize, limits: &Limits) -> bool {
         let state = self.state.read();
         let replaced = state.by_topic.get(topic).map(|retained| retained.message.cost_bytes());
@@ -71,7 +71,7 @@ impl RetainedStore {
             && state.bytes - replaced.unwrap_or(0) + bytes <= limits.retained_bytes_max
     }
 
-    /// Keeps a message in place of the one that its topic had. One without payload only removes that
+    /// Stores a message in place of the topic's present one. A message without payload only removes that one
     /// [MQTT-3.3.1-6, MQTT-3.3.1-7].
     pub(crate) fn store(&self, retained: Retained, limits: &Limits) -> Result<(), RetainedFull> {
         let topic = retained.message.topic().as_str().to_owned();
@@ -114,9 +114,9 @@ impl RetainedStore {
         });
     }
 
-    /// Calls `visit` with messages that match `filter` and have not expired, in the order of their topics, from behind
-    /// the topic `after`, until it returns false for one, which is then the first of the next step. No message on these
-    /// topics is replaced during the call.
+    /// Calls `visit` with the messages that match `filter` and have not expired, in the order of their topics, from
+    /// behind the topic `after`. If `visit` returns false the step ends, and the next one begins with the same message.
+    /// No message is replaced during the call.
     pub(crate) fn visit(
         &self,
         filter: TopicFilter<'_>,
@@ -150,7 +150,7 @@ impl RetainedStore {
         Visited::All
     }
 
-    /// How many there are.
+    /// The number of retained messages.
     pub(crate) fn count(&self) -> usize {
         self.state.read().by_topic.len()
     }
@@ -168,7 +168,7 @@ mod tests {
         Retained { message: Message::from_publish(&Publish::new(topic, payload), topic, 0), sender: None }
     }
 
-    /// The topics that match, with at most `most` taken a step.
+    /// The matching topics, with at most `most` of them in each step.
     fn found(store: &RetainedStore, filter: &str, most: usize) -> Vec<String> {
         let (mut topics, mut after) = (Vec::new(), None::<Box<str>>);
         loop {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_looks_at_so_many_topics_and_no_more() {
+    fn a_step_visits_a_bounded_number_of_topics() {
         let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
         for number in 0..STEP_TOPICS * 2 + 7 {
             store.store(retained(&format!("t/{number:05}/x"), b"1"), &limits).unwrap();
@@ -221,9 +221,9 @@ mod tests {
     }
 
     proptest! {
-        /// In steps of any size each topic that matches by the definition is found once, in order.
+        /// Steps of any size find each topic that matches by the definition once, in order.
         #[test]
-        fn a_filter_finds_what_matches(
+        fn a_filter_finds_the_matching_topics(
             topics in prop::collection::btree_set("(a|b|\\$s|a!)(/(a|b|)){0,3}", 0..20),
             filter in "(a|b|\\+|\\$s)(/(a|b|\\+|)){0,3}(/#)?|#",
             most in 1..4_usize,

@@ -1,9 +1,9 @@
-//! A session: what the server keeps for a client identifier, for as long as the client is connected and, if it wishes,
-//! after (MQTT 5 section 4.1).
+//! A session: the server's state for one client identifier. It lasts while the client is connected and, if the client
+//! asks for it, longer (MQTT 5 section 4.1).
 //!
-//! It has three parts, each under a lock of its own, taken in this order: what the client is in the middle of sending,
-//! its subscriptions, and what is on its way to it. Whoever asks on behalf of a connection says which; a connection that
-//! has lost the session to another is answered with [`NotOwner`], and changes nothing.
+//! It has three parts, each under a lock of its own, taken in this order: the messages that the client is sending, its
+//! subscriptions, and the messages for it. Each call for a connection names the connection. If another connection has
+//! the session by now, the call returns [`NotOwner`] and changes nothing.
 
 mod inflight;
 pub(crate) mod outgoing;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
 
-use self::outgoing::{Acknowledged, Offered, Outgoing};
+use self::outgoing::{Acknowledged, OfferOutcome, Outgoing};
 use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
@@ -42,17 +42,17 @@ pub(crate) struct Session {
 /// Writes the last packet of a connection that loses its session.
 pub(crate) type FinalPacket<'a> = &'a dyn Fn(&Outbox) -> Vec<u8>;
 
-/// What is left of a session that has ended.
+/// The parts of an ended session that the caller has to clean up.
 pub(crate) struct EndedSession {
     /// Its subscriptions, still to be removed from the topic tree and from queues.
     pub(crate) filters: Vec<Box<str>>,
     /// Messages that return to their queues.
     pub(crate) returned: Vec<Returned>,
-    /// The connection it had.
+    /// The connection that had the session.
     pub(crate) outbox: Option<Arc<Outbox>>,
 }
 
-/// The session belongs to another connection now, or is over.
+/// Another connection has the session now, or it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotOwner;
 
@@ -66,22 +66,22 @@ pub(crate) struct Incoming {
 type PacketIds = HashSet<PacketId, PacketIdState>;
 
 impl Incoming {
-    /// How many messages are between their PUBLISH and their PUBREL.
+    /// The number of messages between their PUBLISH and their PUBREL.
     pub(crate) fn unreleased(&self) -> usize {
         self.unreleased.as_ref().map_or(0, |ids| ids.len())
     }
 
-    /// Whether the message has come before.
+    /// Whether the message has been received before.
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.unreleased.as_ref().is_some_and(|ids| ids.contains(&id))
     }
 
-    /// Notes that the message has come.
+    /// Notes that the message was received.
     pub(crate) fn insert(&mut self, id: PacketId) {
         self.unreleased.get_or_insert_default().insert(id);
     }
 
-    /// The message will not come again. False if it never came.
+    /// Forgets the message: its sender will not repeat it. False if it was not received.
     pub(crate) fn release(&mut self, id: PacketId) -> bool {
         let Some(ids) = &mut self.unreleased else { return false };
         let known = ids.remove(&id);
@@ -100,7 +100,7 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// How many there are.
+    /// The number of subscriptions.
     pub(crate) fn len(&self) -> usize {
         self.filters.len()
     }
@@ -109,12 +109,12 @@ impl Subscriptions {
         self.filters.binary_search_by(|known| (**known).cmp(filter))
     }
 
-    /// Whether there is one to `filter`.
+    /// Whether there is a subscription to `filter`.
     pub(crate) fn contains(&self, filter: &str) -> bool {
         self.place_of(filter).is_ok()
     }
 
-    /// Notes one to `filter`.
+    /// Adds a subscription to `filter`.
     pub(crate) fn insert(&mut self, filter: &str) {
         if let Err(place) = self.place_of(filter) {
             if self.filters.is_empty() {
@@ -124,13 +124,13 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets the one to `filter`. False if there is none.
+    /// Removes the subscription to `filter`. False if there is none.
     pub(crate) fn remove(&mut self, filter: &str) -> bool {
         self.place_of(filter).map(|place| self.filters.remove(place)).is_ok()
     }
 }
 
-/// What a client wants of a subscription.
+/// The options of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
     pub(crate) options: SubscriptionOptions,
@@ -158,48 +158,48 @@ impl Session {
         }
     }
 
-    /// Whose it is.
+    /// The client's identifier.
     pub(crate) fn client_id(&self) -> &Arc<str> {
         &self.client_id
     }
 
-    /// What waits for the client or is unacknowledged, at QoS 1 and 2, and how much may.
+    /// The depth and limits of the messages at QoS 1 and 2 that wait for the client or are unacknowledged.
     pub(crate) fn capacity(&self) -> &Arc<Capacity> {
         &self.capacity
     }
 
-    /// The connection the client is on now.
+    /// The client's connection.
     pub(crate) fn outbox(&self) -> Option<Arc<Outbox>> {
         self.outgoing.lock().outbox().cloned()
     }
 
-    /// How long it lasts, and what is published when it ends. Locked last of all.
+    /// When the session ends, and the will. This lock is taken last of the session's.
     pub(crate) fn lifetime(&self) -> MutexGuard<'_, Lifetime> {
         self.lifetime.lock()
     }
 
-    /// Forgets the will that came with `connection`, if that still has the session.
+    /// Drops the will of `connection`, if it still has the session.
     pub(crate) fn discard_will(&self, connection: ConnectionId) {
-        // Locked, so that the session does not change hands in between.
+        // While this is locked the session keeps its connection.
         if let Ok(_incoming) = self.incoming(connection) {
             self.lifetime.lock().will = None;
         }
     }
 
-    /// The subscriptions, to be changed together with the router.
+    /// The subscriptions, to be changed together with the topic tree.
     pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
         self.subscriptions.lock()
     }
 
-    /// The receiving half. While it is locked the session does not change hands, so a message at QoS 2 can be routed and
-    /// its identifier noted as one step.
+    /// The receiving half. While it is locked the session keeps its connection, so a message at QoS 2 can be routed and
+    /// its identifier recorded in one step.
     pub(crate) fn incoming(&self, connection: ConnectionId) -> Result<MutexGuard<'_, Incoming>, NotOwner> {
         let incoming = self.incoming.lock();
         if incoming.owner == Some(connection) { Ok(incoming) } else { Err(NotOwner) }
     }
 
-    /// Hands the session over to the connection of `outbox`, with `connack` as the first packet there, and returns the
-    /// one it had. The old one gets `farewell`, and nothing after it.
+    /// Attaches the session to the connection of `outbox`, with `connack` as the first packet there, and returns the
+    /// outbox of the connection that had it. That one gets `final_packet`, and nothing after it.
     pub(crate) fn attach(
         &self,
         outbox: &Arc<Outbox>,
@@ -220,7 +220,7 @@ impl Session {
         old
     }
 
-    /// Takes the session from `connection`, if it still has it. What was on loan from topic queues is returned.
+    /// Detaches the session from `connection`, if that still has it. Returns the messages on loan from topic queues.
     pub(crate) fn detach(&self, connection: ConnectionId) -> Result<Vec<Returned>, NotOwner> {
         let mut incoming = self.incoming.lock();
         if incoming.owner != Some(connection) {
@@ -261,7 +261,8 @@ impl Session {
         }
     }
 
-    /// Sends what the window admits after acknowledgements, and returns the queues with messages for this client.
+    /// Sends the messages that the window admits after acknowledgements. Returns the queues with messages for this
+    /// client.
     pub(crate) fn resume(&self, context: &mut DeliveryContext<'_>) -> Vec<Arc<QueueInfo>> {
         let mut outgoing = self.outgoing.lock();
         outgoing.pump(&self.capacity, context);
@@ -276,7 +277,7 @@ impl Session {
         most: usize,
         options: &ConsumerOptions,
         context: &mut DeliveryContext<'_>,
-    ) -> Offered {
+    ) -> OfferOutcome {
         self.outgoing.lock().take_from(queue, messages, most, options, (&self.capacity, context))
     }
 
@@ -304,22 +305,22 @@ impl Session {
         self.acknowledge(connection, |outgoing| outgoing.pubcomp(id))
     }
 
-    /// Whether routes lead here.
+    /// Whether the client has subscriptions.
     pub(crate) fn has_subscriptions(&self) -> bool {
         self.subscriptions.lock().len() > 0
     }
 
-    /// Notes that the client receives from a topic queue, or no longer does.
+    /// Changes the list of topic queues and groups that the client receives from.
     pub(crate) fn change_sources(&self, change: impl FnOnce(&mut Vec<Arc<QueueInfo>>)) {
         self.outgoing.lock().change_sources(change);
     }
 
-    /// Keeps what retained messages are still to come while the client is away.
+    /// Stores unfinished replays while the client is away.
     pub(crate) fn keep_replays(&self, replays: Vec<ReplayCursor>) {
         self.outgoing.lock().keep_replays(replays);
     }
 
-    /// Takes them up again.
+    /// Takes the stored replays.
     pub(crate) fn take_replays(&self) -> Vec<ReplayCursor> {
         self.outgoing.lock().take_replays()
     }

@@ -1,4 +1,4 @@
-//! What all workers share.
+//! The state that all workers share.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::store::{MemoryStore, Store};
 pub struct Shared {
     /// The limits in force.
     pub limits: Limits,
-    /// All subscriptions.
+    /// All subscriptions to topics.
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
     pub(crate) registry: Registry,
@@ -33,44 +33,44 @@ pub struct Shared {
     pub(crate) queues: QueueDirectory,
     /// Retained messages.
     pub(crate) retained: RetainedStore,
-    /// Bytes waiting on their way in and out.
+    /// Bytes in input buffers and outboxes.
     pub(crate) budget: Arc<Budget>,
     /// Bytes of stored messages.
     pub(crate) stored: Arc<Budget>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
-    /// What clients that ask are told to make response topics of (MQTT 5 section 3.2.2.3.15).
+    /// The prefix for response topics, sent to clients that ask for it (MQTT 5 section 3.2.2.3.15).
     pub(crate) response_information: Option<Box<str>>,
-    /// Who may connect, publish and subscribe.
+    /// Decides whether a client may connect, publish and subscribe.
     pub(crate) policy: Arc<dyn Policy>,
-    /// Whether the policy is asked about messages.
+    /// Whether the policy restricts messages.
     pub(crate) restricts_messages: bool,
-    /// What is kept beyond the process.
+    /// Keeps records beyond the life of the process.
     pub(crate) store: Arc<dyn Store>,
     /// Whether the store wants records.
     pub(crate) is_durable: bool,
     /// Counts since the start.
     pub(crate) stats: Stats,
-    /// Numbers of sessions and queues.
+    /// The indices of sessions and queues.
     pub(crate) receiver_slots: Arc<Slots>,
     outbox_slots: Arc<Slots>,
     /// Makes assigned client identifiers unique.
     assigned: AtomicU64,
-    /// Tells this run's assigned client identifiers from those of another run.
+    /// Distinguishes this run's assigned client identifiers from another run's.
     seed: u64,
     pub(crate) queues_expired_ms: AtomicU64,
 }
 
-/// What an operator decides beside the limits.
+/// The operator's choices besides the limits.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Topic queues that are there from the start.
+    /// Topic queues that exist from the start.
     pub queues: Vec<QueueSettings>,
-    /// What clients of MQTT 5 that ask for it are told to make response topics of.
+    /// The prefix for response topics, sent to clients of MQTT 5 that ask for it.
     pub response_information: Option<Box<str>>,
-    /// Who may connect, publish and subscribe.
+    /// Decides whether a client may connect, publish and subscribe.
     pub policy: Arc<dyn Policy>,
-    /// What is kept beyond the process.
+    /// Keeps records beyond the life of the process.
     pub store: Arc<dyn Store>,
 }
 
@@ -91,7 +91,7 @@ impl Shared {
         Self::with_options(limits, Options::default(), seed).expect("no queues, none invalid")
     }
 
-    /// A broker with topic queues of the operator's. `seed` should differ from run to run.
+    /// A broker with the operator's topic queues. `seed` should differ from run to run.
     ///
     /// # Errors
     /// If the settings of a queue make no sense.
@@ -123,7 +123,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The counts since the start, and what there is now.
+    /// The counts since the start, and the gauges of this moment.
     pub fn stats(&self) -> StatsSnapshot {
         let mut stats = self.stats.snapshot();
         stats.messages_dropped += self.budget.overflowed_messages();
@@ -134,25 +134,25 @@ impl Shared {
         stats
     }
 
-    /// Whether nothing is kept for which time matters.
+    /// Whether nothing in the state depends on the time.
     pub(crate) fn has_no_timers(&self) -> bool {
         self.timers.next_ms().is_none() && self.stored.used_bytes() == 0 && self.retained.count() == 0
     }
 
-    /// An outbox for a connection that was just accepted, and that `worker` is to own.
+    /// An outbox for a new connection of `worker`.
     pub fn new_outbox(&self, connection: ConnectionId, worker: usize) -> Arc<Outbox> {
         let slot = self.outbox_slots.take();
         Arc::new(Outbox::new((connection, worker), slot, Arc::clone(&self.budget), &self.limits))
     }
 
-    /// A client identifier for a client that brought none [MQTT-3.1.3-6].
+    /// A client identifier for a client that sent none [MQTT-3.1.3-6].
     pub(crate) fn assign_client_id(&self) -> String {
         let number = self.assigned.fetch_add(1, Ordering::Relaxed);
         format!("wisp-{:x}-{number}", self.seed)
     }
 }
 
-/// Counts since the start of the broker. Workers add to them once a batch.
+/// Counts since the start of the broker. Each worker adds its own once a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     received: AtomicU64,
@@ -168,9 +168,9 @@ pub struct StatsSnapshot {
     pub messages_received: u64,
     /// PUBLISH packets handed to receivers, one for each receiver.
     pub messages_delivered: u64,
-    /// Messages a subscribed receiver did not get: it was stuck, or accepts only smaller packets.
+    /// Messages that a subscribed receiver did not get: it was stuck, or accepts only shorter packets.
     pub messages_dropped: u64,
-    /// Messages that were delivered and not retained, because as many are retained as allowed.
+    /// Messages that were delivered but not retained, because the limit on retained messages is reached.
     pub retained_refused: u64,
     /// Sessions now, of connected clients and of clients that are away.
     pub sessions: u64,
@@ -178,7 +178,7 @@ pub struct StatsSnapshot {
     pub retained: u64,
     /// Bytes in all queues of connections and input buffers now.
     pub buffered_bytes: u64,
-    /// Bytes of stored messages now: those for clients that are away, unacknowledged ones, and those in topic queues.
+    /// Bytes of stored messages now: those in topic queues, those that wait for clients, and unacknowledged ones.
     pub stored_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A subscription as the topic tree has it.
+//! A subscription as the topic tree stores it.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::delivery::bundles::Indexed;
 use crate::state::session::Session;
 use crate::state::topic_queue::TopicQueue;
 
-/// A session, or a queue whose consumers take turns.
+/// A session, or a queue that distributes its messages among consumers.
 #[derive(Clone, Debug)]
 pub(crate) enum SubscriberKind {
     Session(Arc<Session>),
     Queue(Arc<TopicQueue>),
 }
 
-/// A subscription, as the tree has it.
+/// A subscription as the topic tree stores it.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscriber {
     pub(crate) kind: SubscriberKind,
@@ -31,7 +31,7 @@ impl Subscriber {
 }
 
 impl Indexed for Subscriber {
-    /// The number of the session or queue.
+    /// The index of the session or queue.
     fn index(&self) -> usize {
         match &self.kind {
             SubscriberKind::Session(session) => session.index(),

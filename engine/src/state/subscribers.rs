@@ -1,5 +1,5 @@
-//! The subscribers of one filter, each at most once. Thousands may subscribe to the same filter, and each of them comes,
-//! goes and comes again, so finding one must not mean to look at all.
+//! The subscribers of one filter, each at most once. Thousands may subscribe to the same filter, and come and go, so
+//! one is found without a search through all.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use foldhash::fast::RandomState;
 
 use crate::delivery::bundles::Indexed;
 
-/// From this many subscribers on it is kept in mind where each one is.
+/// From this many subscribers on, a map holds the position of each.
 const INDEXED_FROM: usize = 32;
 
-/// A set of subscribers, by their numbers.
+/// A set of subscribers by their indices.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "there is one for each filter, and few of them have a map")]
 pub(crate) struct Subscribers<S> {
     /// In no order.
     pub(crate) all: Vec<S>,
-    /// Where in `all` the subscriber with a number is, unless there are few.
+    /// The position in `all` of each subscriber by its index, unless there are few.
     places: Option<Box<HashMap<usize, usize, RandomState>>>,
 }
 
@@ -27,7 +27,7 @@ impl<S> Default for Subscribers<S> {
 }
 
 impl<S: Indexed> Subscribers<S> {
-    /// Adds a subscriber, or replaces the one with the same number. True if there was one.
+    /// Adds a subscriber, or replaces the one with the same index. True if there was one.
     pub(crate) fn insert(&mut self, subscriber: S) -> bool {
         let index = subscriber.index();
         if let Some(place) = self.place_of(index) {
@@ -35,7 +35,7 @@ impl<S: Indexed> Subscribers<S> {
             return true;
         }
         if self.all.is_empty() {
-            // Most filters have one subscriber and never another.
+            // Most filters have only one subscriber.
             self.all.reserve_exact(1);
         }
         self.all.push(subscriber);
@@ -48,7 +48,7 @@ impl<S: Indexed> Subscribers<S> {
         false
     }
 
-    /// Removes the subscriber with this number. False if there is none.
+    /// Removes the subscriber with this index. False if there is none.
     pub(crate) fn remove(&mut self, index: usize) -> bool {
         let Some(place) = self.place_of(index) else { return false };
         self.all.swap_remove(place);

@@ -1,4 +1,4 @@
-//! How long sessions outlive their connections, and wills their clients: what is due when (MQTT 5 sections 3.1.2.11.2 and
+//! When sessions expire after their connections have ended, and when wills are due (MQTT 5 sections 3.1.2.11.2 and
 //! 3.1.3.2.2).
 
 use std::collections::BTreeMap;
@@ -6,20 +6,20 @@ use std::collections::BTreeMap;
 use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::state::will::Will;
 
-/// The end of a session that is foreseen.
+/// When a session ends and its will is due.
 #[derive(Debug)]
 pub(crate) struct Lifetime {
-    /// Seconds the session outlives its connection; [`FOREVER_S`] for ever.
+    /// Seconds that the session outlives its connection; [`FOREVER_S`] for ever.
     pub(crate) expiry_s: u32,
-    /// To be published unless the client says goodbye or comes back in time.
+    /// Published unless the client disconnects normally or reconnects in time.
     pub(crate) will: Option<Box<Will>>,
     will_at_ms: u64,
     ends_at_ms: u64,
-    /// Under which time the session is in the timers.
+    /// The time under which the session is in the timers.
     filed_ms: u64,
 }
 
-/// A time that does not come.
+/// The time of an event that is not scheduled.
 const NEVER: u64 = u64::MAX;
 
 impl Default for Lifetime {
@@ -31,7 +31,7 @@ impl Default for Lifetime {
 /// A session expiry interval that never passes.
 pub(crate) const FOREVER_S: u32 = u32::MAX;
 
-/// What is due of a session.
+/// The parts of a session that are due.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     pub(crate) will: Option<Box<Will>>,
@@ -39,15 +39,16 @@ pub(crate) struct Due {
 }
 
 impl Lifetime {
-    /// The client has connected: nothing is due until it leaves. The will of an earlier connection that was still to come
-    /// is cancelled [MQTT-3.1.3-9].
+    /// The client has connected: nothing is due while it stays. The delayed will of an earlier connection is cancelled
+    /// [MQTT-3.1.3-9].
     pub(crate) fn begin<K: Clone>(&mut self, timers: &Timers<K>, key: usize, expiry_s: u32, will: Option<Box<Will>>) {
         self.unfile(timers, key);
         (self.will_at_ms, self.ends_at_ms) = (NEVER, NEVER);
         (self.expiry_s, self.will) = (expiry_s, will);
     }
 
-    /// The client has left. What is to happen later is put into the timers; what is to happen now is returned.
+    /// The client has disconnected. Returns the parts that are due now, and files the session in the timers for the
+    /// others.
     pub(crate) fn leave<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
         let after = |seconds: u32| now_ms + u64::from(seconds) * 1000;
         self.will_at_ms = self.will.as_ref().map_or(NEVER, |will| after(will.delay_s().min(self.expiry_s)));
@@ -55,7 +56,7 @@ impl Lifetime {
         self.expire(timers, (key, value), now_ms)
     }
 
-    /// What is due at `now_ms`. The rest is put into the timers.
+    /// Returns the parts that are due at `now_ms`, and files the session in the timers for the others.
     pub(crate) fn expire<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
         self.unfile(timers, key);
         let ended = self.ends_at_ms <= now_ms;
@@ -79,11 +80,11 @@ impl Lifetime {
     }
 }
 
-/// Values for which something is due at some time, by that time and a key.
+/// Values by the time at which they are due and a key.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     entries: Mutex<BTreeMap<(u64, usize), K>, { rank::TIMERS }>,
-    /// The first time in `entries`, so that nobody locks them before.
+    /// The first time in `entries`, so that they are not locked before it.
     next_ms: AtomicU64,
 }
 
@@ -110,12 +111,12 @@ impl<K: Clone> Timers<K> {
         self.next_ms.store(entries.keys().next().map_or(NEVER, |(at_ms, _)| *at_ms), Ordering::Relaxed);
     }
 
-    /// The first time at which something is due; `None` if nothing ever is.
+    /// The first time at which a value is due, if there is any.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         Some(self.next_ms.load(Ordering::Relaxed)).filter(|next_ms| *next_ms != NEVER)
     }
 
-    /// The values that are due by now. They stay until their lifetime is looked at.
+    /// The values that are due by now. They stay until [`Lifetime::expire`] removes them.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<K> {
         if self.next_ms().is_none_or(|next_ms| next_ms > now_ms) {
             return Vec::new();

@@ -1,15 +1,15 @@
-//! Queues that several clients receive from, each message going to one of them: topic queues (`$queue/NAME`) and the groups
+//! Queues with several consumers, where each message goes to one of them: topic queues (`$queue/NAME`) and the groups
 //! of shared subscriptions (`$share/GROUP/FILTER`, MQTT 5 section 4.8.2).
 //!
 //! ```text
-//!                push                     room in a receiver's window
-//!   publishers ------> [ messages ] ---------------------------------> on loan to a receiver
+//!                push                   a receiver's window admits one
+//!   senders ---------> [ messages ] ---------------------------------> on loan to a receiver
 //!                        ^                                               |           |
 //!                        '------ it goes away without acknowledging -----'           '-- acknowledged: gone
 //! ```
 //!
-//! A message at QoS 1 or 2 belongs to the queue until its receiver has acknowledged it. Receivers take turns, and one whose
-//! window is full is passed over. Locks: the queue's before those of its receivers' sessions.
+//! A message at QoS 1 or 2 belongs to the queue until its receiver has acknowledged it. Receivers take turns, and a
+//! receiver with a full window is skipped. A thread locks the queue before the sessions of its receivers.
 
 mod settings;
 
@@ -38,14 +38,14 @@ pub(crate) struct TopicQueue {
 struct State {
     messages: VecDeque<Queued>,
     consumers: Vec<Consumer>,
-    /// The consumer that is offered messages next.
+    /// The index of the next consumer to get messages.
     next: usize,
     /// When the first of the messages expires.
     expires_ms: NextExpiry,
     closed: bool,
 }
 
-/// A session that takes messages, and how it wants them.
+/// A session that receives from the queue, and its options.
 #[derive(Debug)]
 pub(crate) struct Consumer {
     pub(crate) session: Arc<Session>,
@@ -63,7 +63,7 @@ impl TopicQueue {
         Self { info, settings, used_ms: AtomicU64::new(0), state: Mutex::default() }
     }
 
-    /// Its identity, and the counts that sessions look at.
+    /// The queue's identity, and the counts that sessions read.
     pub(crate) fn info(&self) -> &Arc<QueueInfo> {
         &self.info
     }
@@ -73,17 +73,17 @@ impl TopicQueue {
         self.info.is_group
     }
 
-    /// Messages in the queue and on loan, and the most there may be.
+    /// Messages in the queue and on loan, and their limits.
     pub(crate) fn capacity(&self) -> &Arc<Capacity> {
         &self.info.capacity
     }
 
-    /// What happens to messages when it is full.
+    /// The policy for messages that find the queue full.
     pub(crate) fn policy(&self) -> FullPolicy {
         self.settings.policy
     }
 
-    /// Adds a receiver, or replaces what it wanted before. True if it was there. `Err` if the queue is gone.
+    /// Adds a consumer, or replaces its options. True if it was there. `Err` if the queue is gone.
     pub(crate) fn subscribe(&self, consumer: Consumer) -> Result<bool, Consumer> {
         let mut state = self.state.lock();
         if state.closed {
@@ -101,7 +101,7 @@ impl TopicQueue {
         }
     }
 
-    /// Removes a receiver. A group without receivers is gone, and what waited in it.
+    /// Removes a consumer. A group without consumers is closed, and its messages are dropped.
     pub(crate) fn unsubscribe(&self, session: &Session) -> bool {
         let mut state = self.state.lock();
         let Some(at) = state.consumers.iter().position(|known| std::ptr::eq(&*known.session, session)) else {
@@ -154,7 +154,7 @@ impl TopicQueue {
     }
 
     fn drop_oldest(&self, state: &mut State, bytes: usize, context: &mut DeliveryContext<'_>) {
-        // Only for the queue's own limit: dropping here frees too little when all queues together have too much.
+        // Only for the queue's own limit: dropping here frees too little when the budget is used up.
         while self.capacity().is_at_its_own_limit(bytes, 1) {
             let Some(oldest) = state.messages.pop_front() else { break };
             self.info.release(&oldest.message);
@@ -168,7 +168,7 @@ impl TopicQueue {
         self.offer(&mut state, context);
     }
 
-    /// Offers the messages to one consumer, whose window has room again. The other consumers had no free window when the
+    /// Offers the messages to one consumer with free window again. The other consumers had no free window when the
     /// messages arrived.
     pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) {
         let mut state = self.state.lock();
@@ -180,7 +180,7 @@ impl TopicQueue {
 
     fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) {
         let State { messages, consumers, next, .. } = state;
-        // Before any consumer is asked: one that has room a moment later must see that there is something.
+        // Noted before the offer, so that a session with a newly opened window sees the backlog.
         self.info.set_waiting(messages.len());
         let mut waits_for_outbox = false;
         let mut passed_over = 0;
@@ -196,7 +196,7 @@ impl TopicQueue {
         self.note_offered(messages.len(), waits_for_outbox, context);
     }
 
-    /// Notes how many messages are left, and has the queue watched if a consumer has to read first.
+    /// Notes how many messages are left, and marks the queue as watched if a consumer has to read first.
     fn note_offered(&self, left: usize, waits_for_outbox: bool, context: &mut DeliveryContext<'_>) {
         self.info.set_waiting(left);
         if left > 0 && waits_for_outbox && self.info.begin_watch() {
@@ -204,7 +204,8 @@ impl TopicQueue {
         }
     }
 
-    /// Puts messages that were not acknowledged back to the head, in their order, or where dead letters go.
+    /// Returns unacknowledged messages to the head of the queue, in their order, or sends them to the dead-letter
+    /// queue.
     pub(crate) fn take_back(&self, returned: Vec<Queued>, context: &mut DeliveryContext<'_>) {
         let mut state = self.state.lock();
         let dead_from = context.dead.len();
@@ -244,13 +245,14 @@ impl TopicQueue {
         });
     }
 
-    /// Removes expired messages, and closes the queue if it may and nobody has used it for a while. True if it is gone.
+    /// Removes expired messages. Closes the queue if it is not configured and has been unused for a while. True if it
+    /// is gone.
     pub(crate) fn expire(&self, context: &mut DeliveryContext<'_>) -> bool {
         const IDLE_MS: u64 = 60_000;
         let now_ms = context.now_ms;
         let mut state = self.state.lock();
         self.remove_expired(&mut state, now_ms);
-        // What waited behind an expired message may go on.
+        // Messages behind an expired one may now be deliverable.
         self.offer(&mut state, context);
         let empty = state.consumers.is_empty() && self.capacity().depth_messages() == 0;
         if !empty {

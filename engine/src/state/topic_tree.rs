@@ -1,7 +1,7 @@
 //! Subscriptions by topic filter: one tree of topic levels behind a reader-writer lock.
 //!
-//! Workers do not look into it for each message: they cache resolved topics (see [`crate::ops::routes`]) until the tree's
-//! epoch moves, which it does with every change of a subscription.
+//! Workers do not search it for each message: they cache resolved topics (see [`crate::ops::routes`]) until the tree's
+//! epoch changes, which it does with every change of a subscription.
 
 mod children;
 
@@ -20,8 +20,8 @@ pub(crate) struct TopicTree<S> {
     epoch: AtomicU64,
 }
 
-/// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are as
-/// many nodes as clients, so an empty part takes little.
+/// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are
+/// as many nodes as clients, so an empty part takes little memory.
 #[derive(Debug)]
 struct Node<S> {
     children: Children<Box<Node<S>>>,
@@ -54,7 +54,7 @@ impl<S: Indexed + Clone> TopicTree<S> {
         replaced
     }
 
-    /// Removes the subscription to `filter` of the session or queue of that number. False if there is none.
+    /// Removes the subscription to `filter` of the session or queue with this index. False if there is none.
     pub(crate) fn unsubscribe(&self, filter: TopicFilter<'_>, index: usize) -> bool {
         let levels: Vec<&str> = filter.as_str().split('/').collect();
         let mut tree = self.tree.write();
@@ -63,7 +63,7 @@ impl<S: Indexed + Clone> TopicTree<S> {
         removed
     }
 
-    /// Has every worker look its routes up anew.
+    /// Makes every worker look its routes up again.
     pub(crate) fn invalidate(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -94,7 +94,7 @@ impl<S: Indexed> Node<S> {
         &mut node.exact
     }
 
-    /// Removes one subscription and every node left empty on the way to it.
+    /// Removes one subscription and every node left empty on its path.
     fn remove(&mut self, levels: &[&str], index: usize) -> bool {
         match levels {
             [] => self.exact.remove(index),
@@ -155,7 +155,7 @@ impl<S: Indexed> Node<S> {
     }
 }
 
-/// Why a topic name is not routed although the standard allows it.
+/// The reason why a topic name that the standard allows is not routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TopicTooLarge {
     /// More levels than [`Limits::topic_levels_max`].
@@ -233,7 +233,7 @@ mod tests {
     }
 
     proptest! {
-        /// The tree finds exactly the subscriptions whose filter matches by the definition.
+        /// The tree finds exactly the subscriptions with a filter that matches by the definition.
         #[test]
         fn the_tree_agrees_with_matching_one_by_one(
             filters in prop::collection::vec(some_filter().prop_filter("legal", |f| TopicFilter::new(f).is_ok()), 1..12),

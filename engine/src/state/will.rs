@@ -1,7 +1,6 @@
-//! Wills: what is published for a client that ends without saying goodbye (MQTT 5 section 3.1.2.5).
+//! Wills: messages that the broker publishes for clients that end without a normal DISCONNECT (MQTT 5 section 3.1.2.5).
 //!
-//! A will is kept as the PUBLISH it becomes, in the version of the client that left it, and goes the way of any message from
-//! there on.
+//! A will is stored as the PUBLISH that it becomes, in its client's version, and is then routed like any message.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, P
 
 use crate::base::budget::Budget;
 
-/// What a will costs beyond its packet, about.
+/// About the bytes that a will takes beyond its packet.
 const OVERHEAD_BYTES: usize = 128;
 
 /// A will. Its bytes count as stored for as long as it exists.
@@ -24,7 +23,7 @@ pub(crate) struct Will {
 }
 
 impl Will {
-    /// Keeps the will of a CONNECT. None if it is longer than a packet can be.
+    /// Stores the will of a CONNECT. `None` if its PUBLISH would be longer than a packet can be.
     pub(crate) fn new(
         will: &wire::Will<'_>,
         version: ProtocolVersion,
@@ -38,7 +37,7 @@ impl Will {
             qos: will.qos,
             retain: will.retain,
             topic: Some(will.topic),
-            // It is not acknowledged to anyone.
+            // The will has no sender that expects an acknowledgement.
             packet_id: if will.qos == QoS::AtMostOnce { None } else { PacketId::new(1) },
             properties: Properties::from_slice(&properties),
             payload: will.payload,
@@ -51,7 +50,7 @@ impl Will {
         Some(Self { packet, version, client_id: client_id.into(), delay_s, budget: Arc::clone(budget) })
     }
 
-    /// How long after the end of the connection it is published (section 3.1.3.2.2).
+    /// The delay between the end of the connection and the will's publication (section 3.1.3.2.2).
     pub(crate) fn delay_s(&self) -> u32 {
         self.delay_s
     }

@@ -3,25 +3,25 @@
 //! ```text
 //!         begin_close           messages delivered, replies committed
 //!  Open -------------> Closing ---------------------------------------+--> closed
-//!                              session let go                         |        ^
-//!                                                    client was told  '--> Lingering
+//!                              session detached                       |        ^
+//!                                             reason sent to client   '--> Lingering
 //! ```
 
-use super::{Outputs, Worker, list};
+use super::{Outputs, Worker, push_ready};
 use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::ConnectionId;
 use crate::event::Event;
 
-/// How long a client that was told why may take to close its side.
+/// How long a client that got the reason may take to close its side.
 const LINGER_MS: u64 = 1_000;
 
-/// A connection that has ended and still has its session.
+/// A connection that has ended but still has its session.
 #[derive(Debug)]
 pub(super) struct Closing {
     id: ConnectionId,
     reason: EndReason,
-    /// A packet that tells the client why is among its replies.
+    /// A packet with the reason is among its replies.
     has_disconnect_packet: bool,
 }
 
@@ -31,14 +31,15 @@ impl Worker {
         ids.into_iter().for_each(|id| self.end(id, EndReason::ShuttingDown));
     }
 
-    /// Ends a connection for a reason of the broker's, and tells the client.
+    /// Ends a connection on the broker's initiative, with a packet for the client.
     pub(super) fn end(&mut self, id: ConnectionId, reason: EndReason) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.phase != Phase::Open {
             return;
         }
         if reason != EndReason::ShuttingDown && connection.waits_for_takeover() {
-            // A connection that takes over from this one waits for it, and so has to wait for the one before it as well.
+            // A connection that takes the session over from this one waits for it, and so has to wait for the earlier
+            // takeover as well.
             connection.deferred_end.get_or_insert(reason);
             return;
         }
@@ -48,7 +49,7 @@ impl Worker {
         self.begin_close(id, end.reason, end.has_disconnect_packet);
     }
 
-    /// Begins to close a connection whose final replies are collected.
+    /// Begins to close a connection after its final replies were collected.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: EndReason, has_disconnect_packet: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.pause = None;
@@ -62,7 +63,7 @@ impl Worker {
         self.transmit_due = true;
     }
 
-    /// Lets go of the sessions of connections that have ended, as far as nothing of theirs waits for the store. True if there was
+    /// Detaches the sessions of connections that have ended, unless their replies wait for the store. True if there was
     /// one.
     pub(super) fn close_sessions(&mut self, now_ms: u64) -> bool {
         let mut any = false;
@@ -80,16 +81,17 @@ impl Worker {
                 self.close(closing.id);
                 continue;
             }
-            // Closing with unread input would reset the connection, and the reset could overtake the packet that says why.
+            // Closing with unread input would reset the connection, and the reset could overtake the packet with the
+            // reason.
             connection.phase = Phase::Lingering { until_ms: now_ms + LINGER_MS };
             connection.framing.clear(&shared.budget);
-            list(&mut self.ready, connection);
+            push_ready(&mut self.ready, connection);
             self.outputs.events.push_back(Event::Lingering(closing.id));
         }
         any
     }
 
-    /// Forgets a connection and has its socket closed.
+    /// Removes a connection and has its socket closed.
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(&id) {
             connection.framing.clear(&self.outputs.shared.budget);

@@ -1,4 +1,5 @@
-//! The replies of one worker's connections: collected during a turn, and held until the store has committed what they acknowledge.
+//! The replies of one worker's connections: collected during a turn, and held until the store has committed the changes
+//! they acknowledge.
 //!
 //! ```text
 //!              end of a turn            committed, in order
@@ -7,7 +8,7 @@
 //!                                '-- failed: dropped, the connections end
 //! ```
 //!
-//! Without a durable store nothing waits: the replies are pushed when their connection has been read.
+//! Without a durable store no reply is held: the replies to a connection are pushed when it has been read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,27 +22,27 @@ use crate::store::{CommitState, Ticket};
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     collected: Collected,
-    /// Not committed yet, in order.
+    /// Not committed yet, in the order of their turns.
     groups: VecDeque<(Ticket, Collected)>,
 }
 
-/// Replies of several connections, one behind the other.
+/// Replies to several connections, one after the other.
 #[derive(Debug, Default)]
 struct Collected {
     bytes: Vec<u8>,
     spans: Vec<Span>,
 }
 
-/// The replies to one connection, from the end of the span before.
+/// The replies to one connection, from the end of the previous span.
 #[derive(Debug)]
 struct Span {
     outbox: Arc<Outbox>,
     end: usize,
-    /// Nothing follows them.
+    /// They are the last ones to the connection.
     is_final: bool,
 }
 
-/// What has become of the replies to a connection.
+/// The state of the replies to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Held,
@@ -55,7 +56,7 @@ impl Replies {
         &mut self.collected.bytes
     }
 
-    /// Sends the bytes appended since the last call to `outbox`, or keeps them for the end of the turn.
+    /// Pushes the bytes appended since the last call to `outbox`, or collects them for the end of the turn.
     pub(super) fn take(&mut self, outbox: &Arc<Outbox>, is_final: bool, shared: &Shared, dispatcher: &mut Dispatcher) {
         let Collected { bytes, spans } = &mut self.collected;
         if !is_final && bytes.len() == spans.last().map_or(0, |span| span.end) {
@@ -74,8 +75,8 @@ impl Replies {
         !self.groups.is_empty()
     }
 
-    /// Commits the replies of this turn, and pushes the ones that are committed to their outboxes. `report` is told of each
-    /// connection whose replies could not be pushed at once.
+    /// Commits the replies of this turn, and pushes the committed ones to their outboxes. Calls `report` for each
+    /// connection with replies that are held, and again when they are released or failed.
     pub(super) fn flush(
         &mut self,
         worker: usize,

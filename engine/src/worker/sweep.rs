@@ -1,4 +1,4 @@
-//! What a worker looks after a few times a second: timeouts, receivers that use up all memory, idle buffers.
+//! A worker's periodic work: timeouts, receivers that use up the budget, idle buffers.
 
 use super::{Outputs, SWEEP_MS, Worker};
 use crate::base::limits::DISCONNECT_STALL_MS;
@@ -8,9 +8,9 @@ use crate::delivery::outbox::ConnectionId;
 use crate::event::Event;
 
 impl Worker {
-    /// Ends a turn and handles everything that is due by time: keep-alives, CONNECTs that did not come, clients that linger, and on the first worker
-    /// sessions, wills and messages. True if anything may have been staged; then it is transmitted, and idle buffers of sockets
-    /// are given back.
+    /// Ends a turn and handles everything that is due by time: keep-alives, missing CONNECTs, clients that linger, and
+    /// on the first worker sessions, wills and messages. If it returns true, messages may have been staged: the driver
+    /// transmits them, and frees idle buffers of sockets.
     pub fn handle_timeout(&mut self, now_ms: u64) -> bool {
         self.in_round = false;
         let Outputs { shared, dispatcher, index, .. } = &mut self.outputs;
@@ -35,7 +35,7 @@ impl Worker {
         for (id, connection) in &mut self.connections {
             let capacity = connection.protocol.outbox().capacity();
             if scarce && !capacity.check_or_mark_full(1, 1, now_ms) && capacity.is_full_longer_than(stall_ms, now_ms) {
-                // It takes memory from receivers that read, whatever the policy for its own messages is.
+                // It takes memory from receivers that read, so it is ended under any stall policy.
                 overdue.push((*id, EndReason::Stuck));
             }
             match connection.phase {

@@ -1,5 +1,5 @@
-//! The memory of messages that are done with, kept by each thread for the next ones. It comes back in another order, and often
-//! on another thread, than it was taken, which is what allocators are slowest at.
+//! Memory of dropped messages, kept by each thread for the next ones. Messages are dropped in another order, and often
+//! on another thread, than they were made, which is the slowest case for an allocator.
 
 use std::cell::RefCell;
 
@@ -26,7 +26,7 @@ struct Pool {
 
 struct Kept {
     free: Vec<UniqueArc<Memory>>,
-    /// The fewest there were since the pool was last trimmed.
+    /// The lowest number of free pieces since the pool was last trimmed.
     fewest: usize,
 }
 
@@ -36,7 +36,7 @@ thread_local! {
     };
 }
 
-/// At least `len` bytes, which nobody else has a share of. What is in them is of no meaning.
+/// At least `len` bytes without another share, with any content.
 pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     let step = len.div_ceil(STEP_BYTES);
     let kept = POOL.try_with(|pool| {
@@ -55,14 +55,14 @@ pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     Arc::try_unique(memory).unwrap_or_else(|_| unreachable!("it was just made"))
 }
 
-/// Lets go of a share, and keeps the memory for another message if it was the last.
+/// Drops a share, and keeps the memory for another message if the share was the last.
 pub(super) fn give(memory: Arc<Memory>) {
     let len = memory.slice.len();
     if len > KEPT_BYTES_MAX || !len.is_multiple_of(STEP_BYTES) {
         return;
     }
     let Ok(memory) = Arc::try_unique(memory) else { return };
-    // A thread that ends has no pool any more.
+    // The thread's pool is gone while the thread ends.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         if pool.bytes + len <= POOL_BYTES_MAX {
@@ -72,14 +72,14 @@ pub(super) fn give(memory: Arc<Memory>) {
     });
 }
 
-/// Frees what was of no use since the last call.
+/// Frees the memory that was not needed since the last call.
 pub(crate) fn trim() {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         for step in 0..SIZES {
             let kept = &mut pool.by_size[step];
             let unused = kept.fewest;
-            // Those at the front have lain there longest.
+            // The memory at the front has been unused for longest.
             kept.free.drain(..unused);
             if kept.free.is_empty() {
                 kept.free = Vec::new();

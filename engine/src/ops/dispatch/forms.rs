@@ -1,5 +1,5 @@
-//! A message at QoS 0 in each form that some receiver wants it in, written at most once for each. For most receivers that
-//! is the form it came in, and nothing is written at all.
+//! A message at QoS 0 in each form that a receiver needs, written at most once for each form. Most receivers get the
+//! received bytes unchanged, and nothing is written at all.
 
 use std::sync::Arc;
 
@@ -12,28 +12,29 @@ use crate::ops::routes::Target;
 /// The first byte of a PUBLISH at QoS 0 without DUP and RETAIN: it can be forwarded as it is.
 const PLAIN_PUBLISH: u8 = 0x30;
 
-/// A PUBLISH as it was received, where it lies and who sent it.
+/// A PUBLISH as it was received, its bytes and its sender.
 #[derive(Debug)]
 pub(crate) struct Received<'a> {
     pub(crate) publish: Publish<'a>,
-    /// What it is published to, though the packet may have an alias instead.
+    /// The topic name, resolved if the packet has an alias.
     pub(crate) topic: TopicName<'a>,
     /// Its encoding.
     pub(crate) raw: &'a [u8],
-    /// Where in the worker's scratch buffer the encoding lies, if it does and stays there until the batch is pushed.
+    /// The offset of the encoding in the worker's scratch buffer, if it stays there until the batch is pushed.
     pub(crate) in_scratch: Option<usize>,
-    /// How it is written.
+    /// Its format.
     pub(crate) format: WireFormat,
-    /// Who sent it.
+    /// The sender.
     pub(crate) client_id: &'a Arc<str>,
-    /// Nobody is there to be told what became of it.
+    /// It is a will, so it has no sender to answer.
     pub(crate) is_will: bool,
 }
 
 /// The forms of one message.
 pub(super) struct Forms<'a> {
     received: &'a Received<'a>,
-    /// Without RETAIN and subscription identifiers, by format. None once more if it cannot be written so.
+    /// Without RETAIN and subscription identifiers, by format. The inner `None` if the message cannot be written in the
+    /// format.
     plain: [Option<Option<Piece>>; 2],
 }
 
@@ -42,7 +43,7 @@ impl<'a> Forms<'a> {
         Self { received, plain: [None; 2] }
     }
 
-    /// None if the message cannot be written for this receiver: it would be longer than a packet can be.
+    /// `None` if the message cannot be written for this receiver, since it would be longer than a packet can be.
     pub(super) fn piece_for(&mut self, target: &Target, format: WireFormat, batch: &mut Batch) -> Option<Piece> {
         let retain = self.received.publish.retain && target.retain_as_published;
         if retain || (target.subscription_ids.is_some() && format == WireFormat::V5) {
@@ -70,7 +71,7 @@ fn write_plain(received: &Received<'_>, format: WireFormat, batch: &mut Batch) -
     }
 }
 
-/// The properties that go on to receivers: an alias is between the sender and the server.
+/// The properties to forward: an alias belongs to the sender's connection.
 fn forwarded<'a>(received: &Received<'a>) -> Vec<Property<'a>> {
     received.publish.properties.iter().filter(|property| !matches!(property, Property::TopicAlias(_))).collect()
 }

@@ -1,9 +1,9 @@
-//! The window of one session: messages at QoS 1 and 2 that were sent and are not yet acknowledged (MQTT 5 sections 4.4 and
-//! 4.9).
+//! The window of one session: messages at QoS 1 and 2 that were sent and are not yet acknowledged (MQTT 5 sections 4.4
+//! and 4.9).
 //!
-//! Packet identifiers are given in turn, so the window is a ring: a message's place is its identifier less the first one's.
-//! Clients acknowledge in order [MQTT-4.6.0-2], so places become free at the front; one that is acknowledged before its time
-//! stays as a gap.
+//! Packet identifiers are used in turn, so the window is a ring: a message's place is its identifier less the first
+//! one's. Clients acknowledge in order [MQTT-4.6.0-2], so places become free at the front; a message that is
+//! acknowledged earlier leaves a gap.
 //!
 //! ```text
 //!   first                                        next identifier
@@ -18,21 +18,21 @@ use wisp_wire::{PacketId, QoS};
 use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{Loan, Returned};
 
-/// How many packet identifiers there are.
+/// The number of packet identifiers.
 const IDS: usize = u16::MAX as usize;
 
-/// A client that leaves a message unacknowledged and acknowledges later ones gets at most so many windows ahead.
+/// How many windows ahead a client can get that leaves a message unacknowledged and acknowledges later ones.
 const GAPS: usize = 4;
 
 /// The window of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Inflight {
     places: VecDeque<Place>,
-    /// How far the identifier of the first place is from 1.
+    /// The identifier of the first place, less 1.
     first: u16,
-    /// Places at the end that this connection has not been sent.
+    /// Places at the end that were not yet sent on this connection.
     unsent: usize,
-    /// Places before those that are not free.
+    /// Sent places that are not free.
     outstanding: usize,
     /// Bytes of all messages.
     bytes: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Inflight {
 
 #[derive(Debug)]
 enum Place {
-    /// Acknowledged, behind one that is not.
+    /// Acknowledged, but behind a place that is not free.
     Free,
     /// The client has the message for good (PUBREC), and only the identifier is still in use.
     Released,
@@ -48,7 +48,7 @@ enum Place {
     Sent(Delivery),
 }
 
-/// What a packet identifier is in use for.
+/// The use of a packet identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InUse {
     Nothing,
@@ -58,19 +58,19 @@ pub(crate) enum InUse {
     Released,
 }
 
-/// What is to be sent again.
-pub(crate) enum Again<'a> {
+/// A packet to send again.
+pub(crate) enum Resend<'a> {
     Message(PacketId, &'a Delivery),
     Release(PacketId),
 }
 
 impl Inflight {
-    /// Whether one more may be sent.
+    /// Whether the window admits one more message.
     pub(crate) fn has_window(&self, window: usize) -> bool {
         self.outstanding < window && (self.unsent > 0 || self.places.len() < (GAPS * window).min(IDS))
     }
 
-    /// Whether everything was sent to this connection.
+    /// Whether every message has been sent on this connection.
     pub(crate) fn is_sent(&self) -> bool {
         self.unsent == 0
     }
@@ -80,7 +80,7 @@ impl Inflight {
         self.bytes
     }
 
-    /// A new connection has been sent nothing yet.
+    /// Starts again for a new connection, on which nothing has been sent.
     pub(crate) fn rewind(&mut self) {
         (self.unsent, self.outstanding) = (self.places.len(), 0);
     }
@@ -90,7 +90,7 @@ impl Inflight {
         PacketId::new(number as u16).expect("counted from 1")
     }
 
-    /// The place of what this connection was sent under an identifier.
+    /// The place of the packet sent on this connection under an identifier.
     fn place_of(&self, id: PacketId) -> Option<usize> {
         let place = (usize::from(id.get()) - 1 + IDS - usize::from(self.first)) % IDS;
         (place < self.places.len() - self.unsent).then_some(place)
@@ -103,14 +103,14 @@ impl Inflight {
 
     /// Notes that a message was sent under the next identifier.
     pub(crate) fn push(&mut self, delivery: Delivery) {
-        debug_assert!(self.is_sent(), "what is sent again comes before");
+        debug_assert!(self.is_sent(), "packets to send again come first");
         self.bytes += delivery.message.cost_bytes();
         self.outstanding += 1;
         self.places.push_back(Place::Sent(delivery));
     }
 
-    /// The next of what an earlier connection was sent, which counts as sent from now on.
-    pub(crate) fn next_unsent(&mut self) -> Option<Again<'_>> {
+    /// The next packet that was sent on an earlier connection. It counts as sent from now on.
+    pub(crate) fn next_unsent(&mut self) -> Option<Resend<'_>> {
         self.trim();
         loop {
             if self.unsent == 0 {
@@ -124,13 +124,13 @@ impl Inflight {
             }
             self.outstanding += 1;
             return match &self.places[place] {
-                Place::Sent(delivery) => Some(Again::Message(id, delivery)),
-                Place::Free | Place::Released => Some(Again::Release(id)),
+                Place::Sent(delivery) => Some(Resend::Message(id, delivery)),
+                Place::Free | Place::Released => Some(Resend::Release(id)),
             };
         }
     }
 
-    /// What this connection was sent under an identifier.
+    /// The packet sent on this connection under an identifier.
     pub(crate) fn in_use(&self, id: PacketId) -> InUse {
         match self.place_of(id).map(|place| &self.places[place]) {
             None | Some(Place::Free) => InUse::Nothing,
@@ -139,13 +139,13 @@ impl Inflight {
         }
     }
 
-    /// The client has the message; the identifier stays in use.
+    /// The client has the message. The identifier stays in use.
     pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
         let place = self.place_of(id)?;
         self.replace(place, Place::Released)
     }
 
-    /// The identifier is free again. Returns the message, if the client did not have it.
+    /// Frees the identifier. Returns the message if the client did not have it.
     pub(crate) fn finish(&mut self, id: PacketId) -> Option<Delivery> {
         let place = self.place_of(id)?;
         if matches!(self.places[place], Place::Free) {
@@ -175,8 +175,8 @@ impl Inflight {
         self.unsent = self.unsent.min(self.places.len());
     }
 
-    /// Takes the messages that `wanted` accepts, in their order. The identifiers of those at QoS 2 stay in use until the
-    /// client, who may have the message stored, has released them.
+    /// Takes the messages that `wanted` accepts, in their order. Identifiers at QoS 2 stay in use until the client has
+    /// released them, since it may have stored the message.
     pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         for place in 0..self.places.len() {
@@ -194,13 +194,13 @@ impl Inflight {
         taken
     }
 
-    /// Takes back what is on loan from queues that `wanted` accepts.
+    /// Takes the messages on loan from queues that `wanted` accepts.
     pub(crate) fn take_loans(&mut self, wanted: impl Fn(&Loan) -> bool) -> Vec<Returned> {
         let loans = self.take_where(|delivery| delivery.loan().is_some_and(&wanted));
         loans.into_iter().filter_map(Delivery::into_returned).collect()
     }
 
-    /// Gives back the memory of free places.
+    /// Frees the memory of free places.
     pub(crate) fn shrink(&mut self) {
         self.places.shrink_to_fit();
     }
@@ -279,13 +279,13 @@ mod tests {
     }
 
     proptest! {
-        /// Against a map from identifiers to what they are in use for, and an order of sending.
+        /// Compares with a map from identifiers to their use, and with the order of sending.
         #[test]
         fn the_ring_is_a_map_that_remembers_the_order(
             operations in prop::collection::vec((0..6_u8, 0..8_usize, any::<bool>()), 1..200),
         ) {
             let mut inflight = Inflight::default();
-            // Identifier to QoS, or None once released; and those that this connection has seen.
+            // Identifier to QoS, or to None once released; and the identifiers sent on this connection.
             let mut model: BTreeMap<u64, (PacketId, Option<QoS>)> = BTreeMap::new();
             let (mut seen, mut number) = (Vec::<u64>::new(), 0);
             for (kind, which, twice) in operations {
@@ -314,8 +314,8 @@ mod tests {
                     (5, _) => {
                         let expected = model.keys().copied().find(|number| !seen.contains(number));
                         let again = inflight.next_unsent().map(|again| match again {
-                            Again::Message(id, delivery) => (id, Some(delivery.qos)),
-                            Again::Release(id) => (id, None),
+                            Resend::Message(id, delivery) => (id, Some(delivery.qos)),
+                            Resend::Release(id) => (id, None),
                         });
                         prop_assert_eq!(again, expected.map(|number| model[&number]));
                         seen.extend(expected);

@@ -1,4 +1,4 @@
-//! What is on its way to one client at QoS 1 and 2 (MQTT 5 section 4.3, 4.4 and 4.9), whether or not it is connected.
+//! The messages at QoS 1 and 2 for one client, connected or not (MQTT 5 sections 4.3, 4.4 and 4.9).
 //!
 //! ```text
 //!             window has room            PUBACK, or PUBREC then PUBCOMP
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
-use super::inflight::{Again, InUse, Inflight};
+use super::inflight::{InUse, Inflight, Resend};
 use crate::base::capacity::Capacity;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
@@ -25,18 +25,19 @@ use crate::state::retained::ReplayCursor;
 pub(crate) struct Outgoing {
     attached: Option<Attachment>,
     ended: bool,
-    /// Not yet sent, in the order they came.
+    /// Not yet sent, in the order of arrival.
     pending: VecDeque<Delivery>,
     /// Sent and not yet acknowledged.
     inflight: Inflight,
-    /// When the first of those that wait expires.
+    /// When the first pending message expires.
     expires_ms: NextExpiry,
-    /// What the room is to be told has left: once a batch, since others look at it too.
+    /// Messages that have left but still count in the capacity. They are subtracted once a batch, since other workers
+    /// use the capacity too.
     released: Released,
     cold: Option<Box<ColdState>>,
 }
 
-/// Messages that are done with.
+/// A count of messages that have left the session.
 #[derive(Clone, Copy, Debug, Default)]
 struct Released {
     bytes: usize,
@@ -44,7 +45,7 @@ struct Released {
 }
 
 impl Released {
-    /// Gives back the place of a message.
+    /// Counts a message that has left. One on loan leaves its queue at once.
     fn record(&mut self, delivery: &Delivery) {
         match delivery.loan() {
             Some(loan) => loan.queue.release(&delivery.message),
@@ -63,12 +64,12 @@ impl Released {
     }
 }
 
-/// What most sessions have not, most of the time.
+/// Rarely used fields, boxed to keep most sessions small.
 #[derive(Debug, Default)]
 struct ColdState {
     /// Topic queues and groups that this client receives from.
     sources: Vec<Arc<QueueInfo>>,
-    /// Retained messages still to be delivered, while the client is away.
+    /// Unfinished replays, while the client is away.
     replays: Vec<ReplayCursor>,
 }
 
@@ -79,34 +80,34 @@ struct Attachment {
     window: usize,
 }
 
-/// What an acknowledgement was for.
+/// The state of the message that an acknowledgement names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acknowledged {
-    /// A message it fits.
+    /// A message that the acknowledgement fits.
     Known,
-    /// No message there is.
+    /// No such message.
     Unknown,
     /// A message of the other QoS.
     Mismatch,
-    /// It came from a connection that no longer has the session.
+    /// The acknowledgement came from a connection that no longer has the session.
     Stale,
 }
 
-/// What became of an offer.
+/// The result of offering a queue's messages to a consumer.
 #[derive(Debug, Default)]
-pub(crate) struct Offered {
+pub(crate) struct OfferOutcome {
     pub(crate) taken: usize,
     /// The consumer has to read before it can get more at QoS 0.
     pub(crate) waits_for_outbox: bool,
 }
 
 impl Outgoing {
-    /// The connection the client is on now.
+    /// The client's connection.
     pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.attached.as_ref().map(|attached| &attached.outbox)
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
     }
@@ -115,7 +116,8 @@ impl Outgoing {
         self.outbox().is_some_and(|outbox| outbox.connection() == connection)
     }
 
-    /// Hands the session over to a connection, and returns the one it had. What is unacknowledged is to be sent again.
+    /// Attaches the session to a connection, and returns the outbox of the connection that had it. Unacknowledged
+    /// messages will be sent again.
     pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize) -> Option<Arc<Outbox>> {
         debug_assert!(!self.ended, "an ended session is not in the registry");
         let old = self.attached.replace(Attachment { outbox: Arc::clone(outbox), window });
@@ -123,7 +125,7 @@ impl Outgoing {
         old.map(|attached| attached.outbox)
     }
 
-    /// Takes the session from its connection. What was on loan from topic queues goes back to them.
+    /// Detaches the session from its connection. Returns the messages on loan from topic queues.
     pub(crate) fn detach(&mut self, capacity: &Capacity) -> Vec<Returned> {
         self.released.flush(capacity);
         self.attached = None;
@@ -132,13 +134,13 @@ impl Outgoing {
         returned
     }
 
-    /// Gives back what is empty: a client may be away for long.
+    /// Frees unused memory, since a client may be away for long.
     fn shrink(&mut self) {
         self.pending.shrink_to_fit();
         self.inflight.shrink();
     }
 
-    /// Changes what most sessions have not, and keeps it only if there is something left.
+    /// Changes the rarely used fields, and frees them if they are empty afterwards.
     fn update_cold(&mut self, change: impl FnOnce(&mut ColdState)) {
         let mut cold = self.cold.take().unwrap_or_default();
         change(&mut cold);
@@ -146,7 +148,7 @@ impl Outgoing {
         self.cold = (!empty).then_some(cold);
     }
 
-    /// Notes that the client receives from a topic queue, or no longer does.
+    /// Changes the list of topic queues and groups that the client receives from.
     pub(crate) fn change_sources(&mut self, change: impl FnOnce(&mut Vec<Arc<QueueInfo>>)) {
         self.update_cold(|cold| change(&mut cold.sources));
     }
@@ -157,14 +159,14 @@ impl Outgoing {
         sources.filter(|queue| queue.has_backlog()).cloned().collect()
     }
 
-    /// Keeps what retained messages are still to come while the client is away.
+    /// Stores unfinished replays while the client is away.
     pub(crate) fn keep_replays(&mut self, replays: Vec<ReplayCursor>) {
         if !self.ended && !replays.is_empty() {
             self.update_cold(|cold| cold.replays.extend(replays));
         }
     }
 
-    /// Takes them up again.
+    /// Takes the stored replays.
     pub(crate) fn take_replays(&mut self) -> Vec<ReplayCursor> {
         let mut replays = Vec::new();
         if self.cold.is_some() {
@@ -173,8 +175,8 @@ impl Outgoing {
         replays
     }
 
-    /// Ends the session. Of what it had from shared subscriptions, others get what this client has not begun to receive
-    /// exactly once [MQTT-4.8.2-5].
+    /// Ends the session. Returns the messages that other consumers get: all loans except the messages of shared
+    /// subscriptions at QoS 2 that this client has begun to receive [MQTT-4.8.2-5].
     pub(crate) fn end(&mut self, capacity: &Capacity) -> Vec<Returned> {
         self.ended = true;
         self.attached = None;
@@ -192,8 +194,8 @@ impl Outgoing {
         returned
     }
 
-    /// Puts messages behind those that wait. Those for which there is no room are dropped if the client is away: then it is
-    /// not waited for.
+    /// Appends messages to the pending ones. If the client is away, messages that do not fit are dropped, since senders
+    /// are not held back for it.
     pub(crate) fn enqueue(
         &mut self,
         deliveries: &mut Vec<Delivery>,
@@ -274,7 +276,7 @@ impl Outgoing {
         bytes == 0 || bytes + message.cost_bytes() <= context.limits.queue_bytes_max
     }
 
-    /// Sends a message for the first time. False if it was let go instead: it has expired, or is longer than the client
+    /// Sends a message for the first time. False if it is dropped because it has expired or is longer than the client
     /// accepts [MQTT-3.1.2-25].
     fn send(
         &mut self,
@@ -287,7 +289,7 @@ impl Outgoing {
             self.released.record(&delivery);
             return false;
         }
-        // For a group's next receiver it is the first time; with topic queues DUP says that it has been to somebody.
+        // A first sending has DUP only in a topic queue, if another client has received the message before.
         let dup = delivery.loan().is_some_and(|loan| loan.deliveries > 1 && !loan.queue.is_group);
         if !delivery.write(Some(self.inflight.next_id()), dup, outbox, context) {
             context.count_dropped(capacity);
@@ -298,16 +300,17 @@ impl Outgoing {
         true
     }
 
-    /// Sends again the next of what an earlier connection did not acknowledge [MQTT-4.4.0-1]. True if it is a message.
+    /// Sends again the next packet that an earlier connection did not acknowledge [MQTT-4.4.0-1]. True if it is a
+    /// message.
     fn send_again(&mut self, outbox: &Outbox, capacity: &Capacity, context: &mut DeliveryContext<'_>) -> bool {
         let too_long = match self.inflight.next_unsent() {
             None => return false,
-            Some(Again::Release(id)) => {
+            Some(Resend::Release(id)) => {
                 let written = PubRel::new(id).encode(outbox.receiver().format.version(), context.buffer);
                 debug_assert!(written.is_ok(), "a PUBREL without properties can be encoded");
                 return false;
             }
-            Some(Again::Message(id, delivery)) => {
+            Some(Resend::Message(id, delivery)) => {
                 if delivery.write(Some(id), true, outbox, context) {
                     return true;
                 }
@@ -325,7 +328,7 @@ impl Outgoing {
         }
     }
 
-    /// PUBACK: the end of a message at QoS 1, whatever the reason code is.
+    /// PUBACK ends a message at QoS 1, with any reason code.
     pub(crate) fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
@@ -337,7 +340,7 @@ impl Outgoing {
         }
     }
 
-    /// PUBREC: the client has a message at QoS 2, or with a reason code from 0x80 does not want it.
+    /// PUBREC: the client has a message at QoS 2, or refuses it with a reason code from 0x80.
     pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
@@ -355,7 +358,7 @@ impl Outgoing {
         }
     }
 
-    /// PUBCOMP: the identifier of a message at QoS 2 is free again.
+    /// PUBCOMP frees the identifier of a message at QoS 2.
     pub(crate) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
@@ -367,7 +370,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes up to `most` messages from the front of a topic queue, as many as there is room for.
+    /// Takes up to `most` messages from the front of a topic queue, until window or outbox are full.
     pub(crate) fn take_from(
         &mut self,
         queue: &Arc<QueueInfo>,
@@ -375,11 +378,11 @@ impl Outgoing {
         most: usize,
         options: &ConsumerOptions,
         (capacity, context): (&Capacity, &mut DeliveryContext<'_>),
-    ) -> Offered {
-        let mut offered = Offered::default();
-        // One that is closed takes what it is given, and delivers nothing.
+    ) -> OfferOutcome {
+        let mut offered = OfferOutcome::default();
+        // A closed outbox would accept messages and never deliver them.
         let Some(outbox) = self.outbox().filter(|outbox| !outbox.is_closed()).cloned() else { return offered };
-        // What the session has from elsewhere came first.
+        // Messages that the session already has are older.
         self.pump(capacity, context);
         let mut sent = 0;
         while offered.taken < most {

@@ -1,4 +1,4 @@
-//! What an operator says of a topic queue.
+//! The operator's settings of a topic queue.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use wisp_wire::{TopicFilter, TopicName};
 
 use crate::base::limits::Limits;
 
-/// What becomes of messages for a queue that is full.
+/// What happens to new messages when a queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FullPolicy {
-    /// They are not accepted: at QoS 1 and 2 a sender of MQTT 5 is told 0x97, Quota exceeded; any other is held back.
+    /// They are not accepted: at QoS 1 and 2 a sender of MQTT 5 gets 0x97, Quota exceeded; any other is held back.
     #[default]
     Refuse,
     /// The oldest message is dropped for each new one.
@@ -23,23 +23,23 @@ pub enum FullPolicy {
 pub struct QueueSettings {
     /// Its name, without `$queue/`.
     pub name: Box<str>,
-    /// What is published to topics that match is put into the queue as well.
+    /// Messages published to topics that match are also put into the queue.
     pub filter: Option<Box<str>>,
-    /// Most messages in it, those on loan to receivers included.
+    /// Most messages in it, including those on loan to receivers.
     pub messages_max: usize,
     /// Most bytes in it.
     pub bytes_max: usize,
-    /// What follows when it is full.
+    /// The policy when it is full.
     pub policy: FullPolicy,
-    /// After so many deliveries without acknowledgement a message is dead.
+    /// A message becomes a dead letter after this many deliveries without acknowledgement.
     pub deliveries_max: Option<u16>,
-    /// The queue that dead messages go to, without `$queue/`; they are dropped if there is none.
+    /// The queue for dead letters, without `$queue/`. Without it they are dropped.
     pub dead_letter: Option<Box<str>>,
-    /// It was made by configuration, and stays when it is empty and idle.
+    /// It was created by configuration, and stays when it is empty and idle.
     pub(crate) is_configured: bool,
 }
 
-/// Settings of a topic queue that make no sense.
+/// Settings of a topic queue that are not possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "Display says it in a sentence each")]
 pub enum InvalidQueue {
@@ -75,7 +75,7 @@ impl QueueSettings {
         Self { name: name.into(), is_configured: true, ..Self::unconfigured(limits) }
     }
 
-    /// The settings of queues that are made by use, and of groups.
+    /// The settings of queues that were created by use, and of groups.
     pub(crate) fn unconfigured(limits: &Limits) -> Self {
         Self {
             name: "".into(),
@@ -89,7 +89,7 @@ impl QueueSettings {
         }
     }
 
-    /// Whether name, filter and dead letter queue are possible.
+    /// Checks name, filter and dead-letter queue.
     pub fn check(&self) -> Result<(), InvalidQueue> {
         if TopicName::new(&self.name).is_err() {
             return Err(InvalidQueue::Name(self.name.clone()));

@@ -12,7 +12,7 @@ const FEW_MAX: usize = 8;
 #[expect(clippy::box_collection, reason = "there is a node for each level of each filter, and few of them have a map")]
 pub(super) enum Children<N> {
     Few(Vec<(Box<str>, N)>),
-    /// Stays a map when children go: they will come again.
+    /// Stays a map when children are removed, since others are likely to come.
     Many(Box<HashMap<Box<str>, N, RandomState>>),
 }
 
@@ -44,7 +44,7 @@ impl<N: Default> Children<N> {
         }
     }
 
-    /// The child of that name, made if there is none.
+    /// The child with this name, created if it is missing.
     pub(super) fn get_or_insert(&mut self, level: &str) -> &mut N {
         if let Self::Few(few) = self
             && few.len() == FEW_MAX
