@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) uncommitted: u32,
 }
 
-/// How far the end of a connection has got.
+/// A connection is open, or at a stage of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,

@@ -15,7 +15,7 @@ use crate::delivery::outbox::Outbox;
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) message: Message,
-    /// The lower of the publisher's and the subscription's.
+    /// The lower QoS of the message's and the subscription's.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     /// Boxed, since most messages have no extras and thousands may be in flight.

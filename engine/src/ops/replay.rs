@@ -12,7 +12,7 @@ use crate::state::retained::{ReplayCursor, Retained, Visited};
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 
-/// How far a replay has got.
+/// The progress of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replayed {
     /// All messages were delivered.

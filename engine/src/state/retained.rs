@@ -49,7 +49,7 @@ pub(crate) struct ReplayCursor {
     pub(crate) after: Option<Box<str>>,
 }
 
-/// How far a look-up has got.
+/// The progress of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Visited {
     /// To the end of the matching topics.

@@ -38,7 +38,7 @@ fn a_client_that_takes_aliases_gets_each_name_once_on_each_connection() {
     ];
     assert_eq!(written(&mut receiver), expected);
     world.feed(&mut receiver, &[puback(1), puback(3)].concat());
-    // What is sent again has its name again [MQTT-3.3.2-7].
+    // A message that is sent again carries its topic name again [MQTT-3.3.2-7].
     world.close(&mut receiver, EndReason::Closed);
     let mut receiver = world.accept();
     let properties = [STAYS, Property::TopicAliasMaximum(1)];
@@ -64,7 +64,7 @@ fn a_client_that_takes_none_gets_none() {
 }
 
 #[test]
-fn what_is_not_sent_gives_no_alias() {
+fn messages_that_are_not_sent_assign_no_alias() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let properties = [Property::TopicAliasMaximum(1), Property::MaximumPacketSize(60.try_into().unwrap())];

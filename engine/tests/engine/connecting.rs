@@ -1,11 +1,11 @@
-//! CONNECT: identifiers, keep-alive, what CONNACK announces, takeover.
+//! CONNECT: identifiers, keep-alive, CONNACK properties, takeover.
 
 use wisp_engine::{ConnectionId, EndReason, Limits};
 use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, ReasonCode, decode};
 
 use crate::support::{ALL, Outcome, Peer, V3, V5, V31, World, connect, encoded, plain, publish, subscribe};
 
-/// Connects, and has the CONNACK among the replies.
+/// Connects, and includes the CONNACK in the replies.
 fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, Outcome) {
     let mut peer = world.accept();
     let mut outcome = world.feed(&mut peer, &encoded(|out| connect.encode(connect.version, out)));
@@ -58,7 +58,7 @@ fn identifiers_beyond_the_limit_are_refused() {
     }
 }
 
-/// How a client with this keep-alive ends that is silent for so long after its CONNECT.
+/// The end of a client with this keep-alive that is silent for `silence_ms` after its CONNECT.
 fn end_after(limits: Limits, version: ProtocolVersion, keep_alive_s: u16, silence_ms: u64) -> Option<EndReason> {
     let mut world = World::new(limits);
     world.now_ms = 5_000;
@@ -105,7 +105,7 @@ fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
 }
 
 #[test]
-fn connect_has_to_come_in_time() {
+fn connect_must_arrive_in_time() {
     for (wait_ms, end) in [(999, None), (1_000, Some(EndReason::ConnectTimeout))] {
         let mut world = World::new(Limits { connect_timeout_ms: 1_000, ..Limits::DEFAULT });
         let peer = world.accept();
@@ -115,7 +115,7 @@ fn connect_has_to_come_in_time() {
 }
 
 #[test]
-fn a_wish_for_a_longer_session_than_allowed_is_answered_with_what_is() {
+fn a_longer_session_expiry_than_allowed_is_lowered_in_connack() {
     for (wish, granted) in [(59, None), (60, None), (61, Some(60)), (u32::MAX, Some(60))] {
         let mut world = World::new(Limits { session_expiry_s_max: 60, ..Limits::DEFAULT });
         let wished = [Property::SessionExpiryInterval(wish)];

@@ -1,4 +1,4 @@
-//! What a client is sent, packet by packet, with topic aliases resolved.
+//! The packets that a client receives, with topic aliases resolved.
 
 use wisp_wire::{Packet, PacketId, Property, QoS, ReasonCode, SubscriptionId, decode};
 
@@ -35,7 +35,7 @@ pub(crate) enum Event {
 }
 
 impl Peer {
-    /// What came since the last call.
+    /// The packets received since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.next_event()).collect()
     }
@@ -53,7 +53,7 @@ impl Peer {
         Some(event)
     }
 
-    /// The messages that came since the last call. Nothing else is looked at.
+    /// The messages received since the last call, without other packets.
     pub(crate) fn publishes(&mut self) -> Vec<Message> {
         let message = |event| if let Event::Message(message) = event { Some(message) } else { None };
         self.events().into_iter().filter_map(message).collect()

@@ -1,4 +1,4 @@
-//! Message Expiry Interval: wherever a message waits, it waits no longer, and its receivers are told what is left.
+//! Message Expiry Interval: an expired message is delivered from no queue, and receivers get the rest of the interval.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Property, QoS};
@@ -11,7 +11,7 @@ fn expiring(qos: QoS, topic: &str, payload: &str, seconds: u32) -> Vec<u8> {
 }
 
 #[test]
-fn what_waits_for_a_client_that_is_away_expires_and_the_rest_is_told() {
+fn messages_for_a_client_that_is_away_expire_or_carry_the_remaining_interval() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
@@ -41,7 +41,7 @@ fn a_message_has_some_time_left_or_is_not_sent() {
 }
 
 #[test]
-fn what_waits_for_the_window_expires_but_not_what_was_sent() {
+fn pending_messages_expire_but_sent_ones_do_not() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_2, &["t"], &[receive_maximum(1)]);
@@ -63,7 +63,7 @@ fn what_waits_for_the_window_expires_but_not_what_was_sent() {
 }
 
 #[test]
-fn retained_messages_expire_and_what_they_took_is_free() {
+fn retained_messages_expire_and_free_their_bytes() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     for (topic, seconds) in [("a", 2), ("b", 5)] {
@@ -83,7 +83,7 @@ fn retained_messages_expire_and_what_they_took_is_free() {
 }
 
 #[test]
-fn what_waits_in_queues_and_groups_expires_by_itself() {
+fn messages_in_queues_and_groups_expire_without_traffic() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut member = world.receiver("r", QOS_1, &["$share/g/t"], &[]);

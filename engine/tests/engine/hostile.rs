@@ -1,4 +1,4 @@
-//! Bytes that nobody in his right mind sends: the session ends or goes on, and nothing else happens.
+//! Bytes that no client sends: the session ends or continues, without further effects.
 
 use proptest::prelude::*;
 use wisp_engine::{EndReason, Limits};
@@ -6,7 +6,7 @@ use wisp_wire::{Properties, ProtocolVersion, decode};
 
 use crate::support::{ALL, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with, subscribe};
 
-/// What a peer does to bytes that were legal.
+/// A change of bytes that were legal.
 #[derive(Clone, Debug)]
 enum Mutation {
     Set { at: usize, byte: u8 },
@@ -45,7 +45,7 @@ fn mutate(bytes: &mut Vec<u8>, mutation: &Mutation) {
     }
 }
 
-/// A few hundred bytes of lawful life, beginning with CONNECT.
+/// A few hundred legal bytes, beginning with CONNECT.
 fn life(version: ProtocolVersion, picks: &[usize]) -> Vec<u8> {
     let expiring = [wisp_wire::Property::SessionExpiryInterval(9)];
     let with_properties = wisp_wire::Connect { properties: Properties::from_slice(&expiring), ..plain(V5, "c") };
@@ -63,7 +63,7 @@ fn life(version: ProtocolVersion, picks: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// Feeds the bytes to a fresh connection, in reads that end at `cuts`, and looks at what it leaves behind.
+/// Feeds the bytes to a new connection, in reads that end at `cuts`, and checks the state it leaves.
 fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     let mut world = World::new(Limits { topic_levels_max: 8, session_expiry_s_max: 8, ..Limits::DEFAULT });
     let mut witness = world.connected(V5, "witness");
@@ -82,12 +82,12 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
         }
     }
     world.close(&mut peer, EndReason::Closed);
-    // Every message it got through is one that the witness can read.
+    // The witness can read every message that it got.
     witness.messages();
     world.feed(&mut witness, &publish(V5, "t", b"still here"));
     let last = witness.messages().pop();
     prop_assert_eq!(last, Some(("t".to_owned(), b"still here".to_vec())));
-    // Whatever session it asked for is over now.
+    // Any session that it asked for has ended.
     world.close(&mut witness, EndReason::Closed);
     world.pass_ms(9_000);
     prop_assert_eq!((world.stats().sessions, world.stats().buffered_bytes), (0, 0));
@@ -95,7 +95,7 @@ fn assert_harmless(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whatever was sent, what is answered is MQTT.
+/// The replies are MQTT, for any bytes sent.
 fn assert_replies(mut replies: &[u8], version: ProtocolVersion) -> Result<(), TestCaseError> {
     while !replies.is_empty() {
         let decoded = decode(replies, version, 1 << 20).or_else(|_| decode(replies, V3, 1 << 20));
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn mutated_lives_are_harmless(
+    fn mutated_packet_sequences_are_harmless(
         version in prop::sample::select(&ALL[..]),
         picks in prop::collection::vec(any::<usize>(), 0..12),
         mutations in prop::collection::vec(mutation(), 0..6),

@@ -1,4 +1,4 @@
-//! The engine by its public face: sessions, publisher and queues, with time as an argument and no I/O.
+//! The engine through its public interface: sessions, routing and queues, with time as an argument and no I/O.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! Packets of MQTT 5 clients at QoS 1 and 2, and what became of them, as short as tests want them.
+//! Short helpers for packets of MQTT 5 clients at QoS 1 and 2, and for their effects.
 
 use wisp_wire::{Connect, PacketId, Properties, Property, Publish, QoS, SubscriptionOptions, TopicName, packet_len};
 
@@ -17,7 +17,7 @@ pub(crate) fn receive_maximum(most: u16) -> Property<'static> {
 }
 
 impl World {
-    /// A client that wants its session, and whether there was one.
+    /// A client that resumes its session, and whether there was one.
     pub(crate) fn returns(&mut self, id: &str, properties: &[Property<'_>]) -> (Peer, bool) {
         let connect = Connect { clean_start: false, properties: Properties::from_slice(properties), ..plain(V5, id) };
         let mut peer = self.accept();
@@ -27,7 +27,7 @@ impl World {
         (peer, present)
     }
 
-    /// A client with a session that stays, subscribed to `filters`.
+    /// A client with a session that outlives it, subscribed to `filters`.
     pub(crate) fn receiver(&mut self, id: &str, qos: QoS, filters: &[&str], properties: &[Property<'_>]) -> Peer {
         let (mut peer, _) = self.returns(id, &[&[STAYS], properties].concat());
         self.feed(&mut peer, &subscribe_at(qos, filters));
@@ -35,7 +35,7 @@ impl World {
         peer
     }
 
-    /// A client whose session ends with it, with nothing more to say of it.
+    /// A client with no other properties than a session that ends with its connection.
     pub(crate) fn sender(&mut self) -> Peer {
         self.connected(V5, "sender")
     }
@@ -68,7 +68,7 @@ pub(crate) fn message_with(
     encoded(|out| publish.encode(V5, out))
 }
 
-/// The same PUBLISH, once more.
+/// The same PUBLISH, repeated with DUP.
 pub(crate) fn again(mut publish: Vec<u8>) -> Vec<u8> {
     publish[0] |= 0x08;
     publish
@@ -108,14 +108,14 @@ pub(crate) fn refusal(first_byte: u8, id: u16) -> Vec<u8> {
 
 pub(crate) const DISCONNECT: [u8; 2] = [0xe0, 0];
 
-/// What was received: packet identifier, whether it is a duplicate, payload.
+/// Packet identifier, DUP and payload of each message.
 pub(crate) fn heard(messages: &[Message]) -> Vec<(u16, bool, String)> {
     let text = |message: &Message| String::from_utf8(message.payload.clone()).unwrap();
     messages.iter().map(|message| (message.id, message.dup, text(message))).collect()
 }
 
 impl Peer {
-    /// Forgets the SUBACK, which messages may have overtaken.
+    /// Skips the SUBACK, which messages may have overtaken.
     fn skip_suback(&mut self) {
         let bytes = self.take();
         let mut rest = &bytes[..];
@@ -128,12 +128,12 @@ impl Peer {
         }
     }
 
-    /// Identifier, duplicate, payload of the messages that came since the last call.
+    /// Packet identifier, DUP and payload of each message since the last call.
     pub(crate) fn heard(&mut self) -> Vec<(u16, bool, String)> {
         heard(&self.publishes())
     }
 
-    /// Payloads of the messages that came since the last call.
+    /// Payloads of the messages since the last call.
     pub(crate) fn payloads(&mut self) -> Vec<String> {
         self.heard().into_iter().map(|(_, _, payload)| payload).collect()
     }

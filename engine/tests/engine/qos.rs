@@ -26,7 +26,7 @@ fn a_message_goes_at_the_lower_of_the_two_qos() {
 }
 
 #[test]
-fn each_acknowledgement_follows_from_what_was_received() {
+fn each_acknowledgement_follows_from_the_received_packet() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let success = ReasonCode::Success;
@@ -47,7 +47,7 @@ fn each_acknowledgement_follows_from_what_was_received() {
 }
 
 #[test]
-fn payloads_that_are_not_the_text_they_are_said_to_be_are_refused_and_their_identifiers_free() {
+fn payloads_that_break_their_format_indicator_are_refused_and_their_identifiers_free() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
@@ -100,13 +100,13 @@ fn unacknowledged_messages_come_again_in_order_and_released_ones_as_pubrel() {
         let heard = crate::packets::heard(&[one.clone(), two.clone(), four.clone()]);
         assert_eq!(heard, [duplicate(1), duplicate(2), duplicate(4)]);
     }
-    // The fifth was never sent, and is no duplicate.
+    // The fifth was never sent, so it has no DUP.
     world.feed(&mut receiver, &pubcomp(3));
     assert_eq!(receiver.heard(), [(5, false, "5".into())]);
 }
 
 #[test]
-fn the_window_is_kept_to_and_holds_nothing_else_up() {
+fn the_window_is_respected_and_holds_nothing_else_up() {
     let mut world = World::new(Limits { inflight_count_max: 3, ..Limits::DEFAULT });
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_2, &["t"], &[receive_maximum(2)]);
@@ -115,7 +115,7 @@ fn the_window_is_kept_to_and_holds_nothing_else_up() {
     world.feed(&mut sender, &message(QOS_0, 0, "t", "at once"));
     world.feed(&mut receiver, &[0xc0, 0]);
     assert_eq!(receiver.events().len(), 2, "QoS 0 and PINGRESP");
-    // Whatever is refused is done with [MQTT-4.9.0-1].
+    // A refused message frees its identifier [MQTT-4.9.0-1].
     world.feed(&mut receiver, &refusal(0x40, 1));
     assert_eq!(receiver.payloads(), ["3"]);
     world.feed(&mut receiver, &[puback(2), puback(3), puback(77)].concat());
@@ -153,7 +153,7 @@ fn more_than_the_receive_maximum_ends_the_connection() {
     assert_eq!(outcome.reason(), Some(EndReason::ReceiveMaximum));
     assert!(matches!(sender.events().pop(), Some(Event::Disconnect(ReasonCode::ReceiveMaximumExceeded))));
     world.close(&mut sender, EndReason::ReceiveMaximum);
-    // Before MQTT 5 there is no such thing.
+    // Before MQTT 5 there are no reason strings.
     let mut old = world.connected(V3, "old");
     for id in 1..=3 {
         assert!(world.feed(&mut old, &[0x34, 5, 0, 1, b't', 0, id]).end.is_none());
@@ -215,7 +215,7 @@ fn a_client_that_never_acknowledges_one_message_is_held_back_until_it_does() {
 }
 
 #[test]
-fn what_is_longer_than_the_client_accepts_is_done_with() {
+fn messages_longer_than_the_client_accepts_are_dropped() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let small = Property::MaximumPacketSize(40.try_into().unwrap());
@@ -239,7 +239,7 @@ fn what_is_longer_than_the_client_accepts_is_done_with() {
 }
 
 #[test]
-fn what_is_longer_than_the_client_accepts_now_is_not_sent_again() {
+fn messages_longer_than_the_client_accepts_now_are_not_sent_again() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
@@ -252,7 +252,7 @@ fn what_is_longer_than_the_client_accepts_now_is_not_sent_again() {
 }
 
 #[test]
-fn reasons_in_words_are_left_out_where_they_do_not_fit_or_are_not_wanted() {
+fn reason_strings_are_omitted_where_they_do_not_fit_or_are_not_requested() {
     let quota =
         |events: Vec<Event>| events.iter().any(|event| matches!(event, Event::PubAck(_, code) if code.is_error()));
     let small = Property::MaximumPacketSize(60.try_into().unwrap());
@@ -270,7 +270,7 @@ fn reasons_in_words_are_left_out_where_they_do_not_fit_or_are_not_wanted() {
 }
 
 #[test]
-fn a_message_takes_every_way_it_can_and_each_counts_once() {
+fn a_session_gets_one_copy_for_its_subscriptions_and_one_for_each_group() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t", "$share/g/t", "$share/h/t"], &[]);

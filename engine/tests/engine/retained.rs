@@ -1,4 +1,4 @@
-//! Retained messages: who gets them, when, and how much is kept.
+//! Retained messages: their receivers, the time of delivery, and the limits.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Property, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};
@@ -13,7 +13,7 @@ fn retain(world: &mut World, sender: &mut Peer, qos: QoS, topic: &str, payload: 
 }
 
 #[test]
-fn a_new_subscription_gets_what_is_retained_and_an_old_one_what_is_new() {
+fn a_new_subscription_gets_retained_messages_and_an_old_one_live_messages() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     retain(&mut world, &mut sender, QOS_2, "a/b", "first");
@@ -66,7 +66,7 @@ fn retain_handling_and_retain_as_published_are_respected() {
 }
 
 #[test]
-fn no_local_holds_for_what_the_client_has_retained_itself() {
+fn no_local_excludes_the_clients_own_retained_messages() {
     let mut world = World::new(Limits::DEFAULT);
     let (mut sender, mut client) = (world.sender(), world.returns("c", &[STAYS]).0);
     retain(&mut world, &mut sender, QOS_0, "others", "x");
@@ -79,7 +79,7 @@ fn no_local_holds_for_what_the_client_has_retained_itself() {
     assert_eq!(topics, ["others"]);
 }
 
-/// Reads and acknowledges until nothing more comes, and tells how much came at a time at most.
+/// Reads and acknowledges until no more messages arrive. Returns them, with the highest number in one step.
 fn read_in_steps(world: &mut World, receiver: &mut Peer) -> (Vec<String>, usize) {
     let (mut topics, mut most) = (Vec::new(), 0);
     loop {
@@ -88,7 +88,7 @@ fn read_in_steps(world: &mut World, receiver: &mut Peer) -> (Vec<String>, usize)
         let acknowledged: Vec<u8> = messages.iter().filter(|m| m.qos != QOS_0).flat_map(|m| puback(m.id)).collect();
         topics.extend(messages.iter().map(|message| message.topic.clone()));
         let before = topics.len();
-        // A worker looks after it at each turn, whatever the client sends.
+        // The worker replays in each turn, with any packets of the client.
         world.feed(receiver, &acknowledged);
         let is_replaying = world.worker.poll_timeout(world.now_ms).is_some_and(|ms| ms <= 1);
         if !is_replaying && receiver.unread_bytes() == 0 {
@@ -99,7 +99,7 @@ fn read_in_steps(world: &mut World, receiver: &mut Peer) -> (Vec<String>, usize)
 }
 
 #[test]
-fn a_subscriber_to_everything_gets_all_of_it_as_fast_as_it_reads() {
+fn a_subscriber_to_everything_gets_all_retained_messages_as_fast_as_it_reads() {
     const TOPICS: usize = 3_000;
     let limits = Limits { queue_bytes_max: 8 * 1024, queue_messages_max: 50, ..Limits::DEFAULT };
     for qos in [QOS_0, QOS_1] {
@@ -125,7 +125,7 @@ fn a_subscriber_to_everything_gets_all_of_it_as_fast_as_it_reads() {
 }
 
 #[test]
-fn what_is_left_of_a_replay_comes_on_the_next_connection_and_survives_another_subscribe() {
+fn an_unfinished_replay_continues_on_the_next_connection_and_survives_another_subscribe() {
     let limits = Limits { queue_messages_max: 2, ..Limits::DEFAULT };
     let mut world = World::new(limits);
     let mut sender = world.sender();
@@ -145,7 +145,7 @@ fn what_is_left_of_a_replay_comes_on_the_next_connection_and_survives_another_su
 }
 
 #[test]
-fn a_full_store_refuses_who_can_be_told_and_forgets_what_is_outdated() {
+fn a_full_retained_store_refuses_senders_of_mqtt_5_and_removes_outdated_messages() {
     let mut world = World::new(Limits { retained_count_max: 1, ..Limits::DEFAULT });
     let (mut sender, mut old) = (world.sender(), world.connected(V3, "old"));
     let mut receiver = world.receiver("r", QOS_0, &["#"], &[]);
@@ -154,7 +154,7 @@ fn a_full_store_refuses_who_can_be_told_and_forgets_what_is_outdated() {
     assert_eq!(retain(&mut world, &mut sender, QOS_2, "b", "1"), [Event::PubRec(1, ReasonCode::QuotaExceeded)]);
     assert_eq!(receiver.payloads(), ["1"], "what is refused goes to nobody");
     retain(&mut world, &mut sender, QOS_0, "b", "2");
-    // QoS 1 of 3.1.1, which has no way to refuse.
+    // QoS 1 of 3.1.1, where a message cannot be refused.
     world.feed(&mut old, &[0x33, 6, 0, 1, b'b', 0, 1, b'3']);
     assert_eq!(old.events(), [Event::PubAck(1, ReasonCode::Success)]);
     assert_eq!(receiver.payloads(), ["2", "3"]);
@@ -168,13 +168,13 @@ fn a_full_store_refuses_who_can_be_told_and_forgets_what_is_outdated() {
     let mut sender = world.sender();
     retain(&mut world, &mut sender, QOS_0, "t", "small");
     retain(&mut world, &mut sender, QOS_0, "t", &"x".repeat(bytes));
-    // Delivered and not kept: then the one before is not the last any more [MQTT-3.3.1-5].
+    // Delivered but not retained. The earlier retained message is then outdated and removed [MQTT-3.3.1-5].
     let mut late = world.receiver("late", QOS_0, &["t"], &[]);
     assert_eq!(late.payloads(), [""; 0]);
 }
 
 #[test]
-fn shared_subscriptions_and_topic_queues_get_nothing_of_it() {
+fn shared_subscriptions_and_topic_queues_get_no_retained_messages() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     retain(&mut world, &mut sender, QOS_1, "t", "x");

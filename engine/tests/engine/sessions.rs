@@ -1,4 +1,4 @@
-//! Sessions that outlive their connections: what is kept, for how long, and for whom.
+//! Sessions that outlive their connections: their contents, their lifetime, and their next owner.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Connect, Property, ReasonCode};
@@ -10,7 +10,7 @@ use crate::packets::{
 use crate::support::{ALL, V3, V5, World, connect, encoded, plain, publish};
 
 #[test]
-fn a_session_keeps_subscriptions_and_messages_but_not_those_at_qos_0() {
+fn a_session_keeps_subscriptions_and_messages_above_qos_0() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
@@ -27,9 +27,9 @@ fn a_session_keeps_subscriptions_and_messages_but_not_those_at_qos_0() {
 }
 
 #[test]
-fn how_long_a_session_stays_is_as_its_version_has_it() {
+fn a_session_lasts_as_long_as_its_version_specifies() {
     let limits = Limits { session_expiry_s_max: 50, ..Limits::DEFAULT };
-    // Clean start, session expiry interval in CONNECT, in DISCONNECT, and how long it stays then.
+    // Clean start, session expiry interval in CONNECT and in DISCONNECT, and the session's lifetime after it.
     let cases = [
         (false, None, None, 0),
         (true, Some(7), None, 7),
@@ -79,7 +79,7 @@ fn a_session_is_handed_on_across_versions() {
     world.feed(&mut sender, &numbered("t", 1, 2));
     assert_eq!(first.heard().len(), 2);
     world.feed(&mut first, &puback(1));
-    // A client of 3.1.1 takes it over, and is sent what the other has not acknowledged.
+    // A client of 3.1.1 takes the session over, and gets the unacknowledged messages.
     let mut second = world.accept();
     let taking = Connect { clean_start: false, ..plain(V3, "r") };
     world.feed(&mut second, &encoded(|out| taking.encode(V3, out)));
@@ -134,7 +134,7 @@ fn a_smaller_window_holds_for_what_is_sent_again() {
 }
 
 #[test]
-fn what_is_received_at_qos_2_is_known_on_the_next_connection() {
+fn identifiers_received_at_qos_2_are_known_on_the_next_connection() {
     for takes_over in [false, true] {
         let mut world = World::new(Limits::DEFAULT);
         let mut receiver = world.receiver("r", QOS_2, &["t"], &[]);
@@ -158,7 +158,7 @@ fn what_is_received_at_qos_2_is_known_on_the_next_connection() {
 }
 
 #[test]
-fn a_client_that_is_away_gets_as_much_as_is_allowed_and_holds_nobody_back() {
+fn a_client_that_is_away_gets_messages_up_to_its_limit_and_holds_no_sender_back() {
     let mut world = World::new(Limits { queue_messages_max: 3, ..Limits::DEFAULT });
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
@@ -167,7 +167,7 @@ fn a_client_that_is_away_gets_as_much_as_is_allowed_and_holds_nobody_back() {
     world.feed(&mut sender, &crate::packets::message_with(QOS_1, 1, "t", "short-lived", false, &expiring));
     world.feed(&mut sender, &numbered("t", 2, 3));
     world.pass_ms(2_000);
-    // What has expired makes room for one, and what comes after that is dropped, and counted.
+    // The expired messages leave capacity for one. The ones after it are dropped and counted.
     assert!(!world.feed(&mut sender, &numbered("t", 4, 6)).blocked);
     assert_eq!(world.stats().messages_dropped, 2);
     let (mut receiver, _) = world.returns("r", &[]);
@@ -187,7 +187,7 @@ fn a_sender_does_not_wait_for_a_client_that_went_away_with_a_full_session() {
 }
 
 #[test]
-fn sessions_are_counted_whether_or_not_their_clients_are_there() {
+fn sessions_of_connected_clients_and_of_clients_that_are_away_are_counted() {
     let mut world = World::new(Limits { sessions_count_max: 2, ..Limits::DEFAULT });
     let mut away = world.receiver("away", QOS_1, &["t"], &[]);
     world.close(&mut away, EndReason::Closed);

@@ -1,4 +1,4 @@
-//! Shared subscriptions: each message to one member, and what becomes of it when that one goes.
+//! Shared subscriptions: each message goes to one member, and to another one if that member goes.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{QoS, ReasonCode};
@@ -71,7 +71,7 @@ fn unacknowledged_messages_of_a_session_that_ends_go_on_at_qos_1_and_not_at_qos_
 }
 
 #[test]
-fn what_a_member_that_is_away_began_to_receive_waits_for_it() {
+fn messages_sent_to_a_member_wait_for_it_while_it_is_away() {
     for qos in [QOS_1, QOS_2] {
         let mut world = World::new(Limits::DEFAULT);
         let mut sender = world.sender();
@@ -102,7 +102,7 @@ fn a_group_of_members_that_are_away_keeps_its_messages_for_the_first_to_come() {
 }
 
 #[test]
-fn what_a_member_refuses_goes_to_nobody() {
+fn a_message_that_a_member_refuses_goes_to_no_other_member() {
     for (qos, refusal) in [(QOS_1, refusal(0x40, 1)), (QOS_2, refusal(0x50, 1))] {
         let mut world = World::new(Limits::DEFAULT);
         let mut sender = world.sender();
@@ -125,7 +125,7 @@ fn the_last_member_takes_the_messages_of_the_group_with_it() {
     assert_eq!(member.payloads(), ["1"]);
     world.feed(&mut member, &unsubscribe(V5, &["$share/g/t"]));
     member.take();
-    // What is on its way is completed, and nothing follows.
+    // The exchange in progress is completed, and nothing follows.
     world.feed(&mut member, &puback(1));
     world.feed(&mut sender, &numbered("t", 6, 6));
     assert_eq!(member.payloads(), [""; 0]);
@@ -133,7 +133,7 @@ fn the_last_member_takes_the_messages_of_the_group_with_it() {
 }
 
 #[test]
-fn a_client_that_unsubscribes_keeps_what_it_has_until_it_is_gone() {
+fn a_client_that_unsubscribes_keeps_its_loans_until_it_is_gone() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut leaving = member(&mut world, "leaving", QOS_1, 1);

@@ -1,11 +1,11 @@
-//! Every state of a session times every packet: what is answered, and how the session ends.
+//! Every state of a session times every packet: the reply, and how the session ends.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode, decode};
 
 use crate::support::{ALL, Peer, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with};
 
-/// DISCONNECT with a reason code, and the reason in words, which only MQTT 5 sends to clients.
+/// DISCONNECT with a reason code and a reason string, which only MQTT 5 sends to clients.
 fn final_packet(version: ProtocolVersion, reason: EndReason) -> Vec<u8> {
     let Some(code) = reason.code().filter(|_| version.is_v5()) else { return Vec::new() };
     let text = reason.to_string();
@@ -24,7 +24,7 @@ fn assert_ends(world: &mut World, peer: &mut Peer, bytes: &[u8], reason: EndReas
 
 #[test]
 fn nothing_but_connect_opens_a_session() {
-    // Until CONNECT has said otherwise packets are read as those of 3.1.1.
+    // Before CONNECT, packets are decoded as MQTT 3.1.1.
     for packet in one_of_each(V3).into_iter().skip(1) {
         let mut world = World::new(Limits::DEFAULT);
         let mut peer = world.accept();
@@ -55,7 +55,8 @@ fn a_connected_session_answers_or_ends_as_its_version_has_it() {
             let mut world = World::new(Limits::DEFAULT);
             let mut peer = world.connected(version, "c");
             let answered: Option<&[u8]> = match packet[0] >> 4 {
-                // Acknowledgements of nothing: what they call for is sent, with 0x92 where there is a code.
+                // Acknowledgements of unknown identifiers: the next step of the exchange, with 0x92 where the version
+                // has codes.
                 3 | 4 | 7 => Some(&[]),
                 5 if version.is_v5() => Some(&[0x62, 3, 0, 1, 0x92]),
                 5 => Some(&[0x62, 2, 0, 1]),
@@ -106,15 +107,15 @@ fn an_ended_session_does_nothing() {
 }
 
 #[test]
-fn publishing_what_is_not_allowed_ends_the_connection() {
+fn an_illegal_publish_ends_the_connection() {
     let property = |property| publish_with("t", &[property]);
     let cases = [
         (property(Property::TopicAlias(65.try_into().unwrap())), EndReason::TopicAlias, 0x94),
-        // An alias instead of the name: above the maximum, and one that stands for nothing yet.
+        // An alias instead of the name: above the maximum, and unknown.
         (vec![0x30, 6, 0, 0, 3, 0x23, 0, 65], EndReason::TopicAlias, 0x94),
         (vec![0x30, 6, 0, 0, 3, 0x23, 0, 64], EndReason::TopicMissing, 0x82),
         (vec![0x30, 6, 0, 1, b't', 2, 0x0b, 1], EndReason::SubscriptionIdentifierFromClient, 0x82),
-        // QoS 0 has no acknowledgement to say so with.
+        // QoS 0 has no acknowledgement that could carry the refusal.
         (vec![0x30, 7, 0, 1, b't', 2, 1, 1, 0xff], EndReason::PublishRefused(ReasonCode::PayloadFormatInvalid), 0x99),
     ];
     for (packet, reason, code) in cases {
@@ -181,7 +182,7 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
         assert_eq!(reason.code(), Some(ReasonCode::MalformedPacket));
         assert_eq!(outcome.replies, final_packet(version, reason));
     }
-    // A first packet that is no MQTT is not answered, a version that is unknown is.
+    // A first packet that is not MQTT gets no answer; an unknown version gets one.
     let mut peer = world.accept();
     assert_eq!(world.feed(&mut peer, b"GET / HTTP/1.1\r\n\r\n").replies, []);
     let mut future = connect(V5, "c");

@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE: what is granted, what is refused, who gets what.
+//! SUBSCRIBE and UNSUBSCRIBE: grants, refusals, and their effect on deliveries.
 
 use wisp_engine::Limits;
 use wisp_wire::{QoS, SubscriptionOptions};
@@ -6,7 +6,7 @@ use wisp_wire::{QoS, SubscriptionOptions};
 use crate::support::{V3, V5, World, publish, subscribe, subscribe_with, unsubscribe};
 
 #[test]
-fn what_is_asked_for_is_granted() {
+fn requested_subscriptions_are_granted() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut world = World::new(Limits::DEFAULT);
         let mut peer = world.connected(V3, "c");
@@ -20,7 +20,7 @@ fn each_filter_beyond_a_limit_is_refused_by_itself() {
     let limits = Limits { subscriptions_count_max: 2, topic_levels_max: 3, topic_bytes_max: 20, ..Limits::DEFAULT };
     let filters =
         ["a/b/c/d", "$queue/+", "a", "a", "b", "c", "012345678901234567890", "$share/g/$queue/n", "$share/g/t"];
-    // In 3.1.1 there is one code for all of it.
+    // 3.1.1 has one code for every refusal.
     let cases = [(V3, [0x80; 2]), (V5, [0x8f, 0x97])];
     for (version, [invalid, quota]) in cases {
         let mut world = World::new(limits);
@@ -30,7 +30,7 @@ fn each_filter_beyond_a_limit_is_refused_by_itself() {
             .map(|filter| *world.feed(&mut peer, &subscribe(version, &[filter])).replies.last().unwrap())
             .collect();
         assert_eq!(codes, [invalid, invalid, 0, 0, 0, quota, invalid, invalid, quota], "{version:?}");
-        // Capacity again for one.
+        // Capacity for one again.
         world.feed(&mut peer, &unsubscribe(version, &["a"]));
         assert_eq!(world.feed(&mut peer, &subscribe(version, &["c"])).replies.last(), Some(&0));
     }
@@ -56,7 +56,7 @@ fn one_packet_cannot_keep_the_router_busy_with_the_same_filter() {
 }
 
 #[test]
-fn unsubscribing_from_nothing_is_told() {
+fn unsubscribing_without_a_subscription_has_its_own_code() {
     let mut world = World::new(Limits::DEFAULT);
     let mut other = world.connected(V3, "other");
     world.feed(&mut other, &subscribe(V3, &["a"]));
@@ -75,7 +75,7 @@ fn no_local_keeps_a_clients_own_messages_from_it_even_if_its_queue_is_full() {
     world.feed(&mut peer, &subscribe_with(V5, &["t"], no_local, &[]));
     world.feed(&mut peer, &publish(V5, "t", b"own"));
     world.feed(&mut other, &publish(V5, "t", b"other's"));
-    // Full now: who has to wait is the other, not the client itself.
+    // The queue is full now. The other client has to wait, and the client itself does not.
     assert!(world.feed(&mut other, &publish(V5, "t", b"other's again")).blocked);
     assert!(!world.feed(&mut peer, &publish(V5, "t", b"own again")).blocked);
     assert_eq!(peer.messages(), [("t".to_owned(), b"other's".to_vec())]);

@@ -1,4 +1,4 @@
-//! A broker without sockets: the worker of production, fed by simulated clients under virtual time.
+//! A broker without sockets: the production worker, fed by simulated clients under virtual time.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,7 +19,7 @@ pub(crate) const V3: ProtocolVersion = ProtocolVersion::Mqtt311;
 pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
 
-/// What one receive brings at most.
+/// Most bytes of one receive.
 const RECV_BYTES: usize = 64 * 1024;
 
 pub(crate) struct World {
@@ -34,13 +34,13 @@ pub(crate) struct World {
 /// The two ends of a connection.
 struct Socket {
     outbox: Arc<Outbox>,
-    /// Sent by the client, and not received by the worker yet.
+    /// Sent by the client and not yet received by the worker.
     incoming: VecDeque<u8>,
     /// How the client has ended the connection.
     hung_up: Option<Received>,
-    /// Flushed by the worker, and not read by the client yet.
+    /// Flushed by the worker and not yet read by the client.
     flushed: Vec<u8>,
-    /// What the outbox still counts of it: bytes and messages.
+    /// The part of `flushed` that the outbox still counts: bytes and messages.
     unread: (usize, usize),
     connected: Option<(Arc<str>, ProtocolVersion)>,
     taken_over: Option<ConnectionId>,
@@ -52,7 +52,7 @@ pub(crate) struct Peer {
     socket: Rc<RefCell<Socket>>,
     /// Everything the client has read.
     pub(crate) received: Vec<u8>,
-    /// Topic aliases that the server has given.
+    /// Topic aliases that the server has assigned.
     pub(crate) aliases: BTreeMap<u16, String>,
 }
 
@@ -63,10 +63,10 @@ pub(crate) struct End {
     pub(crate) has_disconnect_packet: bool,
 }
 
-/// What came of some bytes.
+/// The effects of some bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Packets to the client itself, without messages.
+    /// Packets to the client itself, except messages.
     pub(crate) replies: Vec<u8>,
     pub(crate) end: Option<End>,
     pub(crate) taken_over: Option<ConnectionId>,
@@ -90,7 +90,7 @@ impl Socket {
         Received::Bytes { count, more: true }
     }
 
-    /// What the sending half of a connection does.
+    /// Flushes like the sending half of a connection.
     fn flush(&mut self) {
         let mut chunk = Chunk::default();
         if self.outbox.take(&mut chunk) {
@@ -133,7 +133,7 @@ impl World {
         self.shared.stats()
     }
 
-    /// A connection that was just accepted.
+    /// A new connection.
     pub(crate) fn accept(&mut self) -> Peer {
         self.connections += 1;
         let outbox = self.shared.new_outbox(ConnectionId { slot: self.connections, generation: 1 }, 0);
@@ -161,7 +161,7 @@ impl World {
         peer
     }
 
-    /// Has the worker handle bytes that the client sends, and all that follows from them.
+    /// Has the worker handle bytes from the client, and everything that follows from them.
     pub(crate) fn feed(&mut self, peer: &mut Peer, bytes: &[u8]) -> Outcome {
         let paused = self.worker.paused();
         let flushed = peer.socket.borrow().flushed.len();
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// Turns until nothing happens any more at this time.
+    /// Runs turns until nothing more happens at this time.
     pub(crate) fn run(&mut self) {
         let mut quiet = 0;
         while quiet < 2 {
@@ -253,13 +253,13 @@ impl World {
         }
     }
 
-    /// Lets time pass, and happen what is due then.
+    /// Advances the time and handles everything that is due.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now_ms += ms;
         self.run();
     }
 
-    /// The connection ends, unless it has ended already.
+    /// Ends the connection, unless it has ended already.
     pub(crate) fn close(&mut self, peer: &mut Peer, reason: EndReason) {
         if peer.socket.borrow().end.is_none() {
             let hung_up = match reason {
@@ -278,7 +278,7 @@ impl World {
         self.run();
     }
 
-    /// Nobody is there, and nothing is left of anybody.
+    /// No client is connected, and no state is left.
     pub(crate) fn assert_empty(&self) {
         let stats = self.stats();
         assert_eq!((stats.sessions, stats.retained, stats.buffered_bytes, stats.stored_bytes), (0, 0, 0, 0));
@@ -290,7 +290,7 @@ impl Peer {
         self.socket.borrow().outbox.connection()
     }
 
-    /// The version it speaks, also when it has disconnected.
+    /// The client's version, also after it has disconnected.
     pub(crate) fn version(&self) -> ProtocolVersion {
         self.version_of(&self.socket.borrow())
     }
@@ -315,7 +315,7 @@ impl Peer {
         self.socket.borrow().outbox.depth_bytes()
     }
 
-    /// Reads all that waits.
+    /// Reads all waiting bytes.
     pub(crate) fn read(&mut self) {
         let read = self.socket.borrow_mut().read();
         self.received.extend(read);
@@ -350,7 +350,7 @@ impl Peer {
     }
 }
 
-/// The packets that are no messages. What cannot be decoded is left as it is.
+/// The packets other than messages. Undecodable bytes stay as they are.
 fn without_messages(mut packets: &[u8], version: ProtocolVersion) -> Vec<u8> {
     let mut replies = Vec::new();
     while let Ok(Some((packet, len))) = decode(packets, version, u32::MAX >> 4) {
@@ -369,7 +369,7 @@ pub(crate) fn encoded<E: std::fmt::Debug>(encode: impl FnOnce(&mut Vec<u8>) -> R
     out
 }
 
-/// A CONNECT that asks for nothing.
+/// A CONNECT without options.
 pub(crate) fn plain(version: ProtocolVersion, id: &str) -> Connect<'_> {
     Connect {
         version,

@@ -18,7 +18,7 @@ fn with_queue(change: impl FnOnce(&mut QueueSettings)) -> World {
 }
 
 #[test]
-fn messages_wait_for_the_first_receiver_whatever_their_qos() {
+fn messages_of_any_qos_wait_for_the_first_receiver() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     for (id, qos) in [(1, QOS_0), (2, QOS_1), (3, QOS_2)] {
@@ -47,8 +47,8 @@ fn unacknowledged_messages_go_back_to_the_head_in_order_and_come_as_duplicates()
         } else {
             world.feed(&mut first, &pubrec(ids[1]));
         }
-        // Its session stays; the messages do not wait for it.
-        assert_eq!(first.payloads().len(), usize::from(qos == QOS_1), "PUBREC makes no capacity, PUBACK does");
+        // Its session stays, but the messages do not wait for it.
+        assert_eq!(first.payloads().len(), usize::from(qos == QOS_1), "PUBREC frees no window, PUBACK does");
         world.close(&mut first, EndReason::Closed);
         let mut second = world.receiver("second", qos, QUEUE, &[]);
         let heard: Vec<(bool, String)> = second.heard().into_iter().map(|(_, dup, payload)| (dup, payload)).collect();
@@ -60,7 +60,7 @@ fn unacknowledged_messages_go_back_to_the_head_in_order_and_come_as_duplicates()
 }
 
 #[test]
-fn a_message_that_nobody_acknowledges_ends_as_a_dead_letter() {
+fn a_message_without_acknowledgement_becomes_a_dead_letter() {
     for (dead_letter, expected) in [(Some("dead"), &["1", "2"][..]), (None, &[])] {
         let mut world = with_queue(|queue| {
             queue.deliveries_max = Some(2);
@@ -116,7 +116,7 @@ fn a_full_queue_does_as_its_policy_says() {
         let code = if policy == FullPolicy::Refuse { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
         assert_eq!(sender.events().pop(), Some(Event::PubAck(3, code)));
         if policy == FullPolicy::Refuse {
-            // Who cannot be told is held back, and no longer than anyone for a receiver that is stuck.
+            // A sender of MQTT 3 is held back, and no longer than for any other receiver that is stuck.
             let packet = [&[0x32, 13, 0, 8][..], b"$queue/q", &[0, 9, b'9']].concat();
             assert!(world.feed(&mut old, &packet).blocked);
             let at_most_once = message(QOS_0, 0, "$queue/q", "0");
@@ -133,7 +133,7 @@ fn a_full_queue_does_as_its_policy_says() {
 }
 
 #[test]
-fn what_is_on_loan_counts_as_in_the_queue() {
+fn messages_on_loan_count_in_the_queue() {
     let mut world = with_queue(|queue| queue.messages_max = 2);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, QUEUE, &[]);
@@ -157,7 +157,7 @@ fn bytes_are_bounded_as_well_as_messages() {
 }
 
 #[test]
-fn a_queue_with_a_filter_gets_what_matches_as_well() {
+fn a_queue_with_a_filter_also_gets_matching_messages() {
     let mut world = with_queue(|queue| queue.filter = Some("orders/#".into()));
     let mut sender = world.sender();
     let mut other = world.receiver("other", QOS_1, &["orders/+"], &[]);
@@ -171,7 +171,7 @@ fn a_queue_with_a_filter_gets_what_matches_as_well() {
 }
 
 #[test]
-fn queues_that_nobody_uses_disappear() {
+fn unused_queues_disappear() {
     let limits = Limits { topic_queues_count_max: 2, ..Limits::DEFAULT };
     let mut world = World::new(limits);
     let mut sender = world.sender();
@@ -215,7 +215,7 @@ fn a_receiver_at_qos_0_takes_as_much_as_it_reads() {
     let mut receiver = world.receiver("r", QOS_0, QUEUE, &[]);
     let mut numbers = Vec::new();
     for number in 1..=20 {
-        // Full is the queue, not only its receiver; the sender, who is told, comes again.
+        // The queue itself is full, not only its receiver. The sender gets the refusal and retries.
         while world.feed(&mut sender, &numbered("$queue/q", number, number)).replies[..] != [0x40, 2, 0, number as u8] {
             numbers.extend(receiver.payloads());
             world.run();
@@ -230,7 +230,7 @@ fn a_receiver_at_qos_0_takes_as_much_as_it_reads() {
 }
 
 #[test]
-fn a_session_taken_over_keeps_what_it_has_from_a_queue() {
+fn a_takeover_keeps_the_loans_of_a_queue() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut old = world.receiver("r", QOS_1, QUEUE, &[]);

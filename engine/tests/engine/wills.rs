@@ -1,4 +1,4 @@
-//! Wills: when they are published, and as what.
+//! Wills: when they are published, and with which properties.
 
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode, TopicName, Will, decode};
@@ -30,7 +30,7 @@ fn mortal_and_heir(world: &mut World, version: ProtocolVersion) -> (Peer, Peer) 
 }
 
 #[test]
-fn every_end_but_a_goodbye_publishes_the_will() {
+fn every_end_but_a_normal_disconnect_publishes_the_will() {
     let cases = [
         (EndReason::Closed, true),
         (EndReason::TransportFailed, true),

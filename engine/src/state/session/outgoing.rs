@@ -1,7 +1,7 @@
 //! The messages at QoS 1 and 2 for one client, connected or not (MQTT 5 sections 4.3, 4.4 and 4.9).
 //!
 //! ```text
-//!             window has room            PUBACK, or PUBREC then PUBCOMP
+//!             window is free             PUBACK, or PUBREC then PUBCOMP
 //!   pending ------------------> inflight ------------------------------> done
 //!                                 |  ^
 //!       the client connects again '--' sent again, in the original order, with DUP

@@ -1,5 +1,5 @@
-//! Random lives of several clients at QoS 0, who hold their senders back, compared with a list of subscriptions for each
-//! client, and each message copied to everyone who has one that matches.
+//! Random operations of several clients at QoS 0 that hold their senders back, compared with a model: a list of
+//! subscriptions for each client, and a copy of each message for each client with a matching subscription.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const CLIENTS: usize = 4;
 const TOPICS: [&str; 6] = ["a", "a/b", "a/b/c", "b", "/b", "$a/b"];
 const FILTERS: [&str; 10] = ["a", "a/b", "#", "+", "+/b", "a/#", "a/+/c", "/#", "$a/+", "b"];
 
-/// Few enough that senders are held back now and then.
+/// So few that senders are sometimes held back.
 const QUEUE_MESSAGES_MAX: usize = 12;
 
 type Message = (String, Vec<u8>);
@@ -45,7 +45,7 @@ enum Operation {
     Disconnect {
         client: usize,
     },
-    /// The connection ends without a word.
+    /// The connection ends without DISCONNECT.
     Vanish {
         client: usize,
     },
@@ -67,7 +67,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A connection, beside what the model has of it.
+/// A connection, and its state in the model.
 struct Connection {
     peer: Peer,
     version: ProtocolVersion,
@@ -189,7 +189,7 @@ impl Both {
                 }
             }
             let Some((topic, _)) = messages.peek().cloned() else { break };
-            // The first that was not accepted: a receiver has no room.
+            // The first message that was not accepted: a receiver is full.
             prop_assert_eq!(self.world.worker.paused(), 1);
             prop_assert!(self.receivers(client, &topic).any(|receiver| receiver.unread > 0));
             self.clients.iter_mut().flatten().for_each(Connection::read);
@@ -206,7 +206,7 @@ impl Both {
         clients.filter(move |(number, client)| client.wants(topic, *number == sender)).map(|(_, client)| client)
     }
 
-    /// Everyone got exactly what the model says, and what they leave is nothing.
+    /// Each client got exactly the messages of the model, and nothing is left after they disconnect.
     fn finish(mut self) -> Result<(), TestCaseError> {
         let mut connections = self.ended;
         connections.extend(self.clients.iter_mut().filter_map(Option::take));
@@ -229,7 +229,7 @@ proptest! {
             ended: Vec::new(),
             messages: 0,
         };
-        // Otherwise half of each life would be spent before anything happens.
+        // Otherwise the first half of each run would only connect clients.
         for client in 0..CLIENTS {
             both.apply(Operation::Connect { client, five: client % 2 == 0 })?;
         }

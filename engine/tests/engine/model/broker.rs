@@ -1,4 +1,4 @@
-//! The simplest broker one can write: what each session is owed, in order, and what each queue has.
+//! The simplest possible broker: the messages due to each session, in order, and the messages in each queue.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use wisp_wire::{QoS, ReasonCode, RetainHandling, TopicFilter, TopicName};
 use super::{CLIENTS, Wish};
 use crate::events::Event;
 
-/// What a publisher said.
+/// The content of a PUBLISH.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) topic: &'static str,
@@ -19,51 +19,51 @@ pub(crate) struct Content {
     pub(crate) sender: usize,
 }
 
-/// What was published, and until when it counts.
+/// A published message and the time when it expires.
 #[derive(Debug)]
 pub(crate) struct Posted {
     pub(crate) content: Content,
     pub(crate) expires_at_ms: Option<u64>,
 }
 
-/// A message that a session is to get.
+/// A message due to a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Due {
     pub(crate) posted: Rc<Posted>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) ids: Vec<u32>,
-    /// Messages of the same batch may come in any order; 0 for none.
+    /// Messages of the same batch may arrive in any order; 0 for none.
     pub(crate) batch: u32,
-    /// The queue it is from.
+    /// The queue that it is on loan from.
     pub(crate) loan: Option<Loan>,
 }
 
-/// Where a message is from, and how often it was delivered.
+/// The queue of a message, and how often it was delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Loan {
     pub(crate) queue: &'static str,
-    /// Which of the groups that had that name one after the other.
+    /// The number of the group, among successive groups of the same name.
     pub(crate) generation: u32,
     pub(crate) deliveries: u32,
 }
 
-/// A message that was sent and not yet acknowledged to the end.
+/// A message that was sent and is not yet acknowledged completely.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) id: u16,
-    /// None when only PUBCOMP is to come.
+    /// `None` when only PUBCOMP is missing.
     pub(crate) due: Option<Due>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) subscriptions: BTreeMap<&'static str, Wish>,
-    /// At QoS 1 and 2, never sent.
+    /// At QoS 1 and 2, not yet sent.
     pub(crate) pending: VecDeque<Due>,
-    /// In the order they were sent first.
+    /// In the order of their first sending.
     pub(crate) inflight: Vec<InFlight>,
-    /// Those of them that this connection has not got yet.
+    /// The ones that were not yet sent again on this connection.
     pub(crate) again: VecDeque<u16>,
     pub(crate) unreleased: BTreeSet<u16>,
     pub(crate) expiry_s: u32,
@@ -73,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) connection: Option<Connection>,
 }
 
-/// What is of the connection and not of the session.
+/// The state of the connection, apart from the session's.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) five: bool,
@@ -98,8 +98,8 @@ pub(crate) struct Queue {
     pub(crate) waiting: VecDeque<Waiting>,
     /// When the last message was found to have expired.
     pub(crate) expired_ms: u64,
-    /// What was put into it, and how often: a publisher that saw no acknowledgement sends again, and then nobody can tell
-    /// the copies apart.
+    /// The messages put into it, and how often. A sender without an acknowledgement sends a message again, and the
+    /// copies are then indistinguishable.
     pub(crate) copies: BTreeMap<Vec<u8>, u32>,
     next_place: i64,
 }
@@ -107,7 +107,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     pub(crate) now_ms: u64,
-    /// When queues were looked after last.
+    /// When queues were last checked.
     pub(crate) reviewed_ms: u64,
     pub(crate) sessions: [Option<Session>; CLIENTS],
     pub(crate) queues: BTreeMap<&'static str, Queue>,
@@ -118,7 +118,7 @@ pub(crate) struct Broker {
     generations: u32,
 }
 
-/// The session expiry interval that the server grants at most.
+/// The longest session expiry interval that the server grants.
 pub(crate) const EXPIRY_S_MAX: u32 = 50;
 /// The deliveries after which a message of `$queue/q` goes to `$queue/dead`.
 pub(crate) const DELIVERIES_MAX: u32 = 2;
@@ -140,14 +140,14 @@ impl Posted {
 }
 
 impl Session {
-    /// Whether something more may be sent at QoS 1 and 2.
+    /// Whether the window admits one more message.
     pub(crate) fn has_window(&self) -> bool {
         let window = self.connection.as_ref().map_or(0, |connection| connection.window);
         self.inflight.len() - self.again.len() < window
     }
 
-    /// Whether a client that has acknowledged later messages and not an early one may be held back, though the window
-    /// has room: the identifiers in use may be so many windows apart.
+    /// Whether a client that has left an early message unacknowledged may be held back although the window has space:
+    /// the server bounds how many windows apart the identifiers in use are.
     pub(crate) fn is_held_back(&self) -> bool {
         const WINDOWS: usize = 4;
         let window = self.connection.as_ref().map_or(0, |connection| connection.window);
@@ -160,7 +160,7 @@ impl Session {
     }
 }
 
-/// What of a CONNECT concerns the session.
+/// The parts of a CONNECT that concern the session.
 pub(crate) struct Connecting {
     pub(crate) clean_start: bool,
     pub(crate) expiry_s: u32,
@@ -206,18 +206,18 @@ impl Broker {
         session.will_at_ms = delay_s.map(|seconds| now_ms + u64::from(seconds) * 1000);
         session.ends_at_ms = Some(now_ms + u64::from(session.expiry_s) * 1000);
         let returned = take_loans(session, |queue| queue.starts_with("$queue/"));
-        self.give_back(returned);
+        self.return_loans(returned);
         self.expire(client);
         self.publish_wills();
     }
 
-    /// When something is due next.
+    /// The next time at which something is due.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
         let sessions = self.sessions.iter().flatten().filter(|session| session.connection.is_none());
         sessions.flat_map(|session| session.will_at_ms.into_iter().chain(session.ends_at_ms)).min()
     }
 
-    /// Has happen what is due now.
+    /// Handles everything that is due now.
     pub(crate) fn review_all(&mut self) {
         for client in 0..CLIENTS {
             if self.sessions[client].as_ref().is_some_and(|session| session.connection.is_none()) {
@@ -246,7 +246,7 @@ impl Broker {
         for filter in session.subscriptions.keys() {
             self.leave_queue(client, filter);
         }
-        // Nobody else gets what this client may have received exactly once [MQTT-4.8.2-5].
+        // No other member gets a message that this client may have received exactly once [MQTT-4.8.2-5].
         session.inflight.retain(|inflight| {
             let twice = |due: &Due| {
                 due.qos == QoS::ExactlyOnce && due.loan.as_ref().is_some_and(|loan| loan.queue.starts_with("$share/"))
@@ -254,7 +254,7 @@ impl Broker {
             !inflight.due.as_ref().is_some_and(twice)
         });
         let returned = take_loans(&mut session, |_| true);
-        self.give_back(returned);
+        self.return_loans(returned);
     }
 
     fn leave_queue(&mut self, client: usize, filter: &str) {
@@ -265,7 +265,7 @@ impl Broker {
         }
     }
 
-    fn give_back(&mut self, returned: Vec<Due>) {
+    fn return_loans(&mut self, returned: Vec<Due>) {
         let mut dead = Vec::new();
         for due in returned.into_iter().rev() {
             let Loan { queue: name, generation, deliveries } = due.loan.unwrap();
@@ -298,7 +298,7 @@ impl Broker {
         }
     }
 
-    /// Sends a message to everyone who wants it. False if nobody does.
+    /// Sends a message to all its receivers. False if it has none.
     pub(crate) fn publish(&mut self, content: Content) -> bool {
         let (topic, sender) = (content.topic, content.sender);
         let expires_at_ms = content.expiry_s.map(|seconds| self.now_ms + u64::from(seconds) * 1000);
@@ -402,7 +402,8 @@ impl Queue {
     }
 }
 
-/// Takes what is on loan out of a session. The client may have stored what it got at QoS 2, so that is to be released.
+/// Takes the messages on loan out of a session. At QoS 2 the client may have stored them, so their identifiers must
+/// still be released.
 fn take_loans(session: &mut Session, wanted: impl Fn(&str) -> bool) -> Vec<Due> {
     let mut taken = Vec::new();
     session.inflight.retain_mut(|inflight| {

@@ -1,4 +1,4 @@
-//! What the server sends, against what the model says it may send next.
+//! Compares the packets of the server with the ones that the model allows next.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::CLIENTS;
 use super::broker::{Broker, Due, InFlight, Loan, Session};
 use crate::events::{Event, Message};
 
-/// Where in each queue the last message came from that a client got in this operation.
+/// The place in each queue of the last message that a client got in this operation.
 pub(crate) type Places = BTreeMap<(usize, &'static str), i64>;
 
 impl Due {
@@ -25,7 +25,7 @@ impl Due {
     }
 }
 
-/// The queue that a client of the model gets messages on a topic from.
+/// The queue from which a client of the model gets messages on a topic.
 fn queue_for(client: usize, topic: &str) -> Option<&'static str> {
     match topic {
         "$g/a" => Some("$share/one/$g/a"),
@@ -37,7 +37,7 @@ fn queue_for(client: usize, topic: &str) -> Option<&'static str> {
 }
 
 impl Broker {
-    /// Takes notice of what was sent to a client, if it may be.
+    /// Checks that the model allows an event for a client, and updates the model.
     pub(crate) fn check(&mut self, client: usize, event: &Event, places: &mut Places) -> Result<(), TestCaseError> {
         let now_ms = self.now_ms;
         if let Event::Message(message) = event
@@ -107,7 +107,7 @@ impl Broker {
         session.sent(message.id, due)
     }
 
-    /// Whether everything was sent that could be.
+    /// Checks that every message that can be sent was sent.
     pub(crate) fn check_settled(&mut self) -> Result<(), TestCaseError> {
         let now_ms = self.now_ms;
         for (client, session) in self.sessions.iter_mut().enumerate() {
@@ -136,7 +136,7 @@ impl Broker {
             let Some(first) = queue.waiting.front() else { continue };
             for (client, wish) in &queue.members {
                 let session = self.sessions[*client].as_ref().unwrap();
-                // What waits behind a message that expires is dealt out within a second.
+                // Messages behind an expired one are offered within a second.
                 let at_most_once = wish.qos.min(first.posted.content.qos) == QoS::AtMostOnce
                     && self.reviewed_ms >= queue.expired_ms + 1_000;
                 let could = session.connection.is_some()
@@ -147,7 +147,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether queues were emptied from their heads.
+    /// Checks that messages left queues from the head.
     pub(crate) fn check_heads(&self, places: &Places) -> Result<(), TestCaseError> {
         for ((client, name), place) in places {
             let first = self.queues.get(name).and_then(|queue| {
@@ -193,7 +193,7 @@ impl Session {
     }
 }
 
-/// Takes the first, or another one of its batch.
+/// Takes the first message that fits, or a later one of its batch.
 fn take_next(dues: &mut std::collections::VecDeque<Due>, is: impl Fn(&Due) -> bool) -> Option<Due> {
     let batch = dues.front()?.batch;
     let open = dues.iter().take_while(|due| due.batch == batch).count();

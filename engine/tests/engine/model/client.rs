@@ -1,4 +1,4 @@
-//! A client as the standard wants it: what it keeps of the messages it sends and receives.
+//! A client as the standard describes it, with the state of the messages that it sends and receives.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::broker::Content;
 use crate::events::Event;
 use crate::support::encoded;
 
-/// What a packet that the client has seen calls for.
+/// The answer to a packet that the client has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::enum_variant_names, reason = "the packets are called so")]
 pub(crate) enum Answer {
@@ -19,19 +19,19 @@ pub(crate) enum Answer {
     PubComp(u16),
 }
 
-/// A message on its way to the server.
+/// A message that the client has sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) id: u16,
     pub(crate) content: Content,
-    /// PUBREC has come.
+    /// PUBREC was received.
     pub(crate) received: bool,
 }
 
 /// One client, across its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    /// In the order they were sent first.
+    /// In the order of their first sending.
     pub(crate) outgoing: Vec<Outgoing>,
     /// Packet identifiers at QoS 2 between PUBLISH and PUBREL.
     incoming: BTreeSet<u16>,
@@ -49,18 +49,18 @@ impl Client {
         }
     }
 
-    /// The connection is gone: what was to be answered comes again.
+    /// The connection is gone: the server will send unanswered packets again.
     pub(crate) fn lose_connection(&mut self) {
         self.answers.clear();
     }
 
-    /// The server has no session: nothing of the old one counts.
+    /// The server has no session: drops the state of the old one.
     pub(crate) fn forget(&mut self) {
         self.outgoing.clear();
         self.incoming.clear();
     }
 
-    /// Takes notice of a packet. True if it is a message that the application has not had.
+    /// Handles a packet. True if it is a message that is new to the application.
     pub(crate) fn see(&mut self, event: &Event) -> Result<bool, TestCaseError> {
         match event {
             Event::Message(message) => {
@@ -97,14 +97,14 @@ impl Client {
         Ok(false)
     }
 
-    /// What it will not receive again under this identifier, because it refused it.
+    /// Forgets a refused message, which will not be repeated under this identifier.
     pub(crate) fn refused(&mut self, id: u16) {
         self.incoming.remove(&id);
     }
 }
 
 impl Content {
-    /// The PUBLISH of it.
+    /// The PUBLISH of an outgoing message.
     pub(crate) fn packet(&self, version: ProtocolVersion, id: u16, dup: bool) -> Vec<u8> {
         let expiry: Vec<Property<'_>> =
             self.expiry_s.filter(|_| version.is_v5()).map(Property::MessageExpiryInterval).into_iter().collect();

@@ -1,4 +1,4 @@
-//! Random lives of several clients, compared with the simplest broker one can write.
+//! Random operations of several clients, compared with the simplest possible broker.
 //!
 //! ```text
 //!                 .-> engine (the World) --> packets on the wire --.
@@ -7,9 +7,9 @@
 //!                                          clients, who see the packets later, or never
 //! ```
 //!
-//! The model has no windows of time, no locks and no limits: it says for each session what is to come next. Clients do what
-//! the standard asks of them, when they please: they see packets late, acknowledge in any order or not at all, lose what
-//! they send with their connection, and send it again on the next one.
+//! The model has no locks and no limits: it has the next messages of each session. Clients follow the standard, at any
+//! time they like. They see packets late, acknowledge in any order or not at all, lose packets with their connection,
+//! and send them again on the next one.
 
 mod at_most_once;
 mod broker;
@@ -27,10 +27,10 @@ const TOPICS: [&str; 8] = ["a", "a/b", "b", "$s/a", "$g/a", "$g/b/c", "$queue/q"
 const FILTERS: [&str; 11] =
     ["a", "a/b", "#", "+", "a/#", "+/b", "$s/+", "$share/one/$g/a", "$share/two/$g/b/#", "$queue/q", "$queue/dead"];
 
-/// What one client does, or how many seconds pass.
+/// An action of one client, or a number of seconds that pass.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    /// Takes over if the client is connected already.
+    /// Takes the session over if the client is connected.
     Connect {
         client: usize,
         asks: Asks,
@@ -43,18 +43,18 @@ pub(crate) enum Operation {
         client: usize,
         filter: &'static str,
     },
-    /// In one read. If it is lost, the connection is as well.
+    /// In one read. If it is lost, so is the connection.
     Publish {
         client: usize,
         letters: Vec<Letter>,
         lost: bool,
     },
-    /// Sees some of the packets that have come.
+    /// Sees some of the received packets.
     See {
         client: usize,
         most: usize,
     },
-    /// Sends what one of the packets it saw calls for, or all of them.
+    /// Sends the answer to one of the packets it has seen, or all answers.
     Answer {
         client: usize,
         pick: usize,
@@ -75,7 +75,7 @@ pub(crate) enum Operation {
     },
 }
 
-/// What a CONNECT asks for.
+/// The options of a CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asks {
     pub(crate) five: bool,
@@ -86,7 +86,7 @@ pub(crate) struct Asks {
     pub(crate) will: Option<(Letter, u32)>,
 }
 
-/// What a subscription asks for.
+/// The options of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
     pub(crate) qos: QoS,
@@ -96,7 +96,7 @@ pub(crate) struct Wish {
     pub(crate) id: Option<u32>,
 }
 
-/// A message that is to be.
+/// A message to publish.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Letter {
     pub(crate) topic: &'static str,
@@ -114,7 +114,7 @@ fn letter() -> impl Strategy<Value = Letter> {
     let expiry = prop_oneof![3 => Just(None), 1 => prop::sample::select(&[1, 3][..]).prop_map(Some)];
     (prop::sample::select(&TOPICS[..]), qos(), prop::bool::weighted(0.2), prop::bool::weighted(0.1), expiry).prop_map(
         |(topic, qos, retain, empty, expiry_s)| {
-            // Messages from queues are told apart by their payload.
+            // The payload distinguishes messages from queues.
             let empty = empty && !topic.starts_with("$g/") && !topic.starts_with("$queue/");
             Letter { topic, qos, retain, empty, expiry_s }
         },
@@ -178,9 +178,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 64))]
 
     #[test]
-    fn the_engine_does_what_the_model_expects(operations in prop::collection::vec(operation(), 1..90)) {
+    fn the_engine_agrees_with_the_model(operations in prop::collection::vec(operation(), 1..90)) {
         let mut run = Run::new();
-        // Otherwise half of each life would be spent before anything happens.
+        // Otherwise the first half of each run would only connect clients.
         for client in 0..CLIENTS {
             let asks = Asks {
                 five: client % 2 == 0,

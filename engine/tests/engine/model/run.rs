@@ -1,4 +1,4 @@
-//! The engine and the model side by side.
+//! Runs the engine and the model side by side.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,10 +16,10 @@ use super::{Asks, CLIENTS, FILTERS, Letter, Operation, TOPICS, Wish};
 use crate::events::{Event, Message};
 use crate::support::{Outcome, Peer, V3, V5, World, encoded, plain, unsubscribe};
 
-/// What the server grants at most in a window.
+/// The most unacknowledged messages that the server sends.
 const WINDOW: usize = 3;
 
-/// A connection of the engine, and what of it the client has not seen yet.
+/// A connection of the engine, and its packets that the client has not seen yet.
 struct Wire {
     peer: Peer,
     unseen: VecDeque<Event>,
@@ -31,7 +31,7 @@ pub(crate) struct Run {
     model: Broker,
     clients: [Client; CLIENTS],
     wires: [Option<Wire>; CLIENTS],
-    /// How often applications have had what was published at QoS 2 to a group.
+    /// How often applications have received each message that was published at QoS 2 to a group.
     had: BTreeMap<Vec<u8>, u32>,
     messages: u32,
 }
@@ -60,7 +60,7 @@ impl Run {
     }
 
     pub(crate) fn apply(&mut self, operation: Operation) -> Result<(), TestCaseError> {
-        // No two operations at the same time, so that nothing of theirs is due at the same time.
+        // Each operation has its own time, so that the ends of two never coincide.
         self.world.now_ms += 1;
         self.model.now_ms = self.world.now_ms;
         match operation {
@@ -99,7 +99,7 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Looks at what was sent to whom.
+    /// Compares the packets that the server has sent to each client.
     fn harvest(&mut self) -> Result<(), TestCaseError> {
         let mut places = Places::new();
         for (client, wire) in self.wires.iter_mut().enumerate() {
@@ -155,7 +155,7 @@ impl Run {
         Ok(())
     }
 
-    /// Sends again what the server has not acknowledged [MQTT-4.4.0-1].
+    /// Sends unacknowledged packets again [MQTT-4.4.0-1].
     fn resend(&mut self, client: usize) -> Result<(), TestCaseError> {
         let version = self.version(client);
         let outgoing = std::mem::take(&mut self.clients[client].outgoing);
@@ -175,10 +175,11 @@ impl Run {
 
     fn subscribe(&mut self, client: usize, wanted: Vec<(&'static str, Wish)>) -> Result<(), TestCaseError> {
         let version = self.version(client);
-        // The identifier is of the whole packet.
+        // One identifier applies to the whole packet.
         let id = wanted[0].1.id.filter(|_| version.is_v5());
         let dead_letters = client == CLIENTS - 1;
-        // What a queue has is dealt out between one filter and the next, so there is one of a queue in a packet.
+        // The server offers a queue's messages between one filter and the next, so a packet has at most one filter of a
+        // queue.
         let mut queues = 0;
         let wanted: Vec<(&'static str, Wish)> = wanted
             .into_iter()
@@ -214,7 +215,7 @@ impl Run {
         let mut bytes = Vec::new();
         for letter in letters {
             if self.clients[client].outgoing.len() >= 8 && letter.qos != QoS::AtMostOnce {
-                // More would be beyond the server's Receive Maximum.
+                // One more would exceed the server's Receive Maximum.
                 continue;
             }
             let mut content = self.content(client, letter);
@@ -240,7 +241,7 @@ impl Run {
         let session = self.model.session(client);
         let five = session.connection.as_ref().unwrap().five;
         let new = content.qos != QoS::ExactlyOnce || session.unreleased.insert(id);
-        // It may have been written for MQTT 5 first.
+        // The message may have been made for MQTT 5.
         let content = Content { expiry_s: content.expiry_s.filter(|_| five), ..content.clone() };
         let qos = content.qos;
         let matched = !new || self.model.publish(content);
@@ -286,7 +287,7 @@ impl Run {
         Ok(())
     }
 
-    /// The packet, and what it changes in the model.
+    /// The packet of an answer, with its effect on the model.
     fn answer_packet(&mut self, client: usize, answer: Answer, refuse: bool) -> Result<Vec<u8>, TestCaseError> {
         let version = self.version(client);
         let session = self.model.session(client);
@@ -327,7 +328,7 @@ impl Run {
     fn disconnect(&mut self, client: usize, with_will: bool, expiry_s: Option<u32>) -> Result<(), TestCaseError> {
         let version = self.version(client);
         let wire = self.wires[client].as_mut().unwrap();
-        // What was 0 cannot be raised, and before MQTT 5 there is nothing to say.
+        // 0 cannot be raised, and before MQTT 5 DISCONNECT has no interval.
         let expiry_s = expiry_s.filter(|_| version.is_v5() && wire.expiry_s > 0);
         let with_will = with_will && version.is_v5();
         let code = if with_will { ReasonCode::DisconnectWithWill } else { ReasonCode::NORMAL_DISCONNECTION };
@@ -347,7 +348,7 @@ impl Run {
         self.clients[client].lose_connection();
     }
 
-    /// Lets time pass, with a stop wherever something is due.
+    /// Advances the time, and stops whenever something is due.
     fn pass_ms(&mut self, ms: u64) -> Result<(), TestCaseError> {
         let until_ms = self.model.now_ms + ms;
         loop {
@@ -363,7 +364,7 @@ impl Run {
         }
     }
 
-    /// Everyone comes back and takes what he is owed, and leaves for good: nothing is left.
+    /// All clients reconnect, receive their messages and disconnect for good. Nothing is left.
     pub(crate) fn finish(mut self) -> Result<(), TestCaseError> {
         let asks = Asks { five: true, clean_start: false, expiry_s: 5, receive_maximum: None, aliases: 0, will: None };
         for client in 0..CLIENTS {
@@ -401,7 +402,7 @@ impl Run {
         Ok(())
     }
 
-    /// What clients have not seen or answered, and what the server has not sent or heard of.
+    /// Messages that clients have not seen or answered, and messages that the server has not sent or received.
     fn messages_left(&self) -> (usize, usize) {
         let wires = self.wires.iter().flatten().map(|wire| wire.unseen.len()).sum::<usize>();
         let answers = self.clients.iter().map(|client| client.answers.len() + client.outgoing.len()).sum::<usize>();
