@@ -1,4 +1,4 @@
-//! The table of connections: how a worker finds the sending half of a receiver that another worker owns.
+//! The table of connections, in which a worker finds the sending half of a receiver that another worker owns.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl<S: Stream> Connections<S> {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// A fresh identity, for a connection that is inserted or removed afterwards.
+    /// A new identity, for a connection that the caller then inserts or removes.
     pub(crate) fn reserve(&self) -> ConnectionId {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut table = self.table.write();
@@ -57,14 +57,14 @@ impl<S: Stream> Connections<S> {
         self.table.write().entries[slot].half = Some(half);
     }
 
-    /// The connection, unless it is closed.
+    /// The connection with this identity, unless it is closed.
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<SendHalf<S>>> {
         let table = self.table.read();
         let entry = table.entries.get(id.slot as usize)?;
         entry.half.as_ref().filter(|_| entry.generation == id.generation).cloned()
     }
 
-    /// Forgets a connection. Its slot is used again, its identity is not.
+    /// Removes a connection. Its slot is reused, its identity is not.
     pub(crate) fn remove(&self, id: ConnectionId) {
         let mut table = self.table.write();
         let entry = &mut table.entries[id.slot as usize];

@@ -11,8 +11,8 @@
 //! # Ok::<(), wisp_broker::StartError>(())
 //! ```
 //!
-//! The way of a message through it: [`wisp_net`] tells a driver that a socket is ready, `transport` receives, the engine's worker
-//! decodes and routes, `output` sends.
+//! The path of a message through it: [`wisp_net`] reports to a driver that a socket is ready, `transport` receives, the
+//! engine's worker decodes and routes, `output` sends.
 
 mod config;
 mod connections;

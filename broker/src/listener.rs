@@ -1,7 +1,7 @@
 //! Accepts connections and distributes them over the workers in turn. Belongs to the first worker.
 //!
-//! A stream is registered with the poller of the worker that is to own it, and the worker is left a message. The message is in the
-//! mailbox before the worker can see the first event, so no worker has to be woken.
+//! A stream is registered with the poller of the worker that will own it, and the worker gets a message. The message is
+//! in the mailbox before the worker can see the first event, so no worker has to be woken.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::transport::Transport;
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;
 
-/// Most connections accepted from one listener in a row, so that a flood of them does not keep the worker from the
-/// connections it has.
+/// Most connections accepted from one listener in a row, so that a flood of new ones does not starve the worker's other
+/// connections.
 const ACCEPTED_IN_A_ROW_MAX: usize = 256;
 
 pub(crate) struct Acceptor<H: Host> {
@@ -29,14 +29,14 @@ pub(crate) struct Acceptor<H: Host> {
     backlog: Backlog,
 }
 
-/// What is known of the connections that wait to be accepted.
+/// The state of the connections that wait to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backlog {
-    /// The next one comes with an event.
+    /// An event announces the next one.
     Empty,
-    /// The host could not accept one; it may be able to later, and will not say so.
+    /// The host could not accept one. It may be able to later, without an event.
     Failing,
-    /// Not all were accepted yet.
+    /// More may be waiting.
     MayHaveMore,
 }
 
@@ -50,12 +50,12 @@ impl<H: Host> Acceptor<H> {
         Ok(Self { listeners, next_worker: 0, refusing: false, backlog: Backlog::Empty })
     }
 
-    /// What waits, as far as the last look told.
+    /// The result of the last [`accept_some`](Self::accept_some).
     pub(crate) fn backlog(&self) -> Backlog {
         self.backlog
     }
 
-    /// Accepts what waits, within bounds.
+    /// Accepts waiting connections, up to a limit.
     pub(crate) fn accept_some(&mut self, server: &Server<H>) {
         let backlogs = (0..self.listeners.len()).map(|index| self.accept_from(index, server));
         self.backlog = backlogs.max().unwrap_or(Backlog::Empty);
@@ -69,7 +69,7 @@ impl<H: Host> Acceptor<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Such as too many open files: tried again at the worker's next look around.
+                    // For example, too many open files. The worker retries in its next sweep.
                     warn!(%error, "the host cannot accept a connection");
                     return Backlog::Failing;
                 }
@@ -120,7 +120,7 @@ pub(crate) fn token(id: ConnectionId) -> Token {
     Token(u64::from(id.generation) << 32 | u64::from(id.slot))
 }
 
-/// The connection a token stands for; None for a listener.
+/// The connection that a token names; `None` for a listener.
 pub(crate) fn connection_of(token: Token) -> Option<ConnectionId> {
     let id = ConnectionId { slot: token.0 as u32, generation: (token.0 >> 32) as u32 };
     (id.generation != LISTENER_GENERATION).then_some(id)

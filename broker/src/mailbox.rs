@@ -1,4 +1,4 @@
-//! How the acceptor and other workers reach a worker.
+//! The mailboxes by which the acceptor and other workers reach a worker.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct Mailbox<R, S: Stream> {
 pub(crate) enum WorkerMessage<S: Stream> {
     /// A connection for this worker. Its socket is registered with the worker's poller.
     NewConnection(NewConnection<S>),
-    /// For the engine.
+    /// A message for the engine's worker.
     Mail(Mail),
 }
 
@@ -35,14 +35,14 @@ impl<R: Registrar, S: Stream> Mailbox<R, S> {
         Self { registrar, messages: Mutex::default() }
     }
 
-    /// Leaves a message. Where the host cannot wake the worker, it is read in the worker's next turn.
+    /// Adds a message. If the host cannot wake the worker, it reads the message in its next turn.
     pub(crate) fn send(&self, message: WorkerMessage<S>) {
         self.messages.lock().push(message);
         self.registrar.wake();
     }
 
-    /// Leaves the message that `make` returns while the mailbox is locked, so that the worker cannot look for it too early if
-    /// `make` causes an event.
+    /// Adds the message that `make` returns. The mailbox is locked meanwhile, so if `make` causes an event the worker
+    /// finds the message with it.
     pub(crate) fn send_with<E>(&self, make: impl FnOnce() -> Result<WorkerMessage<S>, E>) -> Result<(), E> {
         let mut messages = self.messages.lock();
         messages.push(make()?);

@@ -1,22 +1,22 @@
-//! Steps 8 and 9 of a message's way: the sending half of a connection, which any worker may use.
+//! Steps 8 and 9 of the path of a message: the sending half of a connection, which any worker may use.
 //!
-//! In: packets, staged by the worker that routed them or waiting in the receiver's outbox. Out: bytes in its socket. The
-//! worker that routed a message sends it itself, whichever worker owns the receiver's connection; nobody is woken for it.
+//! In: packets, staged by the worker that routed them or waiting in the receiver's outbox. Out: bytes in its socket.
+//! The worker that routed a message sends it itself, on behalf of the worker that owns the receiver's connection. No
+//! thread is woken for it.
 //!
-//! One lock covers the socket and the bytes on their way into it, so a closed socket's number can never be written to by
-//! a late flush. It is held during a send, which does not block. A worker that finds it taken leaves: the holder, whatever
-//! it held the lock for, looks at the outbox once more after it has let go, and so sees everything that was pushed before
-//! somebody left.
+//! One lock covers the socket and the bytes to be sent to it, so a late flush never writes to a closed socket's
+//! descriptor. The lock is held during a send, which does not block. A worker that finds it taken does not wait: the
+//! holder checks the outbox once more after it has released the lock, and so sees everything that was pushed before.
 //!
 //! ```text
-//!           somebody sends                 would block
+//!           a worker sends                 would block
 //!   idle -------------------> busy, sending -----------> busy, full
 //!     ^                          |    ^                      |
 //!     '------- all sent ---------'    '--- owner: writable --'
 //! ```
 //!
-//! While it is *busy* others only push. It becomes busy before the first send: were the flag set only when the socket
-//! proved full, the event for that could come, and be taken for a spurious one, before the flag is there.
+//! While it is *busy*, workers only push. It becomes busy before the first send. Were the flag set only when the socket
+//! proves full, the event for that could arrive before it, and would be ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -27,17 +27,17 @@ use wisp_net::Stream;
 
 use crate::transport::Transport;
 
-/// Staged packets that lie in one piece of at least this length are sent from where they lie; shorter ones are not
-/// worth a turn without the outbox.
+/// Staged packets in one piece of at least this length are sent from where they lie. For shorter ones the outbox is
+/// cheaper.
 const DIRECT_BYTES_MIN: usize = 2 * 1024;
 
-/// Every connection may keep an empty buffer of this size. A larger one is kept for the next chunk, until a sweep finds that it was
-/// not needed, and only while all connections together keep no more than they may: a buffer that is freed after each chunk costs a
-/// page fault for every few messages, and buffers of thousands of connections add up to gigabytes.
+/// Every connection may keep an empty buffer of this size. A larger one is kept for the next chunk until a sweep finds that
+/// it was not needed, and only while all connections together are below the limit for kept buffers. A buffer that is freed
+/// after each chunk costs a page fault for every few messages, and the buffers of thousands of connections add up to gigabytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// Whoever has sent this much to one receiver looks after its other connections first. Otherwise a worker that sends as
-/// fast as others push would do nothing else.
+/// A worker that has sent this much to one receiver continues with its other connections. Otherwise it could be
+/// occupied for ever by a receiver that takes bytes as fast as other workers push them.
 const FLUSH_BYTES_MAX: usize = if cfg!(loom) { 1 } else { 4 * 1024 * 1024 };
 
 /// The part of a connection that all workers share.
@@ -46,7 +46,7 @@ pub(crate) struct SendHalf<S: Stream> {
     pub(crate) id: ConnectionId,
     pub(crate) outbox: Arc<Outbox>,
     output: Mutex<Output<S>, { rank::OUTPUT }>,
-    /// Somebody sends, or the socket was full when last tried. Changes only under the lock of `output`.
+    /// A worker is sending, or the socket was full at the last attempt. Changes only under the lock of `output`.
     busy: AtomicBool,
 }
 
@@ -54,10 +54,10 @@ pub(crate) struct SendHalf<S: Stream> {
 struct Output<S: Stream> {
     /// None once the connection is closed.
     transport: Option<Arc<Transport<S>>>,
-    /// Bytes taken from the outbox, or left over from a direct send; `sent` of them are gone.
+    /// Bytes taken from the outbox, or left over from a direct send. The first `sent` of them are sent.
     chunk: Chunk,
     sent: usize,
-    /// The longest chunk since buffers were last given back.
+    /// The longest chunk since buffers were last shrunk.
     longest_bytes: usize,
     /// Bytes counted for the two buffers that take turns, here and in the outbox.
     kept_bytes: usize,
@@ -70,8 +70,8 @@ impl<S: Stream> SendHalf<S> {
         Self { id, outbox, output: Mutex::new(output), busy: AtomicBool::new(false) }
     }
 
-    /// Sends what a worker staged for this receiver, or leaves it in the outbox for whoever can. True if the worker has
-    /// to come back and [`flush`](Self::flush), as with every `bool` here.
+    /// Sends the messages staged for this receiver, or leaves them in the outbox for the worker that is sending. True
+    /// if the worker must [`flush`](Self::flush) again later, as with every `bool` here.
     pub(crate) fn deliver(&self, staged: &Staged<'_>) -> bool {
         let direct = staged.contiguous().filter(|bytes| bytes.len() >= DIRECT_BYTES_MIN && !self.is_busy());
         if let Some(bytes) = direct
@@ -91,7 +91,7 @@ impl<S: Stream> SendHalf<S> {
         self.flush()
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends waiting bytes until the socket is full.
     pub(crate) fn flush(&self) -> bool {
         while !self.is_busy() {
             let Some(output) = self.output.try_lock() else { return false };
@@ -103,12 +103,12 @@ impl<S: Stream> SendHalf<S> {
         false
     }
 
-    /// The owner was told that the socket is writable again.
+    /// Handles the event that the socket is writable again.
     pub(crate) fn writable(&self) -> bool {
         if !self.is_busy() {
             return false;
         }
-        // Not `try_lock`: whoever holds the lock may have found the socket full before this event, and will leave.
+        // Must block: the current holder may have found the socket full before this event, and will not retry.
         self.drain(self.output.lock()) == Drained::Enough || self.flush()
     }
 
@@ -135,16 +135,16 @@ impl<S: Stream> SendHalf<S> {
         self.outbox.depth_bytes() == 0
     }
 
-    /// Ends the sending direction after what was sent, or both directions.
+    /// Shuts down the sending direction after the bytes sent so far, or both directions.
     pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> bool {
         if let Some(transport) = &self.output.lock().transport {
-            // The peer may have closed already: then there is nothing to tell it.
+            // The peer may have closed already, which needs no shutdown.
             let _ = transport.shutdown(how);
         }
         self.flush_for_others()
     }
 
-    /// Lets go of the socket and of everything that waits for it. Nothing is sent afterwards.
+    /// Drops the socket and all bytes for it. Nothing is sent afterwards.
     pub(crate) fn close(&self) {
         let mut output = self.output.lock();
         output.transport = None;
@@ -152,7 +152,7 @@ impl<S: Stream> SendHalf<S> {
         self.outbox.close();
     }
 
-    /// Gives back buffers that nothing is in, as far as they were too large for what has passed since the last call.
+    /// Shrinks empty buffers that are larger than the traffic since the last call needed.
     pub(crate) fn shrink(&self) -> bool {
         if let Some(mut output) = self.output.try_lock()
             && output.chunk.bytes.is_empty()
@@ -165,21 +165,21 @@ impl<S: Stream> SendHalf<S> {
         self.flush_for_others()
     }
 
-    /// To be called by whoever held the lock for anything but sending: a worker that wanted to send has found it taken
-    /// and left.
+    /// Called after holding the lock for another purpose than sending: a worker that wanted to send may have found it
+    /// taken and skipped its send.
     fn flush_for_others(&self) -> bool {
         !self.outbox.is_empty() && self.flush()
     }
 }
 
-/// Why no more was sent.
+/// The reason why a drain has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drained {
-    /// Nothing waited any more.
+    /// No bytes are left.
     Empty,
-    /// An event will tell when to go on.
+    /// The socket is full. An event will announce that it is writable.
     SocketFull,
-    /// It was enough for one turn.
+    /// The limit for one turn is reached.
     Enough,
 }
 
@@ -189,7 +189,7 @@ impl<S: Stream> Output<S> {
         self.chunk.bytes.is_empty() && self.transport.as_ref().is_some_and(|transport| transport.is_transparent())
     }
 
-    /// Sends bytes that are not in the outbox, and keeps what the socket does not take. True if it took all.
+    /// Sends bytes that are not in the outbox, and stores the rest that the socket does not take. True if it took all.
     fn send_direct(&mut self, bytes: &[u8], messages: usize, outbox: &Outbox) -> bool {
         let sent = self.send(bytes);
         let all = sent == bytes.len();
@@ -201,7 +201,7 @@ impl<S: Stream> Output<S> {
         all
     }
 
-    /// Sends the chunk, then what the outbox has.
+    /// Sends the chunk, then the contents of the outbox.
     fn drain(&mut self, outbox: &Outbox) -> Drained {
         let mut total = 0;
         loop {
@@ -226,8 +226,9 @@ impl<S: Stream> Output<S> {
         }
     }
 
-    /// Sends a prefix of `bytes` and says how long it was; if it is not all, the host will say when to go on. A broken
-    /// connection takes everything: its owner is told by the host, and until then nobody shall wait for it.
+    /// Sends a prefix of `bytes` and returns its length. If it is not all, an event will announce that the socket is
+    /// writable. A broken connection counts as taking everything: its owner gets an event from the host, and until then
+    /// no sender is held back for it.
     fn send(&self, bytes: &[u8]) -> usize {
         let Some(transport) = &self.transport else { return bytes.len() };
         match transport.send(bytes) {
@@ -273,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket that takes everything, while others push as fast as it does.
+    /// A socket that takes everything, while other workers push as fast as it does.
     struct Insatiable(OnceLock<Arc<Outbox>>);
 
     impl Stream for Insatiable {
@@ -319,10 +320,10 @@ mod tests {
 
     #[test]
     fn buffers_are_kept_until_a_sweep_finds_them_unused_and_in_sum_within_a_limit() {
-        let core = Shared::new(Limits { buffered_bytes_max: 64 << 20, ..Limits::DEFAULT }, 1);
+        let shared = Shared::new(Limits { buffered_bytes_max: 64 << 20, ..Limits::DEFAULT }, 1);
         let connection = |slot| {
             let id = ConnectionId { slot, generation: 1 };
-            SendHalf::new(id, core.new_outbox(id, 0), Arc::new(Transport::Plain(Drain)))
+            SendHalf::new(id, shared.new_outbox(id, 0), Arc::new(Transport::Plain(Drain)))
         };
         let capacity = |connection: &SendHalf<Drain>| connection.output.lock().chunk.bytes.capacity();
         let waiting = vec![0; 1 << 20];
@@ -336,7 +337,7 @@ mod tests {
         let kept = connections.iter().filter(|connection| capacity(connection) >= waiting.len()).count();
         assert_eq!(kept, 4, "an eighth of the allowance, for two buffers each");
         assert!(connections.iter().all(|connection| capacity(connection) >= KEPT_BYTES));
-        // The first connection's buffer was used since the last sweep, and is not in the next.
+        // The first connection's buffer was used before the first sweep, and not before the second.
         connections.iter().for_each(|connection| {
             connection.shrink();
         });
@@ -345,19 +346,19 @@ mod tests {
             connection.shrink();
         });
         assert_eq!(connections.iter().map(capacity).sum::<usize>(), 0);
-        // There is room for others again, also after a close.
+        // Another connection can keep its buffer again, also after a close.
         send(&connections[9]);
         assert!(capacity(&connections[9]) >= waiting.len());
         connections.iter().for_each(SendHalf::close);
         connections.iter().for_each(|connection| assert_eq!(connection.output.lock().kept_bytes, 0));
-        assert_eq!(core.stats().buffered_bytes, 0);
+        assert_eq!(shared.stats().buffered_bytes, 0);
     }
 
     #[test]
-    fn a_receiver_that_takes_all_others_push_does_not_keep_its_flusher() {
-        let core = Shared::new(Limits::DEFAULT, 1);
+    fn an_insatiable_receiver_does_not_occupy_its_flusher() {
+        let shared = Shared::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id, 0);
+        let outbox = shared.new_outbox(id, 0);
         let socket = Arc::new(Transport::Plain(Insatiable(OnceLock::new())));
         assert!(socket.stream().0.set(Arc::clone(&outbox)).is_ok());
         let connection = SendHalf::new(id, Arc::clone(&outbox), socket);
@@ -366,7 +367,7 @@ mod tests {
             assert!(connection.flush(), "it has to come back");
         }
         connection.close();
-        assert_eq!(core.stats().buffered_bytes, 0);
+        assert_eq!(shared.stats().buffered_bytes, 0);
     }
 }
 
@@ -393,7 +394,7 @@ mod loom_tests {
     }
 
     impl Socket {
-        /// The peer reads everything from now on. True if the owner is told that the socket is writable.
+        /// The peer reads everything from now on. True if the owner gets an event that the socket is writable.
         fn open_up(&self) -> bool {
             let mut state = self.0.lock();
             state.room = usize::MAX;
@@ -426,23 +427,23 @@ mod loom_tests {
     }
 
     fn connection(room: usize) -> (Arc<Shared>, Arc<Transport<Socket>>, Arc<SendHalf<Socket>>) {
-        let core = Arc::new(Shared::new(Limits::DEFAULT, 1));
+        let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
         let id = ConnectionId { slot: 0, generation: 1 };
-        let outbox = core.new_outbox(id, 0);
+        let outbox = shared.new_outbox(id, 0);
         accept_everything(&outbox);
         let socket = Arc::new(Transport::Plain(Socket(Mutex::new(State { room, ..State::default() }))));
         let connection = Arc::new(SendHalf::new(id, outbox, Arc::clone(&socket)));
-        (core, socket, connection)
+        (shared, socket, connection)
     }
 
-    /// What a worker does in its next turns.
+    /// The flushes of a worker's next turns.
     fn come_back(connection: &SendHalf<Socket>, mut unfinished: bool) {
         while unfinished {
             unfinished = connection.flush();
         }
     }
 
-    /// What a worker does that routed `bytes` to the connection.
+    /// The delivery of a worker that has routed `bytes` to the connection.
     fn deliver(connection: &SendHalf<Socket>, bytes: &[u8]) {
         let mut unfinished = false;
         with_staged(&connection.outbox, bytes, |staged| unfinished = connection.deliver(&staged));
@@ -454,24 +455,25 @@ mod loom_tests {
         thread::spawn(move || deliver(&connection, &bytes))
     }
 
-    /// Two preemptions at the worst places find what such protocols get wrong; all interleavings would take hours.
+    /// Two preemptions at the worst places find the faults of such protocols; all interleavings would take hours.
     fn model(test: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = builder.preemption_bound.or(Some(2));
         builder.check(test);
     }
 
-    /// Nothing stays behind when the last worker has left and the socket is writable.
+    /// No bytes are left when the last worker is done and the socket is writable.
     fn everything_arrives(room: usize, lens: [usize; 2]) {
         model(move || {
-            let (core, socket, connection) = connection(room);
+            let (shared, socket, connection) = connection(room);
             let workers: Vec<_> =
                 (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
             if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
-            // The event of a send that blocked after the peer began to read: there is room, so it comes at once.
+            // The event of a send that blocked after the peer began to read. The socket has space, so the event comes
+            // at once.
             if socket.stream().open_up() {
                 come_back(&connection, connection.writable());
             }
@@ -480,7 +482,7 @@ mod loom_tests {
             assert_eq!(changes, 1, "each worker's bytes arrive in one piece");
             received.sort_unstable();
             assert_eq!(received, [vec![0; lens[0]], vec![1; lens[1]]].concat());
-            assert_eq!(core.stats().buffered_bytes, 0);
+            assert_eq!(shared.stats().buffered_bytes, 0);
         });
     }
 
@@ -499,32 +501,32 @@ mod loom_tests {
         everything_arrives(3, [DIRECT_BYTES_MIN, 2]);
     }
 
-    /// Whoever holds the lock for another purpose than sending makes a worker leave too.
-    fn a_message_arrives_in_spite_of(other: fn(&SendHalf<Socket>) -> bool) {
+    /// A worker that holds the lock for another purpose than sending makes a sending worker leave, too.
+    fn a_message_arrives_despite(other: fn(&SendHalf<Socket>) -> bool) {
         model(move || {
-            let (core, socket, connection) = connection(usize::MAX);
+            let (shared, socket, connection) = connection(usize::MAX);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             come_back(&connection, other(&connection));
             worker.join().unwrap();
             assert_eq!(socket.stream().0.lock().received, [7; 2]);
-            assert_eq!(core.stats().buffered_bytes, 0);
+            assert_eq!(shared.stats().buffered_bytes, 0);
         });
     }
 
     #[test]
     fn loom_shrinking_holds_no_message_back() {
-        a_message_arrives_in_spite_of(SendHalf::shrink);
+        a_message_arrives_despite(SendHalf::shrink);
     }
 
     #[test]
     fn loom_shutting_down_holds_no_message_back() {
-        a_message_arrives_in_spite_of(|connection| connection.shutdown(Shutdown::Read));
+        a_message_arrives_despite(|connection| connection.shutdown(Shutdown::Read));
     }
 
     #[test]
-    fn loom_a_farewell_arrives_and_is_the_last() {
+    fn loom_the_final_packet_arrives_last() {
         model(|| {
-            let (core, socket, connection) = connection(1);
+            let (shared, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.outbox.push_final(b"end");
             come_back(&connection, connection.flush());
@@ -537,19 +539,19 @@ mod loom_tests {
             }
             let received = socket.stream().0.lock().received.clone();
             assert!(received == b"end" || received == b"\x07\x07end", "{received:?}");
-            assert_eq!(core.stats().buffered_bytes, 0);
+            assert_eq!(shared.stats().buffered_bytes, 0);
         });
     }
 
     #[test]
     fn loom_nothing_is_sent_to_a_closed_socket() {
         model(|| {
-            let (core, socket, connection) = connection(1);
+            let (shared, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.close();
             socket.stream().0.lock().closed = true;
             worker.join().unwrap();
-            assert_eq!(core.stats().buffered_bytes, 0, "what was not sent is no longer counted");
+            assert_eq!(shared.stats().buffered_bytes, 0, "unsent bytes are no longer counted");
         });
     }
 }

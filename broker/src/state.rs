@@ -1,4 +1,4 @@
-//! What the drivers of one broker share.
+//! The state that the drivers of one broker share.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::mailbox::Mailbox;
 /// The registrar of a host's poller.
 pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
 
-/// What the drivers of one broker share besides the engine's state.
+/// The state that the drivers of one broker share, besides the engine's.
 pub(crate) struct Server<H: Host> {
     pub(crate) host: H,
     pub(crate) engine: Arc<Shared>,

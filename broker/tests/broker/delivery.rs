@@ -1,4 +1,4 @@
-//! Messages get through, whole and in order, whatever their size and however their bytes come.
+//! Messages of any size arrive whole and in order, in any division into reads.
 
 use wisp_wire::Property;
 
@@ -80,7 +80,7 @@ fn packets_may_be_cut_anywhere() {
     for cut in 1..stream.len() {
         let mut client = net.open(V5);
         client.send(&stream[..cut]);
-        // By then the first part has been read, though nothing may have come of it.
+        // The ping shows that the worker has read the first part.
         witness.ping();
         client.send(&stream[cut..]);
         assert!(client.packet().starts_with(&[0x20]), "cut at {cut}");
@@ -111,7 +111,7 @@ fn a_receiver_gets_no_packet_longer_than_it_accepts() {
     receiver.subscribe("t");
     let mut sender = net.client(V3, "sender");
     sender.publish("t", &[1; 200]);
-    // 1 + 1 + 2 + 1 + 1 + 94: the length counts as the receiver would get it, with properties.
+    // 1 + 1 + 2 + 1 + 1 + 94: the length of the packet that the receiver would get, with properties.
     sender.publish("t", &[2; 95]);
     sender.publish("t", &[3; 94]);
     assert_eq!(receiver.message().1, [3; 94]);

@@ -1,4 +1,4 @@
-//! Brokers start and end in order, again and again.
+//! Brokers start and end in order, many times.
 
 use std::io;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use wisp_net::memory::MemoryHost;
 use crate::support::{Net, PATIENT, V3, V5, config, numbered, publish};
 
 #[test]
-fn shutdown_tells_clients_of_mqtt_5_why() {
+fn shutdown_sends_clients_of_mqtt_5_a_reason() {
     let net = Net::start(3, PATIENT);
     let mut clients: Vec<_> = (0..6).map(|n| net.client(V5, &n.to_string())).collect();
     let mut old = net.client(V3, "old");
@@ -22,7 +22,7 @@ fn shutdown_tells_clients_of_mqtt_5_why() {
 }
 
 #[test]
-fn shutdown_does_not_wait_for_those_who_do_not_read() {
+fn shutdown_does_not_wait_for_clients_that_do_not_read() {
     let net = Net::start(2, PATIENT);
     let mut stuck = net.client(V3, "stuck");
     stuck.subscribe("t");

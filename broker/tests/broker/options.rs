@@ -1,4 +1,4 @@
-//! What whoever embeds the broker decides beside the limits.
+//! Settings of an embedded broker besides the limits.
 
 use wisp_broker::{Broker, Config, FullPolicy, InvalidQueue, Limits, QueueSettings, StartError};
 use wisp_net::memory::MemoryHost;
@@ -15,7 +15,7 @@ fn start(change: impl FnOnce(&mut Config)) -> Result<Net, StartError> {
 }
 
 #[test]
-fn a_queue_of_the_config_is_bound_from_the_start_and_has_its_own_limits() {
+fn a_configured_queue_is_bound_from_the_start_and_has_its_own_limits() {
     let mut settings = QueueSettings::new("latest", &Limits::DEFAULT);
     settings.filter = Some("news/+".into());
     (settings.messages_max, settings.policy) = (2, FullPolicy::DropOldest);
@@ -35,7 +35,7 @@ fn a_queue_of_the_config_is_bound_from_the_start_and_has_its_own_limits() {
 }
 
 #[test]
-fn the_response_information_of_the_config_is_in_the_answer_to_who_asks() {
+fn connack_carries_the_configured_response_information_on_request() {
     let net = start(|config| config.response_information = Some("answers/".into())).unwrap();
     let mut client = net.open(V5);
     client.send(&connect(V5, "client", 0, &[Property::RequestResponseInformation(true)]));
@@ -44,7 +44,7 @@ fn the_response_information_of_the_config_is_in_the_answer_to_who_asks() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused_at_the_start() {
+fn invalid_settings_are_refused_at_the_start() {
     let queue = |name: &str| QueueSettings::new(name, &Limits::DEFAULT);
     let twice = start(|config| config.queues = vec![queue("a"), queue("a")]).err();
     assert!(matches!(twice, Some(StartError::Queue(InvalidQueue::Twice(name))) if *name == *"a"));

@@ -1,4 +1,4 @@
-//! Clients that send faster than they may: they are slowed down, lose nothing, and are nobody else's trouble.
+//! Clients that send faster than their rate limit: they are slowed down, lose nothing, and disturb no other client.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use wisp_broker::Limits;
 
 use crate::support::{Client, Net, PATIENT, V3, V5, connect, numbered, publish};
 
-/// Sends `messages` and a ping, and returns how long it took until all was handled and `receiver` had all `count` in order.
+/// Sends `messages` and a ping. Returns the time until all were handled and `receiver` had all `count` in order.
 fn time_to_handle(sender: &mut Client, receiver: &mut Client, messages: &[u8], count: u32) -> Duration {
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -43,7 +43,7 @@ fn a_client_that_sends_more_messages_than_it_may_is_slowed_down_and_nothing_is_l
 
 #[test]
 fn a_client_that_sends_more_bytes_than_it_may_is_slowed_down_and_nothing_is_lost() {
-    // Short packets, long ones, and both in turn.
+    // Short packets, long ones, and both alternately.
     for lens in [[1_000, 1_000], [150_000, 150_000], [1_000, 100_000]] {
         let net = Net::start(1, Limits { bytes_per_s_max: 200_000, ..PATIENT });
         let (mut sender, mut receiver) = pair(&net);
@@ -68,18 +68,18 @@ fn a_client_that_is_within_its_limits_is_not_slowed_down() {
 }
 
 #[test]
-fn a_client_that_is_slowed_down_is_not_blamed_for_its_silence() {
+fn a_rate_limited_client_has_no_keep_alive_timeout() {
     let net = Net::start(1, Limits { bytes_per_s_max: 20_000, ..PATIENT });
     let mut sender = net.open(V3);
     sender.send(&connect(V3, "sender", 1, &[]));
     assert!(sender.packet().starts_with(&[0x20]));
-    // It is paid for in two seconds, longer than the silence that is tolerated.
+    // The debt lasts for two seconds, longer than the tolerated silence.
     sender.send(&publish(V3, "paced", &[0; 60_000]));
     sender.ping();
 }
 
 #[test]
-fn what_a_client_sent_before_it_went_arrives_though_it_was_too_fast() {
+fn messages_of_a_rate_limited_client_arrive_after_it_has_disconnected() {
     const COUNT: u32 = 60;
     let net = Net::start(1, Limits { messages_per_s_max: 40, ..PATIENT });
     let (mut sender, mut receiver) = pair(&net);

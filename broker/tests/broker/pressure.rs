@@ -1,4 +1,5 @@
-//! Receivers that do not read, clients that want too much: memory stays bounded, and everybody else is served.
+//! Receivers that do not read, and clients that ask for too much: memory stays bounded, and all other clients are
+//! served.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::support::{Client, Net, PATIENT, V3, V5, connect, numbered, publish, p
 
 const QUEUE: usize = 64 * 1024;
 
-/// What lies in the pipes of the network and in one read, besides the queues.
+/// Bytes in the pipes of the network and in one read, besides the queues.
 const UNDER_WAY: usize = 512 * 1024;
 
 fn small_queues() -> Limits {
@@ -21,7 +22,7 @@ fn subscriber(net: &Net, id: &str, filter: &str) -> Client {
     client
 }
 
-/// Two clients that are nobody's trouble.
+/// Two clients that nothing else disturbs exchange messages.
 fn assert_others_are_served(net: &Net, rounds: u32) {
     let mut receiver = subscriber(net, "bystander", "quiet");
     let mut sender = net.client(V5, "its friend");
@@ -36,7 +37,7 @@ fn flood(count: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_for_a_while_loses_nothing_and_holds_nobody_else_back() {
+fn a_receiver_that_pauses_reading_loses_nothing_and_delays_no_other_client() {
     const COUNT: u32 = 4_000;
     let net = Net::start(2, small_queues());
     let mut slow = subscriber(&net, "slow", "loud");
@@ -74,7 +75,7 @@ fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
     sender.ping();
     let missed = net.broker.stats().messages_dropped;
     assert!(missed > 0 && missed < u64::from(COUNT));
-    // What it did not miss is in order; and once it reads it misses nothing more.
+    // The received messages are in order, and once the receiver reads it misses no more.
     let got: Vec<u32> = (0..u64::from(COUNT) - missed).map(|_| stuck.number()).collect();
     assert!(got.is_sorted() && got[0] == 0);
     stuck.ping();
@@ -102,14 +103,14 @@ fn the_other_policy_disconnects_a_stuck_receiver() {
 }
 
 #[test]
-fn a_receiver_that_was_full_once_is_not_disconnected_when_it_speaks_later() {
+fn a_receiver_that_was_full_once_is_not_disconnected_when_it_sends_later() {
     let limits = Limits { stall_ms_max: Some(300), stall_policy: StallPolicy::Disconnect, ..small_queues() };
     let net = Net::start(1, limits);
     let mut receiver = subscriber(&net, "receiver", "loud");
     let mut sender = net.client(V3, "sender");
     let flood = flood(400);
     sender.try_send(&flood);
-    // The sender is being held back, and gone before there is room.
+    // The sender is held back, and is gone before the receiver has space.
     assert_others_are_served(&net, 3);
     drop(sender);
     let begun = Instant::now();
@@ -120,9 +121,9 @@ fn a_receiver_that_was_full_once_is_not_disconnected_when_it_speaks_later() {
     receiver.ping();
 }
 
-/// With the defaults: only receivers are let go after a moment.
+/// With the defaults, under which only receivers are given up after a moment.
 #[test]
-fn a_publisher_of_mqtt_3_to_a_full_topic_queue_is_held_back_and_not_ended() {
+fn a_sender_of_mqtt_3_to_a_full_topic_queue_is_held_back_and_not_disconnected() {
     const COUNT: u16 = 600;
     let net = Net::start(2, Limits { queue_bytes_max: QUEUE, ..Limits::DEFAULT });
     let mut sender = net.client(V3, "sender");
@@ -144,7 +145,7 @@ fn a_publisher_of_mqtt_3_to_a_full_topic_queue_is_held_back_and_not_ended() {
 }
 
 #[test]
-fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
+fn a_sender_that_is_held_back_has_no_keep_alive_timeout() {
     let net = Net::start(1, small_queues());
     let mut slow = subscriber(&net, "slow", "loud");
     let mut sender = net.open(V3);
@@ -153,7 +154,7 @@ fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
     let flood = flood(1_000);
     let begun = Instant::now();
     let mut sent = 0;
-    // Twice what is tolerated of a client that is read.
+    // Twice the silence that is tolerated of a client that is read.
     wait_until("a long time without a sign of life", || {
         sent += sender.try_send(&flood[sent..]);
         begun.elapsed() > Duration::from_millis(3_000)
@@ -171,7 +172,7 @@ fn a_sender_that_is_held_back_is_not_blamed_for_its_silence() {
 fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
     const SENDERS: usize = 150;
     const COUNT: u32 = 400;
-    /// Which senders' messages come, in turn; those of each are in order.
+    /// The sender of each message, in the order of arrival. The messages of each sender are in order.
     fn receive(receiver: &mut Client, parity: u32) -> Vec<usize> {
         let mut next = [parity; SENDERS];
         let come = (0..SENDERS as u32 * COUNT / 2).map(|_| {
@@ -186,14 +187,14 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
     let net = Net::start(1, small_queues());
     let mut slow = subscriber(&net, "slow", "loud");
     let mut other = subscriber(&net, "other", "quiet");
-    // Every second message is for another receiver, whose room is not the one that most wait for.
+    // Every second message is for another receiver than the one that most senders wait for.
     let of = |sender: usize| {
         let first = sender as u32 * COUNT;
         let numbers = first..first + COUNT;
         numbers.flat_map(move |n| numbered(V3, ["loud", "quiet"][n as usize % 2], n, 1000)).collect::<Vec<u8>>()
     };
     let mut senders: Vec<_> = (0..SENDERS).map(|n| (net.client(V3, &format!("sender {n}")), of(n), 0)).collect();
-    // All are held back before anything is taken.
+    // All senders are held back before the receivers read.
     for (sender, messages, sent) in &mut senders {
         *sent = sender.try_send(messages);
     }
@@ -216,7 +217,7 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
 }
 
 #[test]
-fn a_sender_that_goes_while_held_back_leaves_its_place() {
+fn a_sender_that_disconnects_while_held_back_frees_its_connection() {
     let net = Net::start(1, Limits { connections_count_max: 2, stall_ms_max: Some(200), ..small_queues() });
     let mut slow = subscriber(&net, "slow", "loud");
     let mut sender = net.client(V3, "sender");
@@ -230,7 +231,7 @@ fn a_sender_that_goes_while_held_back_leaves_its_place() {
 }
 
 #[test]
-fn who_asks_without_reading_the_answers_is_ended_in_time() {
+fn a_client_that_does_not_read_its_replies_is_disconnected_in_time() {
     let net = Net::start(2, Limits { reply_stall_ms_max: 200, ..small_queues() });
     let mut asking = net.client(V5, "asking");
     let pings = [0xc0, 0].repeat(10_000);
@@ -293,7 +294,7 @@ fn many_receivers_get_all_of_many_small_messages() {
     let net = Net::start(2, PATIENT);
     let mut receivers: Vec<_> = (0..RECEIVERS).map(|n| subscriber(&net, &n.to_string(), "+")).collect();
     let mut sender = net.client(V3, "sender");
-    // Two topics in turn, so that neighbouring messages go to all, and in both formats' sizes.
+    // Two topics alternately, so that neighbouring messages go to all receivers, and in the sizes of both formats.
     let messages: Vec<u8> = (0..COUNT).flat_map(|n| numbered(V3, ["a", "b"][n as usize % 2], n, 40)).collect();
     std::thread::scope(|scope| {
         scope.spawn(|| sender.send(&messages));

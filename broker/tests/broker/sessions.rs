@@ -1,4 +1,4 @@
-//! Connections begin, end and replace each other as the protocol and the limits say.
+//! Connections begin, end and replace each other according to the protocol and the limits.
 
 use wisp_broker::Limits;
 use wisp_wire::Property;
@@ -24,7 +24,7 @@ fn a_client_identifier_moves_to_the_newest_connection_across_workers() {
 }
 
 #[test]
-fn clients_of_3_1_1_are_taken_over_without_a_word() {
+fn clients_of_3_1_1_are_taken_over_without_a_packet() {
     let net = Net::start(2, PATIENT);
     let mut old = net.client(V3, "same");
     let mut new = net.client(V3, "same");
@@ -62,7 +62,7 @@ fn connections_beyond_the_limit_are_closed_until_others_go() {
 }
 
 #[test]
-fn who_does_not_introduce_himself_in_time_is_closed_even_if_bytes_drip() {
+fn a_connection_without_connect_is_closed_in_time_even_if_bytes_drip() {
     let net = Net::start(1, Limits { connect_timeout_ms: 300, ..PATIENT });
     let mut silent = net.open(V3);
     let mut dripping = net.open(V3);
@@ -90,7 +90,7 @@ fn silence_beyond_the_keep_alive_ends_a_connection_but_a_long_packet_is_no_silen
     assert_eq!(
         std::thread::scope(|scope| {
             let silent = scope.spawn(move || silent.end());
-            // Twice as long as silence is tolerated.
+            // Twice the tolerated silence.
             while begun.elapsed() < std::time::Duration::from_millis(3_000) {
                 busy.send(bytes.next().unwrap());
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -117,7 +117,7 @@ fn nothing_follows_a_disconnect_though_messages_keep_coming() {
         });
         ends.collect()
     });
-    // A client that does not read enough may not live to see the DISCONNECT, but what comes is the last.
+    // A client that does not read enough may miss the DISCONNECT, but if it gets one, it is the last packet.
     for packets in &ends {
         assert!(packets.iter().rev().skip(1).all(|first| [0x30, 0x90].contains(first)), "{packets:02x?}");
     }
@@ -125,7 +125,7 @@ fn nothing_follows_a_disconnect_though_messages_keep_coming() {
 }
 
 #[test]
-fn what_was_asked_before_disconnect_is_answered() {
+fn requests_before_disconnect_are_answered() {
     let net = Net::start(1, PATIENT);
     let mut client = net.open(V3);
     client.send(&[connect(V3, "brief", 0, &[]), vec![0xc0, 0], vec![0xe0, 0]].concat());
@@ -135,7 +135,7 @@ fn what_was_asked_before_disconnect_is_answered() {
 }
 
 #[test]
-fn a_refused_connect_says_why() {
+fn a_refused_connect_gets_a_reason_code() {
     let net = Net::start(1, PATIENT);
     let mut client = net.open(V5);
     client.send(&connect(V5, "c", 0, &[Property::AuthenticationMethod("none")]));

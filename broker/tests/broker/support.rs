@@ -1,4 +1,4 @@
-//! Clients on the in-memory network, packet by packet, and waiting with a generous limit.
+//! Clients on the in-memory network that exchange single packets, and waits with a generous limit.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,10 +20,11 @@ pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 /// Longer than any wait here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Packets of any length are fine for these clients.
+/// These clients accept packets of any length.
 const ANY_LENGTH: u32 = wisp_broker::PACKET_BYTES_CEILING;
 
-/// The defaults, but for the time that senders are held back: a test's receiver may not be scheduled for a moment.
+/// The defaults, except that senders are held back for longer, since a test's receiver may not be scheduled for a
+/// moment.
 pub(crate) const PATIENT: Limits = Limits { stall_ms_max: Some(30_000), ..Limits::DEFAULT };
 
 /// A broker on a network of its own.
@@ -48,13 +49,13 @@ impl Net {
         self.broker.stats().buffered_bytes as usize
     }
 
-    /// A connection that has said nothing yet.
+    /// A connection without CONNECT.
     pub(crate) fn open(&self, version: ProtocolVersion) -> Client {
         let stream = self.host.connect(self.addr()).unwrap();
         Client { stream, version, incoming: Vec::new() }
     }
 
-    /// Does something while another client publishes to a topic as fast as it can. What is done must not panic.
+    /// Runs `action`, which must not panic, while another client publishes to a topic as fast as it can.
     pub(crate) fn while_flooded<T>(&self, topic: &str, action: impl FnOnce() -> T) -> T {
         let mut flood = self.client(V3, "flood");
         let messages: Vec<u8> = (0..500).flat_map(|number| numbered(V3, topic, number, 16)).collect();
@@ -107,7 +108,7 @@ impl Client {
         });
     }
 
-    /// Sends what there is room for and says how much that was.
+    /// Sends until the connection is full, and returns the number of bytes sent.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -120,13 +121,13 @@ impl Client {
         sent
     }
 
-    /// Whether the connection has not ended yet. What came is thrown away.
+    /// Whether the connection is open. Drops received bytes.
     pub(crate) fn is_open(&mut self) -> bool {
         self.incoming.clear();
         self.receive() != Some(0)
     }
 
-    /// Throws away what has come.
+    /// Drops received bytes.
     pub(crate) fn drain(&mut self) {
         while self.receive().is_some_and(|count| count > 0) {
             self.incoming.clear();
@@ -158,7 +159,7 @@ impl Client {
         Some(self.incoming.drain(..len).collect())
     }
 
-    /// How much came; `Some(0)` at the end of the connection.
+    /// The number of bytes received; `Some(0)` at the end of the connection.
     fn receive(&mut self) -> Option<usize> {
         let mut buffer = vec![0; 1 << 16];
         match self.stream.recv(&mut buffer) {
@@ -186,7 +187,7 @@ impl Client {
         u32::from_be_bytes(payload[..4].try_into().unwrap())
     }
 
-    /// The reason code of the DISCONNECT that must come before the end of the connection, if one comes.
+    /// The reason code of the DISCONNECT before the end of the connection, if there is one.
     pub(crate) fn end(&mut self) -> Option<u8> {
         let mut code = None;
         wait_until("the end of the connection", || {
@@ -219,7 +220,7 @@ impl Client {
         self.send(&publish(self.version, topic, payload));
     }
 
-    /// All that was sent before has been handled.
+    /// Waits until all earlier packets have been handled.
     pub(crate) fn ping(&mut self) {
         self.send(&[0xc0, 0]);
         assert_eq!(self.packet(), [0xd0, 0]);
