@@ -21,7 +21,7 @@ use crate::state::topic_tree::TopicTooLarge;
 use crate::state::will::Will;
 
 impl Shared {
-    /// The session expiry interval that a client gets that asks for `seconds`.
+    /// The session expiry interval granted to a client that asks for `seconds`.
     pub(crate) fn granted_expiry_s(&self, seconds: u32) -> u32 {
         seconds.min(self.limits.session_expiry_s_max)
     }
@@ -182,7 +182,7 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
         return Err(ReasonCode::BadAuthenticationMethod);
     }
     if !shared.budget.tolerates(0) {
-        // The messages that a session sends again would come on top.
+        // The messages that its session sends again would need even more.
         return Err(ReasonCode::ServerBusy);
     }
     match &connect.will {

@@ -16,7 +16,7 @@ use wisp_wire::{
     TopicName,
 };
 
-/// About the bytes that a message takes beyond its own: its header and its entry in a queue.
+/// An estimate of the bytes that a message takes beyond its own: its header and its entry in a queue.
 const OVERHEAD_BYTES: usize = 128;
 
 const NEVER: u64 = u64::MAX;

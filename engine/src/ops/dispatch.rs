@@ -58,7 +58,7 @@ pub(crate) struct Dispatcher {
     dead: Vec<DeadLetter>,
     /// Wills that are due and not yet published. They wait for capacity like any message.
     wills: VecDeque<Will>,
-    /// Stuck receivers: their connections, to be closed, and the workers of these.
+    /// The connections of stuck receivers, to be closed, and their workers.
     stuck: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
     /// Packets to push into an outbox; empty between calls.
@@ -310,7 +310,7 @@ impl Staging<'_> {
     /// The reason why the message cannot be staged now. A receiver that is stuck or away is no reason.
     fn obstacle(&self, route: &Route, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
         let len = received.raw.len();
-        // The check marks a full receiver as full, so it is made only for receivers that get the message.
+        // `check_or_mark_full` starts a stall, so it is called only for receivers that get the message.
         let asked = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
         // The sender itself is left out: its acknowledgements, which free its window, come behind this message.
         let asked =

@@ -17,7 +17,7 @@ use crate::state::shared::Shared;
 pub(crate) enum Replayed {
     /// All messages were delivered.
     All,
-    /// There may be more, and the client can take them.
+    /// There may be more, and the client can take more.
     Some,
     /// The client has to read or acknowledge before it gets more.
     Blocked,

@@ -36,11 +36,11 @@ pub(crate) struct Target {
 /// How a client's own messages are delivered to it (No Local, MQTT 5 section 3.8.3.1).
 #[derive(Clone, Debug)]
 pub(crate) enum NoLocal {
-    /// Like all others.
+    /// Like other clients' messages.
     None,
     /// Not at all: every subscription has No Local.
     All,
-    /// By the subscriptions without No Local.
+    /// Only by the subscriptions without No Local.
     Partial(Box<Target>),
 }
 

@@ -39,7 +39,7 @@ impl<'a> FilterKind<'a> {
     }
 }
 
-/// About the bytes that a subscription takes: the filter, stored with its client and level by level in the tree, and
+/// An estimate of the bytes that a subscription takes: the filter, stored with its client and level by level in the tree, and
 /// the tree's nodes, as if no other filter shared them.
 fn footprint_bytes(filter: &str) -> usize {
     const LEVEL_BYTES: usize = 256;

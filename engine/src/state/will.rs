@@ -8,7 +8,7 @@ use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, P
 
 use crate::base::budget::Budget;
 
-/// About the bytes that a will takes beyond its packet.
+/// An estimate of the bytes that a will takes beyond its packet.
 const OVERHEAD_BYTES: usize = 128;
 
 /// A will. Its bytes count as stored for as long as it exists.
