@@ -6,8 +6,8 @@ LISTEN = 127.0.0.1:$(PORT)
 LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-wasmer run-wasmtime run-wasmedge wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge lint deny fuzz bench-smoke bench-memory release \
+.PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-loom test-wasm \
+	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory release \
 	experiments experiments-quick experiment-programs experiment-modules
 
 help: ## Show the targets
@@ -17,7 +17,7 @@ help: ## Show the targets
 run: ## Start the broker on 127.0.0.1:PORT
 	cargo run --release -p wisp-broker-program -- --listen $(LISTEN)
 
-run-wasmer run-wasmtime run-wasmedge: run-%: ## Start the broker's module under a runtime
+run-wasmer run-wasmtime run-wasmedge run-wasip2: run-%: ## Start the broker's module under a runtime
 	@$(MAKE) --no-print-directory aot HOSTS=$*
 	wasm-targets/$*/run $(LISTEN)
 
@@ -42,7 +42,7 @@ experiment-modules: # The programs that experiments start beside the broker, as 
 	wasm-targets/aot --name wisp-compute --plain
 
 test: ## All tests, natively and under each runtime; missing runtimes are installed during the native tests
-	@wasm-targets/runtimes --ahead $$PPID wasmtime wasmedge wasmer
+	@wasm-targets/runtimes --ahead $$PPID
 	@.ci/timed test-native $(MAKE) --no-print-directory test-native
 	@.ci/timed test-loom $(MAKE) --no-print-directory test-loom
 	@.ci/timed test-wasm $(MAKE) --no-print-directory test-wasm
@@ -56,10 +56,10 @@ test-loom: ## Every interleaving of the lock protocols, on small cases
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \
 		cargo test --release -p wisp-broker -p wisp-engine --lib loom
 
-# Wasmer comes last: it takes longest to install.
-test-wasm: test-wasmtime test-wasmedge test-wasmer ## The same suites under each runtime
+test-wasm: ## The same suites under each runtime
+	@for host in $$(wasm-targets/toolchain --hosts); do $(MAKE) --no-print-directory test-$$host || exit; done
 
-test-wasmer test-wasmtime test-wasmedge: test-%: release
+test-wasmer test-wasmtime test-wasmedge test-wasip2: test-%: release
 	@$(MAKE) --no-print-directory aot HOSTS=$*
 	e2e/setup
 	wasm-targets/check $*

@@ -8,11 +8,18 @@ WASMTIME_WHEEL=36.0.9
 WASMTIME_SOURCE=36.0.20
 WASMTIME_OLDEST=25
 WASMTIME_NEWEST=46
+# For WASI 0.2, which needs no threads, it is the newest wheel, the newest release that the oldest
+# supported compiler builds, and any later version on PATH.
+WASMTIME_WASIP2_WHEEL=49.0.4
+WASMTIME_WASIP2_SOURCE=48.0.8
+WASMTIME_WASIP2_OLDEST=36
 WASMEDGE_VERSION=0.14.1
 # Its C library is the source of the packages' one: the last version with an allocator written in C.
 ZIGLANG_VERSION=0.15.2
 
-WASM_HOSTS=(wasix wasip1 wasmedge)
+# Wasmer is the last because it takes longest to install.
+WASM_HOSTS=(wasip1 wasmedge wasip2 wasix)
+# The targets that both toolchains have. The packages' one lacks wasm32-wasip2, whose C library nothing provides.
 WASM_TARGETS=(wasm32-wasip1-threads wasm32-wasip1)
 
 targets_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,13 +30,13 @@ cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/wisp
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$@"; exit 1; }
 
-# The three hosts by their own names, or by the runtime's.
+# The hosts by their own names, or by the runtime's.
 host_name() {
   case $1 in
     wasix | wasmer) echo wasix ;;
     wasip1 | wasmtime) echo wasip1 ;;
-    wasmedge) echo wasmedge ;;
-    *) die "unknown host '$1': wasix (Wasmer), wasip1 (Wasmtime) or wasmedge" ;;
+    wasmedge | wasip2) echo "$1" ;;
+    *) die "unknown host '$1': wasix (Wasmer), wasip1 (Wasmtime), wasmedge or wasip2" ;;
   esac
 }
 
@@ -37,16 +44,25 @@ host_name() {
 host_target() {
   case $1 in
     wasmedge | plain) echo wasm32-wasip1 ;;
+    wasip2) echo wasm32-wasip2 ;;
     *) echo wasm32-wasip1-threads ;;
   esac
 }
 
-# The runtime's name, which is also its folder here.
+# The host's folder here: the runtime's name, but wasip2 for the second host under Wasmtime.
 host_runtime() {
   case $1 in
     wasix) echo wasmer ;;
     wasip1) echo wasmtime ;;
-    wasmedge) echo wasmedge ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# The name of the runtime's program.
+host_program() {
+  case $1 in
+    wasip2) echo wasmtime ;;
+    *) host_runtime "$1" ;;
   esac
 }
 
@@ -61,7 +77,7 @@ module_file() { # NAME HOST|plain
 aot_file() { # HOST MODULE.wasm
   case $1 in
     wasix) echo "${2%.wasm}.wasmu" ;;
-    wasip1) echo "${2%.wasm}.cwasm" ;;
+    wasip1 | wasip2) echo "${2%.wasm}.cwasm" ;;
     # Not WasmEdge's other format, the module with machine code added: it is written wrongly for code
     # that calls fmin or fmax, and then interpreted.
     wasmedge) echo "${2%.wasm}.so" ;;
@@ -79,11 +95,13 @@ as_root() {
   fi
 }
 
-# True if each directory of the sysroot $1 has the standard library of every target.
-has_wasm_std() {
-  local target
-  for target in "${WASM_TARGETS[@]}"; do
-    compgen -G "$1/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null || return 1
+# True if the sysroot has the standard library of the targets; without targets, of all in WASM_TARGETS.
+has_wasm_std() { # SYSROOT [TARGET...]
+  local sysroot=$1 target
+  shift
+  (($#)) || set -- "${WASM_TARGETS[@]}"
+  for target; do
+    compgen -G "$sysroot/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null || return 1
   done
 }
 
@@ -117,6 +135,24 @@ find_toolchain() {
   return 1
 }
 
+# True if the toolchain that was found builds modules for a host.
+builds_host() { # HOST
+  [[ $1 != wasip2 ]] || { [[ $WASM_KIND == rustup ]] && has_wasm_std "$(cd "$repo_root" && rustc --print sysroot)" wasm32-wasip2; }
+}
+
+# The hosts that a script works for when none is named: all that the toolchain builds modules for.
+default_hosts() {
+  local host any=false
+  find_toolchain || any=true
+  for host in "${WASM_HOSTS[@]}"; do
+    if $any || builds_host "$host"; then
+      echo "$host"
+    else
+      say "without $host: the toolchain has no standard library for $(host_target "$host")"
+    fi
+  done
+}
+
 # The most memory a module may ever have: one page short of 4 GiB, since at 4 GiB the C library's
 # sbrk would count the memory's size as zero. It is address space only; what is used is bounded by
 # the broker's own limits.
@@ -140,6 +176,10 @@ runtime_folders() {
       [[ ${WISP_WASMTIME:-any} == source ]] || echo "$cache_dir/wasmtime-$WASMTIME_WHEEL"
       ;;
     wasmedge) echo "$cache_dir/wasmedge-$WASMEDGE_VERSION" ;;
+    wasip2)
+      [[ ${WISP_WASMTIME:-any} == source ]] || echo "$cache_dir/wasmtime-$WASMTIME_WASIP2_WHEEL"
+      [[ ${WISP_WASMTIME:-any} == wheel ]] || echo "$cache_dir/wasmtime-$WASMTIME_WASIP2_SOURCE"
+      ;;
   esac
 }
 
@@ -157,6 +197,7 @@ suitable_version() { # HOST VERSION
     wasix) ((major == 7 && minor >= 4)) ;;
     wasip1) ((major >= WASMTIME_OLDEST && major <= WASMTIME_NEWEST)) ;;
     wasmedge) ((major == 0 && minor >= 14)) ;;
+    wasip2) ((major >= WASMTIME_WASIP2_OLDEST)) ;;
   esac
 }
 
@@ -174,7 +215,7 @@ wasmtime_threads() { # PROGRAM
 # Prints the path of a host's runtime; fails if there is none that fits.
 find_runtime() { # HOST
   local runtime folders programs program version
-  runtime=$(host_runtime "$1")
+  runtime=$(host_program "$1")
   mapfile -t folders < <(runtime_folders "$1")
   programs=("$(command -v "$runtime")" "${folders[@]/%//bin/$runtime}")
   for program in "${programs[@]}"; do

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The host of the broker under test. `WISP_HOST` selects it: native (also when unset), wasmer, wasmtime,
-/// wasmedge, or mosquitto.
+/// wasmedge, wasip2, or mosquitto.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Host {
     /// The program wisp-broker.
@@ -19,6 +19,8 @@ pub enum Host {
     Wasmtime,
     /// The module under WasmEdge.
     WasmEdge,
+    /// The component of WASI 0.2 under Wasmtime.
+    Wasip2,
     /// Not Wisp, but Debian's mosquitto: a test that fails here too misreads MQTT.
     Mosquitto,
 }
@@ -36,6 +38,8 @@ pub enum Ability {
     Signals,
     /// With port 0 the system picks a port.
     PortZero,
+    /// The broker itself chooses where it listens; no launcher passes it an address.
+    Addresses,
     /// A program on the host can open connections, so the client runs there too.
     Clients,
 }
@@ -52,28 +56,36 @@ impl Host {
             Ok("wasmer") => Host::Wasmer,
             Ok("wasmtime") => Host::Wasmtime,
             Ok("wasmedge") => Host::WasmEdge,
+            Ok("wasip2") => Host::Wasip2,
             Ok("mosquitto") => Host::Mosquitto,
             Ok(other) => {
-                panic!("WISP_HOST={other}: use native, wasmer, wasmtime, wasmedge or mosquitto")
+                panic!("WISP_HOST={other}: use native, wasmer, wasmtime, wasmedge, wasip2 or mosquitto")
             }
         })
     }
 
     /// The reason why the host lacks an ability; None if it has it. This is the only place that decides it.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{Clients, Codes, PortZero, Signals, Windows, Wisp};
+        use Ability::{Addresses, Clients, Codes, PortZero, Signals, Windows, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
             (Host::Mosquitto, Codes) => Some("it closes some connections without a DISCONNECT"),
             (Host::Mosquitto, Windows) => Some("it sends too many once room was made"),
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp | Codes | Windows) => None,
+            (_, Addresses) => Some("its launcher passes the address"),
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
-            (Host::Wasmtime | Host::WasmEdge, PortZero) => None,
+            (Host::Wasmtime | Host::WasmEdge | Host::Wasip2, PortZero) => None,
             (Host::Wasmer, PortZero) => Some("its launcher wants to know the port beforehand"),
-            (Host::Wasmer | Host::WasmEdge, Clients) => None,
+            (Host::Wasmer | Host::WasmEdge | Host::Wasip2, Clients) => None,
             (Host::Wasmtime, Clients) => Some("its guests cannot connect"),
         }
+    }
+
+    /// The status that a program on this host ends with for its own `status`.
+    pub fn ends_with(self, status: i32) -> i32 {
+        // A component of WASI 0.2 can only report success or failure.
+        if self == Host::Wasip2 { status.min(1) } else { status }
     }
 
     /// The command that starts a broker on `addr`. It does not fork: killing the process kills the broker, and
@@ -89,6 +101,7 @@ impl Host {
             Host::Wasmer => Command::new(launcher("wasmer")),
             Host::Wasmtime => Command::new(launcher("wasmtime")),
             Host::WasmEdge => Command::new(launcher("wasmedge")),
+            Host::Wasip2 => Command::new(launcher("wasip2")),
         };
         command.arg(addr.to_string()).args(flags);
         command
@@ -101,6 +114,7 @@ impl Host {
             Host::Wasmer => guest("wasmer"),
             Host::Wasmtime => guest("wasmtime"),
             Host::WasmEdge => guest("wasmedge"),
+            Host::Wasip2 => guest("wasip2"),
         };
         command.args(arguments);
         command

@@ -43,21 +43,23 @@
 //!
 //! [`Capabilities`] has them as data.
 //!
-//! | | native | WASIX | WASI preview 1 (Wasmtime) | WasmEdge | memory |
-//! |---|---|---|---|---|---|
-//! | threads | yes | yes | yes | no | yes |
-//! | opens listeners | yes | yes | no: it inherits fd 3 and up | yes | yes |
-//! | opens connections | yes | yes | no | yes | yes |
-//! | peer's address | yes | yes | no | yes | yes |
-//! | nodelay | yes | yes | no | no | no need |
-//! | wakes a blocked wait | yes | yes | no | no | yes |
-//! | best `recv` size | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB |
+//! | | native | WASIX | WASI preview 1 (Wasmtime) | WasmEdge | WASI 0.2 (Wasmtime) | memory |
+//! |---|---|---|---|---|---|---|
+//! | threads | yes | yes | yes | no | no | yes |
+//! | opens listeners | yes | yes | no: it inherits fd 3 and up | yes | yes | yes |
+//! | opens connections | yes | yes | no | yes | yes | yes |
+//! | peer's address | yes | yes | no | yes | yes | yes |
+//! | nodelay | yes | yes | no | no | no | no need |
+//! | wakes a blocked wait | yes | yes | no | no | no | yes |
+//! | best `recv` size | 256 KiB | 1 MiB | 64 KiB | 256 KiB | 64 KiB | 64 KiB |
 //!
 //! - WASI preview 1: the guest cannot learn the address of its listeners, accepted connections keep
 //!   Nagle's algorithm, and a wait notices other threads' registrations and arming only at its next
 //!   tick, after 5 ms at most.
 //! - WasmEdge: connects to IPv4 addresses only. Waiting for room to send to a half-closed peer costs a
 //!   thousand wake-ups a second.
+//! - WASI 0.2: the host sends up to 64 KiB of a stream in the background. A stream that is dropped meanwhile
+//!   stays open until they are sent or the peer closes it.
 //! - WASIX: the host's backlog is 128. A wait without a limit is cheaper than one with a limit, for
 //!   which the host starts a task.
 //!

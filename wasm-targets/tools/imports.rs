@@ -1,4 +1,5 @@
-//! Lists what a WebAssembly module imports, one `module.name` a line, sorted.
+//! Lists what a WebAssembly module imports, one `module.name` a line, sorted. For a component of WASI 0.2 it
+//! lists what the program's module in it imports.
 //!
 //! A program of one file, built by `wasm-targets/imports` with rustc alone: the list is the check
 //! that a module asks its host for nothing new, and it should need no tool to be installed.
@@ -70,11 +71,29 @@ fn import(section: &mut Reader) -> Option<String> {
         }
         _ => return None,
     };
-    Some(format!("{module}.{name}{kind}"))
+    // Each toolchain's libraries name other patch versions of an interface of WASI 0.2.
+    let interface = module.split('@').next()?;
+    Some(format!("{interface}.{name}{kind}"))
+}
+
+/// The program's module in a component: the first one. The others connect calls.
+fn program_in(component: &[u8]) -> Option<&[u8]> {
+    const CORE_MODULE_SECTION: u8 = 1;
+    let mut reader = Reader(component);
+    while let Some(id) = reader.byte() {
+        let section = reader.bytes()?;
+        if id == CORE_MODULE_SECTION {
+            return Some(section);
+        }
+    }
+    None
 }
 
 fn imports(module: &[u8]) -> Option<Vec<String>> {
     const IMPORT_SECTION: u8 = 2;
+    if let Some(component) = module.strip_prefix(b"\0asm\x0d\0\x01\0") {
+        return imports(program_in(component)?);
+    }
     let mut reader = Reader(module.strip_prefix(b"\0asm\x01\0\0\0")?);
     while let Some(id) = reader.byte() {
         let mut section = Reader(reader.bytes()?);
@@ -82,6 +101,7 @@ fn imports(module: &[u8]) -> Option<Vec<String>> {
             let count = section.number()?;
             let mut found: Vec<_> = (0..count).map(|_| import(&mut section)).collect::<Option<_>>()?;
             found.sort();
+            found.dedup();
             return Some(found);
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
     let addr = listener.local_addr().expect("knows its address");
     expect_kind(host.listen(addr).map(drop), ErrorKind::AddrInUse);
     if capabilities.connect {
+        dropped_stream_sends_its_last_bytes(host, &listener, addr);
         connection_carries_bytes_and_its_end(host, listener, addr);
         refused_connection_is_reported(host, addr);
         if capabilities.threads {
@@ -98,6 +99,62 @@ fn connection_carries_bytes_and_its_end<H: Host>(host: &H, mut listener: H::List
     registrar.remove(&theirs).expect("was registered");
 }
 
+/// No buffer on the way has room when the stream is dropped. The drop must not wait for the peer, which is
+/// this thread.
+fn dropped_stream_sends_its_last_bytes<H: Host>(host: &H, listener: &H::Listener, addr: SocketAddr) {
+    let mut poller = host.poller().expect("a poller");
+    let registrar = poller.registrar();
+    let mut ours = host.connect(addr).expect("connects");
+    registrar.add(&mut ours, OURS).expect("registers");
+    let mut theirs = accept(listener);
+    registrar.add(&mut theirs, THEIRS).expect("registers");
+    let (mut sent, start) = (0, Instant::now());
+    // Until no buffer takes a byte for a while: some grow only when they are full.
+    let mut full_since = Instant::now();
+    while full_since.elapsed() < Duration::from_millis(200) {
+        match theirs.send(&[1; 64 * 1024]) {
+            Ok(len) => {
+                sent += len;
+                full_since = Instant::now();
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                poller.wait(&mut Vec::new(), Some(Duration::from_millis(10))).expect("waits");
+            }
+        }
+        assert!(start.elapsed() < TIMEOUT, "a peer that does not read takes no end of bytes");
+    }
+    registrar.remove(&theirs).expect("was registered");
+    drop(theirs);
+
+    let (mut received, mut buffer) = (0, vec![0; 64 * 1024]);
+    loop {
+        match ours.recv(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => received += len,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                poller.wait(&mut Vec::new(), Some(Duration::from_secs(1))).expect("waits");
+            }
+        }
+        assert!(start.elapsed() < TIMEOUT, "{received} of {sent} bytes arrived");
+    }
+    assert_eq!(received, sent);
+    registrar.remove(&ours).expect("was registered");
+}
+
+fn accept<L: Listener>(listener: &L) -> L::Stream {
+    let start = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => return stream,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        assert!(start.elapsed() < TIMEOUT, "no connection arrived");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The listener on `addr` is closed by now.
 fn refused_connection_is_reported<H: Host>(host: &H, addr: SocketAddr) {
     let mut stream = match host.connect(addr) {
@@ -123,15 +180,7 @@ fn registration_reaches_a_blocked_wait<H: Host>(host: &H, addr: SocketAddr) {
     let registrar = watch.poller.registrar();
     let owner = std::thread::spawn(move || watch.wait_for(|event| event.token == THEIRS));
     let _ours = host.connect(addr).expect("connects");
-    let start = Instant::now();
-    let mut theirs = loop {
-        match listener.accept() {
-            Ok((stream, _)) => break stream,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
-        }
-        assert!(start.elapsed() < TIMEOUT, "no connection arrived");
-        std::thread::sleep(Duration::from_millis(1));
-    };
+    let mut theirs = accept(&listener);
     registrar.add(&mut theirs, THEIRS).expect("registers");
     owner.join().expect("the event came");
 }

@@ -8,8 +8,9 @@
 //! |---|---|---|
 //! | native | native.rs | hangup.rs |
 //! | WASIX | wasix.rs | hangup.rs, wasi.rs |
-//! | WASI preview 1 | wasip1.rs | oneoff.rs, sift.rs, poll.rs, wasi.rs |
-//! | WasmEdge | wasmedge.rs | oneoff.rs, sift.rs, poll.rs, wasi.rs |
+//! | WASI preview 1 | wasip1.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
+//! | WasmEdge | wasmedge.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
+//! | WASI 0.2 | wasip2.rs | armed.rs |
 
 #[cfg(unix)]
 #[path = "native.rs"]
@@ -30,8 +31,15 @@ mod imp;
 #[allow(unsafe_code, reason = "imports of the host")]
 mod imp;
 
+#[cfg(wisp_host = "wasip2")]
+#[path = "wasip2.rs"]
+mod imp;
+
 #[cfg(any(unix, wisp_host = "wasix"))]
 mod hangup;
+
+#[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge", wisp_host = "wasip2"))]
+mod armed;
 
 #[cfg(any(wisp_host = "wasip1", wisp_host = "wasmedge"))]
 mod oneoff;
@@ -44,11 +52,13 @@ mod sift;
 #[allow(unsafe_code, reason = "imports of the host")]
 mod poll;
 
-#[cfg(target_os = "wasi")]
+#[cfg(any(wisp_host = "wasix", wisp_host = "wasip1", wisp_host = "wasmedge"))]
 #[allow(unsafe_code, reason = "imports of the host")]
 mod wasi;
 
-#[cfg(not(any(unix, wisp_host = "wasix", wisp_host = "wasip1", wisp_host = "wasmedge")))]
-compile_error!("no host for this target: a wasm build needs --cfg wisp_host=\"wasix\", \"wasip1\" or \"wasmedge\"");
+#[cfg(not(any(unix, wisp_host = "wasix", wisp_host = "wasip1", wisp_host = "wasmedge", wisp_host = "wasip2")))]
+compile_error!(
+    "no host for this target: a wasm build needs --cfg wisp_host=\"wasix\", \"wasip1\", \"wasmedge\" or \"wasip2\""
+);
 
 pub use imp::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream};

@@ -1,10 +1,8 @@
 //! Streams and pollers for hosts that only have `poll_oneoff`: Wasmtime and WasmEdge.
 //!
-//! Each call passes a list of descriptors to the host, which answers by level, so this module
-//! implements the edges of the contract. Each registration keeps its armed directions in one atomic
-//! byte. The poller asks only about armed directions and disarms the ones it reports; `recv` and `send`
-//! arm a direction again, from any thread, when they would block or are short. A blocked call does not
-//! see directions that are armed meanwhile, so waits are cut into ticks on hosts with threads.
+//! Each call passes a list of descriptors to the host, which answers by level; armed.rs makes edges of
+//! that. A blocked call does not see directions that are armed meanwhile, so waits are cut into ticks on
+//! hosts with threads.
 //!
 //! Each call asks about all armed directions, so a ready descriptor waits for the next call at most,
 //! and the cost of a call grows with the number of connections. Where the host reports descriptors that
@@ -14,20 +12,26 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::armed::{self, READ, WRITE};
 use super::imp;
 use super::poll::{self, Answer, Question};
 use super::sift::sift;
 use super::wasi::Fd;
 use crate::{Event, Listener, Poller, Registrar, Stream, Token};
 
-const READ: u8 = 1;
-const WRITE: u8 = 2;
-/// The registration has ended; its descriptor may have been reused.
-const ENDED: u8 = 4;
+type Slot = armed::Slot<Source>;
+type Registration = armed::Registration<Source>;
+type Inbox = armed::Inbox<Source>;
+
+/// A registered socket.
+#[derive(Debug)]
+struct Source {
+    fd: u32,
+    is_listener: bool,
+}
 
 /// The length of one call in a wait without a limit.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -45,7 +49,7 @@ pub struct SysListener {
 impl SysListener {
     /// `fd` is non-blocking.
     pub(super) fn new(fd: Fd) -> SysListener {
-        SysListener { slot: Slot::default(), fd }
+        SysListener { slot: Slot::new(), fd }
     }
 }
 
@@ -73,7 +77,7 @@ pub struct SysStream {
 impl SysStream {
     /// `fd` is non-blocking.
     pub(super) fn new(fd: Fd) -> SysStream {
-        SysStream { slot: Slot::default(), fd }
+        SysStream { slot: Slot::new(), fd }
     }
 }
 
@@ -125,109 +129,26 @@ impl Stream for SysStream {
     }
 }
 
-/// Holds a registration and ends it when dropped. It is the first field of its owner, so it is dropped
-/// before the descriptor.
-#[derive(Debug, Default)]
-struct Slot(Option<Arc<Registration>>);
-
-impl Slot {
-    fn arm(&self, direction: u8) {
-        if let Some(registration) = &self.0 {
-            // Ordered after the call that would have blocked; likewise the poller loads before its own
-            // call.
-            registration.state.fetch_or(direction, Ordering::Release);
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(registration) = &self.0 {
-            registration.end();
-        }
-    }
-}
-
-/// The state that a stream or listener shares with its poller.
-#[derive(Debug)]
-struct Registration {
-    fd: u32,
-    token: Token,
-    is_listener: bool,
-    state: AtomicU8,
-}
-
-impl Registration {
-    fn end(&self) {
-        self.state.store(ENDED, Ordering::Release);
-    }
-
-    fn has_ended(&self) -> bool {
-        self.state.load(Ordering::Acquire) & ENDED != 0
-    }
-
-    /// Disarms the armed ones of `directions` and returns their event.
-    fn fire(&self, directions: u8) -> Option<Event> {
-        let before = self.state.fetch_and(!directions, Ordering::AcqRel);
-        let fired = if before & ENDED == 0 { before & directions } else { 0 };
-        let (readable, writable) = (fired & READ != 0, fired & WRITE != 0);
-        (fired != 0).then_some(Event { token: self.token, readable, writable })
-    }
-}
-
-/// New registrations, from any thread to the poller's owner.
-#[derive(Debug, Default)]
-struct Inbox {
-    registrations: Mutex<Vec<Arc<Registration>>>,
-    /// Whether there are any, so that most waits take no lock.
-    any: AtomicBool,
-}
-
-impl Inbox {
-    fn push(&self, registration: Arc<Registration>) {
-        self.registrations.lock().unwrap_or_else(PoisonError::into_inner).push(registration);
-        self.any.store(true, Ordering::Release);
-    }
-
-    fn drain_into(&self, registrations: &mut Vec<Arc<Registration>>) {
-        if self.any.swap(false, Ordering::Acquire) {
-            registrations.append(&mut self.registrations.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-}
-
 /// Registers with one poller.
 #[derive(Clone, Debug)]
 pub struct SysRegistrar(Arc<Inbox>);
-
-impl SysRegistrar {
-    fn register(&self, slot: &mut Slot, fd: &Fd, token: Token, is_listener: bool) -> io::Result<()> {
-        if slot.0.is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let state = AtomicU8::new(if is_listener { READ } else { READ | WRITE });
-        let registration = Registration { fd: fd.number(), token, is_listener, state };
-        let registration = slot.0.insert(Arc::new(registration));
-        self.0.push(Arc::clone(registration));
-        Ok(())
-    }
-}
 
 impl Registrar for SysRegistrar {
     type Listener = SysListener;
     type Stream = SysStream;
 
     fn add_listener(&self, listener: &mut SysListener, token: Token) -> io::Result<()> {
-        self.register(&mut listener.slot, &listener.fd, token, true)
+        let source = Source { fd: listener.fd.number(), is_listener: true };
+        self.0.register(&mut listener.slot, source, token, READ)
     }
 
     fn add(&self, stream: &mut SysStream, token: Token) -> io::Result<()> {
-        self.register(&mut stream.slot, &stream.fd, token, false)
+        let source = Source { fd: stream.fd.number(), is_listener: false };
+        self.0.register(&mut stream.slot, source, token, READ | WRITE)
     }
 
     fn remove(&self, stream: &SysStream) -> io::Result<()> {
-        stream.slot.0.as_ref().ok_or(io::ErrorKind::NotFound)?.end();
-        Ok(())
+        stream.slot.end()
     }
 
     fn wake(&self) -> bool {
@@ -261,14 +182,13 @@ impl SysPoller {
 
     /// Asks about all armed directions; the host answers after `wait` at the latest.
     fn ask(&mut self, wait: Duration) -> io::Result<()> {
-        self.inbox.drain_into(&mut self.registrations);
-        self.registrations.retain(|registration| !registration.has_ended());
+        self.inbox.update(&mut self.registrations);
         self.questions.clear();
         for (index, registration) in self.registrations.iter().enumerate() {
-            let armed = registration.state.load(Ordering::Acquire);
+            let armed = registration.armed();
             for (direction, question) in [(READ, Question::read as fn(_, _) -> _), (WRITE, Question::write)] {
                 if armed & direction != 0 {
-                    self.questions.push(question(registration.fd, index));
+                    self.questions.push(question(registration.source.fd, index));
                 }
             }
         }
@@ -303,14 +223,7 @@ impl SysPoller {
                     continue;
                 }
             };
-            let Some(event) = self.registrations[answer.index()].fire(directions) else { continue };
-            match events.last_mut() {
-                Some(last) if last.token == event.token => {
-                    last.readable |= event.readable;
-                    last.writable |= event.writable;
-                }
-                _ => events.push(event),
-            }
+            self.registrations[answer.index()].fire(directions, events);
         }
         time_is_up
     }
@@ -333,7 +246,8 @@ impl Recheck {
     fn retain_true(&mut self, registrations: &[Arc<Registration>], answers: &mut Vec<Answer>) {
         self.suspects.clear();
         // Trying to accept costs no more than checking.
-        let is_suspect = |answer: &Answer| imp::may_be_false(answer) && !registrations[answer.index()].is_listener;
+        let is_suspect =
+            |answer: &Answer| imp::may_be_false(answer) && !registrations[answer.index()].source.is_listener;
         self.suspects.extend((0..answers.len()).filter(|place| is_suspect(&answers[*place])));
         if self.suspects.is_empty() {
             return;
@@ -345,7 +259,7 @@ impl Recheck {
                 let answer = &answers[*place];
                 let registration = &registrations[answer.index()];
                 if !registration.has_ended() {
-                    self.questions.push(Question::again(answer, registration.fd));
+                    self.questions.push(Question::again(answer, registration.source.fd));
                 }
             }
             if self.questions.is_empty() {
