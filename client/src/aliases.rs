@@ -1,9 +1,9 @@
-//! Topic aliases of MQTT 5: numbers that stand for topics, each direction of a connection with its own.
+//! Topic aliases of MQTT 5: numbers that replace topics. Each direction of a connection has its own.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 
-/// The aliases that the broker gives.
+/// The aliases that the broker assigns.
 #[derive(Debug)]
 pub(crate) struct ReceivedAliases {
     max: u16,
@@ -11,13 +11,13 @@ pub(crate) struct ReceivedAliases {
 }
 
 impl ReceivedAliases {
-    /// For a broker that was allowed so many.
+    /// For a broker that may assign up to `max` aliases.
     pub(crate) fn new(max: u16) -> Self {
         Self { max, topics: HashMap::new() }
     }
 
-    /// The topic of a message that came with a topic, an alias, or both, which gives the alias a new meaning. An error is
-    /// the rule that the message breaks.
+    /// The topic of a message that carries a topic, an alias, or both; both assign the alias anew. An error is the rule
+    /// that the message violates.
     pub(crate) fn resolve(&mut self, topic: Option<String>, alias: Option<NonZeroU16>) -> Result<String, &'static str> {
         let Some(alias) = alias else {
             return topic.ok_or("it sent a message without a topic");
@@ -30,12 +30,12 @@ impl ReceivedAliases {
                 self.topics.insert(alias, topic.clone());
                 Ok(topic)
             }
-            None => self.topics.get(&alias).cloned().ok_or("it used a topic alias that stands for nothing"),
+            None => self.topics.get(&alias).cloned().ok_or("it used a topic alias that it has not assigned"),
         }
     }
 }
 
-/// The aliases that this client gives, to the first topics that it publishes to.
+/// The aliases that this client assigns, to the first topics that it publishes to.
 #[derive(Debug)]
 pub(crate) struct SentAliases {
     max: u16,
@@ -45,16 +45,16 @@ pub(crate) struct SentAliases {
 /// How a topic is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Alias {
-    /// As it is.
+    /// In full.
     None,
-    /// With an alias that stands for it from now on.
+    /// In full, with an alias that replaces it from now on.
     New(NonZeroU16),
-    /// As its alias alone.
+    /// By its alias alone.
     Known(NonZeroU16),
 }
 
 impl SentAliases {
-    /// For a broker that allows so many.
+    /// For a broker that allows up to `max` aliases.
     pub(crate) fn new(max: u16) -> Self {
         Self { max, aliases: HashMap::new() }
     }
@@ -67,8 +67,8 @@ impl SentAliases {
         next.and_then(NonZeroU16::new).map_or(Alias::None, Alias::New)
     }
 
-    /// The broker is told of a new alias.
-    pub(crate) fn keep(&mut self, topic: &str, alias: NonZeroU16) {
+    /// A packet with a new alias was queued.
+    pub(crate) fn assigned(&mut self, topic: &str, alias: NonZeroU16) {
         self.aliases.insert(topic.to_owned(), alias);
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_says_later_replaces_what_it_said_before() {
+    fn a_later_assignment_replaces_an_earlier_one() {
         let mut aliases = ReceivedAliases::new(2);
         let topic = |name: &str| Some(name.to_owned());
         assert_eq!(aliases.resolve(topic("a"), None).as_deref(), Ok("a"));
@@ -97,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn no_more_aliases_are_given_than_the_broker_allows() {
+    fn no_more_aliases_are_assigned_than_the_broker_allows() {
         let mut aliases = SentAliases::new(2);
         for (topic, number) in [("a", 1), ("b", 2)] {
             assert_eq!(aliases.of(topic), Alias::New(alias(number).unwrap()));
-            aliases.keep(topic, alias(number).unwrap());
+            aliases.assigned(topic, alias(number).unwrap());
             assert_eq!(aliases.of(topic), Alias::Known(alias(number).unwrap()));
         }
         assert_eq!(aliases.of("c"), Alias::None);

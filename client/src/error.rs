@@ -1,4 +1,4 @@
-//! What can go wrong for a client, and whose fault it is.
+//! The errors of a client, and the party at fault.
 
 use std::fmt;
 use std::io;
@@ -8,88 +8,89 @@ use std::time::Duration;
 
 use wisp_wire::ReasonCode;
 
-/// Why a call failed. Clonable, because a connection that has ended gives the same answer to every
+/// The reason why a call failed. It can be cloned, because a connection that has ended gives the same reason to every
 /// later call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller asked for something that MQTT or this broker does not allow, such as an illegal
-    /// topic or a message larger than the broker takes. The connection is as it was.
+    /// The caller asked for something that MQTT or this broker does not allow, such as an illegal topic or a message
+    /// larger than the broker accepts. The connection remains open.
     Usage(String),
-    /// The broker's name could not be turned into an address.
+    /// The broker's name has no address.
     Resolve {
         /// The name.
         host: String,
-        /// What the host said.
+        /// The host's error.
         cause: Arc<io::Error>,
     },
-    /// No connection to this address could be made.
+    /// No connection to this address was made.
     Connect {
-        /// The address that was tried.
+        /// The address.
         address: SocketAddr,
-        /// What the host said.
+        /// The host's error.
         cause: Arc<io::Error>,
     },
-    /// The host could not send or receive any more. The connection has ended.
+    /// The host failed to send or to receive. The connection has ended.
     Transport(Arc<io::Error>),
     /// The broker answered CONNECT with a refusal.
     Refused {
-        /// The code it gave.
+        /// The broker's code.
         code: ReasonCode,
-        /// The text it gave (MQTT 5).
+        /// The broker's text (MQTT 5).
         reason: Option<String>,
     },
     /// The broker ended the connection.
     Closed {
-        /// The code of its DISCONNECT (MQTT 5); without one the broker just closed.
+        /// The code of its DISCONNECT (MQTT 5); `None` if it closed without DISCONNECT.
         code: Option<ReasonCode>,
         /// The text of its DISCONNECT (MQTT 5).
         reason: Option<String>,
     },
-    /// The broker did not take a message that it acknowledges (MQTT 5). The connection is as it was.
+    /// The broker refused a message with QoS 1 or 2 (MQTT 5). The connection remains open.
     NotTaken {
-        /// The code it gave.
+        /// The broker's code.
         code: ReasonCode,
-        /// The text it gave.
+        /// The broker's text.
         reason: Option<String>,
     },
-    /// The broker sent what MQTT does not allow. The connection has ended.
+    /// The broker violated MQTT. The connection has ended.
     Protocol(String),
-    /// Nothing came, or nothing could be sent, for as long as the caller was willing to wait.
+    /// The broker did not answer, or did not accept bytes, in time.
     Timeout {
-        /// What was waited for, as in "for the broker to answer SUBSCRIBE".
+        /// The purpose of the wait, as in "for the broker to answer SUBSCRIBE".
         waiting: &'static str,
-        /// How long.
+        /// The length of the wait.
         waited: Duration,
     },
-    /// The broker did not answer pings: it is gone, or cannot be reached. The connection has ended.
+    /// The broker did not answer a ping: it is gone, or cannot be reached. The connection has ended.
     Silent {
-        /// How long it was waited for the answer.
+        /// The length of the wait.
         waited: Duration,
     },
-    /// As many messages as the client may keep came before the answer that was waited for. Receive
-    /// them first; the connection is as it was.
+    /// So many messages arrived before the answer that the inbox is full. Receive them first; the connection remains
+    /// open.
     InboxFull {
-        /// How many messages wait to be received.
+        /// The number of messages in the inbox.
         messages: usize,
     },
 }
 
-/// Who has to do something about an [`Error`].
+/// The party at fault for an [`Error`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Fault {
     /// The program that uses the client.
     Caller,
-    /// The broker, or what stands between it and the client.
+    /// The broker, or a program between it and the client.
     Broker,
     /// The host this program runs on, or the network.
     Host,
-    /// Nobody did wrong, but a limit was reached.
+    /// None: a limit was reached.
     Limit,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// The party at fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -104,7 +105,7 @@ impl Error {
         }
     }
 
-    /// Whether the connection has ended, so that every later call fails in the same way.
+    /// Whether the connection has ended, so that every later call fails with this error.
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Usage(_) | Self::NotTaken { .. } | Self::Timeout { .. } | Self::InboxFull { .. })
@@ -118,7 +119,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => f.write_str(what),
+            Self::Usage(text) => f.write_str(text),
             Self::Resolve { host, cause } => write!(f, "cannot find the host {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "cannot connect to {address}: {cause}"),
             Self::Transport(cause) => write!(f, "the connection broke: {cause}"),
@@ -132,14 +133,14 @@ impl fmt::Display for Error {
                 write_reason(f, reason.as_deref())
             }
             Self::NotTaken { code, reason } => {
-                write!(f, "the broker did not take the message: {code}")?;
+                write!(f, "the broker refused the message: {code}")?;
                 write_reason(f, reason.as_deref())
             }
-            Self::Protocol(what) => write!(f, "the broker does not keep to MQTT: {what}"),
+            Self::Protocol(rule) => write!(f, "the broker violated MQTT: {rule}"),
             Self::Timeout { waiting, waited } => write!(f, "waited {} s {waiting}", waited.as_secs_f64()),
             Self::Silent { waited } => write!(f, "the broker did not answer a ping for {} s", waited.as_secs_f64()),
             Self::InboxFull { messages } => {
-                write!(f, "{messages} messages wait to be received, and the answer can only come after them")
+                write!(f, "the inbox is full: the answer arrives after its {messages} messages are received")
             }
         }
     }
@@ -147,7 +148,7 @@ impl fmt::Display for Error {
 
 fn write_reason(f: &mut fmt::Formatter<'_>, reason: Option<&str>) -> fmt::Result {
     match reason {
-        // The text is the broker's: control characters in it must not reach a terminal.
+        // The broker wrote this text: its control characters must not reach a terminal.
         Some(reason) => write!(f, " ({})", reason.escape_debug()),
         None => Ok(()),
     }

@@ -1,10 +1,10 @@
-//! Messages that came while a call waited for something else.
+//! Messages that arrived while a call waited for an answer.
 
 use std::collections::VecDeque;
 
-use crate::incoming::Delivered;
+use crate::message::Delivered;
 
-/// A bounded queue of messages. Full means that no further packet is decoded, so one message may go past the
+/// A bounded queue of messages. A full inbox stops the decoding of further packets, so one message may exceed the
 /// limit of bytes, but no second.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -28,13 +28,13 @@ impl Inbox {
         self.messages.len() >= self.messages_max || self.bytes >= self.bytes_max
     }
 
-    pub(crate) fn keep(&mut self, delivered: Delivered) {
+    pub(crate) fn push(&mut self, delivered: Delivered) {
         debug_assert!(!self.is_full());
         self.bytes += delivered.message.bytes();
         self.messages.push_back(delivered);
     }
 
-    pub(crate) fn take(&mut self) -> Option<Delivered> {
+    pub(crate) fn pop(&mut self) -> Option<Delivered> {
         let delivered = self.messages.pop_front()?;
         self.bytes -= delivered.message.bytes();
         debug_assert!(!self.messages.is_empty() || self.bytes == 0);
@@ -56,22 +56,22 @@ mod tests {
             retain: false,
             subscription_ids: Vec::new(),
         };
-        Delivered { message, topic_alias: None, packet_id: None }
+        Delivered { message, packet_id: None }
     }
 
     #[test]
     fn fills_by_messages_or_by_bytes_and_empties_in_order() {
         let mut inbox = Inbox::new(2, 1000);
-        inbox.keep(message(1));
+        inbox.push(message(1));
         assert!(!inbox.is_full());
-        inbox.keep(message(2));
+        inbox.push(message(2));
         assert!(inbox.is_full());
-        assert_eq!(inbox.take(), Some(message(1)));
+        assert_eq!(inbox.pop(), Some(message(1)));
         assert!(!inbox.is_full());
-        inbox.keep(message(5000));
-        assert_eq!((inbox.take(), inbox.take(), inbox.take()), (Some(message(2)), Some(message(5000)), None));
+        inbox.push(message(5000));
+        assert_eq!((inbox.pop(), inbox.pop(), inbox.pop()), (Some(message(2)), Some(message(5000)), None));
 
-        inbox.keep(message(5000));
+        inbox.push(message(5000));
         assert!(inbox.is_full() && inbox.len() == 1);
     }
 }

@@ -1,72 +1,81 @@
-//! When to ping, and when to give a broker up that does not answer. No clock: `now` comes in.
+//! The keep-alive: when a ping is due, and when a broker that does not answer it is given up. No clock: `now` is an
+//! argument.
 //!
 //! ```text
 //!            half the interval without sending
-//!   +-------+ ---------------------------------> +--------+  answer timeout  +------+
-//!   | quiet |            asked (PINGREQ)         | asking | ---------------> | dead |
-//!   +-------+ <--------------------------------- +--------+                  +------+
-//!                answered (PINGRESP)
+//!   +------+ ---------------------------------> +---------+  answer timeout  +--------+
+//!   | idle |            ping_sent (PINGREQ)     | waiting | ---------------> | silent |
+//!   +------+ <--------------------------------- +---------+                  +--------+
+//!                ping_answered (PINGRESP)
 //! ```
 
 use std::time::{Duration, Instant};
 
-/// The state of one connection.
+/// The keep-alive of one connection.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
-    /// `None`: the broker puts up with any silence.
+    /// `None`: the broker allows any silence.
     interval_s: Option<u16>,
     answer_timeout: Duration,
     last_sent: Instant,
-    asked_at: Option<Instant>,
+    /// Since when a ping waits for its answer.
+    ping_sent_at: Option<Instant>,
 }
 
-/// What is to be done now.
+/// The action that a deadline of the keep-alive asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pulse {
-    /// Nothing, ever.
-    Quiet,
-    /// Nothing until then.
-    Until(Instant),
+pub(crate) enum Due {
     /// Send PINGREQ.
     Ping,
-    /// Give up.
-    Dead,
+    /// Give the broker up.
+    GiveUp,
 }
 
 impl KeepAlive {
     pub(crate) fn new(interval_s: u16, answer_timeout: Duration, now: Instant) -> Self {
         let interval_s = (interval_s > 0).then_some(interval_s);
-        Self { interval_s, answer_timeout, last_sent: now, asked_at: None }
+        Self { interval_s, answer_timeout, last_sent: now, ping_sent_at: None }
     }
 
     pub(crate) fn interval_s(&self) -> u16 {
         self.interval_s.unwrap_or(0)
     }
 
-    pub(crate) fn pulse(&self, now: Instant) -> Pulse {
-        let Some(interval_s) = self.interval_s else { return Pulse::Quiet };
-        // Half, because the broker counts from when it receives, and gives up at one and a half.
-        let ping_after = Duration::from_secs(interval_s.into()) / 2;
-        let (due, then) = match self.asked_at {
-            None => (self.last_sent + ping_after, Pulse::Ping),
-            Some(asked_at) => (asked_at + self.answer_timeout, Pulse::Dead),
-        };
-        if now >= due { then } else { Pulse::Until(due) }
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
     }
 
-    /// Something was sent, which tells the broker as much as a ping does.
+    /// The next deadline.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.next().map(|(at, _)| at)
+    }
+
+    /// The action that is due now, if any.
+    pub(crate) fn due(&self, now: Instant) -> Option<Due> {
+        self.next().filter(|(at, _)| *at <= now).map(|(_, due)| due)
+    }
+
+    /// The next deadline with its action. A timeout beyond the clock's range never passes.
+    fn next(&self) -> Option<(Instant, Due)> {
+        let interval = Duration::from_secs(self.interval_s?.into());
+        match self.ping_sent_at {
+            // Half, because the broker counts from its last receipt, and gives up at one and a half.
+            None => Some((self.last_sent.checked_add(interval / 2)?, Due::Ping)),
+            Some(ping_sent_at) => Some((ping_sent_at.checked_add(self.answer_timeout)?, Due::GiveUp)),
+        }
+    }
+
+    /// Bytes were sent. The broker takes any packet for a sign of life.
     pub(crate) fn sent(&mut self, now: Instant) {
         self.last_sent = now;
     }
 
-    /// A ping is on its way.
-    pub(crate) fn asked(&mut self, now: Instant) {
-        self.asked_at = Some(now);
+    pub(crate) fn ping_sent(&mut self, now: Instant) {
+        self.ping_sent_at = Some(now);
     }
 
-    /// The broker answered.
-    pub(crate) fn answered(&mut self) {
-        self.asked_at = None;
+    pub(crate) fn ping_answered(&mut self) {
+        self.ping_sent_at = None;
     }
 }
 
@@ -80,23 +89,23 @@ mod tests {
     fn each_transition_of_the_picture() {
         let start = Instant::now();
         let mut state = KeepAlive::new(10, 3 * SECOND, start);
-        assert_eq!(state.pulse(start), Pulse::Until(start + 5 * SECOND));
+        assert_eq!((state.deadline(), state.due(start)), (Some(start + 5 * SECOND), None));
         state.sent(start + 2 * SECOND);
-        assert_eq!(state.pulse(start + 5 * SECOND), Pulse::Until(start + 7 * SECOND));
-        assert_eq!(state.pulse(start + 7 * SECOND), Pulse::Ping);
-        state.asked(start + 7 * SECOND);
+        assert_eq!((state.deadline(), state.due(start + 6 * SECOND)), (Some(start + 7 * SECOND), None));
+        assert_eq!(state.due(start + 7 * SECOND), Some(Due::Ping));
+        state.ping_sent(start + 7 * SECOND);
         state.sent(start + 7 * SECOND);
-        assert_eq!(state.pulse(start + 9 * SECOND), Pulse::Until(start + 10 * SECOND));
-        assert_eq!(state.pulse(start + 10 * SECOND), Pulse::Dead);
-        state.answered();
-        assert_eq!(state.pulse(start + 10 * SECOND), Pulse::Until(start + 12 * SECOND));
+        assert_eq!((state.deadline(), state.due(start + 9 * SECOND)), (Some(start + 10 * SECOND), None));
+        assert_eq!(state.due(start + 10 * SECOND), Some(Due::GiveUp));
+        state.ping_answered();
+        assert_eq!((state.deadline(), state.due(start + 10 * SECOND)), (Some(start + 12 * SECOND), None));
     }
 
     #[test]
     fn an_interval_of_zero_is_never_due() {
         let start = Instant::now();
         let state = KeepAlive::new(0, SECOND, start);
-        assert_eq!(state.pulse(start + 1_000_000 * SECOND), Pulse::Quiet);
+        assert_eq!((state.deadline(), state.due(start + 1_000_000 * SECOND)), (None, None));
         assert_eq!(state.interval_s(), 0);
     }
 }

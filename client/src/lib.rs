@@ -1,26 +1,39 @@
 //! A blocking MQTT client for MQTT 3.1, 3.1.1 and 5.
 //!
-//! A message on its way enters the broker's socket from here, and leaves it to here: [`Client`] encodes with
-//! wisp-wire what wisp-net sends, and the other way round. It runs on every host of wisp-net that can connect
-//! ([`Capabilities::connect`](wisp_net::Capabilities)), WebAssembly guests included. Nothing waits without a
-//! deadline, no buffer grows without a bound, and no thread is started.
+//! [`Client`] encodes with wisp-wire the bytes that wisp-net sends, and decodes the bytes that wisp-net receives. It
+//! runs on every host of wisp-net that can connect ([`Capabilities::connect`](wisp_net::Capabilities)), WebAssembly
+//! guests included. Every wait has a deadline, every buffer a bound, and no thread is started.
+//!
+//! ```text
+//!   client    the calls, each of which blocks
+//!   blocking  the loop: sends, receives, waits until a deadline
+//!   socket    bytes <-> the host's socket, with its poller
+//!   protocol  bytes <-> requests and events; no socket, no clock
+//! ```
+//!
+//! [`protocol::Protocol`] alone is for a program with a loop of its own.
 
+mod acknowledgements;
 mod aliases;
+mod blocking;
+mod buffers;
 mod client;
-mod connection;
-mod delivery;
 mod error;
+mod event;
 mod inbox;
-mod incoming;
 mod keep_alive;
-mod link;
+mod message;
 mod options;
+mod packets;
+pub mod protocol;
+mod requests;
+mod socket;
 mod url;
 
+pub use blocking::Parts;
 pub use client::Client;
-pub use connection::Parts;
 pub use error::{Error, Fault};
-pub use incoming::Message;
+pub use message::Message;
 pub use options::{ConnectOptions, PublishOptions, Will};
-pub use url::ServerUrl;
-pub use wisp_wire::{ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};
+pub use url::{InvalidUrl, ServerUrl};
+pub use wisp_wire::{PacketId, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};

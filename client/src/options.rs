@@ -1,83 +1,94 @@
-//! How to connect, with every limit of the client in one place.
+//! The options of a connection, with every limit of the client in one place.
 
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use wisp_wire::{ProtocolVersion, QoS};
 
-use crate::ServerUrl;
+use crate::url::ServerUrl;
 
-/// How to connect and what limits to keep. Start from [`ConnectOptions::new`] and change fields.
-#[derive(Clone, Debug)]
+/// The options of a connection. Start from [`ConnectOptions::new`] and change fields.
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct ConnectOptions {
     /// The MQTT version to speak.
     pub version: ProtocolVersion,
-    /// The client's name. [`ConnectOptions::new`] makes up a fresh one, so that no other client of the broker
-    /// is thrown out by it.
+    /// The client identifier. [`ConnectOptions::new`] makes a fresh one, so that the connection takes over no other
+    /// client's session.
     pub client_id: String,
-    /// Whether to start without what the broker may have kept from an earlier connection. Before MQTT 5 it also
-    /// decides whether the broker keeps anything after this one.
+    /// Whether to start a new session instead of resuming one. Before MQTT 5 it also tells the broker to end the session
+    /// with the connection.
     pub clean_start: bool,
-    /// Seconds that the broker keeps subscriptions and messages after the connection (MQTT 5 only); `u32::MAX` is for
-    /// ever.
+    /// Seconds that the broker keeps the session after the connection (MQTT 5 only); `u32::MAX` is for ever.
     pub session_expiry_s: u32,
-    /// How many messages with QoS 1 and 2 the broker may deliver before they are acknowledged (MQTT 5 only). At least
-    /// one.
+    /// The number of messages with QoS 1 and 2 that may be unacknowledged by this client at one time (MQTT 5 only). At
+    /// least one.
     pub receive_max: u16,
-    /// How many topic aliases the broker may give (MQTT 5 only).
+    /// The number of topic aliases that the broker may assign (MQTT 5 only).
     pub topic_alias_max: u16,
-    /// Whether to publish by topic aliases, as many as the broker allows (MQTT 5; before, it changes nothing).
+    /// Whether to publish by topic aliases, as many as the broker allows (MQTT 5; without effect before).
     pub use_topic_aliases: bool,
-    /// What the broker publishes when the connection ends without DISCONNECT.
+    /// The message that the broker publishes when the connection ends without DISCONNECT.
     pub will: Option<Will>,
-    /// The longest silence the broker should put up with; pings are sent by themselves while a call
-    /// waits. 0 turns it off. A broker that speaks MQTT 5 may order another value.
+    /// The longest silence that the broker should allow; 0 for any. A call that waits sends pings in time. A broker of
+    /// MQTT 5 may set another value.
     pub keep_alive_s: u16,
-    /// The user's name.
+    /// The user name.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Vec<u8>>,
-    /// How long connecting may take, up to and including the broker's CONNACK.
+    /// The longest time from connecting to the broker's CONNACK.
     pub connect_timeout: Duration,
-    /// How long any other call may wait for the broker: to take bytes, to acknowledge a message, to answer SUBSCRIBE,
-    /// UNSUBSCRIBE or a ping.
+    /// The longest time that any other call waits for the broker: to accept bytes, to acknowledge a message, to answer
+    /// SUBSCRIBE, UNSUBSCRIBE or a ping.
     pub answer_timeout: Duration,
     /// The largest packet that is accepted from the broker.
     pub packet_bytes_max: u32,
-    /// How many messages are kept that came while waiting for something else; past it nothing more is read.
+    /// The number of messages that the inbox keeps while a call waits for an answer. A full inbox stops receiving.
     pub inbox_messages_max: usize,
-    /// How many bytes those messages may have.
+    /// The number of bytes of these messages.
     pub inbox_bytes_max: usize,
 }
 
-/// A message that the broker publishes for a client that ends without saying goodbye.
+/// A message that the broker publishes when a connection ends without DISCONNECT. Start from [`Will::new`] and change
+/// fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Will {
-    /// The topic to publish to.
+    /// The topic of the message.
     pub topic: String,
-    /// What to publish.
+    /// The content of the message.
     pub payload: Vec<u8>,
-    /// The QoS to publish with.
+    /// The QoS of the message.
     pub qos: QoS,
-    /// Whether the broker keeps it for later subscribers.
+    /// Whether the broker retains the message.
     pub retain: bool,
-    /// Seconds to wait for the client to come back before (MQTT 5 only).
+    /// Seconds in which the client may reconnect and so cancel the message (MQTT 5 only).
     pub delay_s: u32,
 }
 
-/// How a message is published. The default is QoS 0 and not retained.
+impl Will {
+    /// A message with QoS 0, not retained, without delay.
+    #[must_use]
+    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
+        Self { topic: topic.into(), payload: payload.into(), qos: QoS::AtMostOnce, retain: false, delay_s: 0 }
+    }
+}
+
+/// The options of a published message. The default is QoS 0 and not retained.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct PublishOptions {
-    /// How hard delivery is tried.
+    /// The QoS of the message.
     pub qos: QoS,
-    /// Whether the broker keeps the message for later subscribers.
+    /// Whether the broker retains the message.
     pub retain: bool,
 }
 
 impl PublishOptions {
-    /// With this QoS, and not retained.
+    /// This QoS, and not retained.
     #[must_use]
     pub fn new(qos: QoS) -> Self {
         Self { qos, ..Self::default() }
@@ -85,10 +96,10 @@ impl PublishOptions {
 }
 
 impl ConnectOptions {
-    /// The largest packet MQTT has: a header of 5 bytes, and what a length of four times seven bits can say.
+    /// The largest packet of MQTT: a header of 5 bytes, and the longest length that four times seven bits can encode.
     pub const PACKET_BYTES_MAX: u32 = 5 + (1 << 28) - 1;
 
-    /// The defaults for this MQTT version.
+    /// The defaults for an MQTT version.
     #[must_use]
     pub fn new(version: ProtocolVersion) -> Self {
         Self {
@@ -111,7 +122,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Takes over the user's name and password of `url`.
+    /// Adopts the user name and password of `url`.
     #[must_use]
     pub fn with_user_of(mut self, url: &ServerUrl) -> Self {
         self.username = url.username().map(str::to_owned);
@@ -120,12 +131,23 @@ impl ConnectOptions {
     }
 }
 
-/// A name of at most 23 letters and digits, the most that every broker must take (MQTT-3.1.3-5).
+/// A client identifier of at most 23 letters and digits, which every broker must accept [MQTT-3.1.3-5].
 fn fresh_client_id() -> String {
-    // The standard library's seed for hash maps is the one source of chance that every host has
-    // without a further crate.
-    let chance = RandomState::new().build_hasher().finish();
-    format!("wisp{chance:016x}")
+    // The standard library's seed for hash maps is the one source of random numbers that every host has without a
+    // further crate.
+    let random = RandomState::new().build_hasher().finish();
+    format!("wisp{random:016x}")
+}
+
+/// Without the password, so that it does not appear in logs.
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_ids_are_fresh_and_taken_by_every_broker() {
+    fn client_ids_are_fresh_and_legal_for_every_broker() {
         let (one, other) = (fresh_client_id(), fresh_client_id());
         assert_ne!(one, other);
         for id in [one, other] {

@@ -1,16 +1,16 @@
-//! Addresses of brokers, as people write them: `mqtt://user:password@host:1883`.
+//! Addresses of brokers as URLs: `mqtt://user:password@host:1883`.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use crate::Error;
+use crate::error::Error;
 
 /// The port of MQTT over plain TCP, as registered with IANA.
 const DEFAULT_PORT: u16 = 1883;
 
-/// Where a broker is, and as whom to connect to it. Exists only if legal.
+/// The address of a broker, with the user to connect as. Exists only if legal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     scheme: &'static str,
@@ -24,12 +24,12 @@ impl ServerUrl {
     /// Reads an address of the same form for another protocol than MQTT: `SCHEME://[USER[:PASSWORD]@]HOST[:PORT]`.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
-    pub fn of_scheme(text: &str, scheme: &'static str, default_port: u16) -> Result<Self, String> {
-        Self::parse(text, &[scheme], default_port)
+    /// When the text is no such address.
+    pub fn of_scheme(text: &str, scheme: &'static str, default_port: u16) -> Result<Self, InvalidUrl> {
+        Self::parse(text, &[scheme], default_port).map_err(InvalidUrl)
     }
 
-    /// Reads an address with one of these schemes, of which the first is the one to show.
+    /// Reads an address with one of these schemes, and shows it with the first.
     fn parse(text: &str, schemes: &[&'static str], default_port: u16) -> Result<Self, String> {
         let usage = format!("use {}://HOST:PORT", schemes[0]);
         let rest = match text.split_once("://") {
@@ -53,7 +53,7 @@ impl ServerUrl {
         Ok(Self { scheme: schemes[0], host: host.to_owned(), port, username, password })
     }
 
-    /// The user's name, if the URL has one.
+    /// The user name, if the URL has one.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
@@ -65,7 +65,7 @@ impl ServerUrl {
         self.password.as_deref()
     }
 
-    /// The addresses the host's name stands for, to be tried in this order; never an empty list.
+    /// The addresses of the host's name, to be tried in this order; never an empty list.
     ///
     /// # Errors
     /// When the name is unknown, or this program's host cannot look names up.
@@ -77,14 +77,26 @@ impl ServerUrl {
 }
 
 impl FromStr for ServerUrl {
-    type Err = String;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT)
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT).map_err(InvalidUrl)
     }
 }
 
-/// Without the password, so that it does not land in logs and results.
+/// A text is no address of a broker. It is shown as the reason, in one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvalidUrl(String);
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidUrl {}
+
+/// Without the password, so that it does not appear in logs and results.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, port, .. } = self;
@@ -189,7 +201,7 @@ mod tests {
             "mqtt://a%ff@h",
             "mqtt://a b",
         ] {
-            let error = text.parse::<ServerUrl>().expect_err(text);
+            let error = text.parse::<ServerUrl>().expect_err(text).to_string();
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
         }
     }
@@ -201,7 +213,7 @@ mod tests {
             assert_eq!(read(text).unwrap().to_string(), shown);
         }
         for text in ["mqtt://h", "tcp://h", "h", "nats://"] {
-            assert!(read(text).expect_err(text).contains("use nats://HOST:PORT"), "{text}");
+            assert!(read(text).expect_err(text).to_string().contains("use nats://HOST:PORT"), "{text}");
         }
     }
 

@@ -10,15 +10,12 @@ use wisp_wire::{Disconnect, List, Packet, PacketId, Properties, Property, QoS, S
 const V311: ProtocolVersion = ProtocolVersion::Mqtt311;
 const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 
-fn message(topic: &str, payload: &[u8]) -> Message {
-    Message {
-        topic: topic.to_owned(),
-        payload: payload.to_vec(),
-        qos: QoS::AtMostOnce,
-        dup: false,
-        retain: false,
-        subscription_ids: Vec::new(),
-    }
+/// Asserts that `received` is a plain message with QoS 0.
+fn assert_message(received: Option<Message>, topic: &str, payload: &[u8]) {
+    let message = received.expect("a message has arrived");
+    assert_eq!((message.topic.as_str(), message.payload.as_slice()), (topic, payload));
+    let flags = (message.qos, message.dup, message.retain, message.subscription_ids.as_slice());
+    assert_eq!(flags, (QoS::AtMostOnce, false, false, &[][..]));
 }
 
 #[test]
@@ -162,9 +159,9 @@ fn messages_that_come_before_the_answer_are_kept() {
         peer.wait_for_end();
     });
     assert_eq!(client.subscribe(&["a", "b/#"]).unwrap(), [ReasonCode::Success; 2]);
-    assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("a", b"1")));
-    assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("b", b"2")));
-    assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("c", &[7; 200_000])));
+    assert_message(client.recv(PATIENCE).unwrap(), "a", b"1");
+    assert_message(client.recv(PATIENCE).unwrap(), "b", b"2");
+    assert_message(client.recv(PATIENCE).unwrap(), "c", &[7; 200_000]);
     assert_eq!(client.recv(Duration::ZERO).unwrap(), None);
     drop(client);
     thread.join().unwrap();
@@ -186,11 +183,11 @@ fn a_full_inbox_is_an_answer_and_loses_nothing() {
         let error = client.subscribe(&["t"]).unwrap_err();
         assert!(matches!(error, Error::InboxFull { messages: 1.. }) && !error.is_final(), "{error}");
         for _ in 0..25 {
-            assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("t", &[1; 300])));
+            assert_message(client.recv(PATIENCE).unwrap(), "t", &[1; 300]);
         }
         // The late answer to the first call does not pass for the answer to the second.
         assert_eq!(client.subscribe(&["u"]).unwrap(), [ReasonCode::Success]);
-        assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("last", b"")));
+        assert_message(client.recv(PATIENCE).unwrap(), "last", b"");
         drop(client);
         thread.join().unwrap();
     }
@@ -267,7 +264,7 @@ fn pings_by_itself_while_it_waits_and_notices_silence() {
         peer.wait_for_end();
     });
     let begun = Instant::now();
-    assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("after", b"pings")));
+    assert_message(client.recv(PATIENCE).unwrap(), "after", b"pings");
     assert!(begun.elapsed() >= Duration::from_secs(1), "two pings, half an interval before each");
     assert!(matches!(client.recv(Duration::MAX), Err(Error::Silent { .. })));
     assert!(matches!(client.publish("t", b"", false), Err(Error::Silent { .. })));
@@ -288,7 +285,7 @@ fn after_the_end_every_call_says_why_and_earlier_messages_still_come() {
             peer.finish_sending();
             peer.wait_for_end();
         });
-        assert_eq!(client.recv(PATIENCE).unwrap(), Some(message("last", b"words")));
+        assert_message(client.recv(PATIENCE).unwrap(), "last", b"words");
         let reason = goodbye.map(|_| "maintenance");
         let is_right = |error: Error| match error {
             Error::Closed { code, reason: told } => code == goodbye && told.as_deref() == reason,
@@ -346,10 +343,12 @@ fn a_broker_that_breaks_the_rules_is_left_with_a_reason() {
         let shown = format!("{bytes:x?}");
         let (mut client, thread) = connected(options(V5), move |peer| {
             peer.send_bytes(&bytes);
-            peer.take(|packet| match packet {
+            let code = peer.take(|packet| match packet {
                 Packet::Disconnect(disconnect) => disconnect.code,
                 other => panic!("{other:?}"),
-            })
+            });
+            peer.wait_for_end();
+            code
         });
         let error = final_error(&mut client);
         assert!(error.fault() == Fault::Broker && matches!(error, Error::Protocol(_)), "{shown}: {error}");
@@ -391,7 +390,8 @@ fn parts_hold_everything_that_came() {
         }
         assert!(Instant::now() < deadline);
     }
-    assert_eq!((parts.messages, parts.bytes), (vec![message("kept", b"1")], vec![0x30, 9, 0]));
+    assert_eq!((parts.messages.len(), parts.bytes), (1, vec![0x30, 9, 0]));
+    assert_message(parts.messages.pop(), "kept", b"1");
     drop(parts.stream);
     thread.join().unwrap();
 }

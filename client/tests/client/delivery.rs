@@ -229,7 +229,8 @@ fn a_message_with_qos_2_is_received_once_until_it_is_released() {
 
 #[test]
 fn sessions_and_wills_are_said_at_the_beginning() {
-    let will = Will { topic: "w".to_owned(), payload: b"gone".to_vec(), qos: EXACTLY, retain: true, delay_s: 4 };
+    let mut will = Will::new("w", *b"gone");
+    (will.qos, will.retain, will.delay_s) = (EXACTLY, true, 4);
     let sent = will.clone();
     let host = MemoryHost::new();
     let (address, thread) = broker(&host, V5, move |peer| {
@@ -251,6 +252,8 @@ fn sessions_and_wills_are_said_at_the_beginning() {
     drop(client);
     thread.join().unwrap();
 
+    let mut without_window = options(V5);
+    without_window.receive_max = 0;
     let plain = |change: &dyn Fn(&mut wisp_client::ConnectOptions)| {
         let mut options = options(V311);
         change(&mut options);
@@ -261,8 +264,8 @@ fn sessions_and_wills_are_said_at_the_beginning() {
         plain(&|options| options.receive_max = 1),
         plain(&|options| options.topic_alias_max = 1),
         plain(&|options| options.will = Some(will.clone())),
-        plain(&|options| options.will = Some(Will { topic: "#".to_owned(), delay_s: 0, ..will.clone() })),
-        wisp_client::ConnectOptions { receive_max: 0, ..options(V5) },
+        plain(&|options| options.will = Some(Will::new("#", b""))),
+        without_window,
     ] {
         let host = MemoryHost::new();
         let (address, thread) = broker(&host, V5, Peer::wait_for_end);

@@ -45,7 +45,10 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
-            Some(("mqtt" | "tcp", _)) => text.parse().map(Self::Mqtt),
+            Some(("mqtt" | "tcp", _)) => match text.parse::<ServerUrl>() {
+                Ok(url) => Ok(Self::Mqtt(url)),
+                Err(error) => Err(error.to_string()),
+            },
             Some(("nats", _)) => text.parse().map(Self::Nats),
             Some((scheme, _)) => Err(format!("unknown scheme {scheme}://, use mqtt://HOST:PORT or nats://HOST:PORT")),
             None => Err("no scheme, use mqtt://HOST:PORT or nats://HOST:PORT".to_owned()),
@@ -90,7 +93,7 @@ impl FromStr for NatsUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        ServerUrl::of_scheme(text, "nats", NATS_PORT).map(Self)
+        ServerUrl::of_scheme(text, "nats", NATS_PORT).map(Self).map_err(|error| error.to_string())
     }
 }
 

@@ -106,12 +106,10 @@ fn connect(server: &Server) -> Result<Client, Failure> {
         (options.use_topic_aliases, options.topic_alias_max) = (true, TOPIC_ALIAS_MAX);
     }
     let will = &server.will;
-    options.will = will.will_topic.as_ref().map(|topic| Will {
-        topic: topic.clone(),
-        payload: will.will_message.clone().into_bytes(),
-        qos: will.will_qos,
-        retain: will.will_retain,
-        delay_s: will.will_delay_s,
+    options.will = will.will_topic.as_ref().map(|topic| {
+        let mut message = Will::new(topic, will.will_message.as_str());
+        (message.qos, message.retain, message.delay_s) = (will.will_qos, will.will_retain, will.will_delay_s);
+        message
     });
     let mut last = None;
     for address in server.url.resolve()? {
