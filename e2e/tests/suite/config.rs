@@ -248,5 +248,5 @@ fn a_valid_configuration_is_reported_as_valid() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wisp.toml");
     let finished = run(&["--check-config", "--config", example], &[]);
     assert_eq!(finished.status.code(), Some(0), "{:?}", finished.stderr);
-    assert_eq!(finished.stdout, ["wisp-broker: the configuration is right"]);
+    assert_eq!(finished.stdout, ["wisp-broker: configuration OK"]);
 }

@@ -7,18 +7,17 @@ use clap::error::ErrorKind;
 
 use wisp_wire::{ProtocolVersion, QoS};
 
-/// The status of a program whose command line was wrong.
+/// The exit status after a wrong command line.
 pub const STATUS_USAGE: u8 = 2;
 
-/// Reads the command line. When it is wrong, says so in one line and gives the status to end with; likewise after
-/// `--help` and `--version`.
+/// Reads the command line. Prints an error as one line, and the texts of `--help` and `--version`.
 ///
 /// # Errors
-/// The status to end with.
+/// The exit status, if the program has to exit.
 pub fn parse_arguments<A: Parser>() -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A reader who has seen enough may have closed the pipe.
+            // The reader may have closed the pipe.
             let _ = error.print();
             ExitCode::SUCCESS
         }
@@ -29,7 +28,7 @@ pub fn parse_arguments<A: Parser>() -> Result<A, ExitCode> {
     })
 }
 
-/// The first paragraph of a message of clap's, in one line: what follows is the usage and hints.
+/// The first paragraph of a message of clap, in one line; usage and hints follow it.
 fn one_line(message: &str) -> String {
     let first = message.split("\n\n").next().unwrap_or(message);
     let words: Vec<_> = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect();
@@ -37,10 +36,10 @@ fn one_line(message: &str) -> String {
     if line.is_empty() { "an argument is missing, see --help".to_owned() } else { line }
 }
 
-/// The version that a person calls `3.1`, `3.1.1` or `5`.
+/// The version named `3.1`, `3.1.1` or `5`.
 ///
 /// # Errors
-/// When it is none of them.
+/// When there is no such version.
 pub fn parse_version(name: &str) -> Result<ProtocolVersion, String> {
     match name {
         "3.1" => Ok(ProtocolVersion::Mqtt31),
@@ -50,10 +49,10 @@ pub fn parse_version(name: &str) -> Result<ProtocolVersion, String> {
     }
 }
 
-/// The QoS that a person calls `0`, `1` or `2`.
+/// The QoS named `0`, `1` or `2`.
 ///
 /// # Errors
-/// When it is none of them.
+/// When there is no such QoS.
 pub fn parse_qos(name: &str) -> Result<QoS, String> {
     name.parse().ok().and_then(QoS::new).ok_or_else(|| "use 0, 1 or 2".to_owned())
 }

@@ -1,5 +1,5 @@
-//! The command line. It is taken apart and checked here; [`Effective`](crate::effective::Effective) puts it together
-//! with the environment and the file.
+//! The command line, parsed and checked. [`Effective`](crate::effective::Effective) combines it with the environment
+//! and the file.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,26 +10,26 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::settings::{Kind, SETTINGS, Section, Setting, Settings};
 
-/// What the command line says.
+/// The parsed command line.
 pub(crate) struct Args {
     pub(crate) action: Action,
-    /// The file that `--config` names.
+    /// The file of `--config`.
     pub(crate) config: Option<PathBuf>,
     /// The values of each setting that has a flag, in the order of [`SETTINGS`]. They are legal.
     pub(crate) flags: Vec<Option<Vec<String>>>,
 }
 
-/// What the program is to do with its configuration.
+/// The use that the program makes of its configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Action {
     Run,
-    /// Say that it is right, and end.
+    /// Report that it is legal, and exit.
     Check,
-    /// Show it, and end.
+    /// Show it, and exit.
     Print,
 }
 
-/// Parses the command line. The error is the status to end with, after what there is to say was said.
+/// Parses the command line. The error is the exit status; its message is printed here.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
     try_parse(args).map_err(|error| {
         if error.use_stderr() {
@@ -106,7 +106,7 @@ fn flag(setting: &'static Setting) -> Arg {
     }
 }
 
-/// The first paragraph of a usage error, which says what is wrong; the rest is advice.
+/// The first paragraph of a usage error, which has the reason; the rest is advice.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The effective configuration: defaults, then the file, then the environment, then the flags, each over the one
-//! before. Every layer is checked whole, also where a later one hides it.
+//! The effective configuration: defaults, then the file, then the environment, then the flags. Each layer overrides the
+//! one before. Every value is checked, also where a later layer overrides it.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -13,12 +13,12 @@ use crate::settings::{SETTINGS, Section, Settings};
 /// The variable for `--config`.
 const CONFIG_VARIABLE: &str = "WISP_CONFIG";
 
-/// The settings, and where each came from.
+/// The settings, each with its origin.
 pub(crate) struct Effective {
     pub(crate) settings: Settings,
     /// In the order of [`SETTINGS`].
     sources: [Source; SETTINGS.len()],
-    /// What the file says of the queues in the settings, in their order.
+    /// The entries of the file for the queues in the settings, in their order.
     queues: Vec<QueueEntry>,
 }
 
@@ -33,7 +33,7 @@ enum Source {
 impl Effective {
     /// Reads all layers. The error is one line for the operator.
     pub(crate) fn resolve(args: &Args, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
-        // An empty variable counts as none: that is how it is unset where a list of variables is fixed.
+        // An empty variable counts as unset, since some environments cannot remove a variable.
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
         let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
         let file = path.as_deref().map(ConfigFile::read).transpose()?;
@@ -79,7 +79,7 @@ impl Effective {
             }
         }
         if let Some(file) = file {
-            // Last, for what a queue does not say the limits of all layers do.
+            // Last, because the limits of all layers are the defaults of a queue.
             let config = &mut effective.settings.config;
             config.queues = queues::resolve(&effective.queues, &config.limits)
                 .map_err(|(line, error)| file.locate(line, &error))?;
@@ -93,7 +93,7 @@ impl Effective {
         Ok(())
     }
 
-    /// The configuration as a file that gives the same configuration again.
+    /// The configuration as a file that yields the same configuration.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut section = Section::Top;

@@ -1,4 +1,4 @@
-//! The configuration file: TOML in, values with their lines out. What is wrong in it is said with its line.
+//! The configuration file: TOML in, values with their lines out. An error names its line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,30 +11,30 @@ use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use crate::queues::{Given, KEYS, KeyKind, QueueEntry};
 use crate::settings::{Kind, SETTINGS, Section, Setting, WORKERS_AUTO};
 
-/// Far more than all settings need; a device that never ends is not read for ever.
+/// Far more than all settings need. The limit ends the reading of an endless device.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a file says about one setting.
+/// The entry of a file for one setting.
 pub(crate) struct Entry {
-    /// Where the setting stands in [`SETTINGS`].
+    /// The position of the setting in [`SETTINGS`].
     pub(crate) index: usize,
     pub(crate) values: Vec<String>,
     pub(crate) line: usize,
 }
 
-/// All that a file says, in its order.
+/// All entries of a file, in its order.
 pub(crate) struct Contents {
     pub(crate) entries: Vec<Entry>,
     pub(crate) queues: Vec<QueueEntry>,
 }
 
-/// A file's text, and the name by which errors call it.
+/// The text of a file, and its name in errors.
 pub(crate) struct ConfigFile {
     pub(crate) name: String,
     pub(crate) text: String,
 }
 
-/// What is wrong, and where in the text.
+/// An error, and its position in the text.
 struct Fault {
     at: usize,
     what: String,
@@ -59,7 +59,7 @@ impl ConfigFile {
         Ok(Self { name, text })
     }
 
-    /// What it says, in its order.
+    /// All entries, in the order of the file.
     pub(crate) fn contents(&self) -> Result<Contents, String> {
         self.parse().map_err(|fault| self.locate(self.line_of(fault.at), &fault.what))
     }
@@ -140,16 +140,16 @@ fn read_all(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A table's entries as they stand in the file, so that the first fault is the one that is named.
+/// The entries of a table in the order of the file, so that the reported error is the first.
 fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Entries<'a, 'i> {
     let mut entries: Entries<'a, 'i> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
 }
 
-/// What to say of a key that is none, with the place where it would be one.
+/// The error for an unknown key. If another table has such a key, it says so.
 fn unknown(key: &str) -> String {
-    // Quoted keys may have anything in them, and the message is one line.
+    // A quoted key may contain any character, and the message is one line.
     let shown = key.escape_debug();
     match SETTINGS.iter().find(|setting| setting.name == key.replace('_', "-")) {
         Some(Setting { name, section: Section::Limits, .. }) => {
@@ -162,7 +162,7 @@ fn unknown(key: &str) -> String {
     }
 }
 
-/// What to say of a key that no queue has.
+/// The error for a key that queues do not have.
 fn unknown_of_queue(key: &str) -> String {
     let shown = key.escape_debug();
     match KEYS.iter().find(|known| known.name == key.replace('_', "-")) {
@@ -180,13 +180,13 @@ fn queue_value(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<String, F
     }
 }
 
-/// A number beyond 64 bits is written as it stands, for the message about its range.
+/// A number beyond 64 bits keeps its digits for the message about its range.
 fn decimal(number: &DeInteger<'_>) -> String {
     i128::from_str_radix(number.as_str(), number.radix())
         .map_or_else(|_| number.to_string(), |number| number.to_string())
 }
 
-/// The value as text, if it is of the right type; whether it is in range, the setting itself says.
+/// The value as text, if it has the right type. The setting itself checks its range.
 fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Fault> {
     let at = value.span().start;
     let one = match (&setting.kind, value.get_ref()) {

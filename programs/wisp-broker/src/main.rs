@@ -18,7 +18,7 @@ use crate::args::Action;
 use crate::effective::Effective;
 use crate::settings::Settings;
 
-/// The operator asked for something impossible.
+/// The exit status after an error of the operator.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     match args.action {
         Action::Run => serve(effective.settings),
-        Action::Check => say("wisp-broker: the configuration is right\n"),
+        Action::Check => say("wisp-broker: configuration OK\n"),
         Action::Print => say(&effective.to_toml()),
     }
 }
@@ -50,11 +50,11 @@ fn serve(settings: Settings) -> ExitCode {
     let outcome = run(SysHost, settings.config, |addrs, stop| {
         announce(addrs);
         let stop_and_say = move || {
-            info!("told to end");
+            info!("shutdown requested");
             stop();
         };
         if let Err(error) = SysHost.on_termination(Box::new(stop_and_say)) {
-            debug!(%error, "this host sends no signals");
+            debug!(%error, "signals are not supported on this host");
         }
     });
     match outcome {
@@ -66,17 +66,17 @@ fn serve(settings: Settings) -> ExitCode {
     }
 }
 
-/// Answers a question on standard output. Whoever closed it does not want the rest.
+/// Prints on standard output. A reader that closed it has no use for the rest.
 fn say(text: &str) -> ExitCode {
     let mut stdout = std::io::stdout();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     ExitCode::SUCCESS
 }
 
-/// The one line on standard output, which whoever started the program may wait for.
+/// Prints the only line on standard output: the program that started this one may wait for it.
 fn announce(addrs: &[SocketAddr]) {
     let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
     let mut stdout = std::io::stdout();
-    // Nobody may be reading; the broker serves all the same.
+    // The broker serves also without a reader.
     let _ = writeln!(stdout, "wisp-broker listening on {}", addrs.join(", ")).and_then(|()| stdout.flush());
 }

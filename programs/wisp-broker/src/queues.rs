@@ -8,7 +8,7 @@ use wisp_broker::{FullPolicy, InvalidQueue, Limits, QueueSettings};
 
 use crate::settings::toml_text;
 
-/// What the file says about one queue.
+/// The entry of the file for one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueueEntry {
     pub(crate) line: usize,
@@ -20,7 +20,7 @@ pub(crate) struct QueueEntry {
 /// A key of a queue with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
-    /// Where the key stands in [`KEYS`].
+    /// The position of the key in [`KEYS`].
     pub(crate) index: usize,
     pub(crate) value: String,
     pub(crate) line: usize,
@@ -112,7 +112,7 @@ impl QueueEntry {
         self.given.iter().find(|given| KEYS[given.index].name == key).map_or(self.line, |given| given.line)
     }
 
-    /// The settings; what is not given is as the limits say. The error has its line.
+    /// The settings; the limits are the defaults. The error has its line.
     fn resolve(&self, limits: &Limits) -> Result<QueueSettings, (usize, String)> {
         let mut settings = QueueSettings::new(&self.name, limits);
         for Given { index, value, line } in &self.given {

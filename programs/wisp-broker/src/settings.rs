@@ -1,5 +1,5 @@
-//! Every setting of the program, each defined once: its name, its range, and where its value is kept. The flags, the
-//! environment variables, the keys of the file and what `--print-config` shows all come from this table.
+//! Every setting of the program, each defined once: its name, its range, and the field of its value. The flags, the
+//! environment variables, the keys of the file and the output of `--print-config` all come from this table.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{Config, Limits, MQTT_PORT, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING, is_mqtt_text};
 
-/// What the program runs with.
+/// The settings that the program runs with.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
@@ -30,24 +30,24 @@ pub(crate) struct Setting {
     pub(crate) kind: Kind,
 }
 
-/// The table of the file that a key stands in.
+/// The table of the file that has a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Section {
-    /// None: above all tables.
+    /// No table: above all tables.
     Top,
     /// `[limits]`.
     Limits,
 }
 
-/// What values there are, and how they come into [`Settings`] and out again.
+/// The legal values, and how to write them into [`Settings`] and to read them back.
 pub(crate) enum Kind {
     /// The addresses to listen on: the one setting that is a list.
     Addresses,
-    /// How many threads, or `auto`.
+    /// A number of threads, or `auto`.
     Workers,
-    /// One of a few words.
+    /// One of these words.
     Word { words: &'static [&'static str], get: fn(&Settings) -> &'static str, set: fn(&mut Settings, &str) },
-    /// Any text that MQTT can carry; an empty one is none.
+    /// Any text that MQTT can carry; an empty text unsets it.
     Text { get: fn(&Config) -> Option<&str>, set: fn(&mut Config, Option<&str>) },
     /// A whole number.
     Number { range: RangeInclusive<u64>, get: fn(&Limits) -> u64, set: fn(&mut Limits, u64) },
@@ -66,8 +66,8 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// A limit that is a number: its name, unit, range and help, and the field that keeps it. A number that is in range
-/// and yet too large for the host's word, which 32-bit hosts have, becomes the largest there is.
+/// A limit that is a number: its name, unit, range and help, and its field. A number that is in range but too large for
+/// the word of a 32-bit host becomes the largest that fits.
 macro_rules! limit {
     ($name:literal, $unit:literal, $range:expr, $type:ty, $field:ident, $help:literal) => {
         Setting {
@@ -324,7 +324,7 @@ impl Setting {
         matches!(self.kind, Kind::Addresses)
     }
 
-    /// Puts a value, or the values of a list, into the settings. The error says what a value would be.
+    /// Writes a value, or the values of a list, into the settings. The error describes the legal values.
     pub(crate) fn set(&self, settings: &mut Settings, texts: &[String]) -> Result<(), String> {
         if self.is_list() {
             let addrs: Vec<SocketAddr> = texts.iter().map(|text| socket_addr(text)).collect::<Result<_, _>>()?;
@@ -362,7 +362,7 @@ impl Setting {
         Ok(())
     }
 
-    /// Checks one value without keeping it.
+    /// Checks one value without storing it.
     pub(crate) fn check(&self, text: &str) -> Result<(), String> {
         self.set_one(&mut Settings::default(), text)
     }
@@ -391,7 +391,7 @@ pub(crate) fn toml_text(text: &str) -> String {
     for char in text.chars() {
         match char {
             '"' | '\\' => quoted.extend(['\\', char]),
-            // TOML allows none of them in a string, and U+007F is one.
+            // TOML forbids control characters in a string, U+007F included.
             _ if char.is_control() => quoted.push_str(&format!("\\u{:04X}", char as u32)),
             _ => quoted.push(char),
         }

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Publish a message, a file, or the lines of standard input
     Pub(Publish),
-    /// Print the messages of topics, one a line
+    /// Print the messages of topics, one per line
     Sub(Subscribe),
 }
 
@@ -30,30 +30,30 @@ pub(crate) struct Server {
     /// The MQTT version: 3.1, 3.1.1 or 5
     #[arg(short = 'V', long, value_name = "VERSION", default_value = "3.1.1", value_parser = parse_version)]
     pub(crate) mqtt_version: ProtocolVersion,
-    /// The client's name [default: a fresh one]
+    /// The client identifier [default: a fresh one]
     #[arg(short = 'i', long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// The seconds of silence the broker puts up with; 0 for any
+    /// The seconds of silence that the broker allows; 0 for any
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) keep_alive_s: u16,
-    /// Let the broker keep the session so long after the end, and go on with the one it has kept; needs --client-id. MQTT 3
-    /// has no time: 0 keeps nothing, any other number as long as the broker likes
+    /// Resume the session of the client identifier, and let the broker keep it for this time after the end; needs --client-id.
+    /// MQTT 3 has no time: 0 keeps no session, any other number keeps it as long as the broker chooses
     #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "client_id")]
     pub(crate) session_expiry_s: u32,
-    /// Begin a new session, whatever the broker has kept
+    /// Start a new session instead of resuming one
     #[arg(long)]
     pub(crate) clean_start: bool,
-    /// Say topics by numbers, and let the broker do so (MQTT 5)
+    /// Use topic aliases in both directions (MQTT 5)
     #[arg(long)]
     pub(crate) topic_aliases: bool,
     #[command(flatten)]
     pub(crate) will: Will,
 }
 
-/// What the broker publishes if the program ends without saying goodbye.
+/// The message that the broker publishes if the program ends without DISCONNECT.
 #[derive(Args)]
 pub(crate) struct Will {
-    /// The topic of a message that the broker publishes if this program is cut off
+    /// The topic of a message that the broker publishes if this program loses its connection
     #[arg(long, value_name = "TOPIC")]
     pub(crate) will_topic: Option<String>,
     /// Its text
@@ -62,10 +62,10 @@ pub(crate) struct Will {
     /// Its QoS
     #[arg(long, value_name = "0|1|2", requires = "will_topic", default_value = "0", value_parser = parse_qos)]
     pub(crate) will_qos: QoS,
-    /// Let the broker keep it for later subscribers
+    /// Let the broker retain it
     #[arg(long, requires = "will_topic")]
     pub(crate) will_retain: bool,
-    /// The seconds in which the program may come back before it is published (MQTT 5)
+    /// The seconds in which a reconnection cancels it (MQTT 5)
     #[arg(long, value_name = "SECONDS", requires = "will_topic", default_value_t = 0)]
     pub(crate) will_delay_s: u32,
 }
@@ -79,15 +79,15 @@ pub(crate) struct Publish {
     pub(crate) topic: String,
     #[command(flatten)]
     pub(crate) source: Source,
-    /// How hard delivery is tried; at 1 and 2 the program waits for each acknowledgement
+    /// The QoS; at 1 and 2 the program waits for each acknowledgement
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
     pub(crate) qos: QoS,
-    /// Let the broker keep the message for later subscribers
+    /// Let the broker retain the message
     #[arg(short, long)]
     pub(crate) retain: bool,
 }
 
-/// What to publish: exactly one of them.
+/// The source of the messages: exactly one of these.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Source {
@@ -112,22 +112,22 @@ pub(crate) struct Subscribe {
     /// The highest QoS to receive with
     #[arg(short, long, value_name = "0|1|2", default_value = "0", value_parser = parse_qos)]
     pub(crate) qos: QoS,
-    /// Receive nothing that was published by the same connection (MQTT 5)
+    /// Receive no message that the same connection published (MQTT 5)
     #[arg(long)]
     pub(crate) no_local: bool,
-    /// Have messages say whether they were published to be retained (MQTT 5)
+    /// Show whether a message was published with --retain (MQTT 5)
     #[arg(long)]
     pub(crate) retain_as_published: bool,
-    /// Which retained messages to receive: all, those of new subscriptions, or none (MQTT 5)
+    /// The retained messages to receive: all, of new subscriptions only, or none (MQTT 5)
     #[arg(long, value_name = "all|new|none", default_value = "all", value_parser = parse_retain_handling)]
     pub(crate) retain_handling: RetainHandling,
-    /// A number that comes back with each message (MQTT 5)
+    /// A number that each message of this subscription carries (MQTT 5)
     #[arg(long, value_name = "NUMBER", value_parser = parse_subscription_id)]
     pub(crate) subscription_id: Option<SubscriptionId>,
-    /// End after so many messages [default: never]
+    /// Exit after this number of messages [default: never]
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Print the topic before each message; given twice, also what else is known of it, as in [qos 1, retained, id 7]
+    /// Print the topic before each message; given twice, also its properties, as in [qos 1, retained, id 7]
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }

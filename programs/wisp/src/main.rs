@@ -1,7 +1,7 @@
 //! `wisp pub` and `wisp sub`: publish and receive from the command line.
 //!
-//! Status 0 when all went well, 1 when the connection failed, 2 when the command line was wrong. A standard output
-//! that is closed early, as by `head`, ends the program quietly.
+//! Exit status 0 on success, 1 when the connection failed, 2 when the command line was wrong. A standard output that is
+//! closed early, as by `head`, ends the program without an error.
 
 mod args;
 mod publish;
@@ -16,10 +16,10 @@ use wisp_client::{Client, ConnectOptions, Error, Fault, Will};
 
 use crate::args::{Arguments, Command, Server};
 
-/// The status after a failure that is not the caller's.
+/// The exit status after a failure that is not the caller's fault.
 const STATUS_FAILED: u8 = 1;
 
-/// How many topic aliases the broker may give, if any.
+/// The number of topic aliases that the broker may assign with `--topic-aliases`.
 const TOPIC_ALIAS_MAX: u16 = 1000;
 
 fn main() -> ExitCode {
@@ -45,11 +45,11 @@ enum Failure {
     Client(Error),
     /// The broker refused a subscription.
     Refused(String),
-    /// What the command line names cannot be used.
+    /// An argument cannot be used.
     Usage(String),
     /// Standard input or output failed.
     Stdio(String),
-    /// Nobody reads standard output any more.
+    /// The reader of standard output has closed it.
     OutputClosed,
 }
 
@@ -98,7 +98,7 @@ fn connect(server: &Server) -> Result<Client, Failure> {
     if server.mqtt_version.is_v5() {
         options.session_expiry_s = server.session_expiry_s;
     } else if server.clean_start && server.session_expiry_s > 0 {
-        // One flag says both there.
+        // In MQTT 3 one flag stands for both.
         let text = format!("{} cannot begin a new session and keep it", server.mqtt_version);
         return Err(Failure::Usage(text));
     }

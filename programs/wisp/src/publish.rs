@@ -12,10 +12,10 @@ use wisp_net::{Host, SysHost};
 use crate::args::Publish;
 use crate::{Failure, connect};
 
-/// Pieces of standard input that may wait for the broker; each is at most the reader's buffer, 64 KiB.
+/// The number of pieces of standard input that may wait for the broker.
 const PIECES_MAX: usize = 8;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// How often to look after the connection while standard input says nothing.
+/// The interval in which the connection is served while standard input is silent.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Publish) -> Result<(), Failure> {
@@ -51,7 +51,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Publishes the lines as they come.
+/// Publishes each line of standard input.
 fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> {
     let mut input = Input::open();
     let mut lines = Lines::default();
@@ -64,8 +64,8 @@ fn publish_lines(client: &mut Client, options: &Publish) -> Result<(), Failure> 
 
 type Piece = io::Result<Vec<u8>>;
 
-/// Standard input in pieces. It is read by a thread of its own, because reading blocks, and the connection wants to be
-/// looked after meanwhile. On a host without threads the keep-alive has to be long enough for the input's silences.
+/// Standard input in pieces. A thread of its own reads it, because reading blocks, and the connection needs pings
+/// meanwhile. On a host without threads the keep-alive has to exceed the longest silence of the input.
 enum Input {
     Thread(Receiver<Piece>),
     Direct(BufReader<Stdin>),
@@ -89,7 +89,7 @@ impl Input {
         Self::Thread(pieces)
     }
 
-    /// The next piece, or `None` at the end. What was published before is flushed when none is there yet.
+    /// The next piece, or `None` at the end. Flushes the published messages before it waits for a piece.
     fn next(&mut self, client: &mut Client) -> Result<Option<Piece>, Failure> {
         match self {
             Self::Thread(pieces) => next_of_thread(pieces, client),
@@ -101,7 +101,7 @@ impl Input {
     }
 }
 
-/// Flushes, pings and notices the end of the connection while there is no piece.
+/// Flushes, pings and notices the end of the connection while it waits for a piece.
 fn next_of_thread(pieces: &Receiver<Piece>, client: &mut Client) -> Result<Option<Piece>, Failure> {
     if let Ok(piece) = pieces.try_recv() {
         return Ok(Some(piece));
@@ -112,7 +112,7 @@ fn next_of_thread(pieces: &Receiver<Piece>, client: &mut Client) -> Result<Optio
             Ok(piece) => return Ok(Some(piece)),
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {
-                // Nothing is subscribed, so this receives no messages; it answers for the keep-alive.
+                // There is no subscription, so this receives no message; it keeps the connection alive.
                 client.recv(Duration::ZERO)?;
             }
         }
@@ -137,7 +137,7 @@ fn read_piece(input: &mut BufReader<Stdin>) -> Option<Piece> {
 /// Pieces of input, cut into lines.
 #[derive(Default)]
 struct Lines {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
@@ -160,7 +160,7 @@ impl Lines {
         Ok(())
     }
 
-    /// A last line without an end is a line, too.
+    /// The last line may lack a line end.
     fn finish(self, mut line: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         if self.begun.is_empty() { Ok(()) } else { line(&self.begun) }
     }

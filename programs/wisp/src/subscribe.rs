@@ -1,4 +1,4 @@
-//! `wisp sub`: what is received goes to standard output, a line each.
+//! `wisp sub`: prints each received message on standard output, one per line.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn print_messages(client: &mut Client, options: &Subscribe) -> Result<(), Failur
     let mut output = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let mut left = options.count.unwrap_or(u64::MAX);
     while left > 0 {
-        // Lines are held back only as long as more are there already.
+        // Lines stay in the buffer only while further messages are there already.
         let message = match client.recv(Duration::ZERO)? {
             Some(message) => message,
             None => {

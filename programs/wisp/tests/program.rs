@@ -21,13 +21,13 @@ fn wisp(arguments: &[&str]) -> Command {
     command
 }
 
-/// The status, what was printed, and the one line of complaint.
+/// The exit status, the output, and the one line of error.
 fn ended(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Serves one client: welcomes it, answers its subscription with `messages`, and gives what it published.
+/// Serves one client: accepts it, answers its subscription with `messages`, and returns the payloads that it published.
 fn broker(messages: Vec<(&'static str, &'static [u8])>) -> (String, JoinHandle<Vec<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
@@ -46,7 +46,7 @@ fn serve(stream: &mut TcpStream, messages: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
         let used = match wisp_wire::decode(&input, VERSION, u32::MAX).unwrap() {
             None => {
                 let mut buffer = [0; 4096];
-                // A client that goes away without a word is one whose output was closed.
+                // Only a client with a closed output ends without DISCONNECT.
                 let Ok(received @ 1..) = stream.read(&mut buffer) else { return published };
                 input.extend_from_slice(&buffer[..received]);
                 continue;
@@ -84,7 +84,7 @@ fn serve(stream: &mut TcpStream, messages: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
                     Packet::PubRel(ack) => {
                         Packet::PubComp(PubComp::new(ack.packet_id)).encode(VERSION, &mut answer).unwrap();
                     }
-                    // What was received, as what the program has said of it.
+                    // Acknowledgements are recorded beside the payloads.
                     Packet::PubAck(ack) => published.push(format!("ack {}", ack.packet_id).into_bytes()),
                     Packet::PubRec(ack) => published.push(format!("rec {}", ack.packet_id).into_bytes()),
                     Packet::Disconnect(_) => return published,
@@ -94,7 +94,7 @@ fn serve(stream: &mut TcpStream, messages: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
             }
         };
         input.drain(..used);
-        // The client may be gone, which the next read tells.
+        // The client may be gone; then the next read fails.
         let _ = stream.write_all(&answer);
     }
 }
@@ -126,7 +126,7 @@ fn wrong_command_lines_are_one_line_and_status_2() {
 
 #[test]
 fn nobody_there_is_one_line_and_status_1() {
-    // A port for the administrator's programs alone, so that no other test can be given it.
+    // Only root may listen on this port, so no other test gets it.
     let nobody = "127.0.0.1:1";
     let url = format!("mqtt://{nobody}");
     for arguments in [&["pub", "-u", &url, "-t", "t", "-m", "x"][..], &["sub", "-u", &url, "-t", "t"]] {

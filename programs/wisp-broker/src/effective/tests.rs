@@ -1,4 +1,4 @@
-//! The layers together: what wins, what is refused and in which words, and that the documents say what the code does.
+//! The layers together: precedence, refusals with their texts, and agreement of the documents with the code.
 
 use std::net::SocketAddr;
 
