@@ -10,6 +10,9 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::settings::{Kind, SETTINGS, Section, Setting, Settings};
 
+/// The exit status after an error of the operator.
+pub(crate) const STATUS_USAGE: u8 = 2;
+
 /// The parsed command line.
 pub(crate) struct Args {
     pub(crate) action: Action,
@@ -34,7 +37,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Ex
     try_parse(args).map_err(|error| {
         if error.use_stderr() {
             eprintln!("wisp-broker: {}", one_line(&error));
-            return ExitCode::from(super::USAGE);
+            return ExitCode::from(STATUS_USAGE);
         }
         // --help and --version.
         print!("{error}");

@@ -14,12 +14,9 @@ use tracing::{debug, info};
 use wisp_broker::run;
 use wisp_net::{Host, SysHost};
 
-use crate::args::Action;
+use crate::args::{Action, STATUS_USAGE};
 use crate::effective::Effective;
 use crate::settings::Settings;
-
-/// The exit status after an error of the operator.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os()) {
@@ -30,7 +27,7 @@ fn main() -> ExitCode {
         Ok(effective) => effective,
         Err(message) => {
             eprintln!("wisp-broker: {message}");
-            return ExitCode::from(USAGE);
+            return ExitCode::from(STATUS_USAGE);
         }
     };
     match args.action {
@@ -61,7 +58,7 @@ fn serve(settings: Settings) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wisp-broker: {error}");
-            ExitCode::from(USAGE)
+            ExitCode::from(STATUS_USAGE)
         }
     }
 }

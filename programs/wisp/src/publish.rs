@@ -10,7 +10,8 @@ use wisp_client::{Client, ConnectOptions, PublishOptions};
 use wisp_net::{Host, SysHost};
 
 use crate::args::Publish;
-use crate::{Failure, connect};
+use crate::connect::connect;
+use crate::failure::Failure;
 
 /// The number of pieces of standard input that may wait for the broker.
 const PIECES_MAX: usize = 8;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use wisp_client::{Client, Message, SubscriptionOptions};
 
 use crate::args::Subscribe;
-use crate::{Failure, connect};
+use crate::connect::connect;
+use crate::failure::Failure;
 
 pub(crate) fn run(options: &Subscribe) -> Result<(), Failure> {
     let mut client = connect(&options.server)?;
