@@ -68,9 +68,10 @@ test-wasmer test-wasmtime test-wasmedge test-wasip2: test-%: release
 	wasm-targets/conformance $*
 	WISP_HOST=$* cargo test -p wisp-e2e
 
-lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words and on features
+lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words, features and circles
 	.ci/words
 	.ci/features
+	cargo run --quiet --package wisp-lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
