@@ -42,7 +42,7 @@ pub(crate) fn event(event: &Event) {
 fn ended(client: Option<&str>, origin: Origin, reason: &wisp_engine::EndReason) {
     let peer = origin.peer.map(display);
     match reason.fault() {
-        Fault::Nobody => info!(client, peer, "connection ended: {reason}"),
+        Fault::None => info!(client, peer, "connection ended: {reason}"),
         fault => warn!(client, peer, ?fault, "connection ended: {reason}"),
     }
 }

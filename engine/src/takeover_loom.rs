@@ -204,7 +204,7 @@ fn loom_a_message_sent_on_both_connections_is_delivered_once() {
         old.end();
         assert!(new.read(&publish(QoS::ExactlyOnce)));
         let delivered = count(&new.sent(), PUBLISH);
-        assert_eq!(delivered, 1, "once to the subscriber, who is on the new connection");
+        assert_eq!(delivered, 1, "once to the subscriber, on the new connection");
     });
 }
 

@@ -211,7 +211,7 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
     let first = |sender| come.iter().position(|other| *other == sender);
     let last = |sender| come.iter().rposition(|other| *other == sender);
     let (latest_first, earliest_last) = ((0..SENDERS).map(first).max(), (0..SENDERS).map(last).min());
-    assert!(latest_first < earliest_last, "somebody was done before everybody had begun");
+    assert!(latest_first < earliest_last, "one sender was done before all had begun");
     wait_until("empty buffers", || net.buffered_bytes() == 0);
     assert_eq!(net.broker.stats().messages_dropped, 0);
 }

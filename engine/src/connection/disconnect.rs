@@ -54,8 +54,8 @@ pub enum EndReason {
 /// The party at fault for an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// None: the protocol provides for the end.
-    Nobody,
+    /// No party: the protocol provides for the end.
+    None,
     /// The peer broke the protocol, or used a feature that the server said it does not offer.
     Peer,
     /// A limit set by the operator.
@@ -96,7 +96,7 @@ impl EndReason {
     /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
-            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::Nobody,
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::None,
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
             | Self::PolicyTimeout

@@ -110,7 +110,7 @@ impl Message {
         let mut expires_at_ms = NEVER;
         if !publish.properties.is_empty() {
             let copied = publish.properties.copy_where(&mut properties, is_forwarded);
-            debug_assert!(copied.is_ok(), "what was decoded can be encoded");
+            debug_assert!(copied.is_ok(), "decoded properties can be encoded");
             let interval_s = publish.properties.message_expiry_interval_s();
             expires_at_ms = interval_s.map_or(NEVER, |seconds| now_ms + u64::from(seconds) * 1000);
         }

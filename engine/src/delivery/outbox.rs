@@ -253,7 +253,7 @@ impl Outbox {
     /// Takes all waiting packets into `chunk`, which must be empty; its buffer is reused for the outbox. False if no
     /// packets wait.
     pub fn take(&self, chunk: &mut Chunk) -> bool {
-        debug_assert!(chunk.bytes.is_empty() && chunk.messages == 0, "what was taken before must be sent first");
+        debug_assert!(chunk.bytes.is_empty() && chunk.messages == 0, "the bytes taken before must be sent first");
         let mut incoming = self.incoming.lock();
         if incoming.chunk.bytes.is_empty() {
             return false;

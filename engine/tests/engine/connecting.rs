@@ -94,14 +94,14 @@ fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
     for (wish, granted) in [(0, Some(10)), (20, Some(10)), (10, None), (5, None)] {
         let mut world = World::new(limits);
         let (_, outcome) = ask(&mut world, &Connect { keep_alive_s: wish, ..plain(V5, "c") });
-        let told = announced(&outcome, |property| matches!(property, Property::ServerKeepAlive(_)));
-        assert_eq!(told, granted.is_some(), "{wish}");
+        let is_announced = announced(&outcome, |property| matches!(property, Property::ServerKeepAlive(_)));
+        assert_eq!(is_announced, granted.is_some(), "{wish}");
         assert!(granted.is_none_or(|s| announced(&outcome, |property| *property == Property::ServerKeepAlive(s))));
         let silence_ms = u64::from(granted.unwrap_or(wish)) * 1_500;
         assert_eq!(end_after(limits, V5, wish, silence_ms), None);
         assert_eq!(end_after(limits, V5, wish, silence_ms + 1), Some(EndReason::KeepAliveTimeout));
     }
-    assert_eq!(end_after(limits, V3, 20, 30_000), None, "earlier versions cannot be told");
+    assert_eq!(end_after(limits, V3, 20, 30_000), None, "earlier versions keep their own keep-alive");
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn a_longer_session_expiry_than_allowed_is_lowered_in_connack() {
         let mut world = World::new(Limits { session_expiry_s_max: 60, ..Limits::DEFAULT });
         let wished = [Property::SessionExpiryInterval(wish)];
         let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&wished), ..plain(V5, "c") });
-        let told = announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));
-        assert_eq!(told, granted.is_some(), "{wish}");
+        let is_announced = announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));
+        assert_eq!(is_announced, granted.is_some(), "{wish}");
         assert!(
             granted.is_none_or(|s| announced(&outcome, |property| *property == Property::SessionExpiryInterval(s)))
         );
@@ -167,6 +167,10 @@ fn the_newest_connection_has_the_identifier_and_closing_the_old_one_changes_noth
         world.close(&mut new, EndReason::TakenOver);
         world.close(&mut third, EndReason::Closed);
         let mut fourth = world.accept();
-        assert_eq!(world.feed(&mut fourth, &connect(V3, "c")).taken_over, None, "who was last has let go of it");
+        assert_eq!(
+            world.feed(&mut fourth, &connect(V3, "c")).taken_over,
+            None,
+            "the last connection has given the session up"
+        );
     }
 }

@@ -30,10 +30,10 @@ fn each_acknowledgement_follows_from_the_received_packet() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let success = ReasonCode::Success;
-    world.feed(&mut sender, &message(QOS_1, 1, "nobody", ""));
-    world.feed(&mut sender, &message(QOS_2, 2, "nobody", ""));
-    let nobody = ReasonCode::NoMatchingSubscribers;
-    assert_eq!(sender.events(), [Event::PubAck(1, nobody), Event::PubRec(2, nobody)]);
+    world.feed(&mut sender, &message(QOS_1, 1, "unmatched", ""));
+    world.feed(&mut sender, &message(QOS_2, 2, "unmatched", ""));
+    let unmatched = ReasonCode::NoMatchingSubscribers;
+    assert_eq!(sender.events(), [Event::PubAck(1, unmatched), Event::PubRec(2, unmatched)]);
     let _receiver = world.receiver("r", QOS_0, &["t"], &[]);
     world.feed(&mut sender, &message(QOS_1, 1, "t", ""));
     world.feed(&mut sender, &message(QOS_2, 3, "t", ""));
@@ -73,7 +73,7 @@ fn a_repeated_publish_is_new_at_qos_1_and_known_at_qos_2() {
         assert_eq!(sender.events().len(), 2);
         let heard = receiver.heard();
         assert_eq!(heard.len(), times);
-        assert!(heard.iter().all(|(_, dup, _)| !dup), "DUP says nothing of what the sender did [MQTT-3.3.1-3]");
+        assert!(heard.iter().all(|(_, dup, _)| !dup), "DUP does not depend on the sender's DUP [MQTT-3.3.1-3]");
     }
 }
 
@@ -148,7 +148,7 @@ fn more_than_the_receive_maximum_ends_the_connection() {
         world.feed(&mut sender, &message(QOS_2, id, "t", ""));
     }
     assert!(world.feed(&mut sender, &again(message(QOS_2, 2, "t", ""))).end.is_none(), "a repetition is no more");
-    assert!(world.feed(&mut sender, &numbered("t", 3, 9)).end.is_none(), "what is acknowledged at once is no more");
+    assert!(world.feed(&mut sender, &numbered("t", 3, 9)).end.is_none(), "an acknowledged message no longer counts");
     let outcome = world.feed(&mut sender, &message(QOS_2, 3, "t", ""));
     assert_eq!(outcome.reason(), Some(EndReason::ReceiveMaximum));
     assert!(matches!(sender.events().pop(), Some(Event::Disconnect(ReasonCode::ReceiveMaximumExceeded))));

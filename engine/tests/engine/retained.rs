@@ -152,7 +152,7 @@ fn a_full_retained_store_refuses_senders_of_mqtt_5_and_removes_outdated_messages
     assert_eq!(retain(&mut world, &mut sender, QOS_1, "a", "1"), [Event::PubAck(1, ReasonCode::Success)]);
     assert_eq!(retain(&mut world, &mut sender, QOS_1, "b", "1"), [Event::PubAck(1, ReasonCode::QuotaExceeded)]);
     assert_eq!(retain(&mut world, &mut sender, QOS_2, "b", "1"), [Event::PubRec(1, ReasonCode::QuotaExceeded)]);
-    assert_eq!(receiver.payloads(), ["1"], "what is refused goes to nobody");
+    assert_eq!(receiver.payloads(), ["1"], "a refused message has no receiver");
     retain(&mut world, &mut sender, QOS_0, "b", "2");
     // QoS 1 of 3.1.1, where a message cannot be refused.
     world.feed(&mut old, &[0x33, 6, 0, 1, b'b', 0, 1, b'3']);

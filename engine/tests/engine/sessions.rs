@@ -114,7 +114,7 @@ fn a_connection_that_lost_its_session_changes_nothing_in_it() {
 }
 
 #[test]
-fn a_smaller_window_holds_for_what_is_sent_again() {
+fn a_smaller_window_holds_for_messages_sent_again() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
@@ -199,7 +199,7 @@ fn sessions_of_connected_clients_and_of_clients_that_are_away_are_counted() {
         assert_eq!(outcome.reason(), Some(EndReason::ConnectRefused(code)));
         assert_eq!(outcome.replies[3], if version.is_v5() { 0x97 } else { 3 });
     }
-    assert!(world.returns("away", &[]).1, "who has one may come back");
+    assert!(world.returns("away", &[]).1, "a client with a session may return");
     world.connected(V3, "away");
 }
 
@@ -216,7 +216,7 @@ fn clean_start_leaves_nothing_of_the_old_session() {
     world.feed(&mut sender, &numbered("t", 6, 6));
     assert_eq!(new.events(), []);
     world.feed(&mut new, &subscribe_at(QOS_0, &["$queue/q"]));
-    assert_eq!(new.payloads(), ["4", "5"], "what was on loan from a topic queue is there again");
+    assert_eq!(new.payloads(), ["4", "5"], "the loans of a topic queue are there again");
     world.close(&mut new, EndReason::Closed);
     world.close(&mut sender, EndReason::Closed);
     world.assert_empty();

@@ -25,7 +25,7 @@ fn messages_of_any_qos_wait_for_the_first_receiver() {
         world.feed(&mut sender, &message(qos, id, "$queue/q", &id.to_string()));
     }
     let success = ReasonCode::Success;
-    assert_eq!(sender.events(), [Event::PubAck(2, success), Event::PubRec(3, success)], "the queue is who matched");
+    assert_eq!(sender.events(), [Event::PubAck(2, success), Event::PubRec(3, success)], "the queue matched");
     let (mut receiver, _) = world.returns("r", &[]);
     world.feed(&mut receiver, &subscribe_at(QOS_1, QUEUE));
     assert_eq!(receiver.payloads(), ["1", "2", "3"]);

@@ -75,7 +75,7 @@ impl Broker {
         prop_assert!(queue.is_some(), "{:?} from no queue", message);
         let queue = queue.unwrap();
         let wish = queue.members.get(&client);
-        prop_assert!(wish.is_some(), "{:?} for one who receives nothing from {}", message, name);
+        prop_assert!(wish.is_some(), "{:?} for a client that receives nothing from {}", message, name);
         let wish = wish.unwrap();
         let last = places.get(&(client, name)).copied().unwrap_or(i64::MIN);
         let in_doubt = queue.copies.values().any(|copies| *copies > 1);
@@ -103,7 +103,7 @@ impl Broker {
         if due.qos == QoS::AtMostOnce {
             return Ok(());
         }
-        prop_assert!(session.again.is_empty(), "something new before what is to be sent again");
+        prop_assert!(session.again.is_empty(), "a new message before the ones to send again");
         session.sent(message.id, due)
     }
 
@@ -185,7 +185,7 @@ impl Session {
             prop_assert!(same, "{:?} again instead of {:?}", message, due);
             return Ok(());
         }
-        prop_assert!(self.again.is_empty(), "something new before what is to be sent again");
+        prop_assert!(self.again.is_empty(), "a new message before the ones to send again");
         self.pending.retain(|due| !due.posted.is_expired(now_ms));
         let found = take_next(&mut self.pending, |due| due.is(message, five, now_ms));
         prop_assert!(found.is_some(), "{:?} instead of {:?}", message, self.pending.front());

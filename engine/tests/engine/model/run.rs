@@ -94,7 +94,7 @@ impl Run {
 
     fn feed(&mut self, client: usize, bytes: &[u8]) -> Result<Outcome, TestCaseError> {
         let outcome = self.world.feed(&mut self.wires[client].as_mut().unwrap().peer, bytes);
-        prop_assert!(!outcome.blocked, "nobody has to wait");
+        prop_assert!(!outcome.blocked, "no client is held back");
         prop_assert!(outcome.end.is_none(), "{:?}", outcome.end);
         Ok(outcome)
     }
