@@ -41,7 +41,7 @@ pub(crate) struct Connection {
     pub(crate) pause: Option<Pause>,
     /// Only if its rate is limited.
     rate_limit: Option<Box<RateLimiter>>,
-    /// The policy's answers about the packet at the front. Only while one of them is awaited.
+    /// The policy's answers about the packet at the front. Only while the packet cannot be handled.
     answers: Option<Box<Answers>>,
     /// The reason to end the connection once its own takeover is complete.
     pub(crate) deferred_end: Option<EndReason>,

@@ -140,6 +140,8 @@ impl PendingDecision {
 pub(crate) struct Answers {
     given: Vec<Verdict>,
     next: usize,
+    /// The client identifier that the questions about a CONNECT without one were about.
+    pub(crate) assigned_id: Option<String>,
 }
 
 impl Answers {
@@ -152,7 +154,7 @@ impl Answers {
                     Decision::Allow => Verdict::Allow,
                     Decision::Deny(code) => Verdict::Deny(code),
                     Decision::Later(pending) => {
-                        self.next = 0;
+                        self.start_again();
                         return Err(pending);
                     }
                 };
@@ -167,6 +169,11 @@ impl Answers {
     /// Adds the answer that the packet waited for.
     pub(crate) fn give(&mut self, verdict: Verdict) {
         self.given.push(verdict);
+        self.start_again();
+    }
+
+    /// The packet will be handled from its beginning.
+    pub(crate) fn start_again(&mut self) {
         self.next = 0;
     }
 }

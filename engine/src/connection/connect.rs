@@ -36,10 +36,14 @@ impl Protocol {
     ) -> Result<Next, End> {
         let shared = context.shared;
         check(connect, shared).map_err(|code| refuse(connect.version, code, context.replies))?;
-        let assigned = connect.client_id.is_empty().then(|| shared.assign_client_id());
+        let asked_before = answers.as_mut().and_then(|answers| answers.assigned_id.take());
+        let assigned = connect.client_id.is_empty().then(|| asked_before.unwrap_or_else(|| shared.assign_client_id()));
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         match self.ask(connect, client_id, answers, shared) {
-            Err(pending) => return Ok(Next::Undecided(pending)),
+            Err(pending) => {
+                answers.get_or_insert_default().assigned_id = assigned;
+                return Ok(Next::Undecided(pending));
+            }
             Ok(Verdict::Deny(code)) => return Err(refuse(connect.version, code, context.replies)),
             Ok(Verdict::Allow) => {}
         }

@@ -160,8 +160,13 @@ impl Protocol {
         self.heard_ms = context.now_ms;
         let before = context.replies.len();
         let next = self.dispatch(packet, raw, answers, context);
-        if answers.is_some() && !matches!(next, Ok(Next::Undecided(_))) {
-            *answers = None;
+        if let Some(given) = answers {
+            match next {
+                Ok(Next::Undecided(_)) => {}
+                // The policy is not asked a second time about the same packet.
+                Ok(Next::Blocked(_)) => given.start_again(),
+                _ => *answers = None,
+            }
         }
         match (&self.phase, next?) {
             // A reply longer than the client accepts must not be sent, and without it the exchange cannot continue

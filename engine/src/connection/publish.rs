@@ -176,7 +176,8 @@ impl Client {
             Err(NotOwner) => return Outcome::End(EndReason::TakenOver),
         };
         if incoming.contains(packet_id) {
-            // The message has been received before [MQTT-4.3.3-10].
+            // The message has been received before [MQTT-4.3.3-10]. The store may have lost the record of it.
+            context.record(&record);
             return Outcome::Accepted { matched: true };
         }
         if self.version.is_v5() && incoming.unreleased() >= usize::from(context.shared.limits.receive_maximum) {

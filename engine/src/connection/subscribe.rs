@@ -92,6 +92,9 @@ impl Client {
     }
 
     fn remove(&mut self, filter: &str, context: &mut Context<'_>) -> ReasonCode {
+        let client_id = self.session.client_id();
+        // Also if there is none: the store may have lost what it was told when the subscription was removed.
+        context.record(&Record::Unsubscribed { client_id, filter });
         let mut subscriptions = self.session.subscriptions();
         // The tree is changed only for an existing subscription, since every change makes all workers resolve their
         // routes again.
@@ -101,8 +104,6 @@ impl Client {
         context.shared.remove_subscription(filter, &self.session);
         drop(subscriptions);
         self.replays.retain(|replay| *replay.filter != *filter);
-        let client_id = self.session.client_id();
-        context.record(&Record::Unsubscribed { client_id, filter });
         context.events.push_back(Event::Unsubscribed { client_id: Arc::clone(client_id), filter: filter.into() });
         ReasonCode::Success
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{PAUSE_TICK_MS, Worker, push_ready};
 use crate::connection::disconnect::EndReason;
-use crate::connection::pause::{PauseCause, ResumeQuota};
+use crate::connection::pause::{Pause, PauseCause, ResumeQuota};
 use crate::connection::{Connection, Phase};
 use crate::policy::Verdict;
 
@@ -55,6 +55,13 @@ impl Worker {
                 continue;
             }
             connection.protocol.restart_keep_alive(now_ms);
+            if connection.uncommitted > 0 {
+                // Replies were held during the pause. If the connection were read, later replies could be released after these
+                // have failed.
+                connection.pause = Some(Pause { cause: PauseCause::Commit, since_ms: now_ms });
+                self.paused.push(id);
+                continue;
+            }
             push_ready(&mut self.ready, connection);
         }
         self.ready.extend(running);
