@@ -28,6 +28,10 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     sockets: HashMap<ConnectionId, Rc<RefCell<Socket>>>,
     mail: VecDeque<Mail>,
+    /// Mail waits until the test delivers it.
+    pub(crate) holds_mail: bool,
+    /// Clients close their side when they were told why the connection ends.
+    pub(crate) hangs_up: bool,
     connections: u32,
 }
 
@@ -125,6 +129,8 @@ impl World {
             now_ms: 0,
             sockets: HashMap::new(),
             mail: VecDeque::new(),
+            holds_mail: false,
+            hangs_up: true,
             connections: 0,
         }
     }
@@ -181,10 +187,9 @@ impl World {
     pub(crate) fn run(&mut self) {
         let mut quiet = 0;
         while quiet < 2 {
-            let had_mail = !self.mail.is_empty();
-            while let Some(mail) = self.mail.pop_front() {
-                self.worker.handle_mail(self.now_ms, mail);
-            }
+            let mail = if self.holds_mail { VecDeque::new() } else { std::mem::take(&mut self.mail) };
+            let had_mail = !mail.is_empty();
+            mail.into_iter().for_each(|mail| self.worker.handle_mail(self.now_ms, mail));
             let happened = self.turn();
             let goes_on = had_mail || happened || self.worker.poll_timeout(self.now_ms) == Some(0);
             quiet = if goes_on { 0 } else { quiet + 1 };
@@ -234,9 +239,11 @@ impl World {
                 if let Some(end) = &mut socket.end {
                     end.has_disconnect_packet = true;
                 }
-                socket.hung_up = Some(Received::Closed);
-                drop(socket);
-                self.worker.handle_readable(id);
+                if self.hangs_up {
+                    socket.hung_up = Some(Received::Closed);
+                    drop(socket);
+                    self.worker.handle_readable(id);
+                }
             }
             Event::Closed(id) => {
                 socket(id).close();
@@ -278,6 +285,30 @@ impl World {
         self.run();
     }
 
+    /// How much mail waits for the worker.
+    pub(crate) fn mail_count(&self) -> usize {
+        self.mail.len()
+    }
+
+    /// Delivers a piece of mail that waits.
+    pub(crate) fn deliver_mail(&mut self, index: usize) {
+        let mail = self.mail.remove(index).unwrap();
+        self.worker.handle_mail(self.now_ms, mail);
+        self.run();
+    }
+
+    /// The client closes its side.
+    pub(crate) fn hang_up(&mut self, peer: &Peer) {
+        peer.socket.borrow_mut().hung_up = Some(Received::Closed);
+        self.worker.handle_readable(peer.id());
+        self.run();
+    }
+
+    /// Whether the broker has not closed the connection.
+    pub(crate) fn is_open(&self, peer: &Peer) -> bool {
+        self.sockets.contains_key(&peer.id())
+    }
+
     /// No client is connected, and no state is left.
     pub(crate) fn assert_empty(&self) {
         let stats = self.stats();
@@ -313,6 +344,11 @@ impl Peer {
     /// Bytes for the client that it has not read.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.socket.borrow().outbox.depth_bytes()
+    }
+
+    /// Bytes from the client that the worker has not received.
+    pub(crate) fn unreceived_bytes(&self) -> usize {
+        self.socket.borrow().incoming.len()
     }
 
     /// Reads all waiting bytes.
