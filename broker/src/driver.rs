@@ -82,6 +82,12 @@ impl<H: Host> Driver<H> {
         self.poller.wait(&mut self.events, timeout)
     }
 
+    /// Adds an event that the poller did not have.
+    #[cfg(test)]
+    pub(crate) fn add_event(&mut self, event: SocketEvent) {
+        self.events.push(event);
+    }
+
     /// One turn, at the time `now_ms`, for the events of the last wait.
     pub(crate) fn turn(&mut self, now_ms: u64) {
         self.drain_mailbox(now_ms);

@@ -4,6 +4,7 @@
 //! in the mailbox before the worker can see the first event, so no worker has to be woken.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
@@ -13,7 +14,14 @@ use wisp_net::{Host, Listener, Registrar, Stream, Token};
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
 use crate::state::{RegistrarOf, Server};
-use crate::transport::Transport;
+use crate::transport::{Transport, TransportKind};
+
+/// One address to listen on.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerConfig {
+    pub(crate) addr: SocketAddr,
+    pub(crate) transport: TransportKind,
+}
 
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;
@@ -23,7 +31,7 @@ const LISTENER_GENERATION: u32 = 0;
 const ACCEPTED_IN_A_ROW_MAX: usize = 256;
 
 pub(crate) struct Acceptor<H: Host> {
-    listeners: Vec<H::Listener>,
+    listeners: Vec<(H::Listener, TransportKind)>,
     next_worker: usize,
     refusing: bool,
     backlog: Backlog,
@@ -42,8 +50,11 @@ pub(crate) enum Backlog {
 
 impl<H: Host> Acceptor<H> {
     /// Registers the listeners with the first worker's poller.
-    pub(crate) fn new(mut listeners: Vec<H::Listener>, registrar: &RegistrarOf<H>) -> io::Result<Self> {
-        for (slot, listener) in listeners.iter_mut().enumerate() {
+    pub(crate) fn new(
+        mut listeners: Vec<(H::Listener, TransportKind)>,
+        registrar: &RegistrarOf<H>,
+    ) -> io::Result<Self> {
+        for (slot, (listener, _)) in listeners.iter_mut().enumerate() {
             let id = ConnectionId { slot: slot as u32, generation: LISTENER_GENERATION };
             registrar.add_listener(listener, token(id))?;
         }
@@ -63,7 +74,7 @@ impl<H: Host> Acceptor<H> {
 
     fn accept_from(&mut self, index: usize, server: &Server<H>) -> Backlog {
         for _ in 0..ACCEPTED_IN_A_ROW_MAX {
-            match self.listeners[index].accept() {
+            match self.listeners[index].0.accept() {
                 Ok((stream, peer)) => self.accepted(server, stream, Origin { peer, listener: index as u16 }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -93,13 +104,19 @@ impl<H: Host> Acceptor<H> {
         self.refusing = false;
         let worker = self.next_worker;
         self.next_worker = (worker + 1) % server.mailboxes.len();
-        if let Err(error) = deal(server, worker, stream, origin) {
+        let kind = &self.listeners[usize::from(origin.listener)].1;
+        if let Err(error) = deal(server, worker, (stream, kind), origin) {
             warn!(%error, "the host cannot watch a new connection; it is closed");
         }
     }
 }
 
-fn deal<H: Host>(server: &Server<H>, worker: usize, mut stream: H::Stream, origin: Origin) -> io::Result<()> {
+fn deal<H: Host>(
+    server: &Server<H>,
+    worker: usize,
+    (mut stream, kind): (H::Stream, &TransportKind),
+    origin: Origin,
+) -> io::Result<()> {
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "small packets may be delayed on this connection");
     }
@@ -107,7 +124,7 @@ fn deal<H: Host>(server: &Server<H>, worker: usize, mut stream: H::Stream, origi
     let id = server.connections.reserve();
     let dealt = mailbox.send_with(|| {
         mailbox.registrar.add(&mut stream, token(id))?;
-        let transport = Arc::new(Transport::Plain(stream));
+        let transport = Arc::new(Transport::new(kind, stream, token(id)));
         let half = Arc::new(SendHalf::new(id, server.engine.new_outbox(id, worker), Arc::clone(&transport)));
         server.connections.insert(Arc::clone(&half));
         Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin }))

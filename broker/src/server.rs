@@ -13,8 +13,9 @@ use wisp_net::{Host, Listener, Poller, SysHost};
 
 use crate::config::{Config, is_mqtt_text};
 use crate::driver::Driver;
-use crate::listener::Acceptor;
+use crate::listener::{Acceptor, ListenerConfig};
 use crate::state::Server;
+use crate::transport::TransportKind;
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
@@ -124,22 +125,33 @@ pub fn run<H: Host>(
     Ok(())
 }
 
-struct Prepared<H: Host> {
-    server: Arc<Server<H>>,
-    local_addrs: Vec<SocketAddr>,
-    workers: Vec<Driver<H>>,
+/// A broker whose drivers do not run yet.
+pub(crate) struct Prepared<H: Host> {
+    pub(crate) server: Arc<Server<H>>,
+    pub(crate) local_addrs: Vec<SocketAddr>,
+    pub(crate) workers: Vec<Driver<H>>,
 }
 
 fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
+    let listeners = config.listen.iter().map(|addr| ListenerConfig { addr: *addr, transport: TransportKind::Plain });
+    prepare_with(host, listeners.collect(), config)
+}
+
+/// Prepares a broker with these listeners, whatever the configuration has.
+pub(crate) fn prepare_with<H: Host>(
+    host: H,
+    listener_configs: Vec<ListenerConfig>,
+    config: Config,
+) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
     let engine = Arc::new(engine(&config)?);
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    for addr in config.listen {
+    for ListenerConfig { addr, transport } in listener_configs {
         let listener = host.listen(addr).map_err(|error| StartError::Listen(addr, error))?;
         // A host that was handed the listener may not know its address; then it is what the operator says.
         local_addrs.push(listener.local_addr().unwrap_or(addr));
-        listeners.push(listener);
+        listeners.push((listener, transport));
     }
     if listeners.is_empty() {
         return Err(StartError::NoListener);

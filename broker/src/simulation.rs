@@ -1,66 +1,57 @@
-//! A second implementation of each door, in one simulated run.
+//! One simulated run with a second implementation of each door: a transport that splits and delays bytes, a policy that answers late,
+//! refuses or never answers, and a store that commits late, out of order, or not at all.
+//!
+//! The drivers of production are turned by hand in one thread, under virtual time; everything random follows from a seed.
+//!
+//! ```text
+//!  client.rs <-- transport.rs --> drivers --> policy.rs, store.rs
+//!      |                                          |
+//!      '--------------> ledger.rs <---------------'   what was promised, and what came of it
+//! ```
 
-use std::io;
-use std::sync::Mutex;
+mod client;
+mod ledger;
+mod policy;
+mod run;
+mod store;
+pub(crate) mod transport;
 
-use wisp_engine::Received;
-use wisp_net::Stream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A transport that hands out few bytes at a time, late, and sends few at a time.
-#[derive(Debug)]
-pub(crate) struct Splitting<S> {
-    stream: S,
-    received: Mutex<Vec<u8>>,
+/// Random numbers that follow from a seed (splitmix64).
+#[derive(Clone, Debug)]
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`, which is not 0.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// True once in `times`.
+    fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len() as u64) as usize]
+    }
+
+    /// Another sequence.
+    fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
 }
 
-impl<S: Stream> Splitting<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, received: Mutex::default() }
-    }
-
-    pub(crate) fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    /// Hands out one byte at a time of what the stream has.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
-        let mut waiting = self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut more = [0; 64];
-        match self.stream.recv(&mut more) {
-            Ok(count) => waiting.extend(&more[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return Received::Failed,
-        }
-        if waiting.is_empty() {
-            return Received::WouldBlock;
-        }
-        buffer[0] = waiting.remove(0);
-        Received::Bytes { count: 1, more: true }
-    }
-
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.send(&bytes[..bytes.len().min(7)])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use wisp_net::memory::MemoryStream;
-
-    use super::*;
-    use crate::transport::Transport;
-
-    #[test]
-    fn a_short_read_does_not_mean_that_nothing_more_is_there() {
-        let (near, far) = MemoryStream::pair(64);
-        let transport = Transport::Splitting(Splitting::new(near));
-        far.send(b"ab").unwrap();
-        let mut buffer = [0; 8];
-        for byte in *b"ab" {
-            assert_eq!(transport.receive(&mut buffer), Received::Bytes { count: 1, more: true });
-            assert_eq!(buffer[0], byte);
-        }
-        assert_eq!(transport.receive(&mut buffer), Received::WouldBlock);
-        assert!(!transport.is_transparent());
-    }
+/// A test that panics with a lock held has failed already.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

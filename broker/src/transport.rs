@@ -8,7 +8,20 @@ use std::io;
 use std::net::Shutdown;
 
 use wisp_engine::Received;
-use wisp_net::Stream;
+use wisp_net::{Stream, Token};
+
+#[cfg(test)]
+use crate::simulation::transport::{Network, Splitting};
+
+/// What the connections of a listener are carried by.
+#[derive(Clone, Debug)]
+pub(crate) enum TransportKind {
+    /// MQTT over TCP.
+    Plain,
+    /// Splits and delays bytes.
+    #[cfg(test)]
+    Splitting(std::sync::Arc<Network>),
+}
 
 /// The bytes of one connection. Any thread may send while its owner receives.
 #[derive(Debug)]
@@ -17,10 +30,20 @@ pub(crate) enum Transport<S> {
     Plain(S),
     /// Splits and delays bytes.
     #[cfg(test)]
-    Splitting(crate::simulation::Splitting<S>),
+    Splitting(Splitting<S>),
 }
 
 impl<S: Stream> Transport<S> {
+    /// A transport over a socket that was just accepted and is registered under `token`.
+    #[cfg_attr(not(test), expect(unused_variables, reason = "the transport in tests asks for events"))]
+    pub(crate) fn new(kind: &TransportKind, stream: S, token: Token) -> Self {
+        match kind {
+            TransportKind::Plain => Self::Plain(stream),
+            #[cfg(test)]
+            TransportKind::Splitting(network) => Self::Splitting(Splitting::new(stream, token, network)),
+        }
+    }
+
     /// The socket beneath.
     pub(crate) fn stream(&self) -> &S {
         match self {
@@ -46,10 +69,11 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// Sends a prefix of `bytes` and says how long it was.
+    /// Sends a prefix of `bytes` and says how long it was. It is shorter than `bytes` only if there is no room for the rest; an
+    /// event tells when there is.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room: an event tells when there is. Others end the connection.
+    /// `WouldBlock` if there is no room for anything: an event tells when there is. Others end the connection.
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.send(bytes),
