@@ -38,7 +38,7 @@ use crate::policy::Answers;
 pub(crate) struct Connection {
     pub(crate) protocol: Protocol,
     pub(crate) framing: Framing,
-    pub(crate) pause: Option<Pause>,
+    pub(crate) pause: Option<Box<Pause>>,
     /// Only if its rate is limited.
     rate_limit: Option<Box<RateLimiter>>,
     /// The policy's answers about the packet at the front. Only while the packet cannot be handled.
@@ -60,10 +60,8 @@ pub(crate) enum Phase {
     Open,
     /// It has ended, and its last messages are being delivered.
     Closing,
-    /// The client got a packet with the reason. Its bytes are discarded until it closes, or until this time.
-    Lingering {
-        until_ms: u64,
-    },
+    /// The client was told why. Its bytes are discarded until it closes, or for a moment.
+    Lingering,
 }
 
 /// The state of a connection after a read.
@@ -150,10 +148,8 @@ impl Connection {
 
     /// Whether the connection that had the session is not released yet.
     pub(crate) fn waits_for_takeover(&self) -> bool {
-        match &self.pause {
-            Some(Pause { cause: PauseCause::Takeover(old), .. }) => !old.is_released(),
-            _ => false,
-        }
+        let cause = self.pause.as_ref().map(|pause| &pause.cause);
+        matches!(cause, Some(PauseCause::Takeover(old)) if !old.is_released())
     }
 
     /// Decides how the connection is read.
@@ -222,7 +218,7 @@ impl Connection {
         let end = start + held + count;
         scratch.bytes_mut()[start..start + held].copy_from_slice(&self.framing.held);
         self.framing.held.clear();
-        self.framing.expected = None;
+        self.framing.expected = 0;
         self.framing.has_packets = false;
 
         let limit = self.rate_limit.as_ref();
@@ -258,7 +254,7 @@ impl Connection {
             }
             Step::Incomplete => {
                 let known = packet_len(&self.framing.held, context.shared.limits.packet_bytes_max);
-                self.framing.expected = known.ok().flatten();
+                self.framing.expected = known.ok().flatten().map_or(0, |len| len as u32);
                 if let (Some(limit), Some(_)) = (&mut self.rate_limit, self.framing.long_packet()) {
                     limit.spend_part(self.framing.held.len());
                 }
@@ -302,7 +298,7 @@ impl Connection {
         match self.handle_packet(&packet, None, context) {
             Step::Next(used) => {
                 debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
-                self.framing.expected = None;
+                self.framing.expected = 0;
                 if let Some(limit) = &mut self.rate_limit {
                     limit.spend_whole(&packet);
                 }
@@ -314,7 +310,7 @@ impl Connection {
                 self.paused(cause, context.now_ms)
             }
             Step::TookOver(_, old) => {
-                self.framing.expected = None;
+                self.framing.expected = 0;
                 self.paused(PauseCause::Takeover(old), context.now_ms)
             }
             Step::Ended(end) => Reading::Ended(end.reason, end.has_disconnect_packet),
@@ -346,7 +342,7 @@ impl Connection {
     }
 
     pub(crate) fn paused(&mut self, cause: PauseCause, now_ms: u64) -> Reading {
-        self.pause = Some(Pause { cause, since_ms: now_ms });
+        self.pause = Some(Box::new(Pause { cause, since_ms: now_ms }));
         Reading::Paused
     }
 

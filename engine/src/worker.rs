@@ -58,6 +58,8 @@ pub struct Worker {
     replays_can_continue: bool,
     /// Connections that have ended and still have a session.
     closing: Vec<Closing>,
+    /// Connections that linger, and until when.
+    lingering: Vec<(u64, ConnectionId)>,
     /// The staged messages must be transmitted before the next read.
     transmit_due: bool,
     scratch: Scratch,
@@ -112,6 +114,7 @@ impl Worker {
             replaying: Vec::new(),
             replays_can_continue: false,
             closing: Vec::new(),
+            lingering: Vec::new(),
             transmit_due: false,
             scratch: Scratch::new(recv_bytes),
             outputs: Outputs {
@@ -175,7 +178,7 @@ impl Worker {
                 // It becomes ready again when its pause ends, or when it lingers.
                 continue;
             }
-            if let Phase::Lingering { .. } = connection.phase {
+            if connection.phase == Phase::Lingering {
                 if self.scratch.free_bytes() > 0 {
                     return Some((id, Target::Discard { start: self.scratch.filled }));
                 }
@@ -231,7 +234,7 @@ impl Worker {
             connection.is_replaying = true;
             self.replaying.push(id);
         }
-        if let Some(Pause { cause: PauseCause::Takeover(old), .. }) = &connection.pause {
+        if let Some(PauseCause::Takeover(old)) = connection.pause.as_ref().map(|pause| &pause.cause) {
             let end = Mail::End(old.connection(), EndReason::TakenOver);
             self.outputs.events.push_back(Event::Mail(old.worker(), end));
         }
@@ -282,7 +285,7 @@ impl Worker {
                 Outcome::Held => {
                     connection.uncommitted += 1;
                     if connection.pause.is_none() && connection.phase == Phase::Open {
-                        connection.pause = Some(Pause { cause: PauseCause::Commit, since_ms: now_ms });
+                        connection.pause = Some(Box::new(Pause { cause: PauseCause::Commit, since_ms: now_ms }));
                         paused.push(id);
                     }
                 }

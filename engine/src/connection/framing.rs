@@ -75,8 +75,8 @@ impl Scratch {
 #[derive(Debug, Default)]
 pub(crate) struct Framing {
     pub(crate) held: Vec<u8>,
-    /// The length of the incomplete packet in `held`, once it is known.
-    pub(crate) expected: Option<usize>,
+    /// The length of the packet that `held` begins with, if `held` is a part of it; 0 if it is not known.
+    pub(crate) expected: u32,
     /// `held` begins with whole packets that are not handled yet.
     pub(crate) has_packets: bool,
     /// Bytes of `held` that are charged to the budget.
@@ -86,7 +86,7 @@ pub(crate) struct Framing {
 impl Framing {
     /// The length of the long packet that is being assembled.
     pub(crate) fn long_packet(&self) -> Option<usize> {
-        self.expected.filter(|&len| len > LONG_PACKET_BYTES)
+        Some(self.expected as usize).filter(|&len| len > LONG_PACKET_BYTES)
     }
 
     /// Charges the budget for the bytes held now.
@@ -102,7 +102,7 @@ impl Framing {
     /// Drops the bytes.
     pub(crate) fn clear(&mut self, budget: &Budget) {
         self.held = Vec::new();
-        self.expected = None;
+        self.expected = 0;
         self.has_packets = false;
         self.sync_budget(budget);
     }

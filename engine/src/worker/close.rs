@@ -83,7 +83,8 @@ impl Worker {
             }
             // Closing with unread input would reset the connection, and the reset could overtake the packet with the
             // reason.
-            connection.phase = Phase::Lingering { until_ms: now_ms + LINGER_MS };
+            connection.phase = Phase::Lingering;
+            self.lingering.push((now_ms + LINGER_MS, closing.id));
             connection.framing.clear(&shared.budget);
             push_ready(&mut self.ready, connection);
             self.outputs.events.push_back(Event::Lingering(closing.id));

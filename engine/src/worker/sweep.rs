@@ -19,16 +19,16 @@ impl Worker {
             return has_expired;
         }
         self.next_sweep_ms = now_ms + SWEEP_MS;
-        let (overdue, lingered) = self.sweep(now_ms);
-        overdue.into_iter().for_each(|(id, reason)| self.end(id, reason));
-        lingered.into_iter().for_each(|id| self.close(id));
+        self.sweep(now_ms).into_iter().for_each(|(id, reason)| self.end(id, reason));
+        let lingered: Vec<_> = self.lingering.extract_if(.., |(until_ms, _)| now_ms >= *until_ms).collect();
+        lingered.into_iter().for_each(|(_, id)| self.close(id));
         self.outputs.dispatcher.evict_stale(&self.outputs.shared);
         true
     }
 
-    /// The connections to end, and the lingering ones to close.
-    fn sweep(&mut self, now_ms: u64) -> (Vec<(ConnectionId, EndReason)>, Vec<ConnectionId>) {
-        let (mut overdue, mut lingered) = (Vec::new(), Vec::new());
+    /// Looks at all connections, and returns the ones to end.
+    fn sweep(&mut self, now_ms: u64) -> Vec<(ConnectionId, EndReason)> {
+        let mut overdue = Vec::new();
         let (shared, events) = (&self.outputs.shared, &mut self.outputs.events);
         let stall_ms = shared.limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
         let scarce = shared.budget.is_scarce();
@@ -39,12 +39,11 @@ impl Worker {
                 overdue.push((*id, EndReason::Stuck));
             }
             match connection.phase {
-                Phase::Lingering { until_ms } if now_ms >= until_ms => lingered.push(*id),
                 Phase::Open if connection.pause.is_none() => {
                     let reason = connection.protocol.overdue(&shared.limits, now_ms);
                     overdue.extend(reason.map(|reason| (*id, reason)));
                 }
-                Phase::Lingering { .. } | Phase::Open | Phase::Closing => {}
+                Phase::Lingering | Phase::Open | Phase::Closing => {}
             }
             connection.framing.shrink();
             let messages: u64 = connection.protocol.capacities().map(|capacity| capacity.take_dropped()).sum();
@@ -54,6 +53,6 @@ impl Worker {
                 events.push_back(Event::Dropped { client_id, origin, messages });
             }
         }
-        (overdue, lingered)
+        overdue
     }
 }
