@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use self::close::Closing;
 use self::replies::{Outcome, Replies};
 use crate::connection::context::Context;
 use crate::connection::disconnect::EndReason;
@@ -88,6 +87,15 @@ impl Outputs {
             now_ms,
         }
     }
+}
+
+/// A connection that has ended but still has its session.
+#[derive(Debug)]
+struct Closing {
+    id: ConnectionId,
+    reason: EndReason,
+    /// A packet with the reason is among its replies.
+    has_disconnect_packet: bool,
 }
 
 /// A request to the driver to receive.

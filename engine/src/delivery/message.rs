@@ -8,26 +8,24 @@
 //! [ header | topic name | properties to forward | payload | unused ]
 //! ```
 
+mod memory;
 pub(crate) mod pool;
 
-use triomphe::{Arc, HeaderSlice};
+use triomphe::Arc;
 use wisp_wire::{
     EncodeError, PacketId, Properties, Property, PropertyOwner, ProtocolVersion, Publish, QoS, SubscriptionId,
     TopicName,
 };
 
+use self::memory::{Header, Memory, NEVER};
+
 /// An estimate of the bytes that a message takes beyond its own: its header and its entry in a queue.
 const OVERHEAD_BYTES: usize = 128;
-
-const NEVER: u64 = u64::MAX;
 
 /// A share of a message. The thread that drops the last share reuses the memory for another message, since at a million
 /// messages a second the allocator would be the slowest part.
 #[derive(Clone, Debug)]
 pub(crate) struct Message(Option<Arc<Memory>>);
-
-/// The memory of a message.
-type Memory = HeaderSlice<Header, [u8]>;
 
 impl Drop for Message {
     fn drop(&mut self) {
@@ -35,30 +33,6 @@ impl Drop for Message {
             pool::give(memory);
         }
     }
-}
-
-/// The header at the beginning of a message's memory.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    expires_at_ms: u64,
-    /// Length of all bytes behind the header.
-    body_len: u32,
-    properties_len: u32,
-    topic_len: u16,
-    qos: QoS,
-    retain: bool,
-}
-
-impl Header {
-    /// The header of memory without a message.
-    const UNUSED: Self = Self {
-        expires_at_ms: NEVER,
-        body_len: 0,
-        properties_len: 0,
-        topic_len: 0,
-        qos: QoS::AtMostOnce,
-        retain: false,
-    };
 }
 
 /// When the first of some messages expires, so that they are not searched before.

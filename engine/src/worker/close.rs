@@ -7,7 +7,7 @@
 //!                                             reason sent to client   '--> Lingering
 //! ```
 
-use super::{Outputs, Worker, push_ready};
+use super::{Closing, Outputs, Worker, push_ready};
 use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::ConnectionId;
@@ -15,15 +15,6 @@ use crate::event::Event;
 
 /// How long a client that got the reason may take to close its side.
 const LINGER_MS: u64 = 1_000;
-
-/// A connection that has ended but still has its session.
-#[derive(Debug)]
-pub(super) struct Closing {
-    id: ConnectionId,
-    reason: EndReason,
-    /// A packet with the reason is among its replies.
-    has_disconnect_packet: bool,
-}
 
 impl Worker {
     pub(super) fn stop(&mut self) {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use triomphe::{Arc, UniqueArc};
 
-use super::{Header, Memory};
+use super::memory::{Header, Memory};
 
 /// Sizes are rounded up to a multiple of this.
 const STEP_BYTES: usize = 128;
