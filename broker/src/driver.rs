@@ -25,7 +25,7 @@ use crate::output::SendHalf;
 use crate::state::Server;
 use crate::transport::Transport;
 
-/// The longest wait where something may need attention without an event.
+/// The longest wait if work may arise without an event.
 const IDLE_TICK: Duration = Duration::from_millis(250);
 
 /// One worker and its sockets.
@@ -37,7 +37,7 @@ pub(crate) struct Driver<H: Host> {
     worker: Worker,
     sockets: HashMap<ConnectionId, Socket<H::Stream>>,
     events: Vec<SocketEvent>,
-    /// Connections, of whichever worker, to which this one has more to send than it did in its last turn.
+    /// Connections of any worker to which this one had more to send than fits into a turn.
     unflushed: Vec<ConnectionId>,
 }
 
@@ -119,7 +119,7 @@ impl<H: Host> Driver<H> {
             return Some(Duration::ZERO);
         }
         let capabilities = self.server.host.capabilities();
-        // State that other workers' connections leave behind is for the first worker to expire, and nothing wakes it.
+        // The first worker expires the state of other workers' connections, and no event wakes it for that.
         let may_idle = self.index != 0 || self.server.connections.count() == 0;
         let timeout = match self.worker.poll_timeout(now_ms) {
             Some(ms) => Some(Duration::from_millis(ms)),
@@ -163,7 +163,7 @@ impl<H: Host> Driver<H> {
             return;
         };
         if !self.sockets.contains_key(&id) {
-            // Registered by the acceptor after the mailbox was drained, or closed in the meantime.
+            // The acceptor has registered it after the mailbox was drained, or it is closed by now.
             self.drain_mailbox(now_ms);
         }
         let Some(socket) = self.sockets.get(&id) else { return };
@@ -175,7 +175,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Receives from connections until all were read in this turn, or something is to be sent first.
+    /// Receives from connections until all were read in this turn, or the worker must transmit first.
     fn receive(&mut self, now_ms: u64) {
         while let Some(read) = self.worker.poll_read(now_ms) {
             let socket = self.sockets.get(&read.connection);
@@ -184,7 +184,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Sends what the worker has for all receivers. True if connections are still to be read in this turn.
+    /// Sends the messages that the worker has staged for all receivers. True if connections are still to be read in
+    /// this turn.
     fn transmit(&mut self, now_ms: u64) -> bool {
         let (connections, unflushed) = (&self.server.connections, &mut self.unflushed);
         let more = self.worker.poll_transmit(now_ms, |staged| {
@@ -220,7 +221,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Gives back the buffers that are empty: kept with each connection they would add up.
+    /// Frees empty buffers, which would add up over all connections.
     fn sweep(&mut self) {
         for (id, socket) in &self.sockets {
             if socket.is_lingering && socket.shut_down_if_flushed() {
@@ -234,13 +235,13 @@ impl<H: Host> Driver<H> {
 
     fn close(&mut self, id: ConnectionId) {
         let Some(socket) = self.sockets.remove(&id) else { return };
-        // A socket the host already gave up need not be registered any more.
+        // The host may have removed a broken socket from the poller already.
         let _ = self.server.mailboxes[self.index].registrar.remove(socket.transport.stream());
         socket.half.close();
         self.server.connections.remove(id);
     }
 
-    /// Tells every client that the broker stops, and closes all sockets.
+    /// Sends every client the reason, and closes all sockets.
     fn stop(&mut self, now_ms: u64) {
         self.drain_mailbox(now_ms);
         self.worker.handle_mail(now_ms, Mail::Stop);

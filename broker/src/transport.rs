@@ -1,4 +1,4 @@
-//! The door between a socket and the engine: bytes of the peer to bytes of MQTT, and back.
+//! The door between a socket and the engine: the peer's bytes to MQTT's bytes, and back.
 //!
 //! Today there is one transport, which changes nothing. TLS and WebSocket fit here: a receive says by itself whether more may come,
 //! since a short read of the socket says nothing about a decrypted record; and only a [transparent](Transport::is_transparent)
@@ -13,7 +13,7 @@ use wisp_net::{Stream, Token};
 #[cfg(test)]
 use crate::simulation::transport::{Network, Splitting};
 
-/// What the connections of a listener are carried by.
+/// The transport for the connections of a listener.
 #[derive(Clone, Debug)]
 pub(crate) enum TransportKind {
     /// MQTT over TCP.
@@ -44,7 +44,7 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// The socket beneath.
+    /// The socket below the transport.
     pub(crate) fn stream(&self) -> &S {
         match self {
             Self::Plain(stream) => stream,
@@ -62,18 +62,18 @@ impl<S: Stream> Transport<S> {
         };
         match received {
             Ok(0) => Received::Closed,
-            // The host's buffer had less than asked for, so it is empty now.
+            // The host's buffer had less than the request, so it is empty now.
             Ok(count) => Received::Bytes { count, more: count == buffer.len() },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
             Err(_) => Received::Failed,
         }
     }
 
-    /// Sends a prefix of `bytes` and says how long it was. It is shorter than `bytes` only if there is no room for the rest; an
-    /// event tells when there is.
+    /// Sends a prefix of `bytes` and returns its length. It is shorter than `bytes` only if the socket is full; an
+    /// event announces when it is writable.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room for anything: an event tells when there is. Others end the connection.
+    /// `WouldBlock` if the socket is full: an event announces when it is writable. Others end the connection.
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.send(bytes),
@@ -82,7 +82,7 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// Ends one or both directions after what was sent.
+    /// Shuts down one or both directions after the bytes sent so far.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.stream().shutdown(how)
     }

@@ -1,5 +1,5 @@
-//! A client that publishes, subscribes, and breaks its connections as a sequence of random numbers has it. It keeps to the standard:
-//! it repeats what was not acknowledged, in order, and acknowledges what it gets.
+//! A client that publishes, subscribes, and breaks its connections by a sequence of random numbers. It follows the
+//! standard: it repeats unacknowledged packets in order, and acknowledges the messages it gets.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -22,15 +22,15 @@ const TOPICS: [&str; 4] = ["t/0", "t/1", "t/2", "t/secret"];
 const LIMBO_TOPIC: &str = "t/limbo";
 pub(super) const PACKET_BYTES_MAX: u32 = 1 << 20;
 
-/// One end of a connection, with the bytes on their way through it.
+/// The client's end of a connection, with the bytes to be sent and received.
 #[derive(Default)]
-pub(super) struct Link {
+pub(super) struct Wire {
     pub(super) stream: Option<MemoryStream>,
     pub(super) outgoing: VecDeque<u8>,
     pub(super) incoming: Vec<u8>,
 }
 
-impl Link {
+impl Wire {
     pub(super) fn new(stream: MemoryStream) -> Self {
         Self { stream: Some(stream), ..Self::default() }
     }
@@ -61,14 +61,14 @@ impl Link {
     }
 }
 
-/// What the broker has not acknowledged.
+/// A packet that the broker has not acknowledged.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
     Message { id: PacketId, number: usize, topic: &'static str, qos: QoS },
     Release { id: PacketId },
 }
 
-/// A filter, and whether the broker has acknowledged that the client wants it or does not.
+/// A filter, and the acknowledged state of the subscription to it.
 #[derive(Debug)]
 struct Wish {
     filter: &'static str,
@@ -83,21 +83,21 @@ pub(super) struct Client {
     /// Its session outlives its connections.
     is_kept: bool,
     rng: Rng,
-    link: Option<Link>,
+    wire: Option<Wire>,
     is_connected: bool,
-    /// What was not acknowledged has been repeated on this connection.
+    /// Unacknowledged packets have been repeated on this connection.
     has_repeated: bool,
-    /// Connections that it has left open when it made another.
+    /// Connections left open when it made another.
     abandoned: Vec<MemoryStream>,
     last_id: u16,
     unacknowledged: VecDeque<Sent>,
-    /// Messages at QoS 2 that the broker has not released.
+    /// Messages at QoS 2 without PUBREL from the broker.
     received: HashSet<PacketId>,
     wishes: Vec<Wish>,
     /// The SUBSCRIBE or UNSUBSCRIBE that was not answered: its identifier and the number of the wish.
     asked: Option<(PacketId, usize)>,
     pings: u32,
-    has_said_goodbye: bool,
+    has_disconnected: bool,
 }
 
 impl Client {
@@ -115,7 +115,7 @@ impl Client {
             version: rng.pick(&[ProtocolVersion::Mqtt311, ProtocolVersion::Mqtt5]),
             is_kept: !rng.one_in(4),
             rng,
-            link: None,
+            wire: None,
             is_connected: false,
             has_repeated: false,
             abandoned: Vec::new(),
@@ -125,7 +125,7 @@ impl Client {
             wishes,
             asked: None,
             pings: 0,
-            has_said_goodbye: false,
+            has_disconnected: false,
         }
     }
 
@@ -134,12 +134,12 @@ impl Client {
         PacketId::new(self.last_id).expect("not 0")
     }
 
-    /// Exchanges bytes and handles what came. True if anything came.
+    /// Exchanges bytes and handles the received packets. True if bytes were received.
     pub(super) fn exchange(&mut self, most: usize, ledger: &mut Ledger) -> bool {
-        let Some(link) = &mut self.link else { return false };
-        let before = link.incoming.len();
-        let is_open = link.exchange(most);
-        let has_come = link.incoming.len() > before;
+        let Some(wire) = &mut self.wire else { return false };
+        let before = wire.incoming.len();
+        let is_open = wire.exchange(most);
+        let has_come = wire.incoming.len() > before;
         self.handle_incoming(ledger);
         if !is_open {
             self.lose();
@@ -148,12 +148,12 @@ impl Client {
     }
 
     fn lose(&mut self) {
-        (self.link, self.is_connected, self.has_repeated, self.asked, self.pings) = (None, false, false, None, 0);
+        (self.wire, self.is_connected, self.has_repeated, self.asked, self.pings) = (None, false, false, None, 0);
     }
 
     /// Connects; the connection it has, if any, is left open.
     pub(super) fn connect(&mut self, stream: MemoryStream) {
-        self.abandoned.extend(self.link.take().and_then(|link| link.stream));
+        self.abandoned.extend(self.wire.take().and_then(|wire| wire.stream));
         self.lose();
         let keeps = [Property::SessionExpiryInterval(3_600)];
         let properties = if self.is_kept { Properties::from_slice(&keeps) } else { Properties::EMPTY };
@@ -167,9 +167,9 @@ impl Client {
             username: None,
             password: None,
         };
-        let mut link = Link::new(stream);
-        link.push(|out| connect.encode(self.version, out));
-        self.link = Some(link);
+        let mut wire = Wire::new(stream);
+        wire.push(|out| connect.encode(self.version, out));
+        self.wire = Some(wire);
         if !self.is_kept {
             self.unacknowledged.clear();
             self.received.clear();
@@ -177,12 +177,13 @@ impl Client {
         }
     }
 
-    /// Does something, or nothing; a few of its messages have `long_bytes`. True if it wants a stream to [`Client::connect`] with.
+    /// Takes a random action, or none. A few of its messages have `long_bytes`. True if it wants a stream for
+    /// [`Client::connect`].
     pub(super) fn act(&mut self, ledger: &mut Ledger, long_bytes: usize) -> bool {
         if self.rng.one_in(30) {
             self.abandoned.clear();
         }
-        if self.link.is_none() {
+        if self.wire.is_none() {
             return self.rng.one_in(8);
         }
         // A client may send before CONNACK has come.
@@ -218,9 +219,9 @@ impl Client {
         false
     }
 
-    /// Works off what it has begun. True if it wants a stream.
+    /// Completes the exchanges it has begun. True if it wants a stream.
     pub(super) fn settle(&mut self, ledger: &mut Ledger) -> bool {
-        if self.link.is_none() {
+        if self.wire.is_none() {
             return self.rng.one_in(4);
         }
         if !self.has_repeated && self.is_connected {
@@ -231,14 +232,14 @@ impl Client {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        let is_idle = self.link.as_ref().is_some_and(|link| link.outgoing.is_empty() && link.incoming.is_empty());
+        let is_idle = self.wire.as_ref().is_some_and(|wire| wire.outgoing.is_empty() && wire.incoming.is_empty());
         let is_confirmed = self.asked.is_none() && self.wishes.iter().all(|wish| wish.is_confirmed);
         is_idle && self.has_repeated && self.unacknowledged.is_empty() && is_confirmed && self.pings == 0
     }
 
-    /// What it waits for.
+    /// A description of the packets it waits for.
     pub(super) fn describe(&self) -> String {
-        let bytes = self.link.as_ref().map(|link| (link.outgoing.len(), link.incoming.len()));
+        let bytes = self.wire.as_ref().map(|wire| (wire.outgoing.len(), wire.incoming.len()));
         let Self { id, is_connected, unacknowledged, asked, pings, .. } = self;
         format!("{id}: {bytes:?} {is_connected} {unacknowledged:?} {asked:?} {pings}")
     }
@@ -251,15 +252,15 @@ impl Client {
             self.lose();
         }
         self.abandoned.clear();
-        if self.is_connected && !self.has_said_goodbye {
-            self.has_said_goodbye = true;
+        if self.is_connected && !self.has_disconnected {
+            self.has_disconnected = true;
             self.say_goodbye();
         }
-        self.link.is_none() && !self.has_said_goodbye
+        self.wire.is_none() && !self.has_disconnected
     }
 
     pub(super) fn has_left(&self) -> bool {
-        self.link.is_none() && self.has_said_goodbye
+        self.wire.is_none() && self.has_disconnected
     }
 
     fn say_goodbye(&mut self) {
@@ -268,8 +269,8 @@ impl Client {
     }
 
     fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>, ProtocolVersion) -> Result<(), EncodeError>) {
-        if let Some(link) = &mut self.link {
-            link.push(|out| encode(out, self.version));
+        if let Some(wire) = &mut self.wire {
+            wire.push(|out| encode(out, self.version));
         }
     }
 
@@ -299,7 +300,7 @@ impl Client {
         self.push(|out, version| publish.encode(version, out));
     }
 
-    /// Sends again what was not acknowledged.
+    /// Sends unacknowledged packets again.
     fn repeat(&mut self, ledger: &mut Ledger) {
         self.has_repeated = true;
         for sent in self.unacknowledged.clone() {
@@ -341,15 +342,15 @@ impl Client {
     }
 
     fn handle_incoming(&mut self, ledger: &mut Ledger) {
-        let Some(link) = &mut self.link else { return };
-        let incoming = std::mem::take(&mut link.incoming);
+        let Some(wire) = &mut self.wire else { return };
+        let incoming = std::mem::take(&mut wire.incoming);
         let mut rest = &incoming[..];
         while let Some((packet, len)) = decode(rest, self.version, PACKET_BYTES_MAX).expect("MQTT") {
             rest = &rest[len..];
             self.handle(&packet, ledger);
         }
-        if let Some(link) = &mut self.link {
-            link.incoming = rest.to_vec();
+        if let Some(wire) = &mut self.wire {
+            wire.incoming = rest.to_vec();
         }
     }
 

@@ -1,4 +1,4 @@
-//! What was sent and acknowledged, and the checks of what arrives.
+//! The messages that were sent and acknowledged, and the checks of the messages that arrive.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ struct Publication {
     acknowledged: Option<u64>,
 }
 
-/// A subscription of a client whose session is kept: from its acknowledgement until it is taken back.
+/// A subscription of a client with a session that is kept: from its acknowledgement until the client unsubscribes.
 #[derive(Debug)]
 struct Interval {
     client: String,
@@ -41,11 +41,11 @@ impl Interval {
     }
 }
 
-/// What one run has promised.
+/// The acknowledgements of one run, and the deliveries that they promise.
 #[derive(Debug)]
 pub(super) struct Ledger {
     store: Arc<LateStore>,
-    /// Counts what happens, so that one event can be told to be before another.
+    /// Counts events, so that their order is known.
     clock: u64,
     publications: Vec<Publication>,
     intervals: Vec<Interval>,
@@ -109,7 +109,7 @@ impl Ledger {
         publication.is_repeated = publication.qos == QoS::AtLeastOnce;
     }
 
-    /// The sender was told that its message is accepted, or that it is not.
+    /// The sender got an acknowledgement that accepts its message, or refuses it.
     pub(super) fn acknowledge(&mut self, number: usize, is_accepted: bool) {
         let now = self.tick();
         let publication = &mut self.publications[number];
@@ -122,7 +122,7 @@ impl Ledger {
         assert!(self.store.count(&kept) > 0, "message {number} was acknowledged before the store had committed it");
     }
 
-    /// A client was told that a record is kept.
+    /// A client got the acknowledgement of a record.
     pub(super) fn confirm(&mut self, record: Kept) {
         let committed = self.store.count(&record);
         let acknowledged = self.acknowledged.entry(record.clone()).or_default();
@@ -141,7 +141,7 @@ impl Ledger {
         open.for_each(|interval| interval.until = interval.until.or(Some(now)));
     }
 
-    /// A message has come to a client, not as the repetition of a message at QoS 2.
+    /// A client got a message, other than a repetition at QoS 2.
     pub(super) fn arrive(&mut self, receiver: &str, topic: &str, qos: QoS, payload: &[u8]) {
         let number = u32::from_be_bytes(payload[..4].try_into().expect("four bytes")) as usize;
         let publication = &self.publications[number];
@@ -154,7 +154,7 @@ impl Ledger {
             assert!(may_repeat, "message {number} came to {receiver} twice");
             return;
         }
-        // What it missed while it was away, or was not subscribed, may come when the sender repeats it.
+        // A message missed while the client was away or not subscribed may arrive when the sender repeats it.
         let is_late = publication.is_repeated && (qos == QoS::AtMostOnce || !self.is_subscribed(receiver, publication));
         let key = (receiver.to_owned(), publication.sender.clone(), publication.topic, publication.qos);
         let last = self.last.entry(key).or_insert(number);

@@ -9,9 +9,9 @@ use super::{Rng, lock};
 
 /// Part of the client identifiers that may not connect.
 pub(super) const STRANGER: &str = "stranger";
-/// Part of the topics and filters that nobody may use.
+/// Part of the topics and filters that no client may use.
 pub(super) const SECRET: &str = "secret";
-/// Part of the client identifiers and topics about which no question is answered.
+/// Part of the client identifiers and topics about which the policy never answers.
 pub(super) const LIMBO: &str = "limbo";
 
 #[derive(Debug)]

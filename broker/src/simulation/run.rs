@@ -11,7 +11,7 @@ use wisp_net::Host;
 use wisp_net::memory::MemoryHost;
 use wisp_wire::{Connect, Packet, Properties, ProtocolVersion, ReasonCode, decode};
 
-use super::client::{Client, Link, PACKET_BYTES_MAX};
+use super::client::{Client, PACKET_BYTES_MAX, Wire};
 use super::ledger::Ledger;
 use super::policy::{LIMBO, STRANGER, SlowPolicy};
 use super::store::LateStore;
@@ -30,7 +30,7 @@ const SLACK_MS: u64 = 400;
 const ACTIVE_TURNS: u64 = 400;
 const TURNS_MAX: u64 = 40_000;
 const SEEDS: u64 = 300;
-/// So long nothing comes to any client when all is done.
+/// The run is complete after this many turns without a byte to any client.
 const QUIET_TURNS: u64 = 60;
 
 /// How often each reason has ended a connection.
@@ -55,27 +55,27 @@ struct Run {
     now_ms: u64,
 }
 
-/// A client that the policy does not let in.
+/// A client that the policy refuses.
 struct Visitor {
     id: String,
     version: ProtocolVersion,
-    link: Link,
+    wire: Wire,
     since_ms: u64,
 }
 
 impl Visitor {
-    /// False when it is done.
+    /// False when it has ended.
     fn exchange(&mut self, most: usize, now_ms: u64, store_fails: bool) -> bool {
-        let is_open = self.link.exchange(most);
+        let is_open = self.wire.exchange(most);
         let waited_ms = now_ms - self.since_ms;
         if self.id.contains(LIMBO) {
-            assert!(self.link.incoming.is_empty(), "nothing was decided, and it got an answer");
+            assert!(self.wire.incoming.is_empty(), "nothing was decided, and it got an answer");
             assert!(is_open || waited_ms > CONNECT_TIMEOUT_MS, "it was given {waited_ms} ms");
             assert!(waited_ms <= CONNECT_TIMEOUT_MS + SLACK_MS, "it still waits after {waited_ms} ms");
             return is_open;
         }
         if !is_open {
-            let refused = decode(&self.link.incoming, self.version, PACKET_BYTES_MAX).expect("MQTT");
+            let refused = decode(&self.wire.incoming, self.version, PACKET_BYTES_MAX).expect("MQTT");
             match refused {
                 Some((Packet::ConnAck(ack), _)) => assert_eq!(ack.code, ReasonCode::NotAuthorized),
                 // Its answer may be in a group of replies that failed for others.
@@ -164,7 +164,7 @@ impl Run {
         format!("{connections} connections, {} visitors, {stats:?}, {clients:#?}", self.visitors.len())
     }
 
-    /// Every client exchanges bytes and does as `act` has it. True if bytes have come to one.
+    /// Every client exchanges bytes and then does `act`. True if a client got bytes.
     fn exchange(&mut self, act: impl Fn(&mut Client, &mut Ledger) -> bool) -> bool {
         let mut has_come = false;
         for client in &mut self.clients {
@@ -192,9 +192,9 @@ impl Run {
             username: None,
             password: None,
         };
-        let mut link = Link::new(self.host.connect(self.addr).expect("a listener"));
-        link.push(|out| connect.encode(version, out));
-        self.visitors.push(Visitor { id, version, link, since_ms: self.now_ms });
+        let mut wire = Wire::new(self.host.connect(self.addr).expect("a listener"));
+        wire.push(|out| connect.encode(version, out));
+        self.visitors.push(Visitor { id, version, wire, since_ms: self.now_ms });
     }
 
     fn be_active(&mut self) {
@@ -208,7 +208,7 @@ impl Run {
         }
     }
 
-    /// Goes on until everything has arrived.
+    /// Continues until everything has arrived.
     fn settle(&mut self) {
         self.store.be_reliable();
         let mut quiet = 0;
@@ -233,7 +233,7 @@ impl Run {
     }
 }
 
-/// Says which seed has failed.
+/// Prints the seed if the run fails.
 struct Seed(u64);
 
 impl Drop for Seed {

@@ -23,7 +23,7 @@ pub(super) struct LateStore(Mutex<State>);
 struct State {
     rng: Rng,
     turn: u64,
-    /// One group in so many is lost.
+    /// The share of groups that is lost, as one in this number.
     fails_one_in: Option<u64>,
     /// For each worker.
     collecting: HashMap<usize, Vec<Kept>>,
@@ -52,7 +52,7 @@ impl LateStore {
         }))
     }
 
-    /// Decides what has become of the groups that are due in this turn.
+    /// Decides about the groups that are due in this turn.
     pub(super) fn commit_due(&self, turn: u64) {
         let mut state = lock(&self.0);
         state.turn = turn;

@@ -1,5 +1,6 @@
-//! A transport that is not plain: the bytes are masked, so that none may pass it by; a receive hands out few bytes, which says nothing
-//! about how many there are; a send takes few; and both are at times put off although the socket is ready.
+//! A transport that changes bytes and timing. The bytes are masked, so that none can bypass it. A receive returns few
+//! bytes, which says nothing about the number left; a send takes few; and both are sometimes delayed although the
+//! socket is ready.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,10 +11,10 @@ use wisp_net::{Event, Stream, Token};
 
 use super::{Rng, lock};
 
-/// What every byte on the wire is combined with.
+/// The mask that is combined with every byte on the wire.
 pub(super) const MASK: u8 = 0xa5;
 
-/// What the transports of one run share: how they behave, and the events they owe.
+/// The shared state of a run's transports: how they behave, and the events they owe.
 #[derive(Debug)]
 pub(crate) struct Network(Mutex<State>);
 
@@ -63,11 +64,11 @@ pub(crate) struct Splitting<S> {
     held: Mutex<Held>,
 }
 
-/// What was received from the socket and not handed out.
+/// Bytes received from the socket and not yet passed on.
 #[derive(Debug, Default)]
 struct Held {
     bytes: VecDeque<u8>,
-    /// The socket has been read empty, and an event tells when it has more.
+    /// The socket has been read empty. An event announces more bytes.
     is_drained: bool,
     end: Option<Received>,
 }
@@ -121,7 +122,7 @@ impl<S: Stream> Splitting<S> {
         let masked: Vec<u8> = bytes[..piece].iter().map(|byte| byte ^ MASK).collect();
         let sent = self.stream.send(&masked)?;
         if sent == piece && piece < bytes.len() {
-            // The socket has room, so it has no event.
+            // The socket is writable, so it causes no event.
             network.owe(writable);
         }
         Ok(sent)

@@ -93,7 +93,7 @@ impl Client {
 
     fn remove(&mut self, filter: &str, context: &mut Context<'_>) -> ReasonCode {
         let client_id = self.session.client_id();
-        // Also if there is none: the store may have lost what it was told when the subscription was removed.
+        // Recorded even without a subscription: the store may have failed to commit the record of an earlier removal.
         context.record(&Record::Unsubscribed { client_id, filter });
         let mut subscriptions = self.session.subscriptions();
         // The tree is changed only for an existing subscription, since every change makes all workers resolve their

@@ -178,7 +178,7 @@ pub struct StatsSnapshot {
     pub retained: u64,
     /// Bytes in all queues of connections and input buffers now.
     pub buffered_bytes: u64,
-    /// Bytes of stored messages now: those in topic queues, those that wait for clients, and unacknowledged ones.
+    /// Bytes of stored messages now: in topic queues, waiting for clients, and unacknowledged.
     pub stored_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The doors for rights and for storage: what waits for their answers, and what follows from them.
+//! The doors for policy and store: the packets and replies that wait for them, and the effects of their answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +18,7 @@ struct HeldStore(Mutex<Groups>);
 #[derive(Debug, Default)]
 struct Groups {
     collecting: Vec<String>,
-    /// What each group has, and what has become of it.
+    /// The records of each group, and its state.
     groups: Vec<(Vec<String>, CommitState)>,
 }
 
@@ -82,7 +82,7 @@ impl LatePolicy {
         Decision::Later(pending)
     }
 
-    /// What it was asked about.
+    /// The requests so far.
     fn questions(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|(about, _)| about.clone()).collect()
     }
@@ -157,7 +157,7 @@ fn a_connection_whose_records_are_lost_ends_without_its_replies() {
 }
 
 #[test]
-fn what_is_repeated_after_its_record_was_lost_is_recorded_before_it_is_acknowledged() {
+fn a_packet_repeated_after_a_lost_record_is_recorded_before_its_reply() {
     let exactly_once = |dup| publish_at(QoS::ExactlyOnce, 7, "t", dup);
     let release = vec![0x62, 2, 0, 7];
     let cases = [
@@ -221,7 +221,7 @@ fn with_policy(limits: Limits) -> (World, Arc<LatePolicy>) {
 }
 
 #[test]
-fn the_identifier_that_is_assigned_is_the_one_that_the_policy_was_asked_about() {
+fn the_policy_is_asked_about_the_client_identifier_that_is_assigned() {
     let (mut world, policy) = with_policy(Limits::DEFAULT);
     let mut peer = world.accept();
     world.feed(&mut peer, &connect(V5, ""));
@@ -232,7 +232,7 @@ fn the_identifier_that_is_assigned_is_the_one_that_the_policy_was_asked_about() 
 }
 
 #[test]
-fn a_client_about_which_the_policy_never_answers_is_let_go_in_time() {
+fn a_client_without_an_answer_of_the_policy_is_disconnected_in_time() {
     for (waited_ms, end) in [(1_000, None), (1_001, Some(EndReason::PolicyTimeout))] {
         let (mut world, _policy) = with_policy(Limits { connect_timeout_ms: 1_000, ..Limits::DEFAULT });
         let mut connecting = world.accept();
@@ -245,7 +245,7 @@ fn a_client_about_which_the_policy_never_answers_is_let_go_in_time() {
 }
 
 #[test]
-fn the_policy_is_asked_once_about_a_message_that_then_waits_for_room() {
+fn the_policy_is_asked_once_about_a_message_that_then_waits_for_a_full_receiver() {
     let limits = Limits { queue_messages_max: 2, stall_policy: StallPolicy::Disconnect, ..Limits::DEFAULT };
     let (mut world, policy) = with_policy(limits);
     let mut receiver = world.connected(V3, "known receiver");

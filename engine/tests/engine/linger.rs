@@ -1,4 +1,5 @@
-//! Lingering after the last packet, under virtual time: the client may read why its connection ends, and what it sends is discarded.
+//! Lingering after the last packet, under virtual time: the client can read the reason for the end, and its bytes are
+//! discarded.
 
 use wisp_engine::{EndReason, Limits};
 
@@ -10,7 +11,7 @@ const LINGER_MS: u64 = 1_000;
 const SWEEP_MS: u64 = 250;
 
 #[test]
-fn a_client_that_was_told_why_may_take_a_second_to_close() {
+fn a_client_that_got_a_reason_may_take_a_second_to_close() {
     for_seeds(200, |rng| {
         let mut world = World::new(Limits::DEFAULT);
         world.hangs_up = false;
@@ -50,7 +51,7 @@ fn a_client_that_was_told_why_may_take_a_second_to_close() {
 }
 
 #[test]
-fn a_client_that_cannot_be_told_is_closed_at_once() {
+fn a_client_without_reason_codes_is_closed_at_once() {
     let mut world = World::new(Limits::DEFAULT);
     world.hangs_up = false;
     let mut peer = world.connected(V3, "c");
@@ -60,7 +61,7 @@ fn a_client_that_cannot_be_told_is_closed_at_once() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_is_closed_at_once() {
+fn a_client_that_sends_disconnect_is_closed_at_once() {
     for version in [V3, V5] {
         let mut world = World::new(Limits::DEFAULT);
         world.hangs_up = false;

@@ -1,5 +1,5 @@
-//! Back-pressure under virtual time: a full receiver holds its senders back, they resume in order, and a receiver that is stuck costs
-//! them no more than the time that is allowed.
+//! Back-pressure under virtual time: a full receiver holds its senders back, they resume in order, and a stuck receiver
+//! delays them no longer than the limit allows.
 
 use wisp_engine::{EndReason, Limits, StallPolicy};
 use wisp_wire::{PacketId, Publish, QoS, SubscriptionOptions, TopicName};
@@ -31,7 +31,7 @@ fn message(rng: &mut Rng, (sender, number): (u8, u16), qos: QoS) -> Vec<u8> {
     encoded(|out| publish.encode(V3, out))
 }
 
-/// A receiver that reads now and then, and the number of the next message from each sender.
+/// A receiver that reads irregularly, and the number of the next message from each sender.
 struct Receiver {
     peer: Peer,
     qos: QoS,
@@ -46,7 +46,7 @@ impl Receiver {
         Self { peer, qos, next: vec![0; senders] }
     }
 
-    /// Reads all that waits, in order and without a gap, and acknowledges it.
+    /// Reads all waiting messages, which are in order and without a gap, and acknowledges them.
     fn read(&mut self, world: &mut World) {
         let mut acknowledgements = Vec::new();
         for event in self.peer.events() {
@@ -63,7 +63,7 @@ impl Receiver {
     }
 }
 
-/// Messages of several senders to several receivers that read now and then; as many as were sent arrive, in order.
+/// Sends messages of several senders to receivers that read irregularly. All of them arrive, in order.
 fn hold_back(rng: &mut Rng, qos: QoS) -> bool {
     let mut world = World::new(limits(1 << 40, StallPolicy::Drop));
     let sender_count = rng.between(1, 4) as usize;
@@ -132,7 +132,7 @@ fn fill(rng: &mut Rng, world: &mut World) -> (Peer, Peer, Peer, u64) {
 }
 
 #[test]
-fn a_stuck_receiver_holds_its_senders_back_as_long_as_allowed_and_then_goes_without() {
+fn a_stuck_receiver_holds_its_senders_back_up_to_the_limit_and_then_misses_messages() {
     for_seeds(100, |rng| {
         let stall_ms = rng.between(1, 5_000);
         let mut world = World::new(limits(stall_ms, StallPolicy::Drop));
@@ -147,7 +147,7 @@ fn a_stuck_receiver_holds_its_senders_back_as_long_as_allowed_and_then_goes_with
         assert_eq!(healthy.messages().len() as u64, sent, "the healthy one has missed nothing");
         healthy.received.clear();
 
-        // It is not waited for again until it has drained to half.
+        // It holds no sender back again until it has drained to half.
         world.feed(&mut sender, &publish(V3, "t", b"missed"));
         assert_eq!((world.worker.paused(), healthy.messages().len()), (0, 1));
         stuck.read();

@@ -5,7 +5,7 @@ use wisp_engine::Limits;
 use crate::seeds::{Rng, for_seeds};
 use crate::support::{Peer, V3, World, publish, subscribe};
 
-/// A client that is in debt is not read again sooner (engine/src/connection/rate_limit.rs).
+/// The shortest pause of a client in debt (engine/src/connection/rate_limit.rs).
 const PAUSE_MS_MIN: u64 = 5;
 
 fn numbered(number: u16, padding: usize) -> Vec<u8> {
@@ -23,7 +23,7 @@ fn pair(limits: Limits) -> (World, Peer, Peer) {
     (world, sender, receiver)
 }
 
-/// How many messages have come, which are in order.
+/// The number of received messages, which are in order.
 fn count(receiver: &mut Peer) -> u64 {
     let messages = receiver.messages();
     for (number, (_, payload)) in messages.iter().enumerate() {
@@ -32,7 +32,7 @@ fn count(receiver: &mut Peer) -> u64 {
     messages.len() as u64
 }
 
-/// Lets time pass as the worker asks for it, or in steps of any length.
+/// Advances the time to the worker's next timeout, or by steps of any length.
 fn step(world: &mut World, rng: &mut Rng) {
     let asked_ms = world.worker.poll_timeout(world.now_ms).unwrap_or(250).max(1);
     let ms = if rng.one_in(2) { asked_ms } else { rng.between(1, 300) };
@@ -40,7 +40,7 @@ fn step(world: &mut World, rng: &mut Rng) {
 }
 
 #[test]
-fn messages_come_at_the_rate_that_is_allowed_and_no_slower() {
+fn messages_pass_at_the_rate_limit_and_no_slower() {
     for_seeds(200, |rng| {
         let per_s = rng.between(1, 200);
         let limits = Limits { messages_per_s_max: per_s as u32, ..Limits::DEFAULT };
@@ -66,7 +66,7 @@ fn messages_come_at_the_rate_that_is_allowed_and_no_slower() {
 }
 
 #[test]
-fn bytes_come_at_the_rate_that_is_allowed() {
+fn bytes_pass_at_the_rate_limit() {
     for_seeds(200, |rng| {
         let per_s = rng.between(100, 5_000);
         let limits = Limits { bytes_per_s_max: per_s, ..Limits::DEFAULT };
@@ -94,7 +94,7 @@ fn bytes_come_at_the_rate_that_is_allowed() {
 }
 
 #[test]
-fn a_client_that_is_held_to_its_rate_is_not_taken_for_silent() {
+fn a_rate_limited_client_has_no_keep_alive_timeout() {
     let limits = Limits { messages_per_s_max: 1, ..Limits::DEFAULT };
     let mut world = World::new(limits);
     let mut sender = world.accept();

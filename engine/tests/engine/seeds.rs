@@ -23,7 +23,7 @@ impl Rng {
     }
 }
 
-/// Says which seed has failed.
+/// Prints the seed if the test fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -34,7 +34,7 @@ impl Drop for Seed {
     }
 }
 
-/// Runs a test with each of so many seeds.
+/// Runs a test with `count` seeds.
 pub(crate) fn for_seeds(count: u64, test: impl Fn(&mut Rng)) {
     for seed in 0..count {
         let seed = Seed(seed);

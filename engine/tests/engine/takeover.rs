@@ -1,5 +1,5 @@
-//! Takeovers under virtual time: a new connection waits until the one before is done, however many there are and in whatever order the
-//! workers hear of them.
+//! Takeovers under virtual time: a new connection waits until the previous one is released, for any number of them and
+//! in any order in which the workers get the messages.
 
 use wisp_engine::{EndReason, Limits};
 
@@ -30,7 +30,7 @@ fn in_a_chain_of_takeovers_each_connection_waits_for_the_one_before() {
             let count = rng.below(5) as u8;
             world.feed(&mut peer, &[connect(V3, "c"), messages(connection, count)].concat());
             chain.push(peer);
-            // It takes over at once, and nothing that it sends is handled yet.
+            // It takes the session over at once, and none of its later packets is handled yet.
             assert!(chain.last().is_some_and(|peer| peer.client_id().is_some()));
             if rng.one_in(3) {
                 deliver(&mut world, rng, 1);
@@ -50,7 +50,7 @@ fn in_a_chain_of_takeovers_each_connection_waits_for_the_one_before() {
     });
 }
 
-/// Delivers so many ends, in any order.
+/// Delivers up to `most` end messages, in any order.
 fn deliver(world: &mut World, rng: &mut Rng, most: usize) {
     for _ in 0..most {
         let waiting = world.mail_count();
@@ -62,7 +62,7 @@ fn deliver(world: &mut World, rng: &mut Rng, most: usize) {
 }
 
 #[test]
-fn an_end_that_comes_while_a_connection_waits_takes_effect_when_the_one_before_is_done() {
+fn an_end_during_a_takeover_takes_effect_when_the_previous_connection_is_released() {
     let mut world = World::new(Limits::DEFAULT);
     let mut observer = observer(&mut world);
     world.holds_mail = true;

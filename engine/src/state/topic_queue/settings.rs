@@ -25,7 +25,7 @@ pub struct QueueSettings {
     pub name: Box<str>,
     /// Messages published to topics that match are also put into the queue.
     pub filter: Option<Box<str>>,
-    /// Most messages in it, including those on loan to receivers.
+    /// Most messages in it, on loan to receivers or not.
     pub messages_max: usize,
     /// Most bytes in it.
     pub bytes_max: usize,
