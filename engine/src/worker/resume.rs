@@ -58,7 +58,7 @@ impl Worker {
             if connection.uncommitted > 0 {
                 // Replies were held during the pause. If the connection were read, later replies could be released after these
                 // have failed.
-                connection.pause = Some(Pause { cause: PauseCause::Commit, since_ms: now_ms });
+                connection.pause = Some(Box::new(Pause { cause: PauseCause::Commit, since_ms: now_ms }));
                 self.paused.push(id);
                 continue;
             }
