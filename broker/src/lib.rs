@@ -31,8 +31,9 @@ pub use config::{Config, MQTT_PORT, Observer, is_mqtt_text};
 pub use server::{Broker, StartError, run};
 pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidQueue,
-    Limits, MemoryStore, Origin, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record,
-    StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Verdict,
+    Limits, METRICS, MemoryStore, Metric, MetricKind, Origin, PACKET_BYTES_CEILING, PendingDecision, Policy,
+    PublishRequest, QueueSettings, Record, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING,
+    Ticket, Verdict,
 };
 pub use wisp_net::{Host, SysHost};
 

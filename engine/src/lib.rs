@@ -60,6 +60,7 @@ mod base;
 mod connection;
 mod delivery;
 mod event;
+mod metrics;
 mod ops;
 mod policy;
 mod state;
@@ -75,10 +76,11 @@ pub use connection::disconnect::{EndReason, Fault};
 pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};
+pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, SubscribeRequest, Verdict,
 };
-pub use state::shared::{Options, Shared, StatsSnapshot};
+pub use state::shared::{Options, Shared};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 pub use store::{CommitState, MemoryStore, Record, Store, Ticket};
 pub use worker::{Read, Worker};

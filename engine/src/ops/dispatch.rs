@@ -26,11 +26,12 @@ use crate::delivery::bundles::Bundles;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::{Message, pool};
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
+use crate::metrics::StatsSnapshot;
 use crate::ops::queues::queue_name;
 use crate::ops::routes::{Route, RouteCache, Target, Unroutable};
 use crate::state::retained::Retained;
 use crate::state::session::Session;
-use crate::state::shared::{Shared, StatsSnapshot};
+use crate::state::shared::Shared;
 use crate::state::topic_queue::{FullPolicy, TopicQueue};
 use crate::state::will::Will;
 
@@ -264,7 +265,7 @@ impl Dispatcher {
 
     /// Adds this worker's counts since the last call to the shared counts.
     pub(crate) fn flush_counters(&mut self, shared: &Shared) {
-        shared.stats.add(std::mem::take(&mut self.counts));
+        shared.counters.add(std::mem::take(&mut self.counts));
     }
 
     /// Drops cached routes that are outdated, and memory that was not used since the last call. Every worker calls this

@@ -7,6 +7,7 @@ use crate::base::limits::Limits;
 use crate::base::slot::Slots;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::metrics::{Counters, StatsSnapshot};
 use crate::policy::{AllowAll, Policy};
 use crate::state::queue_directory::QueueDirectory;
 use crate::state::registry::Registry;
@@ -50,7 +51,7 @@ pub struct Shared {
     /// Whether the store wants records.
     pub(crate) is_durable: bool,
     /// Counts since the start.
-    pub(crate) stats: Stats,
+    pub(crate) counters: Counters,
     /// The indices of sessions and queues.
     pub(crate) receiver_slots: Arc<Slots>,
     outbox_slots: Arc<Slots>,
@@ -112,7 +113,7 @@ impl Shared {
             policy: options.policy,
             is_durable: options.store.is_durable(),
             store: options.store,
-            stats: Stats::default(),
+            counters: Counters::default(),
             receiver_slots,
             outbox_slots: Arc::default(),
             assigned: AtomicU64::new(0),
@@ -125,7 +126,7 @@ impl Shared {
 
     /// The counts since the start, and the gauges of this moment.
     pub fn stats(&self) -> StatsSnapshot {
-        let mut stats = self.stats.snapshot();
+        let mut stats = self.counters.snapshot();
         stats.messages_dropped += self.budget.overflowed_messages();
         stats.sessions = self.registry.count() as u64;
         stats.retained = self.retained.count() as u64;
@@ -149,62 +150,5 @@ impl Shared {
     pub(crate) fn assign_client_id(&self) -> String {
         let number = self.assigned.fetch_add(1, Ordering::Relaxed);
         format!("wisp-{:x}-{number}", self.seed)
-    }
-}
-
-/// Counts since the start of the broker. Each worker adds its own once a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Stats {
-    received: AtomicU64,
-    delivered: AtomicU64,
-    dropped: AtomicU64,
-    retained_refused: AtomicU64,
-}
-
-/// The counts at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StatsSnapshot {
-    /// PUBLISH packets accepted from senders.
-    pub messages_received: u64,
-    /// PUBLISH packets handed to receivers, one for each receiver.
-    pub messages_delivered: u64,
-    /// Messages that a subscribed receiver did not get: it was stuck, or accepts only shorter packets.
-    pub messages_dropped: u64,
-    /// Messages that were delivered but not retained, because the limit on retained messages is reached.
-    pub retained_refused: u64,
-    /// Sessions now, of connected clients and of clients that are away.
-    pub sessions: u64,
-    /// Retained messages now.
-    pub retained: u64,
-    /// Bytes in all queues of connections and input buffers now.
-    pub buffered_bytes: u64,
-    /// Bytes of stored messages now: in topic queues, waiting for clients, and unacknowledged.
-    pub stored_bytes: u64,
-}
-
-impl Stats {
-    /// Adds to the counts.
-    pub(crate) fn add(&self, more: StatsSnapshot) {
-        for (count, more) in [
-            (&self.received, more.messages_received),
-            (&self.delivered, more.messages_delivered),
-            (&self.dropped, more.messages_dropped),
-            (&self.retained_refused, more.retained_refused),
-        ] {
-            if more > 0 {
-                count.fetch_add(more, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// The counts now.
-    pub(crate) fn snapshot(&self) -> StatsSnapshot {
-        StatsSnapshot {
-            messages_received: self.received.load(Ordering::Relaxed),
-            messages_delivered: self.delivered.load(Ordering::Relaxed),
-            messages_dropped: self.dropped.load(Ordering::Relaxed),
-            retained_refused: self.retained_refused.load(Ordering::Relaxed),
-            ..StatsSnapshot::default()
-        }
     }
 }
