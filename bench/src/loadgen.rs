@@ -90,7 +90,7 @@ pub fn drive_here(
         ..Config::new(target)
     };
     let meter = CpuMeter::new(interrupt, Some(broker));
-    let results = run::run(&config, &meter).map_err(Failure::Broken);
+    let results = run::run(&config, &meter).map_err(|error| Failure::Broken(error.to_string()));
     interrupt.check()?;
     let results = results.map_err(|failure| broker.has_died().map_or(failure, Failure::Broken))?;
     match broker.has_died().or_else(|| results.fault()) {

@@ -13,6 +13,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use wisp_lab::versions::Facts;
+use wisp_report::time;
 
 use serde::Serialize;
 
@@ -27,6 +28,7 @@ use wisp_lab::broker::{Broker, Build, Running, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::machine;
 use wisp_lab::paths::{self, Scratch};
+use wisp_loadgen::drive::setup::{DESCRIPTORS_EXTRA, allow_descriptors};
 use wisp_report::table::{Table, thousands};
 
 /// Bytes for each idle connected client, less than.
@@ -35,8 +37,6 @@ const CONNECTED_BYTES_GOAL: u64 = 4096;
 const AWAY_BYTES_GOAL: u64 = 1024;
 /// How long sessions stay.
 const SESSION_EXPIRY_S: u32 = 3600;
-/// Descriptors beside one for each connection, here and in the broker.
-const DESCRIPTORS_EXTRA: u64 = 64;
 /// A local port is needed for each connection to one address, and there are some 28,000.
 const CLIENTS_PER_ADDRESS: u32 = 20_000;
 /// The number of sessions that are checked for being there.
@@ -76,11 +76,11 @@ pub fn run(options: &Memory) -> Result<(), Failure> {
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let clients = options.clients.get();
     let workers = options.workers.map_or(machine::processors(), Into::into);
-    allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA)?;
+    allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA).map_err(|error| Failure::Setup(error.to_string()))?;
     let run = Run { clients, workers, build: Build::Own, scratch: Scratch::new().map_err(system)?, interrupt };
     let facts = Facts::gather(&[Broker::Native]);
     let measured = run.all()?;
-    let date = results::today()?;
+    let date = time::today();
     println!("\n{}", rows(&measured));
     let usual = || {
         let is_usual = clients == CLIENTS && workers == machine::processors();
@@ -107,7 +107,7 @@ pub fn compare(options: &Memory) -> Result<u8, Failure> {
         options.against.builds(&Broker::Native).expect("another build was given, or nothing would be compared");
     let clients = options.clients.get();
     let workers = options.workers.map_or(machine::processors(), Into::into);
-    allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA)?;
+    allow_descriptors(u64::from(clients) + DESCRIPTORS_EXTRA).map_err(|error| Failure::Setup(error.to_string()))?;
     let of = |build| Ok(Run { clients, workers, build, scratch: Scratch::new()?, interrupt: interrupt.clone() });
     let [this, other] = builds.map(of);
     let (this, other) = (this.map_err(system)?, other.map_err(system)?);
@@ -115,7 +115,7 @@ pub fn compare(options: &Memory) -> Result<u8, Failure> {
     let text = table::text(&lines);
     println!("\n{text}");
     if let Some(folder) = &options.out {
-        let page = table::page("Memory", &text, &Facts::gather(&[Broker::Native]), &results::today()?);
+        let page = table::page("Memory", &text, &Facts::gather(&[Broker::Native]), &time::today());
         results::write(folder, &samples, &page)
             .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;
         println!("Written to {}", folder.display());
@@ -157,16 +157,6 @@ struct Compared {
     pair: usize,
     #[serde(flatten)]
     row: Measured,
-}
-
-/// Raises the limit of open descriptors, for this program and the broker that it starts.
-fn allow_descriptors(needed: u64) -> Result<(), Failure> {
-    let allowed = rlimit::increase_nofile_limit(needed)
-        .map_err(|error| Failure::Setup(format!("cannot ask for descriptors: {error}")))?;
-    if allowed >= needed {
-        return Ok(());
-    }
-    Err(Failure::Setup(format!("{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)")))
 }
 
 /// The settings of all measurements of one build.

@@ -104,7 +104,7 @@ fn a_receiver_that_is_cut_ends_the_run_at_once_and_says_so() {
 #[test]
 fn runs_that_cannot_start_say_why() {
     let because = |config: &Config, words: &str| {
-        let error = run(config, &()).unwrap_err();
+        let error = run(config, &()).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains('\n'), "{words}: {error}");
     };
     for (manner, words) in [

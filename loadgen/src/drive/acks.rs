@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use wisp_wire::{Packet, ProtocolVersion, QoS, ReasonCode};
 
+use crate::drive::error::ConnectionError;
 use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, Replies, SHORT_BYTES, short};
 use crate::drive::timing::Timing;
 
@@ -92,7 +93,7 @@ impl Acks {
         bytes: &[u8],
         replies: &mut Replies,
         mut timing: Option<&mut Timing>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, ConnectionError> {
         let mut at = 0;
         while let Some((first, packet_id)) = short(&bytes[at..]) {
             match first {
@@ -112,7 +113,7 @@ impl Acks {
         packet: &Packet<'_>,
         replies: &mut Replies,
         timing: Option<&mut Timing>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, ConnectionError> {
         let (packet_id, code) = match packet {
             Packet::PubAck(ack) => (ack.packet_id, ack.code),
             Packet::PubRec(ack) => (ack.packet_id, ack.code),
@@ -121,7 +122,7 @@ impl Acks {
         };
         let packet_id = packet_id.get();
         if code.is_error() {
-            return Err(format!("the broker did not take message {packet_id}: {code}"));
+            return Err(ConnectionError::Rejected { packet_id, code });
         }
         match packet {
             Packet::PubAck(_) => self.acknowledged(packet_id, timing)?,
@@ -132,14 +133,14 @@ impl Acks {
     }
 
     #[inline]
-    fn acknowledged(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), String> {
+    fn acknowledged(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), ConnectionError> {
         let message = self.done.message(packet_id, self.sent).filter(|_| self.qos == QoS::AtLeastOnce);
         self.settle(message.ok_or_else(|| unasked("PUBACK", packet_id))?, timing);
         Ok(())
     }
 
     #[inline]
-    fn recorded(&mut self, packet_id: u16, replies: &mut Replies) -> Result<(), String> {
+    fn recorded(&mut self, packet_id: u16, replies: &mut Replies) -> Result<(), ConnectionError> {
         let message = self.recorded.message(packet_id, self.sent).filter(|_| self.qos == QoS::ExactlyOnce);
         self.recorded.note(message.ok_or_else(|| unasked("PUBREC", packet_id))?);
         replies.push(PUBREL, packet_id);
@@ -147,7 +148,7 @@ impl Acks {
     }
 
     #[inline]
-    fn completed(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), String> {
+    fn completed(&mut self, packet_id: u16, timing: Option<&mut Timing>) -> Result<(), ConnectionError> {
         let message = self.done.message(packet_id, self.sent).filter(|message| self.recorded.has(*message));
         self.settle(message.ok_or_else(|| unasked("PUBCOMP", packet_id))?, timing);
         Ok(())
@@ -163,8 +164,8 @@ impl Acks {
 }
 
 #[cold]
-fn unasked(packet: &str, packet_id: u16) -> String {
-    format!("the broker sent {packet} for message {packet_id}, which does not wait for it")
+fn unasked(packet: &'static str, packet_id: u16) -> ConnectionError {
+    ConnectionError::UnexpectedAck { packet, packet_id }
 }
 
 /// The server's window for this client, whose own is `window`.

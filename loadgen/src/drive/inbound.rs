@@ -14,6 +14,7 @@ use wisp_wire::{Packet, ProtocolVersion, QoS};
 
 use crate::drive::acks::Acks;
 use crate::drive::checker::Checker;
+use crate::drive::error::{ConnectionError, Hint};
 use crate::drive::messages::Messages;
 use crate::drive::nats::{self, Operation};
 use crate::drive::outgoing::PINGREQ;
@@ -130,14 +131,14 @@ impl Inbound {
         stream: &impl Stream,
         scratch: &mut [u8],
         mut timing: Option<&mut Timing>,
-    ) -> Result<Received, String> {
+    ) -> Result<Received, ConnectionError> {
         let is_long = self.partial.len() > scratch.len() / 2;
         let begun = if is_long { 0 } else { self.partial.len() };
         scratch[..begun].copy_from_slice(&self.partial[..begun]);
         let room = &mut scratch[begun..];
         let (room_bytes, received) = (room.len(), stream.recv(room));
         match received {
-            Ok(0) => Err(self.gone("the broker closed the connection")),
+            Ok(0) => Err(ConnectionError::Closed(self.hint())),
             Ok(received) => {
                 if let Some(timing) = &mut timing {
                     timing.note_read();
@@ -157,22 +158,20 @@ impl Inbound {
                 Ok(if received == room_bytes { Received::More } else { Received::All })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(self.gone(&format!("the connection broke: {error}"))),
+            Err(error) => Err(ConnectionError::Broke(error, self.hint())),
         }
     }
 
-    /// The meaning of a connection that ends without a packet.
-    fn gone(&self, what: &str) -> String {
+    /// The likely reason for an end of the connection.
+    fn hint(&self) -> Hint {
         match (self.protocol, &self.expected) {
-            (Protocol::Nats, Expected::Messages(_)) => {
-                format!("{what}: NATS servers do so to receivers that are too slow (max_pending, write_deadline)")
-            }
-            _ => what.to_owned(),
+            (Protocol::Nats, Expected::Messages(_)) => Hint::SlowReceiver,
+            _ => Hint::None,
         }
     }
 
     /// Takes the whole packets at the beginning of `bytes`, and says how long they were.
-    fn take(&mut self, bytes: &[u8], mut timing: Option<&mut Timing>) -> Result<usize, String> {
+    fn take(&mut self, bytes: &[u8], mut timing: Option<&mut Timing>) -> Result<usize, ConnectionError> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -189,7 +188,7 @@ impl Inbound {
 
     /// Takes a packet that is not a usual one, or none (0) if it is not complete.
     #[cold]
-    fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
+    fn take_other(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, ConnectionError> {
         match self.protocol {
             Protocol::Mqtt(version) => self.take_packet(bytes, version, timing),
             Protocol::Nats => self.take_operation(bytes, timing),
@@ -201,9 +200,8 @@ impl Inbound {
         bytes: &[u8],
         version: ProtocolVersion,
         timing: Option<&mut Timing>,
-    ) -> Result<usize, String> {
-        let decoded = wisp_wire::decode(bytes, version, self.packet_bytes_max);
-        let decoded = decoded.map_err(|error| format!("the broker does not keep to MQTT: {error}"))?;
+    ) -> Result<usize, ConnectionError> {
+        let decoded = wisp_wire::decode(bytes, version, self.packet_bytes_max)?;
         let Some((packet, length)) = decoded else { return Ok(0) };
         match (&packet, &mut self.expected) {
             (Packet::Publish(publish), Expected::Messages(messages)) => {
@@ -213,11 +211,11 @@ impl Inbound {
                 messages.released(release.packet_id.get(), &mut self.replies);
             }
             (Packet::Publish(_), Expected::Acks(_)) => {
-                return Err(UNASKED.to_owned());
+                return Err(ConnectionError::NotSubscribed);
             }
             (Packet::PingResp, _) => self.pongs += 1,
             (Packet::Disconnect(disconnect), _) => {
-                return Err(format!("the broker closed the connection: {}", disconnect.code));
+                return Err(ConnectionError::Disconnected(disconnect.code));
             }
             (packet, Expected::Acks(acks)) => {
                 acks.take_packet(packet, &mut self.replies, timing)?;
@@ -227,28 +225,24 @@ impl Inbound {
         Ok(length)
     }
 
-    fn take_operation(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, String> {
+    fn take_operation(&mut self, bytes: &[u8], timing: Option<&mut Timing>) -> Result<usize, ConnectionError> {
         // The payload of a message that is let in is smaller than its packet.
-        let decoded = nats::decode(bytes, self.packet_bytes_max as usize);
-        let decoded = decoded.map_err(|error| format!("the server does not keep to NATS: {error}"))?;
+        let decoded = nats::decode(bytes, self.packet_bytes_max as usize)?;
         let Some((operation, length)) = decoded else { return Ok(0) };
         match (operation, &mut self.expected) {
             (Operation::Message { subject, payload }, Expected::Messages(messages)) => {
                 messages.check_other(subject, payload, QoS::AtMostOnce, timing);
             }
-            (Operation::Message { .. }, Expected::Acks(_)) => return Err(UNASKED.to_owned()),
+            (Operation::Message { .. }, Expected::Acks(_)) => return Err(ConnectionError::NotSubscribed),
             (Operation::Ping, _) => self.replies.push_bytes(nats::PONG),
             (Operation::Pong, _) => self.pongs += 1,
-            (Operation::Error(why), _) => return Err(format!("the server says: {}", nats::one_line(why))),
+            (Operation::Error(why), _) => return Err(ConnectionError::ServerError(nats::one_line(why))),
             // It may tell of itself at any time, such as when others join its cluster.
             (Operation::Info(_) | Operation::Ok, _) => {}
         }
         Ok(length)
     }
 }
-
-/// The error for a message on a sender's connection.
-const UNASKED: &str = "the broker sent a message to a client that did not subscribe";
 
 #[cfg(test)]
 mod nats_tests;
@@ -297,7 +291,7 @@ mod tests {
         }
     }
 
-    pub(super) fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), String> {
+    pub(super) fn feed(inbound: &mut Inbound, mut bytes: &[u8], piece: usize) -> Result<(), ConnectionError> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(piece.min(bytes.len()));
             let all = [std::mem::take(&mut inbound.partial), now.to_vec()].concat();
@@ -510,7 +504,7 @@ mod tests {
         let (mut inbound, _) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
         feed(&mut inbound, &[0xD0, 0, 0xD0, 0], 3).unwrap();
         assert_eq!(inbound.pongs, 2);
-        assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().contains("shutting down"));
+        assert!(feed(&mut inbound, &[0xE0, 1, 0x8B], 9).unwrap_err().to_string().contains("shutting down"));
         assert!(feed(&mut inbound, &[0, 0], 9).is_err());
 
         let mqtt = Protocol::Mqtt(ProtocolVersion::Mqtt311);

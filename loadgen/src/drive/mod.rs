@@ -21,6 +21,7 @@ mod connection;
 pub mod connections;
 pub mod crc;
 pub mod deadline;
+pub mod error;
 mod inbound;
 pub mod latency;
 mod messages;

@@ -12,7 +12,7 @@
 //!
 //! Each stream ends with a ping. The broker's answer shows that it has read everything before.
 
-use wisp_wire::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
+use wisp_wire::{EncodeError, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
 
 use crate::drive::acks::packet_id;
 use crate::drive::payload::{HEADER_BYTES, PayloadFormat};
@@ -51,7 +51,7 @@ impl Template {
         payloads: &PayloadFormat,
         version: ProtocolVersion,
         qos: QoS,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, EncodeError> {
         let payload = payloads.blank();
         let name = topics.name(topic);
         let mut packet = Vec::new();
@@ -59,12 +59,12 @@ impl Template {
             dup: false,
             qos,
             retain: false,
-            topic: Some(TopicName::new(&name).map_err(|error| error.to_string())?),
+            topic: Some(TopicName::new(&name).expect("topics of MQTT were checked when they were made")),
             packet_id: PacketId::new(1).filter(|_| qos > QoS::AtMostOnce),
             properties: Properties::EMPTY,
             payload: &payload,
         };
-        Packet::Publish(publish).encode(version, &mut packet).map_err(|error| error.to_string())?;
+        Packet::Publish(publish).encode(version, &mut packet)?;
         let header_at = packet.len() - payload.len();
         let after_id = header_at - usize::from(version.is_v5());
         let id_at = publish.packet_id.map(|_| after_id - ID_BYTES);

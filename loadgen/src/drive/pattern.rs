@@ -61,15 +61,24 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl FromStr for Pattern {
-    type Err = String;
+/// A name that no pattern has.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("no pattern is named {name:?}; there are {}", all_names())]
+pub struct UnknownPattern {
+    name: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+fn all_names() -> String {
+    Pattern::value_variants().iter().map(Pattern::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for Pattern {
+    type Err = UnknownPattern;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPattern> {
         let find = |pattern: &&Self| pattern.to_string() == text;
-        Self::value_variants().iter().find(find).copied().ok_or_else(|| {
-            let names: Vec<_> = Self::value_variants().iter().map(Self::to_string).collect();
-            format!("no pattern is named {text:?}; there are {}", names.join(", "))
-        })
+        let pattern = Self::value_variants().iter().find(find).copied();
+        pattern.ok_or_else(|| UnknownPattern { name: text.to_owned() })
     }
 }
 
@@ -101,6 +110,76 @@ impl Pattern {
     }
 }
 
+/// Why numbers do not fit a pattern.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum LayoutError {
+    /// There is nothing to send, or no topic to send it to.
+    #[error("{senders} senders and {topics} topics: at least one of each is needed")]
+    Nothing {
+        /// Connections that send.
+        senders: u32,
+        /// Topics.
+        topics: u32,
+    },
+    /// There are too many topics.
+    #[error("{0} topics: at most {TOPICS_MAX} are possible")]
+    Topics(u32),
+    /// The header has no room for the number of a sender.
+    #[error("{0} senders: at most {SENDERS_MAX} can be told apart")]
+    Senders(u32),
+    /// The header has no room for the number of a message.
+    #[error("{0} messages: at most {MESSAGES_MAX} can be told apart")]
+    Messages(u64),
+    /// The table of a shared subscription would be too large.
+    #[error("{messages} messages: the pattern {pattern} takes at most {SHARED_MESSAGES_MAX}")]
+    SharedMessages {
+        /// Messages of all senders.
+        messages: u64,
+        /// The pattern.
+        pattern: Pattern,
+    },
+    /// The tables of receivers would be too large.
+    #[error(
+        "{senders} senders, {topics} topics and {receivers} receivers make {flows} flows of messages; at most {FLOWS_MAX} can be checked"
+    )]
+    Flows {
+        /// Connections that send.
+        senders: u32,
+        /// Topics.
+        topics: u32,
+        /// Connections that receive.
+        receivers: u32,
+        /// Flows of messages.
+        flows: u128,
+    },
+    /// There is not one topic for each receiver.
+    #[error("one-to-one has a topic for each receiver: {topics} topics do not fit {receivers} receivers")]
+    OneToOne {
+        /// Topics.
+        topics: u32,
+        /// Connections that receive.
+        receivers: u32,
+    },
+    /// There is more than one topic, or not one receiver.
+    #[error("fan-in has one topic and one receiver, not {topics} and {receivers}")]
+    FanIn {
+        /// Topics.
+        topics: u32,
+        /// Connections that receive.
+        receivers: u32,
+    },
+    /// The receivers would have different numbers of topics.
+    #[error(
+        "wildcard has as many topics for one receiver as for the other: {topics} topics cannot be shared out to {receivers} receivers"
+    )]
+    Wildcard {
+        /// Topics.
+        topics: u32,
+        /// Connections that receive.
+        receivers: u32,
+    },
+}
+
 /// A pattern with its numbers, which fit each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
@@ -116,14 +195,14 @@ impl Layout {
     /// A layout with the given number of topics, or the pattern's default.
     ///
     /// # Errors
-    /// If the numbers do not go together; the reason is one line.
+    /// If the numbers do not go together.
     pub fn new(
         pattern: Pattern,
         senders: u32,
         receivers: u32,
         topics: Option<u32>,
         messages: u64,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, LayoutError> {
         let topics = topics.unwrap_or_else(|| pattern.topics(receivers));
         let layout = Self { pattern, receivers, spread: Spread { senders, topics, messages } };
         layout.check_numbers()?;
@@ -131,47 +210,41 @@ impl Layout {
         Ok(layout)
     }
 
-    fn check_numbers(&self) -> Result<(), String> {
+    fn check_numbers(&self) -> Result<(), LayoutError> {
         let Spread { senders, topics, messages } = self.spread;
         if senders == 0 || topics == 0 {
-            return Err(format!("{senders} senders and {topics} topics: at least one of each is needed"));
+            return Err(LayoutError::Nothing { senders, topics });
         }
         if topics > TOPICS_MAX {
-            return Err(format!("{topics} topics: at most {TOPICS_MAX} are possible"));
+            return Err(LayoutError::Topics(topics));
         }
         if senders > SENDERS_MAX {
-            return Err(format!("{senders} senders: at most {SENDERS_MAX} can be told apart"));
+            return Err(LayoutError::Senders(senders));
         }
         if messages > MESSAGES_MAX {
-            return Err(format!("{messages} messages: at most {MESSAGES_MAX} can be told apart"));
+            return Err(LayoutError::Messages(messages));
         }
         if self.pattern.is_shared() && self.receivers > 0 && messages > SHARED_MESSAGES_MAX {
             let pattern = self.pattern;
-            return Err(format!("{messages} messages: the pattern {pattern} takes at most {SHARED_MESSAGES_MAX}"));
+            return Err(LayoutError::SharedMessages { messages, pattern });
         }
         let flows = [senders, self.receivers, self.topics_of_each()].map(u128::from).iter().product::<u128>();
         if flows > FLOWS_MAX.into() {
-            return Err(format!(
-                "{senders} senders, {topics} topics and {} receivers make {flows} flows of messages; at most {FLOWS_MAX} can be checked",
-                self.receivers
-            ));
+            return Err(LayoutError::Flows { senders, topics, receivers: self.receivers, flows });
         }
         Ok(())
     }
 
-    fn check_pattern(&self) -> Result<(), String> {
+    fn check_pattern(&self) -> Result<(), LayoutError> {
         let (topics, receivers) = (self.spread.topics, self.receivers);
         match self.pattern {
-            Pattern::OneToOne if receivers > 0 && topics != receivers => Err(format!(
-                "one-to-one has a topic for each receiver: {topics} topics do not fit {receivers} receivers"
-            )),
-            Pattern::FanIn if receivers != 1 || topics != 1 => {
-                Err(format!("fan-in has one topic and one receiver, not {topics} and {receivers}"))
+            Pattern::OneToOne if receivers > 0 && topics != receivers => {
+                Err(LayoutError::OneToOne { topics, receivers })
             }
-            Pattern::Wildcard if !topics.is_multiple_of(receivers.max(1)) => Err(format!(
-                "wildcard has as many topics for one receiver as for the other: {topics} topics cannot be shared out to \
-                 {receivers} receivers"
-            )),
+            Pattern::FanIn if receivers != 1 || topics != 1 => Err(LayoutError::FanIn { topics, receivers }),
+            Pattern::Wildcard if !topics.is_multiple_of(receivers.max(1)) => {
+                Err(LayoutError::Wildcard { topics, receivers })
+            }
             _ => Ok(()),
         }
     }
@@ -216,11 +289,12 @@ mod tests {
             assert_eq!(pattern.to_possible_value().unwrap().get_name(), name);
             assert_eq!(serde_json::to_string(pattern).unwrap(), format!("{name:?}"));
         }
-        assert!("fanout".parse::<Pattern>().unwrap_err().contains("one-to-one, fan-in"));
+        let error = "fanout".parse::<Pattern>().unwrap_err().to_string();
+        assert!(error.contains("one-to-one, fan-in"), "{error}");
     }
 
     /// A layout of 3 senders and 600 messages.
-    fn layout(pattern: Pattern, receivers: u32, topics: Option<u32>) -> Result<Layout, String> {
+    fn layout(pattern: Pattern, receivers: u32, topics: Option<u32>) -> Result<Layout, LayoutError> {
         Layout::new(pattern, 3, receivers, topics, 600)
     }
 
@@ -276,7 +350,7 @@ mod tests {
             (many(Pattern::Queue, 1, 1, SHARED_MESSAGES_MAX + 1), "at most"),
             (many(Pattern::OneToOne, 10_000, 10_000, 1), "flows"),
         ] {
-            let error = refused.unwrap_err();
+            let error = refused.unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains('\n'), "{error}");
         }
         assert!(many(Pattern::Queue, 1, 0, SHARED_MESSAGES_MAX + 1).is_ok(), "nobody receives them");

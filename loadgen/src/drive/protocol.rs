@@ -1,8 +1,9 @@
 //! The differences between the protocols when sending, receiving and closing.
 
-use wisp_wire::{ProtocolVersion, QoS};
+use wisp_wire::{EncodeError, ProtocolVersion, QoS};
 
 use crate::drive::config::Config;
+use crate::drive::error::RunError;
 use crate::drive::nats;
 use crate::drive::outgoing::Template;
 use crate::drive::payload::PayloadFormat;
@@ -25,14 +26,11 @@ impl Protocol {
     ///
     /// # Errors
     /// If the protocol does not have the run's QoS.
-    pub(crate) fn of(config: &Config) -> Result<Self, String> {
+    pub(crate) fn of(config: &Config) -> Result<Self, RunError> {
         match config.target {
             Target::Mqtt(_) => Ok(Self::Mqtt(config.version)),
             Target::Nats(_) if config.qos == QoS::AtMostOnce => Ok(Self::Nats),
-            Target::Nats(_) => {
-                let qos = config.qos as u8;
-                Err(format!("QoS {qos} is MQTT's: core NATS acknowledges nothing, and is driven at QoS 0 alone"))
-            }
+            Target::Nats(_) => Err(RunError::NatsQos(config.qos as u8)),
         }
     }
 
@@ -48,7 +46,7 @@ impl Protocol {
     ///
     /// # Errors
     /// When none can be so large.
-    pub(crate) fn sent(self, topics: &Topics, payloads: &PayloadFormat, qos: QoS) -> Result<Template, String> {
+    pub(crate) fn sent(self, topics: &Topics, payloads: &PayloadFormat, qos: QoS) -> Result<Template, EncodeError> {
         match self {
             Self::Mqtt(version) => Template::new(topics, 0, payloads, version, qos),
             Self::Nats => Ok(nats::published(topics, payloads)),
@@ -65,7 +63,7 @@ impl Protocol {
         topic: u32,
         payloads: &PayloadFormat,
         qos: QoS,
-    ) -> Result<Template, String> {
+    ) -> Result<Template, EncodeError> {
         match self {
             Self::Mqtt(version) => Template::new(topics, topic, payloads, version, qos),
             Self::Nats => Ok(nats::delivered(topics, topic, payloads)),

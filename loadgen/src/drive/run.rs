@@ -13,6 +13,7 @@ use crate::drive::busy::Busy;
 use crate::drive::checker::Tally;
 use crate::drive::config::Config;
 use crate::drive::connection::ClientConnection;
+use crate::drive::error::RunError;
 use crate::drive::latency::Latency;
 use crate::drive::payload::RUN_BITS;
 use crate::drive::results::Results;
@@ -33,10 +34,10 @@ const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Runs it and returns the results, good or bad.
 ///
 /// # Errors
-/// If the run could not start; the reason is one line.
-pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
+/// If the run could not start.
+pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, RunError> {
     if config.rate_per_s.is_some_and(|rate_per_s| !(rate_per_s.is_finite() && rate_per_s > 0.0)) {
-        return Err("a rate is a number of messages a second above zero".to_owned());
+        return Err(RunError::Rate);
     }
     let begun = Instant::now();
     let plan = Plan::new(config, run_id())?;
@@ -48,7 +49,7 @@ pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
     for (index, connections) in groups.into_iter().enumerate() {
         let (outgoing, shared) = (plan.outgoing(SEND_BYTES), Arc::clone(&shared));
         let worker = Worker::new(connections, outgoing, scratch_bytes, config.schedule(), shared, index);
-        workers.push(worker.map_err(|error| format!("cannot wait for sockets: {error}"))?);
+        workers.push(worker.map_err(RunError::Poller)?);
     }
     let threads = spawn(workers, &shared)?;
     watch.begins();
@@ -61,7 +62,7 @@ pub fn run(config: &Config, watch: &dyn Watch) -> Result<Results, String> {
 }
 
 /// A thread for each worker, or none.
-fn spawn(workers: Vec<Worker>, shared: &Shared) -> Result<Vec<JoinHandle<ThreadReport>>, String> {
+fn spawn(workers: Vec<Worker>, shared: &Shared) -> Result<Vec<JoinHandle<ThreadReport>>, RunError> {
     let (mut threads, wanted) = (Vec::new(), workers.len());
     for worker in workers {
         match thread::Builder::new().spawn(|| worker.run()) {
@@ -70,7 +71,7 @@ fn spawn(workers: Vec<Worker>, shared: &Shared) -> Result<Vec<JoinHandle<ThreadR
                 shared.abandon();
                 let started = threads.len();
                 threads.into_iter().for_each(|thread| drop(thread.join()));
-                return Err(format!("the system lets only {started} of {wanted} threads be started: {error}"));
+                return Err(RunError::Threads { started, wanted, cause: error });
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::drive::checker::{Checker, add_lost_by_all};
 use crate::drive::config::Config;
 use crate::drive::connection::{ClientConnection, silence_check_interval};
 use crate::drive::deadline::{self, InterruptibleHost};
+use crate::drive::error::{DescriptorError, RunError};
 use crate::drive::inbound::Inbound;
 use crate::drive::messages::Messages;
 use crate::drive::nats;
@@ -53,7 +54,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    pub(crate) fn new(config: &Config, run: u32) -> Result<Plan<'_>, String> {
+    pub(crate) fn new(config: &Config, run: u32) -> Result<Plan<'_>, RunError> {
         let Config { pattern, senders, receivers, topics, messages, .. } = *config;
         let layout = Layout::new(pattern, senders, receivers, topics, messages)?;
         let protocol = Protocol::of(config)?;
@@ -96,22 +97,23 @@ impl Plan<'_> {
         &self,
         begun: Instant,
         watch: &dyn Watch,
-    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), String> {
+    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), RunError> {
         let wanted = self.config.senders.saturating_add(self.config.receivers);
         allow_descriptors(u64::from(wanted) + DESCRIPTORS_EXTRA)?;
         let time_max = self.connecting_max(wanted);
         let why_not = || match begun.elapsed() {
-            _ if watch.is_interrupted() => Some("interrupted before all were connected".to_owned()),
-            elapsed if elapsed >= time_max => Some(format!("not all connected after {:.1} s", elapsed.as_secs_f64())),
+            _ if watch.is_interrupted() => Some(RunError::Interrupted),
+            elapsed if elapsed >= time_max => Some(RunError::ConnectTimeout(elapsed.as_secs_f64())),
             _ => None,
         };
         let connected = AtomicU32::new(0);
         let connections = deadline::unless(why_not, |host| self.connect_all(host, &connected));
-        let connections = connections.map_err(|error| format!("the system lets no thread be started: {error}"))?;
+        let connections = connections.map_err(RunError::NoThread)?;
         let connected = connected.load(Ordering::Relaxed);
-        connections
-            .and_then(|connections| connections)
-            .map_err(|why| if connected > 0 { format!("{why}; {connected} of {wanted} connected") } else { why })
+        connections.and_then(|connections| connections).map_err(|cause| match connected {
+            0 => cause,
+            _ => RunError::Incomplete { cause: Box::new(cause), connected, wanted },
+        })
     }
 
     /// The longest time that connecting may take.
@@ -126,7 +128,7 @@ impl Plan<'_> {
         &self,
         host: &InterruptibleHost,
         connected: &AtomicU32,
-    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), String> {
+    ) -> Result<(Vec<ClientConnection>, Vec<ClientConnection>), RunError> {
         let address = self.find_address(host)?;
         let outgoing = self.outgoing(0);
         let (mut connections, mut looked) = (Vec::new(), Instant::now());
@@ -142,16 +144,16 @@ impl Plan<'_> {
     }
 
     /// The first of the broker's addresses that answers.
-    fn find_address(&self, host: &InterruptibleHost) -> Result<SocketAddr, String> {
+    fn find_address(&self, host: &InterruptibleHost) -> Result<SocketAddr, RunError> {
         let mut last = None;
-        for address in self.config.target.resolve().map_err(|error| error.to_string())? {
+        for address in self.config.target.resolve()? {
             match self.try_address(host, address) {
                 Ok(()) => return Ok(address),
                 Err(error @ Error::Connect { .. }) => last = Some(error),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(last.expect("resolve gives one address at least").to_string())
+        Err(last.expect("resolve gives one address at least").into())
     }
 
     fn try_address(&self, host: &InterruptibleHost, address: SocketAddr) -> Result<(), Error> {
@@ -202,7 +204,7 @@ impl Plan<'_> {
         host: &InterruptibleHost,
         address: SocketAddr,
         receiver: u32,
-    ) -> Result<ClientConnection, String> {
+    ) -> Result<ClientConnection, RunError> {
         let name = format!("receiver {receiver}");
         let early = match &self.config.target {
             Target::Mqtt(url) => self.client(host, url, address, &format!("r{receiver}")).and_then(|mut client| {
@@ -218,7 +220,7 @@ impl Plan<'_> {
             }),
         };
         let OpenedConnection { stream, bytes, strangers, keep_alive } =
-            early.map_err(|error| format!("{name}: {error}"))?;
+            early.map_err(|cause| RunError::Client { client: name.clone(), cause })?;
         let (protocol, qos) = (self.protocol, self.config.qos);
         let first_topic = self.topics.layout().topics_of(receiver).start;
         let template = protocol.received(&self.topics, first_topic, &self.payloads, qos)?;
@@ -262,7 +264,7 @@ impl Plan<'_> {
         address: SocketAddr,
         sender: u32,
         outgoing: &Outgoing,
-    ) -> Result<ClientConnection, String> {
+    ) -> Result<ClientConnection, RunError> {
         let name = format!("sender {sender}");
         let (protocol, qos) = (self.protocol, self.config.qos);
         let early = match &self.config.target {
@@ -277,7 +279,7 @@ impl Plan<'_> {
             Target::Nats(url) => self.nats(host, url, address).map(|connection| (connection.into_opened(), None)),
         };
         let (OpenedConnection { stream, bytes, keep_alive, .. }, window) =
-            early.map_err(|error| format!("{name}: {error}"))?;
+            early.map_err(|cause| RunError::Client { client: name.clone(), cause })?;
         let inbound = Inbound::acks(protocol, self.inbound_max(), bytes, sender, qos);
         let sending = Some(Sending::new(sender, outgoing, window, self.config.rate_per_s.is_some()));
         Ok(ClientConnection { stream, inbound, sending, name, keep_alive, has_sent: true })
@@ -305,13 +307,12 @@ fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
 }
 
 /// Raises the limit of open descriptors to at least `needed`.
-pub fn allow_descriptors(needed: u64) -> Result<(), String> {
-    let allowed =
-        rlimit::increase_nofile_limit(needed).map_err(|error| format!("cannot ask for descriptors: {error}"))?;
-    if allowed >= needed {
-        return Ok(());
-    }
-    Err(format!("{needed} descriptors are needed, and the system allows {allowed} (see `ulimit -Hn`)"))
+///
+/// # Errors
+/// If the system does not allow it.
+pub fn allow_descriptors(needed: u64) -> Result<(), DescriptorError> {
+    let allowed = rlimit::increase_nofile_limit(needed)?;
+    if allowed >= needed { Ok(()) } else { Err(DescriptorError::TooFew { needed, allowed }) }
 }
 
 /// Deals `connections` out in turn. Each of the `threads` gets one at least, if there are enough.

@@ -21,7 +21,7 @@ pub struct Naming {
     /// The prefix of queue names; None where there are no queues.
     pub queues: Option<&'static str>,
     /// Why a topic cannot be called so.
-    pub check: fn(&str) -> Result<(), String>,
+    pub check: fn(&str) -> Result<(), NameError>,
 }
 
 impl Naming {
@@ -30,8 +30,39 @@ impl Naming {
         separator: '/',
         any_level: '+',
         queues: Some("$queue/"),
-        check: |name| TopicName::new(name).map(|_| ()).map_err(|error| error.to_string()),
+        check: |name| TopicName::new(name).map(|_| ()).map_err(NameError::Mqtt),
     };
+}
+
+/// Why a protocol does not allow a topic's name.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum NameError {
+    /// MQTT's rules.
+    #[error(transparent)]
+    Mqtt(wisp_wire::TopicError),
+    /// A level of a NATS subject is empty.
+    #[error("between its dots there must be something")]
+    EmptyLevel,
+    /// A NATS subject for publishing cannot have this letter.
+    #[error("{0:?} cannot be in a subject that is published to")]
+    Letter(char),
+}
+
+/// Why a run cannot have its topics.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum TopicError {
+    /// The protocol has no topic queues.
+    #[error("queues are an extension of MQTT, and not of this protocol")]
+    Queues,
+    /// The protocol does not allow the name.
+    #[error("topic {name:?}: {cause}")]
+    Name {
+        /// The first topic's name.
+        name: String,
+        /// The reason.
+        #[source]
+        cause: NameError,
+    },
 }
 
 /// One thing that a receiver subscribes to.
@@ -63,9 +94,9 @@ impl Topics {
     ///
     /// # Errors
     /// When the protocol does not allow them, or has nothing of the kind.
-    pub fn new(layout: &Layout, prefix: &str, naming: Naming) -> Result<Self, String> {
+    pub fn new(layout: &Layout, prefix: &str, naming: Naming) -> Result<Self, TopicError> {
         let queues = match layout.pattern {
-            Pattern::Queue => naming.queues.ok_or("queues are an extension of MQTT, and not of this protocol")?,
+            Pattern::Queue => naming.queues.ok_or(TopicError::Queues)?,
             _ => "",
         };
         let head = format!("{queues}{prefix}{}", naming.separator);
@@ -76,8 +107,10 @@ impl Topics {
         let tail_bytes = tail(layout, naming, 0).len();
         let topics = Self { layout: *layout, naming, head, tails: tails.into_bytes().into(), tail_bytes };
         let name = topics.name(0);
-        (naming.check)(&name).map_err(|error| format!("topic {name:?}: {error}"))?;
-        Ok(topics)
+        match (naming.check)(&name) {
+            Ok(()) => Ok(topics),
+            Err(cause) => Err(TopicError::Name { name, cause }),
+        }
     }
 
     /// The pattern that they are for.
@@ -199,6 +232,6 @@ mod tests {
             assert!(Topics::new(&layout(Pattern::FanOut), prefix, Naming::MQTT).is_err(), "{prefix:?}");
         }
         let without = Naming { queues: None, ..Naming::MQTT };
-        assert!(Topics::new(&layout(Pattern::Queue), "a", without).unwrap_err().contains("queues"));
+        assert_eq!(Topics::new(&layout(Pattern::Queue), "a", without).unwrap_err(), TopicError::Queues);
     }
 }

@@ -17,6 +17,7 @@ use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, Token
 
 use crate::drive::busy::Times;
 use crate::drive::connection::{ClientConnection, silence_check_interval};
+use crate::drive::error::ConnectionError;
 use crate::drive::inbound::Received;
 use crate::drive::outgoing::Outgoing;
 use crate::drive::schedule::{Pace, Schedule};
@@ -254,19 +255,19 @@ impl Worker {
     }
 
     /// Receives once and sends once, where the socket is ready.
-    fn exchange(&mut self, index: usize) -> Result<(), String> {
+    fn exchange(&mut self, index: usize) -> Result<(), ConnectionError> {
         let registered = &self.connections[index];
         if registered.readable && registered.client.inbound.replies.is_empty() {
             self.connections[index].readable = self.receive(index)?;
         }
         if self.connections[index].writable {
-            self.send(index).map_err(|error| format!("cannot send: {error}"))?;
+            self.send(index)?;
         }
         Ok(())
     }
 
     /// Receives once. True when there may be more.
-    fn receive(&mut self, index: usize) -> Result<bool, String> {
+    fn receive(&mut self, index: usize) -> Result<bool, ConnectionError> {
         let ClientConnection { stream, inbound, .. } = &mut self.connections[index].client;
         let (messages, was_confirmed) = (inbound.received(), inbound.is_confirmed());
         let timing = self.paced.as_mut().map(|paced| &mut paced.timing);

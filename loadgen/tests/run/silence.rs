@@ -29,7 +29,7 @@ fn a_broker_that_falls_silent_is_told_in_one_line() {
             ] {
                 scope.spawn(move || {
                     let config = config(fake_broker::start(fault), 2, 2, 10);
-                    let error = run(&Config { version, timeout: PATIENCE, ..config }, &()).unwrap_err();
+                    let error = run(&Config { version, timeout: PATIENCE, ..config }, &()).unwrap_err().to_string();
                     assert!(error.contains(words) && !error.contains('\n'), "{fault:?}: {error}");
                 });
             }
@@ -50,7 +50,7 @@ fn a_broker_that_falls_silent_is_told_in_one_line() {
 fn the_time_of_a_run_counts_from_before_it_connects() {
     // Two of four are connected beside the first, which only finds out whether somebody is there.
     let config = config(fake_broker::start(Fault::Mute(3)), 2, 2, 10);
-    let error = run(&Config { timeout: LONG, duration_max: Some(PATIENCE), ..config }, &()).unwrap_err();
+    let error = run(&Config { timeout: LONG, duration_max: Some(PATIENCE), ..config }, &()).unwrap_err().to_string();
     assert!(error.starts_with("not all connected after ") && error.ends_with(" s; 2 of 4 connected"), "{error}");
 }
 
@@ -70,7 +70,7 @@ impl Watch for Soon {
 fn an_interrupt_is_heard_while_a_broker_is_silent() {
     for answered in [0, 1, 2] {
         let config = config(fake_broker::start(Fault::Mute(answered)), 2, 2, 10);
-        let error = run(&Config { timeout: LONG, ..config }, &Soon::default()).unwrap_err();
+        let error = run(&Config { timeout: LONG, ..config }, &Soon::default()).unwrap_err().to_string();
         assert!(error.starts_with("interrupted before all were connected"), "{error}");
     }
 }

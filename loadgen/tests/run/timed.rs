@@ -115,6 +115,6 @@ fn an_interrupt_ends_the_run_with_what_was_found() {
     assert_eq!(results.latency.map(|latency| latency.count), Some(results.received));
 
     let watch = Once { is_interrupted: true.into(), told: Mutex::default() };
-    let error = run(&config, &watch).unwrap_err();
+    let error = run(&config, &watch).unwrap_err().to_string();
     assert!(error.contains("interrupted") && watch.told.lock().unwrap().is_empty(), "{error}");
 }

@@ -111,7 +111,7 @@ fn damage_and_strangers_are_found_in_every_form() {
 #[test]
 fn what_ends_a_run_is_said() {
     let ends = |inbound: &mut Inbound, bytes: &[u8], words: &str| {
-        let error = feed(inbound, bytes, 3).unwrap_err();
+        let error = feed(inbound, bytes, 3).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains(char::is_control), "{error:?}");
     };
     let receiver = || receiver(Pattern::FanIn, 1).0;

@@ -186,7 +186,7 @@ impl Connection {
     /// Decodes the input up to the wanted operation. True if it was there.
     fn take(&mut self, wanted: Wanted) -> Result<bool, Error> {
         loop {
-            let decoded = decode(&self.input, EARLY_PAYLOAD_BYTES_MAX).map_err(|error| protocol(&error))?;
+            let decoded = decode(&self.input, EARLY_PAYLOAD_BYTES_MAX).map_err(|error| protocol(&error.to_string()))?;
             let Some((operation, length)) = decoded else { return Ok(false) };
             let mut is_wanted = false;
             match operation {

@@ -12,7 +12,7 @@
 use crate::drive::nats::line::PING;
 use crate::drive::outgoing::Template;
 use crate::drive::payload::PayloadFormat;
-use crate::drive::topics::{Naming, Topics};
+use crate::drive::topics::{NameError, Naming, Topics};
 
 /// The end of a line and of a payload.
 const LINE_END: &[u8] = b"\r\n";
@@ -20,12 +20,12 @@ const LINE_END: &[u8] = b"\r\n";
 /// As NATS does, which has no queues of its own.
 pub(crate) const NAMING: Naming = Naming { separator: '.', any_level: '*', queues: None, check: check_subject };
 
-fn check_subject(name: &str) -> Result<(), String> {
+fn check_subject(name: &str) -> Result<(), NameError> {
     if name.split('.').any(str::is_empty) {
-        return Err("between its dots there must be something".to_owned());
+        return Err(NameError::EmptyLevel);
     }
     match name.chars().find(|letter| matches!(letter, '*' | '>') || letter.is_whitespace() || letter.is_control()) {
-        Some(letter) => Err(format!("{letter:?} cannot be in a subject that is published to")),
+        Some(letter) => Err(NameError::Letter(letter)),
         None => Ok(()),
     }
 }
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(check_subject(name), Ok(()), "{name}");
         }
         for name in ["", ".", "a.", ".a", "a..b", "a b", "a\tb", "a.*", "a.>", "a\0", "a\r\nPUB b 1"] {
-            assert!(!check_subject(name).expect_err(name).contains(char::is_control), "{name:?}");
+            assert!(!check_subject(name).expect_err(name).to_string().contains(char::is_control), "{name:?}");
         }
     }
 }

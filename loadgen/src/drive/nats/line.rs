@@ -29,18 +29,31 @@ pub(crate) enum Operation<'a> {
     Error(&'a [u8]),
 }
 
+/// Input that no server of NATS sends.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum NatsError {
+    /// A line without an end.
+    #[error("a line of {LINE_BYTES_MAX} bytes")]
+    LongLine,
+    /// A line that is no operation.
+    #[error("what is \"{0}\"?")]
+    Unknown(String),
+    /// A payload that is larger than any that was sent.
+    #[error("a message of {0} bytes, of which none was sent")]
+    LongPayload(usize),
+    /// A payload of another length than its line says.
+    #[error("a payload that does not end where its line says: \"{0}\"")]
+    PayloadEnd(String),
+}
+
 /// The operation at the beginning of `bytes` and its length; None if it has not come whole.
 ///
 /// # Errors
 /// When a server of NATS does not say such a thing, or its payload is larger than `payload_bytes_max`.
-pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<(Operation<'_>, usize)>, String> {
+pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<(Operation<'_>, usize)>, NatsError> {
     let searched = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     let Some(end) = searched.iter().position(|byte| *byte == b'\n') else {
-        return if searched.len() < LINE_BYTES_MAX {
-            Ok(None)
-        } else {
-            Err(format!("a line of {LINE_BYTES_MAX} bytes"))
-        };
+        return if searched.len() < LINE_BYTES_MAX { Ok(None) } else { Err(NatsError::LongLine) };
     };
     let (line, after) = (bytes[..end].trim_ascii(), end + 1);
     let verb_bytes = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
@@ -52,7 +65,7 @@ pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<(O
         b"+OK" if rest.is_empty() => Operation::Ok,
         b"INFO" => Operation::Info(rest),
         b"-ERR" => Operation::Error(unquoted(rest)),
-        _ => return Err(format!("what is \"{}\"?", one_line(line))),
+        _ => return Err(NatsError::Unknown(one_line(line))),
     };
     Ok(Some((operation, after)))
 }
@@ -64,20 +77,20 @@ fn message<'a>(
     after: &'a [u8],
     payload_bytes_max: usize,
     line_bytes: usize,
-) -> Result<Option<(Operation<'a>, usize)>, String> {
-    let wrong = || format!("what is \"{}\"?", one_line(line));
+) -> Result<Option<(Operation<'a>, usize)>, NatsError> {
+    let wrong = || NatsError::Unknown(one_line(line));
     let mut fields = fields.split(|byte| matches!(byte, b' ' | b'\t')).filter(|field| !field.is_empty());
     let (subject, _sid, third) = (fields.next(), fields.next(), fields.next());
     let size = fields.next().or(third).filter(|size| size.iter().all(u8::is_ascii_digit));
     let size: Option<usize> = size.and_then(|size| str::from_utf8(size).ok()?.parse().ok());
     let (Some(subject), Some(size), None) = (subject, size, fields.next()) else { return Err(wrong()) };
     if size > payload_bytes_max {
-        return Err(format!("a message of {size} bytes, of which none was sent"));
+        return Err(NatsError::LongPayload(size));
     }
     let Some(whole) = after.get(..size + 2) else { return Ok(None) };
     let (payload, line_end) = whole.split_at(size);
     if line_end != b"\r\n" {
-        return Err(format!("a payload that does not end where its line says: \"{}\"", one_line(line)));
+        return Err(NatsError::PayloadEnd(one_line(line)));
     }
     Ok(Some((Operation::Message { subject, payload }, line_bytes + whole.len())))
 }
@@ -137,7 +150,7 @@ mod tests {
             b"\xff\x1b[2J\rx\n",
             &endless,
         ] {
-            let error = decode(bytes, 10).expect_err("is wrong");
+            let error = decode(bytes, 10).expect_err("is wrong").to_string();
             assert!(!error.is_empty() && !error.contains(char::is_control), "{error:?}");
         }
     }

@@ -18,4 +18,5 @@ mod line;
 
 pub(crate) use connection::Connection;
 pub(crate) use form::{NAMING, delivered, published, sid};
+pub(crate) use line::NatsError;
 pub(crate) use line::{Operation, PONG, decode, one_line};

@@ -18,6 +18,7 @@ use crate::plan::{Kind, Plan, Point};
 use crate::sweep::Sampler;
 use subject::{Choice, Subject};
 use wisp_loadgen::drive::config::Config;
+use wisp_loadgen::drive::error::RunError;
 use wisp_loadgen::drive::pattern::Pattern;
 use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run;
@@ -94,7 +95,7 @@ impl LoadSampler {
             }
             Ok(WarmUp { messages, warm_up_messages }) => {
                 let results =
-                    run::run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, error))?;
+                    run::run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, &error))?;
                 let mut record = record(point, &results);
                 record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
                 record
@@ -282,7 +283,7 @@ fn found(
 
 /// One run of a warm-up.
 fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, WarmUpError> {
-    let results = run::run(config, watch).map_err(|error| WarmUpError::Failed(failed(subject, error)))?;
+    let results = run::run(config, watch).map_err(|error| WarmUpError::Failed(failed(subject, &error)))?;
     if watch.is_interrupted() {
         return Err(WarmUpError::Failed(Failure::Interrupted));
     }
@@ -290,8 +291,8 @@ fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Resu
 }
 
 /// Why there is no sample: most likely because the broker has died.
-fn failed(subject: &Subject, error: String) -> Failure {
-    Failure::Broken(subject.has_died().unwrap_or(error))
+fn failed(subject: &Subject, error: &RunError) -> Failure {
+    Failure::Broken(subject.has_died().unwrap_or_else(|| error.to_string()))
 }
 
 /// The share of all processors' time that the broker and the generator had together.
@@ -319,7 +320,10 @@ pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> 
         version: wisp_arguments::parse_version(version).map_err(wrong)?,
         qos: wisp_arguments::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
         window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
-        pattern: point.text("pattern").map_or(Ok(Pattern::OneToOne), str::parse).map_err(wrong)?,
+        pattern: point
+            .text("pattern")
+            .map_or(Ok(Pattern::OneToOne), str::parse)
+            .map_err(|error| Failure::Setup(error.to_string()))?,
         senders: narrow("senders", 1),
         receivers: narrow("receivers", 1),
         topics: point.whole("topics").map(|topics| u32::try_from(topics).unwrap_or(u32::MAX)),
@@ -352,7 +356,7 @@ fn allow_descriptors(plan: &Plan) -> Result<(), Failure> {
     };
     let needed = plan.points.iter().map(of).max().unwrap_or(0);
     wisp_loadgen::drive::setup::allow_descriptors(needed + wisp_loadgen::drive::setup::DESCRIPTORS_EXTRA)
-        .map_err(Failure::Setup)
+        .map_err(|error| Failure::Setup(error.to_string()))
 }
 
 #[cfg(test)]
