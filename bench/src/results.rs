@@ -3,10 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use wisp_lab::versions;
 
 use serde::Serialize;
-use wisp_lab::failure::Failure;
 
 /// Every sample, one line of JSON each.
 pub const SAMPLES_FILE: &str = "results.jsonl";
@@ -21,14 +19,6 @@ pub fn write(folder: &Path, samples: &[impl Serialize], page: &str) -> io::Resul
     fs::create_dir_all(folder)?;
     fs::write(folder.join(SAMPLES_FILE), lines(samples)?)?;
     fs::write(folder.join(SUMMARY_FILE), page)
-}
-
-/// The date that folders of results are named after.
-///
-/// # Errors
-/// If the system does not tell it.
-pub fn today() -> Result<String, Failure> {
-    versions::today().ok_or_else(|| Failure::Setup("the program date does not tell the date".to_owned()))
 }
 
 fn lines(samples: &[impl Serialize]) -> io::Result<String> {

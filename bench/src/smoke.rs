@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use wisp_lab::versions::Facts;
+use wisp_report::time;
 
 use crate::PROGRAM;
 use crate::args::Smoke;
@@ -42,7 +43,7 @@ pub fn run(options: &Smoke) -> Result<(), Failure> {
     let facts = Facts::gather(&bench.plan.brokers);
     warn_if_busy();
     let samples = bench.take_samples()?;
-    let date = results::today()?;
+    let date = time::today();
     println!("\n{}", summary::tables(&bench.plan, &samples, baseline.as_ref()));
     let Some(folder) = folder(options, &bench.plan, &date) else {
         println!("Not written, since the run is not the usual one: --out DIR says where to.");

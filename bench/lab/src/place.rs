@@ -1,10 +1,9 @@
 //! The arguments that all programs have which take samples.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::Args;
-use wisp_report::folder::universal_time;
+use wisp_report::time;
 
 /// How often a point is measured if no plan says it.
 const REPETITIONS: u32 = 5;
@@ -38,7 +37,7 @@ impl Place {
     #[must_use]
     pub fn folder(&self, plan: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let now = universal_time(SystemTime::now()).replace(':', "");
+            let now = time::now().replace(':', "");
             PathBuf::from("results").join(format!("{plan}-{}", now.trim_end_matches('Z')))
         })
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use wisp_loadgen::drive::config::Config;
@@ -10,6 +10,7 @@ use wisp_loadgen::drive::results::Results;
 use wisp_loadgen::drive::run;
 use wisp_loadgen::drive::target::Target;
 use wisp_report::folder::{self, Writer};
+use wisp_report::time;
 
 use crate::broker::CpuMeter;
 use crate::failure::{Failure, Interrupt};
@@ -73,7 +74,8 @@ impl SingleRun {
         let results = run::run(&config, &meter);
         live.finish();
         interrupt.check()?;
-        let mut results = results.map_err(|error| Failure::Setup(subject.has_died().unwrap_or(error)))?;
+        let mut results =
+            results.map_err(|error| Failure::Setup(subject.has_died().unwrap_or_else(|| error.to_string())))?;
         if let Some(death) = subject.has_died() {
             results.error = Some(death);
         }
@@ -99,7 +101,7 @@ impl SingleRun {
             record.get(folder::PLAN) == Some(&PLAN.into()) && record.get(folder::POINT) == Some(&key)
         };
         let repetition = before.iter().filter(is_same).count() + 1;
-        let now = folder::universal_time(SystemTime::now());
+        let now = time::now();
         for (name, value) in [
             (folder::PLAN, PLAN.into()),
             (folder::REPETITION, repetition.into()),

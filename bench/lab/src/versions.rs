@@ -43,12 +43,6 @@ impl Facts {
     }
 }
 
-/// Today, as in 2026-01-31, by universal time.
-#[must_use]
-pub fn today() -> Option<String> {
-    output("date", &["-u", "+%Y-%m-%d"])
-}
-
 fn unknown() -> String {
     UNKNOWN.to_owned()
 }

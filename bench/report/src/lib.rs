@@ -25,6 +25,7 @@ pub mod statistics;
 mod svg;
 pub mod table;
 mod theme;
+pub mod time;
 pub mod units;
 
 use std::collections::BTreeSet;

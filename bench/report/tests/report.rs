@@ -8,41 +8,35 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use wisp_report::Written;
 use wisp_report::folder::{RECORDS_FILE, RUN_FILE};
 
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
+/// A folder of records, removed when it is dropped.
+struct Folder(TempDir);
 
 impl Folder {
     fn new(run: &Value, records: &[Value]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("wisp-report-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = Self(env::temp_dir().join(name));
-        fs::create_dir_all(&folder.0).unwrap();
+        let folder = Self(tempfile::tempdir().unwrap());
         let lines: Vec<String> = records.iter().map(|record| format!("{record}\n")).collect();
-        fs::write(folder.0.join(RECORDS_FILE), lines.concat()).unwrap();
-        fs::write(folder.0.join(RUN_FILE), run.to_string()).unwrap();
+        fs::write(folder.path().join(RECORDS_FILE), lines.concat()).unwrap();
+        fs::write(folder.path().join(RUN_FILE), run.to_string()).unwrap();
         folder
     }
 
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap()
+        fs::read_to_string(self.path().join(name)).unwrap()
     }
 
     fn write(&self) -> Result<Written, String> {
-        wisp_report::write(&self.0)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        wisp_report::write(self.path())
     }
 }
 
@@ -205,7 +199,7 @@ fn the_page_has_every_figure_and_needs_nothing_beside_itself() {
         "Where the load generator was the limit",
         "Not all samples of this plan were taken.",
         "2026-01-31 12:00 to 12:10 UTC",
-        "--x &#39;&lt;y&gt;&#39;",
+        "--x '&lt;y&gt;'",
         "A &lt;processor&gt;",
         "0.25",
     ] {
@@ -220,7 +214,7 @@ fn the_page_has_every_figure_and_needs_nothing_beside_itself() {
     for link in attributes(&page, "href") {
         match link.strip_prefix('#') {
             Some(id) => assert!(page.contains(&format!("id=\"{id}\"")), "{link}"),
-            None => assert!(folder.0.join(&link).is_file(), "{link}"),
+            None => assert!(folder.path().join(&link).is_file(), "{link}"),
         }
     }
     let ids = attributes(&page, "id");
@@ -385,9 +379,9 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
     let percentiles = json!({ "kind": "percentiles", "ratio_to": { "broker": "native" } });
     let no_ratio = with_plans(json!([plan("p", json!([figure("f", percentiles)]))]));
     let no_run = with_plans(json!([]));
-    fs::remove_file(no_run.0.join(RUN_FILE)).unwrap();
+    fs::remove_file(no_run.path().join(RUN_FILE)).unwrap();
     let broken = with_plans(json!([]));
-    fs::write(broken.0.join(RECORDS_FILE), "{}\nnonsense\n").unwrap();
+    fs::write(broken.path().join(RECORDS_FILE), "{}\nnonsense\n").unwrap();
     for (folder, told) in [
         (&bad_name, "figure \"../up\" of plan \"p\", name: \"../up\" is not made of letters, digits and -"),
         (&bad_plan, "plan \"a/b\": a name has letters, digits and -"),
@@ -397,7 +391,7 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
         (&broken, "line 2 of results.jsonl: "),
     ] {
         let error = folder.write().unwrap_err();
-        assert!(error.contains(told) && error.contains(folder.0.to_str().unwrap()), "{error}");
+        assert!(error.contains(told) && error.contains(folder.path().to_str().unwrap()), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
 }

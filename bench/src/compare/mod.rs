@@ -16,6 +16,7 @@ pub mod table;
 
 use std::io;
 use wisp_lab::versions::Facts;
+use wisp_report::time;
 
 use crate::PROGRAM;
 use crate::args::{Against, Smoke};
@@ -57,7 +58,7 @@ pub fn forwarding(options: &Smoke) -> Result<u8, Failure> {
     let text = table::text(&lines);
     println!("\n{text}");
     if let Some(folder) = &options.out {
-        let date = results::today()?;
+        let date = time::today();
         let page = table::page("Forwarding", &text, &Facts::gather(&comparison.plan.brokers), &date);
         results::write(folder, &samples, &page)
             .map_err(|error| Failure::Setup(format!("cannot write into {}: {error}", folder.display())))?;

@@ -19,7 +19,6 @@ use crate::versions::Facts;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -32,6 +31,7 @@ use progress::Display;
 use resume_check::Circumstances;
 pub use wisp_loadgen::drive::watch::{Progress, Watch};
 use wisp_report::folder::{self, Record, Writer};
+use wisp_report::time;
 
 /// Beyond this share of the processors the machine has something else to do.
 const BUSY_MAX: f64 = 0.2;
@@ -127,7 +127,7 @@ pub fn run(
     };
     let info = sweep.writer.plan(&plan.name);
     info.is_complete = !is_interrupted;
-    info.ended = folder::universal_time(SystemTime::now());
+    info.ended = time::now();
     sweep.writer.save().map_err(unwritable)?;
     Ok(Outcome { folder: options.folder.clone(), records: sweep.records, skipped, is_interrupted })
 }
@@ -178,7 +178,7 @@ fn begin(plan: &Plan, options: &Options, writer: &mut Writer, busy: Option<f64>)
     info.seed = Some(seed);
     info.is_complete = false;
     if info.started.is_empty() {
-        info.started = folder::universal_time(SystemTime::now());
+        info.started = time::now();
         info.busy_processors = busy;
     }
     seed
@@ -217,7 +217,7 @@ impl Sweep<'_> {
             record.insert(folder::PLAN.to_owned(), Value::from(plan.name.clone()));
             record.insert(folder::REPETITION.to_owned(), Value::from(*repetition));
             record.insert(folder::POINT.to_owned(), Value::from(point.key()));
-            record.insert(folder::TAKEN_AT.to_owned(), Value::from(folder::universal_time(SystemTime::now())));
+            record.insert(folder::TAKEN_AT.to_owned(), Value::from(time::now()));
             self.writer.append(&record).map_err(|error| {
                 Failure::Setup(format!("cannot write into {}: {error}", self.options.folder.display()))
             })?;

@@ -1,5 +1,6 @@
 //! The outcome of a sweep, and its summary for people.
 
+use std::borrow::Cow;
 use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -119,14 +120,13 @@ fn without_password(argument: &str) -> String {
     }
 }
 
-/// As a shell takes it for one word.
+/// As one word of a shell command. Lists and assignments are left unquoted, because they are read more easily so.
 fn quoted(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_=.,/:@+%".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        return word.to_owned();
     }
+    shlex::try_quote(word).map_or_else(|_| "''".to_owned(), Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(of(&["sweep", "a", "--out", "/x/y", "--resume", "--seed", "7"]), "p sweep a --seed 7");
         assert_eq!(
             of(&["sweep", "--out=/x", "--size", "1..9 times 2", "it's"]),
-            r"p sweep --size '1..9 times 2' 'it'\''s'"
+            r#"p sweep --size '1..9 times 2' "it's""#
         );
         for url in [&["--url", "mqtt://me:secret@h:1"][..], &["--url=nats://me:secret@h:1"]] {
             let command = of(url);
