@@ -125,7 +125,7 @@ pub fn run<H: Host>(
     Ok(())
 }
 
-/// A broker whose drivers do not run yet.
+/// A broker before its drivers run.
 pub(crate) struct Prepared<H: Host> {
     pub(crate) server: Arc<Server<H>>,
     pub(crate) local_addrs: Vec<SocketAddr>,
@@ -137,7 +137,7 @@ fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> 
     prepare_with(host, listeners.collect(), config)
 }
 
-/// Prepares a broker with these listeners, whatever the configuration has.
+/// Prepares a broker with these listeners instead of the configured ones.
 pub(crate) fn prepare_with<H: Host>(
     host: H,
     listener_configs: Vec<ListenerConfig>,
@@ -149,7 +149,7 @@ pub(crate) fn prepare_with<H: Host>(
     let mut local_addrs = Vec::new();
     for ListenerConfig { addr, transport } in listener_configs {
         let listener = host.listen(addr).map_err(|error| StartError::Listen(addr, error))?;
-        // A host that was handed the listener may not know its address; then it is what the operator says.
+        // A host that inherited the listener may not know its address. Then the configured one is used.
         local_addrs.push(listener.local_addr().unwrap_or(addr));
         listeners.push((listener, transport));
     }
