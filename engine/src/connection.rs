@@ -125,8 +125,8 @@ enum Step {
     Incomplete,
     /// It could not be handled yet.
     Paused(PauseCause),
-    /// A CONNECT of this length, which took the session over from another connection.
-    TookOver(usize, Arc<Outbox>),
+    /// A CONNECT of this length, and the reason why the connection is not read further now.
+    Connected(usize, PauseCause),
     Ended(End),
 }
 
@@ -146,10 +146,10 @@ impl Connection {
         }
     }
 
-    /// Whether the connection that had the session is not released yet.
+    /// Whether the connection that had the session is not released yet, or its will is not delivered.
     pub(crate) fn waits_for_takeover(&self) -> bool {
         let cause = self.pause.as_ref().map(|pause| &pause.cause);
-        matches!(cause, Some(PauseCause::Takeover(old)) if !old.is_released())
+        matches!(cause, Some(PauseCause::Takeover(_) | PauseCause::PreviousWill))
     }
 
     /// Decides how the connection is read.
@@ -227,9 +227,9 @@ impl Connection {
         let stopped = loop {
             match self.handle_packet(&scratch.bytes()[rest..admitted], Some(rest), context) {
                 Step::Next(used) => rest += used,
-                Step::TookOver(used, old) => {
+                Step::Connected(used, cause) => {
                     rest += used;
-                    break Step::TookOver(used, old);
+                    break Step::Connected(used, cause);
                 }
                 stopped => break stopped,
             }
@@ -264,9 +264,9 @@ impl Connection {
                 self.framing.has_packets = true;
                 self.paused(cause, context.now_ms)
             }
-            Step::TookOver(_, old) => {
+            Step::Connected(_, cause) => {
                 self.framing.has_packets = true;
-                self.paused(PauseCause::Takeover(old), context.now_ms)
+                self.paused(cause, context.now_ms)
             }
             Step::Ended(end) => Reading::Ended(end.reason, end.has_disconnect_packet),
         }
@@ -309,9 +309,9 @@ impl Connection {
                 self.framing.held = packet;
                 self.paused(cause, context.now_ms)
             }
-            Step::TookOver(_, old) => {
+            Step::Connected(_, cause) => {
                 self.framing.expected = 0;
-                self.paused(PauseCause::Takeover(old), context.now_ms)
+                self.paused(cause, context.now_ms)
             }
             Step::Ended(end) => Reading::Ended(end.reason, end.has_disconnect_packet),
         }
@@ -328,8 +328,11 @@ impl Connection {
         };
         let raw = Raw { bytes: &bytes[..len], in_scratch };
         match self.protocol.handle(packet, raw, &mut self.answers, context) {
+            Ok(Next::Connected { taken_over: Some(old) }) => Step::Connected(len, PauseCause::Takeover(old)),
+            Ok(Next::Connected { taken_over: None }) if self.protocol.has_due_will(context.shared) => {
+                Step::Connected(len, PauseCause::PreviousWill)
+            }
             Ok(Next::Continue | Next::Connected { taken_over: None }) => Step::Next(len),
-            Ok(Next::Connected { taken_over: Some(old) }) => Step::TookOver(len, old),
             Ok(Next::Blocked(capacity)) => Step::Paused(PauseCause::Capacity(capacity)),
             Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
             Err(end) => Step::Ended(end),

@@ -40,7 +40,8 @@ pub enum CommitState {
     Failed,
 }
 
-/// A change that a reply acknowledges.
+/// A change that a reply acknowledges. A client repeats a packet that was not acknowledged, and then its record comes again, also if
+/// the first was committed after all: a message is the same one while its packet identifier was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record<'a> {

@@ -271,6 +271,7 @@ impl Worker {
             dispatcher.drain(self.scratch.bytes(), &mut transmit);
             self.scratch.clear();
             dispatcher.flush_counters(shared);
+            dispatcher.finish_wills(shared);
             for (id, worker) in dispatcher.take_stuck() {
                 self.outputs.events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));
             }

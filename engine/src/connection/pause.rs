@@ -24,6 +24,8 @@ pub(crate) enum PauseCause {
     Replies,
     /// The last messages of the connection that had the session come first.
     Takeover(Arc<Outbox>),
+    /// A will that the client left with an earlier connection: it comes before all that the client sends now.
+    PreviousWill,
     /// The rate limit, until this time in milliseconds.
     RateLimit { until_ms: u64 },
     /// The policy has not answered.

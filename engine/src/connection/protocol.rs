@@ -264,11 +264,16 @@ impl Protocol {
 
     /// The connection that had the session is released. Continues its replays, and publishes its will behind its last
     /// messages.
-    pub(crate) fn finish_takeover(&mut self, dispatcher: &mut Dispatcher) {
+    pub(crate) fn finish_takeover(&mut self, shared: &Shared, dispatcher: &mut Dispatcher) {
         if let Phase::Connected(client) = &mut self.phase {
-            dispatcher.publish_later(client.previous_will.take());
+            dispatcher.publish_later(shared, client.previous_will.take());
             client.replays.extend(client.session.take_replays());
         }
+    }
+
+    /// Whether a will that the client left with an earlier connection is due and not delivered yet.
+    pub(crate) fn has_due_will(&self, shared: &Shared) -> bool {
+        self.client_id().is_some_and(|client_id| shared.due_wills.has(client_id))
     }
 
     /// Ends the connection because `bytes` are not MQTT.
@@ -326,7 +331,7 @@ impl Protocol {
     pub(crate) fn close(&mut self, reason: EndReason, shared: &Shared, dispatcher: &mut Dispatcher, now_ms: u64) {
         if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
             let Client { session, replays, new_expiry_s, previous_will, .. } = *client;
-            dispatcher.publish_later(previous_will);
+            dispatcher.publish_later(shared, previous_will);
             session.keep_replays(replays);
             let how = (reason.publishes_will(), new_expiry_s);
             shared.detach_session(&session, self.outbox.connection(), how, dispatcher, now_ms);

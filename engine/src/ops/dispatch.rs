@@ -59,6 +59,8 @@ pub(crate) struct Dispatcher {
     dead: Vec<DeadLetter>,
     /// Wills that are due and not yet published. They wait for capacity like any message.
     wills: VecDeque<Will>,
+    /// The clients whose wills were published since the last transmission.
+    published_wills: Vec<Arc<str>>,
     /// The connections of stuck receivers, to be closed, and their workers.
     stuck: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
@@ -196,9 +198,18 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a will, which is published as soon as its receivers have capacity.
-    pub(crate) fn publish_later(&mut self, will: Option<Box<Will>>) {
-        self.wills.extend(will.map(|will| *will));
+    /// Queues a will, which is published as soon as its receivers have capacity. Until it is delivered, the client's next
+    /// connection waits.
+    pub(crate) fn publish_later(&mut self, shared: &Shared, will: Option<Box<Will>>) {
+        if let Some(will) = will {
+            shared.due_wills.add(&will.client_id);
+            self.wills.push_back(*will);
+        }
+    }
+
+    /// Records that the wills published so far were delivered.
+    pub(crate) fn finish_wills(&mut self, shared: &Shared) {
+        self.published_wills.drain(..).for_each(|client_id| shared.due_wills.remove(&client_id));
     }
 
     /// Whether the worker must retry soon even if no event arrives.
@@ -212,8 +223,9 @@ impl Dispatcher {
         const WILLS_A_TURN: usize = 64;
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
             let Some(will) = self.wills.pop_front() else { break };
-            if let Routed::Blocked(_) = self.publish_will(shared, &will, now_ms) {
-                self.wills.push_back(will);
+            match self.publish_will(shared, &will, now_ms) {
+                Routed::Blocked(_) => self.wills.push_back(will),
+                Routed::Done(_) | Routed::Refused(_) => self.published_wills.push(Arc::clone(&will.client_id)),
             }
         }
         for info in std::mem::take(&mut self.watched) {

@@ -72,7 +72,7 @@ impl Shared {
             (taken_over, previous_will) = self.end_session(&discarded, dispatcher, now_ms);
         }
         if taken_over.is_none() {
-            dispatcher.publish_later(previous_will.take());
+            dispatcher.publish_later(self, previous_will.take());
         }
         if present.is_some() {
             self.invalidate_routes(&session);
@@ -107,13 +107,14 @@ impl Shared {
         if due.ended {
             shard.remove(session);
         }
+        // While the shard is locked, so that the client cannot be back before its will is noted.
+        dispatcher.publish_later(self, due.will);
         drop(shard);
         self.invalidate_routes(session);
         self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
-        dispatcher.publish_later(due.will);
         if due.ended {
             let (_, will) = self.end_session(session, dispatcher, now_ms);
-            dispatcher.publish_later(will);
+            dispatcher.publish_later(self, will);
         }
     }
 
@@ -131,11 +132,11 @@ impl Shared {
             if due.ended {
                 shard.remove(&session);
             }
+            dispatcher.publish_later(self, due.will);
             drop(shard);
-            dispatcher.publish_later(due.will);
             if due.ended {
                 let (_, will) = self.end_session(&session, dispatcher, now_ms);
-                dispatcher.publish_later(will);
+                dispatcher.publish_later(self, will);
             }
         }
         any

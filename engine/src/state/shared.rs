@@ -17,6 +17,7 @@ use crate::state::subscriber::Subscriber;
 use crate::state::timers::Timers;
 use crate::state::topic_queue::{InvalidQueue, QueueSettings};
 use crate::state::topic_tree::TopicTree;
+use crate::state::will::DueWills;
 use crate::store::{MemoryStore, Store};
 
 /// The shared state of a broker.
@@ -30,6 +31,8 @@ pub struct Shared {
     pub(crate) registry: Registry,
     /// When sessions end and wills are due.
     pub(crate) timers: Timers<Arc<Session>>,
+    /// Whose wills are due and not delivered yet.
+    pub(crate) due_wills: DueWills,
     /// Topic queues and shared subscription groups.
     pub(crate) queues: QueueDirectory,
     /// Retained messages.
@@ -103,6 +106,7 @@ impl Shared {
             tree: TopicTree::default(),
             registry: Registry::default(),
             timers: Timers::default(),
+            due_wills: DueWills::default(),
             queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored)?,
             retained: RetainedStore::default(),
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),

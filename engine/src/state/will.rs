@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, Publish, QoS};
 
 use crate::base::budget::Budget;
+use crate::base::sync::{AtomicUsize, Mutex, Ordering, rank};
 
 /// An estimate of the bytes that a will takes beyond its packet.
 const OVERHEAD_BYTES: usize = 128;
@@ -53,6 +55,42 @@ impl Will {
     /// The delay between the end of the connection and the will's publication (section 3.1.3.2.2).
     pub(crate) fn delay_s(&self) -> u32 {
         self.delay_s
+    }
+}
+
+/// The clients with wills that are due and not delivered yet. Nothing that such a client sends on a new connection is handled before.
+#[derive(Debug, Default)]
+pub(crate) struct DueWills {
+    /// How many wills there are, so that nobody locks the table when there is none.
+    count: AtomicUsize,
+    clients: Mutex<HashMap<Arc<str>, usize>, { rank::LEAF }>,
+}
+
+impl DueWills {
+    /// Notes that a will is due.
+    pub(crate) fn add(&self, client_id: &Arc<str>) {
+        *self.clients.lock().entry(Arc::clone(client_id)).or_default() += 1;
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that it was delivered.
+    pub(crate) fn remove(&self, client_id: &str) {
+        let mut clients = self.clients.lock();
+        let left = clients.get_mut(client_id).map(|count| {
+            *count -= 1;
+            *count
+        });
+        debug_assert!(left.is_some(), "it was added before");
+        if left == Some(0) {
+            clients.remove(client_id);
+        }
+        drop(clients);
+        self.count.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether the client has one.
+    pub(crate) fn has(&self, client_id: &str) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.clients.lock().contains_key(client_id)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{PAUSE_TICK_MS, Worker, push_ready};
+use super::{Outputs, PAUSE_TICK_MS, Worker, push_ready};
 use crate::connection::disconnect::EndReason;
 use crate::connection::pause::{Pause, PauseCause, ResumeQuota};
 use crate::connection::{Connection, Phase};
 use crate::policy::Verdict;
+use crate::state::shared::Shared;
 
 /// The result of checking a paused connection.
 enum PauseOutcome {
@@ -33,9 +34,7 @@ impl Worker {
         let waiting = std::mem::take(&mut self.retry_first).into_iter().chain(std::mem::take(&mut self.paused));
         for id in waiting {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let limits = &self.outputs.shared.limits;
-            match pause_outcome(connection, &mut quota, (limits.reply_stall_ms_max, limits.connect_timeout_ms), now_ms)
-            {
+            match pause_outcome(connection, &mut quota, &self.outputs.shared, now_ms) {
                 None => continue,
                 Some(PauseOutcome::Wait) => {
                     self.paused.push(id);
@@ -45,7 +44,15 @@ impl Worker {
                     self.end(id, reason);
                     continue;
                 }
-                Some(PauseOutcome::TookOver) => connection.protocol.finish_takeover(&mut self.outputs.dispatcher),
+                Some(PauseOutcome::TookOver) => {
+                    let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+                    connection.protocol.finish_takeover(shared, dispatcher);
+                    if connection.protocol.has_due_will(shared) {
+                        connection.pause = Some(Box::new(Pause { cause: PauseCause::PreviousWill, since_ms: now_ms }));
+                        self.paused.push(id);
+                        continue;
+                    }
+                }
                 Some(PauseOutcome::Answered(verdict)) => connection.give_answer(verdict),
                 Some(PauseOutcome::Resume) => {}
             }
@@ -84,7 +91,7 @@ impl Worker {
 fn pause_outcome(
     connection: &Connection,
     quota: &mut ResumeQuota,
-    (reply_stall_ms_max, policy_ms_max): (u64, u64),
+    shared: &Shared,
     now_ms: u64,
 ) -> Option<PauseOutcome> {
     if connection.phase != Phase::Open {
@@ -101,14 +108,15 @@ fn pause_outcome(
             resume_if(capacity.is_stuck(now_ms) || may_resume())
         }
         PauseCause::Replies if connection.protocol.outbox().capacity().has_reply_room() => PauseOutcome::Resume,
-        PauseCause::Replies if paused_ms > reply_stall_ms_max => PauseOutcome::End(EndReason::Stuck),
+        PauseCause::Replies if paused_ms > shared.limits.reply_stall_ms_max => PauseOutcome::End(EndReason::Stuck),
         PauseCause::Replies => PauseOutcome::Wait,
         PauseCause::Takeover(old) if old.is_released() => PauseOutcome::TookOver,
         PauseCause::Takeover(_) => PauseOutcome::Wait,
+        PauseCause::PreviousWill => resume_if(!connection.protocol.has_due_will(shared)),
         PauseCause::RateLimit { until_ms } => resume_if(now_ms >= *until_ms),
         PauseCause::Policy(pending) => match pending.verdict() {
             Some(verdict) => PauseOutcome::Answered(verdict),
-            None if paused_ms > policy_ms_max => PauseOutcome::End(EndReason::PolicyTimeout),
+            None if paused_ms > shared.limits.connect_timeout_ms => PauseOutcome::End(EndReason::PolicyTimeout),
             None => PauseOutcome::Wait,
         },
         PauseCause::Commit => resume_if(connection.uncommitted == 0),

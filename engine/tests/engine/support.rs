@@ -304,6 +304,12 @@ impl World {
         self.run();
     }
 
+    /// The connection fails, and the worker hears of it with whatever comes next.
+    pub(crate) fn fail_unnoticed(&mut self, peer: &Peer) {
+        peer.socket.borrow_mut().hung_up = Some(Received::Failed);
+        self.worker.handle_readable(peer.id());
+    }
+
     /// Whether the broker has not closed the connection.
     pub(crate) fn is_open(&self, peer: &Peer) -> bool {
         self.sockets.contains_key(&peer.id())

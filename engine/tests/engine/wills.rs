@@ -1,9 +1,11 @@
 //! Wills: when they are published, and with which properties.
 
 use wisp_engine::{EndReason, Limits};
-use wisp_wire::{Connect, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode, TopicName, Will, decode};
+use wisp_wire::{
+    Connect, Packet, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode, TopicName, Will, decode,
+};
 
-use crate::support::{ALL, Peer, V3, V5, World, encoded, plain, subscribe};
+use crate::support::{ALL, Peer, V3, V5, World, encoded, plain, publish, subscribe};
 
 const DELAY: Property<'static> = Property::WillDelayInterval(60);
 const TYPE: Property<'static> = Property::ContentType("text/plain");
@@ -92,4 +94,99 @@ fn a_will_beyond_the_limits_is_refused_at_connect() {
     assert!(world.feed(&mut first, &connect_with_will(V5, "t", &[0; 200])).end.is_none());
     let mut second = world.accept();
     assert_eq!(world.feed(&mut second, &connect_with_will(V5, "t", b"")).replies, [0x20, 3, 0, 0x97, 0]);
+}
+
+/// A retained message about the client's own state.
+fn state(payload: &[u8]) -> Vec<u8> {
+    let publish = Publish { retain: true, ..Publish::new(TopicName::new("state").unwrap(), payload) };
+    encoded(|out| publish.encode(V3, out))
+}
+
+/// CONNECT with the retained will that says so.
+fn connect_stateful(clean_start: bool) -> Vec<u8> {
+    let will = Will {
+        topic: TopicName::new("state").unwrap(),
+        payload: b"gone",
+        qos: QoS::AtMostOnce,
+        retain: true,
+        properties: Properties::EMPTY,
+    };
+    encoded(|out| Connect { will: Some(will), clean_start, ..plain(V3, "stateful") }.encode(V3, out))
+}
+
+/// The payloads of all messages that came.
+fn payloads(peer: &mut Peer) -> Vec<Vec<u8>> {
+    peer.publishes().into_iter().map(|message| message.payload).collect()
+}
+
+/// Has a client with a will connect again in the way that `again` has it, and send its state with the same bytes.
+fn come_back(limits: Limits, clean_start: bool, is_full: bool, again: fn(&mut World, &mut Peer) -> Peer) {
+    let mut world = World::new(limits);
+    let mut observer = world.connected(V3, "observer");
+    world.feed(&mut observer, &subscribe(V3, &["#"]));
+    let mut old = world.accept();
+    world.feed(&mut old, &[connect_stateful(clean_start), state(b"there")].concat());
+    if is_full {
+        let mut other = world.connected(V3, "other");
+        world.feed(&mut other, &[publish(V3, "t", b"1"), publish(V3, "t", b"2")].concat());
+    } else {
+        payloads(&mut observer);
+    }
+    let mut new = again(&mut world, &mut old);
+    world.feed(&mut new, &[connect_stateful(clean_start), state(b"back")].concat());
+    if is_full {
+        assert_eq!((old.end().is_some(), world.worker.paused()), (true, 1), "it waits for its own will");
+        world.pass_ms(1_000);
+        assert_eq!(payloads(&mut observer), [&b"there"[..], b"1", b"2"]);
+    }
+    world.pass_ms(2);
+    assert_eq!(payloads(&mut observer), [&b"gone"[..], b"back"]);
+    assert_eq!(world.worker.paused(), 0);
+    let mut late = world.connected(V3, "late");
+    world.feed(&mut late, &subscribe(V3, &["state"]));
+    assert_eq!(payloads(&mut late), [b"back"], "its state is the last that it has sent");
+}
+
+#[test]
+fn a_will_comes_before_all_that_its_client_sends_next() {
+    let full = Limits { queue_messages_max: 3, stall_ms_max: Some(10_000), ..Limits::DEFAULT };
+    for clean_start in [false, true] {
+        for (limits, is_full) in [(Limits::DEFAULT, false), (full, true)] {
+            // By a takeover.
+            come_back(limits, clean_start, is_full, |world, _| world.accept());
+            // After the connection has failed.
+            come_back(limits, clean_start, is_full, |world, old| {
+                world.close(old, EndReason::TransportFailed);
+                world.accept()
+            });
+            // At the same time as the connection fails.
+            come_back(limits, clean_start, is_full, |world, old| {
+                let new = world.accept();
+                world.fail_unnoticed(old);
+                new
+            });
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_waits_for_a_will_is_taken_over_after_it() {
+    let full = Limits { queue_messages_max: 1, stall_ms_max: Some(10_000), ..Limits::DEFAULT };
+    let mut world = World::new(full);
+    let mut observer = world.connected(V3, "observer");
+    world.feed(&mut observer, &subscribe(V3, &["state"]));
+    observer.take();
+    let mut peers: Vec<Peer> = (0..4).map(|_| world.accept()).collect();
+    for (number, peer) in (0_u8..).zip(&mut peers) {
+        world.feed(peer, &[connect_stateful(false), state(&[number])].concat());
+    }
+    let mut received = Vec::new();
+    for _ in 0..20 {
+        received.extend(payloads(&mut observer));
+        world.pass_ms(1);
+    }
+    // The second and the third were taken over before they were read.
+    assert_eq!(received, [&[0][..], b"gone", b"gone", b"gone", &[3]]);
+    let ends: Vec<bool> = peers.iter().map(|peer| peer.end().is_some()).collect();
+    assert_eq!((ends, world.worker.paused()), (vec![true, true, true, false], 0));
 }
