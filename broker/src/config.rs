@@ -1,46 +1,208 @@
-//! What a broker is started with.
+//! The configuration of a broker.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use wisp_engine::{AllowAll, Event, Limits, MemoryStore, Policy, QueueSettings, Store};
+use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store};
+
+use crate::transport::TransportKind;
 
 /// The port IANA registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
 
-/// What a broker is started with.
+/// Most worker threads of one broker.
+pub const WORKERS_MAX: usize = 256;
+
+/// A checked configuration. [`Config::builder`] makes one; [`Config::default`] listens on port 1883 of 127.0.0.1.
+///
+/// ```
+/// use wisp_broker::{Config, Limits};
+///
+/// let limits = Limits::DEFAULT.with(|limits| limits.topic_levels_max = 65_535);
+/// let error = Config::builder().listener(([127, 0, 0, 1], 0)).limits(limits).build().unwrap_err();
+/// assert_eq!(error.to_string(), "topic-levels-max = 65535: not a number from 1 to 1024");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses to listen on; port 0 picks a free one.
-    pub listen: Vec<SocketAddr>,
-    /// Worker threads. `None`: one for each core, or one alone on hosts without threads.
-    pub workers: Option<NonZeroUsize>,
-    /// The limits.
-    pub limits: Limits,
-    /// Topic queues that are there from the start. Others are made by use.
-    pub queues: Vec<QueueSettings>,
-    /// What clients of MQTT 5 that ask for it are told to make response topics of; a text for which [`is_mqtt_text`].
-    pub response_information: Option<Box<str>>,
-    /// Who may connect, publish and subscribe. Everyone by default.
-    pub policy: Arc<dyn Policy>,
-    /// What is kept beyond the process. Nothing by default.
-    pub store: Arc<dyn Store>,
-    /// Called with each event, by the worker on which it happens. It must not block.
-    pub observer: Option<Observer>,
+    pub(crate) listeners: Vec<ListenerConfig>,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) limits: Limits,
+    pub(crate) options: Options,
+    pub(crate) observer: Option<Observer>,
+}
+
+/// Makes a [`Config`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ConfigBuilder(Config);
+
+/// One address to listen on, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ListenerConfig {
+    /// The address; port 0 picks a free one.
+    pub address: SocketAddr,
+    pub(crate) transport: TransportKind,
+}
+
+/// Why a configuration is refused. `Display` is one complete line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is nothing to listen on.
+    NoListener,
+    /// There are more listeners than a connection can name.
+    TooManyListeners(usize),
+    /// There are more workers than [`WORKERS_MAX`].
+    TooManyWorkers(NonZeroUsize),
+    /// A limit, a queue or the response information is not possible.
+    Options(InvalidOptions),
 }
 
 /// A callback for events.
 #[derive(Clone)]
-pub struct Observer(Arc<dyn Fn(&Event) + Send + Sync>);
+pub(crate) struct Observer(Arc<dyn Fn(&Event) + Send + Sync>);
 
-impl Observer {
-    /// Calls `observe` with each event.
-    pub fn new(observe: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(observe))
+impl Config {
+    /// A configuration without a listener, and else with the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder(Self {
+            listeners: Vec::new(),
+            workers: None,
+            limits: Limits::DEFAULT,
+            options: Options::default(),
+            observer: None,
+        })
     }
 
+    /// The listeners. A connection names its listener by the index in this list.
+    pub fn listeners(&self) -> &[ListenerConfig] {
+        &self.listeners
+    }
+
+    /// The number of workers, if it is fixed.
+    pub fn workers(&self) -> Option<NonZeroUsize> {
+        self.workers
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ConfigBuilder(config) = Self::builder().listener((Ipv4Addr::LOCALHOST, MQTT_PORT));
+        config
+    }
+}
+
+impl ConfigBuilder {
+    /// Listens on one more address.
+    pub fn listener(mut self, listener: impl Into<ListenerConfig>) -> Self {
+        self.0.listeners.push(listener.into());
+        self
+    }
+
+    /// Worker threads. `None`, the default: one for each core, or one alone on hosts without threads.
+    pub fn workers(mut self, count: impl Into<Option<NonZeroUsize>>) -> Self {
+        self.0.workers = count.into();
+        self
+    }
+
+    /// The limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.0.limits = limits;
+        self
+    }
+
+    /// One more topic queue that is there from the start. Others are made by use.
+    pub fn queue(mut self, settings: QueueSettings) -> Self {
+        self.0.options.queues.push(settings);
+        self
+    }
+
+    /// The Response Information of MQTT 5, from which clients that ask for it make response topics.
+    pub fn response_information(mut self, text: impl Into<Box<str>>) -> Self {
+        self.0.options.response_information = Some(text.into());
+        self
+    }
+
+    /// The rights to connect, publish and subscribe. By default every client has all.
+    pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
+        self.0.options.policy = policy;
+        self
+    }
+
+    /// The durable storage. By default everything is in memory.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.0.options.store = store;
+        self
+    }
+
+    /// Calls `observe` with each event, on the worker on which it happens. It must not block.
+    pub fn observer(mut self, observe: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.0.observer = Some(Observer(Arc::new(observe)));
+        self
+    }
+
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// The first setting with which no broker can start.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self(config) = self;
+        config.options.check(&config.limits).map_err(ConfigError::Options)?;
+        match config.listeners.len() {
+            0 => return Err(ConfigError::NoListener),
+            count if u16::try_from(count).is_err() => return Err(ConfigError::TooManyListeners(count)),
+            _ => {}
+        }
+        match config.workers {
+            Some(count) if count.get() > WORKERS_MAX => Err(ConfigError::TooManyWorkers(count)),
+            _ => Ok(config),
+        }
+    }
+}
+
+impl ListenerConfig {
+    /// Plain MQTT over TCP on `address`.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, transport: TransportKind::Plain }
+    }
+}
+
+impl<A: Into<SocketAddr>> From<A> for ListenerConfig {
+    fn from(address: A) -> Self {
+        Self::new(address.into())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoListener => write!(f, "no address to listen on"),
+            Self::TooManyListeners(count) => write!(f, "{count} listeners: at most {} are possible", u16::MAX),
+            Self::TooManyWorkers(count) => write!(f, "workers = {count}: not a number from 1 to {WORKERS_MAX}"),
+            Self::Options(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Options(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Observer {
     pub(crate) fn observe(&self, event: &Event) {
         (self.0)(event);
     }
@@ -49,25 +211,5 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Observer")
-    }
-}
-
-/// Whether MQTT can carry `text`: it has at most 65535 bytes and no U+0000 [MQTT-1.5.4-2].
-pub fn is_mqtt_text(text: &str) -> bool {
-    text.len() <= usize::from(u16::MAX) && !text.contains('\0')
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, MQTT_PORT))],
-            workers: None,
-            limits: Limits::DEFAULT,
-            queues: Vec::new(),
-            response_information: None,
-            policy: Arc::new(AllowAll),
-            store: Arc::new(MemoryStore),
-            observer: None,
-        }
     }
 }

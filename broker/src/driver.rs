@@ -65,17 +65,23 @@ impl<H: Host> Driver<H> {
     }
 
     /// Turns until the broker stops.
-    pub(crate) fn run(mut self) {
+    ///
+    /// # Errors
+    /// If the host can no longer wait for sockets. Then the broker stops.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut outcome = Ok(());
         while !self.server.is_stopping() {
             let timeout = self.timeout(self.server.now_ms());
             if let Err(error) = self.wait(timeout) {
                 error!(%error, "the host can no longer wait for sockets; the broker stops");
                 self.server.stop();
+                outcome = Err(error);
                 break;
             }
             self.turn(self.server.now_ms());
         }
         self.stop(self.server.now_ms());
+        outcome
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

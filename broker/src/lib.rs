@@ -7,8 +7,8 @@
 //!
 //! let broker = Broker::start(Config::default())?;
 //! println!("listening on {:?}", broker.local_addrs());
-//! broker.shutdown();
-//! # Ok::<(), wisp_broker::StartError>(())
+//! broker.shutdown()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The path of a message through it: [`wisp_net`] reports to a driver that a socket is ready, `transport` receives, the
@@ -27,13 +27,13 @@ mod simulation;
 mod state;
 mod transport;
 
-pub use config::{Config, MQTT_PORT, Observer, is_mqtt_text};
-pub use server::{Broker, StartError, run};
+pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
+pub use server::{Broker, RunError, StartError, StopError, run};
 pub use wisp_engine::{
-    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidQueue,
-    Limits, METRICS, MemoryStore, Metric, MetricKind, Origin, PACKET_BYTES_CEILING, PendingDecision, Policy,
-    PublishRequest, QueueSettings, Record, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING,
-    Ticket, Verdict,
+    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidOptions,
+    InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric, MetricKind, Origin,
+    PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record, StallPolicy, StatsSnapshot,
+    Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Verdict, is_mqtt_text,
 };
 pub use wisp_net::{Host, SysHost};
 

@@ -4,7 +4,6 @@
 //! in the mailbox before the worker can see the first event, so no worker has to be woken.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
@@ -15,13 +14,6 @@ use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
 use crate::state::{RegistrarOf, Server};
 use crate::transport::{Transport, TransportKind};
-
-/// One address to listen on.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerConfig {
-    pub(crate) addr: SocketAddr,
-    pub(crate) transport: TransportKind,
-}
 
 /// The generation in the token of a listener, which no connection has.
 const LISTENER_GENERATION: u32 = 0;
@@ -90,7 +82,7 @@ impl<H: Host> Acceptor<H> {
     }
 
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
-        let full = server.connections.count() >= u64::from(server.engine.limits.connections_count_max);
+        let full = server.connections.count() >= u64::from(server.engine.limits().connections_count_max);
         if full {
             if !self.refusing {
                 warn!(

@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn buffers_are_kept_until_a_sweep_finds_them_unused_and_in_sum_within_a_limit() {
-        let shared = Shared::new(Limits { buffered_bytes_max: 64 << 20, ..Limits::DEFAULT }, 1);
+        let shared = Shared::new(Limits::DEFAULT.with(|limits| limits.buffered_bytes_max = 64 << 20), 1);
         let connection = |slot| {
             let id = ConnectionId { slot, generation: 1 };
             SendHalf::new(id, shared.new_outbox(id, 0), Arc::new(Transport::Plain(Drain)))

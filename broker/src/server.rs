@@ -1,5 +1,6 @@
 //! Starting and ending a broker.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,37 +9,57 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use wisp_engine::{InvalidQueue, Options, Shared, StatsSnapshot};
+use wisp_engine::{Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
-use crate::config::{Config, is_mqtt_text};
+use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
-use crate::listener::{Acceptor, ListenerConfig};
+use crate::listener::Acceptor;
 use crate::state::Server;
-use crate::transport::TransportKind;
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
     server: Arc<Server<H>>,
     local_addrs: Vec<SocketAddr>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
-/// Why a broker did not start.
+/// The thread of a worker.
+struct Thread {
+    worker: usize,
+    handle: JoinHandle<io::Result<()>>,
+}
+
+/// Why a broker did not start. `Display` is one complete line.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
-    /// There is nothing to listen on.
-    NoListener,
-    /// The settings of a topic queue make no sense.
-    Queue(InvalidQueue),
-    /// MQTT cannot carry the response information.
-    ResponseInformation,
     /// More than one worker was asked for on a host without threads.
     NoThreads,
-    /// The host gives no poller or no thread.
+    /// The host cannot create a poller or thread.
     Host(io::Error),
+}
+
+/// Why a broker stopped before it was told to. `Display` is one complete line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StopError {
+    /// A worker panicked, by a fault of the broker, or of its policy, store or observer.
+    WorkerPanicked(usize),
+    /// The host can no longer wait for sockets.
+    Host(io::Error),
+}
+
+/// Why [`run`] failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The broker did not start.
+    Start(StartError),
+    /// It stopped before it was told to.
+    Stop(StopError),
 }
 
 impl fmt::Display for StartError {
@@ -48,18 +69,56 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {addr}: the address is in use")
             }
             Self::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
-            Self::NoListener => write!(f, "no address to listen on was given"),
-            Self::Queue(error) => write!(f, "{error}"),
-            Self::ResponseInformation => {
-                write!(f, "the response information has more than 65535 bytes, or U+0000 in it")
-            }
             Self::NoThreads => write!(f, "this host has no threads: only one worker is possible"),
-            Self::Host(error) => write!(f, "the host cannot run the broker: {error}"),
+            Self::Host(error) => write!(f, "the host cannot create a poller or thread: {error}"),
         }
     }
 }
 
-impl std::error::Error for StartError {}
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Listen(_, error) | Self::Host(error) => Some(error),
+            Self::NoThreads => None,
+        }
+    }
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkerPanicked(worker) => write!(f, "worker {worker} panicked"),
+            Self::Host(error) => write!(f, "the host can no longer wait for sockets: {error}"),
+        }
+    }
+}
+
+impl Error for StopError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Host(error) => Some(error),
+            Self::WorkerPanicked(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => error.fmt(f),
+            Self::Stop(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for RunError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Start(error) => Some(error),
+            Self::Stop(error) => Some(error),
+        }
+    }
+}
 
 impl Broker {
     /// Starts a broker on the host this program was compiled for. It accepts connections when this returns.
@@ -74,8 +133,7 @@ impl<H: Host> Broker<H> {
         let Prepared { server, local_addrs, workers } = prepare(host, config)?;
         let mut broker = Self { server, local_addrs, threads: Vec::new() };
         for (index, worker) in workers.into_iter().enumerate() {
-            let thread = spawn(index, worker).map_err(StartError::Host)?;
-            broker.threads.push(thread);
+            broker.spawn(index, worker)?;
         }
         Ok(broker)
     }
@@ -91,38 +149,75 @@ impl<H: Host> Broker<H> {
     }
 
     /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.
-    pub fn shutdown(self) {}
+    ///
+    /// # Errors
+    /// If the broker has stopped before, by a failure.
+    pub fn shutdown(mut self) -> Result<(), StopError> {
+        self.server.stop();
+        self.join()
+    }
+
+    fn spawn(&mut self, worker: usize, driver: Driver<H>) -> Result<(), StartError> {
+        let guard = StopOnPanic(Arc::clone(&self.server));
+        let run = move || {
+            let _guard = guard;
+            driver.run()
+        };
+        let thread = thread::Builder::new().name(format!("wisp-worker-{worker}")).spawn(run);
+        self.threads.push(Thread { worker, handle: thread.map_err(StartError::Host)? });
+        Ok(())
+    }
+
+    /// Waits until all workers have ended. The error is the first worker's that failed.
+    fn join(&mut self) -> Result<(), StopError> {
+        let outcomes = self.threads.drain(..).map(|Thread { worker, handle }| match handle.join() {
+            Ok(outcome) => outcome.map_err(StopError::Host),
+            Err(_) => Err(StopError::WorkerPanicked(worker)),
+        });
+        outcomes.fold(Ok(()), Result::and)
+    }
 }
 
 impl<H: Host> Drop for Broker<H> {
     fn drop(&mut self) {
         self.server.stop();
-        for thread in self.threads.drain(..) {
-            // A worker that panicked has said so already.
-            let _ = thread.join();
+        // Nobody is left to tell; a panic has been reported by its thread.
+        let _ = self.join();
+    }
+}
+
+/// Stops the broker when a worker panics: its clients would wait for it for ever.
+struct StopOnPanic<H: Host>(Arc<Server<H>>);
+
+impl<H: Host> Drop for StopOnPanic<H> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
         }
     }
 }
 
 /// Runs a broker with its first worker on the calling thread, as hosts without threads need it. `ready` is called once
 /// it accepts connections, with the addresses and a way to stop it; then this returns when the broker has ended.
+///
+/// # Errors
+/// If the broker did not start, or stopped before it was told to.
 pub fn run<H: Host>(
     host: H,
     config: Config,
     ready: impl FnOnce(&[SocketAddr], Box<dyn Fn() + Send>),
-) -> Result<(), StartError> {
-    let Prepared { server, local_addrs, workers } = prepare(host, config)?;
+) -> Result<(), RunError> {
+    let Prepared { server, local_addrs, workers } = prepare(host, config).map_err(RunError::Start)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
     let stopper = Arc::clone(&server);
     let mut broker = Broker { server, local_addrs, threads: Vec::new() };
     for (index, worker) in workers.enumerate() {
-        let thread = spawn(index + 1, worker).map_err(StartError::Host)?;
-        broker.threads.push(thread);
+        broker.spawn(index + 1, worker).map_err(RunError::Start)?;
     }
     ready(&broker.local_addrs, Box::new(move || stopper.stop()));
-    first.run();
-    Ok(())
+    let outcome = first.run().map_err(StopError::Host);
+    outcome.and(broker.join()).map_err(RunError::Stop)
 }
 
 /// A broker before its drivers run.
@@ -132,29 +227,16 @@ pub(crate) struct Prepared<H: Host> {
     pub(crate) workers: Vec<Driver<H>>,
 }
 
-fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
-    let listeners = config.listen.iter().map(|addr| ListenerConfig { addr: *addr, transport: TransportKind::Plain });
-    prepare_with(host, listeners.collect(), config)
-}
-
-/// Prepares a broker with these listeners instead of the configured ones.
-pub(crate) fn prepare_with<H: Host>(
-    host: H,
-    listener_configs: Vec<ListenerConfig>,
-    config: Config,
-) -> Result<Prepared<H>, StartError> {
+pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
-    let engine = Arc::new(engine(&config)?);
+    let engine = Arc::new(engine(&config));
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    for ListenerConfig { addr, transport } in listener_configs {
-        let listener = host.listen(addr).map_err(|error| StartError::Listen(addr, error))?;
+    for ListenerConfig { address, transport } in config.listeners {
+        let listener = host.listen(address).map_err(|error| StartError::Listen(address, error))?;
         // A host that inherited the listener may not know its address. Then the configured one is used.
-        local_addrs.push(listener.local_addr().unwrap_or(addr));
+        local_addrs.push(listener.local_addr().unwrap_or(address));
         listeners.push((listener, transport));
-    }
-    if listeners.is_empty() {
-        return Err(StartError::NoListener);
     }
     let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
     let pollers = pollers.map_err(StartError::Host)?;
@@ -166,18 +248,9 @@ pub(crate) fn prepare_with<H: Host>(
     Ok(Prepared { workers: workers.collect(), server, local_addrs })
 }
 
-fn engine(config: &Config) -> Result<Shared, StartError> {
-    if !config.response_information.as_deref().is_none_or(is_mqtt_text) {
-        return Err(StartError::ResponseInformation);
-    }
+fn engine(config: &Config) -> Shared {
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let options = Options {
-        queues: config.queues.clone(),
-        response_information: config.response_information.clone(),
-        policy: Arc::clone(&config.policy),
-        store: Arc::clone(&config.store),
-    };
-    Shared::with_options(config.limits, options, seed).map_err(StartError::Queue)
+    Shared::with_options(config.limits, config.options.clone(), seed).expect("the builder has checked it")
 }
 
 fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {
@@ -187,8 +260,4 @@ fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZe
         None if !host.capabilities().threads => Ok(NonZeroUsize::MIN),
         None => Ok(host.parallelism()),
     }
-}
-
-fn spawn<H: Host>(index: usize, driver: Driver<H>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(format!("wisp-worker-{index}")).spawn(move || driver.run())
 }

@@ -69,7 +69,9 @@ mod store;
 mod takeover_loom;
 mod worker;
 
-pub use base::limits::{Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING};
+pub use base::limits::{
+    LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING,
+};
 pub use base::sync;
 pub use connection::Received;
 pub use connection::disconnect::{EndReason, Fault};
@@ -80,7 +82,7 @@ pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, SubscribeRequest, Verdict,
 };
-pub use state::shared::{Options, Shared};
+pub use state::shared::{InvalidOptions, Options, Shared, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 pub use store::{CommitState, MemoryStore, Record, Store, Ticket};
 pub use worker::{Read, Worker};

@@ -24,7 +24,7 @@ fn config(broker: &Broker, qos: QoS, pattern: Pattern, receivers: u32) -> RunCon
 }
 
 fn broker() -> Broker {
-    Broker::start(Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }).unwrap()
+    Broker::start(Config::builder().listener(([127, 0, 0, 1], 0)).build().unwrap()).unwrap()
 }
 
 #[test]

@@ -17,10 +17,9 @@ use super::policy::{LIMBO, STRANGER, SlowPolicy};
 use super::store::LateStore;
 use super::transport::Network;
 use super::{Rng, lock};
-use crate::config::{Config, Observer};
+use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
-use crate::listener::ListenerConfig;
-use crate::server::{Prepared, prepare_with};
+use crate::server::{Prepared, prepare};
 use crate::state::Server;
 use crate::transport::TransportKind;
 
@@ -105,17 +104,17 @@ impl Run {
                 *lock(&reasons).entry(format!("{reason:?}")).or_default() += 1;
             }
         };
-        let config = Config {
-            workers: NonZeroUsize::new(1 + rng.below(2) as usize),
-            limits: Limits { connect_timeout_ms: CONNECT_TIMEOUT_MS, ..Limits::DEFAULT },
-            policy: Arc::clone(&policy) as _,
-            store: Arc::clone(&store) as _,
-            observer: Some(Observer::new(observe)),
-            ..Config::default()
-        };
-        let transport = TransportKind::Splitting(Arc::clone(&network));
-        let listener = ListenerConfig { addr: SocketAddr::from(([127, 0, 0, 1], 0)), transport };
-        let prepared = prepare_with(host.clone(), vec![listener], config).expect("a legal configuration");
+        let mut listener = ListenerConfig::from(([127, 0, 0, 1], 0));
+        listener.transport = TransportKind::Splitting(Arc::clone(&network));
+        let config = Config::builder()
+            .listener(listener)
+            .workers(NonZeroUsize::new(1 + rng.below(2) as usize))
+            .limits(Limits::DEFAULT.with(|limits| limits.connect_timeout_ms = CONNECT_TIMEOUT_MS))
+            .policy(Arc::clone(&policy) as _)
+            .store(Arc::clone(&store) as _)
+            .observer(observe);
+        let config = config.build().expect("a legal configuration");
+        let prepared = prepare(host.clone(), config).expect("the host can run it");
         let Prepared { server, local_addrs, workers } = prepared;
         let count = 3 + rng.below(4) as usize;
         let clients = (0..count).map(|index| Client::new(index, rng.fork())).collect();

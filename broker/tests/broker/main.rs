@@ -4,6 +4,7 @@
 
 mod delivery;
 mod lifecycle;
+mod memory;
 mod options;
 mod pace;
 mod pressure;

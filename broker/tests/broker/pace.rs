@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use wisp_broker::Limits;
-
 use crate::support::{Client, Net, PATIENT, V3, V5, connect, numbered, publish};
 
 /// Sends `messages` and a ping. Returns the time until all were handled and `receiver` had all `count` in order.
@@ -28,7 +26,7 @@ fn pair(net: &Net) -> (Client, Client) {
 #[test]
 fn a_client_that_sends_more_messages_than_it_may_is_slowed_down_and_nothing_is_lost() {
     const COUNT: u32 = 600;
-    let net = Net::start(1, Limits { messages_per_s_max: 200, ..PATIENT });
+    let net = Net::start(1, PATIENT.with(|limits| limits.messages_per_s_max = 200));
     let (mut sender, mut receiver) = pair(&net);
     let messages: Vec<u8> = (0..COUNT).flat_map(|number| numbered(V3, "paced", number, 10)).collect();
     let mut bystander = net.client(V5, "bystander");
@@ -45,7 +43,7 @@ fn a_client_that_sends_more_messages_than_it_may_is_slowed_down_and_nothing_is_l
 fn a_client_that_sends_more_bytes_than_it_may_is_slowed_down_and_nothing_is_lost() {
     // Short packets, long ones, and both alternately.
     for lens in [[1_000, 1_000], [150_000, 150_000], [1_000, 100_000]] {
-        let net = Net::start(1, Limits { bytes_per_s_max: 200_000, ..PATIENT });
+        let net = Net::start(1, PATIENT.with(|limits| limits.bytes_per_s_max = 200_000));
         let (mut sender, mut receiver) = pair(&net);
         let mut messages = Vec::new();
         let mut count = 0;
@@ -61,7 +59,10 @@ fn a_client_that_sends_more_bytes_than_it_may_is_slowed_down_and_nothing_is_lost
 
 #[test]
 fn a_client_that_is_within_its_limits_is_not_slowed_down() {
-    let limits = Limits { messages_per_s_max: 1, bytes_per_s_max: 1_000_000, ..PATIENT };
+    let limits = PATIENT.with(|limits| {
+        limits.messages_per_s_max = 1;
+        limits.bytes_per_s_max = 1_000_000;
+    });
     let net = Net::start(1, limits);
     let mut client = net.client(V5, "client");
     (0..200).for_each(|_| client.ping());
@@ -69,7 +70,7 @@ fn a_client_that_is_within_its_limits_is_not_slowed_down() {
 
 #[test]
 fn a_rate_limited_client_has_no_keep_alive_timeout() {
-    let net = Net::start(1, Limits { bytes_per_s_max: 20_000, ..PATIENT });
+    let net = Net::start(1, PATIENT.with(|limits| limits.bytes_per_s_max = 20_000));
     let mut sender = net.open(V3);
     sender.send(&connect(V3, "sender", 1, &[]));
     assert!(sender.packet().starts_with(&[0x20]));
@@ -81,7 +82,7 @@ fn a_rate_limited_client_has_no_keep_alive_timeout() {
 #[test]
 fn messages_of_a_rate_limited_client_arrive_after_it_has_disconnected() {
     const COUNT: u32 = 60;
-    let net = Net::start(1, Limits { messages_per_s_max: 40, ..PATIENT });
+    let net = Net::start(1, PATIENT.with(|limits| limits.messages_per_s_max = 40));
     let (mut sender, mut receiver) = pair(&net);
     let messages: Vec<u8> = (0..COUNT).flat_map(|number| numbered(V3, "paced", number, 10)).collect();
     sender.send(&messages);

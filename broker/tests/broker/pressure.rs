@@ -13,7 +13,7 @@ const QUEUE: usize = 64 * 1024;
 const UNDER_WAY: usize = 512 * 1024;
 
 fn small_queues() -> Limits {
-    Limits { queue_bytes_max: QUEUE, ..PATIENT }
+    PATIENT.with(|limits| limits.queue_bytes_max = QUEUE)
 }
 
 fn subscriber(net: &Net, id: &str, filter: &str) -> Client {
@@ -64,7 +64,7 @@ fn a_receiver_that_pauses_reading_loses_nothing_and_delays_no_other_client() {
 #[test]
 fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
     const COUNT: u32 = 3_000;
-    let net = Net::start(2, Limits { stall_ms_max: Some(100), ..small_queues() });
+    let net = Net::start(2, small_queues().with(|limits| limits.stall_ms_max = Some(100)));
     let mut stuck = subscriber(&net, "stuck", "loud");
     let mut reader = subscriber(&net, "reader", "loud");
     let mut sender = net.client(V3, "sender");
@@ -88,7 +88,10 @@ fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
 #[test]
 fn the_other_policy_disconnects_a_stuck_receiver() {
     const COUNT: u32 = 3_000;
-    let limits = Limits { stall_ms_max: Some(100), stall_policy: StallPolicy::Disconnect, ..small_queues() };
+    let limits = small_queues().with(|limits| {
+        limits.stall_ms_max = Some(100);
+        limits.stall_policy = StallPolicy::Disconnect;
+    });
     let net = Net::start(2, limits);
     let mut stuck = subscriber(&net, "stuck", "loud");
     let mut reader = subscriber(&net, "reader", "loud");
@@ -104,7 +107,10 @@ fn the_other_policy_disconnects_a_stuck_receiver() {
 
 #[test]
 fn a_receiver_that_was_full_once_is_not_disconnected_when_it_sends_later() {
-    let limits = Limits { stall_ms_max: Some(300), stall_policy: StallPolicy::Disconnect, ..small_queues() };
+    let limits = small_queues().with(|limits| {
+        limits.stall_ms_max = Some(300);
+        limits.stall_policy = StallPolicy::Disconnect;
+    });
     let net = Net::start(1, limits);
     let mut receiver = subscriber(&net, "receiver", "loud");
     let mut sender = net.client(V3, "sender");
@@ -125,7 +131,7 @@ fn a_receiver_that_was_full_once_is_not_disconnected_when_it_sends_later() {
 #[test]
 fn a_sender_of_mqtt_3_to_a_full_topic_queue_is_held_back_and_not_disconnected() {
     const COUNT: u16 = 600;
-    let net = Net::start(2, Limits { queue_bytes_max: QUEUE, ..Limits::DEFAULT });
+    let net = Net::start(2, Limits::DEFAULT.with(|limits| limits.queue_bytes_max = QUEUE));
     let mut sender = net.client(V3, "sender");
     let jobs: Vec<u8> = (1..=COUNT).flat_map(|n| publish_qos1("$queue/jobs", n, &[0; 1_000])).collect();
     let (mut sent, begun) = (0, Instant::now());
@@ -218,7 +224,13 @@ fn many_senders_that_a_slow_receiver_holds_back_all_get_their_turn() {
 
 #[test]
 fn a_sender_that_disconnects_while_held_back_frees_its_connection() {
-    let net = Net::start(1, Limits { connections_count_max: 2, stall_ms_max: Some(200), ..small_queues() });
+    let net = Net::start(
+        1,
+        small_queues().with(|limits| {
+            limits.connections_count_max = 2;
+            limits.stall_ms_max = Some(200);
+        }),
+    );
     let mut slow = subscriber(&net, "slow", "loud");
     let mut sender = net.client(V3, "sender");
     sender.try_send(&flood(300));
@@ -232,7 +244,7 @@ fn a_sender_that_disconnects_while_held_back_frees_its_connection() {
 
 #[test]
 fn a_client_that_does_not_read_its_replies_is_disconnected_in_time() {
-    let net = Net::start(2, Limits { reply_stall_ms_max: 200, ..small_queues() });
+    let net = Net::start(2, small_queues().with(|limits| limits.reply_stall_ms_max = 200));
     let mut asking = net.client(V5, "asking");
     let pings = [0xc0, 0].repeat(10_000);
     wait_until("an end to the questions", || {
@@ -245,7 +257,10 @@ fn a_client_that_does_not_read_its_replies_is_disconnected_in_time() {
 #[test]
 fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers() {
     const BUFFERED: usize = 2 << 20;
-    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: Some(200), ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| {
+        limits.buffered_bytes_max = BUFFERED;
+        limits.stall_ms_max = Some(200);
+    });
     let net = Net::start(2, limits);
     let stuck: Vec<_> = (0..100).map(|n| subscriber(&net, &n.to_string(), "wide")).collect();
     let message = publish(V3, "wide", &[0; 60_000]);
@@ -276,7 +291,10 @@ fn a_fan_out_to_receivers_that_do_not_read_stays_within_the_limit_on_all_buffers
 #[test]
 fn receivers_that_use_up_all_buffers_are_disconnected_so_that_long_packets_flow_again() {
     const BUFFERED: usize = 1 << 20;
-    let limits = Limits { buffered_bytes_max: BUFFERED, stall_ms_max: Some(200), ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| {
+        limits.buffered_bytes_max = BUFFERED;
+        limits.stall_ms_max = Some(200);
+    });
     let net = Net::start(2, limits);
     let _hogs: Vec<_> = (0..4).map(|n| subscriber(&net, &format!("hog {n}"), "wide")).collect();
     let mut sender = net.client(V3, "sender");

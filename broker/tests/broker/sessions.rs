@@ -1,6 +1,5 @@
 //! Connections begin, end and replace each other according to the protocol and the limits.
 
-use wisp_broker::Limits;
 use wisp_wire::Property;
 
 use crate::support::{Client, Net, PATIENT, V3, V5, connect, publish, subscribe, wait_until};
@@ -50,7 +49,7 @@ fn takeovers_from_all_sides_leave_one_connection() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed_until_others_go() {
-    let net = Net::start(2, Limits { connections_count_max: 3, ..PATIENT });
+    let net = Net::start(2, PATIENT.with(|limits| limits.connections_count_max = 3));
     let mut clients: Vec<_> = (0..3).map(|n| net.client(V3, &n.to_string())).collect();
     assert_eq!(net.open(V3).end(), None);
     clients.iter_mut().for_each(Client::ping);
@@ -63,7 +62,7 @@ fn connections_beyond_the_limit_are_closed_until_others_go() {
 
 #[test]
 fn a_connection_without_connect_is_closed_in_time_even_if_bytes_drip() {
-    let net = Net::start(1, Limits { connect_timeout_ms: 300, ..PATIENT });
+    let net = Net::start(1, PATIENT.with(|limits| limits.connect_timeout_ms = 300));
     let mut silent = net.open(V3);
     let mut dripping = net.open(V3);
     let long = connect(V3, &"x".repeat(10_000), 0, &[]);

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use wisp_broker::{Broker, Config, Limits};
+use wisp_broker::{Broker, Config, ConfigBuilder, Limits};
 use wisp_net::memory::{MemoryHost, MemoryStream};
 use wisp_net::{Host, Stream};
 use wisp_wire::{
@@ -25,7 +25,11 @@ const ANY_LENGTH: u32 = wisp_broker::PACKET_BYTES_CEILING;
 
 /// The defaults, except that senders are held back for longer, since a test's receiver may not be scheduled for a
 /// moment.
-pub(crate) const PATIENT: Limits = Limits { stall_ms_max: Some(30_000), ..Limits::DEFAULT };
+pub(crate) const PATIENT: Limits = {
+    let mut limits = Limits::DEFAULT;
+    limits.stall_ms_max = Some(30_000);
+    limits
+};
 
 /// A broker on a network of its own.
 pub(crate) struct Net {
@@ -36,7 +40,7 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn start(workers: usize, limits: Limits) -> Self {
         let host = MemoryHost::new();
-        let broker = Broker::start_on(host.clone(), config(workers, limits)).unwrap();
+        let broker = Broker::start_on(host.clone(), config(workers, limits).build().unwrap()).unwrap();
         Self { host, broker }
     }
 
@@ -51,8 +55,7 @@ impl Net {
 
     /// A connection without CONNECT.
     pub(crate) fn open(&self, version: ProtocolVersion) -> Client {
-        let stream = self.host.connect(self.addr()).unwrap();
-        Client { stream, version, incoming: Vec::new() }
+        Client::open(&self.host, self.addr(), version)
     }
 
     /// Runs `action`, which must not panic, while another client publishes to a topic as fast as it can.
@@ -73,16 +76,24 @@ impl Net {
     }
 
     pub(crate) fn client(&self, version: ProtocolVersion, id: &str) -> Client {
-        let mut client = self.open(version);
-        client.send(&connect(version, id, 0, &[]));
-        assert!(client.packet().starts_with(&[0x20]));
+        self.client_at(self.addr(), version, id)
+    }
+
+    /// A client of the listener at `address`.
+    pub(crate) fn client_at(&self, address: SocketAddr, version: ProtocolVersion, id: &str) -> Client {
+        let mut client = Client::open(&self.host, address, version);
+        client.connect(id, &[]);
         client
     }
 }
 
-pub(crate) fn config(workers: usize, limits: Limits) -> Config {
-    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    Config { listen, workers: NonZeroUsize::new(workers), limits, ..Config::default() }
+/// A configuration with a free port.
+pub(crate) fn config(workers: usize, limits: Limits) -> ConfigBuilder {
+    config_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), workers, limits)
+}
+
+pub(crate) fn config_at(address: SocketAddr, workers: usize, limits: Limits) -> ConfigBuilder {
+    Config::builder().listener(address).workers(NonZeroUsize::new(workers)).limits(limits)
 }
 
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -101,6 +112,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A connection that has said nothing yet.
+    pub(crate) fn open(host: &MemoryHost, address: SocketAddr, version: ProtocolVersion) -> Self {
+        let stream = host.connect(address).unwrap();
+        Self { stream, version, incoming: Vec::new() }
+    }
+
+    pub(crate) fn connect(&mut self, id: &str, properties: &[Property<'_>]) {
+        self.send(&connect(self.version, id, 0, properties));
+        assert!(self.packet().starts_with(&[0x20]));
+    }
+
     pub(crate) fn send(&mut self, mut bytes: &[u8]) {
         wait_until("the broker to read", || {
             bytes = &bytes[self.try_send(bytes)..];

@@ -1,7 +1,10 @@
-//! Every limit of the broker, with its default. docs/limits.md says what happens at each.
+//! Every limit of the broker, with its default and its range. docs/limits.md says what happens at each.
 //!
 //! Units stand last in a name. A limit here is what the operator allows; what a client announced for itself (its
 //! maximum packet size, its keep-alive) is kept with its session.
+
+use std::fmt;
+use std::ops::RangeInclusive;
 
 /// What happens to a receiver whose queue has been full for longer than [`Limits::stall_ms_max`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +15,16 @@ pub enum StallPolicy {
     Disconnect,
 }
 
-/// The limits, all of them. [`Limits::default`] gives the documented defaults.
+/// The limits, all of them. [`Limits::default`] gives the documented defaults, [`LIMITS`] has the ranges.
+///
+/// ```
+/// use wisp_engine::Limits;
+///
+/// let limits = Limits::DEFAULT.with(|limits| limits.topic_levels_max = 16);
+/// assert!(limits.check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Longest packet accepted, its fixed header included.
     pub packet_bytes_max: u32,
@@ -125,14 +136,26 @@ impl Limits {
 
 const _: () = {
     let limits = Limits::DEFAULT;
-    assert!(limits.packet_bytes_max <= PACKET_BYTES_CEILING);
-    assert!(limits.topic_levels_max <= TOPIC_LEVELS_CEILING);
     assert!(QUEUE_BYTES_WHEN_SCARCE < limits.queue_bytes_max);
     assert!(limits.queue_bytes_max < limits.buffered_bytes_max);
     assert!((limits.packet_bytes_max as usize) < limits.buffered_bytes_max);
 };
 
 impl Limits {
+    /// These limits with some changed.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Whether every limit is in its range.
+    ///
+    /// # Errors
+    /// The first limit that is not.
+    pub fn check(&self) -> Result<(), LimitOutOfRange> {
+        LIMITS.iter().try_for_each(|limit| limit.check(limit.get(self)))
+    }
+
     /// Longest time a sender is held back for a receiver whose queue is full: [`Limits::stall_ms_max`], or the default of
     /// the policy.
     pub fn receiver_stall_ms_max(&self) -> u64 {
@@ -146,5 +169,159 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+/// A limit that is a number: its name and its range.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limit {
+    /// Its name in flags, files and errors, such as `packet-bytes-max`.
+    pub name: &'static str,
+    /// What it counts: `BYTES`, `COUNT`, `MS` or `SECONDS`.
+    pub unit: &'static str,
+    /// Its least and its largest value.
+    pub range: RangeInclusive<u64>,
+    /// What it limits, in a line.
+    pub help: &'static str,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+impl Limit {
+    /// Its value.
+    pub fn get(&self, limits: &Limits) -> u64 {
+        (self.get)(limits)
+    }
+
+    /// Changes its value. A number in range and yet too large for the word of the host, which 32-bit hosts have, becomes the largest
+    /// there is.
+    ///
+    /// # Errors
+    /// If the number is out of range; then nothing is changed.
+    pub fn set(&self, limits: &mut Limits, number: u64) -> Result<(), LimitOutOfRange> {
+        self.check(number)?;
+        (self.set)(limits, number);
+        Ok(())
+    }
+
+    fn check(&self, value: u64) -> Result<(), LimitOutOfRange> {
+        if self.range.contains(&value) {
+            return Ok(());
+        }
+        Err(LimitOutOfRange { limit: self.name, value, min: *self.range.start(), max: *self.range.end() })
+    }
+}
+
+/// A limit that is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitOutOfRange {
+    /// The name of the limit.
+    pub limit: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The least value it may have.
+    pub min: u64,
+    /// The largest value it may have.
+    pub max: u64,
+}
+
+impl fmt::Display for LimitOutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: not a number from {} to {}", self.limit, self.value, self.min, self.max)
+    }
+}
+
+impl std::error::Error for LimitOutOfRange {}
+
+const DAY_MS: u64 = 86_400_000;
+
+macro_rules! limit {
+    ($field:ident: $type:ty, $name:literal, $unit:literal, $range:expr, $help:literal) => {
+        Limit {
+            name: $name,
+            unit: $unit,
+            range: $range,
+            help: $help,
+            get: |limits| limits.$field as u64,
+            set: |limits, number| limits.$field = <$type>::try_from(number).unwrap_or(<$type>::MAX),
+        }
+    };
+}
+
+/// All limits that are numbers, in the order in which the documents have them.
+#[rustfmt::skip]
+pub static LIMITS: [Limit; 26] = [
+    limit!(packet_bytes_max: u32, "packet-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest packet accepted"),
+    limit!(connections_count_max: u32, "connections-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time"),
+    limit!(queue_bytes_max: usize, "queue-bytes-max", "BYTES", 1024..=1 << 30, "Most bytes waiting for one receiver"),
+    limit!(queue_messages_max: usize, "queue-messages-max", "COUNT", 1..=1 << 30, "Most messages waiting for one receiver"),
+    limit!(buffered_bytes_max: usize, "buffered-bytes-max", "BYTES", 1 << 14..=1 << 40, "Most bytes waiting in all queues and input buffers together"),
+    limit!(connect_timeout_ms: u64, "connect-timeout-ms", "MS", 1..=DAY_MS, "Longest time from connecting to CONNECT"),
+    limit!(keep_alive_s_max: u16, "keep-alive-s-max", "SECONDS", 1..=u16::MAX as u64, "Longest keep-alive granted to clients of MQTT 5"),
+    Limit {
+        name: "stall-ms-max",
+        unit: "MS",
+        range: 1..=DAY_MS,
+        help: "Longest time senders are held back for a receiver whose queue is full; with stall-policy disconnect 30000 by default",
+        get: Limits::receiver_stall_ms_max,
+        set: |limits, number| limits.stall_ms_max = Some(number),
+    },
+    limit!(queue_stall_ms_max: u64, "queue-stall-ms-max", "MS", 1..=DAY_MS, "Longest time senders are held back for a topic queue that is full"),
+    limit!(reply_stall_ms_max: u64, "reply-stall-ms-max", "MS", 1..=DAY_MS, "Longest time a client may leave replies unread before it is disconnected"),
+    limit!(subscriptions_count_max: u32, "subscriptions-max", "COUNT", 1..=u32::MAX as u64, "Most subscriptions of one client"),
+    limit!(subscription_bytes_max: usize, "subscription-bytes-max", "BYTES", 1024..=1 << 40, "Most bytes that the subscriptions of all clients together take, by an estimate"),
+    limit!(topic_levels_max: u16, "topic-levels-max", "COUNT", 1..=TOPIC_LEVELS_CEILING as u64, "Most levels of a topic"),
+    limit!(topic_bytes_max: u16, "topic-bytes-max", "BYTES", 1..=u16::MAX as u64, "Longest topic"),
+    limit!(client_id_bytes_max: u16, "client-id-bytes-max", "BYTES", 23..=u16::MAX as u64, "Longest client identifier"),
+    limit!(sessions_count_max: u32, "sessions-max", "COUNT", 1..=u32::MAX as u64, "Most sessions at a time, including those of clients that are away"),
+    limit!(session_expiry_s_max: u32, "session-expiry-s-max", "SECONDS", 0..=u32::MAX as u64, "Longest time a session is kept for a client that is away; 4294967295 for ever"),
+    limit!(inflight_count_max: u16, "inflight-max", "COUNT", 1..=u16::MAX as u64, "Most messages at QoS 1 and 2 on their way to one client"),
+    limit!(receive_maximum: u16, "receive-maximum", "COUNT", 1..=u16::MAX as u64, "Most messages at QoS 2 on their way from one client of MQTT 5"),
+    limit!(topic_alias_max: u16, "topic-alias-max", "COUNT", 0..=u16::MAX as u64, "Most topic aliases each way on one connection"),
+    limit!(stored_bytes_max: usize, "stored-bytes-max", "BYTES", 1 << 14..=1 << 40, "Most bytes of stored messages together: unacknowledged, for clients that are away, in topic queues"),
+    limit!(retained_count_max: u32, "retained-max", "COUNT", 0..=u32::MAX as u64, "Most retained messages"),
+    limit!(retained_bytes_max: usize, "retained-bytes-max", "BYTES", 0..=1 << 40, "Most bytes of retained messages together"),
+    limit!(topic_queues_count_max: u32, "topic-queues-max", "COUNT", 0..=u32::MAX as u64, "Most topic queues and shared subscription groups"),
+    limit!(messages_per_s_max: u32, "messages-per-s-max", "COUNT", 0..=u32::MAX as u64, "Most messages a second from one client before it is read more slowly; 0 for any number"),
+    limit!(bytes_per_s_max: u64, "bytes-per-s-max", "BYTES", 0..=1 << 40, "Most bytes a second from one client before it is read more slowly; 0 for any number"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        assert_eq!(Limits::DEFAULT.check(), Ok(()));
+    }
+
+    #[test]
+    fn both_ends_of_each_range_are_kept_and_their_neighbours_refused() {
+        for limit in &LIMITS {
+            for inside in [*limit.range.start(), *limit.range.end()] {
+                let mut limits = Limits::DEFAULT;
+                limit.set(&mut limits, inside).unwrap();
+                assert_eq!((limit.get(&limits), limits.check()), (inside, Ok(())), "{}", limit.name);
+            }
+            for outside in [limit.range.start().checked_sub(1), limit.range.end().checked_add(1)].into_iter().flatten()
+            {
+                let mut limits = Limits::DEFAULT;
+                let error = limit.set(&mut limits, outside).unwrap_err();
+                let (min, max) = (limit.range.start(), limit.range.end());
+                assert_eq!(error.to_string(), format!("{} = {outside}: not a number from {min} to {max}", limit.name));
+                assert_eq!(limits, Limits::DEFAULT);
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_out_of_range_is_found() {
+        let limits = Limits { topic_levels_max: 65_535, ..Limits::DEFAULT };
+        let error = LimitOutOfRange { limit: "topic-levels-max", value: 65_535, min: 1, max: 1024 };
+        assert_eq!(limits.check(), Err(error));
+        let limits = Limits { stall_ms_max: Some(0), ..Limits::DEFAULT };
+        assert_eq!(limits.check().map_err(|error| error.limit), Err("stall-ms-max"));
     }
 }

@@ -11,7 +11,7 @@ use crate::base::limits::Limits;
 use crate::base::slot::Slots;
 use crate::base::sync::{Mutex, rank};
 use crate::delivery::loan::QueueInfo;
-use crate::state::topic_queue::{InvalidQueue, QueueSettings, TopicQueue};
+use crate::state::topic_queue::{QueueSettings, TopicQueue};
 
 const PREFIX: &str = "$queue/";
 
@@ -38,29 +38,18 @@ pub(crate) struct QueueDirectory {
 pub(crate) struct TooManyQueues;
 
 impl QueueDirectory {
-    pub(crate) fn new(
-        settings: Vec<QueueSettings>,
-        limits: &Limits,
-        slots: &Arc<Slots>,
-        stored: &Arc<Budget>,
-    ) -> Result<Self, InvalidQueue> {
-        let mut configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState> = HashMap::default();
-        for settings in settings {
-            settings.check()?;
-            let name = settings.name.clone();
-            if configured.insert(name.clone(), Arc::new(settings)).is_some() {
-                return Err(InvalidQueue::Twice(name));
-            }
-        }
-        Ok(Self {
+    /// Makes no queue yet. The settings are valid and their names differ.
+    pub(crate) fn new(settings: Vec<QueueSettings>, limits: &Limits, slots: &Arc<Slots>, stored: &Arc<Budget>) -> Self {
+        let configured = settings.into_iter().map(|settings| (settings.name.clone(), Arc::new(settings)));
+        Self {
             queues: Mutex::default(),
-            configured,
+            configured: configured.collect(),
             unconfigured: Arc::new(QueueSettings::unconfigured(limits)),
             stall_ms_max: limits.queue_stall_ms_max,
             queues_max: limits.topic_queues_count_max as usize,
             slots: Arc::clone(slots),
             stored: Arc::clone(stored),
-        })
+        }
     }
 
     /// The settings of all configured queues.

@@ -1,9 +1,11 @@
 //! The state that all workers share.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::budget::Budget;
-use crate::base::limits::Limits;
+use crate::base::limits::{LimitOutOfRange, Limits};
 use crate::base::slot::Slots;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::delivery::outbox::{ConnectionId, Outbox};
@@ -23,8 +25,8 @@ use crate::store::{MemoryStore, Store};
 /// The shared state of a broker.
 #[derive(Debug)]
 pub struct Shared {
-    /// The limits in force.
-    pub limits: Limits,
+    /// The limits in force. They are in range.
+    pub(crate) limits: Limits,
     /// All subscriptions to topics.
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
@@ -89,17 +91,81 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether a broker can start with these options and `limits`.
+    ///
+    /// # Errors
+    /// The first limit that is out of range, or else the first option that makes no sense.
+    pub fn check(&self, limits: &Limits) -> Result<(), InvalidOptions> {
+        limits.check().map_err(InvalidOptions::Limit)?;
+        if !self.response_information.as_deref().is_none_or(is_mqtt_text) {
+            return Err(InvalidOptions::ResponseInformation);
+        }
+        let mut names = HashSet::new();
+        for queue in &self.queues {
+            queue.check().map_err(InvalidOptions::Queue)?;
+            if !names.insert(&queue.name) {
+                return Err(InvalidOptions::Queue(InvalidQueue::Twice(queue.name.clone())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a broker cannot start with its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidOptions {
+    /// A limit is out of its range.
+    Limit(LimitOutOfRange),
+    /// The settings of a topic queue make no sense.
+    Queue(InvalidQueue),
+    /// MQTT cannot carry the response information.
+    ResponseInformation,
+}
+
+impl fmt::Display for InvalidOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(error) => error.fmt(f),
+            Self::Queue(error) => error.fmt(f),
+            Self::ResponseInformation => {
+                write!(f, "the response information has more than 65535 bytes, or U+0000 in it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidOptions {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Limit(error) => Some(error),
+            Self::Queue(error) => Some(error),
+            Self::ResponseInformation => None,
+        }
+    }
+}
+
+/// Whether MQTT can carry `text`: it has at most 65535 bytes and no U+0000 [MQTT-1.5.4-2].
+pub fn is_mqtt_text(text: &str) -> bool {
+    text.len() <= usize::from(u16::MAX) && !text.contains('\0')
+}
+
 impl Shared {
     /// An empty broker. `seed` should differ from run to run.
+    ///
+    /// # Panics
+    /// If a limit is out of range.
     pub fn new(limits: Limits, seed: u64) -> Self {
-        Self::with_options(limits, Options::default(), seed).expect("no queues, none invalid")
+        Self::with_options(limits, Options::default(), seed).expect("the limits are in range")
     }
 
     /// A broker with the operator's topic queues. `seed` should differ from run to run.
     ///
     /// # Errors
-    /// If the settings of a queue make no sense.
-    pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidQueue> {
+    /// As [`Options::check`].
+    pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidOptions> {
+        options.check(&limits)?;
         let (receiver_slots, stored) = (Arc::default(), Arc::new(Budget::new(limits.stored_bytes_max)));
         let shared = Self {
             limits,
@@ -107,7 +173,7 @@ impl Shared {
             registry: Registry::default(),
             timers: Timers::default(),
             due_wills: DueWills::default(),
-            queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored)?,
+            queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored),
             retained: RetainedStore::default(),
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
             stored,
@@ -126,6 +192,11 @@ impl Shared {
         };
         shared.bind_queues();
         Ok(shared)
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The counts since the start, and the gauges of this moment.

@@ -99,7 +99,7 @@ fn aliases_of_a_client_hold_at_every_qos_and_end_with_its_connection() {
 
 #[test]
 fn without_aliases_on_offer_any_is_above_the_maximum() {
-    let mut world = World::new(Limits { topic_alias_max: 0, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.topic_alias_max = 0));
     let (mut sender, _) = world.returns("s", &[]);
     let alias = [Property::TopicAlias(1.try_into().unwrap())];
     let outcome = world.feed(&mut sender, &message_with(QOS_0, 0, "t", "x", false, &alias));

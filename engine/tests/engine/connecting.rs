@@ -48,7 +48,7 @@ fn an_empty_identifier_is_refused_or_replaced_as_the_version_has_it() {
 
 #[test]
 fn identifiers_beyond_the_limit_are_refused() {
-    let mut world = World::new(Limits { client_id_bytes_max: 23, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.client_id_bytes_max = 23));
     let (just, long) = ("x".repeat(23), "x".repeat(24));
     for version in ALL {
         assert!(ask(&mut world, &plain(version, &just)).1.end.is_none());
@@ -90,7 +90,7 @@ fn no_keep_alive_means_any_silence() {
 
 #[test]
 fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
-    let limits = Limits { keep_alive_s_max: 10, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| limits.keep_alive_s_max = 10);
     for (wish, granted) in [(0, Some(10)), (20, Some(10)), (10, None), (5, None)] {
         let mut world = World::new(limits);
         let (_, outcome) = ask(&mut world, &Connect { keep_alive_s: wish, ..plain(V5, "c") });
@@ -107,7 +107,7 @@ fn the_operators_keep_alive_binds_clients_of_mqtt_5() {
 #[test]
 fn connect_must_arrive_in_time() {
     for (wait_ms, end) in [(999, None), (1_000, Some(EndReason::ConnectTimeout))] {
-        let mut world = World::new(Limits { connect_timeout_ms: 1_000, ..Limits::DEFAULT });
+        let mut world = World::new(Limits::DEFAULT.with(|limits| limits.connect_timeout_ms = 1_000));
         let peer = world.accept();
         world.pass_ms(wait_ms);
         assert_eq!(peer.end(), end);
@@ -117,7 +117,7 @@ fn connect_must_arrive_in_time() {
 #[test]
 fn a_longer_session_expiry_than_allowed_is_lowered_in_connack() {
     for (wish, granted) in [(59, None), (60, None), (61, Some(60)), (u32::MAX, Some(60))] {
-        let mut world = World::new(Limits { session_expiry_s_max: 60, ..Limits::DEFAULT });
+        let mut world = World::new(Limits::DEFAULT.with(|limits| limits.session_expiry_s_max = 60));
         let wished = [Property::SessionExpiryInterval(wish)];
         let (_, outcome) = ask(&mut world, &Connect { properties: Properties::from_slice(&wished), ..plain(V5, "c") });
         let is_announced = announced(&outcome, |property| matches!(property, Property::SessionExpiryInterval(_)));

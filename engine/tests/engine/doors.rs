@@ -234,7 +234,7 @@ fn the_policy_is_asked_about_the_client_identifier_that_is_assigned() {
 #[test]
 fn a_client_without_an_answer_of_the_policy_is_disconnected_in_time() {
     for (waited_ms, end) in [(1_000, None), (1_001, Some(EndReason::PolicyTimeout))] {
-        let (mut world, _policy) = with_policy(Limits { connect_timeout_ms: 1_000, ..Limits::DEFAULT });
+        let (mut world, _policy) = with_policy(Limits::DEFAULT.with(|limits| limits.connect_timeout_ms = 1_000));
         let mut connecting = world.accept();
         world.feed(&mut connecting, &connect(V3, "unknown"));
         let mut sending = world.connected(V3, "known");
@@ -246,7 +246,10 @@ fn a_client_without_an_answer_of_the_policy_is_disconnected_in_time() {
 
 #[test]
 fn the_policy_is_asked_once_about_a_message_that_then_waits_for_a_full_receiver() {
-    let limits = Limits { queue_messages_max: 2, stall_policy: StallPolicy::Disconnect, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| {
+        limits.queue_messages_max = 2;
+        limits.stall_policy = StallPolicy::Disconnect;
+    });
     let (mut world, policy) = with_policy(limits);
     let mut receiver = world.connected(V3, "known receiver");
     world.feed(&mut receiver, &subscribe(V3, &["#"]));

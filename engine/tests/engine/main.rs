@@ -8,6 +8,7 @@ mod doors;
 mod events;
 mod expiry;
 mod hostile;
+mod limits;
 mod linger;
 mod model;
 mod packets;

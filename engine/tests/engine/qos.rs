@@ -107,7 +107,7 @@ fn unacknowledged_messages_come_again_in_order_and_released_ones_as_pubrel() {
 
 #[test]
 fn the_window_is_respected_and_holds_nothing_else_up() {
-    let mut world = World::new(Limits { inflight_count_max: 3, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.inflight_count_max = 3));
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_2, &["t"], &[receive_maximum(2)]);
     world.feed(&mut sender, &numbered("t", 1, 4));
@@ -142,7 +142,7 @@ fn the_window_is_respected_and_holds_nothing_else_up() {
 
 #[test]
 fn more_than_the_receive_maximum_ends_the_connection() {
-    let mut world = World::new(Limits { receive_maximum: 2, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.receive_maximum = 2));
     let (mut sender, _) = world.returns("s", &[STAYS]);
     for id in [1, 2] {
         world.feed(&mut sender, &message(QOS_2, id, "t", ""));
@@ -259,7 +259,7 @@ fn reason_strings_are_omitted_where_they_do_not_fit_or_are_not_requested() {
     for (property, words) in
         [(None, true), (Some(Property::RequestProblemInformation(false)), false), (Some(small), false)]
     {
-        let mut world = World::new(Limits { topic_levels_max: 2, ..Limits::DEFAULT });
+        let mut world = World::new(Limits::DEFAULT.with(|limits| limits.topic_levels_max = 2));
         let (mut sender, _) = world.returns("s", property.as_slice());
         let replies = world.feed(&mut sender, &message(QOS_1, 1, "a/b/c", "")).replies;
         assert!(quota(sender.events()));

@@ -43,7 +43,7 @@ fn step(world: &mut World, rng: &mut Rng) {
 fn messages_pass_at_the_rate_limit_and_no_slower() {
     for_seeds(200, |rng| {
         let per_s = rng.between(1, 200);
-        let limits = Limits { messages_per_s_max: per_s as u32, ..Limits::DEFAULT };
+        let limits = Limits::DEFAULT.with(|limits| limits.messages_per_s_max = per_s as u32);
         let (mut world, mut sender, mut receiver) = pair(limits);
         let sent = per_s * rng.between(2, 4);
         let start_ms = world.now_ms;
@@ -69,7 +69,7 @@ fn messages_pass_at_the_rate_limit_and_no_slower() {
 fn bytes_pass_at_the_rate_limit() {
     for_seeds(200, |rng| {
         let per_s = rng.between(100, 5_000);
-        let limits = Limits { bytes_per_s_max: per_s, ..Limits::DEFAULT };
+        let limits = Limits::DEFAULT.with(|limits| limits.bytes_per_s_max = per_s);
         let (mut world, mut sender, mut receiver) = pair(limits);
         let (mut bytes, mut lens) = (Vec::new(), Vec::new());
         while (bytes.len() as u64) < 3 * per_s {
@@ -95,7 +95,7 @@ fn bytes_pass_at_the_rate_limit() {
 
 #[test]
 fn a_rate_limited_client_has_no_keep_alive_timeout() {
-    let limits = Limits { messages_per_s_max: 1, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| limits.messages_per_s_max = 1);
     let mut world = World::new(limits);
     let mut sender = world.accept();
     let connect = wisp_wire::Connect { keep_alive_s: 1, ..crate::support::plain(V3, "sender") };

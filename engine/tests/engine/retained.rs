@@ -101,7 +101,10 @@ fn read_in_steps(world: &mut World, receiver: &mut Peer) -> (Vec<String>, usize)
 #[test]
 fn a_subscriber_to_everything_gets_all_retained_messages_as_fast_as_it_reads() {
     const TOPICS: usize = 3_000;
-    let limits = Limits { queue_bytes_max: 8 * 1024, queue_messages_max: 50, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| {
+        limits.queue_bytes_max = 8 * 1024;
+        limits.queue_messages_max = 50;
+    });
     for qos in [QOS_0, QOS_1] {
         let mut world = World::new(limits);
         let mut sender = world.sender();
@@ -126,7 +129,7 @@ fn a_subscriber_to_everything_gets_all_retained_messages_as_fast_as_it_reads() {
 
 #[test]
 fn an_unfinished_replay_continues_on_the_next_connection_and_survives_another_subscribe() {
-    let limits = Limits { queue_messages_max: 2, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| limits.queue_messages_max = 2);
     let mut world = World::new(limits);
     let mut sender = world.sender();
     for topic in ["t/1", "t/2", "t/3", "t/4", "t/5"] {
@@ -146,7 +149,7 @@ fn an_unfinished_replay_continues_on_the_next_connection_and_survives_another_su
 
 #[test]
 fn a_full_retained_store_refuses_senders_of_mqtt_5_and_removes_outdated_messages() {
-    let mut world = World::new(Limits { retained_count_max: 1, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.retained_count_max = 1));
     let (mut sender, mut old) = (world.sender(), world.connected(V3, "old"));
     let mut receiver = world.receiver("r", QOS_0, &["#"], &[]);
     assert_eq!(retain(&mut world, &mut sender, QOS_1, "a", "1"), [Event::PubAck(1, ReasonCode::Success)]);
@@ -164,7 +167,7 @@ fn a_full_retained_store_refuses_senders_of_mqtt_5_and_removes_outdated_messages
     assert_eq!(retain(&mut world, &mut sender, QOS_1, "b", "4"), [Event::PubAck(1, ReasonCode::Success)]);
 
     let bytes = 300;
-    let mut world = World::new(Limits { retained_bytes_max: bytes, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.retained_bytes_max = bytes));
     let mut sender = world.sender();
     retain(&mut world, &mut sender, QOS_0, "t", "small");
     retain(&mut world, &mut sender, QOS_0, "t", &"x".repeat(bytes));

@@ -28,7 +28,7 @@ fn a_session_keeps_subscriptions_and_messages_above_qos_0() {
 
 #[test]
 fn a_session_lasts_as_long_as_its_version_specifies() {
-    let limits = Limits { session_expiry_s_max: 50, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| limits.session_expiry_s_max = 50);
     // Clean start, session expiry interval in CONNECT and in DISCONNECT, and the session's lifetime after it.
     let cases = [
         (false, None, None, 0),
@@ -159,7 +159,7 @@ fn identifiers_received_at_qos_2_are_known_on_the_next_connection() {
 
 #[test]
 fn a_client_that_is_away_gets_messages_up_to_its_limit_and_holds_no_sender_back() {
-    let mut world = World::new(Limits { queue_messages_max: 3, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.queue_messages_max = 3));
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
     world.close(&mut receiver, EndReason::Closed);
@@ -176,7 +176,7 @@ fn a_client_that_is_away_gets_messages_up_to_its_limit_and_holds_no_sender_back(
 
 #[test]
 fn a_sender_does_not_wait_for_a_client_that_went_away_with_a_full_session() {
-    let mut world = World::new(Limits { queue_messages_max: 2, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.queue_messages_max = 2));
     let mut sender = world.sender();
     let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
     (1..=2).for_each(|number| assert!(!world.feed(&mut sender, &numbered("t", number, number)).blocked));
@@ -188,7 +188,7 @@ fn a_sender_does_not_wait_for_a_client_that_went_away_with_a_full_session() {
 
 #[test]
 fn sessions_of_connected_clients_and_of_clients_that_are_away_are_counted() {
-    let mut world = World::new(Limits { sessions_count_max: 2, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.sessions_count_max = 2));
     let mut away = world.receiver("away", QOS_1, &["t"], &[]);
     world.close(&mut away, EndReason::Closed);
     let _here = world.connected(V3, "here");

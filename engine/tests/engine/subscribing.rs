@@ -17,7 +17,11 @@ fn requested_subscriptions_are_granted() {
 
 #[test]
 fn each_filter_beyond_a_limit_is_refused_by_itself() {
-    let limits = Limits { subscriptions_count_max: 2, topic_levels_max: 3, topic_bytes_max: 20, ..Limits::DEFAULT };
+    let limits = Limits::DEFAULT.with(|limits| {
+        limits.subscriptions_count_max = 2;
+        limits.topic_levels_max = 3;
+        limits.topic_bytes_max = 20;
+    });
     let filters =
         ["a/b/c/d", "$queue/+", "a", "a", "b", "c", "012345678901234567890", "$share/g/$queue/n", "$share/g/t"];
     // 3.1.1 has one code for every refusal.
@@ -38,7 +42,7 @@ fn each_filter_beyond_a_limit_is_refused_by_itself() {
 
 #[test]
 fn the_filters_of_all_clients_together_are_bounded() {
-    let mut world = World::new(Limits { subscription_bytes_max: 10_000, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.subscription_bytes_max = 10_000));
     let (mut greedy, mut other) = (world.connected(V5, "greedy"), world.connected(V3, "other"));
     let long = "x".repeat(5_000);
     assert_eq!(world.feed(&mut greedy, &subscribe(V5, &["a", &long, "b"])).replies[5..], [0, 0, 0x97]);
@@ -49,7 +53,7 @@ fn the_filters_of_all_clients_together_are_bounded() {
 
 #[test]
 fn one_packet_cannot_keep_the_router_busy_with_the_same_filter() {
-    let mut world = World::new(Limits { subscriptions_count_max: 3, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.subscriptions_count_max = 3));
     let mut peer = world.connected(V5, "c");
     let outcome = world.feed(&mut peer, &subscribe(V5, &["a"; 5]));
     assert_eq!(outcome.replies[5..], [0, 0, 0, 0x97, 0x97]);
@@ -69,7 +73,7 @@ fn unsubscribing_without_a_subscription_has_its_own_code() {
 
 #[test]
 fn no_local_keeps_a_clients_own_messages_from_it_even_if_its_queue_is_full() {
-    let mut world = World::new(Limits { queue_messages_max: 1, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.queue_messages_max = 1));
     let (mut peer, mut other) = (world.connected(V5, "c"), world.connected(V5, "o"));
     let no_local = SubscriptionOptions { no_local: true, ..SubscriptionOptions::new(QoS::AtMostOnce) };
     world.feed(&mut peer, &subscribe_with(V5, &["t"], no_local, &[]));

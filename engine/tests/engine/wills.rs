@@ -84,14 +84,14 @@ fn a_will_counts_as_waiting_until_it_is_gone() {
 
 #[test]
 fn a_will_beyond_the_limits_is_refused_at_connect() {
-    let mut world = World::new(Limits { topic_levels_max: 2, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.topic_levels_max = 2));
     let mut mortal = world.accept();
     let outcome = world.feed(&mut mortal, &connect_with_will(V5, "one/two/three", b""));
     assert_eq!(outcome.replies, [0x20, 3, 0, 0x90, 0]);
 
-    let mut world = World::new(Limits { stored_bytes_max: 100, ..Limits::DEFAULT });
+    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.stored_bytes_max = 1 << 14));
     let mut first = world.accept();
-    assert!(world.feed(&mut first, &connect_with_will(V5, "t", &[0; 200])).end.is_none());
+    assert!(world.feed(&mut first, &connect_with_will(V5, "t", &[0; 20_000])).end.is_none());
     let mut second = world.accept();
     assert_eq!(world.feed(&mut second, &connect_with_will(V5, "t", b"")).replies, [0x20, 3, 0, 0x97, 0]);
 }
@@ -149,7 +149,7 @@ fn come_back(limits: Limits, clean_start: bool, is_full: bool, again: fn(&mut Wo
 
 #[test]
 fn a_will_comes_before_all_that_its_client_sends_next() {
-    let full = Limits { queue_messages_max: 3, stall_ms_max: Some(10_000), ..Limits::DEFAULT };
+    let full = Limits::DEFAULT.with(|l| (l.queue_messages_max, l.stall_ms_max) = (3, Some(10_000)));
     for clean_start in [false, true] {
         for (limits, is_full) in [(Limits::DEFAULT, false), (full, true)] {
             // By a takeover.
@@ -171,7 +171,7 @@ fn a_will_comes_before_all_that_its_client_sends_next() {
 
 #[test]
 fn a_connection_that_waits_for_a_will_is_taken_over_after_it() {
-    let full = Limits { queue_messages_max: 1, stall_ms_max: Some(10_000), ..Limits::DEFAULT };
+    let full = Limits::DEFAULT.with(|l| (l.queue_messages_max, l.stall_ms_max) = (1, Some(10_000)));
     let mut world = World::new(full);
     let mut observer = world.connected(V3, "observer");
     world.feed(&mut observer, &subscribe(V3, &["state"]));

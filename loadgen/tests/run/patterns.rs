@@ -77,15 +77,15 @@ fn a_correct_broker_is_found_correct_in_every_pattern() {
 
 #[test]
 fn wisp_is_found_correct_in_every_pattern() {
-    let config = wisp_broker::Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() };
+    let config = wisp_broker::Config::builder().listener(([127, 0, 0, 1], 0)).build().unwrap();
     let broker = wisp_broker::Broker::start(config).unwrap();
     nothing_is_found(broker.local_addrs()[0]);
-    broker.shutdown();
+    broker.shutdown().unwrap();
 }
 
 #[test]
 fn messages_pile_up_in_queues_without_receivers_and_the_next_run_knows_them_for_strangers() {
-    let config_of_broker = wisp_broker::Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() };
+    let config_of_broker = wisp_broker::Config::builder().listener(([127, 0, 0, 1], 0)).build().unwrap();
     let broker = wisp_broker::Broker::start(config_of_broker).unwrap();
     let prefix = Some("jobs".to_owned());
     let without = Config { topic_prefix: prefix, ..config(broker.local_addrs()[0], Pattern::Queue, 3, 0, Some(10)) };
@@ -95,7 +95,7 @@ fn messages_pile_up_in_queues_without_receivers_and_the_next_run_knows_them_for_
     let results = run(&Config { receivers: 2, ..without }, &()).unwrap();
     assert!(results.is_good(), "{results}");
     assert_eq!((results.received, results.foreign), (1000, 1000));
-    broker.shutdown();
+    broker.shutdown().unwrap();
 }
 
 /// (lost, duplicated, out of order, corrupt)

@@ -134,7 +134,7 @@ mod tests {
     fn flags_that_are_not_given_say_nothing() {
         let args = args(&[]).unwrap();
         assert_eq!((args.action, args.config), (Action::Run, None));
-        assert_eq!(args.flags, [const { None }; SETTINGS.len()]);
+        assert_eq!(args.flags, vec![None; SETTINGS.len()]);
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_a_list_may_be_given_twice() {
-        for setting in &SETTINGS {
+        for setting in SETTINGS.iter() {
             let flag = format!("--{}", setting.name);
             let default = setting.show(&Settings::default());
             let value = default.trim_matches(['[', ']', '"']);

@@ -17,7 +17,7 @@ const CONFIG_VARIABLE: &str = "WISP_CONFIG";
 pub(crate) struct Effective {
     pub(crate) settings: Settings,
     /// In the order of [`SETTINGS`].
-    sources: [Source; SETTINGS.len()],
+    sources: Vec<Source>,
     /// The entries of the file for the queues in the settings, in their order.
     queues: Vec<QueueEntry>,
 }
@@ -45,7 +45,7 @@ impl Effective {
         environment: impl Fn(&str) -> Option<OsString>,
         flags: &[Option<Vec<String>>],
     ) -> Result<Self, String> {
-        let sources = [Source::Default; SETTINGS.len()];
+        let sources = vec![Source::Default; SETTINGS.len()];
         let mut effective = Self { settings: Settings::default(), sources, queues: Vec::new() };
         if let Some(file) = file {
             let contents = file.contents()?;
@@ -80,8 +80,8 @@ impl Effective {
         }
         if let Some(file) = file {
             // Last, because the limits of all layers are the defaults of a queue.
-            let config = &mut effective.settings.config;
-            config.queues = queues::resolve(&effective.queues, &config.limits)
+            let settings = &mut effective.settings;
+            settings.queues = queues::resolve(&effective.queues, &settings.limits)
                 .map_err(|(line, error)| file.locate(line, &error))?;
         }
         Ok(effective)
@@ -97,7 +97,7 @@ impl Effective {
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut section = Section::Top;
-        for (setting, source) in SETTINGS.iter().zip(self.sources) {
+        for (setting, source) in SETTINGS.iter().zip(&self.sources) {
             if setting.section != section {
                 section = setting.section;
                 text.push_str("\n[limits]\n");
@@ -111,7 +111,7 @@ impl Effective {
             };
             writeln!(text, "{} = {value} # {source}", setting.name).expect("a string takes all that is written");
         }
-        let queues = self.queues.iter().zip(&self.settings.config.queues);
+        let queues = self.queues.iter().zip(&self.settings.queues);
         queues.for_each(|(entry, settings)| text.push_str(&entry.show(settings)));
         text
     }

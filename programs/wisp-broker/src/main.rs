@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tracing::{debug, info};
-use wisp_broker::run;
-use wisp_net::{Host, SysHost};
+use wisp_broker::{Host, RunError, SysHost, run};
 
 use crate::args::{Action, STATUS_USAGE};
 use crate::effective::Effective;
@@ -44,7 +43,14 @@ fn serve(settings: Settings) -> ExitCode {
         .with_target(false)
         .with_ansi(false)
         .init();
-    let outcome = run(SysHost, settings.config, |addrs, stop| {
+    let config = match settings.config() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("wisp-broker: {error}");
+            return ExitCode::from(STATUS_USAGE);
+        }
+    };
+    let outcome = run(SysHost, config, |addrs, stop| {
         announce(addrs);
         let stop_and_say = move || {
             info!("shutdown requested");
@@ -58,7 +64,10 @@ fn serve(settings: Settings) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wisp-broker: {error}");
-            ExitCode::from(STATUS_USAGE)
+            match error {
+                RunError::Start(_) => ExitCode::from(STATUS_USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -60,13 +60,13 @@ pub(crate) static KEYS: [Key; 7] = [
     },
     Key {
         name: "messages-max",
-        kind: KeyKind::Number(1..=1 << 30),
+        kind: KeyKind::Number(QueueSettings::MESSAGES_MAX),
         get: |queue| Some(queue.messages_max.to_string()),
         set: |queue, text| queue.messages_max = text.parse().unwrap_or(usize::MAX),
     },
     Key {
         name: "bytes-max",
-        kind: KeyKind::Number(1024..=1 << 40),
+        kind: KeyKind::Number(QueueSettings::BYTES_MAX),
         get: |queue| Some(queue.bytes_max.to_string()),
         // The range is larger than the word of 32-bit hosts.
         set: |queue, text| queue.bytes_max = text.parse().unwrap_or(usize::MAX),
@@ -81,7 +81,7 @@ pub(crate) static KEYS: [Key; 7] = [
     },
     Key {
         name: "deliveries-max",
-        kind: KeyKind::Number(1..=u16::MAX as u64),
+        kind: KeyKind::Number(QueueSettings::DELIVERIES_MAX),
         get: |queue| queue.deliveries_max.map(|count| count.to_string()),
         set: |queue, text| queue.deliveries_max = text.parse().ok(),
     },
@@ -126,9 +126,10 @@ impl QueueEntry {
 
     fn locate(&self, invalid: &InvalidQueue) -> (usize, String) {
         let key = match invalid {
-            InvalidQueue::Name(_) | InvalidQueue::Twice(_) => "name",
             InvalidQueue::Filter(_) => "filter",
             InvalidQueue::DeadLetter(_) => "dead-letter",
+            InvalidQueue::Limit(_, error) => error.limit,
+            _ => "name",
         };
         (self.line_of(key), invalid.to_string())
     }

@@ -3,21 +3,49 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
-use wisp_broker::{Config, Limits, MQTT_PORT, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING, is_mqtt_text};
+use wisp_broker::{
+    Config, ConfigBuilder, ConfigError, LIMITS, Limit, Limits, MQTT_PORT, QueueSettings, StallPolicy, WORKERS_MAX,
+    is_mqtt_text,
+};
 
 /// The settings that the program runs with.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) config: Config,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
+    pub(crate) response_information: Option<Box<str>>,
+    pub(crate) limits: Limits,
+    pub(crate) queues: Vec<QueueSettings>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { config: Config::default(), log: LevelFilter::INFO }
+        let config = Config::default();
+        Self {
+            listen: config.listeners().iter().map(|listener| listener.address).collect(),
+            workers: config.workers(),
+            log: LevelFilter::INFO,
+            response_information: None,
+            limits: *config.limits(),
+            queues: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration of the library.
+    pub(crate) fn config(self) -> Result<Config, ConfigError> {
+        let builder = Config::builder().workers(self.workers).limits(self.limits);
+        let builder = self.listen.into_iter().fold(builder, ConfigBuilder::listener);
+        let builder = self.queues.into_iter().fold(builder, ConfigBuilder::queue);
+        match self.response_information {
+            Some(text) => builder.response_information(text).build(),
+            None => builder.build(),
+        }
     }
 }
 
@@ -48,15 +76,13 @@ pub(crate) enum Kind {
     /// One of these words.
     Word { words: &'static [&'static str], get: fn(&Settings) -> &'static str, set: fn(&mut Settings, &str) },
     /// Any text that MQTT can carry; an empty text unsets it.
-    Text { get: fn(&Config) -> Option<&str>, set: fn(&mut Config, Option<&str>) },
-    /// A whole number.
-    Number { range: RangeInclusive<u64>, get: fn(&Limits) -> u64, set: fn(&mut Limits, u64) },
+    Text { get: fn(&Settings) -> Option<&str>, set: fn(&mut Settings, Option<&str>) },
+    /// A limit of the library.
+    Number(&'static Limit),
 }
 
-const WORKERS_MAX: usize = 256;
 /// The word for one thread for each core.
 pub(crate) const WORKERS_AUTO: &str = "auto";
-const DAY_MS: u64 = 86_400_000;
 
 const LOG_LEVELS: [(&str, LevelFilter); 5] = [
     ("error", LevelFilter::ERROR),
@@ -66,254 +92,88 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// A limit that is a number: its name, unit, range and help, and its field. A number that is in range but too large for
-/// the word of a 32-bit host becomes the largest that fits.
-macro_rules! limit {
-    ($name:literal, $unit:literal, $range:expr, $type:ty, $field:ident, $help:literal) => {
-        Setting {
-            name: $name,
-            section: Section::Limits,
-            value_name: $unit,
-            help: $help,
-            kind: Kind::Number {
-                range: $range,
-                get: |limits| limits.$field as u64,
-                set: |limits, number| limits.$field = <$type>::try_from(number).unwrap_or(<$type>::MAX),
-            },
-        }
-    };
-}
-
 /// All settings, in the order in which they are shown.
-pub(crate) static SETTINGS: [Setting; 31] = [
-    Setting {
-        name: "listen",
-        section: Section::Top,
-        value_name: "ADDR:PORT",
-        help: "Address to listen on; may be given several times; port 0 picks a free one",
-        kind: Kind::Addresses,
-    },
-    Setting {
-        name: "workers",
-        section: Section::Top,
-        value_name: "N",
-        help: "Worker threads; auto: one for each core",
-        kind: Kind::Workers,
-    },
-    Setting {
-        name: "log",
-        section: Section::Top,
-        value_name: "LEVEL",
-        help: "What to log on standard error",
-        kind: Kind::Word {
-            words: &["error", "warn", "info", "debug", "trace"],
-            get: |settings| LOG_LEVELS.iter().find(|(_, level)| *level == settings.log).map_or("off", |(word, _)| word),
-            set: |settings, word| {
-                settings.log =
-                    LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
-            },
+pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let mut settings = vec![LISTEN, WORKERS, LOG, RESPONSE_INFORMATION];
+    for limit in &LIMITS {
+        settings.push(Setting::limit(limit));
+        if limit.name == "stall-ms-max" {
+            settings.push(STALL_POLICY);
+        }
+    }
+    settings
+});
+
+const LISTEN: Setting = Setting {
+    name: "listen",
+    section: Section::Top,
+    value_name: "ADDR:PORT",
+    help: "Address to listen on; may be given several times; port 0 picks a free one",
+    kind: Kind::Addresses,
+};
+
+const WORKERS: Setting = Setting {
+    name: "workers",
+    section: Section::Top,
+    value_name: "N",
+    help: "Worker threads; auto: one for each core",
+    kind: Kind::Workers,
+};
+
+const LOG: Setting = Setting {
+    name: "log",
+    section: Section::Top,
+    value_name: "LEVEL",
+    help: "What to log on standard error",
+    kind: Kind::Word {
+        words: &["error", "warn", "info", "debug", "trace"],
+        get: |settings| LOG_LEVELS.iter().find(|(_, level)| *level == settings.log).map_or("off", |(word, _)| word),
+        set: |settings, word| {
+            settings.log = LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
         },
     },
-    Setting {
-        name: "response-information",
-        section: Section::Top,
-        value_name: "TEXT",
-        help: "What clients of MQTT 5 that ask for it are told to make response topics of",
-        kind: Kind::Text {
-            get: |config| config.response_information.as_deref(),
-            set: |config, text| config.response_information = text.map(Box::from),
+};
+
+const RESPONSE_INFORMATION: Setting = Setting {
+    name: "response-information",
+    section: Section::Top,
+    value_name: "TEXT",
+    help: "What clients of MQTT 5 that ask for it are told to make response topics of",
+    kind: Kind::Text {
+        get: |settings| settings.response_information.as_deref(),
+        set: |settings, text| settings.response_information = text.map(Box::from),
+    },
+};
+
+/// The one limit that is no number.
+const STALL_POLICY: Setting = Setting {
+    name: "stall-policy",
+    section: Section::Limits,
+    value_name: "POLICY",
+    help: "Then: drop messages for the receiver, or disconnect it",
+    kind: Kind::Word {
+        words: &["drop", "disconnect"],
+        get: |settings| match settings.limits.stall_policy {
+            StallPolicy::Drop => "drop",
+            StallPolicy::Disconnect => "disconnect",
+        },
+        set: |settings, word| {
+            settings.limits.stall_policy = if word == "drop" { StallPolicy::Drop } else { StallPolicy::Disconnect };
         },
     },
-    limit!(
-        "packet-bytes-max",
-        "BYTES",
-        64..=PACKET_BYTES_CEILING as u64,
-        u32,
-        packet_bytes_max,
-        "Longest packet accepted"
-    ),
-    limit!("connections-max", "COUNT", 1..=u32::MAX as u64, u32, connections_count_max, "Most connections at a time"),
-    limit!("queue-bytes-max", "BYTES", 1024..=1 << 30, usize, queue_bytes_max, "Most bytes waiting for one receiver"),
-    limit!(
-        "queue-messages-max",
-        "COUNT",
-        1..=1 << 30,
-        usize,
-        queue_messages_max,
-        "Most messages waiting for one receiver"
-    ),
-    limit!(
-        "buffered-bytes-max",
-        "BYTES",
-        1 << 20..=1 << 40,
-        usize,
-        buffered_bytes_max,
-        "Most bytes waiting in all queues and input buffers together"
-    ),
-    limit!("connect-timeout-ms", "MS", 1..=DAY_MS, u64, connect_timeout_ms, "Longest time from connecting to CONNECT"),
-    limit!(
-        "keep-alive-s-max",
-        "SECONDS",
-        1..=u16::MAX as u64,
-        u16,
-        keep_alive_s_max,
-        "Longest keep-alive granted to clients of MQTT 5"
-    ),
-    Setting {
-        name: "stall-ms-max",
-        section: Section::Limits,
-        value_name: "MS",
-        help: "Longest time senders are held back for a receiver whose queue is full; with stall-policy disconnect 30000 \
-               by default",
-        kind: Kind::Number {
-            range: 1..=DAY_MS,
-            get: Limits::receiver_stall_ms_max,
-            set: |limits, number| limits.stall_ms_max = Some(number),
-        },
-    },
-    Setting {
-        name: "stall-policy",
-        section: Section::Limits,
-        value_name: "POLICY",
-        help: "Then: drop messages for the receiver, or disconnect it",
-        kind: Kind::Word {
-            words: &["drop", "disconnect"],
-            get: |settings| match settings.config.limits.stall_policy {
-                StallPolicy::Drop => "drop",
-                StallPolicy::Disconnect => "disconnect",
-            },
-            set: |settings, word| {
-                settings.config.limits.stall_policy =
-                    if word == "drop" { StallPolicy::Drop } else { StallPolicy::Disconnect };
-            },
-        },
-    },
-    limit!(
-        "queue-stall-ms-max",
-        "MS",
-        1..=DAY_MS,
-        u64,
-        queue_stall_ms_max,
-        "Longest time senders are held back for a topic queue that is full"
-    ),
-    limit!(
-        "reply-stall-ms-max",
-        "MS",
-        1..=DAY_MS,
-        u64,
-        reply_stall_ms_max,
-        "Longest time a client may leave replies unread before it is disconnected"
-    ),
-    limit!(
-        "subscriptions-max",
-        "COUNT",
-        1..=u32::MAX as u64,
-        u32,
-        subscriptions_count_max,
-        "Most subscriptions of one client"
-    ),
-    limit!(
-        "subscription-bytes-max",
-        "BYTES",
-        1024..=1 << 40,
-        usize,
-        subscription_bytes_max,
-        "Most bytes that the subscriptions of all clients together take, by an estimate"
-    ),
-    limit!(
-        "topic-levels-max",
-        "COUNT",
-        1..=TOPIC_LEVELS_CEILING as u64,
-        u16,
-        topic_levels_max,
-        "Most levels of a topic"
-    ),
-    limit!("topic-bytes-max", "BYTES", 1..=u16::MAX as u64, u16, topic_bytes_max, "Longest topic"),
-    limit!("client-id-bytes-max", "BYTES", 23..=u16::MAX as u64, u16, client_id_bytes_max, "Longest client identifier"),
-    limit!(
-        "sessions-max",
-        "COUNT",
-        1..=u32::MAX as u64,
-        u32,
-        sessions_count_max,
-        "Most sessions at a time, those of clients that are away included"
-    ),
-    limit!(
-        "session-expiry-s-max",
-        "SECONDS",
-        0..=u32::MAX as u64,
-        u32,
-        session_expiry_s_max,
-        "Longest time a session is kept for a client that is away; 4294967295 for ever"
-    ),
-    limit!(
-        "inflight-max",
-        "COUNT",
-        1..=u16::MAX as u64,
-        u16,
-        inflight_count_max,
-        "Most messages at QoS 1 and 2 on their way to one client"
-    ),
-    limit!(
-        "receive-maximum",
-        "COUNT",
-        1..=u16::MAX as u64,
-        u16,
-        receive_maximum,
-        "Most messages at QoS 2 on their way from one client of MQTT 5"
-    ),
-    limit!(
-        "topic-alias-max",
-        "COUNT",
-        0..=u16::MAX as u64,
-        u16,
-        topic_alias_max,
-        "Most topic aliases each way on one connection"
-    ),
-    limit!(
-        "stored-bytes-max",
-        "BYTES",
-        1 << 20..=1 << 40,
-        usize,
-        stored_bytes_max,
-        "Most bytes of stored messages together: unacknowledged, for clients that are away, in topic queues"
-    ),
-    limit!("retained-max", "COUNT", 0..=u32::MAX as u64, u32, retained_count_max, "Most retained messages"),
-    limit!(
-        "retained-bytes-max",
-        "BYTES",
-        0..=1 << 40,
-        usize,
-        retained_bytes_max,
-        "Most bytes of retained messages together"
-    ),
-    limit!(
-        "topic-queues-max",
-        "COUNT",
-        0..=u32::MAX as u64,
-        u32,
-        topic_queues_count_max,
-        "Most topic queues and shared subscription groups"
-    ),
-    limit!(
-        "messages-per-s-max",
-        "COUNT",
-        0..=u32::MAX as u64,
-        u32,
-        messages_per_s_max,
-        "Most messages a second from one client before it is read more slowly; 0 for any number"
-    ),
-    limit!(
-        "bytes-per-s-max",
-        "BYTES",
-        0..=1 << 40,
-        u64,
-        bytes_per_s_max,
-        "Most bytes a second from one client before it is read more slowly; 0 for any number"
-    ),
-];
+};
 
 impl Setting {
+    fn limit(limit: &'static Limit) -> Self {
+        Self {
+            name: limit.name,
+            section: Section::Limits,
+            value_name: limit.unit,
+            help: limit.help,
+            kind: Kind::Number(limit),
+        }
+    }
+
     /// The environment variable: `WISP_PACKET_BYTES_MAX`.
     pub(crate) fn variable(&self) -> String {
         format!("WISP_{}", self.name.to_uppercase().replace('-', "_"))
@@ -331,7 +191,7 @@ impl Setting {
             if addrs.is_empty() {
                 return Err("at least one address is needed".to_owned());
             }
-            settings.config.listen = addrs;
+            settings.listen = addrs;
             return Ok(());
         }
         texts.iter().try_for_each(|text| self.set_one(settings, text))
@@ -339,8 +199,8 @@ impl Setting {
 
     fn set_one(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
         match &self.kind {
-            Kind::Addresses => settings.config.listen = vec![socket_addr(text)?],
-            Kind::Workers => settings.config.workers = worker_count(text)?,
+            Kind::Addresses => settings.listen = vec![socket_addr(text)?],
+            Kind::Workers => settings.workers = worker_count(text)?,
             Kind::Word { words, set, .. } => {
                 if !words.contains(&text) {
                     return Err(format!("not one of {}", words.join(", ")));
@@ -351,12 +211,11 @@ impl Setting {
                 if !is_mqtt_text(text) {
                     return Err("not a text of at most 65535 bytes without U+0000".to_owned());
                 }
-                set(&mut settings.config, Some(text).filter(|text| !text.is_empty()));
+                set(settings, Some(text).filter(|text| !text.is_empty()));
             }
-            Kind::Number { range, set, .. } => {
-                let number = text.parse().ok().filter(|number| range.contains(number));
-                let number = number.ok_or_else(|| format!("not a number from {} to {}", range.start(), range.end()))?;
-                set(&mut settings.config.limits, number);
+            Kind::Number(limit) => {
+                let set = text.parse().ok().and_then(|number| limit.set(&mut settings.limits, number).ok());
+                set.ok_or_else(|| format!("not a number from {} to {}", limit.range.start(), limit.range.end()))?;
             }
         }
         Ok(())
@@ -371,16 +230,16 @@ impl Setting {
     pub(crate) fn show(&self, settings: &Settings) -> String {
         match &self.kind {
             Kind::Addresses => {
-                let addrs: Vec<String> = settings.config.listen.iter().map(|addr| format!("\"{addr}\"")).collect();
+                let addrs: Vec<String> = settings.listen.iter().map(|addr| format!("\"{addr}\"")).collect();
                 format!("[{}]", addrs.join(", "))
             }
-            Kind::Workers => match settings.config.workers {
+            Kind::Workers => match settings.workers {
                 Some(count) => count.to_string(),
                 None => format!("\"{WORKERS_AUTO}\""),
             },
             Kind::Word { get, .. } => format!("\"{}\"", get(settings)),
-            Kind::Text { get, .. } => toml_text(get(&settings.config).unwrap_or_default()),
-            Kind::Number { get, .. } => get(&settings.config.limits).to_string(),
+            Kind::Text { get, .. } => toml_text(get(settings).unwrap_or_default()),
+            Kind::Number(limit) => limit.get(&settings.limits).to_string(),
         }
     }
 }
@@ -423,8 +282,8 @@ mod tests {
 
     #[test]
     fn both_ends_of_each_range_are_kept_and_their_neighbours_refused() {
-        for setting in &SETTINGS {
-            let Kind::Number { range, .. } = &setting.kind else { continue };
+        for setting in SETTINGS.iter() {
+            let Kind::Number(Limit { range, .. }) = &setting.kind else { continue };
             for inside in [range.start(), range.end()] {
                 assert_eq!(set(setting, &inside.to_string()), Ok(inside.to_string()), "{}", setting.name);
             }
@@ -443,17 +302,17 @@ mod tests {
     #[test]
     fn each_setting_has_a_place_of_its_own() {
         let default = Settings::default();
-        for setting in &SETTINGS {
+        for setting in SETTINGS.iter() {
             let other = match &setting.kind {
                 Kind::Addresses => "[::1]:7".to_owned(),
                 Kind::Workers => "7".to_owned(),
                 Kind::Word { words, .. } => words[words.len() - 1].to_owned(),
                 Kind::Text { .. } => "seven".to_owned(),
-                Kind::Number { range, .. } => (range.start() + 7).to_string(),
+                Kind::Number(limit) => (limit.range.start() + 7).to_string(),
             };
             let mut settings = default.clone();
             setting.set(&mut settings, &[other]).unwrap();
-            for one in &SETTINGS {
+            for one in SETTINGS.iter() {
                 let changed = one.show(&settings) != one.show(&default);
                 // The default of the one depends on the other.
                 let depends = (setting.name, one.name) == ("stall-policy", "stall-ms-max");
@@ -481,7 +340,7 @@ mod tests {
 
     #[test]
     fn each_word_is_kept() {
-        for setting in &SETTINGS {
+        for setting in SETTINGS.iter() {
             let Kind::Word { words, .. } = &setting.kind else { continue };
             for word in *words {
                 assert_eq!(set(setting, word), Ok(format!("\"{word}\"")));

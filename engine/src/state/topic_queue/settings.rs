@@ -1,10 +1,11 @@
 //! The operator's settings of a topic queue.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use wisp_wire::{TopicFilter, TopicName};
 
-use crate::base::limits::Limits;
+use crate::base::limits::{LimitOutOfRange, Limits};
 
 /// What happens to new messages when a queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,8 +19,9 @@ pub enum FullPolicy {
     DropNewest,
 }
 
-/// The settings of one topic queue.
+/// The settings of one topic queue. [`QueueSettings::new`] gives the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueSettings {
     /// Its name, without `$queue/`.
     pub name: Box<str>,
@@ -41,12 +43,14 @@ pub struct QueueSettings {
 
 /// Settings of a topic queue that are not possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "Display says it in a sentence each")]
 pub enum InvalidQueue {
     Name(Box<str>),
     Filter(Box<str>),
     DeadLetter(Box<str>),
     Twice(Box<str>),
+    Limit(Box<str>, LimitOutOfRange),
 }
 
 impl fmt::Display for InvalidQueue {
@@ -63,13 +67,28 @@ impl fmt::Display for InvalidQueue {
                 write!(f, "{name:?} is no queue for dead letters: it has to be a legal topic name, and another queue")
             }
             Self::Twice(name) => write!(f, "the queue {name:?} is configured twice"),
+            Self::Limit(name, error) => write!(f, "the queue {name:?}: {error}"),
         }
     }
 }
 
-impl std::error::Error for InvalidQueue {}
+impl std::error::Error for InvalidQueue {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Limit(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl QueueSettings {
+    /// What [`QueueSettings::messages_max`] may be.
+    pub const MESSAGES_MAX: RangeInclusive<u64> = 1..=1 << 30;
+    /// What [`QueueSettings::bytes_max`] may be.
+    pub const BYTES_MAX: RangeInclusive<u64> = 1024..=1 << 40;
+    /// What [`QueueSettings::deliveries_max`] may be.
+    pub const DELIVERIES_MAX: RangeInclusive<u64> = 1..=u16::MAX as u64;
+
     /// The settings of a configured queue, with the limits' defaults.
     pub fn new(name: &str, limits: &Limits) -> Self {
         Self { name: name.into(), is_configured: true, ..Self::unconfigured(limits) }
@@ -89,7 +108,10 @@ impl QueueSettings {
         }
     }
 
-    /// Checks name, filter and dead-letter queue.
+    /// Checks name, filter, dead-letter queue and limits.
+    ///
+    /// # Errors
+    /// The first that is not possible.
     pub fn check(&self) -> Result<(), InvalidQueue> {
         if TopicName::new(&self.name).is_err() {
             return Err(InvalidQueue::Name(self.name.clone()));
@@ -100,11 +122,20 @@ impl QueueSettings {
                 return Err(InvalidQueue::Filter(filter.clone()));
             }
         }
-        match &self.dead_letter {
-            Some(name) if TopicName::new(name).is_err() || *name == self.name => {
-                Err(InvalidQueue::DeadLetter(name.clone()))
-            }
-            _ => Ok(()),
+        if let Some(name) =
+            self.dead_letter.as_ref().filter(|name| TopicName::new(name).is_err() || **name == self.name)
+        {
+            return Err(InvalidQueue::DeadLetter(name.clone()));
         }
+        let limits = [
+            ("messages-max", self.messages_max as u64, Self::MESSAGES_MAX),
+            ("bytes-max", self.bytes_max as u64, Self::BYTES_MAX),
+            ("deliveries-max", self.deliveries_max.map_or(1, u64::from), Self::DELIVERIES_MAX),
+        ];
+        let invalid = limits.into_iter().find(|(_, value, range)| !range.contains(value));
+        invalid.map_or(Ok(()), |(limit, value, range)| {
+            let error = LimitOutOfRange { limit, value, min: *range.start(), max: *range.end() };
+            Err(InvalidQueue::Limit(self.name.clone(), error))
+        })
     }
 }

@@ -222,7 +222,7 @@ impl Both {
 proptest! {
     #[test]
     fn every_receiver_gets_exactly_its_messages_in_order(operations in prop::collection::vec(operation(), 1..120)) {
-        let limits = Limits { queue_messages_max: QUEUE_MESSAGES_MAX, ..Limits::DEFAULT };
+        let limits = Limits::DEFAULT.with(|limits| limits.queue_messages_max = QUEUE_MESSAGES_MAX);
         let mut both = Both {
             world: World::new(limits),
             clients: Default::default(),

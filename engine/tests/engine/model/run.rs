@@ -38,13 +38,12 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new() -> Self {
-        let limits = Limits {
-            inflight_count_max: WINDOW as u16,
-            receive_maximum: 8,
-            session_expiry_s_max: broker::EXPIRY_S_MAX,
-            topic_alias_max: 2,
-            ..Limits::DEFAULT
-        };
+        let limits = Limits::DEFAULT.with(|limits| {
+            limits.inflight_count_max = WINDOW as u16;
+            limits.receive_maximum = 8;
+            limits.session_expiry_s_max = broker::EXPIRY_S_MAX;
+            limits.topic_alias_max = 2;
+        });
         let mut queue = QueueSettings::new("q", &limits);
         queue.deliveries_max = Some(broker::DELIVERIES_MAX as u16);
         queue.dead_letter = Some("dead".into());

@@ -46,8 +46,8 @@ fn sample(index: usize, layer: usize) -> (String, String) {
         }
         Kind::Text { .. } => (format!("layer {layer}"), format!("\"layer {layer}\"")),
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
-        Kind::Number { range, .. } => {
-            let number = (range.start() + 1 + layer as u64).to_string();
+        Kind::Number(limit) => {
+            let number = (limit.range.start() + 1 + layer as u64).to_string();
             (number.clone(), number)
         }
     }
@@ -84,9 +84,10 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn nothing_given_is_the_default_of_the_library() {
     let settings = resolve(Some(""), &[], &[]).unwrap().settings;
-    let default = wisp_broker::Config::default();
-    assert_eq!((settings.config.listen, settings.config.limits), (default.listen, default.limits));
-    assert_eq!(settings.config.workers, None);
+    let (config, default) = (settings.config().unwrap(), wisp_broker::Config::default());
+    let addresses = |config: &wisp_broker::Config| config.listeners().iter().map(|one| one.address).collect::<Vec<_>>();
+    assert_eq!((addresses(&config), config.limits()), (addresses(&default), default.limits()));
+    assert_eq!(config.workers(), None);
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn what_is_no_toml_is_one_line_with_its_number() {
 fn numbers_may_be_written_in_every_way_of_toml() {
     for text in ["1_024", "0x400", "0o2000", "0b100_0000_0000", "+1024"] {
         let effective = resolve(Some(&format!("[limits]\nqueue-bytes-max = {text}")), &[], &[]).unwrap();
-        assert_eq!(effective.settings.config.limits.queue_bytes_max, 1024, "{text}");
+        assert_eq!(effective.settings.limits.queue_bytes_max, 1024, "{text}");
     }
 }
 
@@ -206,7 +207,7 @@ fn a_wrong_value_is_refused_also_where_a_later_layer_hides_it() {
 fn addresses_of_a_layer_replace_those_of_the_one_below() {
     let text = Some("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]");
     let listen = |environment: &[(&str, &str)], flags: &[&str]| {
-        let listen = resolve(text, environment, flags).unwrap().settings.config.listen;
+        let listen = resolve(text, environment, flags).unwrap().settings.listen;
         listen.iter().map(SocketAddr::port).collect::<Vec<_>>()
     };
     let environment = [("WISP_LISTEN", "127.0.0.1:3, [::1]:4")];
@@ -219,7 +220,7 @@ fn addresses_of_a_layer_replace_those_of_the_one_below() {
 fn an_empty_variable_counts_as_none() {
     let args = args::try_parse(["wisp-broker".into()]).ok().unwrap();
     let effective = Effective::resolve(&args, |_| Some(OsString::new())).unwrap();
-    assert_eq!(effective.sources, [Source::Default; SETTINGS.len()]);
+    assert_eq!(effective.sources, vec![Source::Default; SETTINGS.len()]);
 }
 
 #[test]
@@ -264,23 +265,23 @@ name = "with \"quotes\""
 #[test]
 fn queues_are_as_the_file_says_and_for_the_rest_as_the_limits_of_all_layers_say() {
     let config = resolve(Some(QUEUES), &[("WISP_QUEUE_BYTES_MAX", "2048")], &["--queue-messages-max", "7"]);
-    let config = config.unwrap().settings.config;
-    let mut orders = QueueSettings::new("orders", &config.limits);
+    let settings = config.unwrap().settings;
+    let mut orders = QueueSettings::new("orders", &settings.limits);
     orders.filter = Some("orders/#".into());
     (orders.messages_max, orders.bytes_max) = (10_000, 1 << 20);
     orders.policy = FullPolicy::DropOldest;
     orders.deliveries_max = Some(3);
     orders.dead_letter = Some("orders-dead".into());
-    let quotes = QueueSettings::new("with \"quotes\"", &config.limits);
+    let quotes = QueueSettings::new("with \"quotes\"", &settings.limits);
     assert_eq!((quotes.messages_max, quotes.bytes_max), (7, 2048));
-    assert_eq!(config.queues, [orders, quotes]);
+    assert_eq!(settings.queues, [orders, quotes]);
 }
 
 #[test]
 fn queues_that_are_printed_give_the_same_again_and_say_where_they_came_from() {
     let first = resolve(Some(QUEUES), &[], &["--queue-messages-max", "7"]).unwrap();
     let printed = first.to_toml();
-    assert_eq!(resolve(Some(&printed), &[], &[]).unwrap().settings.config.queues, first.settings.config.queues);
+    assert_eq!(resolve(Some(&printed), &[], &[]).unwrap().settings.queues, first.settings.queues);
     for line in [
         "[[queue]] # file, line 2",
         "name = \"orders\" # file, line 3",
@@ -318,14 +319,14 @@ fn the_example_has_every_key_with_its_default() {
 
 #[test]
 fn the_documents_name_every_setting_with_its_range_and_default() {
-    for setting in &SETTINGS {
+    for setting in SETTINGS.iter() {
         let default = setting.show(&Settings::default());
         let values = match &setting.kind {
             Kind::Addresses => "addresses with ports".to_owned(),
             Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
             Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
             Kind::Text { .. } => "a text".to_owned(),
-            Kind::Number { range, .. } => format!("{} to {}", range.start(), range.end()),
+            Kind::Number(limit) => format!("{} to {}", limit.range.start(), limit.range.end()),
         };
         let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());
         assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
