@@ -52,7 +52,7 @@ pub struct ListenerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// There is nothing to listen on.
+    /// There is no listener.
     NoListener,
     /// There are more listeners than a connection can name.
     TooManyListeners(usize),
@@ -67,7 +67,7 @@ pub enum ConfigError {
 pub(crate) struct Observer(Arc<dyn Fn(&Event) + Send + Sync>);
 
 impl Config {
-    /// A configuration without a listener, and else with the defaults.
+    /// A configuration without a listener, otherwise with the defaults.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder(Self {
             listeners: Vec::new(),
@@ -120,7 +120,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// One more topic queue that is there from the start. Others are made by use.
+    /// One more topic queue that exists from the start. Others are created by use.
     pub fn queue(mut self, settings: QueueSettings) -> Self {
         self.0.options.queues.push(settings);
         self

@@ -30,7 +30,7 @@ struct Thread {
     handle: JoinHandle<io::Result<()>>,
 }
 
-/// Why a broker did not start. `Display` is one complete line.
+/// The reason why a broker did not start. `Display` is one complete line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
@@ -42,7 +42,7 @@ pub enum StartError {
     Host(io::Error),
 }
 
-/// Why a broker stopped before it was told to. `Display` is one complete line.
+/// The reason why a broker stopped by itself. `Display` is one complete line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StopError {
@@ -58,7 +58,7 @@ pub enum StopError {
 pub enum RunError {
     /// The broker did not start.
     Start(StartError),
-    /// It stopped before it was told to.
+    /// It stopped by itself.
     Stop(StopError),
 }
 
@@ -138,20 +138,20 @@ impl<H: Host> Broker<H> {
         Ok(broker)
     }
 
-    /// The addresses it listens on, with the ports that were picked for port 0.
+    /// The addresses it listens on, with the actual ports in place of port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
     }
 
-    /// What it has done so far.
+    /// The broker's counts and gauges.
     pub fn stats(&self) -> StatsSnapshot {
         self.server.engine.stats()
     }
 
-    /// Closes every connection, telling clients of MQTT 5 why, and waits until all workers have ended.
+    /// Closes every connection, with a reason for clients of MQTT 5, and waits until all workers have ended.
     ///
     /// # Errors
-    /// If the broker has stopped before, by a failure.
+    /// If a failure has stopped the broker before.
     pub fn shutdown(mut self) -> Result<(), StopError> {
         self.server.stop();
         self.join()
@@ -181,12 +181,12 @@ impl<H: Host> Broker<H> {
 impl<H: Host> Drop for Broker<H> {
     fn drop(&mut self) {
         self.server.stop();
-        // Nobody is left to tell; a panic has been reported by its thread.
+        // No caller is left to return the error to; a panic has been reported by its thread.
         let _ = self.join();
     }
 }
 
-/// Stops the broker when a worker panics: its clients would wait for it for ever.
+/// Stops the broker when a worker panics, since its clients would wait for ever.
 struct StopOnPanic<H: Host>(Arc<Server<H>>);
 
 impl<H: Host> Drop for StopOnPanic<H> {
@@ -197,11 +197,11 @@ impl<H: Host> Drop for StopOnPanic<H> {
     }
 }
 
-/// Runs a broker with its first worker on the calling thread, as hosts without threads need it. `ready` is called once
-/// it accepts connections, with the addresses and a way to stop it; then this returns when the broker has ended.
+/// Runs a broker with its first worker on the calling thread, for hosts without threads. Calls `ready` once the broker
+/// accepts connections, with its addresses and a way to stop it. Returns when the broker has ended.
 ///
 /// # Errors
-/// If the broker did not start, or stopped before it was told to.
+/// If the broker did not start, or stopped by itself.
 pub fn run<H: Host>(
     host: H,
     config: Config,

@@ -1,7 +1,7 @@
-//! Lives of a few clients that do whatever the input says, on two workers of production, under limits so small that all are
+//! The operations of a few clients, taken from the input, on two workers. The limits are so small that all of them are
 //! reached.
 //!
-//! Nothing may panic, everything that is sent is MQTT, and when everyone is gone, so is every byte.
+//! Nothing may panic, all bytes sent are MQTT, and when all clients are gone no byte is left.
 
 mod doors;
 mod packets;
@@ -83,7 +83,7 @@ fn queue(limits: &Limits, dice: &mut Dice<'_>) -> QueueSettings {
     queue
 }
 
-/// Does what the input says, and looks at what is left.
+/// Runs the operations of the input, and checks the state that is left.
 pub fn live(input: &[u8]) {
     let mut dice = Dice(input);
     let mut world = World::new(&mut dice);

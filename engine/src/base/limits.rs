@@ -1,12 +1,12 @@
-//! Every limit of the broker, with its default and its range. docs/limits.md says what happens at each.
+//! Every limit of the broker, with its default and its range. docs/limits.md describes the effect of each.
 //!
-//! Units stand last in a name. A limit here is what the operator allows; what a client announced for itself (its
-//! maximum packet size, its keep-alive) is kept with its session.
+//! Units stand last in a name. A limit here is set by the operator; a limit announced by a client (its maximum packet
+//! size, its keep-alive) is kept with its session.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// What happens to a receiver whose queue has been full for longer than [`Limits::stall_ms_max`].
+/// The treatment of a receiver that has been full for longer than [`Limits::stall_ms_max`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallPolicy {
     /// Messages for it are dropped and counted until its queue has drained to half.
@@ -38,12 +38,13 @@ pub struct Limits {
     pub buffered_bytes_max: usize,
     /// Longest time from accepting a connection to its CONNECT.
     pub connect_timeout_ms: u64,
-    /// Longest keep-alive granted to a client of MQTT 5; longer wishes, and none, are answered with this one.
+    /// Longest keep-alive granted to a client of MQTT 5. A client that asks for a longer one, or for none, gets this
+    /// one.
     pub keep_alive_s_max: u16,
-    /// Longest time a sender is held back for a receiver whose queue is full. `None`: a short moment with
-    /// [`StallPolicy::Drop`], 30 s with [`StallPolicy::Disconnect`].
+    /// Longest time a sender is held back for a full receiver. `None`: a short moment with [`StallPolicy::Drop`], 30 s
+    /// with [`StallPolicy::Disconnect`].
     pub stall_ms_max: Option<u64>,
-    /// What happens to that receiver then.
+    /// The treatment of the receiver after that time.
     pub stall_policy: StallPolicy,
     /// Longest time a sender is held back for a topic queue or shared subscription group that is full.
     pub queue_stall_ms_max: u64,
@@ -59,18 +60,17 @@ pub struct Limits {
     pub topic_bytes_max: u16,
     /// Longest client identifier.
     pub client_id_bytes_max: u16,
-    /// Most sessions at a time, those of connected clients and of clients that are away.
+    /// Most sessions at a time, of connected clients and of clients that are away.
     pub sessions_count_max: u32,
     /// Longest time a session is kept for a client that is away.
     pub session_expiry_s_max: u32,
-    /// Most messages at QoS 1 and 2 on their way to one client and not yet acknowledged.
+    /// Most unacknowledged messages at QoS 1 and 2 to one client.
     pub inflight_count_max: u16,
-    /// Most messages at QoS 2 on their way from one client of MQTT 5 (Receive Maximum).
+    /// Most unacknowledged messages at QoS 2 from one client of MQTT 5 (Receive Maximum).
     pub receive_maximum: u16,
     /// Most topic aliases each way on one connection.
     pub topic_alias_max: u16,
-    /// Most bytes of stored messages together: those for clients that are away or slow, unacknowledged ones, and those
-    /// in topic queues.
+    /// Most bytes of stored messages together: in topic queues, waiting for clients, and unacknowledged.
     pub stored_bytes_max: usize,
     /// Most retained messages.
     pub retained_count_max: u32,
@@ -78,18 +78,18 @@ pub struct Limits {
     pub retained_bytes_max: usize,
     /// Most topic queues and shared subscription groups.
     pub topic_queues_count_max: u32,
-    /// Most messages a second from one client before it is read more slowly; 0 for any number.
+    /// Most messages a second from one client before it is read more slowly; 0 for no limit.
     pub messages_per_s_max: u32,
-    /// Most bytes a second from one client before it is read more slowly; 0 for any number.
+    /// Most bytes a second from one client before it is read more slowly; 0 for no limit.
     pub bytes_per_s_max: u64,
 }
 
-/// What is left of a receiver's share when all queues together are at [`Limits::buffered_bytes_max`]: enough that
-/// traffic goes on, so little that the sum stays close to the limit.
+/// The limit of each receiver's queue when all queues together are at [`Limits::buffered_bytes_max`]: enough to keep
+/// traffic going, and so little that the sum stays close to the limit.
 pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 
-/// How long senders wait for a full receiver by default before its messages are dropped: long enough for a receiver that
-/// keeps up and is not scheduled for a moment, short enough that nobody notices one that does not keep up.
+/// How long senders wait for a full receiver by default before its messages are dropped: long enough for a healthy
+/// receiver that is not scheduled for a moment, and too short to disturb other clients.
 pub(crate) const DROP_STALL_MS: u64 = 100;
 
 /// How long senders wait for a full receiver by default before it is disconnected.
@@ -156,8 +156,7 @@ impl Limits {
         LIMITS.iter().try_for_each(|limit| limit.check(limit.get(self)))
     }
 
-    /// Longest time a sender is held back for a receiver whose queue is full: [`Limits::stall_ms_max`], or the default of
-    /// the policy.
+    /// Longest time a sender is held back for a full receiver: [`Limits::stall_ms_max`], or the default of the policy.
     pub fn receiver_stall_ms_max(&self) -> u64 {
         self.stall_ms_max.unwrap_or(match self.stall_policy {
             StallPolicy::Drop => DROP_STALL_MS,
@@ -178,11 +177,11 @@ impl Default for Limits {
 pub struct Limit {
     /// Its name in flags, files and errors, such as `packet-bytes-max`.
     pub name: &'static str,
-    /// What it counts: `BYTES`, `COUNT`, `MS` or `SECONDS`.
+    /// Its unit: `BYTES`, `COUNT`, `MS` or `SECONDS`.
     pub unit: &'static str,
     /// Its least and its largest value.
     pub range: RangeInclusive<u64>,
-    /// What it limits, in a line.
+    /// Its meaning, in one line.
     pub help: &'static str,
     get: fn(&Limits) -> u64,
     set: fn(&mut Limits, u64),
@@ -194,11 +193,11 @@ impl Limit {
         (self.get)(limits)
     }
 
-    /// Changes its value. A number in range and yet too large for the word of the host, which 32-bit hosts have, becomes the largest
-    /// there is.
+    /// Changes its value. On 32-bit hosts a number in range may be too large for the host's word; then the largest word
+    /// is used.
     ///
     /// # Errors
-    /// If the number is out of range; then nothing is changed.
+    /// If the number is out of range. Then nothing changes.
     pub fn set(&self, limits: &mut Limits, number: u64) -> Result<(), LimitOutOfRange> {
         self.check(number)?;
         (self.set)(limits, number);
