@@ -1,6 +1,6 @@
 //! The state that all workers share.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ impl Options {
         if !self.response_information.as_deref().is_none_or(is_mqtt_text) {
             return Err(InvalidOptions::ResponseInformation);
         }
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         for queue in &self.queues {
             queue.check().map_err(InvalidOptions::Queue)?;
             if !names.insert(&queue.name) {
