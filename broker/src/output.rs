@@ -335,7 +335,7 @@ mod tests {
         let connections: Vec<_> = (0..10).map(connection).collect();
         connections.iter().for_each(send);
         let kept = connections.iter().filter(|connection| capacity(connection) >= waiting.len()).count();
-        assert_eq!(kept, 4, "an eighth of the allowance, for two buffers each");
+        assert_eq!(kept, 8, "a quarter of the allowance, for two buffers each");
         assert!(connections.iter().all(|connection| capacity(connection) >= KEPT_BYTES));
         // The first connection's buffer was used before the first sweep, and not before the second.
         connections.iter().for_each(|connection| {

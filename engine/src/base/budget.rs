@@ -46,10 +46,10 @@ impl Budget {
         self.used_bytes().saturating_add(bytes) <= self.bytes_max.saturating_add(self.bytes_max / 2)
     }
 
-    /// Counts `bytes` of an empty buffer as kept for reuse. False if an eighth of the allowance is kept already.
+    /// Counts `bytes` of an empty buffer as kept for reuse. False if a quarter of the allowance is kept already.
     pub(crate) fn try_keep(&self, bytes: usize) -> bool {
         let before = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.bytes_max / 8;
+        let fits = before.saturating_add(bytes) <= self.bytes_max / 4;
         if !fits {
             self.unkeep(bytes);
         }
