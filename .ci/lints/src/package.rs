@@ -46,7 +46,7 @@ impl Crate {
     }
 
     /// Loads the module of a file with its children. A file that `owns_folder` has its children beside it, as `mod.rs`
-    /// has; those of another file lie in a folder with its name.
+    /// has; the children of another file are in a folder with its name.
     fn load_file(
         &mut self,
         file: &FilePath,
@@ -154,7 +154,7 @@ impl Crate {
     }
 }
 
-/// The graph of the dependencies whose files are both accepted.
+/// The graph of the dependencies between two accepted files.
 #[must_use]
 pub fn graph(dependencies: &[Dependency], is_held: impl Fn(&str) -> bool) -> Graph {
     let mut graph = Graph::new();

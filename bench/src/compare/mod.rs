@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The build that is measured first changes with each pair. This program drives both brokers itself, so that one generator
-//! serves both. The measure is the broker's processor time for each message, because it depends less on what else the machine
-//! does than a rate.
+//! serves both. The measure is the broker's processor time for each message, because other work on the machine
+//! changes it less than a rate.
 
 pub mod paired;
 mod sample;

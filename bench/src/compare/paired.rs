@@ -139,7 +139,7 @@ mod tests {
         let scattered: Vec<f64> = (0..PAIRS_MAX).map(|index| if index % 2 == 0 { 0.9 } else { 1.1 }).collect();
         assert_eq!(paired(&scattered[1..]).verdict(5, 1.03), Verdict::MorePairs);
         assert_eq!(paired(&scattered).verdict(5, 1.03), Verdict::NotResolved);
-        // A broker whose processor time is not known has no ratio.
+        // Without the processor time of both brokers there is no ratio.
         let mut unknown = Paired::default();
         (0..PAIRS_MAX).for_each(|_| unknown.push(0.0, 0.0));
         assert_eq!(unknown.verdict(5, 1.03), Verdict::NotResolved);

@@ -117,7 +117,7 @@ fn record(point: &Point, host: Host, load: Load, finished: &Finished) -> Result<
     Ok(record)
 }
 
-/// The bytes of one call; None for those of one message.
+/// The bytes of one call; `None` for one message a call.
 fn parse_buffer(text: &str) -> Result<Option<u64>, Failure> {
     if text == "message" {
         return Ok(None);

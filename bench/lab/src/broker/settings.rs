@@ -23,7 +23,7 @@ pub const NATS_SETTINGS: [&str; 2] = ["max_pending: 256MB", "write_deadline: \"1
 /// segment when there are too many, read or not; here a log holds more than a sample has. The log is not allocated in
 /// advance, and messages stay in it, so that memory grows with all messages ever sent, up to a gigabyte for each topic.
 /// It acknowledges a message once it is in the log, so that the window does not slow senders down. The remaining values
-/// are those of the configuration that comes with it, with three changes: 1000 packets to a connection at once, as many
+/// come from the configuration file in its package, with three changes: 1000 packets to a connection at once, as many
 /// as the window and faster than its 200; messages up to a megabyte instead of 20 kB; and no console and no other
 /// listener.
 pub const RUMQTTD_SETTINGS: [(&str, &str); 7] = [
