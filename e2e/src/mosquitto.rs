@@ -153,6 +153,22 @@ pub fn run_publisher(addr: SocketAddr, version: Version, arguments: &[&str], inp
     Program::run(command, input)
 }
 
+/// Publishes each line with `mosquitto_pub -l`, and returns when all of them are routed.
+///
+/// mosquitto_pub 2.0.11 sometimes does not end after the last line, with any broker: it ends when the last message is
+/// sent, and misses that if it notes only afterwards which message is the last (mosquitto issue 1448). So an observer waits
+/// for the messages, and a program that is still there then is killed.
+pub fn publish_lines(addr: SocketAddr, version: Version, topic: &str, arguments: &[&str], lines: &[impl AsRef<str>]) {
+    let observer = Subscriber::start_with_arguments(addr, version, &[topic], &["-q", "2"]);
+    let mut command = client_command("mosquitto_pub", addr, version);
+    command.args(["-t", topic, "-l"]).args(arguments);
+    let text: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
+    let mut publisher = Program::start_with_input(command, text.into_bytes());
+    observer.wait_for_count(lines.len());
+    let failure = publisher.ended().filter(|status| !status.success());
+    assert!(failure.is_none(), "mosquitto_pub: {failure:?} {:?}", publisher.stderr());
+}
+
 /// Publishes the payload as one message.
 pub fn publish(addr: SocketAddr, version: Version, topic: &str, payload: &[u8]) {
     // mosquitto_pub has an option of its own for an empty message.

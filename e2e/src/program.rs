@@ -49,14 +49,19 @@ impl Program {
     /// # Panics
     /// If it does not end in time.
     pub fn run(command: Command, input: &[u8]) -> Finished {
+        Program::start_with_input(command, input.to_vec()).finish()
+    }
+
+    /// Starts the command, and writes `input` to it while the test continues.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with_input(command: Command, input: Vec<u8>) -> Program {
         let mut program = Program::start(command);
         let mut stdin = program.stdin.take().expect("standard input is open");
-        let input = input.to_vec();
         // A program that ends early closes the pipe; the test checks its exit status.
-        let writer = thread::spawn(move || drop(stdin.write_all(&input)));
-        let finished = program.finish();
-        writer.join().expect("the writer does not panic");
-        finished
+        thread::spawn(move || drop(stdin.write_all(&input)));
+        program
     }
 
     /// The process id.

@@ -5,7 +5,7 @@ use std::process::Command;
 use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::host::{Ability, Host};
-use wisp_e2e::mosquitto::{Subscriber, client_command, run_publisher};
+use wisp_e2e::mosquitto::{Subscriber, client_command, publish_lines, run_publisher};
 use wisp_e2e::program::{Finished, Program};
 
 /// More messages than mosquitto_sub's window. With a broker that exceeds the window, mosquitto_sub would give
@@ -37,12 +37,11 @@ fn lines() -> Vec<String> {
 #[test]
 fn mosquitto_clients_exchange_messages_at_every_qos() {
     let broker = Broker::start();
-    let input = lines().join("\n") + "\n";
     for version in Version::ALL {
         for qos in ["0", "1", "2"] {
             let topic = format!("exchange/{version:?}/{qos}");
             let subscriber = Subscriber::start_with_arguments(broker.addr(), version, &[&topic], &["-q", qos]);
-            publish(&broker, version, &["-q", qos, "-t", &topic, "-l"], &input);
+            publish_lines(broker.addr(), version, &topic, &["-q", qos], &lines());
             let messages = subscriber.wait_for_messages(line_count());
             let texts = messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned());
             assert!(texts.eq(lines()), "{version:?} QoS {qos}: {messages:?}");
@@ -73,7 +72,6 @@ fn mosquitto_clients_store_and_clear_retained_messages() {
 #[test]
 fn mosquitto_sub_resumes_its_session() {
     let broker = Broker::start();
-    let input = lines().join("\n") + "\n";
     for version in Version::ALL {
         for qos in ["1", "2"] {
             let id = format!("away {version:?} {qos}");
@@ -87,7 +85,7 @@ fn mosquitto_sub_resumes_its_session() {
                 subscribe_to_the_end(&broker, version, &[&session[..], &["-t", &topic, "-E"]].concat()),
                 [""; 0]
             );
-            publish(&broker, version, &["-q", qos, "-t", &topic, "-l"], &input);
+            publish_lines(broker.addr(), version, &topic, &["-q", qos], &lines());
             let count = line_count().to_string();
             let come = subscribe_to_the_end(&broker, version, &[&session[..], &["-t", &topic, "-C", &count]].concat());
             let expected = lines().into_iter().map(|line| format!("{qos} 0 {topic} {line}"));

@@ -24,8 +24,7 @@ fn a_long_text_comes_through_unchanged(version: Version) {
     let lines = book();
     let text = lines.join("\n") + "\n";
 
-    let finished = mosquitto::run_publisher(broker.addr(), version, &["-t", "book", "-l"], text.as_bytes());
-    assert!(finished.status.success(), "mosquitto_pub: {} {:?}", finished.status, finished.stderr);
+    mosquitto::publish_lines(broker.addr(), version, "book", &[], &lines);
     subscriber.wait_for_count(LINES);
     subscriber.settle();
 

@@ -52,7 +52,7 @@ fn wisp_sub_gets_what_mosquitto_pub_publishes() {
             mosquitto::publish(broker.addr(), version, "to/wisp", b"is anybody there?");
             came("is anybody there?")
         });
-        mosquitto::run_publisher(broker.addr(), version, &["-t", "to/wisp", "-l"], "one\ntwo ünd\nthree\n".as_bytes());
+        mosquitto::publish_lines(broker.addr(), version, "to/wisp", &[], &["one", "two ünd", "three"]);
         wait_until("the last message at wisp sub", || came("three"));
         let mut lines = subscriber.stdout();
         lines.retain(|line| !line.ends_with("is anybody there?"));
