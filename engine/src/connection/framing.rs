@@ -62,7 +62,10 @@ impl Scratch {
 
     /// Limits the bytes of one read while `paused` connections hold bytes.
     pub(crate) fn share_among(&mut self, paused: usize) {
-        self.share_bytes = (HELD_BYTES / (paused + 1)).max(READ_BYTES_MIN).min(self.recv_bytes);
+        self.share_bytes = match paused {
+            0 => self.recv_bytes,
+            _ => (HELD_BYTES / (paused + 1)).max(READ_BYTES_MIN).min(self.recv_bytes),
+        };
     }
 
     /// Bytes behind the staged ones.

@@ -134,10 +134,12 @@ impl Client {
     }
 
     fn topic_of<'a>(&'a self, publish: &Publish<'a>, aliases_max: u16) -> Result<TopicName<'a>, AliasError> {
-        match (publish.topic, publish.properties.topic_alias()) {
-            (Some(topic), _) => Ok(topic),
-            (None, Some(alias)) => self.aliases.resolve(alias, aliases_max),
-            (None, None) => Err(AliasError::Unknown),
+        match publish.topic {
+            Some(topic) => Ok(topic),
+            None => {
+                let alias = publish.properties.topic_alias().ok_or(AliasError::Unknown)?;
+                self.aliases.resolve(alias, aliases_max)
+            }
         }
     }
 

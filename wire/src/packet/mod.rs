@@ -49,7 +49,7 @@ pub enum Packet<'a> {
 /// Nothing is copied or allocated. An error that the available bytes show is reported at once, even if the packet is
 /// incomplete. A CONNECT names its own version and ignores `version`. Packets of both directions are decoded; the
 /// caller decides which of them a peer may send.
-#[inline]
+#[inline(always)]
 pub fn decode<'a>(
     input: &'a [u8],
     version: ProtocolVersion,

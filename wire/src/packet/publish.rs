@@ -65,8 +65,10 @@ impl<'a> Publish<'a> {
 
     /// Whether the payload is valid for its payload format indicator. Decoding does not check this, because it would
     /// read every payload; the answer to `false` is [`ReasonCode::PayloadFormatInvalid`](crate::ReasonCode).
+    #[inline]
     pub fn payload_keeps_format(&self) -> bool {
-        self.properties.payload_is_utf8() != Some(true) || str::from_utf8(self.payload).is_ok()
+        let names_text = !self.properties.is_empty() && self.properties.payload_is_utf8() == Some(true);
+        !names_text || str::from_utf8(self.payload).is_ok()
     }
 }
 
