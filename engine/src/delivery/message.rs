@@ -150,6 +150,11 @@ impl Message {
         self.header().body_len as usize + OVERHEAD_BYTES
     }
 
+    /// When it expires, if it has a Message Expiry Interval.
+    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+        Some(self.header().expires_at_ms).filter(|at_ms| *at_ms != NEVER)
+    }
+
     /// Whether its Message Expiry Interval has passed [MQTT-3.3.2-5].
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         now_ms >= self.header().expires_at_ms

@@ -1,29 +1,48 @@
 //! Retained messages: the last one of each topic, kept for later subscribers (MQTT 5 section 3.3.1.3).
 //!
 //! They are sorted by topic name. A filter is looked up in steps, each from the end of the one before, so that a
-//! subscription to everything neither holds the lock long nor fills an outbox at once.
+//! subscription to everything neither holds the lock long nor fills an outbox at once. Topics between two that can match
+//! are skipped ([`self::scan`]).
+//!
+//! Messages that expire are sorted by time as well, so the others cost nothing while they wait.
 
-use std::collections::BTreeMap;
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use wisp_wire::{QoS, TopicFilter};
 
+use self::scan::Place;
 use crate::base::limits::Limits;
-use crate::base::sync::{RwLock, rank};
+use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::message::Message;
 
 /// All retained messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RetainedStore {
     state: RwLock<State, { rank::RETAINED }>,
+    /// When the first message expires, so that the state is not locked before.
+    next_expiry_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     by_topic: BTreeMap<Box<str>, Retained>,
+    /// The messages that expire: the time and the topic.
+    by_expiry: BTreeSet<(u64, Box<str>)>,
     bytes: usize,
+}
+
+/// The time at which a message without an expiry interval expires.
+const NEVER: u64 = u64::MAX;
+
+impl Default for RetainedStore {
+    fn default() -> Self {
+        Self { state: RwLock::default(), next_expiry_ms: AtomicU64::new(NEVER) }
+    }
 }
 
 /// A retained message and its sender.
@@ -61,6 +80,12 @@ pub(crate) enum Visited {
 /// Most topics visited in one step, whether or not they match.
 const STEP_TOPICS: usize = 1024;
 
+/// A search from the root takes as long as visiting so many topics in order.
+const SEARCH_TOPICS: usize = 8;
+
+/// Most expired messages removed in one call, since the store is locked meanwhile.
+const EXPIRED_AT_ONCE: usize = 4096;
+
 impl RetainedStore {
     /// Whether a message of `bytes` can be stored for `topic`, in place of the topic's present one.
     pub(crate) fn fits(&self, topic: &str, bytes: usize, limits: &Limits) -> bool {
@@ -84,34 +109,48 @@ impl RetainedStore {
             return Err(RetainedFull);
         }
         let mut state = self.state.write();
+        state.remove(&topic);
         state.bytes += bytes;
-        if let Some(old) = state.by_topic.insert(topic.into(), retained) {
-            state.bytes -= old.message.cost_bytes();
+        if let Some(at_ms) = retained.message.expires_at_ms() {
+            state.by_expiry.insert((at_ms, topic.as_str().into()));
         }
+        state.by_topic.insert(topic.into(), retained);
+        self.note_next_expiry(&state);
         Ok(())
     }
 
     /// Removes the message of a topic.
     pub(crate) fn remove(&self, topic: &str) {
         let mut state = self.state.write();
-        if let Some(old) = state.by_topic.remove(topic) {
-            state.bytes -= old.message.cost_bytes();
-        }
+        state.remove(topic);
+        self.note_next_expiry(&state);
     }
 
-    /// Removes messages that have expired.
+    fn note_next_expiry(&self, state: &State) {
+        let next_ms = state.by_expiry.first().map_or(NEVER, |(at_ms, _)| *at_ms);
+        self.next_expiry_ms.store(next_ms, Ordering::Relaxed);
+    }
+
+    /// When the first message expires, if any does.
+    pub(crate) fn next_expiry_ms(&self) -> Option<u64> {
+        Some(self.next_expiry_ms.load(Ordering::Relaxed)).filter(|next_ms| *next_ms != NEVER)
+    }
+
+    /// Removes messages that have expired, up to a bounded number. Nobody gets the others either.
     pub(crate) fn remove_expired(&self, now_ms: u64) {
-        let is_expired = |retained: &Retained| retained.message.is_expired(now_ms);
-        if !self.state.read().by_topic.values().any(is_expired) {
+        if self.next_expiry_ms().is_none_or(|next_ms| next_ms > now_ms) {
             return;
         }
         let mut state = self.state.write();
-        let State { by_topic, bytes } = &mut *state;
-        by_topic.retain(|_, retained| {
-            let expired = is_expired(retained);
-            *bytes -= if expired { retained.message.cost_bytes() } else { 0 };
-            !expired
-        });
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some((at_ms, topic)) = state.by_expiry.first() else { break };
+            if *at_ms > now_ms {
+                break;
+            }
+            let topic = topic.clone();
+            state.remove(&topic);
+        }
+        self.note_next_expiry(&state);
     }
 
     /// Calls `visit` with the messages that match `filter` and have not expired, in the order of their topics, from
@@ -126,24 +165,36 @@ impl RetainedStore {
     ) -> Visited {
         let state = self.state.read();
         let text = filter.as_str();
-        let literal = &text[..text.find(['+', '#']).unwrap_or(text.len())];
-        // `a/#` matches `a` as well.
-        let common = if text.ends_with("/#") { literal.strip_suffix('/').unwrap_or(literal) } else { literal };
-        let from = after.map_or(Bound::Included(common), Bound::Excluded);
-        let mut last: Option<&str> = None;
-        for (number, (topic, retained)) in state.by_topic.range::<str, _>((from, Bound::Unbounded)).enumerate() {
-            if !topic.starts_with(common) {
-                break;
-            }
-            if number == STEP_TOPICS {
+        let first = scan::first(text);
+        let topics = |from: Bound<&str>| state.by_topic.range::<str, _>((from, Bound::Unbounded));
+        let mut rest = topics(after.map_or(Bound::Included(first), Bound::Excluded));
+        let mut last = after;
+        let mut next_topic: Option<String> = None;
+        let (mut work, mut skipped) = (0, 0);
+        while let Some((topic, retained)) = rest.next() {
+            if work >= STEP_TOPICS {
                 return Visited::UpTo(last.map(Box::from));
             }
-            let wanted = filter.matches(retained.message.topic()) && !retained.message.is_expired(now_ms);
-            if wanted && !visit(retained) {
-                return Visited::UpTo(last.or(after).map(Box::from));
+            work += 1;
+            if let Some(next) = next_topic.as_deref().filter(|next| **topic < **next) {
+                skipped += 1;
+                if skipped == SEARCH_TOPICS {
+                    rest = topics(Bound::Included(next));
+                    work += SEARCH_TOPICS;
+                }
+                last = Some(topic);
+                continue;
+            }
+            (next_topic, skipped) = (None, 0);
+            match scan::place(text, topic) {
+                Place::Matches if retained.message.is_expired(now_ms) => {}
+                Place::Matches if !visit(retained) => return Visited::UpTo(last.map(Box::from)),
+                Place::Matches | Place::Before => {}
+                Place::BeforeTopic(next) => next_topic = Some(next),
+                Place::Behind => break,
             }
             last = Some(topic);
-            if common.len() == text.len() {
+            if first.len() == text.len() {
                 break;
             }
         }
@@ -156,10 +207,20 @@ impl RetainedStore {
     }
 }
 
+impl State {
+    fn remove(&mut self, topic: &str) {
+        let Some(Retained { message, .. }) = self.by_topic.remove(topic) else { return };
+        self.bytes -= message.cost_bytes();
+        if let Some(at_ms) = message.expires_at_ms() {
+            self.by_expiry.remove(&(at_ms, topic.into()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wisp_wire::{Publish, TopicName};
+    use wisp_wire::{Properties, Property, Publish, TopicName};
 
     use super::*;
 
@@ -220,11 +281,57 @@ mod tests {
         assert_eq!(found(&store, "+/+/x", usize::MAX).len(), STEP_TOPICS * 2 + 7);
     }
 
+    #[test]
+    fn topics_that_cannot_match_are_skipped() {
+        let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
+        let stored = (0..100).flat_map(|site| (0..200).map(move |device| format!("site{site}/dev{device}/state")));
+        stored.for_each(|topic| store.store(retained(&topic, b"1"), &limits).unwrap());
+        for (filter, matches) in [("+/dev5/+", 100), ("+/+/none", 0), ("+/dev7/#", 100), ("+/zz", 0)] {
+            let (mut steps, mut found, mut after) = (0, 0, None::<Box<str>>);
+            while let Visited::UpTo(topic) = store.visit(TopicFilter::new(filter).unwrap(), after.as_deref(), 0, |_| {
+                found += 1;
+                true
+            }) {
+                (steps, after) = (steps + 1, topic);
+            }
+            assert_eq!(found, matches, "{filter}");
+            // Only `+/+/none` has to look at all 20,000 topics.
+            assert!(steps <= if filter == "+/+/none" { 20 } else { 4 }, "{filter}: {steps} steps");
+        }
+    }
+
+    #[test]
+    fn expired_messages_are_removed_in_order_and_replaced_ones_are_forgotten() {
+        let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
+        let expiring = |topic: &str, seconds: u32| {
+            let topic = TopicName::new(topic).unwrap();
+            let properties = [Property::MessageExpiryInterval(seconds)];
+            let publish = Publish { properties: Properties::from_slice(&properties), ..Publish::new(topic, b"1") };
+            Retained { message: Message::from_publish(&publish, topic, 0), sender: None }
+        };
+        assert_eq!(store.next_expiry_ms(), None);
+        for (topic, seconds) in [("a", 3), ("b", 1), ("c", 2)] {
+            store.store(expiring(topic, seconds), &limits).unwrap();
+        }
+        store.store(retained("b", b"for ever"), &limits).unwrap();
+        assert_eq!(store.next_expiry_ms(), Some(2_000));
+        store.remove_expired(1_999);
+        assert_eq!(store.count(), 3);
+        store.remove_expired(2_000);
+        assert_eq!(
+            (found(&store, "#", 9), store.next_expiry_ms()),
+            (vec!["a".to_owned(), "b".to_owned()], Some(3_000))
+        );
+        store.remove_expired(3_000);
+        assert_eq!((store.count(), store.next_expiry_ms()), (1, None));
+        assert!(store.state.read().by_expiry.is_empty());
+    }
+
     proptest! {
         /// Steps of any size find each topic that matches by the definition once, in order.
         #[test]
         fn a_filter_finds_the_matching_topics(
-            topics in prop::collection::btree_set("(a|b|\\$s|a!)(/(a|b|)){0,3}", 0..20),
+            topics in prop::collection::btree_set("(a|b|\\$s|a!|%)(/(a|b|a!|a0|)){0,3}|(/(a|b|)){1,3}", 1..60),
             filter in "(a|b|\\+|\\$s)(/(a|b|\\+|)){0,3}(/#)?|#",
             most in 1..4_usize,
         ) {

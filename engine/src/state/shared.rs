@@ -212,7 +212,7 @@ impl Shared {
 
     /// Whether nothing in the state depends on the time.
     pub(crate) fn has_no_timers(&self) -> bool {
-        self.timers.next_ms().is_none() && self.stored.used_bytes() == 0 && self.retained.count() == 0
+        self.timers.next_ms().is_none() && self.stored.used_bytes() == 0 && self.retained.next_expiry_ms().is_none()
     }
 
     /// An outbox for a new connection of `worker`.
