@@ -39,14 +39,16 @@ pub(crate) struct Driver<H: Host> {
     events: Vec<SocketEvent>,
     /// Connections of any worker to which this one had more to send than fits into a turn.
     unflushed: Vec<ConnectionId>,
+    /// Connections of any worker with output buffers that this one frees when they are no longer used.
+    buffered: Vec<ConnectionId>,
+    /// Connections of this worker whose sending direction is to be shut down when the last packet has been sent.
+    lingering: Vec<ConnectionId>,
 }
 
 /// The owner's part of a socket.
 struct Socket<S: Stream> {
     half: Arc<SendHalf<S>>,
     transport: Arc<Transport<S>>,
-    /// The sending direction is to be shut down when the last packet has been sent.
-    is_lingering: bool,
 }
 
 impl<H: Host> Driver<H> {
@@ -61,6 +63,8 @@ impl<H: Host> Driver<H> {
             sockets: HashMap::default(),
             events: Vec::new(),
             unflushed: Vec::new(),
+            buffered: Vec::new(),
+            lingering: Vec::new(),
         }
     }
 
@@ -162,7 +166,7 @@ impl<H: Host> Driver<H> {
                 WorkerMessage::NewConnection(NewConnection { half, transport, origin }) => {
                     log::accepted(origin, self.index);
                     let outbox = Arc::clone(&half.outbox);
-                    self.sockets.insert(half.id, Socket { half, transport, is_lingering: false });
+                    self.sockets.insert(half.id, Socket { half, transport });
                     self.worker.handle_mail(now_ms, Mail::Accept(outbox, origin));
                 }
                 WorkerMessage::Mail(mail) => self.worker.handle_mail(now_ms, mail),
@@ -197,11 +201,15 @@ impl<H: Host> Driver<H> {
     /// Sends the messages that the worker has staged for all receivers. True if connections are still to be read in
     /// this turn.
     fn transmit(&mut self, now_ms: u64) -> bool {
-        let (connections, unflushed) = (&self.server.connections, &mut self.unflushed);
+        let Self { server, unflushed, buffered, .. } = self;
+        let connections = &server.connections;
         let more = self.worker.poll_transmit(now_ms, |staged| {
             let Some(half) = connections.get(staged.outbox.connection()) else { return };
             if half.deliver(&staged) {
                 unflushed.push(half.id);
+            }
+            if half.begin_listing() {
+                buffered.push(half.id);
             }
         });
         while let Some(event) = self.worker.poll_event() {
@@ -214,11 +222,11 @@ impl<H: Host> Driver<H> {
         match event {
             Event::Mail(worker, mail) => self.server.mailboxes[worker].send(WorkerMessage::Mail(mail)),
             Event::Lingering(id) => {
-                if let Some(socket) = self.sockets.get_mut(&id) {
-                    socket.is_lingering = true;
+                if let Some(socket) = self.sockets.get(&id) {
                     if socket.half.flush() || socket.shut_down_if_flushed() {
                         self.unflushed.push(id);
                     }
+                    self.lingering.push(id);
                 }
             }
             Event::Closed(id) => self.close(id),
@@ -233,14 +241,22 @@ impl<H: Host> Driver<H> {
 
     /// Frees empty buffers, which would add up over all connections.
     fn sweep(&mut self) {
-        for (id, socket) in &self.sockets {
-            if socket.is_lingering && socket.shut_down_if_flushed() {
-                self.unflushed.push(*id);
+        let Self { server, sockets, unflushed, buffered, lingering, .. } = self;
+        lingering.retain(|id| {
+            let Some(socket) = sockets.get(id) else { return false };
+            if socket.shut_down_if_flushed() {
+                unflushed.push(*id);
             }
-            if socket.half.shrink() {
-                self.unflushed.push(*id);
+            true
+        });
+        buffered.retain(|id| {
+            let Some(half) = server.connections.get(*id) else { return false };
+            let stays = half.shrink();
+            if half.flush_for_others() {
+                unflushed.push(*id);
             }
-        }
+            stays
+        });
     }
 
     fn close(&mut self, id: ConnectionId) {

@@ -48,6 +48,8 @@ pub(crate) struct SendHalf<S: Stream> {
     output: Mutex<Output<S>, { rank::OUTPUT }>,
     /// A worker is sending, or the socket was full at the last attempt. Changes only under the lock of `output`.
     busy: AtomicBool,
+    /// It is on a worker's list of connections with buffers to free.
+    is_listed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl<S: Stream> SendHalf<S> {
     pub(crate) fn new(id: ConnectionId, outbox: Arc<Outbox>, transport: Arc<Transport<S>>) -> Self {
         let output =
             Output { transport: Some(transport), chunk: Chunk::default(), sent: 0, longest_bytes: 0, kept_bytes: 0 };
-        Self { id, outbox, output: Mutex::new(output), busy: AtomicBool::new(false) }
+        Self { id, outbox, output: Mutex::new(output), busy: AtomicBool::new(false), is_listed: AtomicBool::new(false) }
     }
 
     /// Sends the messages staged for this receiver, or leaves them in the outbox for the worker that is sending. True
@@ -152,22 +154,32 @@ impl<S: Stream> SendHalf<S> {
         self.outbox.close();
     }
 
-    /// Shrinks empty buffers that are larger than the traffic since the last call needed.
+    /// Whether the caller must list the connection for [`SendHalf::shrink`]: it has been used and is on no worker's list.
+    pub(crate) fn begin_listing(&self) -> bool {
+        !self.is_listed.load(Ordering::Relaxed) && !self.is_listed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Shrinks empty buffers that are larger than the traffic since the last call needed. True if the connection stays on
+    /// the caller's list. Otherwise it has no buffers left, or another worker has listed it meanwhile.
     pub(crate) fn shrink(&self) -> bool {
-        if let Some(mut output) = self.output.try_lock()
-            && output.chunk.bytes.is_empty()
-        {
+        // A worker that sends from now on lists it again.
+        self.is_listed.store(false, Ordering::Relaxed);
+        let is_free = self.output.try_lock().is_some_and(|mut output| {
+            if !output.chunk.bytes.is_empty() {
+                return false;
+            }
             let longest_bytes = std::mem::take(&mut output.longest_bytes);
             output.chunk.bytes.shrink_to(2 * longest_bytes);
-            self.outbox.shrink_to(2 * longest_bytes);
+            let outbox_is_free = self.outbox.shrink_to(2 * longest_bytes);
             output.keep_at_most(4 * longest_bytes, &self.outbox);
-        }
-        self.flush_for_others()
+            outbox_is_free && output.chunk.bytes.capacity() == 0
+        });
+        !is_free && self.begin_listing()
     }
 
     /// Called after holding the lock for another purpose than sending: a worker that wanted to send may have found it
     /// taken and skipped its send.
-    fn flush_for_others(&self) -> bool {
+    pub(crate) fn flush_for_others(&self) -> bool {
         !self.outbox.is_empty() && self.flush()
     }
 }
@@ -515,7 +527,10 @@ mod loom_tests {
 
     #[test]
     fn loom_shrinking_holds_no_message_back() {
-        a_message_arrives_despite(SendHalf::shrink);
+        a_message_arrives_despite(|half| {
+            half.shrink();
+            half.flush_for_others()
+        });
     }
 
     #[test]

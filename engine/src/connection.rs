@@ -50,6 +50,10 @@ pub(crate) struct Connection {
     pub(crate) is_ready: bool,
     /// It is on the worker's list of connections with a replay.
     pub(crate) is_replaying: bool,
+    /// It is on the worker's list of connections with an input buffer.
+    pub(crate) is_buffered: bool,
+    /// The time under which it is among the worker's deadlines.
+    pub(crate) filed_ms: u64,
     /// Groups of replies that wait for the store.
     pub(crate) uncommitted: u32,
 }
@@ -142,6 +146,8 @@ impl Connection {
             phase: Phase::Open,
             is_ready: false,
             is_replaying: false,
+            is_buffered: false,
+            filed_ms: u64::MAX,
             uncommitted: 0,
         }
     }

@@ -7,6 +7,7 @@
 //! hundred receivers a transmission after every read would carry one message.
 
 mod close;
+pub(crate) mod deadlines;
 mod replies;
 mod resume;
 mod sweep;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use self::deadlines::{Deadlines, NEVER};
 use self::replies::{Outcome, Replies};
 use crate::connection::context::Context;
 use crate::connection::disconnect::EndReason;
@@ -63,7 +65,12 @@ pub struct Worker {
     transmit_due: bool,
     scratch: Scratch,
     outputs: Outputs,
+    deadlines: Deadlines,
+    /// Connections with an input buffer.
+    buffered: Vec<ConnectionId>,
     next_sweep_ms: u64,
+    /// The number of queues with dropped messages that were reported.
+    reported_drops: u64,
 }
 
 /// The outputs of a turn, and the state that produces them.
@@ -132,7 +139,10 @@ impl Worker {
                 replies: Replies::default(),
                 events: VecDeque::new(),
             },
+            deadlines: Deadlines::default(),
+            buffered: Vec::new(),
             next_sweep_ms: 0,
+            reported_drops: 0,
         }
     }
 
@@ -141,7 +151,9 @@ impl Worker {
         match mail {
             Mail::Accept(outbox, origin) => {
                 let id = outbox.connection();
-                let connection = Connection::new(outbox, origin, &self.outputs.shared.limits, now_ms);
+                let limits = &self.outputs.shared.limits;
+                let mut connection = Connection::new(outbox, origin, limits, now_ms);
+                self.deadlines.file(&mut connection, now_ms + limits.connect_timeout_ms);
                 self.connections.insert(id, connection);
                 self.handle_readable(id);
             }
@@ -241,6 +253,15 @@ impl Worker {
         if connection.protocol.is_replaying() && !connection.is_replaying {
             connection.is_replaying = true;
             self.replaying.push(id);
+        }
+        if connection.framing.has_buffer() && !connection.is_buffered {
+            connection.is_buffered = true;
+            self.buffered.push(id);
+        }
+        // Packets move it to later times, except that CONNECT may bring a short keep-alive.
+        let deadline_ms = connection.protocol.deadline(&self.outputs.shared.limits).map_or(NEVER, |(at_ms, _)| at_ms);
+        if deadline_ms < connection.filed_ms {
+            self.deadlines.file(connection, deadline_ms);
         }
         if let Some(PauseCause::Takeover(old)) = connection.pause.as_ref().map(|pause| &pause.cause) {
             let end = Mail::End(old.connection(), EndReason::TakenOver);

@@ -11,6 +11,8 @@ pub(crate) struct Budget {
     kept_bytes: AtomicUsize,
     /// Messages dropped because they passed the tolerance.
     overflowed_messages: AtomicU64,
+    /// How often a queue has dropped messages that were not reported yet.
+    drops: AtomicU64,
 }
 
 impl Budget {
@@ -21,6 +23,7 @@ impl Budget {
             bytes_max,
             kept_bytes: AtomicUsize::new(0),
             overflowed_messages: AtomicU64::new(0),
+            drops: AtomicU64::new(0),
         }
     }
 
@@ -70,6 +73,16 @@ impl Budget {
     /// Messages dropped because all buffers together passed the tolerance.
     pub(crate) fn overflowed_messages(&self) -> u64 {
         self.overflowed_messages.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a queue has dropped messages and had none to report before.
+    pub(crate) fn note_drop(&self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes when a queue has dropped messages to report.
+    pub(crate) fn drops(&self) -> u64 {
+        self.drops.load(Ordering::Relaxed)
     }
 
     /// Bytes in use now.

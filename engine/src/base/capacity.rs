@@ -164,7 +164,9 @@ impl Capacity {
 
     /// Counts messages that were dropped instead of queued.
     pub fn count_dropped(&self, messages: u64) {
-        self.dropped.fetch_add(messages, Ordering::Relaxed);
+        if self.dropped.fetch_add(messages, Ordering::Relaxed) == 0 {
+            self.budget.note_drop();
+        }
     }
 
     /// Messages dropped since the last call.

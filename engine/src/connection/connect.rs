@@ -74,6 +74,11 @@ impl Protocol {
             refuse(connect.version, code, context.replies)
         })?;
         self.announce(connect, &session, keep_alive_s, taken_over.as_ref(), context);
+        let dropped = session.capacity().take_dropped();
+        if dropped > 0 {
+            let client_id = Some(Arc::clone(session.client_id()));
+            context.events.push_back(Event::Dropped { client_id, origin: self.origin, messages: dropped });
+        }
         let replays = session.take_replays();
         self.phase = Phase::Connected(Box::new(Client {
             session,

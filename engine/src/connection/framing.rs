@@ -110,6 +110,11 @@ impl Framing {
         self.sync_budget(budget);
     }
 
+    /// Whether there is a buffer, which may be empty.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.held.capacity() > 0
+    }
+
     /// Frees an empty buffer.
     pub(crate) fn shrink(&mut self) {
         if self.held.is_empty() {

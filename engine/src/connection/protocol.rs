@@ -306,15 +306,16 @@ impl Protocol {
         }
     }
 
-    /// The reason to end an overdue connection: no CONNECT in time, or silence beyond the keep-alive.
-    pub(crate) fn overdue(&self, limits: &Limits, now_ms: u64) -> Option<EndReason> {
-        let silence_ms = now_ms.saturating_sub(self.heard_ms);
+    /// When the connection is overdue unless another packet comes, and the reason to end it then: no CONNECT in time, or
+    /// silence beyond the keep-alive.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Option<(u64, EndReason)> {
         match &self.phase {
-            Phase::New if silence_ms >= limits.connect_timeout_ms => Some(EndReason::ConnectTimeout),
-            Phase::Connected(client) if client.silence_ms_max.is_some_and(|max| silence_ms > max) => {
-                Some(EndReason::KeepAliveTimeout)
+            Phase::New => Some((self.heard_ms + limits.connect_timeout_ms, EndReason::ConnectTimeout)),
+            Phase::Connected(client) => {
+                let silence_ms = client.silence_ms_max?;
+                Some((self.heard_ms + silence_ms + 1, EndReason::KeepAliveTimeout))
             }
-            _ => None,
+            Phase::Ended => None,
         }
     }
 

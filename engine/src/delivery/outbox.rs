@@ -288,12 +288,13 @@ impl Outbox {
         self.budget.unkeep(bytes);
     }
 
-    /// Frees the memory of an empty outbox's buffer beyond `bytes`.
-    pub fn shrink_to(&self, bytes: usize) {
+    /// Frees the memory of an empty outbox's buffer beyond `bytes`. True if it has no memory left.
+    pub fn shrink_to(&self, bytes: usize) -> bool {
         let mut incoming = self.incoming.lock();
         if incoming.chunk.bytes.is_empty() {
             incoming.chunk.bytes.shrink_to(bytes);
         }
+        incoming.chunk.bytes.capacity() == 0
     }
 
     /// Closes the outbox: waiting packets are dropped and nothing enters any more. The thread that has taken bytes and

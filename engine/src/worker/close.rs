@@ -87,6 +87,7 @@ impl Worker {
     pub(super) fn close(&mut self, id: ConnectionId) {
         if let Some(mut connection) = self.connections.remove(&id) {
             connection.framing.clear(&self.outputs.shared.budget);
+            self.deadlines.remove(&mut connection);
             self.outputs.events.push_back(Event::Closed(id));
         }
     }

@@ -1,5 +1,6 @@
 //! A worker's periodic work: timeouts, receivers that use up the budget, idle buffers.
 
+use super::deadlines::NEVER;
 use super::{Outputs, SWEEP_MS, Worker};
 use crate::base::limits::DISCONNECT_STALL_MS;
 use crate::connection::Phase;
@@ -26,33 +27,70 @@ impl Worker {
         true
     }
 
-    /// Looks at all connections, and returns the ones to end.
+    /// Frees empty input buffers and reports dropped messages. Returns the connections to end.
     fn sweep(&mut self, now_ms: u64) -> Vec<(ConnectionId, EndReason)> {
-        let mut overdue = Vec::new();
-        let (shared, events) = (&self.outputs.shared, &mut self.outputs.events);
-        let stall_ms = shared.limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
-        let scarce = shared.budget.is_scarce();
-        for (id, connection) in &mut self.connections {
-            let capacity = connection.protocol.outbox().capacity();
-            if scarce && !capacity.check_or_mark_full(1, 1, now_ms) && capacity.is_full_longer_than(stall_ms, now_ms) {
-                // It takes memory from receivers that read, so it is ended under any stall policy.
-                overdue.push((*id, EndReason::Stuck));
-            }
-            match connection.phase {
-                Phase::Open if connection.pause.is_none() => {
-                    let reason = connection.protocol.overdue(&shared.limits, now_ms);
-                    overdue.extend(reason.map(|reason| (*id, reason)));
-                }
-                Phase::Lingering | Phase::Open | Phase::Closing => {}
-            }
+        let connections = &mut self.connections;
+        self.buffered.retain(|id| {
+            let Some(connection) = connections.get_mut(id) else { return false };
             connection.framing.shrink();
+            connection.is_buffered = connection.framing.has_buffer();
+            connection.is_buffered
+        });
+        let mut ends = self.overdue(now_ms);
+        let shared = &self.outputs.shared;
+        let (is_scarce, drops) = (shared.budget.is_scarce(), shared.budget.drops() + shared.stored.drops());
+        if std::mem::replace(&mut self.reported_drops, drops) != drops {
+            self.report_drops();
+        }
+        if is_scarce {
+            self.add_stuck(now_ms, &mut ends);
+        }
+        ends
+    }
+
+    /// The connections whose deadline has passed. The others that were due are filed again.
+    fn overdue(&mut self, now_ms: u64) -> Vec<(ConnectionId, EndReason)> {
+        let mut overdue = Vec::new();
+        while let Some(id) = self.deadlines.first_due(now_ms) {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                debug_assert!(false, "a closed connection has no deadline");
+                break;
+            };
+            let deadline = connection.protocol.deadline(&self.outputs.shared.limits);
+            let next_ms = match (connection.phase, deadline) {
+                // It is not read, so it may have sent something.
+                (Phase::Open, Some(_)) if connection.pause.is_some() => now_ms + SWEEP_MS,
+                (Phase::Open, Some((at_ms, reason))) if at_ms <= now_ms => {
+                    overdue.push((id, reason));
+                    NEVER
+                }
+                (Phase::Open, Some((at_ms, _))) => at_ms,
+                _ => NEVER,
+            };
+            self.deadlines.file(connection, next_ms);
+        }
+        overdue
+    }
+
+    fn report_drops(&mut self) {
+        for connection in self.connections.values() {
             let messages: u64 = connection.protocol.capacities().map(|capacity| capacity.take_dropped()).sum();
             if messages > 0 {
                 let client_id = connection.protocol.client_id().cloned();
                 let origin = connection.protocol.origin();
-                events.push_back(Event::Dropped { client_id, origin, messages });
+                self.outputs.events.push_back(Event::Dropped { client_id, origin, messages });
             }
         }
-        overdue
+    }
+
+    /// Adds the receivers that take memory from others that read. They are ended under any stall policy.
+    fn add_stuck(&self, now_ms: u64, ends: &mut Vec<(ConnectionId, EndReason)>) {
+        let stall_ms = self.outputs.shared.limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
+        for (id, connection) in &self.connections {
+            let capacity = connection.protocol.outbox().capacity();
+            if !capacity.check_or_mark_full(1, 1, now_ms) && capacity.is_full_longer_than(stall_ms, now_ms) {
+                ends.push((*id, EndReason::Stuck));
+            }
+        }
     }
 }
