@@ -372,7 +372,7 @@ impl Worker {
         if self.connections.is_empty() && shared.is_none_or(|shared| shared.has_no_timers()) {
             return None;
         }
-        let next_ms = shared.and_then(|shared| shared.timers.next_ms());
+        let next_ms = shared.and_then(|shared| shared.next_timer_ms());
         Some(next_ms.map_or(SWEEP_MS, |next_ms| next_ms.saturating_sub(now_ms).min(SWEEP_MS)))
     }
 

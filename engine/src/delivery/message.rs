@@ -51,6 +51,11 @@ impl NextExpiry {
         self.0 = self.0.min(message.header().expires_at_ms);
     }
 
+    /// The time; the maximum if no message expires.
+    pub(crate) fn at_ms(self) -> u64 {
+        self.0
+    }
+
     /// Whether a message may have expired by now.
     pub(crate) fn is_due(self, now_ms: u64) -> bool {
         now_ms >= self.0

@@ -11,6 +11,7 @@ use crate::base::limits::Limits;
 use crate::base::slot::Slots;
 use crate::base::sync::{Mutex, rank};
 use crate::delivery::loan::QueueInfo;
+use crate::state::timers::Timers;
 use crate::state::topic_queue::{QueueSettings, TopicQueue};
 
 const PREFIX: &str = "$queue/";
@@ -31,6 +32,8 @@ pub(crate) struct QueueDirectory {
     queues_max: usize,
     slots: Arc<Slots>,
     stored: Arc<Budget>,
+    /// When each queue is to be looked at next.
+    timers: Arc<Timers<Arc<QueueInfo>>>,
 }
 
 /// The limit on queues is reached.
@@ -49,6 +52,7 @@ impl QueueDirectory {
             queues_max: limits.topic_queues_count_max as usize,
             slots: Arc::clone(slots),
             stored: Arc::clone(stored),
+            timers: Arc::default(),
         }
     }
 
@@ -71,7 +75,7 @@ impl QueueDirectory {
         let (bytes, messages) = (settings.bytes_max, settings.messages_max);
         let capacity = Capacity::new(bytes, messages, self.stall_ms_max, Arc::clone(&self.stored));
         let info = QueueInfo::new(name, queue_name(name).is_none(), capacity, self.slots.take());
-        let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings)));
+        let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings), &self.timers));
         queues.insert(name.into(), Arc::clone(&queue));
         Ok(queue)
     }
@@ -95,8 +99,13 @@ impl QueueDirectory {
         }
     }
 
-    /// All queues.
-    pub(crate) fn all(&self) -> Vec<Arc<TopicQueue>> {
-        self.queues.lock().values().cloned().collect()
+    /// When the first queue is due to be looked at.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.timers.next_ms()
+    }
+
+    /// The queues that are due: a message expires, or they may have been unused for long.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<Arc<TopicQueue>> {
+        self.timers.due(now_ms).iter().filter_map(|info| self.find(info)).collect()
     }
 }

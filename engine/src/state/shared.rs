@@ -64,7 +64,6 @@ pub struct Shared {
     assigned: AtomicU64,
     /// Distinguishes this run's assigned client identifiers from another run's.
     seed: u64,
-    pub(crate) queues_expired_ms: AtomicU64,
 }
 
 /// The operator's choices besides the limits.
@@ -188,7 +187,6 @@ impl Shared {
             outbox_slots: Arc::default(),
             assigned: AtomicU64::new(0),
             seed,
-            queues_expired_ms: AtomicU64::new(0),
         };
         shared.bind_queues();
         Ok(shared)
@@ -212,7 +210,13 @@ impl Shared {
 
     /// Whether nothing in the state depends on the time.
     pub(crate) fn has_no_timers(&self) -> bool {
-        self.timers.next_ms().is_none() && self.stored.used_bytes() == 0 && self.retained.next_expiry_ms().is_none()
+        self.next_timer_ms().is_none()
+    }
+
+    /// When the first session, will, message or queue is due.
+    pub(crate) fn next_timer_ms(&self) -> Option<u64> {
+        let next = [self.timers.next_ms(), self.queues.next_ms(), self.retained.next_expiry_ms()];
+        next.into_iter().flatten().min()
     }
 
     /// An outbox for a new connection of `worker`.

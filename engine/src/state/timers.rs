@@ -20,7 +20,7 @@ pub(crate) struct Lifetime {
 }
 
 /// The time of an event that is not scheduled.
-const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 impl Default for Lifetime {
     fn default() -> Self {
@@ -95,13 +95,15 @@ impl<K> Default for Timers<K> {
 }
 
 impl<K: Clone> Timers<K> {
-    fn file(&self, at_ms: u64, key: usize, value: &K) {
+    /// Adds a value.
+    pub(crate) fn file(&self, at_ms: u64, key: usize, value: &K) {
         let mut entries = self.entries.lock();
         entries.insert((at_ms, key), value.clone());
         self.note_next(&entries);
     }
 
-    fn unfile(&self, at_ms: u64, key: usize) {
+    /// Removes a value.
+    pub(crate) fn unfile(&self, at_ms: u64, key: usize) {
         let mut entries = self.entries.lock();
         entries.remove(&(at_ms, key));
         self.note_next(&entries);
@@ -116,7 +118,7 @@ impl<K: Clone> Timers<K> {
         Some(self.next_ms.load(Ordering::Relaxed)).filter(|next_ms| *next_ms != NEVER)
     }
 
-    /// The values that are due by now. They stay until [`Lifetime::expire`] removes them.
+    /// The values that are due by now. They stay until their owner removes or files them again.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<K> {
         if self.next_ms().is_none_or(|next_ms| next_ms > now_ms) {
             return Vec::new();

@@ -18,19 +18,21 @@ use std::sync::Arc;
 
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::base::capacity::Capacity;
-use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
+use crate::base::sync::{Mutex, rank};
 use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::NextExpiry;
 use crate::state::session::Session;
+use crate::state::timers::{NEVER, Timers};
 
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct TopicQueue {
     info: Arc<QueueInfo>,
     settings: Arc<QueueSettings>,
-    used_ms: AtomicU64,
+    /// When it is to be looked at next, with those of all queues.
+    timers: Arc<Timers<Arc<QueueInfo>>>,
     state: Mutex<State, { rank::QUEUE }>,
 }
 
@@ -42,8 +44,15 @@ struct State {
     next: usize,
     /// When the first of the messages expires.
     expires_ms: NextExpiry,
+    /// Since when it has had neither messages nor consumers, as far as is known.
+    unused_since_ms: Option<u64>,
+    /// The time under which it is in the timers.
+    filed_ms: u64,
     closed: bool,
 }
+
+/// How long a queue that is not configured may be unused.
+const UNUSED_MS: u64 = 60_000;
 
 /// A session that receives from the queue, and its options.
 #[derive(Debug)]
@@ -59,8 +68,14 @@ impl Indexed for TopicQueue {
 }
 
 impl TopicQueue {
-    pub(crate) fn new(info: Arc<QueueInfo>, settings: Arc<QueueSettings>) -> Self {
-        Self { info, settings, used_ms: AtomicU64::new(0), state: Mutex::default() }
+    /// A queue that is in `timers` under the time 0: it is looked at first in the next turn.
+    pub(crate) fn new(
+        info: Arc<QueueInfo>,
+        settings: Arc<QueueSettings>,
+        timers: &Arc<Timers<Arc<QueueInfo>>>,
+    ) -> Self {
+        timers.file(0, info.index(), &info);
+        Self { info, settings, timers: Arc::clone(timers), state: Mutex::default() }
     }
 
     /// The queue's identity, and the counts that sessions read.
@@ -111,8 +126,13 @@ impl TopicQueue {
         if state.next > at {
             state.next -= 1;
         }
-        if self.is_group() && state.consumers.is_empty() {
-            self.close(&mut state);
+        if state.consumers.is_empty() {
+            if self.is_group() {
+                self.close(&mut state);
+            } else {
+                // At once, so that it notes since when it is unused.
+                self.file(&mut state, 0);
+            }
         }
         state.closed
     }
@@ -124,6 +144,20 @@ impl TopicQueue {
         }
         self.info.set_waiting(0);
         self.capacity().close();
+        self.timers.unfile(state.filed_ms, self.index());
+    }
+
+    /// Files the queue under the time at which it is to be looked at next: `next_ms`, or before that when the first message
+    /// expires.
+    fn file(&self, state: &mut State, next_ms: u64) {
+        let next_ms = next_ms.min(state.expires_ms.at_ms());
+        if next_ms != state.filed_ms {
+            self.timers.unfile(state.filed_ms, self.index());
+            if next_ms != NEVER {
+                self.timers.file(next_ms, self.index(), &self.info);
+            }
+            state.filed_ms = next_ms;
+        }
     }
 
     /// Adds messages at the end and offers them to consumers. Messages left in `messages` found the queue gone.
@@ -132,7 +166,7 @@ impl TopicQueue {
         if state.closed {
             return;
         }
-        self.used_ms.store(context.now_ms, Ordering::Relaxed);
+        state.unused_since_ms = None;
         for queued in messages.drain(..) {
             let bytes = queued.message.cost_bytes();
             if self.capacity().is_full_with(bytes, 1) {
@@ -150,6 +184,8 @@ impl TopicQueue {
             self.capacity().add(bytes, 1);
             state.messages.push_back(queued);
         }
+        let filed_ms = state.filed_ms;
+        self.file(&mut state, filed_ms);
         self.offer(&mut state, context);
     }
 
@@ -224,6 +260,10 @@ impl TopicQueue {
             }
         }
         context.dead[dead_from..].reverse();
+        if !state.closed {
+            let filed_ms = state.filed_ms;
+            self.file(&mut state, filed_ms);
+        }
         self.offer(&mut state, context);
     }
 
@@ -246,21 +286,23 @@ impl TopicQueue {
     }
 
     /// Removes expired messages. Closes the queue if it is not configured and has been unused for a while. True if it
-    /// is gone.
+    /// is gone. Called when the timers say so, and files the queue for the next time.
     pub(crate) fn expire(&self, context: &mut DeliveryContext<'_>) -> bool {
-        const IDLE_MS: u64 = 60_000;
         let now_ms = context.now_ms;
         let mut state = self.state.lock();
+        if state.closed {
+            return true;
+        }
         self.remove_expired(&mut state, now_ms);
         // Messages behind an expired one may now be deliverable.
         self.offer(&mut state, context);
-        let empty = state.consumers.is_empty() && self.capacity().depth_messages() == 0;
-        if !empty {
-            self.used_ms.store(now_ms, Ordering::Relaxed);
-        }
-        let idle = now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= IDLE_MS;
-        if idle && empty && !self.settings.is_configured {
+        let is_unused = state.consumers.is_empty() && self.capacity().depth_messages() == 0;
+        let since_ms = state.unused_since_ms.filter(|_| is_unused).unwrap_or(now_ms);
+        state.unused_since_ms = is_unused.then_some(since_ms);
+        if now_ms - since_ms >= UNUSED_MS && !self.settings.is_configured {
             self.close(&mut state);
+        } else {
+            self.file(&mut state, if self.settings.is_configured { NEVER } else { since_ms + UNUSED_MS });
         }
         state.closed
     }
