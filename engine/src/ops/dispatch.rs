@@ -283,7 +283,7 @@ impl Dispatcher {
     /// Drops cached routes that are outdated, and memory that was not used since the last call. Every worker calls this
     /// regularly.
     pub(crate) fn evict_stale(&mut self, shared: &Shared) {
-        self.cache.clear_if_stale(&shared.tree);
+        self.cache.evict_stale(&shared.tree);
         pool::trim();
     }
 }

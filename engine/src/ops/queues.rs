@@ -74,7 +74,10 @@ impl Shared {
     /// Removes a closed queue.
     pub(crate) fn remove_queue(&self, queue: &TopicQueue) {
         self.queues.remove(queue);
-        self.tree.invalidate();
+        // Its routes are those of its own topic or, for a group, of the filter's topics.
+        if let Ok(filter) = TopicFilter::new(&queue.info().name) {
+            self.tree.invalidate(filter.shared().map_or(filter, |(_, within)| within));
+        }
     }
 
     /// Returns messages on loan to their queues, in their order.

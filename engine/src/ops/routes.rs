@@ -1,6 +1,6 @@
 //! Step 5 of the path of a message. In: a topic name. Out: the sessions and queues that get the message.
 //!
-//! Each worker keeps a [`RouteCache`] of resolved topics and clears it when the epoch of the topic tree has changed.
+//! Each worker keeps a [`RouteCache`] of resolved topics, and resolves a topic again when its epoch has changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::TopicQueue;
-use crate::state::topic_tree::{TopicTooLarge, TopicTree};
+use crate::state::topic_tree::{TopicEpochs, TopicTooLarge, TopicTree};
 
 /// A session that gets the messages of a topic, with the options of its matching subscriptions combined.
 #[derive(Clone, Debug)]
@@ -115,11 +115,26 @@ pub(crate) enum Unroutable {
 /// The topics that one worker has resolved. Cleared when full.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCache {
-    epoch: u64,
+    /// The tree's changes when outdated routes were last dropped.
+    changes: u64,
     known: HashMap<Box<str>, u32, RandomState>,
-    routes: Vec<Route>,
+    routes: Vec<Cached>,
     targets: usize,
     name_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    route: Route,
+    epochs: TopicEpochs,
+    /// The topic's epoch before it was resolved.
+    epoch: u64,
+}
+
+impl Cached {
+    fn is_fresh(&self, tree: &TopicTree<Subscriber>) -> bool {
+        tree.epoch(self.epochs) == self.epoch
+    }
 }
 
 impl RouteCache {
@@ -130,37 +145,65 @@ impl RouteCache {
 
     /// The receivers of messages to `topic`.
     pub(crate) fn lookup(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
-        self.clear_if_stale(&shared.tree);
-        if let Some(&index) = self.known.get(topic.as_str()) {
-            return Ok(&self.routes[index as usize]);
+        let known = self.known.get(topic.as_str()).map(|index| *index as usize);
+        if let Some(index) = known
+            && self.routes[index].is_fresh(&shared.tree)
+        {
+            return Ok(&self.routes[index].route);
         }
+        let cached = Self::resolve(shared, topic)?;
+        if let Some(index) = known {
+            self.targets += cached.route.len();
+            self.targets -= self.routes[index].route.len();
+            self.routes[index] = cached;
+            return Ok(&self.routes[index].route);
+        }
+        if self.is_full(topic, &cached.route) {
+            self.clear();
+        }
+        let index = self.routes.len();
+        self.targets += cached.route.len();
+        self.name_bytes += topic.as_str().len();
+        self.routes.push(cached);
+        self.known.insert(topic.as_str().into(), index as u32);
+        Ok(&self.routes[index].route)
+    }
+
+    fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {
         TopicTooLarge::check(topic.as_str(), &shared.limits).map_err(Unroutable::Topic)?;
+        let epochs = shared.tree.epochs_of(topic);
+        // The epoch is read before the tree, so that a change in between is noticed at the next look-up.
+        let epoch = shared.tree.epoch(epochs);
         let mut route = Route::new(shared.tree.matching(topic));
         if queue_name(topic.as_str()).is_some() {
             let queue =
                 shared.queues.find_or_create(topic.as_str()).map_err(|TooManyQueues| Unroutable::TooManyQueues)?;
             route.queues.push(queue);
         }
-        if self.is_full(topic, &route) {
-            self.clear();
-        }
-        let index = self.routes.len() as u32;
-        self.targets += route.len();
-        self.name_bytes += topic.as_str().len();
-        self.routes.push(route);
-        self.known.insert(topic.as_str().into(), index);
-        Ok(&self.routes[index as usize])
+        Ok(Cached { route, epochs, epoch })
     }
 
-    /// Clears the cache if a subscription has changed. This also frees receivers that are gone, so a worker without
-    /// traffic calls it regularly.
-    pub(crate) fn clear_if_stale(&mut self, tree: &TopicTree<Subscriber>) {
-        // The epoch is read before the tree, so that a change in between is noticed at the next look-up.
-        let epoch = tree.epoch();
-        if epoch != self.epoch {
-            self.clear();
-            self.epoch = epoch;
+    /// Drops outdated routes, and with them receivers that are gone. A worker calls it regularly.
+    pub(crate) fn evict_stale(&mut self, tree: &TopicTree<Subscriber>) {
+        let changes = tree.changes();
+        if std::mem::replace(&mut self.changes, changes) == changes {
+            return;
         }
+        let Self { known, routes, targets, name_bytes, .. } = self;
+        let mut fresh = Vec::new();
+        let mut old: Vec<Option<Cached>> = std::mem::take(routes).into_iter().map(Some).collect();
+        known.retain(|name, index| {
+            let cached = old[*index as usize].take().filter(|cached| cached.is_fresh(tree));
+            let Some(cached) = cached else {
+                *name_bytes -= name.len();
+                return false;
+            };
+            *index = fresh.len() as u32;
+            fresh.push(cached);
+            true
+        });
+        *targets = fresh.iter().map(|cached| cached.route.len()).sum();
+        *routes = fresh;
     }
 
     fn is_full(&self, topic: TopicName<'_>, route: &Route) -> bool {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use wisp_wire::{Disconnect, Properties, ReasonCode};
+use wisp_wire::{Disconnect, Properties, ReasonCode, TopicFilter};
 
 use crate::delivery::bundles::Indexed;
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
 use crate::ops::dispatch::Dispatcher;
+use crate::ops::subscriptions::FilterKind;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::will::Will;
@@ -144,8 +145,20 @@ impl Shared {
 
     /// Has routes resolved again, since they name the connection of a session.
     fn invalidate_routes(&self, session: &Session) {
-        if session.has_subscriptions() {
-            self.tree.invalidate();
+        // With very many filters this would take longer than resolving all topics.
+        const FILTERS_MAX: usize = 256;
+        let subscriptions = session.subscriptions();
+        if subscriptions.len() > FILTERS_MAX {
+            self.tree.invalidate_all();
+            return;
+        }
+        for filter in subscriptions.filters() {
+            // The routes of groups and queues do not name the connection.
+            if let Ok(filter) = TopicFilter::new(filter)
+                && let Some(FilterKind::Plain(filter)) = FilterKind::of(filter)
+            {
+                self.tree.invalidate(filter);
+            }
         }
     }
 

@@ -105,6 +105,11 @@ impl Subscriptions {
         self.filters.len()
     }
 
+    /// The filters, in order.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| &**filter)
+    }
+
     fn place_of(&self, filter: &str) -> Result<usize, usize> {
         self.filters.binary_search_by(|known| (**known).cmp(filter))
     }
@@ -303,11 +308,6 @@ impl Session {
 
     pub(crate) fn pubcomp(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
         self.acknowledge(connection, |outgoing| outgoing.pubcomp(id))
-    }
-
-    /// Whether the client has subscriptions.
-    pub(crate) fn has_subscriptions(&self) -> bool {
-        self.subscriptions.lock().len() > 0
     }
 
     /// Changes the list of topic queues and groups that the client receives from.

@@ -1,15 +1,18 @@
 //! Subscriptions by topic filter: one tree of topic levels behind a reader-writer lock.
 //!
-//! Workers do not search it for each message: they cache resolved topics (see [`crate::ops::routes`]) until the tree's
-//! epoch changes, which it does with every change of a subscription.
+//! Workers do not search it for each message: they cache resolved topics (see [`crate::ops::routes`]) until the topic's
+//! epoch changes, which it does with every change of a subscription that may match ([`self::epochs`]).
 
 mod children;
+mod epochs;
 
 use wisp_wire::{TopicFilter, TopicName};
 
 use self::children::Children;
+use self::epochs::Epochs;
+pub(crate) use self::epochs::TopicEpochs;
 use crate::base::limits::Limits;
-use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
+use crate::base::sync::{RwLock, rank};
 use crate::delivery::bundles::Indexed;
 use crate::state::subscribers::Subscribers;
 
@@ -17,7 +20,7 @@ use crate::state::subscribers::Subscribers;
 #[derive(Debug)]
 pub(crate) struct TopicTree<S> {
     tree: RwLock<Node<S>, { rank::TREE }>,
-    epoch: AtomicU64,
+    epochs: Epochs,
 }
 
 /// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are
@@ -35,7 +38,7 @@ struct Node<S> {
 
 impl<S> Default for TopicTree<S> {
     fn default() -> Self {
-        Self { tree: RwLock::default(), epoch: AtomicU64::new(0) }
+        Self { tree: RwLock::default(), epochs: Epochs::default() }
     }
 }
 
@@ -50,7 +53,7 @@ impl<S: Indexed + Clone> TopicTree<S> {
     pub(crate) fn subscribe(&self, filter: TopicFilter<'_>, subscriber: S) -> bool {
         let mut tree = self.tree.write();
         let replaced = tree.place(filter).insert(subscriber);
-        self.invalidate();
+        self.invalidate(filter);
         replaced
     }
 
@@ -59,13 +62,18 @@ impl<S: Indexed + Clone> TopicTree<S> {
         let levels: Vec<&str> = filter.as_str().split('/').collect();
         let mut tree = self.tree.write();
         let removed = tree.remove(&levels, index);
-        self.invalidate();
+        self.invalidate(filter);
         removed
     }
 
-    /// Makes every worker look its routes up again.
-    pub(crate) fn invalidate(&self) {
-        self.epoch.fetch_add(1, Ordering::Release);
+    /// Makes every worker resolve the topics again that match `filter`.
+    pub(crate) fn invalidate(&self, filter: TopicFilter<'_>) {
+        self.epochs.note_change(filter.as_str());
+    }
+
+    /// Makes every worker resolve all topics again.
+    pub(crate) fn invalidate_all(&self) {
+        self.epochs.note_change_of_all();
     }
 
     /// The subscriptions that match `topic`, in no order.
@@ -75,9 +83,20 @@ impl<S: Indexed + Clone> TopicTree<S> {
         found
     }
 
-    /// Changes whenever a subscription does.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+    /// Changes whenever a subscription does that may match the topic.
+    #[inline]
+    pub(crate) fn epoch(&self, topic: TopicEpochs) -> u64 {
+        self.epochs.sum(topic)
+    }
+
+    /// The counts of changes that concern `topic`.
+    pub(crate) fn epochs_of(&self, topic: TopicName<'_>) -> TopicEpochs {
+        TopicEpochs::of(topic.as_str())
+    }
+
+    /// Changes whenever any subscription does.
+    pub(crate) fn changes(&self) -> u64 {
+        self.epochs.changes()
     }
 }
 
