@@ -172,11 +172,14 @@ impl Smoke {
     }
 }
 
+/// A name of no broker that speaks MQTT and forwards.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("use one of {}", plan::BROKERS.iter().map(Broker::name).collect::<Vec<_>>().join(", "))]
+struct UnknownBroker;
+
 /// One that speaks MQTT and forwards; a command line has no place in a list with commas.
-fn parse_broker(name: &str) -> Result<Broker, String> {
-    let names = || plan::BROKERS.iter().map(Broker::name).collect::<Vec<_>>().join(", ");
-    let broker = plan::BROKERS.into_iter().find(|broker| broker.name() == name);
-    broker.ok_or_else(|| format!("use one of {}", names()))
+fn parse_broker(name: &str) -> Result<Broker, UnknownBroker> {
+    plan::BROKERS.into_iter().find(|broker| broker.name() == name).ok_or(UnknownBroker)
 }
 
 /// The items of a list without repeats; None of an empty one.

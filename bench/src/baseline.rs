@@ -47,8 +47,8 @@ impl Baseline {
         // Dates sort by themselves.
         let Some(name) = folders.filter(|name| name.ends_with(FOLDER_END)).max() else { return Ok(None) };
         let file = results.join(&name).join(SAMPLES_FILE);
-        let read = fs::read_to_string(&file).map_err(|error| error.to_string());
-        let rates = read.and_then(|text| read_rates(&text).map_err(|error| error.to_string()));
+        // An error of JSON is one of reading, too.
+        let rates = fs::read_to_string(&file).and_then(|text| Ok(read_rates(&text)?));
         let rates = rates.map_err(|error| Failure::Setup(format!("cannot read {}: {error}", file.display())))?;
         Ok(Some(Self { name, rates }))
     }

@@ -6,16 +6,15 @@ use wisp_lab::versions::{self, Facts};
 
 use wisp_lab::broker::Broker;
 use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::host::{self, Host, HostMode};
 use wisp_lab::machine;
+use wisp_lab::measured::Measured;
 use wisp_lab::paths::{self, Scratch};
-use wisp_lab::plan::{Changes, Kind, Plan, Point};
+use wisp_lab::plan::{Changes, Kind, Plan, Point, Settings};
 use wisp_lab::sweep::{self, Sampler, Watch};
-use wisp_report::folder::Record;
 
 use crate::args::Experiment;
 use crate::compute::{self, Compute};
-use crate::host::{self, Host, Mode};
-use crate::point::setting;
 use crate::{PROGRAM, start, transfer};
 
 /// Runs a plan, shows the results, and returns the status to end with.
@@ -29,7 +28,7 @@ pub fn run(options: &Experiment) -> Result<u8, Failure> {
         repetitions: options.place.repetitions,
         ..Changes::none(machine::processors())
     };
-    let plan = Plan::find(&options.plan, &changes).map_err(Failure::Setup)?;
+    let plan = Plan::find(&options.plan, &changes)?;
     let interrupt = Interrupt::on_signals(PROGRAM).map_err(system)?;
     let mut programs = Programs::new(plan.kind, &interrupt).map_err(system)?;
     let settings = sweep::Options {
@@ -63,7 +62,7 @@ impl Programs {
     fn compilers(&self) -> BTreeMap<String, String> {
         let (program, module) = match self.kind {
             Kind::Transfer => (transfer::PROGRAM, host::compiled_module(transfer::PROGRAM, Host::WasmEdge)),
-            _ => (compute::PROGRAM, host::plain_module(compute::PROGRAM, Host::WasmEdge, Mode::Jit)),
+            _ => (compute::PROGRAM, host::plain_module(compute::PROGRAM, Host::WasmEdge, HostMode::Jit)),
         };
         let native = paths::native_program(program);
         [(format!("rustc of the native {program}"), native), (format!("rustc of the modules of {program}"), module)]
@@ -78,7 +77,7 @@ impl Programs {
         let built = |host| match (host, self.kind) {
             (Host::Native, _) => paths::native_program(program),
             (_, Kind::Transfer) => host::compiled_module(program, host),
-            _ => host::plain_module(program, host, Mode::Jit),
+            _ => host::plain_module(program, host, HostMode::Jit),
         };
         let content = |host| versions::content_of_file(&built(host).ok()?);
         hosts.iter().filter_map(|host| Some((format!("{program} on {host}"), content(*host)?))).collect()
@@ -88,7 +87,7 @@ impl Programs {
     fn find_runtimes(&mut self, plan: &Plan) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
         let mut runtimes = BTreeMap::new();
-        let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| setting(point, "host").ok()).collect();
+        let hosts: BTreeSet<Host> = plan.points.iter().filter_map(|point| host_of(point.settings())).collect();
         self.versions.extend(self.contents(&hosts));
         for host in hosts {
             match host.runtime() {
@@ -103,19 +102,38 @@ impl Programs {
     }
 
     fn look_for(&self, point: &Point) -> Result<(), Failure> {
-        match self.kind {
-            Kind::Transfer => transfer::look_for(point),
-            Kind::Compute => self.compute.look_for(point),
-            Kind::Start => start::look_for(point, &self.scratch),
-            other => Err(Failure::Setup(format!("plans of the kind {} are run by wisp-loadgen", other.name()))),
+        match point.settings() {
+            Settings::Transfer(settings) => transfer::look_for(settings),
+            Settings::Compute(settings) => self.compute.look_for(settings),
+            Settings::Start(settings) => start::look_for(settings, &self.scratch),
+            Settings::Throughput(_) | Settings::Latency(_) | Settings::Connections(_) => {
+                Err(not_measured_here(point.kind()))
+            }
         }
     }
 }
 
+/// The host of a sample that has no broker.
+fn host_of(settings: &Settings) -> Option<Host> {
+    match settings {
+        Settings::Transfer(transfer) => Some(transfer.host),
+        Settings::Compute(compute) => Some(compute.host),
+        Settings::Throughput(_) | Settings::Latency(_) | Settings::Connections(_) | Settings::Start(_) => None,
+    }
+}
+
+fn not_measured_here(kind: Kind) -> Failure {
+    Failure::Setup(format!("plans of the kind {} are run by wisp-loadgen", kind.name()))
+}
+
 impl Sampler for Programs {
     fn prepare(&mut self, plan: &Plan, interrupt: &Interrupt) -> Result<(), Failure> {
-        let brokers: BTreeSet<&str> = plan.points.iter().filter_map(|point| point.text("broker")).collect();
-        let brokers: Vec<Broker> = brokers.into_iter().filter_map(|broker| broker.parse().ok()).collect();
+        let started = |point: &Point| match point.settings() {
+            Settings::Start(start) => Some((start.broker.to_string(), start.broker.clone())),
+            _ => None,
+        };
+        let brokers: BTreeMap<String, Broker> = plan.points.iter().filter_map(started).collect();
+        let brokers: Vec<Broker> = brokers.into_values().collect();
         self.versions =
             Facts::gather(&brokers).versions.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let mut missing = match self.kind {
@@ -135,11 +153,14 @@ impl Sampler for Programs {
         Err(Failure::Setup(missing.into_iter().collect::<Vec<_>>().join(&format!("\n{PROGRAM}: "))))
     }
 
-    fn sample(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Record, Failure> {
-        match self.kind {
-            Kind::Transfer => transfer::take(point, &self.scratch, &self.interrupt),
-            Kind::Start => start::take(point, &self.scratch, &self.interrupt),
-            _ => self.compute.take(point, &self.scratch, &self.interrupt),
+    fn sample(&mut self, point: &Point, _: u32, _: &dyn Watch) -> Result<Measured, Failure> {
+        match point.settings() {
+            Settings::Transfer(settings) => transfer::take(settings, &self.scratch, &self.interrupt),
+            Settings::Start(settings) => start::take(settings, &self.scratch, &self.interrupt),
+            Settings::Compute(settings) => self.compute.take(settings, &self.scratch, &self.interrupt),
+            Settings::Throughput(_) | Settings::Latency(_) | Settings::Connections(_) => {
+                Err(not_measured_here(point.kind()))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use wisp_loadgen::drive::results::Results;
+use wisp_loadgen::Results;
 
 use crate::plan::{Case, SIZE_BYTES};
 use wisp_client::QoS;
@@ -13,8 +13,8 @@ use wisp_lab::broker::{CpuMeter, Running, last_lines};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::paths;
 use wisp_lab::process::{kill, spawn};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::run;
+use wisp_loadgen::Config;
+use wisp_loadgen::run;
 
 /// How often to look whether the generator has ended; seldom, since looking takes from the time that is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -78,7 +78,7 @@ pub fn drive_here(
     messages: u64,
     interrupt: &Interrupt,
 ) -> Result<(Results, Option<f64>), Failure> {
-    let target = broker.url().parse().map_err(Failure::Setup)?;
+    let target = broker.url().parse().map_err(Failure::setup)?;
     let Case { qos, point } = case;
     let config = Config {
         qos: QoS::new(qos).ok_or_else(|| Failure::Setup(format!("there is no QoS {qos}")))?,
@@ -90,7 +90,7 @@ pub fn drive_here(
         ..Config::new(target)
     };
     let meter = CpuMeter::new(interrupt, Some(broker));
-    let results = run::run(&config, &meter).map_err(|error| Failure::Broken(error.to_string()));
+    let results = run(&config, &meter).map_err(|error| Failure::Broken(error.to_string()));
     interrupt.check()?;
     let results = results.map_err(|failure| broker.has_died().map_or(failure, Failure::Broken))?;
     match broker.has_died().or_else(|| results.fault()) {
@@ -129,7 +129,7 @@ impl Drop for Generator {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use wisp_loadgen::drive::checker::Tally;
+    use wisp_loadgen::Tally;
 
     /// A line as the generator writes it.
     fn line(tally: Tally, error: Option<&str>) -> String {

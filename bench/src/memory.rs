@@ -28,7 +28,7 @@ use wisp_lab::broker::{Broker, Build, Running, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::machine;
 use wisp_lab::paths::{self, Scratch};
-use wisp_loadgen::drive::setup::{DESCRIPTORS_EXTRA, allow_descriptors};
+use wisp_loadgen::{DESCRIPTORS_EXTRA, allow_descriptors};
 use wisp_report::table::{Table, thousands};
 
 /// Bytes for each idle connected client, less than.

@@ -52,14 +52,19 @@ impl fmt::Display for Point {
     }
 }
 
-impl FromStr for Point {
-    type Err = String;
+/// A text that is no point.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("use SENDERSxRECEIVERS, as in 10x10")]
+pub struct InvalidPoint;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Point {
+    type Err = InvalidPoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPoint> {
         let number = |text: &str| text.parse::<NonZeroU32>().ok().map(NonZeroU32::get);
         text.split_once('x')
             .and_then(|(senders, receivers)| Some(Self::new(number(senders)?, number(receivers)?)))
-            .ok_or_else(|| "use SENDERSxRECEIVERS, as in 10x10".to_owned())
+            .ok_or(InvalidPoint)
     }
 }
 

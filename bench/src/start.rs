@@ -12,19 +12,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 
 use wisp_lab::broker::{Broker, Mode, Running, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::machine;
+use wisp_lab::measured::Measured;
 use wisp_lab::paths::{self, Scratch};
-use wisp_lab::plan::Point;
-use wisp_report::folder::Record;
+use wisp_lab::plan;
 
 use crate::footprint::{Size, files_of};
 use crate::loadgen::{self, Load};
 use crate::plan::{Case, Point as Spread};
-use crate::point::only;
 use crate::resident::Resident;
 
 /// How long memory has to stay the same before it counts as that of an idle broker.
@@ -32,32 +31,27 @@ const STILL_FOR: Duration = Duration::from_millis(500);
 
 /// Messages that a broker forwards, and from and to how many, unless a plan says otherwise.
 const MESSAGES: u64 = 100_000;
-/// The largest number that a setting may be.
-const NUMBER_MAX: u64 = u32::MAX as u64;
 const SPREAD: Spread = Spread::new(10, 10);
 
-/// Looks whether a point's broker is there.
+/// Looks whether the broker is there.
 ///
 /// # Errors
-/// When it is not, or the point says something that is none of this kind.
-pub fn look_for(point: &Point, scratch: &Scratch) -> Result<(), Failure> {
-    let start = Start::of(point)?;
+/// When it is not.
+pub fn look_for(settings: &plan::Start, scratch: &Scratch) -> Result<(), Failure> {
+    let start = Start::of(settings);
     paths::native_program("wisp-loadgen")?;
     start.broker.look_for(&start.options(), scratch)
 }
 
-/// Takes one sample of a point.
+/// Takes one sample.
 ///
 /// # Errors
-/// As [`Start::take`], and when the point says something that is none of this kind.
-pub fn take(point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
-    let measured = Start::of(point)?.take(scratch, interrupt)?;
-    let mut record = point.record();
-    record.extend(measured);
-    Ok(record)
+/// As [`Start::take`].
+pub fn take(settings: &plan::Start, scratch: &Scratch, interrupt: &Interrupt) -> Result<Measured, Failure> {
+    Start::of(settings).take(scratch, interrupt).map(|figures| Measured::of(&figures))
 }
 
-/// The settings of a measurement.
+/// The settings of a measurement, with its defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Start {
     /// The broker.
@@ -72,33 +66,72 @@ pub struct Start {
     pub spread: Spread,
 }
 
+/// The measurements, under the names that records have.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Figures {
+    /// The broker's workers, if it has such a setting.
+    workers: Option<usize>,
+    startup_ms: f64,
+    startup_cpu_s: f64,
+    idle_rss_bytes: u64,
+    idle_pss_bytes: u64,
+    idle_anonymous_bytes: u64,
+    broker_threads: Option<u32>,
+    loaded_peak_rss_bytes: Option<u64>,
+    broker_cpu_s: Option<f64>,
+    messages_per_s: f64,
+    #[serde(flatten)]
+    files: Files,
+}
+
+/// The sizes of the files that a broker runs from: those that are loaded, and those on disk.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+struct Files {
+    installed_bytes: u64,
+    #[serde(flatten)]
+    parts: Parts,
+}
+
+/// The parts of the files of a broker.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(untagged)]
+enum Parts {
+    Native {
+        program_bytes: u64,
+        program_file_bytes: u64,
+        libraries_bytes: u64,
+        libraries_file_bytes: u64,
+    },
+    Module {
+        module_bytes: u64,
+        module_file_bytes: u64,
+        #[serde(flatten)]
+        compiled: Option<Compiled>,
+        runtime_bytes: u64,
+        runtime_file_bytes: u64,
+    },
+}
+
+/// The file of a module that was compiled ahead of time.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+struct Compiled {
+    compiled_bytes: u64,
+    compiled_file_bytes: u64,
+}
+
 impl Start {
-    /// The settings of a point: `broker`, and optionally `mode`, `workers`, `messages`, `senders` and `receivers`.
-    ///
-    /// # Errors
-    /// If it has another one, in one line.
-    pub fn of(point: &Point) -> Result<Self, Failure> {
-        only(point, &["broker", "mode", "workers", "messages", "senders", "receivers"])?;
-        let text = |name| point.text(name).ok_or_else(|| Failure::Setup(format!("{name}: it has to be set, to text")));
-        let wrong = |name: &'static str| move |error: String| Failure::Setup(format!("{name}: {error}"));
-        let number = |name, usual: u64| match (point.get(name), point.whole(name)) {
-            (None, _) => Ok(usual),
-            (_, Some(number @ 1..=NUMBER_MAX)) => Ok(number),
-            (Some(value), _) => Err(Failure::Setup(format!("{name}: {value} is no whole number above 0"))),
-        };
-        let broker: Broker = text("broker")?.parse().map_err(wrong("broker"))?;
-        let mode = point.get("mode").map(|_| text("mode")?.parse::<Mode>().map_err(wrong("mode"))).transpose()?;
-        Ok(Self {
+    /// The settings of a plan, with defaults for the others.
+    #[must_use]
+    pub fn of(settings: &plan::Start) -> Self {
+        let plan::Start { broker, mode, workers, messages, senders, receivers } = settings.clone();
+        Self {
             // Native programs are compiled before they start, too.
             mode: mode.filter(|mode| *mode != Mode::Aot || !broker.modes().is_empty()),
             broker,
-            workers: number("workers", machine::processors() as u64)? as usize,
-            messages: number("messages", MESSAGES)?,
-            spread: Spread::new(
-                number("senders", SPREAD.senders.into())? as u32,
-                number("receivers", SPREAD.receivers.into())? as u32,
-            ),
-        })
+            workers: workers.map_or_else(machine::processors, |workers| workers as usize),
+            messages: messages.unwrap_or(MESSAGES),
+            spread: Spread::new(senders.unwrap_or(SPREAD.senders), receivers.unwrap_or(SPREAD.receivers)),
+        }
     }
 
     fn options(&self) -> StartOptions {
@@ -110,12 +143,13 @@ impl Start {
     /// # Errors
     /// When something is missing, or the system tells nothing of processes, as only Linux does; when a message is lost;
     /// when interrupted.
-    pub fn take(&self, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
+    pub fn take(&self, scratch: &Scratch, interrupt: &Interrupt) -> Result<Figures, Failure> {
         let running = self.broker.start(&self.options(), scratch, interrupt)?;
         let usage = running.usage().ok_or_else(|| Failure::Setup("only Linux tells what a process uses".to_owned()))?;
         let idle = Resident::settled_for(STILL_FOR, running.process(), interrupt)?;
         let threads = running.usage().map(|usage| usage.threads);
-        let mut record = self.files(&running)?;
+        let files = self.files(&running)?;
+        let startup_ms = running.startup().as_secs_f64() * 1e3;
         forget_peak(running.process())?;
         let case = Case { qos: 0, point: self.spread };
         let load = Load { case, window: 1, messages: self.messages };
@@ -124,50 +158,57 @@ impl Start {
         let stopped = running.stop();
         let report = report.map_err(|failure| self.blame(failure, stopped.as_ref().err()))?;
         stopped?;
-        let measured = json!({
-            "workers": self.broker.workers(self.workers),
-            "startup_cpu_s": usage.cpu_s,
-            "idle_rss_bytes": idle.rss_bytes,
-            "idle_pss_bytes": idle.pss_bytes,
-            "idle_anonymous_bytes": idle.anonymous_bytes,
-            "broker_threads": threads,
-            "loaded_peak_rss_bytes": loaded.map(|loaded| loaded.peak_rss_bytes),
-            "broker_cpu_s": loaded.map(|loaded| loaded.cpu_s - usage.cpu_s),
-            "messages_per_s": report.messages_per_s,
-        });
-        record.extend(measured.as_object().cloned().unwrap_or_default());
-        Ok(record)
+        Ok(Figures {
+            workers: self.broker.workers(self.workers),
+            startup_ms,
+            startup_cpu_s: usage.cpu_s,
+            idle_rss_bytes: idle.rss_bytes,
+            idle_pss_bytes: idle.pss_bytes,
+            idle_anonymous_bytes: idle.anonymous_bytes,
+            broker_threads: threads,
+            loaded_peak_rss_bytes: loaded.map(|loaded| loaded.peak_rss_bytes),
+            broker_cpu_s: loaded.map(|loaded| loaded.cpu_s - usage.cpu_s),
+            messages_per_s: report.messages_per_s,
+            files,
+        })
     }
 
     /// The sizes of the files that it runs from.
-    fn files(&self, running: &Running) -> Result<Record, Failure> {
-        let mut sizes = Record::new();
-        let mut put = |name: &str, size: Size| {
-            sizes.insert(format!("{name}_bytes"), size.loaded_bytes.into());
-            sizes.insert(format!("{name}_file_bytes"), size.file_bytes.into());
-            size.loaded_bytes
-        };
+    fn files(&self, running: &Running) -> Result<Files, Failure> {
         let files = files_of(running.process())?;
-        let total = if let Some(host) = self.broker.wasm_host() {
-            let modules = paths::repository().join("target").join("wasm");
-            let module = modules.join(format!("wisp-broker-{host}.wasm"));
-            let module_bytes = put("module", Size::of(&module)?);
-            let code_bytes = match self.mode.unwrap_or_default() {
-                Mode::Aot => put("compiled", whole(Size::of(&compiled(&self.broker, &module))?)),
-                Mode::Jit | Mode::Interpreted => module_bytes,
+        let Some(host) = self.broker.wasm_host() else {
+            let program = program_of(running)?;
+            let libraries = Size::of_all(files.iter().filter(|file| **file != program))?;
+            let program = Size::of(&program)?;
+            let parts = Parts::Native {
+                program_bytes: program.loaded_bytes,
+                program_file_bytes: program.file_bytes,
+                libraries_bytes: libraries.loaded_bytes,
+                libraries_file_bytes: libraries.file_bytes,
             };
-            // The code of a compiled module may be mapped as well, under its path without links.
-            let modules = modules.canonicalize().unwrap_or(modules);
-            put("runtime", Size::of_all(files.iter().filter(|file| !file.starts_with(&modules)))?) + code_bytes
-        } else {
-            let program = fs::read_link(format!("/proc/{}/exe", running.process()))
-                .map_err(|error| Failure::Setup(format!("cannot tell which program {} is: {error}", self.broker)))?;
-            put("program", Size::of(&program)?)
-                + put("libraries", Size::of_all(files.iter().filter(|file| **file != program))?)
+            return Ok(Files { installed_bytes: program.loaded_bytes + libraries.loaded_bytes, parts });
         };
-        sizes.insert("startup_ms".to_owned(), (running.startup().as_secs_f64() * 1e3).into());
-        sizes.insert("installed_bytes".to_owned(), total.into());
-        Ok(sizes)
+        let modules = paths::repository().join("target").join("wasm");
+        let file = modules.join(format!("wisp-broker-{host}.wasm"));
+        let module = Size::of(&file)?;
+        let compiled = match self.mode.unwrap_or_default() {
+            Mode::Aot => Some(whole(Size::of(&compiled(&self.broker, &file))?)),
+            Mode::Jit | Mode::Interpreted => None,
+        };
+        // The code of a compiled module may be mapped as well, under its path without links.
+        let modules = modules.canonicalize().unwrap_or(modules);
+        let runtime = Size::of_all(files.iter().filter(|file| !file.starts_with(&modules)))?;
+        let code_bytes = compiled.map_or(module.loaded_bytes, |compiled| compiled.loaded_bytes);
+        let compiled =
+            compiled.map(|size| Compiled { compiled_bytes: size.loaded_bytes, compiled_file_bytes: size.file_bytes });
+        let parts = Parts::Module {
+            module_bytes: module.loaded_bytes,
+            module_file_bytes: module.file_bytes,
+            compiled,
+            runtime_bytes: runtime.loaded_bytes,
+            runtime_file_bytes: runtime.file_bytes,
+        };
+        Ok(Files { installed_bytes: runtime.loaded_bytes + code_bytes, parts })
     }
 
     fn blame(&self, failure: Failure, death: Option<&Failure>) -> Failure {
@@ -192,6 +233,12 @@ fn compiled(broker: &Broker, module: &Path) -> PathBuf {
     }
 }
 
+/// The native program of a broker.
+fn program_of(running: &Running) -> Result<PathBuf, Failure> {
+    fs::read_link(format!("/proc/{}/exe", running.process()))
+        .map_err(|error| Failure::Setup(format!("cannot tell which program {} is: {error}", running.broker())))
+}
+
 /// Lets the count of the most memory that a process ever had begin anew.
 fn forget_peak(process: u32) -> Result<(), Failure> {
     let file = format!("/proc/{process}/clear_refs");
@@ -207,33 +254,48 @@ mod tests {
 
     use super::*;
 
-    fn start_of(settings: serde_json::Value) -> Result<Start, Failure> {
-        Start::of(&Point::new(Kind::Start, serde_json::from_value(settings).unwrap()))
-    }
-
     #[test]
-    fn a_point_says_who_and_how() {
-        let start = start_of(json!({"broker": "wasmedge", "mode": "interpreted", "workers": 3})).unwrap();
+    fn what_a_plan_leaves_open_has_defaults() {
+        let of = |broker, mode, messages, senders| {
+            Start::of(&plan::Start { broker, mode, workers: Some(3), messages, senders, receivers: None })
+        };
+        let start = of(Broker::WasmEdge, Some(Mode::Interpreted), None, None);
         assert_eq!((start.broker, start.mode, start.workers), (Broker::WasmEdge, Some(Mode::Interpreted), 3));
         assert_eq!((start.messages, start.spread), (MESSAGES, SPREAD));
-        let start = start_of(json!({"broker": "native", "mode": "aot", "messages": 7, "senders": 2})).unwrap();
+        let start = of(Broker::Native, Some(Mode::Aot), Some(7), Some(2));
         assert_eq!((start.mode, start.messages, start.spread), (None, 7, Spread::new(2, 10)));
-        assert_eq!(start_of(json!({"broker": "wasmer", "mode": "aot"})).unwrap().mode, Some(Mode::Aot));
+        assert_eq!(of(Broker::Wasmer, Some(Mode::Aot), None, None).mode, Some(Mode::Aot));
     }
 
     #[test]
-    fn a_point_that_says_something_else_is_refused() {
-        for (settings, part) in [
-            (json!({}), "broker: it has to be set"),
-            (json!({"broker": "other"}), "broker: there is no broker"),
-            (json!({"broker": "wasmer", "mode": 1}), "mode: it has to be set, to text"),
-            (json!({"broker": "wasmer", "mode": "slow"}), "mode: slow is no mode"),
-            (json!({"broker": "native", "messages": 0}), "messages: 0 is no"),
-            (json!({"broker": "native", "senders": 4294967296_u64}), "senders: 4294967296 is no"),
-            (json!({"broker": "native", "qos": 1}), "qos: no setting of start"),
-        ] {
-            let failure = start_of(settings).unwrap_err();
-            assert!(matches!(&failure, Failure::Setup(why) if why.contains(part)), "{failure}");
+    fn figures_may_be_of_all_that_is_recorded() {
+        let parts = Parts::Module {
+            module_bytes: 1,
+            module_file_bytes: 2,
+            compiled: Some(Compiled { compiled_bytes: 3, compiled_file_bytes: 4 }),
+            runtime_bytes: 5,
+            runtime_file_bytes: 6,
+        };
+        let native =
+            Parts::Native { program_bytes: 1, program_file_bytes: 2, libraries_bytes: 3, libraries_file_bytes: 4 };
+        for parts in [parts, native] {
+            let figures = Figures {
+                workers: Some(1),
+                startup_ms: 1.0,
+                startup_cpu_s: 1.0,
+                idle_rss_bytes: 1,
+                idle_pss_bytes: 1,
+                idle_anonymous_bytes: 1,
+                broker_threads: Some(1),
+                loaded_peak_rss_bytes: Some(1),
+                broker_cpu_s: Some(1.0),
+                messages_per_s: 1.0,
+                files: Files { installed_bytes: 8, parts },
+            };
+            let measured = Measured::of(&figures);
+            let is_known = |name: &str| name == "workers" || Kind::Start.measures().any(|known| known == name);
+            let unknown: Vec<_> = measured.fields().keys().filter(|name| !is_known(name)).collect();
+            assert!(unknown.is_empty() && measured.fields().len() > 14, "{measured}");
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::plan::{Case, Point, Turn};
 use wisp_lab::broker::Broker;
-use wisp_loadgen::drive::results::Results;
+use wisp_loadgen::Results;
 use wisp_report::statistics::median;
 
 /// One measurement, with its settings. As JSON, one line.

@@ -12,5 +12,24 @@
 //! This crate starts no broker, reads no plan and writes no file: the crate `wisp-lab` does, and the program `wisp-loadgen`
 //! stands above both.
 
-pub mod drive;
-pub mod sink;
+mod drive;
+mod sink;
+
+pub use drive::checker::Tally;
+pub use drive::config::Config;
+pub use drive::connections::{Connections, Opened};
+pub use drive::crc::of as crc32;
+pub use drive::deadline::Stopped;
+pub use drive::error::{DescriptorError, RunError};
+pub use drive::latency::{Latency, end_to_end};
+pub use drive::pattern::{Layout, LayoutError, Pattern, UnknownPattern};
+pub use drive::payload::HEADER_BYTES;
+pub use drive::preflight::{Unreachable, local_address, payload_bytes_max};
+pub use drive::results::Results;
+pub use drive::run::run;
+pub use drive::setup::{DESCRIPTORS_EXTRA, allow_descriptors};
+pub use drive::spread::Spread;
+pub use drive::target::{InvalidTarget, NatsUrl, Target};
+pub use drive::topics::TopicError;
+pub use drive::watch::{Progress, Watch};
+pub use sink::{Burst, Sink};

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use wisp_broker::{Broker, Config};
 use wisp_client::QoS;
-use wisp_loadgen::drive::config::Config as RunConfig;
-use wisp_loadgen::drive::pattern::Pattern;
-use wisp_loadgen::drive::run;
+use wisp_loadgen::Config as RunConfig;
+use wisp_loadgen::Pattern;
+use wisp_loadgen::run;
 
 const MESSAGES: u64 = 60_000;
 /// At full speed, seconds of them.
@@ -32,7 +32,7 @@ fn both_count_the_same_messages() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         for (pattern, receivers, copies) in [(Pattern::OneToOne, 3, 1), (Pattern::FanOut, 3, 3)] {
             let broker = broker();
-            let results = run::run(&config(&broker, qos, pattern, receivers), &()).unwrap();
+            let results = run(&config(&broker, qos, pattern, receivers), &()).unwrap();
             assert!(results.is_good(), "{results}");
             let counted = broker.stats();
             assert_eq!((counted.messages_received, counted.messages_dropped), (results.sent, 0), "{qos:?} {results}");
@@ -72,7 +72,7 @@ fn a_rate_is_the_brokers_own() {
     };
     let (results, counted_per_s) = thread::scope(|scope| {
         let counted = scope.spawn(|| rate_of_count(&broker, FULL_SPEED_MESSAGES));
-        (run::run(&config, &()).unwrap(), counted.join().unwrap())
+        (run(&config, &()).unwrap(), counted.join().unwrap())
     });
     assert!(results.is_good(), "{results}");
     let ratio = results.messages_per_s / counted_per_s;

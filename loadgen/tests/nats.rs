@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use fake_nats::Manner;
 use wisp_client::QoS;
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::pattern::Pattern;
-use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run::run;
+use wisp_loadgen::Config;
+use wisp_loadgen::Pattern;
+use wisp_loadgen::Results;
+use wisp_loadgen::run;
 
 /// Long enough for any machine; runs in which messages are lost wait for it.
 const TIMEOUT: Duration = Duration::from_secs(2);

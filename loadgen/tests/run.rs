@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use fake_broker::Fault;
 use wisp_client::{ProtocolVersion, QoS};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run::run;
-use wisp_loadgen::sink::Sink;
+use wisp_loadgen::Config;
+use wisp_loadgen::Results;
+use wisp_loadgen::Sink;
+use wisp_loadgen::run;
 
 /// Long enough for any machine; runs in which messages are lost wait for it.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use wisp_loadgen::drive::deadline::Stopped;
-use wisp_loadgen::drive::watch::{Progress, Watch};
+use wisp_loadgen::Stopped;
+use wisp_loadgen::{Progress, Watch};
 
 use crate::process::kill_all;
 
@@ -32,6 +32,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The failure of something that the run needs, by the error that says why.
+    pub fn setup(error: impl std::error::Error) -> Self {
+        Self::Setup(error.to_string())
+    }
+
     /// The status to end with.
     #[must_use]
     pub fn status(&self) -> u8 {

@@ -12,7 +12,9 @@
 
 pub mod broker;
 pub mod failure;
+pub mod host;
 pub mod machine;
+pub mod measured;
 pub mod paths;
 pub mod place;
 pub mod plan;

@@ -4,20 +4,18 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run;
-use wisp_loadgen::drive::target::Target;
+use serde::Serialize;
+use wisp_loadgen::{Config, Results, run};
 use wisp_report::folder::{self, Writer};
 use wisp_report::time;
 
 use crate::broker::CpuMeter;
 use crate::failure::{Failure, Interrupt};
 use crate::paths::Scratch;
-use crate::plan::{Point, default_figures};
+use crate::plan::{Load, Point, SettingError, Settings, default_figures};
+pub use crate::sweep::load::subject::{BrokerFigures, StartedFigures, UsageFigures};
 use crate::sweep::load::subject::{Choice, Subject};
-use crate::sweep::load::{config, record};
+use crate::sweep::load::{config, measured};
 use crate::sweep::progress::Live;
 use crate::versions::{self, Facts};
 
@@ -26,27 +24,33 @@ const PLAN: &str = "run";
 
 /// A run that can be driven.
 pub struct SingleRun {
+    load: Load,
     point: Point,
     choice: Choice,
 }
 
-/// The findings of a run.
+/// The findings of a run, under the names that records have.
+#[derive(Serialize)]
 pub struct Driven {
     /// The generator's results.
+    #[serde(flatten)]
     pub results: Results,
-    /// The facts about the broker, under the names of record fields; the protocol alone if it was not started here.
-    pub broker: Map<String, Value>,
+    /// The figures of the broker; the protocol alone if it was not started here.
+    #[serde(flatten)]
+    pub broker: BrokerFigures,
 }
 
 impl SingleRun {
-    /// A run with the settings of a point. `url` is the broker's address from the command line, with its password.
+    /// A run of a load; one at a rate measures latency.
     ///
     /// # Errors
-    /// If the settings do not go together or name no broker.
-    pub fn new(point: Point, url: &Target) -> Result<Self, Failure> {
-        point.check().map_err(Failure::Setup)?;
-        let choice = Choice::of(&point, Some(url))?;
-        Ok(Self { point, choice })
+    /// If the settings do not go together.
+    pub fn new(load: Load) -> Result<Self, SettingError> {
+        let settings = if load.rate_per_s.is_some() { Settings::Latency } else { Settings::Throughput };
+        let point = Point::new(settings(load.clone()));
+        point.check()?;
+        let choice = Choice::of(&load.broker, None);
+        Ok(Self { load, point, choice })
     }
 
     /// Whether the broker speaks NATS.
@@ -67,11 +71,10 @@ impl SingleRun {
             Choice::Start(broker, _) => versions::version_of(broker),
             Choice::Running(_) => String::new(),
         };
-        let rate_per_s = self.point.number("rate_per_s");
-        let config = Config { duration_max, ..config(&self.point, subject.target.clone(), rate_per_s)? };
+        let config = Config { duration_max, ..config(&self.load, subject.target.clone(), self.load.rate_per_s) };
         let live = Live::of_run(interrupt.clone());
         let meter = CpuMeter::new(&live, subject.running());
-        let results = run::run(&config, &meter);
+        let results = run(&config, &meter);
         live.finish();
         interrupt.check()?;
         let mut results =
@@ -79,7 +82,7 @@ impl SingleRun {
         if let Some(death) = subject.has_died() {
             results.error = Some(death);
         }
-        let broker = subject.fields(&version, meter.cpu_s());
+        let broker = subject.figures(&version, meter.cpu_s());
         Ok(Driven { results, broker })
     }
 
@@ -88,9 +91,8 @@ impl SingleRun {
     /// # Errors
     /// If the folder cannot be written to.
     pub fn keep(&self, driven: &Driven, folder: &Path, command: String) -> io::Result<()> {
-        let mut record = record(&self.point, &driven.results);
-        record.extend(driven.broker.clone());
-        let key = Value::from(self.point.key());
+        let mut record = measured(driven).record(&self.point);
+        let key = serde_json::Value::from(self.point.key());
         // The writer locks the folder, so that no other record comes between counting and writing.
         let mut writer = Writer::open(folder)?;
         let before = match folder::read_records(folder) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wisp_loadgen::drive::crc;
+use wisp_loadgen::crc32;
 
 use crate::broker::Broker;
 use crate::failure::Failure;
@@ -157,7 +157,7 @@ pub fn compiler_of_file(file: &Path) -> Option<String> {
 /// A checksum of a file's content, as in `CRC-32 cbf43926`.
 #[must_use]
 pub fn content_of_file(file: &Path) -> Option<String> {
-    Some(format!("CRC-32 {:08x}", crc::of(&fs::read(file).ok()?)))
+    Some(format!("CRC-32 {:08x}", crc32(&fs::read(file).ok()?)))
 }
 
 /// The compiler that a program or module names: programs in a section of comments, as in `rustc version 1.95.0 (...)`,

@@ -1,7 +1,9 @@
 //! Records as a table of comma-separated values.
 
-use crate::folder::Record;
+pub use csv::Error as CsvError;
 use serde_json::Value;
+
+use crate::folder::Record;
 
 use super::labels;
 
@@ -10,7 +12,7 @@ use super::labels;
 ///
 /// # Errors
 /// When a record cannot be written.
-pub(crate) fn of_records(records: &[Record]) -> Result<Vec<u8>, csv::Error> {
+pub(crate) fn of_records(records: &[Record]) -> Result<Vec<u8>, CsvError> {
     let mut columns: Vec<&str> = Vec::new();
     let fields = records.iter().flatten().filter(|(_, value)| !value.is_array() && !value.is_object());
     for (field, _) in fields {
@@ -27,7 +29,7 @@ pub(crate) fn of_records(records: &[Record]) -> Result<Vec<u8>, csv::Error> {
     for record in records {
         writer.write_record(columns.iter().map(|column| text(record.get(*column))))?;
     }
-    writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+    writer.into_inner().map_err(|error| CsvError::from(error.into_error()))
 }
 
 fn text(value: Option<&Value>) -> String {

@@ -51,21 +51,38 @@ pub struct Figure {
     pub note: Option<String>,
 }
 
+/// Why a figure cannot be drawn, with the key that is wrong.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum FigureError {
+    /// The name has other characters.
+    #[error("name: {0:?} is not made of letters, digits and -")]
+    Name(String),
+    /// Percentiles are not drawn as ratios.
+    #[error("ratio_to: percentiles have none")]
+    RatioOfPercentiles,
+    /// The field is no list of percentiles.
+    #[error("y: {0:?} has no percentiles (as latency_ns_percentiles has)")]
+    NoPercentiles(String),
+    /// The field is a list of percentiles.
+    #[error("y: {0:?} is drawn as percentiles only (kind)")]
+    OnlyPercentiles(String),
+}
+
 impl Figure {
     /// Checks that it can be drawn.
     ///
     /// # Errors
     /// The key that is wrong, and why.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), FigureError> {
         if !is_name(&self.name) {
-            return Err(format!("name: {:?} is not made of letters, digits and -", self.name));
+            return Err(FigureError::Name(self.name.clone()));
         }
         if self.kind == Kind::Percentiles && !self.ratio_to.is_empty() {
-            return Err("ratio_to: percentiles have none".to_owned());
+            return Err(FigureError::RatioOfPercentiles);
         }
         match (self.kind == Kind::Percentiles, is_list(&self.y)) {
-            (true, false) => Err(format!("y: {:?} has no percentiles (as latency_ns_percentiles has)", self.y)),
-            (false, true) => Err(format!("y: {:?} is drawn as percentiles only (kind)", self.y)),
+            (true, false) => Err(FigureError::NoPercentiles(self.y.clone())),
+            (false, true) => Err(FigureError::OnlyPercentiles(self.y.clone())),
             _ => Ok(()),
         }
     }

@@ -23,6 +23,8 @@ pub const RUN_FILE: &str = "run.json";
 /// One sample: its settings and measurements.
 pub type Record = Map<String, Value>;
 
+/// The field with the kind of measurement.
+pub const KIND: &str = "kind";
 /// The field with the plan's name.
 pub const PLAN: &str = "plan";
 /// The field with the repetition, counted from 1.

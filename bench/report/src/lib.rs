@@ -31,12 +31,14 @@ pub mod units;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::figure::{Better, Figure, is_name};
+use crate::figure::{Better, Figure, FigureError, is_name};
 use crate::folder::{PLAN, Record, Run};
 
 use chart::Chart;
+pub use csv::CsvError;
 use grid::Grid;
 
 /// The page's name.
@@ -57,26 +59,85 @@ pub struct Written {
     pub faulty: usize,
 }
 
+/// Why a folder cannot be drawn. Shown in one line.
+#[derive(thiserror::Error, Debug)]
+pub enum ReportError {
+    /// The folder has no readable records.
+    #[error("cannot read the results in {}: {cause}", .folder.display())]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// The reason.
+        #[source]
+        cause: io::Error,
+    },
+    /// A plan of the folder has a name with other characters.
+    #[error("cannot draw {}: plan \"{}\": a name has letters, digits and -", .folder.display(), .plan.escape_debug())]
+    PlanName {
+        /// The folder.
+        folder: PathBuf,
+        /// The name.
+        plan: String,
+    },
+    /// A figure is impossible.
+    #[error("cannot draw {}: figure \"{}\" of plan \"{plan}\"{fault}", .folder.display(), .figure.escape_debug())]
+    Figure {
+        /// The folder.
+        folder: PathBuf,
+        /// The plan.
+        plan: String,
+        /// The figure.
+        figure: String,
+        /// The reason.
+        #[source]
+        fault: FigureFault,
+    },
+    /// The records cannot be written as a table.
+    #[error("cannot write {TABLE_FILE}: {0}")]
+    Table(#[from] csv::CsvError),
+    /// A file cannot be written.
+    #[error("cannot write {}: {cause}", .file.display())]
+    Unwritable {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// What is wrong with a figure of a folder.
+#[derive(thiserror::Error, Debug)]
+pub enum FigureFault {
+    /// It cannot be drawn.
+    #[error(", {0}")]
+    Key(#[from] FigureError),
+    /// Another one has its name.
+    #[error(": there are two with this name")]
+    SameName,
+}
+
 /// Draws the records of a folder, into the folder: `results.csv`, a plot `PLAN-FIGURE.svg` for each figure that has
 /// values, and `report.html`.
 ///
 /// # Errors
 /// If the folder has no readable records, asks for impossible figures, or cannot be written.
-pub fn write(folder: &Path) -> Result<Written, String> {
-    let cannot_read = |error: std::io::Error| format!("cannot read the results in {}: {error}", folder.display());
-    let run = folder::read_run(folder).map_err(cannot_read)?;
-    let records = folder::read_records(folder).map_err(cannot_read)?;
-    check(&run).map_err(|error| format!("cannot draw {}: {error}", folder.display()))?;
+pub fn write(folder: &Path) -> Result<Written, ReportError> {
+    let unreadable = |cause| ReportError::Unreadable { folder: folder.to_owned(), cause };
+    let run = folder::read_run(folder).map_err(unreadable)?;
+    let records = folder::read_records(folder).map_err(unreadable)?;
+    check(folder, &run)?;
 
     let mut files = Vec::new();
     let mut put = |name: &str, content: &[u8]| {
-        let path = folder.join(name);
-        fs::write(&path, content).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        files.push(path);
-        Ok::<_, String>(())
+        let file = folder.join(name);
+        match fs::write(&file, content) {
+            Ok(()) => files.push(file),
+            Err(cause) => return Err(ReportError::Unwritable { file, cause }),
+        }
+        Ok(())
     };
-    let table = csv::of_records(&records).map_err(|error| format!("cannot write {TABLE_FILE}: {error}"))?;
-    put(TABLE_FILE, &table)?;
+    put(TABLE_FILE, &csv::of_records(&records)?)?;
     for plan in &run.plans {
         let of_plan = of_plan(&records, &plan.name);
         for figure in &plan.figures {
@@ -160,18 +221,20 @@ fn id(plan: &str, figure: &str) -> String {
 }
 
 /// Checks that all figures can be drawn.
-fn check(run: &Run) -> Result<(), String> {
+fn check(folder: &Path, run: &Run) -> Result<(), ReportError> {
     let mut names = BTreeSet::new();
     for plan in &run.plans {
         if !is_name(&plan.name) {
-            return Err(format!("plan \"{}\": a name has letters, digits and -", plan.name.escape_debug()));
+            return Err(ReportError::PlanName { folder: folder.to_owned(), plan: plan.name.clone() });
         }
         for figure in &plan.figures {
-            let told = format!("figure \"{}\" of plan \"{}\"", figure.name.escape_debug(), plan.name);
-            figure.check().map_err(|error| format!("{told}, {error}"))?;
-            if !names.insert(plot_file(&plan.name, &figure.name)) {
-                return Err(format!("{told}: there are two with this name"));
-            }
+            let fault = match figure.check() {
+                Err(error) => FigureFault::from(error),
+                Ok(()) if !names.insert(plot_file(&plan.name, &figure.name)) => FigureFault::SameName,
+                Ok(()) => continue,
+            };
+            let (plan, figure) = (plan.name.clone(), figure.name.clone());
+            return Err(ReportError::Figure { folder: folder.to_owned(), plan, figure, fault });
         }
     }
     Ok(())

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wisp_report::Written;
 use wisp_report::folder::{RECORDS_FILE, RUN_FILE};
+use wisp_report::{ReportError, Written};
 
 /// A folder of records, removed when it is dropped.
 struct Folder(TempDir);
@@ -35,7 +35,7 @@ impl Folder {
         fs::read_to_string(self.path().join(name)).unwrap()
     }
 
-    fn write(&self) -> Result<Written, String> {
+    fn write(&self) -> Result<Written, ReportError> {
         wisp_report::write(self.path())
     }
 }
@@ -390,7 +390,7 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
         (&no_run, "No such file or directory"),
         (&broken, "line 2 of results.jsonl: "),
     ] {
-        let error = folder.write().unwrap_err();
+        let error = folder.write().unwrap_err().to_string();
         assert!(error.contains(told) && error.contains(folder.path().to_str().unwrap()), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }

@@ -7,7 +7,7 @@ use crate::plan::{Case, Plan};
 use wisp_lab::broker::{Broker, Build, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::paths::Scratch;
-use wisp_loadgen::drive::results::Results;
+use wisp_loadgen::Results;
 
 /// A measurement with its settings. As JSON, one line.
 #[derive(Clone, PartialEq, Serialize, Debug)]

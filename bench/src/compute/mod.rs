@@ -10,16 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::host::{Host, HostMode, Runtime, plain_module};
+use wisp_lab::measured::Measured;
 use wisp_lab::paths::{self, Scratch};
-use wisp_lab::plan::Point;
-use wisp_report::folder::Record;
+use wisp_lab::plan::{Compute as Settings, Work};
 
-use crate::host::{Host, Mode, Runtime, plain_module};
-use crate::point::{only, setting, whole};
 use crate::program::{Finished, Program};
 use numbers::Contents;
 
@@ -29,10 +27,6 @@ pub const PROGRAM: &str = "wisp-compute";
 const GUEST_FOLDER: &str = "/data";
 /// The file that they write.
 const SORTED: &str = "sorted";
-/// How many random numbers.
-const COUNT: &str = "count";
-/// How long a file.
-const FILE_BYTES: &str = "file_bytes";
 /// How long the work may take. An interpreter takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -44,15 +38,6 @@ pub struct Compute {
     files: BTreeMap<u64, Contents>,
     /// The sums of random numbers, by their count.
     sums: BTreeMap<u64, u64>,
-}
-
-/// The work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Work {
-    /// Make `count` random numbers.
-    Random { count: u64 },
-    /// Sort a file of `bytes`.
-    Sort { bytes: u64 },
 }
 
 /// The program's report about random numbers.
@@ -71,6 +56,22 @@ struct Sorted {
     write_s: f64,
 }
 
+/// The measurements, under the names that records have. The start is the time that the program's own clock did not see.
+#[derive(Serialize, Debug)]
+struct Figures {
+    numbers: u64,
+    seconds: f64,
+    read_s: f64,
+    compute_s: f64,
+    write_s: f64,
+    io_s: f64,
+    time_per_number_ns: f64,
+    wall_s: f64,
+    start_s: f64,
+    cpu_s: f64,
+    peak_rss_bytes: Option<u64>,
+}
+
 impl Compute {
     /// Work on hosts with these runtimes.
     #[must_use]
@@ -78,30 +79,27 @@ impl Compute {
         Self { runtimes, ..Self::default() }
     }
 
-    /// Looks whether the program is there for a point.
+    /// Looks whether the program is there for a sample.
     ///
     /// # Errors
-    /// When it is not, the point says something that is none of this kind, or the host has no such mode.
-    pub fn look_for(&self, point: &Point) -> Result<(), Failure> {
-        let work = Work::of(point)?;
-        only(point, &["host", "mode", "program", work.size_setting()])?;
-        self.command(setting(point, "host")?, setting(point, "mode")?, PathBuf::new()).map(drop)
+    /// When it is not, or the host has no such mode.
+    pub fn look_for(&self, settings: &Settings) -> Result<(), Failure> {
+        self.command(settings.host, settings.mode, PathBuf::new()).map(drop)
     }
 
     /// Takes one sample.
     ///
     /// # Errors
-    /// When the point is none of this kind, something is missing, the result is wrong, or the run was interrupted.
-    pub fn take(&mut self, point: &Point, scratch: &Scratch, interrupt: &Interrupt) -> Result<Record, Failure> {
-        let (host, mode): (Host, Mode) = (setting(point, "host")?, setting(point, "mode")?);
-        let work = Work::of(point)?;
+    /// When something is missing, the result is wrong, or the run was interrupted.
+    pub fn take(&mut self, settings: &Settings, scratch: &Scratch, interrupt: &Interrupt) -> Result<Measured, Failure> {
+        let Settings { host, mode, work } = *settings;
         let folder = scratch.file("data");
         fs::create_dir_all(&folder).map_err(unwritable)?;
         let mut command = self.command(host, mode, folder.clone())?;
         let inside = if host == Host::Native { folder.clone() } else { GUEST_FOLDER.into() };
         match work {
             Work::Random { count } => command.args(["random", "--count", &count.to_string()]),
-            Work::Sort { bytes } => {
+            Work::Sort { file_bytes: bytes } => {
                 if let Entry::Vacant(place) = self.files.entry(bytes) {
                     place.insert(numbers::write_random(&folder.join(file_of(bytes)), bytes).map_err(unwritable)?);
                 }
@@ -111,28 +109,26 @@ impl Compute {
         let name = format!("{PROGRAM} on {host} ({mode})");
         let program = Program::start(&name, &mut command, scratch)?;
         let finished = program.finish(Instant::now() + PATIENCE, interrupt)?;
-        let measured = match work {
+        let figures = match work {
             Work::Random { count } => self.random(count, &name, &finished)?,
-            Work::Sort { bytes } => self.sort(bytes, &folder.join(SORTED), &name, &finished)?,
+            Work::Sort { file_bytes } => self.sort(file_bytes, &folder.join(SORTED), &name, &finished)?,
         };
-        let mut record = point.record();
-        record.extend(measured.as_object().cloned().unwrap_or_default());
-        Ok(record)
+        Ok(Measured::of(&figures))
     }
 
     /// The program on a host, with a folder that it may use; the arguments for its work follow.
-    fn command(&self, host: Host, mode: Mode, folder: PathBuf) -> Result<Command, Failure> {
+    fn command(&self, host: Host, mode: HostMode, folder: PathBuf) -> Result<Command, Failure> {
         let options: &[&str] = match (host, mode) {
-            (Host::Native, Mode::Aot) => return Ok(Command::new(paths::native_program(PROGRAM)?)),
-            (Host::Wasmer, Mode::Aot) => &["run"],
-            (Host::Wasmer, Mode::Jit) => &["run", "--disable-cache"],
-            (Host::Wasmtime, Mode::Aot) => &["run", "--allow-precompiled"],
-            (Host::Wasmtime, Mode::Jit) => &["run", "-C", "cache=n"],
-            (Host::Wasmtime, Mode::Baseline) => &["run", "-C", "cache=n,compiler=winch"],
-            (Host::Wasmtime, Mode::Interpreted) => &["run", "-C", "cache=n", "--target", "pulley64"],
-            (Host::WasmEdge, Mode::Aot) => &[],
-            (Host::WasmEdge, Mode::Jit) => &["--enable-jit"],
-            (Host::WasmEdge, Mode::Interpreted) => &["--force-interpreter"],
+            (Host::Native, HostMode::Aot) => return Ok(Command::new(paths::native_program(PROGRAM)?)),
+            (Host::Wasmer, HostMode::Aot) => &["run"],
+            (Host::Wasmer, HostMode::Jit) => &["run", "--disable-cache"],
+            (Host::Wasmtime, HostMode::Aot) => &["run", "--allow-precompiled"],
+            (Host::Wasmtime, HostMode::Jit) => &["run", "-C", "cache=n"],
+            (Host::Wasmtime, HostMode::Baseline) => &["run", "-C", "cache=n,compiler=winch"],
+            (Host::Wasmtime, HostMode::Interpreted) => &["run", "-C", "cache=n", "--target", "pulley64"],
+            (Host::WasmEdge, HostMode::Aot) => &[],
+            (Host::WasmEdge, HostMode::Jit) => &["--enable-jit"],
+            (Host::WasmEdge, HostMode::Interpreted) => &["--force-interpreter"],
             _ => return Err(Failure::Setup(format!("mode: {host} has no {mode}"))),
         };
         let runtime = self.runtimes.get(&host).ok_or_else(|| host.missing())?;
@@ -152,16 +148,16 @@ impl Compute {
         Ok(command)
     }
 
-    fn random(&mut self, count: u64, name: &str, finished: &Finished) -> Result<Value, Failure> {
+    fn random(&mut self, count: u64, name: &str, finished: &Finished) -> Result<Figures, Failure> {
         let Made { sum, compute_s } = finished.read(name)?;
         let expected = *self.sums.entry(count).or_insert_with(|| wisp_compute::make_random(count).sum);
         if sum != expected {
             return Err(Failure::Broken(format!("{name} made other numbers: their sum is {sum}, not {expected}")));
         }
-        Ok(measured(count, [0.0, compute_s, 0.0], finished))
+        Ok(figures(count, [0.0, compute_s, 0.0], finished))
     }
 
-    fn sort(&self, bytes: u64, sorted: &Path, name: &str, finished: &Finished) -> Result<Value, Failure> {
+    fn sort(&self, bytes: u64, sorted: &Path, name: &str, finished: &Finished) -> Result<Figures, Failure> {
         let Sorted { numbers, read_s, compute_s, write_s } = finished.read(name)?;
         let contents = numbers::read_sorted(sorted);
         // So that the next one cannot pass with it.
@@ -170,25 +166,7 @@ impl Compute {
         if self.files.get(&bytes) != Some(&contents) {
             return Err(Failure::Broken(format!("{name} lost numbers of the file, or made others")));
         }
-        Ok(measured(numbers, [read_s, compute_s, write_s], finished))
-    }
-}
-
-impl Work {
-    fn of(point: &Point) -> Result<Self, Failure> {
-        match setting::<String>(point, "program")?.as_str() {
-            "random" => Ok(Self::Random { count: whole(point, COUNT)? }),
-            "sort" => Ok(Self::Sort { bytes: whole(point, FILE_BYTES)? }),
-            other => Err(Failure::Setup(format!("program: {other} is neither random nor sort"))),
-        }
-    }
-
-    /// The setting for the amount of work.
-    fn size_setting(self) -> &'static str {
-        match self {
-            Self::Random { .. } => COUNT,
-            Self::Sort { .. } => FILE_BYTES,
-        }
+        Ok(figures(numbers, [read_s, compute_s, write_s], finished))
     }
 }
 
@@ -201,22 +179,22 @@ fn unwritable(error: io::Error) -> Failure {
     Failure::Setup(format!("cannot write into the folder for temporary files: {error}"))
 }
 
-/// The fields recorded of either work. The start is the time that the program's own clock did not see.
-fn measured(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Finished) -> Value {
+/// The figures of either work.
+fn figures(numbers: u64, [read_s, compute_s, write_s]: [f64; 3], finished: &Finished) -> Figures {
     let seconds = read_s + compute_s + write_s;
-    json!({
-        "numbers": numbers,
-        "seconds": seconds,
-        "read_s": read_s,
-        "compute_s": compute_s,
-        "write_s": write_s,
-        "io_s": read_s + write_s,
-        "time_per_number_ns": compute_s * 1e9 / numbers.max(1) as f64,
-        "wall_s": finished.wall_s,
-        "start_s": (finished.wall_s - seconds).max(0.0),
-        "cpu_s": finished.cpu_s,
-        "peak_rss_bytes": finished.peak_rss_bytes,
-    })
+    Figures {
+        numbers,
+        seconds,
+        read_s,
+        compute_s,
+        write_s,
+        io_s: read_s + write_s,
+        time_per_number_ns: compute_s * 1e9 / numbers.max(1) as f64,
+        wall_s: finished.wall_s,
+        start_s: (finished.wall_s - seconds).max(0.0),
+        cpu_s: finished.cpu_s,
+        peak_rss_bytes: finished.peak_rss_bytes,
+    }
 }
 
 #[cfg(test)]
@@ -228,10 +206,11 @@ mod tests {
     #[test]
     fn figures_may_be_of_all_that_is_recorded() {
         let finished = Finished { output: String::new(), wall_s: 2.0, cpu_s: 1.0, peak_rss_bytes: None };
-        let measured = measured(10, [0.25, 1.0, 0.25], &finished);
-        assert_eq!((&measured["io_s"], &measured["start_s"]), (&json!(0.5), &json!(0.5)));
+        let figures = figures(10, [0.25, 1.0, 0.25], &finished);
+        assert!((figures.io_s - 0.5).abs() < 1e-9 && (figures.start_s - 0.5).abs() < 1e-9, "{figures:?}");
+        let measured = Measured::of(&figures);
         let is_known = |name: &str| Kind::Compute.measures().any(|known| known == name);
-        let unknown: Vec<_> = measured.as_object().unwrap().keys().filter(|name| !is_known(name)).collect();
+        let unknown: Vec<_> = measured.fields().keys().filter(|name| !is_known(name)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -6,11 +6,11 @@ use crate::drive::payload::{Damage, Header};
 use crate::drive::topics::Topics;
 
 /// How many cases are told, and how many of each kind a receiver keeps.
-pub const CASES_MAX: usize = 10;
+pub(crate) const CASES_MAX: usize = 10;
 
 /// Something that happened to a message, and should not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// The time at which it was seen; None for a lost message, which is noticed only at the end.
     pub at: Option<Instant>,
     /// The receiver of the message; of a lost message, the receiver that should have got it.
@@ -21,7 +21,7 @@ pub struct Case {
 
 /// A fault of a message. Senders, and the messages of each, are counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Messages of one sender to one topic did not come.
     Lost {
         /// The first of them.
@@ -71,7 +71,7 @@ const KINDS: usize = 4;
 impl Case {
     /// In words.
     #[must_use]
-    pub fn words(&self, topics: &Topics) -> String {
+    pub(crate) fn words(&self, topics: &Topics) -> String {
         let who = format!("receiver {}", self.receiver);
         let message = |Header { sender, n, .. }: &Header| format!("sender {sender}'s message {n}");
         let topic = |header: &Header| topics.name(topics.topic(header));
@@ -108,7 +108,7 @@ impl Case {
 
 /// The first cases of each kind that one receiver saw.
 #[derive(Default, Debug)]
-pub struct Cases {
+pub(crate) struct Cases {
     found: Vec<Case>,
     /// By kind.
     counts: [usize; KINDS],
@@ -116,7 +116,7 @@ pub struct Cases {
 
 impl Cases {
     /// Takes note of a case, if there were not enough of its kind.
-    pub fn note(&mut self, receiver: u32, fault: Fault) {
+    pub(crate) fn note(&mut self, receiver: u32, fault: Fault) {
         let count = &mut self.counts[fault.kind()];
         if *count < CASES_MAX {
             *count += 1;
@@ -127,14 +127,14 @@ impl Cases {
 
     /// All that were taken note of.
     #[must_use]
-    pub fn found(&self) -> &[Case] {
+    pub(crate) fn found(&self) -> &[Case] {
         &self.found
     }
 }
 
 /// The first cases in words, [`CASES_MAX`] at most: the earliest ones, and at least some of each kind.
 #[must_use]
-pub fn first_in_words(mut cases: Vec<Case>, topics: &Topics) -> Vec<String> {
+pub(crate) fn first_in_words(mut cases: Vec<Case>, topics: &Topics) -> Vec<String> {
     // A lost message has no time; it is sorted by its place among the messages.
     cases.sort_by_key(|case| {
         let n = if let Fault::Lost { first, .. } | Fault::LostByAll(first) = case.fault { first.n } else { 0 };

@@ -54,7 +54,7 @@ impl Tally {
 
 /// The checker of one receiver.
 #[derive(Debug)]
-pub struct Checker {
+pub(crate) struct Checker {
     receiver: u32,
     spread: Spread,
     /// The topics that it has: the first, and how many.
@@ -87,7 +87,7 @@ type Gaps = BTreeMap<u64, u64>;
 impl Checker {
     /// The checker of a receiver. `seen` is shared by all receivers of a shared subscription.
     #[must_use]
-    pub fn new(layout: &Layout, receiver: u32, seen: Option<Arc<Seen>>) -> Self {
+    pub(crate) fn new(layout: &Layout, receiver: u32, seen: Option<Arc<Seen>>) -> Self {
         let (spread, topics) = (layout.spread, layout.topics_of(receiver));
         let mut flows = Vec::with_capacity(spread.senders as usize * topics.len());
         for sender in 0..spread.senders {
@@ -110,25 +110,25 @@ impl Checker {
 
     /// The counts so far.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// The first faults found, except for lost messages.
     #[must_use]
-    pub fn cases(&self) -> &[Case] {
+    pub(crate) fn cases(&self) -> &[Case] {
         self.cases.found()
     }
 
     /// Whether the receiver has one topic, so that a message that is expected can be on no other.
     #[must_use]
-    pub fn has_one_topic(&self) -> bool {
+    pub(crate) fn has_one_topic(&self) -> bool {
         self.topics == 1
     }
 
     /// Takes note of a message that is whole, and came from the topic it was sent to.
     #[inline]
-    pub fn check(&mut self, header: Header) {
+    pub(crate) fn check(&mut self, header: Header) {
         let flow = if self.topics == 1 { header.sender as usize } else { self.flow(&header).unwrap_or(usize::MAX) };
         let is_usual = self.flows.get_mut(flow).is_some_and(|flow| {
             let is_next = header.n < flow.end
@@ -150,7 +150,7 @@ impl Checker {
     }
 
     /// Takes note of a message that is not one of the run, or not as it was sent.
-    pub fn reject(&mut self, error: PayloadError) {
+    pub(crate) fn reject(&mut self, error: PayloadError) {
         match error {
             PayloadError::Foreign => self.tally.foreign += 1,
             PayloadError::Damaged(damage) => self.corrupt(Fault::Damaged(damage)),
@@ -158,13 +158,13 @@ impl Checker {
     }
 
     /// Takes note of a message of the run to which this happened.
-    pub fn corrupt(&mut self, fault: Fault) {
+    pub(crate) fn corrupt(&mut self, fault: Fault) {
         self.tally.corrupt += 1;
         self.cases.note(self.receiver, fault);
     }
 
     /// Adds a case for each gap in the messages that were `sent` by each sender.
-    pub fn add_lost(&self, sent: &[u64], cases: &mut Vec<Case>) {
+    pub(crate) fn add_lost(&self, sent: &[u64], cases: &mut Vec<Case>) {
         if self.seen.is_some() {
             return;
         }
@@ -275,7 +275,7 @@ impl Checker {
 }
 
 /// Adds a case for each message that was `sent` and that no receiver of the shared subscription got.
-pub fn add_lost_by_all(seen: &Seen, sent: &[u64], cases: &mut Vec<Case>) {
+pub(crate) fn add_lost_by_all(seen: &Seen, sent: &[u64], cases: &mut Vec<Case>) {
     for (sender, sent) in (0..).zip(sent) {
         for n in (0..*sent).filter(|n| !seen.has(sender, *n)).take(CASES_MAX) {
             let fault = Fault::LostByAll(Header { run: 0, sender, n });

@@ -111,16 +111,16 @@ fn read_prefixed<'de, D: Deserializer<'de>>(prefix: &str, deserializer: D) -> Re
 
 /// For serde: a field's [`Latency`] among the other fields, each of its own behind a prefix.
 macro_rules! behind_prefix {
-    ($module:ident, $prefix:literal) => {
+    ($visible:vis $module:ident, $prefix:literal) => {
         #[doc = concat!("The fields of a latency behind the prefix `", $prefix, "`, for serde.")]
-        pub mod $module {
+        $visible mod $module {
             use super::*;
 
             /// Writes the fields.
             ///
             /// # Errors
             /// The serializer's own.
-            pub fn serialize<S: Serializer>(of: &Option<Latency>, serializer: S) -> Result<S::Ok, S::Error> {
+            $visible fn serialize<S: Serializer>(of: &Option<Latency>, serializer: S) -> Result<S::Ok, S::Error> {
                 write_prefixed($prefix, of.as_ref(), serializer)
             }
 
@@ -128,16 +128,16 @@ macro_rules! behind_prefix {
             ///
             /// # Errors
             /// If a field has another type.
-            pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Latency>, D::Error> {
+            $visible fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Latency>, D::Error> {
                 read_prefixed($prefix, from)
             }
         }
     };
 }
 
-behind_prefix!(end_to_end, "latency_");
-behind_prefix!(acknowledgement, "ack_");
-behind_prefix!(send_lag, "send_lag_");
+behind_prefix!(pub end_to_end, "latency_");
+behind_prefix!(pub(crate) acknowledgement, "ack_");
+behind_prefix!(pub(crate) send_lag, "send_lag_");
 
 #[cfg(test)]
 mod tests {

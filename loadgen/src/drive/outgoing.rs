@@ -24,7 +24,7 @@ pub(crate) const PINGREQ: &[u8] = &[0xC0, 0x00];
 
 /// A message's packet, with the places that differ from one to the next.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub(crate) struct Template {
     pub(crate) packet: Vec<u8>,
     pub(crate) tail_at: usize,
     pub(crate) tail_bytes: usize,
@@ -45,7 +45,7 @@ impl Template {
     ///
     /// # Errors
     /// When no MQTT packet can be so large.
-    pub fn new(
+    pub(crate) fn new(
         topics: &Topics,
         topic: u32,
         payloads: &PayloadFormat,
@@ -75,28 +75,28 @@ impl Template {
 
     /// How long each packet is.
     #[must_use]
-    pub fn packet_bytes(&self) -> usize {
+    pub(crate) fn packet_bytes(&self) -> usize {
         self.packet.len()
     }
 
     /// The bytes before the payload: up to the topic's tail or through it, and from the end of the packet identifier,
     /// or its place, on.
     #[must_use]
-    pub fn lead(&self, with_tail: bool) -> (&[u8], &[u8]) {
+    pub(crate) fn lead(&self, with_tail: bool) -> (&[u8], &[u8]) {
         let tail_end = self.tail_at + self.tail_bytes;
         (&self.packet[..if with_tail { tail_end } else { self.tail_at }], &self.packet[self.after_id..self.header_at])
     }
 
     /// The bytes after a payload of `size` bytes.
     #[must_use]
-    pub fn after_payload(&self, size: usize) -> &[u8] {
+    pub(crate) fn after_payload(&self, size: usize) -> &[u8] {
         &self.packet[self.header_at + size..]
     }
 }
 
 /// One thread's buffer of packets.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     payloads: PayloadFormat,
     spread: Spread,
     template: Template,
@@ -118,7 +118,7 @@ struct Filled {
 impl Outgoing {
     /// A buffer of about `buffer_bytes`, at least one packet.
     #[must_use]
-    pub fn new(payloads: PayloadFormat, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
+    pub(crate) fn new(payloads: PayloadFormat, topics: Topics, template: Template, buffer_bytes: usize) -> Self {
         let packets = (buffer_bytes / template.packet_bytes()).max(1);
         let buffer = template.packet.repeat(packets);
         Self { payloads, spread: topics.layout().spread, topics, template, buffer, filled: None }
@@ -126,25 +126,25 @@ impl Outgoing {
 
     /// The length of a sender's whole stream.
     #[must_use]
-    pub fn stream_bytes(&self, sender: u32) -> u64 {
+    pub(crate) fn stream_bytes(&self, sender: u32) -> u64 {
         self.messages_bytes(sender) + self.template.end.len() as u64
     }
 
     /// How many messages a sender sends.
     #[must_use]
-    pub fn messages(&self, sender: u32) -> u64 {
+    pub(crate) fn messages(&self, sender: u32) -> u64 {
         self.spread.of_sender(sender)
     }
 
     /// How long each message's packet is.
     #[must_use]
-    pub fn packet_bytes(&self) -> u64 {
+    pub(crate) fn packet_bytes(&self) -> u64 {
         self.template.packet_bytes() as u64
     }
 
     /// The next bytes of a sender's stream; empty at its end. A caller that expects the socket to accept at most
     /// `likely_bytes` saves the work for the rest.
-    pub fn next(&mut self, sender: u32, position: u64, likely_bytes: usize) -> &[u8] {
+    pub(crate) fn next(&mut self, sender: u32, position: u64, likely_bytes: usize) -> &[u8] {
         let packet_bytes = self.template.packet_bytes() as u64;
         let messages_bytes = self.messages_bytes(sender);
         if position >= messages_bytes {

@@ -20,11 +20,11 @@ use crate::drive::crc;
 /// The smallest message.
 pub const HEADER_BYTES: usize = 16;
 /// How many senders the header can tell apart.
-pub const SENDERS_MAX: u32 = 1 << 24;
+pub(crate) const SENDERS_MAX: u32 = 1 << 24;
 /// How many messages of a sender the header can tell apart.
-pub const MESSAGES_MAX: u64 = 1 << 48;
+pub(crate) const MESSAGES_MAX: u64 = 1 << 48;
 /// The bits of a run's number.
-pub const RUN_BITS: u32 = 24;
+pub(crate) const RUN_BITS: u32 = 24;
 
 /// The bytes that the CRC covers, besides the padding.
 const CHECKED_BYTES: usize = 12;
@@ -46,7 +46,7 @@ static PADDING: [u8; PADDING_BYTES] = {
 
 /// Which message it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Header {
+pub(crate) struct Header {
     /// The run that sent it, so that messages left by another run are recognized; [`RUN_BITS`] bits.
     pub run: u32,
     /// Which sender of the run; below [`SENDERS_MAX`].
@@ -57,7 +57,7 @@ pub struct Header {
 
 /// A payload that is not one of this run's, or not as it was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PayloadError {
+pub(crate) enum PayloadError {
     /// Not of this run: left behind by another one, or sent by somebody else.
     Foreign,
     /// Of this run, and changed on its way.
@@ -66,7 +66,7 @@ pub enum PayloadError {
 
 /// The damage of a payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// It has another length than it was sent with.
     Length {
         /// Its bytes.
@@ -101,7 +101,7 @@ impl Header {
 
 /// Makes and verifies the payloads of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct PayloadFormat {
+pub(crate) struct PayloadFormat {
     run: u32,
     size: usize,
     /// The CRC of the padding, to go on from.
@@ -110,7 +110,7 @@ pub struct PayloadFormat {
 
 /// The part of a header that is equal in all messages of a sender.
 #[derive(Clone, Copy, Debug)]
-pub struct SenderFormat {
+pub(crate) struct SenderFormat {
     /// The header of its message 0, with the CRC.
     first: u128,
 }
@@ -118,7 +118,7 @@ pub struct SenderFormat {
 impl PayloadFormat {
     /// For payloads of `size` bytes, which are at least [`HEADER_BYTES`].
     #[must_use]
-    pub fn new(run: u32, size: usize) -> Self {
+    pub(crate) fn new(run: u32, size: usize) -> Self {
         let mut padding = crc::State::default();
         for piece in pieces(size.saturating_sub(HEADER_BYTES)) {
             padding = padding.update(piece);
@@ -128,13 +128,13 @@ impl PayloadFormat {
 
     /// The length of a payload.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// A payload whose header is still to be written.
     #[must_use]
-    pub fn blank(&self) -> Vec<u8> {
+    pub(crate) fn blank(&self) -> Vec<u8> {
         let mut payload = vec![0; HEADER_BYTES];
         for piece in pieces(self.size - HEADER_BYTES) {
             payload.extend_from_slice(piece);
@@ -144,7 +144,7 @@ impl PayloadFormat {
 
     /// For the messages of one sender.
     #[must_use]
-    pub fn of_sender(&self, sender: u32) -> SenderFormat {
+    pub(crate) fn of_sender(&self, sender: u32) -> SenderFormat {
         let bits = Header { run: self.run, sender, n: 0 }.bits();
         SenderFormat { first: bits | u128::from(self.crc(&bits.to_be_bytes())) }
     }
@@ -154,7 +154,7 @@ impl PayloadFormat {
     /// # Errors
     /// If it belongs to another run, or is damaged.
     #[inline]
-    pub fn verify(&self, payload: &[u8]) -> Result<Header, PayloadError> {
+    pub(crate) fn verify(&self, payload: &[u8]) -> Result<Header, PayloadError> {
         if let Some((head, padding)) = payload.split_first_chunk()
             && payload.len() == self.size
         {
@@ -198,7 +198,7 @@ impl SenderFormat {
     /// The header of the sender's message `n`, below [`MESSAGES_MAX`].
     #[inline]
     #[must_use]
-    pub fn header(&self, n: u64) -> [u8; HEADER_BYTES] {
+    pub(crate) fn header(&self, n: u64) -> [u8; HEADER_BYTES] {
         debug_assert!(n < MESSAGES_MAX);
         let [_, _, bytes @ ..] = n.to_be_bytes();
         let crc = crc::last_bytes(bytes);

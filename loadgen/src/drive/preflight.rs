@@ -58,12 +58,6 @@ pub fn payload_bytes_max(target: &Target, timeout: Duration, watch: &dyn Watch) 
     Ok(Some(max_payload).filter(|max| *max > 0))
 }
 
-/// Whether the name of a broker is the URL of a running one.
-#[must_use]
-pub fn is_url(name: &str) -> bool {
-    ["mqtt://", "tcp://", "nats://"].iter().any(|scheme| name.starts_with(scheme))
-}
-
 /// The first address of a target that answers. An address of another machine is refused, so that nobody's broker is loaded by
 /// accident.
 ///
@@ -107,11 +101,5 @@ mod tests {
         }
         let error = local_address(&"mqtt://192.0.2.1:1883".parse().unwrap()).unwrap_err().to_string();
         assert!(error.contains("another machine") && !error.contains('\n'), "{error}");
-    }
-
-    #[test]
-    fn urls_are_told_from_names_and_commands() {
-        assert!(is_url("mqtt://h:1") && is_url("nats://h:1"));
-        assert!(!is_url("native") && !is_url("broker --at mqtt://{address}"));
     }
 }

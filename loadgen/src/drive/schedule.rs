@@ -14,7 +14,7 @@ const FIRST_DUE_NS: u64 = 10_000_000;
 
 /// The due times of all messages.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     senders: u32,
     interval_ns: f64,
 }
@@ -22,21 +22,21 @@ pub struct Schedule {
 impl Schedule {
     /// `senders` that send `rate_per_s` messages a second all together. Both are above zero.
     #[must_use]
-    pub fn new(rate_per_s: f64, senders: u32) -> Self {
+    pub(crate) fn new(rate_per_s: f64, senders: u32) -> Self {
         debug_assert!(rate_per_s > 0.0 && senders > 0);
         Self { senders, interval_ns: 1e9 / rate_per_s }
     }
 
     /// The time between two messages of the run.
     #[must_use]
-    pub fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         Duration::from_nanos(self.interval_ns as u64)
     }
 
     /// When a sender's `n`th message is due.
     #[inline]
     #[must_use]
-    pub fn due_ns(&self, sender: u32, n: u64) -> u64 {
+    pub(crate) fn due_ns(&self, sender: u32, n: u64) -> u64 {
         let index = n * u64::from(self.senders) + u64::from(sender);
         // Exact to the nanosecond for a hundred days.
         FIRST_DUE_NS.saturating_add((index as f64 * self.interval_ns) as u64)

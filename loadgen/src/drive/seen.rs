@@ -9,7 +9,7 @@ use crate::drive::spread::Spread;
 
 /// The messages that some receiver has got.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     words: Box<[AtomicU64]>,
     /// Bits for each sender.
     of_sender: u64,
@@ -18,7 +18,7 @@ pub struct Seen {
 impl Seen {
     /// None yet. The memory is that of all messages to come, an eighth of a byte each.
     #[must_use]
-    pub fn new(spread: &Spread) -> Self {
+    pub(crate) fn new(spread: &Spread) -> Self {
         let of_sender = spread.of_sender(0);
         let bits = of_sender * u64::from(spread.senders);
         Self { words: (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), of_sender }
@@ -26,14 +26,14 @@ impl Seen {
 
     /// Takes note of a message that exists. True if nobody had got it.
     #[inline]
-    pub fn insert(&self, sender: u32, n: u64) -> bool {
+    pub(crate) fn insert(&self, sender: u32, n: u64) -> bool {
         let (word, bit) = self.place(sender, n);
         self.words[word].fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// Whether somebody has got it.
     #[must_use]
-    pub fn has(&self, sender: u32, n: u64) -> bool {
+    pub(crate) fn has(&self, sender: u32, n: u64) -> bool {
         let (word, bit) = self.place(sender, n);
         self.words[word].load(Ordering::Relaxed) & bit != 0
     }

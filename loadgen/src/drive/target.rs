@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use wisp_client::{Error, ServerUrl};
+use wisp_client::{Error, InvalidUrl, ServerUrl};
 
 /// The port of NATS, as registered with IANA.
 const NATS_PORT: u16 = 4222;
@@ -40,18 +40,29 @@ impl Target {
     }
 }
 
-impl FromStr for Target {
-    type Err = String;
+/// Why a text is no address of a broker. Shown in one line.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum InvalidTarget {
+    /// It has no scheme.
+    #[error("no scheme, use mqtt://HOST:PORT or nats://HOST:PORT")]
+    NoScheme,
+    /// Its scheme is another protocol's.
+    #[error("unknown scheme {0}://, use mqtt://HOST:PORT or nats://HOST:PORT")]
+    Scheme(String),
+    /// The rest of it is no address.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Target {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
         match text.split_once("://") {
-            Some(("mqtt" | "tcp", _)) => match text.parse::<ServerUrl>() {
-                Ok(url) => Ok(Self::Mqtt(url)),
-                Err(error) => Err(error.to_string()),
-            },
-            Some(("nats", _)) => text.parse().map(Self::Nats),
-            Some((scheme, _)) => Err(format!("unknown scheme {scheme}://, use mqtt://HOST:PORT or nats://HOST:PORT")),
-            None => Err("no scheme, use mqtt://HOST:PORT or nats://HOST:PORT".to_owned()),
+            Some(("mqtt" | "tcp", _)) => Ok(Self::Mqtt(text.parse()?)),
+            Some(("nats", _)) => Ok(Self::Nats(text.parse()?)),
+            Some((scheme, _)) => Err(InvalidTarget::Scheme(scheme.to_owned())),
+            None => Err(InvalidTarget::NoScheme),
         }
     }
 }
@@ -90,10 +101,10 @@ impl NatsUrl {
 }
 
 impl FromStr for NatsUrl {
-    type Err = String;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        ServerUrl::of_scheme(text, "nats", NATS_PORT).map(Self).map_err(|error| error.to_string())
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        ServerUrl::of_scheme(text, "nats", NATS_PORT).map(Self)
     }
 }
 
@@ -122,7 +133,7 @@ mod tests {
             assert!(!format!("{target:?}").contains("secret"));
         }
         for text in ["localhost", "http://h", "nats://", "nats://h:0", "tls://h:4222"] {
-            let error = text.parse::<Target>().expect_err(text);
+            let error = text.parse::<Target>().expect_err(text).to_string();
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
         }
     }

@@ -13,7 +13,7 @@ use crate::drive::payload::Header;
 
 /// How a protocol writes topics.
 #[derive(Clone, Copy, Debug)]
-pub struct Naming {
+pub(crate) struct Naming {
     /// The separator of levels.
     pub separator: char,
     /// The wildcard for one level in a filter.
@@ -26,7 +26,7 @@ pub struct Naming {
 
 impl Naming {
     /// As MQTT does, with Wisp's queues.
-    pub const MQTT: Self = Self {
+    pub(crate) const MQTT: Self = Self {
         separator: '/',
         any_level: '+',
         queues: Some("$queue/"),
@@ -67,7 +67,7 @@ pub enum TopicError {
 
 /// One thing that a receiver subscribes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     /// A topic's name, or a filter with a wildcard.
     pub filter: String,
     /// Whose members share the messages, if not everybody gets each.
@@ -79,7 +79,7 @@ const GROUP: &str = "loadgen";
 
 /// The topics of a run: one beginning, and a tail of the same length for each.
 #[derive(Clone, Debug)]
-pub struct Topics {
+pub(crate) struct Topics {
     layout: Layout,
     naming: Naming,
     /// The beginning of all names.
@@ -94,7 +94,7 @@ impl Topics {
     ///
     /// # Errors
     /// When the protocol does not allow them, or has nothing of the kind.
-    pub fn new(layout: &Layout, prefix: &str, naming: Naming) -> Result<Self, TopicError> {
+    pub(crate) fn new(layout: &Layout, prefix: &str, naming: Naming) -> Result<Self, TopicError> {
         let queues = match layout.pattern {
             Pattern::Queue => naming.queues.ok_or(TopicError::Queues)?,
             _ => "",
@@ -115,45 +115,45 @@ impl Topics {
 
     /// The pattern that they are for.
     #[must_use]
-    pub fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The name of one.
     #[must_use]
-    pub fn name(&self, topic: u32) -> String {
+    pub(crate) fn name(&self, topic: u32) -> String {
         format!("{}{}", self.head, tail(&self.layout, self.naming, topic))
     }
 
     /// The topic that a message is sent to.
     #[inline]
     #[must_use]
-    pub fn topic(&self, header: &Header) -> u32 {
+    pub(crate) fn topic(&self, header: &Header) -> u32 {
         self.layout.spread.place(header.sender, header.n).0
     }
 
     /// The end of a topic's name, as long as any other's.
     #[inline]
     #[must_use]
-    pub fn tail(&self, topic: u32) -> &[u8] {
+    pub(crate) fn tail(&self, topic: u32) -> &[u8] {
         &self.tails[topic as usize * self.tail_bytes..][..self.tail_bytes]
     }
 
     /// How long the end of each name is.
     #[must_use]
-    pub fn tail_bytes(&self) -> usize {
+    pub(crate) fn tail_bytes(&self) -> usize {
         self.tail_bytes
     }
 
     /// Whether a topic is called so.
     #[must_use]
-    pub fn is_name(&self, topic: u32, name: &[u8]) -> bool {
+    pub(crate) fn is_name(&self, topic: u32, name: &[u8]) -> bool {
         name.strip_prefix(self.head.as_bytes()).is_some_and(|tail| tail == self.tail(topic))
     }
 
     /// The subscriptions of a receiver.
     #[must_use]
-    pub fn subscriptions(&self, receiver: u32) -> Vec<Subscription> {
+    pub(crate) fn subscriptions(&self, receiver: u32) -> Vec<Subscription> {
         let group = (self.layout.pattern == Pattern::Shared).then_some(GROUP);
         if self.layout.pattern == Pattern::Wildcard {
             let Naming { separator, any_level, .. } = self.naming;

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use wisp_client::{ProtocolVersion, QoS};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::pattern::Pattern;
-use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run::run;
+use wisp_loadgen::Config;
+use wisp_loadgen::Pattern;
+use wisp_loadgen::Results;
+use wisp_loadgen::run;
 
 use crate::fake_broker::{self, Fault};
 

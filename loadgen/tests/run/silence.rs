@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use wisp_client::{ProtocolVersion, QoS};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::run::run;
-use wisp_loadgen::drive::watch::{Progress, Watch};
+use wisp_loadgen::Config;
+use wisp_loadgen::run;
+use wisp_loadgen::{Progress, Watch};
 
 use super::fake_broker::{self, Fault};
 use super::{TIMEOUT, config};

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::fake_broker::{self, Fault};
 use super::{ALL_QOS, TIMEOUT, config, faults};
 use wisp_client::QoS;
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::latency::Latency;
-use wisp_loadgen::drive::run::run;
-use wisp_loadgen::drive::watch::{Progress, Watch};
+use wisp_loadgen::Config;
+use wisp_loadgen::Latency;
+use wisp_loadgen::run;
+use wisp_loadgen::{Progress, Watch};
 
 const MS: u64 = 1_000_000;
 

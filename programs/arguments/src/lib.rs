@@ -36,25 +36,35 @@ fn one_line(message: &str) -> String {
     if line.is_empty() { "an argument is missing, see --help".to_owned() } else { line }
 }
 
+/// A name that no version of MQTT has.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("use 3.1, 3.1.1 or 5")]
+pub struct UnknownVersion;
+
 /// The version named `3.1`, `3.1.1` or `5`.
 ///
 /// # Errors
 /// When there is no such version.
-pub fn parse_version(name: &str) -> Result<ProtocolVersion, String> {
+pub fn parse_version(name: &str) -> Result<ProtocolVersion, UnknownVersion> {
     match name {
         "3.1" => Ok(ProtocolVersion::Mqtt31),
         "3.1.1" => Ok(ProtocolVersion::Mqtt311),
         "5" | "5.0" => Ok(ProtocolVersion::Mqtt5),
-        _ => Err("use 3.1, 3.1.1 or 5".to_owned()),
+        _ => Err(UnknownVersion),
     }
 }
+
+/// A number that no QoS has.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("use 0, 1 or 2")]
+pub struct UnknownQoS;
 
 /// The QoS named `0`, `1` or `2`.
 ///
 /// # Errors
 /// When there is no such QoS.
-pub fn parse_qos(name: &str) -> Result<QoS, String> {
-    name.parse().ok().and_then(QoS::new).ok_or_else(|| "use 0, 1 or 2".to_owned())
+pub fn parse_qos(name: &str) -> Result<QoS, UnknownQoS> {
+    name.parse().ok().and_then(QoS::new).ok_or(UnknownQoS)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Broker {
             }
             Self::Command(line) => {
                 let mut words =
-                    split(line).map_err(Failure::Setup)?.into_iter().map(|word| with_address(&word, address));
+                    split(line).map_err(Failure::setup)?.into_iter().map(|word| with_address(&word, address));
                 let mut command = Command::new(words.next().unwrap_or_default());
                 command.args(words);
                 command

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{Running, Usage};
-use wisp_loadgen::drive::watch::{Progress, Watch};
+use wisp_loadgen::{Progress, Watch};
 
 /// Watches a run and reads the broker's processor time twice: when all clients are connected and subscribed, and when the last
 /// message has arrived and nothing is closed yet. Connecting and disconnecting are therefore not in the difference.

@@ -35,6 +35,7 @@ pub use build::Build;
 pub use cpu_meter::CpuMeter;
 pub use running::{Running, last_lines};
 pub use settings::{MOSQUITTO_SETTINGS, NATS_SETTINGS, RUMQTTD_SETTINGS};
+pub use shell_words::InvalidWords;
 pub use usage::Usage;
 
 /// How long a broker may take until it answers. A runtime may have to compile a large module first, and a launcher to
@@ -119,13 +120,17 @@ impl fmt::Display for Mode {
     }
 }
 
-impl FromStr for Mode {
-    type Err = String;
+/// A name that no mode has.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("{0} is no mode: use one of {known}", known = Mode::ALL.map(Mode::name).join(", "))]
+pub struct UnknownMode(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = || Self::ALL.map(Self::name).join(", ");
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMode> {
         let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
-        mode.ok_or_else(|| format!("{text} is no mode: use one of {}", names()))
+        mode.ok_or_else(|| UnknownMode(text.to_owned()))
     }
 }
 
@@ -322,28 +327,43 @@ impl fmt::Display for Broker {
     }
 }
 
-impl FromStr for Broker {
-    type Err = String;
+/// Why a text names no broker.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum InvalidBroker {
+    /// It is neither a name nor a command line.
+    #[error(
+        "there is no broker {0:?}: use one of {known}, or a command line with {{port}} in it",
+        known = Broker::NAMED.iter().map(Broker::name).collect::<Vec<_>>().join(", ")
+    )]
+    Unknown(String),
+    /// The command line cannot be taken apart.
+    #[error(transparent)]
+    Words(#[from] InvalidWords),
+    /// The command line has no words.
+    #[error("an empty command line starts no broker")]
+    Empty,
+    /// The command line has no place for an address.
+    #[error("the command line does not say where the broker is to listen: put {{port}} or {{address}} into {0:?}")]
+    NoAddress(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Broker {
+    type Err = InvalidBroker;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBroker> {
         if let Some(named) = Self::NAMED.into_iter().find(|broker| broker.name() == text) {
             return Ok(named);
         }
         let is_command =
             text.contains(|character: char| character.is_whitespace() || character == '/' || character == '{');
         if !is_command {
-            let names = Self::NAMED.iter().map(Self::name).collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "there is no broker {text:?}: use one of {names}, or a command line with {{port}} in it"
-            ));
+            return Err(InvalidBroker::Unknown(text.to_owned()));
         }
         if shell_words::split(text)?.is_empty() {
-            return Err("an empty command line starts no broker".to_owned());
+            return Err(InvalidBroker::Empty);
         }
         if !text.contains(shell_words::PORT) && !text.contains(shell_words::ADDRESS) {
-            return Err(format!(
-                "the command line does not say where the broker is to listen: put {{port}} or {{address}} into {text:?}"
-            ));
+            return Err(InvalidBroker::NoAddress(text.to_owned()));
         }
         Ok(Self::Command(text.to_owned()))
     }
@@ -356,9 +376,9 @@ impl From<Broker> for String {
 }
 
 impl TryFrom<String> for Broker {
-    type Error = String;
+    type Error = InvalidBroker;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, InvalidBroker> {
         text.parse()
     }
 }

@@ -7,12 +7,17 @@ pub(super) const PORT: &str = "{port}";
 /// Stands for the address to listen on, with the port.
 pub(super) const ADDRESS: &str = "{address}";
 
+/// A command line that no shell would take: a quote is not closed, or nothing follows a backslash.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("a quote is not closed, or nothing follows the last \\ in: {0}")]
+pub struct InvalidWords(String);
+
 /// The words of a command line, with quotes and backslashes as in a shell. Variables and operators have no meaning.
 ///
 /// # Errors
 /// If a quote is not closed, or nothing follows a backslash.
-pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
-    shlex::split(line).ok_or_else(|| format!("a quote is not closed, or nothing follows the last \\ in: {line}"))
+pub(super) fn split(line: &str) -> Result<Vec<String>, InvalidWords> {
+    shlex::split(line).ok_or_else(|| InvalidWords(line.to_owned()))
 }
 
 /// A word with the address in it, where it asks for that.
@@ -36,7 +41,7 @@ mod tests {
             assert_eq!(split(line).unwrap(), words, "{line:?}");
         }
         for line in ["a 'b", "a \"b\\\"", "a \\"] {
-            assert!(split(line).unwrap_err().ends_with(line), "{line}");
+            assert!(split(line).unwrap_err().to_string().ends_with(line), "{line}");
         }
     }
 

@@ -55,7 +55,7 @@ fn what_is_neither_a_name_nor_a_command_line_is_refused_in_one_line() {
         ("broker --port 1883", "put {port} or {address}"),
         ("broker '{port}", "is not closed"),
     ] {
-        let error = text.parse::<Broker>().unwrap_err();
+        let error = text.parse::<Broker>().unwrap_err().to_string();
         assert!(error.contains(part) && !error.contains('\n'), "{text:?}: {error}");
     }
 }

@@ -3,55 +3,56 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::plan::{Kind, settings};
+use crate::plan::error::Mistake;
+use crate::plan::setting::names;
+use crate::plan::values::{Written, one_line};
 use wisp_report::figure::Figure;
-use wisp_report::folder::{PLAN, REPETITION, WANTED_S};
+use wisp_report::folder::{KIND, PLAN, REPETITION, WANTED_S};
+use wisp_report::kind::Kind;
 
 /// The fields of all records besides settings and measures.
-const OF_ALL: [&str; 5] = [PLAN, REPETITION, WANTED_S, "kind", "protocol"];
+const OF_ALL: [&str; 5] = [PLAN, REPETITION, WANTED_S, KIND, "protocol"];
 /// The largest distance at which a name counts as a misspelling of another one.
 const TYPING_ERRORS_MAX: usize = 3;
 
 /// Reads the figures of a plan.
-pub(super) fn read(value: Option<Value>) -> Result<Vec<Figure>, String> {
+pub(super) fn read(value: Option<Written>) -> Result<Vec<Figure>, Mistake> {
     let figures = match value {
         None => Vec::new(),
-        Some(Value::Array(figures)) => figures,
-        Some(_) => return Err("figure: figures are written as [[figure]]".to_owned()),
+        Some(Written::List(figures)) => figures,
+        Some(_) => return Err(Mistake::NotList { key: "figure" }),
     };
     let mut read: Vec<Figure> = Vec::new();
     for (index, value) in figures.into_iter().enumerate() {
-        let number = index + 1;
-        let figure = Figure::deserialize(value).map_err(|error| format!("figure {number}: {error}"))?;
-        let told = format!("figure {:?}", figure.name);
-        figure.check().map_err(|error| format!("{told}, {error}"))?;
+        let figure = serde_json::to_value(value).and_then(Figure::deserialize);
+        let figure =
+            figure.map_err(|error| Mistake::Unreadable { number: index + 1, reason: one_line(&error.to_string()) })?;
+        figure.check().map_err(|cause| Mistake::Figure { figure: figure.name.clone(), cause })?;
         if read.iter().any(|other| other.name == figure.name) {
-            return Err(format!("{told}, name: it is another's too"));
+            return Err(Mistake::SameName(figure.name));
         }
         read.push(figure);
     }
     Ok(read)
 }
 
-/// Checks that records will have the fields of all figures: settings of the kind, or given settings where any are
-/// allowed, and the kind's measures.
-pub(super) fn check(figures: &[Figure], kind: Kind, set: &BTreeSet<&str>) -> Result<(), String> {
-    let mut known: BTreeSet<String> = kind.measures().chain(OF_ALL.map(str::to_owned)).collect();
-    if kind.is_of_load() {
-        known.extend(settings::names(kind).map(str::to_owned));
-    } else {
-        known.extend(set.iter().map(|name| (*name).to_owned()));
-    }
+/// Checks that records will have the fields of all figures: the kind's settings and measures.
+pub(super) fn check(figures: &[Figure], kind: Kind) -> Result<(), Mistake> {
+    let of_kind = kind.measures().chain(OF_ALL.map(str::to_owned));
+    let known: BTreeSet<String> = of_kind.chain(names(kind).map(str::to_owned)).collect();
     for figure in figures {
         for (key, field) in figure.fields() {
             if !known.contains(field) {
-                let told = format!("figure {:?}, {key}: {field:?} is neither set nor measured", figure.name);
-                let meant = known.iter().map(|name| (distance(field, name), name)).min();
-                let meant = meant.filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX.min(field.len() / 2));
-                let meant = meant.map(|(_, name)| format!(" (is it {name}?)")).unwrap_or_default();
-                return Err(format!("{told} in samples of {}{meant}", kind.name()));
+                let similar = known.iter().map(|name| (distance(field, name), name)).min();
+                let similar = similar.filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX.min(field.len() / 2));
+                return Err(Mistake::UnknownField {
+                    figure: figure.name.clone(),
+                    key,
+                    field: field.to_owned(),
+                    kind,
+                    similar: similar.map(|(_, name)| name.clone()),
+                });
             }
         }
     }

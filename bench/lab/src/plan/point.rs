@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use crate::plan::error::SettingError;
+use crate::plan::setting::{Setting, Value};
+use crate::plan::settings::Settings;
+use wisp_report::folder::{self, Record, WANTED_S};
+use wisp_report::kind::Kind;
 
-use crate::plan::Kind;
-use crate::plan::settings::{DEPENDENT, check, place};
-use wisp_report::folder::{Record, WANTED_S};
-
-/// One combination of settings, of which samples are taken. Settings have the names of record fields.
+/// One combination of settings, of which samples are taken.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Point {
-    kind: Kind,
-    settings: BTreeMap<String, Value>,
+    settings: Settings,
+    /// The settings as plans write them.
+    values: BTreeMap<Setting, Value>,
     title: String,
     repetitions_max: Option<u32>,
 }
@@ -20,9 +21,10 @@ pub struct Point {
 impl Point {
     /// A combination, with a title of all its settings.
     #[must_use]
-    pub fn new(kind: Kind, settings: BTreeMap<String, Value>) -> Self {
-        let title = title(&settings, &|_| true);
-        Self { kind, settings, title, repetitions_max: None }
+    pub fn new(settings: Settings) -> Self {
+        let values = settings.values();
+        let title = title(&values, &|_| true);
+        Self { settings, values, title, repetitions_max: None }
     }
 
     /// The same point with a bound on its number of samples.
@@ -37,8 +39,8 @@ impl Point {
     }
 
     /// The same point with a title made of the settings for which `is_told` is true.
-    fn told_by(self, is_told: &dyn Fn(&str) -> bool) -> Self {
-        let title = title(&self.settings, is_told);
+    fn told_by(self, is_told: &dyn Fn(Setting) -> bool) -> Self {
+        let title = title(&self.values, is_told);
         Self { title, ..self }
     }
 
@@ -47,64 +49,48 @@ impl Point {
         Self { title, ..self }
     }
 
+    /// The measurement that precedes a latency at a share of the maximum: the same at full speed. None if this is no such
+    /// latency.
+    #[must_use]
+    pub fn maximum(&self) -> Option<Self> {
+        self.settings.maximum().map(Self::new)
+    }
+
     /// Checks that its settings go together, as a plan's do.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        check(self.kind, &self.settings)
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        self.settings.check()
     }
 
     /// The kind of measurement.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.settings.kind()
     }
 
-    /// A setting as it is; None if it is not set.
+    /// The settings.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.settings.get(name)
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    /// All settings by name.
-    pub fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.settings.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
-    /// A setting that is text; None if it is not set or no text.
+    /// A setting as plans write it; None if it is not set.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name)?.as_str()
+    pub fn value(&self, setting: Setting) -> Option<&Value> {
+        self.values.get(&setting)
     }
 
-    /// A setting that is a whole number; None if it is not set or is something else.
-    #[must_use]
-    pub fn whole(&self, name: &str) -> Option<u64> {
-        self.get(name)?.as_u64()
-    }
-
-    /// A setting that is a number; None if it is not set or is no number.
-    #[must_use]
-    pub fn number(&self, name: &str) -> Option<f64> {
-        self.get(name)?.as_f64()
-    }
-
-    /// A setting that is true or false; None if it is not set or is something else.
-    #[must_use]
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name)?.as_bool()
-    }
-
-    /// A setting that is a list of texts; empty if it is not set.
-    #[must_use]
-    pub fn texts(&self, name: &str) -> Vec<String> {
-        let list = self.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    /// All settings as plans write them.
+    pub fn values(&self) -> impl Iterator<Item = (Setting, &Value)> {
+        self.values.iter().map(|(setting, value)| (*setting, value))
     }
 
     /// A line of text that identifies the point among all points of all plans.
     #[must_use]
     pub fn key(&self) -> String {
-        let settings = self.settings.iter().map(|(name, value)| format!("{name}={value}"));
-        [self.kind.name().to_owned()].into_iter().chain(settings).collect::<Vec<_>>().join(" ")
+        let mut named: Vec<_> = self.values().map(|(setting, value)| (setting.name(), value)).collect();
+        named.sort_by_key(|(name, _)| *name);
+        let settings = named.into_iter().map(|(name, value)| format!("{name}={value}"));
+        [self.kind().name().to_owned()].into_iter().chain(settings).collect::<Vec<_>>().join(" ")
     }
 
     /// The settings that distinguish the point within its plan, for people.
@@ -116,20 +102,23 @@ impl Point {
     /// The beginning of a record: the kind and all settings. `seconds` are `wanted_s` there, for in a record they were measured.
     #[must_use]
     pub fn record(&self) -> Record {
-        let recorded = |name: &str| if name == "seconds" { WANTED_S.to_owned() } else { name.to_owned() };
-        let settings = self.settings.iter().map(|(name, value)| (recorded(name), value.clone()));
-        [("kind".to_owned(), Value::from(self.kind.name()))].into_iter().chain(settings).collect()
+        let name = |setting: Setting| if setting == Setting::Seconds { WANTED_S } else { setting.name() };
+        let mut record: Record =
+            self.values().map(|(setting, value)| (name(setting).to_owned(), value.into())).collect();
+        record.insert(folder::KIND.to_owned(), self.kind().name().into());
+        record
     }
 }
 
 /// The settings that differ between points of one broker, with the number of their values. A setting that a broker does
 /// not have, such as workers, is no difference, and neither is one that was removed because it has no meaning.
-pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
+pub(super) fn differing(points: &[Point]) -> BTreeMap<Setting, usize> {
     let mut counts = BTreeMap::new();
-    for name in points.iter().flat_map(Point::settings).map(|(name, _)| name) {
-        let mut values: Vec<(Option<&str>, Option<&Value>)> = Vec::new();
-        for point in points.iter().filter(|point| !DEPENDENT.contains(&name) || point.get(name).is_some()) {
-            let value = (point.text("broker").filter(|_| name != "broker"), point.get(name));
+    for setting in points.iter().flat_map(Point::values).map(|(setting, _)| setting) {
+        let mut values: Vec<(Option<&Value>, Option<&Value>)> = Vec::new();
+        for point in points.iter().filter(|point| !setting.is_dependent() || point.value(setting).is_some()) {
+            let broker = point.value(Setting::Broker).filter(|_| setting != Setting::Broker);
+            let value = (broker, point.value(setting));
             if !values.contains(&value) {
                 values.push(value);
             }
@@ -137,7 +126,7 @@ pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
         let of_one = |broker| values.iter().filter(|(other, _)| *other == broker).count();
         let count = values.iter().map(|(broker, _)| of_one(*broker)).max().unwrap_or(0);
         if count > 1 {
-            counts.insert(name, count);
+            counts.insert(setting, count);
         }
     }
     counts
@@ -146,64 +135,62 @@ pub(super) fn differing(points: &[Point]) -> BTreeMap<&str, usize> {
 /// Gives points titles made of the settings that differ between them, and of the broker.
 pub(super) fn titled(points: &[Point]) -> Vec<Point> {
     let differing = differing(points);
-    let is_told = |name: &str| name == "broker" || differing.contains_key(name);
+    let is_told = |setting: Setting| setting == Setting::Broker || differing.contains_key(&setting);
     points.iter().map(|point| point.clone().told_by(&is_told)).collect()
 }
 
 /// Names and values; a value alone where its name would add nothing.
-fn title(settings: &BTreeMap<String, Value>, is_told: &dyn Fn(&str) -> bool) -> String {
-    let part = |(name, value): (&String, &Value)| match value {
-        Value::String(text) => text.clone(),
-        other => match name.rsplit_once('_') {
+fn title(values: &BTreeMap<Setting, Value>, is_told: &dyn Fn(Setting) -> bool) -> String {
+    let part = |(setting, value): (&Setting, &Value)| match value {
+        Value::Text(text) => text.clone(),
+        other => match setting.name().rsplit_once('_') {
             Some((name, "bytes")) => format!("{name} {other} B"),
             Some((name, "percent")) => format!("{name} {other} %"),
             Some((name, "s")) if name.ends_with("_per") => format!("{} {other}/s", name.trim_end_matches("_per")),
-            _ => format!("{} {other}", name.replace('_', " ")),
+            _ => format!("{} {other}", setting.name().replace('_', " ")),
         },
     };
-    let mut told: Vec<_> = settings.iter().filter(|(name, _)| is_told(name)).collect();
-    told.sort_by_key(|(name, _)| place(name));
-    told.into_iter().map(part).collect::<Vec<_>>().join(", ")
+    values.iter().filter(|(setting, _)| is_told(**setting)).map(part).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Broker;
+    use crate::plan::load::{BrokerChoice, Load};
     use serde_json::json;
 
-    fn point(settings: Value) -> Point {
-        Point::new(Kind::Throughput, serde_json::from_value(settings).unwrap())
+    fn load(broker: Broker) -> Load {
+        Load::new(BrokerChoice::Start(broker))
     }
 
-    #[test]
-    fn settings_are_read_by_their_type() {
-        let point = point(json!({"broker": "native", "senders": 3, "seconds": 2.5, "x": true, "list": ["a", "b"]}));
-        assert_eq!((point.text("broker"), point.text("senders"), point.text("other")), (Some("native"), None, None));
-        assert_eq!((point.whole("senders"), point.whole("seconds")), (Some(3), None));
-        assert_eq!((point.number("senders"), point.number("seconds")), (Some(3.0), Some(2.5)));
-        assert_eq!(
-            (point.flag("x"), point.texts("list"), point.texts("x")),
-            (Some(true), vec!["a".into(), "b".into()], vec![])
-        );
+    fn point(load: Load) -> Point {
+        Point::new(Settings::Throughput(load))
     }
 
     #[test]
     fn the_key_and_the_record_have_every_setting() {
-        let point = point(json!({"senders": 3, "broker": "native", "seconds": 2.0}));
-        assert_eq!(point.key(), r#"throughput broker="native" seconds=2.0 senders=3"#);
+        let point = point(Load { seconds: Some(2.0), senders: 3, ..load(Broker::Native) });
+        assert_eq!(
+            point.key(),
+            "throughput broker=\"native\" pattern=\"one-to-one\" qos=0 receivers=1 seconds=2 senders=3 size_bytes=1024 \
+             threads=2 timeout_s=60"
+        );
         let record = serde_json::to_value(point.record()).unwrap();
-        assert_eq!(record, json!({"kind": "throughput", "broker": "native", "senders": 3, "wanted_s": 2.0}));
+        let expected = json!({
+            "kind": "throughput", "broker": "native", "pattern": "one-to-one", "qos": 0, "receivers": 1, "wanted_s": 2,
+            "senders": 3, "size_bytes": 1024, "threads": 2, "timeout_s": 60,
+        });
+        assert_eq!(record, expected);
     }
 
     #[test]
     fn what_only_brokers_have_is_no_difference() {
-        let all = [
-            json!({"broker": "native", "workers": 2, "senders": 1}),
-            json!({"broker": "mosquitto", "senders": 1}),
-            json!({"broker": "mosquitto", "senders": 2}),
-        ];
+        let mut native = load(Broker::Native);
+        native.broker.workers = Some(2);
+        let all = [native, load(Broker::Mosquitto), Load { senders: 2, ..load(Broker::Mosquitto) }];
         let points = titled(&all.map(point));
-        assert_eq!(differing(&points), BTreeMap::from([("broker", 2), ("senders", 2)]));
+        assert_eq!(differing(&points), BTreeMap::from([(Setting::Broker, 2), (Setting::Senders, 2)]));
         assert_eq!(
             points.iter().map(Point::title).collect::<Vec<_>>(),
             ["native, senders 1", "mosquitto, senders 1", "mosquitto, senders 2"]
@@ -212,10 +199,20 @@ mod tests {
 
     #[test]
     fn the_title_tells_what_differs() {
-        let all = json!({"broker": "native", "size_bytes": 16, "senders": 3, "load_percent": 50, "rate_per_s": 1000});
-        let told =
-            |names: &'static [&str]| point(all.clone()).told_by(&|name| names.contains(&name)).title().to_owned();
-        assert_eq!(told(&["broker", "senders"]), "native, senders 3");
-        assert_eq!(told(&["size_bytes", "load_percent", "rate_per_s"]), "size 16 B, rate 1000/s, load 50 %");
+        let all = Load {
+            size_bytes: 16,
+            senders: 3,
+            load_percent: Some(50.0),
+            rate_per_s: Some(1000.0),
+            ..load(Broker::Native)
+        };
+        let told = |settings: &'static [Setting]| {
+            point(all.clone()).told_by(&|setting| settings.contains(&setting)).title().to_owned()
+        };
+        assert_eq!(told(&[Setting::Broker, Setting::Senders]), "native, senders 3");
+        assert_eq!(
+            told(&[Setting::SizeBytes, Setting::LoadPercent, Setting::RatePerS]),
+            "size 16 B, rate 1000/s, load 50 %"
+        );
     }
 }

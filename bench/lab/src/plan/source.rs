@@ -1,18 +1,20 @@
 //! A plan as it is written, before it is multiplied out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
-
-use crate::plan::point::titled;
-use crate::plan::settings::{combinations, put_over};
-use crate::plan::{Changes, Kind, Plan, Point, Settings, default_figures, figures};
+use crate::plan::changes::Changes;
+use crate::plan::combinations::{WrittenSettings, combinations, put_over};
+use crate::plan::error::{Expected, KEYS, Mistake, REPETITIONS_MAX, SettingError};
+use crate::plan::measurements::Plan;
+use crate::plan::point::{Point, titled};
+use crate::plan::setting::Setting;
+use crate::plan::values::{Written, one_line};
+use crate::plan::{default_figures, figures};
 use wisp_report::figure::{Figure, is_name};
+use wisp_report::kind::Kind;
 
-/// Repetitions are for medians and quartiles; nobody waits for more of them.
-const REPETITIONS_MAX: u64 = 1000;
-const KEYS: [&str; 10] =
-    ["name", "title", "about", "kind", "repetitions", "sample_s", "settings", "case", "quick", "figure"];
+/// A table of a plan.
+type Table = BTreeMap<String, Written>;
 
 /// A plan as it is written.
 pub(super) struct Source {
@@ -22,67 +24,64 @@ pub(super) struct Source {
     kind: Kind,
     repetitions: u32,
     sample_s: Option<f64>,
-    settings: Settings,
+    settings: WrittenSettings,
     cases: Vec<Case>,
     quick_repetitions: Option<u32>,
-    quick_settings: Settings,
+    quick_settings: WrittenSettings,
     figures: Vec<Figure>,
 }
 
 /// Settings that extend or change the plan's.
 #[derive(Default)]
 struct Case {
-    settings: Settings,
+    settings: WrittenSettings,
     is_in_full: bool,
     /// None if quick runs leave it out.
-    quick: Option<Settings>,
+    quick: Option<WrittenSettings>,
     repetitions_max: Option<u32>,
 }
 
 /// Reads the text of a plan.
-pub(super) fn read(text: &str) -> Result<Source, String> {
-    let mut root: Map<String, Value> = toml::from_str(text).map_err(|error| {
+pub(super) fn read(text: &str) -> Result<Source, Mistake> {
+    let mut root: Table = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        format!("line {line}: {}", error.message())
+        Mistake::Syntax { line, message: one_line(error.message()) }
     })?;
     if let Some(unknown) = root.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("{unknown}: no key of a plan (which are {})", KEYS.join(", ")));
+        return Err(Mistake::UnknownKey(unknown.clone()));
     }
     let name = text_of(&mut root, "name")?;
     if !is_name(&name) {
-        return Err(format!("name: {name:?} is not made of letters, digits and -"));
+        return Err(Mistake::Name(name));
     }
     let kind = text_of(&mut root, "kind")?;
-    let kind = Kind::ALL
-        .into_iter()
-        .find(|known| known.name() == kind)
-        .ok_or_else(|| format!("kind: {kind:?} is none (use {})", Kind::ALL.map(Kind::name).join(", ")))?;
+    let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).ok_or(Mistake::Kind(kind))?;
     let mut quick = table_of(root.remove("quick"), "quick")?;
     let quick_repetitions = repetitions_of(&mut quick, "quick.repetitions")?;
-    let quick_settings = table_of(quick.remove("settings"), "quick.settings")?;
-    if let Some(unknown) = quick.keys().next() {
-        return Err(format!("quick.{unknown}: no key there (which are repetitions, settings)"));
+    let quick_settings = settings_of(kind, table_of(quick.remove("settings"), "quick.settings")?, "quick.settings.")?;
+    if let Some(unknown) = quick.into_keys().next() {
+        return Err(Mistake::UnknownQuickKey(unknown));
     }
     let source = Source {
         title: text_of(&mut root, "title")?,
         about: text_of(&mut root, "about")?.trim().to_owned(),
-        repetitions: repetitions_of(&mut root, "repetitions")?.ok_or("repetitions: not there")?,
+        repetitions: repetitions_of(&mut root, "repetitions")?.ok_or(Mistake::Missing("repetitions"))?,
         sample_s: number_of(&mut root, "sample_s")?,
-        settings: table_of(root.remove("settings"), "settings")?,
-        cases: cases_of(root.remove("case"))?,
+        settings: settings_of(kind, table_of(root.remove("settings"), "settings")?, "settings.")?,
+        cases: cases_of(kind, root.remove("case"))?,
         figures: figures::read(root.remove("figure"))?,
         name,
         kind,
         quick_repetitions,
         quick_settings,
     };
-    figures::check(&source.figures, source.kind, &source.set())?;
+    figures::check(&source.figures, source.kind)?;
     Ok(source)
 }
 
 impl Source {
     /// One with a single case.
-    pub(super) fn new((name, title): (&str, &str), kind: Kind, repetitions: u32, settings: Settings) -> Self {
+    pub(super) fn new((name, title): (&str, &str), kind: Kind, repetitions: u32, settings: WrittenSettings) -> Self {
         Self {
             name: name.to_owned(),
             title: title.to_owned(),
@@ -93,38 +92,30 @@ impl Source {
             settings,
             cases: vec![Case { is_in_full: true, ..Case::default() }],
             quick_repetitions: None,
-            quick_settings: Settings::new(),
+            quick_settings: WrittenSettings::new(),
             figures: Vec::new(),
         }
     }
 
-    /// The settings of at least one sample.
-    fn set(&self) -> BTreeSet<&str> {
-        let of_cases = self.cases.iter().flat_map(|case| [Some(&case.settings), case.quick.as_ref()]).flatten();
-        let all = [&self.settings, &self.quick_settings].into_iter().chain(of_cases);
-        all.flat_map(Settings::keys).map(String::as_str).collect()
-    }
-
     /// The plan with these changes.
-    pub(super) fn plan(self, changes: &Changes) -> Result<Plan, String> {
+    pub(super) fn plan(self, changes: &Changes) -> Result<Plan, Mistake> {
         let mut points: Vec<Point> = Vec::new();
         for (index, case) in self.cases.iter().enumerate() {
             let Some(settings) = self.settings_of(case, changes) else { continue };
             // Whose setting it is, so that it is found in the file.
-            let place = |error: String| {
-                let name = error.split(':').next().unwrap_or_default();
-                let is_of_case = case.settings.contains_key(name);
-                if is_of_case { format!("case {}, {error}", index + 1) } else { format!("settings.{error}") }
+            let place = |cause: SettingError| match case.settings.contains_key(&cause.setting) {
+                true => Mistake::CaseSetting { case: index + 1, cause },
+                false => Mistake::Setting(cause),
             };
             for settings in combinations(self.kind, &settings, changes.processors).map_err(place)? {
-                let point = Point::new(self.kind, settings).at_most(case.repetitions_max);
+                let point = Point::new(settings).at_most(case.repetitions_max);
                 if !points.contains(&point) {
                     points.push(point);
                 }
             }
         }
         if points.is_empty() {
-            return Err("quick: it leaves no case".to_owned());
+            return Err(Mistake::NoCase);
         }
         let repetitions = if changes.is_quick { self.quick_repetitions } else { None };
         Ok(Plan {
@@ -140,7 +131,7 @@ impl Source {
     }
 
     /// A case's settings; None if it is left out.
-    fn settings_of(&self, case: &Case, changes: &Changes) -> Option<Settings> {
+    fn settings_of(&self, case: &Case, changes: &Changes) -> Option<WrittenSettings> {
         let mut settings = self.settings.clone();
         put_over(&mut settings, &case.settings);
         if changes.is_quick {
@@ -154,58 +145,72 @@ impl Source {
     }
 }
 
-fn text_of(table: &mut Map<String, Value>, key: &str) -> Result<String, String> {
+fn text_of(table: &mut Table, key: &'static str) -> Result<String, Mistake> {
     match table.remove(key) {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(format!("{key}: {other} is no text")),
-        None => Err(format!("{key}: not there")),
+        Some(Written::Text(text)) => Ok(text),
+        Some(value) => Err(Mistake::Type { path: key.to_owned(), value, expected: Expected::Text }),
+        None => Err(Mistake::Missing(key)),
     }
 }
 
-fn number_of(table: &mut Map<String, Value>, key: &str) -> Result<Option<f64>, String> {
-    let Some(value) = table.remove(key) else { return Ok(None) };
-    let number = value.as_f64().filter(|number| *number > 0.0);
-    number.map(Some).ok_or_else(|| format!("{key}: {value} is no number above 0"))
+fn number_of(table: &mut Table, key: &str) -> Result<Option<f64>, Mistake> {
+    match table.remove(key) {
+        None => Ok(None),
+        Some(Written::Whole(number @ 1..)) => Ok(Some(number as f64)),
+        Some(Written::Number(number)) if number > 0.0 => Ok(Some(number)),
+        Some(value) => Err(Mistake::Type { path: key.to_owned(), value, expected: Expected::Positive }),
+    }
 }
 
 /// `path` ends with the key.
-fn repetitions_of(table: &mut Map<String, Value>, path: &str) -> Result<Option<u32>, String> {
+fn repetitions_of(table: &mut Table, path: &str) -> Result<Option<u32>, Mistake> {
     let key = path.rsplit(['.', ' ']).next().unwrap_or(path);
-    let Some(value) = table.remove(key) else { return Ok(None) };
-    let number = value.as_u64().filter(|number| (1..=REPETITIONS_MAX).contains(number));
-    let number = number.and_then(|number| u32::try_from(number).ok());
-    number.map(Some).ok_or_else(|| format!("{path}: {value} is no whole number from 1 to {REPETITIONS_MAX}"))
-}
-
-fn table_of(value: Option<Value>, path: &str) -> Result<Map<String, Value>, String> {
-    match value {
-        None => Ok(Map::new()),
-        Some(Value::Object(table)) => Ok(table),
-        Some(other) => Err(format!("{path}: {other} is no table")),
+    match table.remove(key) {
+        None => Ok(None),
+        Some(Written::Whole(number @ 1..=REPETITIONS_MAX)) => Ok(Some(number as u32)),
+        Some(value) => Err(Mistake::Type { path: path.to_owned(), value, expected: Expected::Repetitions }),
     }
 }
 
+fn table_of(value: Option<Written>, path: &str) -> Result<Table, Mistake> {
+    match value {
+        None => Ok(Table::new()),
+        Some(Written::Table(table)) => Ok(table),
+        Some(value) => Err(Mistake::Type { path: path.to_owned(), value, expected: Expected::Table }),
+    }
+}
+
+/// The settings of a table, which has nothing else. `place` comes before their names in errors.
+fn settings_of(kind: Kind, table: Table, place: &str) -> Result<WrittenSettings, Mistake> {
+    let known = |(name, written): (String, Written)| match Setting::of(kind, &name) {
+        Some(setting) => Ok((setting, written)),
+        None => Err(Mistake::UnknownSetting { place: place.to_owned(), name, kind }),
+    };
+    table.into_iter().map(known).collect()
+}
+
 /// One case with nothing of its own, if none is written.
-fn cases_of(value: Option<Value>) -> Result<Vec<Case>, String> {
+fn cases_of(kind: Kind, value: Option<Written>) -> Result<Vec<Case>, Mistake> {
     let cases = match value {
-        None => vec![json!({})],
-        Some(Value::Array(cases)) => cases,
-        Some(_) => return Err("case: cases are written as [[case]]".to_owned()),
+        None => vec![Written::Table(Table::new())],
+        Some(Written::List(cases)) => cases,
+        Some(_) => return Err(Mistake::NotList { key: "case" }),
     };
-    let case = |(index, value): (usize, Value)| {
-        let number = index + 1;
-        let mut settings = table_of(Some(value), &format!("case {number}"))?;
-        let (is_in_full, quick) = match settings.remove("quick") {
-            None | Some(Value::Bool(true)) => (true, Some(Settings::new())),
-            Some(Value::Bool(false)) => (true, None),
-            Some(Value::String(text)) if text == "only" => (false, Some(Settings::new())),
-            Some(Value::Object(settings)) => (true, Some(settings)),
-            Some(other) => {
-                return Err(format!("case {number}, quick: {other} is neither true, false, \"only\" nor settings"));
-            }
-        };
-        let repetitions_max = repetitions_of(&mut settings, &format!("case {number}, repetitions"))?;
-        Ok(Case { settings, is_in_full, quick, repetitions_max })
+    cases.into_iter().enumerate().map(|(index, value)| case_of(kind, index + 1, value)).collect()
+}
+
+/// Reads a case. `case` is its number, counted from 1.
+fn case_of(kind: Kind, case: usize, value: Written) -> Result<Case, Mistake> {
+    let path = format!("case {case}");
+    let mut table = table_of(Some(value), &path)?;
+    let (is_in_full, quick) = match table.remove("quick") {
+        None | Some(Written::Flag(true)) => (true, Some(Table::new())),
+        Some(Written::Flag(false)) => (true, None),
+        Some(Written::Text(text)) if text == "only" => (false, Some(Table::new())),
+        Some(Written::Table(settings)) => (true, Some(settings)),
+        Some(value) => return Err(Mistake::Quick { case, value }),
     };
-    cases.into_iter().enumerate().map(case).collect()
+    let quick = quick.map(|quick| settings_of(kind, quick, &format!("{path}, quick, "))).transpose()?;
+    let repetitions_max = repetitions_of(&mut table, &format!("{path}, repetitions"))?;
+    Ok(Case { settings: settings_of(kind, table, &format!("{path}, "))?, is_in_full, quick, repetitions_max })
 }

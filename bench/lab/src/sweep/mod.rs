@@ -24,12 +24,13 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
+use crate::measured::Measured;
 use crate::plan::{Plan, Point};
 use order::{Sample, samples};
 pub use outcome::{Outcome, command, present};
 use progress::Display;
 use resume_check::Circumstances;
-pub use wisp_loadgen::drive::watch::{Progress, Watch};
+pub use wisp_loadgen::{Progress, Watch};
 use wisp_report::folder::{self, Record, Writer};
 use wisp_report::time;
 
@@ -48,13 +49,13 @@ pub trait Sampler {
         interrupt.check()
     }
 
-    /// Takes one sample. The record begins with [`Point::record`]; the sweep adds plan, repetition, point and time. It
-    /// ends soon once `watch` says that it is interrupted, and its result is then dropped. `watch` may be told the
-    /// progress, which is shown on the terminal.
+    /// Takes one sample. The sweep adds the point's settings, plan, repetition, point and time. It ends soon once `watch`
+    /// says that it is interrupted, and its result is then dropped. `watch` may be told the progress, which is shown on the
+    /// terminal.
     ///
     /// # Errors
     /// The reason if there is no sample: it is recorded as failed, and the sweep continues.
-    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure>;
+    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Measured, Failure>;
 
     /// Sees every record of the plan: the ones that a resumed sweep finds, and each new one.
     fn observe(&mut self, record: &Record) {
@@ -206,14 +207,11 @@ impl Sweep<'_> {
             let taken = sampler.sample(point, *repetition, &self.display.live);
             // An interrupted sample is no measurement, even if it looks like one.
             interrupt.check()?;
-            let mut record = taken.or_else(|failure| match failure {
+            let measured = taken.or_else(|failure| match failure {
                 Failure::Interrupted => Err(failure),
-                Failure::Broken(what) | Failure::Setup(what) => {
-                    let mut record = point.record();
-                    record.insert(folder::ERROR.to_owned(), Value::from(what));
-                    Ok(record)
-                }
+                Failure::Broken(what) | Failure::Setup(what) => Ok(Measured::failed(what)),
             })?;
+            let mut record = measured.record(point);
             record.insert(folder::PLAN.to_owned(), Value::from(plan.name.clone()));
             record.insert(folder::REPETITION.to_owned(), Value::from(*repetition));
             record.insert(folder::POINT.to_owned(), Value::from(point.key()));

@@ -1,8 +1,6 @@
 //! In which order samples are taken.
 
-use serde_json::Value;
-
-use crate::plan::{Plan, Point};
+use crate::plan::{Plan, Point, Setting, Value};
 
 /// One sample to take.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,11 +36,8 @@ pub(super) fn samples(plan: &Plan, seed: u64) -> Vec<Sample> {
     samples
 }
 
-/// Settings that name the subject of a measurement.
-const SUBJECT: [&str; 6] = ["broker", "host", "mode", "workers", "broker_arguments", "broker_settings"];
-
-/// All other settings of a point.
-fn load_of(point: &Point) -> Vec<(String, Value)> {
-    let of_load = point.settings().filter(|(name, _)| !SUBJECT.contains(name));
-    of_load.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+/// All settings of a point but those that name the subject of the measurement.
+fn load_of(point: &Point) -> Vec<(Setting, Value)> {
+    let of_load = point.values().filter(|(setting, _)| !setting.is_subject());
+    of_load.map(|(setting, value)| (setting, value.clone())).collect()
 }

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::sweep::Options;
-use wisp_loadgen::drive::target::Target;
-use wisp_report;
+use wisp_loadgen::Target;
 use wisp_report::folder::{self, Record};
 
 /// How a sweep went.
@@ -79,7 +78,7 @@ pub fn present(plan: &Plan, options: &Options, outcome: &Outcome) -> Result<(), 
     if samples == 0 {
         return Ok(());
     }
-    let written = wisp_report::write(&outcome.folder).map_err(Failure::Setup)?;
+    let written = wisp_report::write(&outcome.folder).map_err(Failure::setup)?;
     let tables = wisp_report::terminal_table(&outcome.records, &plan.figures);
     let text =
         format!("{tables}\n{samples} samples in {}, drawn in {}\n", outcome.folder.display(), written.page.display());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::failure::Interrupt;
 use crate::sweep::order::Sample;
-use wisp_loadgen::drive::watch::{Progress, Watch};
+use wisp_loadgen::{Progress, Watch};
 use wisp_report::folder::{self, Record};
 use wisp_report::table::thousands;
 use wisp_report::units::Unit;

@@ -6,13 +6,13 @@ use std::io;
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::plan::{Plan, Point};
+use crate::plan::{Plan, Point, Setting};
 use crate::sweep::Options;
 use crate::versions::{self, SOURCES};
 use wisp_report::folder::{self, Record, Run};
 
-/// Settings that make a sample longer or shorter, and leave it a sample of the same; as they stand in keys of points.
-const LENGTHS: [&str; 3] = ["messages=", "seconds=", "count="];
+/// Settings that make a sample longer or shorter, and leave it a sample of the same.
+const LENGTHS: [Setting; 3] = [Setting::Messages, Setting::Seconds, Setting::Count];
 
 /// The circumstances of samples, besides the plan.
 pub(super) struct Circumstances {
@@ -102,6 +102,7 @@ fn differing<'a>(
 
 /// The key of a point without the settings that define the length of its sample.
 fn without_length(key: &str) -> String {
-    let is_length = |word: &&str| LENGTHS.iter().any(|length| word.starts_with(length));
+    let is_length =
+        |word: &&str| word.split_once('=').is_some_and(|(name, _)| LENGTHS.iter().any(|length| length.name() == name));
     key.split(' ').filter(|word| !is_length(word)).collect::<Vec<_>>().join(" ")
 }

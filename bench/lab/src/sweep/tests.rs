@@ -1,12 +1,12 @@
 use super::*;
 use crate::paths::Scratch;
-use crate::plan::Changes;
+use crate::plan::{Changes, Setting};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
 
-const TEXT: &str =
-    "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"compute\"\nrepetitions = 3\n[settings]\nx = \"1..5\"\n";
+const TEXT: &str = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"start\"\nrepetitions = 3\n\
+                    [settings]\nbroker = \"native\"\nsenders = \"1..5\"\n";
 
 fn plan() -> Plan {
     Plan::parse("text", TEXT, &Changes::none(2)).unwrap()
@@ -15,7 +15,7 @@ fn plan() -> Plan {
 /// Takes samples out of the air.
 #[derive(Default)]
 struct Fake {
-    taken: Vec<(u64, u32)>,
+    taken: Vec<(String, u32)>,
     observed: usize,
     /// Ends the sweep, from inside of this sample.
     interrupts_at: Option<(usize, Interrupt)>,
@@ -32,8 +32,8 @@ impl Sampler for Fake {
         if self.is_missing { Err(Failure::Setup("there is none".to_owned())) } else { Ok(()) }
     }
 
-    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Record, Failure> {
-        self.taken.push((point.whole("x").unwrap(), repetition));
+    fn sample(&mut self, point: &Point, repetition: u32, watch: &dyn Watch) -> Result<Measured, Failure> {
+        self.taken.push((point.key(), repetition));
         let number = self.taken.len();
         if let Some((_, interrupt)) = self.interrupts_at.as_ref().filter(|(at, _)| *at == number) {
             interrupt.set();
@@ -42,13 +42,11 @@ impl Sampler for Fake {
         if let Some((_, failure)) = self.fails_at.as_ref().filter(|(at, _)| *at == number) {
             return Err(failure.clone());
         }
-        let mut record = point.record();
-        record.insert("seconds".to_owned(), json!(0.5));
         if self.loses_at == Some(number) {
-            record.insert("lost".to_owned(), json!(1));
-            record.insert("error".to_owned(), json!("nothing has moved for 60 s"));
+            let measured = json!({"seconds": 0.5, "lost": 1, "error": "nothing has moved for 60 s"});
+            return Ok(Measured::of(&measured));
         }
-        Ok(record)
+        Ok(Measured::of(&json!({"seconds": 0.5})))
     }
 
     fn observe(&mut self, _: &Record) {
@@ -98,7 +96,7 @@ fn each_point_is_taken_once_in_each_repetition_in_an_order_that_the_seed_decides
     assert!(first.is_sorted_by_key(|(_, repetition)| *repetition));
     assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 15);
     assert!(
-        (1..=3).map(|n| first.iter().filter(|s| s.1 == n).map(|s| s.0).collect::<Vec<_>>()).any(|xs| !xs.is_sorted())
+        (1..=3).map(|n| first.iter().filter(|s| s.1 == n).map(|s| &s.0).collect::<Vec<_>>()).any(|xs| !xs.is_sorted())
     );
     assert_eq!(first, order(1));
     assert!((2..10).any(|seed| first != order(seed)));
@@ -109,8 +107,10 @@ fn records_have_what_tells_them_apart_and_the_run_what_they_depend_on() {
     let place = Place::new();
     let outcome = place.run(&place.options(), &mut Fake::default()).unwrap();
     let record = &outcome.records[0];
-    assert_eq!((&record["plan"], &record["repetition"], &record["kind"]), (&json!("a"), &json!(1), &json!("compute")));
-    assert!(record["point"].as_str().unwrap().contains("x=") && record["taken_at"].as_str().unwrap().ends_with('Z'));
+    assert_eq!((&record["plan"], &record["repetition"], &record["kind"]), (&json!("a"), &json!(1), &json!("start")));
+    assert!(
+        record["point"].as_str().unwrap().contains("senders=") && record["taken_at"].as_str().unwrap().ends_with('Z')
+    );
     let run = folder::read_run(&place.folder()).unwrap();
     let info = &run.plans[0];
     assert_eq!((info.name.as_str(), info.seed, info.is_complete), ("a", Some(7), true));
@@ -159,11 +159,11 @@ fn a_failed_sample_is_recorded_and_the_sweep_goes_on() {
     let mut fake = Fake { fails_at: Some((4, Failure::Broken("it died".to_owned()))), ..Fake::default() };
     let outcome = place.run(&place.options(), &mut fake).unwrap();
     assert_eq!((outcome.records.len(), outcome.faulty(), outcome.status()), (15, 1, 1));
-    assert_eq!((&outcome.records[3]["error"], &outcome.records[3]["kind"]), (&json!("it died"), &json!("compute")));
+    assert_eq!((&outcome.records[3]["error"], &outcome.records[3]["kind"]), (&json!("it died"), &json!("start")));
     let resumed = Options { is_resumed: true, ..place.options() };
     let mut again = Fake::default();
     assert_eq!(place.run(&resumed, &mut again).unwrap().status(), 0);
-    assert_eq!(again.taken, [fake.taken[3]], "what failed is tried again");
+    assert_eq!(again.taken, fake.taken[3..4], "what failed is tried again");
     let records = folder::read_records(&place.folder()).unwrap();
     assert_eq!(records.len(), 15, "and its newest record counts");
     assert!(records.iter().all(|record| folder::fault(record).is_none()));
@@ -205,8 +205,9 @@ fn points_that_a_plan_has_no_longer_are_not_counted() {
     let place = Place::new();
     let mut fake = Fake { fails_at: Some((1, Failure::Broken("it died".to_owned()))), ..Fake::default() };
     place.run(&place.options(), &mut fake).unwrap();
-    let (gone, _) = fake.taken[0];
-    let others: Vec<_> = (1..=5).filter(|x| *x != gone).collect();
+    let (gone, _) = &fake.taken[0];
+    let others: Vec<_> = (1..=5).filter(|senders| !gone.ends_with(&format!("senders={senders}"))).collect();
+    assert_eq!(others.len(), 4);
     let text = TEXT.replace("\"1..5\"", &format!("{others:?}"));
     let plan = Plan::parse("text", &text, &Changes::none(2)).unwrap();
     let resumed = Options { is_resumed: true, ..place.options() };
@@ -239,21 +240,27 @@ fn samples_of_other_versions_and_machines_are_not_mixed() {
 #[test]
 fn longer_and_shorter_samples_are_not_mixed() {
     let place = Place::new();
-    for (setting, other) in
-        [("seconds = 2.0", "seconds = 0.5"), ("messages = 7", "messages = 8"), ("count = 100", "count = 2")]
-    {
-        let text = TEXT.replace("[settings]", &format!("[settings]\n{setting}"));
+    const HEAD: &str = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nrepetitions = 3\n";
+    let load = "kind = \"throughput\"\n[settings]\nbroker = \"native\"\nsenders = [1, 2]\n";
+    let compute =
+        "kind = \"compute\"\n[settings]\nprogram = \"random\"\nmode = \"aot\"\nhost = [\"native\", \"wasmer\"]\n";
+    for (body, setting, other, more) in [
+        (load, "seconds = 2.0", "seconds = 0.5", ("[1, 2]", "[2, 3]")),
+        (load, "messages = 7", "messages = 8", ("[1, 2]", "[2, 3]")),
+        (compute, "count = 100", "count = 2", ("[\"native\", ", "[\"wasmtime\", ")),
+    ] {
+        let text = format!("{HEAD}{body}{setting}\n");
         let options = Options { folder: place.0.file(&setting[..7]), ..place.options() };
         let of = |text: &str| Plan::parse("text", text, &Changes::none(2)).unwrap();
         run(&of(&text), &options, &mut Fake::default(), &Interrupt::default()).unwrap();
         let resumed = Options { is_resumed: true, ..options };
         let mut fake = Fake::default();
-        let quick = of(&text.replace(setting, other).replace("1..5", "5..6"));
+        let quick = of(&text.replace(setting, other).replace(more.0, more.1));
         let Err(Failure::Setup(what)) = run(&quick, &resumed, &mut fake, &Interrupt::default()) else {
             panic!("it is refused")
         };
         assert!(what.contains("longer or shorter") && !what.contains('\n') && fake.taken.is_empty(), "{what}");
-        let more = of(&text.replace("1..5", "5..6"));
+        let more = of(&text.replace(more.0, more.1));
         assert_eq!(run(&more, &resumed, &mut fake, &Interrupt::default()).unwrap().skipped, 3);
     }
 }
@@ -281,16 +288,16 @@ fn nothing_is_written_when_something_is_missing() {
 
 #[test]
 fn who_is_compared_is_measured_one_after_the_other() {
-    let text = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"compute\"\nrepetitions = 2\n[settings]\nx = \"1..5\"\n\
-                host = [\"p\", \"q\", \"r\"]\n";
+    let text = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"transfer\"\nrepetitions = 2\n[settings]\n\
+                messages = \"1..5\"\nsize_bytes = 1\nbuffer = \"message\"\nhost = [\"native\", \"wasmer\", \"wasmtime\"]\n";
     let plan = Plan::parse("a.toml", text, &Changes::none(2)).unwrap();
     for seed in 0..5 {
         let samples = order::samples(&plan, seed);
         assert_eq!(samples.len(), 2 * 5 * 3);
         for group in samples.chunks(3) {
-            let same = |name: &str| group.iter().map(|sample| sample.point.get(name).cloned()).collect::<Vec<_>>();
-            assert!(same("x").windows(2).all(|pair| pair[0] == pair[1]), "{group:?}");
-            assert!(same("host").windows(2).all(|pair| pair[0] != pair[1]), "{group:?}");
+            let same = |setting| group.iter().map(|sample| sample.point.value(setting).cloned()).collect::<Vec<_>>();
+            assert!(same(Setting::Messages).windows(2).all(|pair| pair[0] == pair[1]), "{group:?}");
+            assert!(same(Setting::Host).windows(2).all(|pair| pair[0] != pair[1]), "{group:?}");
         }
     }
 }

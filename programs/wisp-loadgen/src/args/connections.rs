@@ -1,22 +1,21 @@
 //! The arguments of `connections`.
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::args::settings::{BrokerSettings, numbers, set};
 use wisp_lab::machine;
 use wisp_lab::place::Place;
-use wisp_lab::plan::{Kind, Plan};
+use wisp_lab::plan::{Kind, Plan, PlanError, Setting, Written};
 
 /// The arguments of `connections`.
 #[derive(Args, Debug)]
 pub(crate) struct Connections {
     /// How many are opened, one after the other [default: 1000]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("connections"))]
-    pub(crate) count: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Connections, Setting::Connections))]
+    pub(crate) count: Option<Written>,
     /// Connections a second [default: the next one as soon as the last one is taken]
-    #[arg(long, value_name = "PER_S", value_parser = numbers("rate_per_s"))]
-    pub(crate) rate: Option<Value>,
+    #[arg(long, value_name = "PER_S", value_parser = numbers(Kind::Connections, Setting::RatePerS))]
+    pub(crate) rate: Option<Written>,
     /// The broker.
     #[command(flatten)]
     pub(crate) broker: BrokerSettings,
@@ -30,10 +29,10 @@ impl Connections {
     ///
     /// # Errors
     /// The mistake in the settings, in one line.
-    pub(crate) fn plan(&self) -> Result<Plan, String> {
+    pub(crate) fn plan(&self) -> Result<Plan, PlanError> {
         let mut settings = self.broker.settings();
-        set(&mut settings, "connections", self.count.as_ref());
-        set(&mut settings, "rate_per_s", self.rate.as_ref());
+        set(&mut settings, Setting::Connections, self.count.as_ref());
+        set(&mut settings, Setting::RatePerS, self.rate.as_ref());
         let named = ("connections", "Connections");
         let repetitions = self.place.repetitions();
         let mut plan = Plan::of_settings(named, Kind::Connections, repetitions, &settings, machine::processors())?;

@@ -1,12 +1,11 @@
 //! The arguments of `latency`.
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use crate::args::settings::{BrokerSettings, LoadSettings, numbers, set};
 use wisp_lab::machine;
 use wisp_lab::place::Place;
-use wisp_lab::plan::{Kind, Plan, Settings};
+use wisp_lab::plan::{Kind, Plan, PlanError, Setting, Written};
 
 /// Shares of the maximum, unless others are given.
 const LOADS_PERCENT: [f64; 3] = [10.0, 50.0, 80.0];
@@ -17,11 +16,11 @@ const SECONDS: f64 = 5.0;
 #[derive(Args, Debug)]
 pub(crate) struct Latency {
     /// Shares of the broker's own maximum, which is measured first [default: 10,50,80]
-    #[arg(long, value_name = "PERCENT", value_parser = numbers("load_percent"), conflicts_with = "rate")]
-    pub(crate) load: Option<Value>,
+    #[arg(long, value_name = "PERCENT", value_parser = numbers(Kind::Latency, Setting::LoadPercent), conflicts_with = "rate")]
+    pub(crate) load: Option<Written>,
     /// Messages a second, all senders together, in place of --load
-    #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
-    pub(crate) rate: Option<Value>,
+    #[arg(long, value_name = "MSG_PER_S", value_parser = numbers(Kind::Latency, Setting::RatePerS))]
+    pub(crate) rate: Option<Written>,
     /// The broker.
     #[command(flatten)]
     pub(crate) broker: BrokerSettings,
@@ -38,15 +37,16 @@ impl Latency {
     ///
     /// # Errors
     /// The mistake in the settings, in one line.
-    pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let mut settings: Settings = self.broker.settings();
+    pub(crate) fn plan(&self) -> Result<Plan, PlanError> {
+        let mut settings = self.broker.settings();
         settings.extend(self.settings.settings());
-        if !settings.contains_key("messages") && !settings.contains_key("seconds") {
-            settings.insert("seconds".to_owned(), json!(SECONDS));
+        if !settings.contains_key(&Setting::Messages) {
+            settings.entry(Setting::Seconds).or_insert(Written::Number(SECONDS));
         }
-        set(&mut settings, "rate_per_s", self.rate.as_ref());
-        let usual = self.rate.is_none().then(|| json!(LOADS_PERCENT));
-        set(&mut settings, "load_percent", self.load.as_ref().or(usual.as_ref()));
+        set(&mut settings, Setting::RatePerS, self.rate.as_ref());
+        let usual = || Written::List(LOADS_PERCENT.map(Written::Number).to_vec());
+        let loads = self.load.clone().or_else(|| self.rate.is_none().then(usual));
+        set(&mut settings, Setting::LoadPercent, loads.as_ref());
         let named = ("latency", "Latency");
         let repetitions = self.place.repetitions();
         let mut plan = Plan::of_settings(named, Kind::Latency, repetitions, &settings, machine::processors())?;

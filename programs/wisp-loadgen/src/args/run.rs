@@ -3,16 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
 use wisp_arguments::{parse_qos, parse_version};
 use wisp_wire::{ProtocolVersion, QoS};
 
-use wisp_lab::broker::Broker;
-use wisp_lab::plan::settings::SIZE_BYTES_MAX;
-use wisp_lab::plan::{Kind, Point};
-use wisp_loadgen::drive::pattern::Pattern;
-use wisp_loadgen::drive::payload::HEADER_BYTES;
-use wisp_loadgen::drive::target::Target;
+use wisp_lab::broker::{Broker, Mode};
+use wisp_lab::plan::{BrokerChoice, BrokerSetup, Load, SIZE_BYTES_MAX};
+use wisp_loadgen::{HEADER_BYTES, Pattern, Target};
 
 /// The window, unless one is given.
 const WINDOW: u16 = 1000;
@@ -26,13 +22,13 @@ pub(crate) struct Run {
     /// Start a broker on a free port, and stop it at the end: native, wasmer, wasmtime, wasmedge, mosquitto, nats-server,
     /// rumqttd, or a command line in which {port} or {address} stands for where it is to listen
     #[arg(long, value_name = "NAME|COMMAND", conflicts_with = "url")]
-    pub(crate) broker: Option<String>,
+    pub(crate) broker: Option<BrokerChoice>,
     /// Measure how fast the generator is itself: start a broker that forwards nothing, and receive nothing
     #[arg(long, conflicts_with_all = ["broker", "url", "receivers", "pattern"])]
     pub(crate) sink: bool,
     /// How a runtime runs the module: aot, jit or interpreted
     #[arg(long, requires = "broker")]
-    pub(crate) mode: Option<String>,
+    pub(crate) mode: Option<Mode>,
     /// Workers of a broker that has such a setting [default: the processors]
     #[arg(long, value_name = "COUNT", requires = "broker", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) workers: Option<u32>,
@@ -94,58 +90,72 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run, as a point of a plan.
+    /// The load of the run.
     #[must_use]
-    pub(crate) fn point(&self) -> Point {
-        let broker = match (&self.broker, self.sink) {
+    pub(crate) fn load(&self) -> Load {
+        let choice = match (&self.broker, self.sink) {
             (Some(broker), _) => broker.clone(),
-            (None, true) => "sink".to_owned(),
-            (None, false) => self.url.to_string(),
+            (None, true) => BrokerChoice::Start(Broker::Sink),
+            (None, false) => BrokerChoice::Running(self.url.clone()),
         };
-        let version = self.mqtt_version.map(|version| match version {
-            ProtocolVersion::Mqtt31 => "3.1",
-            ProtocolVersion::Mqtt311 => "3.1.1",
-            ProtocolVersion::Mqtt5 => "5",
-        });
-        let settings = [
-            ("broker", json!(broker)),
-            ("mode", json!(self.mode)),
-            ("workers", json!(self.workers)),
-            ("broker_arguments", json!((!self.broker_argument.is_empty()).then_some(&self.broker_argument))),
-            ("broker_settings", json!((!self.broker_setting.is_empty()).then_some(&self.broker_setting))),
-            ("pattern", json!(self.pattern.to_string())),
-            ("senders", json!(self.senders)),
-            ("receivers", json!(self.receivers.unwrap_or(u32::from(broker != Broker::Sink.name())))),
-            ("topics", json!(self.topics)),
-            ("size_bytes", json!(self.size)),
-            ("messages", json!(self.count)),
-            ("rate_per_s", json!(self.rate)),
-            ("qos", json!(self.qos as u8)),
-            ("window", json!(self.window)),
-            ("mqtt_version", json!(version)),
-            ("threads", json!(self.threads)),
-            ("topic_prefix", json!(self.topic_prefix)),
-            ("timeout_s", json!(self.timeout_s)),
-        ];
-        let set = settings.into_iter().filter(|(_, value)| *value != Value::Null);
-        let kind = if self.rate.is_some() { Kind::Latency } else { Kind::Throughput };
-        Point::new(kind, set.map(|(name, value)| (name.to_owned(), value)).collect())
+        Load {
+            receivers: self.receivers.unwrap_or(u32::from(!choice.is_sink())),
+            broker: BrokerSetup {
+                mode: self.mode,
+                workers: self.workers,
+                arguments: self.broker_argument.clone(),
+                settings: self.broker_setting.clone(),
+                mqtt_version: self.mqtt_version,
+                choice: choice.clone(),
+            },
+            pattern: self.pattern,
+            qos: self.qos,
+            window: Some(self.window),
+            size_bytes: self.size,
+            senders: self.senders,
+            topics: self.topics,
+            topic_prefix: self.topic_prefix.clone(),
+            messages: Some(self.count),
+            rate_per_s: self.rate,
+            threads: self.threads.into(),
+            timeout_s: self.timeout_s,
+            ..Load::new(choice)
+        }
     }
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+/// Why a text is no number of bytes of a message.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+enum SizeError {
+    #[error("not a number of bytes")]
+    NoNumber,
+    #[error("a message needs {HEADER_BYTES} bytes for what is checked")]
+    TooSmall,
+    #[error("at most {SIZE_BYTES_MAX}")]
+    TooLarge,
+}
+
+fn parse_size(text: &str) -> Result<u64, SizeError> {
     const LEAST: u64 = HEADER_BYTES as u64;
-    let size: u64 = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
-    match size {
-        ..LEAST => Err(format!("a message needs {LEAST} bytes for what is checked")),
-        LEAST..=SIZE_BYTES_MAX => Ok(size),
-        _ => Err(format!("at most {SIZE_BYTES_MAX}")),
+    match text.parse().map_err(|_| SizeError::NoNumber)? {
+        ..LEAST => Err(SizeError::TooSmall),
+        size @ LEAST..=SIZE_BYTES_MAX => Ok(size),
+        _ => Err(SizeError::TooLarge),
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number of messages a second".to_owned())?;
-    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("a rate is above zero".to_owned()) }
+/// Why a text is no rate.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+enum RateError {
+    #[error("not a number of messages a second")]
+    NoNumber,
+    #[error("a rate is above zero")]
+    NotPositive,
+}
+
+fn parse_rate(text: &str) -> Result<f64, RateError> {
+    let rate: f64 = text.parse().map_err(|_| RateError::NoNumber)?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(RateError::NotPositive) }
 }
 
 #[cfg(test)]

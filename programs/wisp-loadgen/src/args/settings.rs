@@ -1,12 +1,10 @@
 //! Flags that stand for settings of a plan.
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use wisp_lab::machine;
-use wisp_lab::plan::settings::values_of;
-use wisp_lab::plan::{Kind, Settings};
-use wisp_loadgen::drive::target::Target;
+use wisp_lab::plan::{Kind, Setting, ValueError, Written, WrittenSettings, values_of};
+use wisp_loadgen::Target;
 
 /// The broker to measure.
 #[derive(Args, Clone, Debug)]
@@ -23,8 +21,8 @@ pub(crate) struct BrokerSettings {
     #[arg(long, value_name = "MODES", value_delimiter = ',')]
     pub(crate) mode: Vec<String>,
     /// Workers of brokers that have such a setting, as in 1..cores [default: the processors]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("workers"))]
-    pub(crate) workers: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Latency, Setting::Workers))]
+    pub(crate) workers: Option<Written>,
     /// A further argument for the broker; again for each
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) broker_argument: Vec<String>,
@@ -35,8 +33,8 @@ pub(crate) struct BrokerSettings {
     #[arg(short = 'V', long, value_name = "VERSIONS", value_delimiter = ',')]
     pub(crate) mqtt_version: Vec<String>,
     /// Give up when nothing has moved for so long [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = numbers("timeout_s"))]
-    pub(crate) timeout_s: Option<Value>,
+    #[arg(long, value_name = "SECONDS", value_parser = numbers(Kind::Latency, Setting::TimeoutS))]
+    pub(crate) timeout_s: Option<Written>,
 }
 
 /// The load. Numbers may be lists and ranges: 1,2,4 or 1..40 or 16..65536 times 4 or 1..8*cores.
@@ -48,62 +46,58 @@ pub(crate) struct LoadSettings {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) pattern: Vec<String>,
     /// Connections that send [default: 1]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("senders"))]
-    pub(crate) senders: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Latency, Setting::Senders))]
+    pub(crate) senders: Option<Written>,
     /// Connections that receive; with 0, the clock stops when the broker has read everything [default: 1, of the sink 0]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("receivers"))]
-    pub(crate) receivers: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Latency, Setting::Receivers))]
+    pub(crate) receivers: Option<Written>,
     /// Topics [default: one for each receiver; with wildcards ten for each; else one]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("topics"))]
-    pub(crate) topics: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Latency, Setting::Topics))]
+    pub(crate) topics: Option<Written>,
     /// Bytes of each message, some of which are its number and checksum [default: 1024]
-    #[arg(long, value_name = "BYTES", value_parser = numbers("size_bytes"))]
-    pub(crate) size: Option<Value>,
+    #[arg(long, value_name = "BYTES", value_parser = numbers(Kind::Latency, Setting::SizeBytes))]
+    pub(crate) size: Option<Written>,
     /// Messages of a sample, of all senders together [default: as many as --seconds needs]
-    #[arg(long, visible_alias = "messages", value_name = "MESSAGES", value_parser = numbers("messages"), conflicts_with = "seconds")]
-    pub(crate) count: Option<Value>,
+    #[arg(long, visible_alias = "messages", value_name = "MESSAGES", value_parser = numbers(Kind::Latency, Setting::Messages), conflicts_with = "seconds")]
+    pub(crate) count: Option<Written>,
     /// As many messages as take so long; at full speed that is found from the warm-up [default: 2, of latency 5]
-    #[arg(long, value_name = "SECONDS", value_parser = numbers("seconds"))]
-    pub(crate) seconds: Option<Value>,
+    #[arg(long, value_name = "SECONDS", value_parser = numbers(Kind::Latency, Setting::Seconds))]
+    pub(crate) seconds: Option<Written>,
     /// The QoS to send and to subscribe with [default: 0]
-    #[arg(long, value_name = "0,1,2", value_parser = numbers("qos"))]
-    pub(crate) qos: Option<Value>,
+    #[arg(long, value_name = "0,1,2", value_parser = numbers(Kind::Latency, Setting::Qos))]
+    pub(crate) qos: Option<Written>,
     /// At QoS 1 and 2, messages of each sender that may be unacknowledged at once [default: 1000]
-    #[arg(long, value_name = "MESSAGES", value_parser = numbers("window"))]
-    pub(crate) window: Option<Value>,
+    #[arg(long, value_name = "MESSAGES", value_parser = numbers(Kind::Latency, Setting::Window))]
+    pub(crate) window: Option<Written>,
     /// The generator's threads [default: half the processors, and 2 at least]
-    #[arg(long, value_name = "COUNTS", value_parser = numbers("threads"))]
-    pub(crate) threads: Option<Value>,
+    #[arg(long, value_name = "COUNTS", value_parser = numbers(Kind::Latency, Setting::Threads))]
+    pub(crate) threads: Option<Written>,
 }
 
-/// Reads the values of a setting.
-pub(super) fn numbers(name: &'static str) -> impl Fn(&str) -> Result<Value, String> + Clone + Send + Sync + 'static {
-    move |text| {
-        let kind = match name {
-            "connections" => Kind::Connections,
-            // It has all of the other settings.
-            _ => Kind::Latency,
-        };
-        values_of(kind, name, &json!(text), machine::processors()).map(Value::from)
-    }
+/// Reads the values of a kind's setting.
+pub(super) fn numbers(
+    kind: Kind,
+    setting: Setting,
+) -> impl Fn(&str) -> Result<Written, ValueError> + Clone + Send + Sync + 'static {
+    move |text| values_of(kind, setting, &Written::Text(text.to_owned()), machine::processors()).map(Written::from)
 }
 
 impl BrokerSettings {
     /// As a plan would have them.
     #[must_use]
-    pub(crate) fn settings(&self) -> Settings {
-        let mut settings = Settings::new();
+    pub(crate) fn settings(&self) -> WrittenSettings {
+        let mut settings = WrittenSettings::new();
         let brokers: Vec<_> = match &self.url {
             Some(url) => vec![url.to_string()],
             None => self.broker.iter().flat_map(|names| brokers(names)).collect(),
         };
-        set_texts(&mut settings, "broker", &brokers);
-        set_texts(&mut settings, "mode", &self.mode);
-        set_texts(&mut settings, "broker_arguments", &self.broker_argument);
-        set_texts(&mut settings, "broker_settings", &self.broker_setting);
-        set_texts(&mut settings, "mqtt_version", &self.mqtt_version);
-        set(&mut settings, "workers", self.workers.as_ref());
-        set(&mut settings, "timeout_s", self.timeout_s.as_ref());
+        set_texts(&mut settings, Setting::Broker, &brokers);
+        set_texts(&mut settings, Setting::Mode, &self.mode);
+        set_texts(&mut settings, Setting::BrokerArguments, &self.broker_argument);
+        set_texts(&mut settings, Setting::BrokerSettings, &self.broker_setting);
+        set_texts(&mut settings, Setting::MqttVersion, &self.mqtt_version);
+        set(&mut settings, Setting::Workers, self.workers.as_ref());
+        set(&mut settings, Setting::TimeoutS, self.timeout_s.as_ref());
         settings
     }
 }
@@ -111,21 +105,21 @@ impl BrokerSettings {
 impl LoadSettings {
     /// As a plan would have them.
     #[must_use]
-    pub(crate) fn settings(&self) -> Settings {
-        let mut settings = Settings::new();
-        set_texts(&mut settings, "pattern", &self.pattern);
-        for (name, value) in [
-            ("senders", &self.senders),
-            ("receivers", &self.receivers),
-            ("topics", &self.topics),
-            ("size_bytes", &self.size),
-            ("messages", &self.count),
-            ("seconds", &self.seconds),
-            ("qos", &self.qos),
-            ("window", &self.window),
-            ("threads", &self.threads),
+    pub(crate) fn settings(&self) -> WrittenSettings {
+        let mut settings = WrittenSettings::new();
+        set_texts(&mut settings, Setting::Pattern, &self.pattern);
+        for (setting, written) in [
+            (Setting::Senders, &self.senders),
+            (Setting::Receivers, &self.receivers),
+            (Setting::Topics, &self.topics),
+            (Setting::SizeBytes, &self.size),
+            (Setting::Messages, &self.count),
+            (Setting::Seconds, &self.seconds),
+            (Setting::Qos, &self.qos),
+            (Setting::Window, &self.window),
+            (Setting::Threads, &self.threads),
         ] {
-            set(&mut settings, name, value.as_ref());
+            set(&mut settings, setting, written.as_ref());
         }
         settings
     }
@@ -137,15 +131,15 @@ fn brokers(text: &str) -> Vec<String> {
     if is_command { vec![text.to_owned()] } else { text.split(',').map(str::to_owned).collect() }
 }
 
-fn set_texts(settings: &mut Settings, name: &str, texts: &[String]) {
+fn set_texts(settings: &mut WrittenSettings, setting: Setting, texts: &[String]) {
     if !texts.is_empty() {
-        settings.insert(name.to_owned(), json!(texts));
+        settings.insert(setting, Written::from(texts.to_vec()));
     }
 }
 
-pub(super) fn set(settings: &mut Settings, name: &str, value: Option<&Value>) {
-    if let Some(value) = value {
-        settings.insert(name.to_owned(), value.clone());
+pub(super) fn set(settings: &mut WrittenSettings, setting: Setting, written: Option<&Written>) {
+    if let Some(written) = written {
+        settings.insert(setting, written.clone());
     }
 }
 
@@ -153,6 +147,7 @@ pub(super) fn set(settings: &mut Settings, name: &str, value: Option<&Value>) {
 mod tests {
     use super::*;
     use clap::Parser;
+    use serde_json::{Value, json};
 
     #[derive(Parser)]
     struct Both {
@@ -166,7 +161,7 @@ mod tests {
         let both = Both::try_parse_from(["x"].iter().chain(arguments))?;
         let mut settings = both.broker.settings();
         settings.extend(both.load.settings());
-        Ok(settings.into())
+        Ok(settings.into_iter().map(|(setting, written)| (setting.name(), json!(written))).collect())
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The arguments of `sweep`, and the ones that all sweeps share.
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::args::settings::{BrokerSettings, LoadSettings, numbers, set};
 use wisp_lab::machine;
 use wisp_lab::place::Place;
-use wisp_lab::plan::{Changes, Kind, Plan, Settings};
+use wisp_lab::plan::{Changes, Kind, Plan, PlanError, Setting, Written};
 
 /// The arguments of `sweep`.
 #[derive(Args, Debug)]
@@ -24,8 +23,8 @@ pub(crate) struct Sweep {
     pub(crate) load: LoadSettings,
     /// Send messages at this rate, all senders together, and measure latency [default: as fast as the broker takes
     /// them]
-    #[arg(long, value_name = "MSG_PER_S", value_parser = numbers("rate_per_s"))]
-    pub(crate) rate: Option<Value>,
+    #[arg(long, value_name = "MSG_PER_S", value_parser = numbers(Kind::Latency, Setting::RatePerS))]
+    pub(crate) rate: Option<Written>,
     /// Where to, and how often.
     #[command(flatten)]
     pub(crate) place: Place,
@@ -36,11 +35,11 @@ impl Sweep {
     ///
     /// # Errors
     /// If there is no such plan, or a mistake in it, in one line.
-    pub(crate) fn plan(&self) -> Result<Plan, String> {
+    pub(crate) fn plan(&self) -> Result<Plan, PlanError> {
         let processors = machine::processors();
-        let mut settings: Settings = self.broker.settings();
+        let mut settings = self.broker.settings();
         settings.extend(self.load.settings());
-        set(&mut settings, "rate_per_s", self.rate.as_ref());
+        set(&mut settings, Setting::RatePerS, self.rate.as_ref());
         let Some(plan) = &self.plan else {
             let named = ("sweep", "Sweep");
             // At a rate it is latency that there is to see.
@@ -52,7 +51,7 @@ impl Sweep {
         if plan.kind.is_of_load() {
             Ok(plan)
         } else {
-            Err(format!("{}: plans of the kind {} are run by wisp-bench", plan.name, plan.kind.name()))
+            Err(PlanError::OtherProgram { plan: plan.name, kind: plan.kind, program: "wisp-bench" })
         }
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use crate::args::{self, Command};
 use wisp_lab::failure::{Failure, Interrupt};
-use wisp_loadgen::sink::Sink;
+use wisp_loadgen::Sink;
 
 /// The prefix of error messages.
 pub(crate) const PROGRAM: &str = "wisp-loadgen";
@@ -36,7 +36,7 @@ fn on_signals() -> Result<Interrupt, Failure> {
 
 fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {
     for folder in &options.folders {
-        let written = wisp_report::write(folder).map_err(Failure::Setup)?;
+        let written = wisp_report::write(folder).map_err(Failure::setup)?;
         print(&format!("{} samples, drawn in {}", written.samples, written.page.display()))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -3,13 +3,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use crate::args::Plans;
 use crate::commands::print;
 use wisp_lab::failure::Failure;
 use wisp_lab::machine;
-use wisp_lab::plan::{Changes, Plan, builtin};
+use wisp_lab::plan::{Changes, Plan, Setting, Value, builtin};
 use wisp_report::table::{Table, thousands};
 
 /// The mark of plans that this program does not run.
@@ -17,7 +15,7 @@ const OF_BENCH: &str = "*";
 
 pub(super) fn run(options: &Plans) -> Result<ExitCode, Failure> {
     let changes = Changes { is_quick: options.quick, ..Changes::none(machine::processors()) };
-    let find = |name: &str| Plan::find(name, &changes).map_err(Failure::Setup);
+    let find = |name: &str| Plan::find(name, &changes);
     match &options.name {
         Some(name) => print(&explained(&find(name)?))?,
         None => {
@@ -52,9 +50,10 @@ fn explained(plan: &Plan) -> String {
         plan.samples()
     ));
     let first = &plan.points[0];
-    let is_common = |name: &str, value: &Value| plan.points.iter().all(|point| point.get(name) == Some(value));
-    for (name, value) in first.settings().filter(|(name, value)| is_common(name, value)) {
-        line(format!("  {name} = {value}"));
+    let is_common =
+        |setting: Setting, value: &Value| plan.points.iter().all(|point| point.value(setting) == Some(value));
+    for (setting, value) in first.values().filter(|(setting, value)| is_common(*setting, value)) {
+        line(format!("  {setting} = {value}"));
     }
     line("Points:".to_owned());
     for point in &plan.points {

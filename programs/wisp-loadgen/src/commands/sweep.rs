@@ -7,13 +7,13 @@ use wisp_lab::place::Place;
 use crate::args::BrokerSettings;
 use crate::commands::{PROGRAM, on_signals};
 use wisp_lab::failure::Failure;
-use wisp_lab::plan::Plan;
+use wisp_lab::plan::{Plan, PlanError};
 use wisp_lab::sweep::load::LoadSampler;
 use wisp_lab::sweep::{self, Options};
 
 /// Measures a plan, and shows the results.
-pub(super) fn run(plan: Result<Plan, String>, broker: &BrokerSettings, place: &Place) -> Result<ExitCode, Failure> {
-    let plan = plan.map_err(Failure::Setup)?;
+pub(super) fn run(plan: Result<Plan, PlanError>, broker: &BrokerSettings, place: &Place) -> Result<ExitCode, Failure> {
+    let plan = plan?;
     let interrupt = on_signals()?;
     let mut sampler = LoadSampler::new(PROGRAM, broker.url.clone(), interrupt.clone())?;
     let options = Options {

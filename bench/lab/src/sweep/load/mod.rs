@@ -3,28 +3,24 @@
 mod connections;
 pub(crate) mod subject;
 
-use crate::versions::{self, Facts};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use wisp_client::ProtocolVersion;
+use wisp_loadgen::{Config, DESCRIPTORS_EXTRA, Results, RunError, Target, Watch, run};
+use wisp_report::folder::{self, Record};
 
 use crate::broker::{Broker, CpuMeter};
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
+use crate::measured::Measured;
 use crate::paths::Scratch;
-use crate::plan::{Kind, Plan, Point};
+use crate::plan::{BrokerSetup, Load, Plan, Point, Settings};
 use crate::sweep::Sampler;
-use subject::{Choice, Subject};
-use wisp_loadgen::drive::config::Config;
-use wisp_loadgen::drive::error::RunError;
-use wisp_loadgen::drive::pattern::Pattern;
-use wisp_loadgen::drive::results::Results;
-use wisp_loadgen::drive::run;
-use wisp_loadgen::drive::target::Target;
-use wisp_loadgen::drive::watch::Watch;
-use wisp_report::folder::{self, Record};
+use crate::versions::{self, Facts};
+use subject::{BrokerFigures, Choice, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
 const WARM_UP_SHARE: u64 = 20;
@@ -38,6 +34,8 @@ const RATE_S: (f64, f64) = (0.1, 1.0);
 const KEPT_SHARE: (f64, f64) = (0.5, 2.0);
 /// By how much a longer attempt may be longer than the one before.
 const GROWTH_MAX: f64 = 20.0;
+/// The window of samples at QoS 1 and 2 that name none.
+const WINDOW: u16 = 1000;
 /// A warm-up at a fixed rate.
 const PACED_WARM_UP_S: f64 = 1.0;
 
@@ -76,54 +74,50 @@ impl LoadSampler {
         })
     }
 
-    fn start(&self, point: &Point) -> Result<Subject, Failure> {
-        Choice::of(point, self.url.as_ref())?.start(&self.scratch, &self.interrupt)
+    fn start(&self, setup: &BrokerSetup) -> Result<Subject, Failure> {
+        Choice::of(setup, self.url.as_ref()).start(&self.scratch, &self.interrupt)
     }
 
-    fn load(&mut self, point: &Point, watch: &dyn Watch) -> Result<Record, Failure> {
-        let rate_per_s = self.rate(point)?;
-        let subject = self.start(point)?;
-        let config = config(point, subject.target.clone(), rate_per_s)?;
+    fn load(&mut self, point: &Point, load: &Load, watch: &dyn Watch) -> Result<Measured, Failure> {
+        let rate_per_s = self.rate(point, load)?;
+        let subject = self.start(&load.broker)?;
+        let config = config(load, subject.target.clone(), rate_per_s);
         let meter = CpuMeter::new(watch, subject.running());
-        let mut record = match self.warmed_up(point, &config, &subject, watch) {
+        let (mut results, warm_up_messages) = match self.warmed_up(point, load, &config, &subject, watch) {
             Err(WarmUpError::Failed(failure)) => return Err(failure),
-            Err(WarmUpError::Faulty(results)) => {
-                let mut record = record(point, &results);
+            Err(WarmUpError::Faulty(mut results)) => {
                 let fault = results.fault().unwrap_or_default();
-                record.insert(folder::ERROR.to_owned(), Value::from(format!("in the warm-up: {fault}")));
-                record
+                results.error = Some(format!("in the warm-up: {fault}"));
+                (*results, None)
             }
             Ok(WarmUp { messages, warm_up_messages }) => {
-                let results =
-                    run::run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, &error))?;
-                let mut record = record(point, &results);
-                record.insert("warm_up_messages".to_owned(), json!(warm_up_messages));
-                record
+                let results = run(&Config { messages, ..config }, &meter).map_err(|error| failed(&subject, &error))?;
+                (results, Some(warm_up_messages))
             }
         };
-        let cpu_s = meter.cpu_s();
-        record.extend(subject.fields(&self.version(point), cpu_s));
-        record.insert("processors_busy".to_owned(), json!(busy_share(&record)));
+        let broker = subject.figures(&self.version(&load.broker), meter.cpu_s());
         if let Some(death) = subject.has_died() {
-            record.insert(folder::ERROR.to_owned(), Value::from(death));
+            results.error = Some(death);
         }
-        Ok(record)
+        let processors_busy = busy_share(&results, &broker);
+        Ok(measured(&LoadFigures { results: &results, broker: &broker, warm_up_messages, processors_busy }))
     }
 
     /// Drives the broker before it is measured.
     fn warmed_up(
         &self,
         point: &Point,
+        load: &Load,
         config: &Config,
         subject: &Subject,
         watch: &dyn Watch,
     ) -> Result<WarmUp, WarmUpError> {
-        let Some(messages) = messages_of(point, config.rate_per_s) else {
-            return found(point, config, self.messages.get(&point.key()).copied(), subject, watch);
+        let Some(messages) = messages_of(load, config.rate_per_s) else {
+            return found(load, config, self.messages.get(&point.key()).copied(), subject, watch);
         };
         let paced = |rate: f64| (rate * PACED_WARM_UP_S).min(messages as f64 / 5.0) as u64;
         let share = config.rate_per_s.map_or(messages / WARM_UP_SHARE, paced);
-        let warm_up_messages = point.whole("warm_up_messages").unwrap_or(share.max(1));
+        let warm_up_messages = load.warm_up_messages.unwrap_or(share.max(1));
         if warm_up_messages > 0 {
             attempt(&Config { messages: warm_up_messages, ..config.clone() }, subject, watch)?;
         }
@@ -131,8 +125,8 @@ impl LoadSampler {
     }
 
     /// The rate at which to send; None for full speed.
-    fn rate(&self, point: &Point) -> Result<Option<f64>, Failure> {
-        let Some(percent) = point.number("load_percent") else { return Ok(point.number("rate_per_s")) };
+    fn rate(&self, point: &Point, load: &Load) -> Result<Option<f64>, Failure> {
+        let Some(percent) = load.load_percent else { return Ok(load.rate_per_s) };
         let key = point.maximum().map(|maximum| maximum.key()).unwrap_or_default();
         let mut rates = self.maxima.get(&key).cloned().unwrap_or_default();
         rates.sort_by(f64::total_cmp);
@@ -142,9 +136,9 @@ impl LoadSampler {
         }
     }
 
-    fn version(&self, point: &Point) -> String {
-        let name = point.text("broker").unwrap_or_default();
-        self.versions.get(name).cloned().unwrap_or_else(|| "unknown".to_owned())
+    fn version(&self, setup: &BrokerSetup) -> String {
+        let version = self.versions.get(&setup.choice.to_string()).cloned();
+        version.unwrap_or_else(|| versions::UNKNOWN.to_owned())
     }
 }
 
@@ -154,15 +148,15 @@ impl Sampler for LoadSampler {
         allow_descriptors(plan)?;
         let mut seen = Vec::new();
         let mut missing = Vec::new();
-        for point in &plan.points {
-            let probe_key = probe_key(point);
-            if seen.contains(&probe_key) {
+        for (setup, size_bytes) in plan.points.iter().filter_map(probed) {
+            // Each combination is started once.
+            if seen.contains(&probe_key(setup)) {
                 continue;
             }
-            let alike = plan.points.iter().filter(|other| self::probe_key(other) == probe_key);
-            let size_bytes = alike.filter_map(|point| point.whole("size_bytes")).max().unwrap_or(0);
-            seen.push(probe_key);
-            let choice = Choice::of(point, self.url.as_ref())?;
+            let alike = plan.points.iter().filter_map(probed).filter(|(other, _)| probe_key(other) == probe_key(setup));
+            let size_bytes = alike.map(|(_, size_bytes)| size_bytes).max().unwrap_or(size_bytes);
+            seen.push(probe_key(setup));
+            let choice = Choice::of(setup, self.url.as_ref());
             let subject = choice.start(&self.scratch, interrupt);
             match subject.and_then(|subject| check_size(&subject, size_bytes, interrupt)) {
                 Ok(()) => {}
@@ -179,33 +173,33 @@ impl Sampler for LoadSampler {
         Err(Failure::Setup(missing.join(&format!("\n{}: ", self.program))))
     }
 
-    fn sample(&mut self, point: &Point, _: u32, watch: &dyn Watch) -> Result<Record, Failure> {
-        match point.kind() {
-            Kind::Throughput | Kind::Latency => self.load(point, watch),
-            Kind::Connections => {
-                let subject = self.start(point)?;
-                connections::sample(point, &subject, &self.version(point), watch)
+    fn sample(&mut self, point: &Point, _: u32, watch: &dyn Watch) -> Result<Measured, Failure> {
+        match point.settings() {
+            Settings::Throughput(load) | Settings::Latency(load) => self.load(point, load, watch),
+            Settings::Connections(connections) => {
+                let subject = self.start(&connections.broker)?;
+                connections::sample(connections, &subject, &self.version(&connections.broker), watch)
             }
-            other => Err(Failure::Setup(format!("samples of {} are taken by wisp-bench", other.name()))),
+            Settings::Transfer(_) | Settings::Start(_) | Settings::Compute(_) => {
+                Err(Failure::Setup(format!("samples of {} are taken by wisp-bench", point.kind().name())))
+            }
         }
     }
 
     fn observe(&mut self, record: &Record) {
-        let number = |name: &str| record.get(name).and_then(Value::as_f64).filter(|number| *number > 0.0);
-        let key = record.get(folder::POINT).and_then(Value::as_str);
-        let Some(key) = key.filter(|_| folder::fault(record).is_none()) else { return };
-        if let Some(((messages, seconds), wanted_s)) =
-            record.get("messages").and_then(Value::as_u64).zip(number("seconds")).zip(number(folder::WANTED_S))
-        {
-            if (KEPT_SHARE.0..=KEPT_SHARE.1).contains(&(seconds / wanted_s)) {
-                self.messages.entry(key.to_owned()).or_insert(messages);
-            } else {
-                // The machine was slower or faster than in the warm-up, or then than now.
-                self.messages.remove(key);
-            }
+        let Ok(observed) = Observed::deserialize(record) else { return };
+        let Some(key) = observed.point.filter(|_| folder::fault(record).is_none()) else { return };
+        let Some(seconds) = observed.seconds.filter(|seconds| *seconds > 0.0) else { return };
+        if let Some(sent) = observed.sent.filter(|sent| *sent > 0) {
+            self.maxima.entry(key.clone()).or_default().push(sent as f64 / seconds);
         }
-        if let Some((sent, seconds)) = number("sent").zip(number("seconds")) {
-            self.maxima.entry(key.to_owned()).or_default().push(sent / seconds);
+        let wanted_s = observed.wanted_s.filter(|wanted_s| *wanted_s > 0.0);
+        let Some((messages, wanted_s)) = observed.messages.zip(wanted_s) else { return };
+        if (KEPT_SHARE.0..=KEPT_SHARE.1).contains(&(seconds / wanted_s)) {
+            self.messages.entry(key).or_insert(messages);
+        } else {
+            // The machine was slower or faster than in the warm-up, or then than now.
+            self.messages.remove(&key);
         }
     }
 
@@ -216,9 +210,42 @@ impl Sampler for LoadSampler {
     }
 }
 
+/// The fields of a record that later samples depend on.
+#[derive(Deserialize)]
+struct Observed {
+    point: Option<String>,
+    messages: Option<u64>,
+    sent: Option<u64>,
+    seconds: Option<f64>,
+    wanted_s: Option<f64>,
+}
+
+/// The measurements of a load, under the names that records have.
+#[derive(Serialize)]
+struct LoadFigures<'a> {
+    #[serde(flatten)]
+    results: &'a Results,
+    #[serde(flatten)]
+    broker: &'a BrokerFigures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warm_up_messages: Option<u64>,
+    processors_busy: Option<f64>,
+}
+
+/// The measured fields of a sample.
+pub(crate) fn measured(figures: &impl Serialize) -> Measured {
+    // A port that was free at the time means nothing to a reader of the record.
+    Measured::of(figures).without("url")
+}
+
+/// The broker of a point and the size of its messages.
+fn probed(point: &Point) -> Option<(&BrokerSetup, u64)> {
+    Some((point.settings().broker()?, point.settings().load().map_or(0, |load| load.size_bytes)))
+}
+
 /// The settings of which each combination is started once.
-fn probe_key(point: &Point) -> [Option<Value>; 4] {
-    ["broker", "mode", "broker_arguments", "broker_settings"].map(|name| point.get(name).cloned())
+fn probe_key(setup: &BrokerSetup) -> BrokerSetup {
+    BrokerSetup { workers: None, mqtt_version: None, ..setup.clone() }
 }
 
 /// Checks the size of messages against the limit that the broker announces, if it does.
@@ -248,21 +275,21 @@ enum WarmUpError {
 }
 
 /// How many messages a sample has, where its point says it or they are due by a clock.
-fn messages_of(point: &Point, rate_per_s: Option<f64>) -> Option<u64> {
-    let of_time = || Some((rate_per_s? * point.number("seconds")?).ceil().max(1.0) as u64);
-    point.whole("messages").or_else(of_time)
+fn messages_of(load: &Load, rate_per_s: Option<f64>) -> Option<u64> {
+    let of_time = || Some((rate_per_s? * load.seconds?).ceil().max(1.0) as u64);
+    load.messages.or_else(of_time)
 }
 
 /// Warms up, in each repetition as long, until it is known how many messages take as long as is wanted: if not before, then
 /// now.
 fn found(
-    point: &Point,
+    load: &Load,
     config: &Config,
     known: Option<u64>,
     subject: &Subject,
     watch: &dyn Watch,
 ) -> Result<WarmUp, WarmUpError> {
-    let wanted_s = point.number("seconds").unwrap_or(1.0);
+    let wanted_s = load.seconds.unwrap_or(1.0);
     let enough_s = (wanted_s * RATE_SHARE).clamp(RATE_S.0, RATE_S.1);
     let copies = config.pattern.expected(config.receivers, 1).max(1);
     let first = FIRST_MESSAGES.0 * u64::from(config.senders).clamp(1, 100) / copies;
@@ -283,7 +310,7 @@ fn found(
 
 /// One run of a warm-up.
 fn attempt(config: &Config, subject: &Subject, watch: &dyn Watch) -> Result<Results, WarmUpError> {
-    let results = run::run(config, watch).map_err(|error| WarmUpError::Failed(failed(subject, &error)))?;
+    let results = run(config, watch).map_err(|error| WarmUpError::Failed(failed(subject, &error)))?;
     if watch.is_interrupted() {
         return Err(WarmUpError::Failed(Failure::Interrupted));
     }
@@ -296,10 +323,10 @@ fn failed(subject: &Subject, error: &RunError) -> Failure {
 }
 
 /// The share of all processors' time that the broker and the generator had together.
-fn busy_share(record: &Record) -> Option<f64> {
-    let number = |name: &str| record.get(name).and_then(Value::as_f64);
-    let used_s = number("broker_cpu_s")? + number("generator_cpu_s")?;
-    let seconds = number("seconds").filter(|seconds| *seconds > 0.0)?;
+fn busy_share(results: &Results, broker: &BrokerFigures) -> Option<f64> {
+    let usage = broker.started.as_ref()?.usage?;
+    let used_s = usage.broker_cpu_s? + results.generator_cpu_s?;
+    let seconds = Some(results.seconds).filter(|seconds| *seconds > 0.0)?;
     // Usage after the last message counts, too, so that the share can exceed one by a little.
     Some((used_s / (seconds * machine::processors() as f64)).min(1.0))
 }
@@ -310,53 +337,35 @@ fn rounded(messages: f64) -> u64 {
     ((messages / digits).round() * digits).max(1.0) as u64
 }
 
-/// The run that a point describes.
-pub(crate) fn config(point: &Point, target: Target, rate_per_s: Option<f64>) -> Result<Config, Failure> {
-    let whole = |name: &str, usual: u64| point.whole(name).unwrap_or(usual);
-    let narrow = |name: &str, usual: u64| u32::try_from(whole(name, usual)).unwrap_or(u32::MAX);
-    let wrong = Failure::Setup;
-    let version = point.text("mqtt_version").unwrap_or("3.1.1");
-    Ok(Config {
-        version: wisp_arguments::parse_version(version).map_err(wrong)?,
-        qos: wisp_arguments::parse_qos(&whole("qos", 0).to_string()).map_err(wrong)?,
-        window: u16::try_from(whole("window", 1000)).unwrap_or(u16::MAX),
-        pattern: point
-            .text("pattern")
-            .map_or(Ok(Pattern::OneToOne), str::parse)
-            .map_err(|error| Failure::Setup(error.to_string()))?,
-        senders: narrow("senders", 1),
-        receivers: narrow("receivers", 1),
-        topics: point.whole("topics").map(|topics| u32::try_from(topics).unwrap_or(u32::MAX)),
-        size: whole("size_bytes", 1024) as usize,
-        messages: whole("messages", 1),
-        threads: whole("threads", 2) as usize,
-        topic_prefix: point.text("topic_prefix").map(str::to_owned),
+/// The run of a load.
+pub(crate) fn config(load: &Load, target: Target, rate_per_s: Option<f64>) -> Config {
+    Config {
+        version: load.broker.mqtt_version.unwrap_or(ProtocolVersion::Mqtt311),
+        qos: load.qos,
+        window: load.window.unwrap_or(WINDOW),
+        pattern: load.pattern,
+        senders: load.senders,
+        receivers: load.receivers,
+        topics: load.topics,
+        size: load.size_bytes as usize,
+        messages: load.messages.unwrap_or(1),
+        threads: load.threads as usize,
+        topic_prefix: load.topic_prefix.clone(),
         rate_per_s,
-        timeout: Duration::from_secs(whole("timeout_s", 60)),
+        timeout: Duration::from_secs(load.timeout_s),
         ..Config::new(target)
-    })
-}
-
-/// The record of a run, without the broker's usage.
-pub(crate) fn record(point: &Point, results: &Results) -> Record {
-    let mut record = point.record();
-    if let Ok(Value::Object(measured)) = serde_json::to_value(results) {
-        record.extend(measured);
     }
-    // A port that was free at the time means nothing to a reader of the record.
-    record.remove("url");
-    record
 }
 
 /// Makes sure that this program, and the brokers that it starts, can have as many connections as the largest point has.
 fn allow_descriptors(plan: &Plan) -> Result<(), Failure> {
-    let of = |point: &Point| {
-        let count = |name: &str| point.whole(name).unwrap_or(0);
-        count("senders") + count("receivers") + count("connections")
+    let of = |point: &Point| match point.settings() {
+        Settings::Throughput(load) | Settings::Latency(load) => u64::from(load.senders) + u64::from(load.receivers),
+        Settings::Connections(connections) => connections.connections,
+        Settings::Transfer(_) | Settings::Start(_) | Settings::Compute(_) => 0,
     };
     let needed = plan.points.iter().map(of).max().unwrap_or(0);
-    wisp_loadgen::drive::setup::allow_descriptors(needed + wisp_loadgen::drive::setup::DESCRIPTORS_EXTRA)
-        .map_err(|error| Failure::Setup(error.to_string()))
+    wisp_loadgen::allow_descriptors(needed + DESCRIPTORS_EXTRA).map_err(Failure::setup)
 }
 
 #[cfg(test)]

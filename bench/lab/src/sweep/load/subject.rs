@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use wisp_loadgen::{Target, Unreachable, local_address, payload_bytes_max};
 
-use crate::broker::{Broker, Mode, Protocol, Running, StartOptions, Usage};
+use crate::broker::{Broker, Protocol, Running, StartOptions, Usage};
 use crate::failure::{Failure, Interrupt};
 use crate::machine;
 use crate::paths::Scratch;
-use crate::plan::Point;
-use wisp_loadgen::drive::preflight::{self, Unreachable};
-use wisp_loadgen::drive::target::Target;
+use crate::plan::{BrokerChoice, BrokerSetup};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,25 +23,24 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
-    /// The broker named by a point's settings. `url` is the address from the command line, with its password.
-    ///
-    /// # Errors
-    /// If they name no broker, in one line.
-    pub(crate) fn of(point: &Point, url: Option<&Target>) -> Result<Self, Failure> {
-        let name = point.text("broker").unwrap_or_default();
-        if preflight::is_url(name) {
-            let target = match url.filter(|url| url.to_string() == name) {
-                Some(url) => url.clone(),
-                None => name.parse().map_err(Failure::Setup)?,
-            };
-            return Ok(Self::Running(target));
+    /// The broker of a sample. `url` is the address from the command line, with its password.
+    pub(crate) fn of(setup: &BrokerSetup, url: Option<&Target>) -> Self {
+        match &setup.choice {
+            BrokerChoice::Running(target) => {
+                let same = url.filter(|url| url.to_string() == target.to_string());
+                Self::Running(same.unwrap_or(target).clone())
+            }
+            BrokerChoice::Start(broker) => {
+                let options = StartOptions {
+                    workers: setup.workers.map_or_else(machine::processors, |workers| workers as usize),
+                    mode: setup.mode,
+                    arguments: setup.arguments.clone(),
+                    settings: setup.settings.clone(),
+                    ..StartOptions::default()
+                };
+                Self::Start(broker.clone(), options)
+            }
         }
-        let broker: Broker = name.parse().map_err(Failure::Setup)?;
-        let mode: Option<Mode> = point.text("mode").map(str::parse).transpose().map_err(Failure::Setup)?;
-        let workers = point.whole("workers").map_or_else(machine::processors, |workers| workers as usize);
-        let (arguments, settings) = (point.texts("broker_arguments"), point.texts("broker_settings"));
-        let options = StartOptions { workers, mode, arguments, settings, ..StartOptions::default() };
-        Ok(Self::Start(broker, options))
     }
 
     /// Whether it speaks NATS.
@@ -61,11 +59,11 @@ impl Choice {
         match self {
             Self::Start(broker, options) => {
                 let running = broker.start(options, scratch, interrupt)?;
-                let target = running.url().parse().map_err(Failure::Setup)?;
+                let target = running.url().parse().map_err(Failure::setup)?;
                 Ok(Subject { target, running: Some(running) })
             }
             Self::Running(target) => {
-                preflight::local_address(target).map_err(|error| Failure::Setup(error.to_string()))?;
+                local_address(target).map_err(Failure::setup)?;
                 Ok(Subject { target: target.clone(), running: None })
             }
         }
@@ -96,9 +94,9 @@ impl Subject {
     /// # Errors
     /// If it does not answer, or somebody interrupts before it does.
     pub(crate) fn payload_bytes_max(&self, interrupt: &Interrupt) -> Result<Option<u64>, Failure> {
-        preflight::payload_bytes_max(&self.target, CONNECT_TIMEOUT, interrupt).map_err(|error| match error {
+        payload_bytes_max(&self.target, CONNECT_TIMEOUT, interrupt).map_err(|error| match error {
             Unreachable::Stopped(stopped) => stopped.into(),
-            other => Failure::Setup(other.to_string()),
+            other => Failure::setup(other),
         })
     }
 
@@ -107,21 +105,56 @@ impl Subject {
         self.running.as_ref()?.has_died()
     }
 
-    /// The fields of a record about the broker: its name and version, and its usage while it was measured.
-    pub(crate) fn fields(&self, version: &str, cpu_s: Option<f64>) -> Map<String, Value> {
-        let mut fields = Map::new();
-        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        set("protocol", json!(self.target.protocol()));
-        let Some(running) = &self.running else { return fields };
-        set("broker", json!(running.broker().to_string()));
-        set("broker_version", json!(version));
-        set("startup_ms", json!(running.startup().as_secs_f64() * 1e3));
-        if let Some(after) = running.usage() {
-            set("broker_cpu_s", json!(cpu_s));
-            set("broker_rss_bytes", json!(after.rss_bytes));
-            set("broker_peak_rss_bytes", json!(after.peak_rss_bytes));
-            set("broker_threads", json!(after.threads));
-        }
-        fields
+    /// The figures of the broker. `cpu_s` is its processor time while it was measured.
+    pub(crate) fn figures(&self, version: &str, cpu_s: Option<f64>) -> BrokerFigures {
+        let started = self.running.as_ref().map(|running| StartedFigures {
+            broker: running.broker().clone(),
+            broker_version: version.to_owned(),
+            startup_ms: running.startup().as_secs_f64() * 1e3,
+            usage: running.usage().map(|usage| UsageFigures {
+                broker_cpu_s: cpu_s,
+                broker_rss_bytes: usage.rss_bytes,
+                broker_peak_rss_bytes: usage.peak_rss_bytes,
+                broker_threads: usage.threads,
+            }),
+        });
+        BrokerFigures { protocol: self.target.protocol(), started }
     }
+}
+
+/// The figures of a broker, under the names that records have.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct BrokerFigures {
+    /// The protocol.
+    pub protocol: &'static str,
+    /// None if the broker was not started here.
+    #[serde(flatten)]
+    pub started: Option<StartedFigures>,
+}
+
+/// The figures of a broker that was started.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct StartedFigures {
+    /// The broker.
+    pub broker: Broker,
+    /// Its version.
+    pub broker_version: String,
+    /// From the start of its process until it had accepted a client.
+    pub startup_ms: f64,
+    /// None where the system does not tell.
+    #[serde(flatten)]
+    pub usage: Option<UsageFigures>,
+}
+
+/// The resources of a broker.
+#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+pub struct UsageFigures {
+    /// Processor time while it was measured; None if it was not.
+    pub broker_cpu_s: Option<f64>,
+    /// Resident memory at the end.
+    pub broker_rss_bytes: u64,
+    /// The most that it ever had.
+    pub broker_peak_rss_bytes: u64,
+    /// Its threads at the end.
+    pub broker_threads: u32,
 }

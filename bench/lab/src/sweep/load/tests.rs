@@ -1,46 +1,48 @@
 use super::*;
-use crate::plan::settings;
+use crate::plan::{BrokerChoice, names};
 use hdrhistogram::Histogram;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use wisp_loadgen::drive::checker::Tally;
-use wisp_loadgen::drive::latency;
+use wisp_loadgen::{Latency, Sink, Tally};
+use wisp_report::kind::Kind;
 
 fn sampler() -> LoadSampler {
     LoadSampler::new("test", None, Interrupt::default()).unwrap()
 }
 
-fn point(kind: Kind, settings: Value) -> Point {
-    Point::new(kind, serde_json::from_value(settings).unwrap())
+fn load() -> Load {
+    Load::new(BrokerChoice::Start(Broker::Native))
 }
 
 fn record_of(point: &Point, measured: Value) -> Record {
-    let mut record = point.record();
+    let mut record = Measured::of(&measured).record(point);
     record.insert(folder::POINT.to_owned(), Value::from(point.key()));
-    record.extend(serde_json::from_value::<Record>(measured).unwrap());
     record
 }
 
 #[test]
 fn a_share_is_of_the_median_of_the_maximum_in_messages_sent() {
-    let point = point(Kind::Latency, json!({"broker": "native", "load_percent": 50.0, "seconds": 4.0}));
+    let load = Load { load_percent: Some(50.0), seconds: Some(4.0), ..load() };
+    let point = Point::new(Settings::Latency(load.clone()));
     let mut sampler = sampler();
-    assert!(matches!(sampler.rate(&point), Err(Failure::Broken(_))), "nothing is known yet");
+    assert!(matches!(sampler.rate(&point, &load), Err(Failure::Broken(_))), "nothing is known yet");
     let maximum = point.maximum().unwrap();
     for (sent, seconds) in [(3000, 1.0), (1000, 0.5), (9000, 1.0)] {
         sampler.observe(&record_of(&maximum, json!({"sent": sent, "seconds": seconds, "messages_per_s": 77.0})));
     }
     sampler.observe(&record_of(&maximum, json!({"sent": 99_000, "seconds": 1.0, "lost": 1})));
-    assert_eq!(sampler.rate(&point), Ok(Some(1500.0)));
-    assert_eq!(messages_of(&point, Some(1500.0)), Some(6000));
+    assert_eq!(sampler.rate(&point, &load), Ok(Some(1500.0)));
+    assert_eq!(messages_of(&load, Some(1500.0)), Some(6000));
 }
 
 #[test]
 fn a_count_is_kept_for_other_repetitions_if_it_took_about_as_long_as_wanted() {
-    let timed = point(Kind::Throughput, json!({"broker": "native", "seconds": 2.0}));
-    assert_eq!(messages_of(&timed, None), None);
+    let load = Load { seconds: Some(2.0), ..load() };
+    assert_eq!(messages_of(&load, None), None);
+    assert_eq!(messages_of(&Load { messages: Some(9), ..load.clone() }, None), Some(9));
+    let timed = Point::new(Settings::Throughput(load));
     let after = |samples: &[(u64, f64)]| {
         let mut sampler = sampler();
         for (messages, seconds) in samples {
@@ -52,20 +54,19 @@ fn a_count_is_kept_for_other_repetitions_if_it_took_about_as_long_as_wanted() {
     assert_eq!((after(&[(500, 0.9)]), after(&[(500, 4.1)])), (None, None));
     assert_eq!(after(&[(500, 2.0), (500, 4.1)]), None, "it is found again");
     assert_eq!(after(&[(500, 0.9), (700, 2.0)]), Some(700));
-    let counted = point(Kind::Throughput, json!({"broker": "native", "messages": 9}));
-    assert_eq!(messages_of(&counted, None), Some(9));
 }
 
 #[test]
 fn every_repetition_is_warmed_up_as_long() {
-    let mut sink = wisp_loadgen::sink::Sink::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut sink = Sink::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("mqtt://{}", sink.local_addr().unwrap());
     // It serves as long as the tests run.
     std::thread::spawn(move || while sink.serve().is_ok() {});
-    let settings = json!({"broker": url, "receivers": 0, "size_bytes": 64, "seconds": 0.2});
-    let (timed, mut sampler) = (point(Kind::Throughput, settings), sampler());
+    let sink = Load::new(url.parse().unwrap());
+    let settings = Settings::Throughput(Load { receivers: 0, size_bytes: 64, seconds: Some(0.2), ..sink });
+    let (timed, mut sampler) = (Point::new(settings), sampler());
     for repetition in 1..=3 {
-        let record = sampler.sample(&timed, repetition, &()).unwrap();
+        let record = sampler.sample(&timed, repetition, &()).unwrap().record(&timed);
         assert_eq!(folder::fault(&record), None);
         let (whole, share) = (record["messages"].as_u64().unwrap(), record["warm_up_messages"].as_u64().unwrap());
         assert!(share >= whole / 11, "repetition {repetition}: {share} of {whole}");
@@ -119,17 +120,17 @@ fn messages_are_rounded_to_three_digits() {
 
 #[test]
 fn all_that_is_found_in_a_run_is_a_setting_or_a_measure() {
-    let point = Point::new(Kind::Latency, serde_json::from_str(r#"{"broker": "native"}"#).unwrap());
-    let config = config(&point, "mqtt://127.0.0.1:1".parse().unwrap(), Some(1e3)).unwrap();
+    let load = load();
+    let config = config(&load, "mqtt://127.0.0.1:1".parse().unwrap(), Some(1e3));
     let mut results = Results::new(&config, Duration::from_secs(1), 1, &Tally::default(), None);
     let mut histogram = Histogram::<u64>::new(3).unwrap();
     histogram.record(7).unwrap();
     for distribution in [&mut results.latency, &mut results.acknowledgement, &mut results.send_lag] {
-        *distribution = latency::Latency::of(&histogram);
+        *distribution = Latency::of(&histogram);
     }
     let mut known: BTreeSet<String> = Kind::Latency.measures().collect();
-    known.extend(settings::names(Kind::Latency).map(str::to_owned));
-    let record = record(&point, &results);
+    known.extend(names(Kind::Latency).map(str::to_owned));
+    let record = measured(&results).record(&Point::new(Settings::Latency(load)));
     assert!(record.contains_key("ack_ns_percentiles") && record.contains_key("generator_busy"));
     let unknown: Vec<_> =
         record.keys().filter(|name| !known.contains(*name) && !["kind", "protocol"].contains(&name.as_str())).collect();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 
-use wisp_lab::failure::Failure;
-use wisp_lab::paths;
+use crate::failure::Failure;
+use crate::paths;
 
 /// A host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -32,7 +32,7 @@ pub struct Runtime {
 
 /// When a module becomes code of this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
+pub enum HostMode {
     /// Before it starts, as native programs are.
     Aot,
     /// When it starts, by the same compiler.
@@ -102,7 +102,7 @@ pub fn scripts() -> PathBuf {
 ///
 /// # Errors
 /// When it was not built, or was built anew since it was compiled.
-pub fn plain_module(program: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
+pub fn plain_module(program: &str, host: Host, mode: HostMode) -> Result<PathBuf, Failure> {
     module(program, host, mode)
 }
 
@@ -116,16 +116,16 @@ pub fn compiled_module(program: &str, host: Host) -> Result<PathBuf, Failure> {
         Host::Wasmtime => "wasip1",
         Host::Native | Host::WasmEdge => "wasmedge",
     };
-    module(&format!("{program}-{made_for}"), host, Mode::Aot)
+    module(&format!("{program}-{made_for}"), host, HostMode::Aot)
 }
 
-fn module(name: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
+fn module(name: &str, host: Host, mode: HostMode) -> Result<PathBuf, Failure> {
     let file = |ending: &str| paths::repository().join("target").join("wasm").join(format!("{name}{ending}"));
     let module = file(".wasm");
     let file = match (mode, host) {
-        (Mode::Aot, Host::Wasmer) => file(".wasmu"),
-        (Mode::Aot, Host::Wasmtime) => file(".cwasm"),
-        (Mode::Aot, Host::WasmEdge) => file(".so"),
+        (HostMode::Aot, Host::Wasmer) => file(".wasmu"),
+        (HostMode::Aot, Host::Wasmtime) => file(".cwasm"),
+        (HostMode::Aot, Host::WasmEdge) => file(".so"),
         _ => module.clone(),
     };
     let changed = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();
@@ -136,7 +136,7 @@ fn module(name: &str, host: Host, mode: Mode) -> Result<PathBuf, Failure> {
     Err(Failure::Setup(format!("{name} is missing or older than its module: make experiment-modules")))
 }
 
-impl Mode {
+impl HostMode {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Aot, Self::Jit, Self::Baseline, Self::Interpreted];
 
@@ -158,27 +158,37 @@ impl fmt::Display for Host {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for HostMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Host {
-    type Err = String;
+/// A name that no host, or no mode of a host, has.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("{name} is none of {known}")]
+pub struct UnknownName {
+    /// The name.
+    name: String,
+    /// The names there are.
+    known: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|host| host.name() == text).ok_or_else(|| format!("{text} is none of {}", known()))
+impl FromStr for Host {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName { name: text.to_owned(), known: Self::ALL.map(Self::name).join(", ") };
+        Self::ALL.into_iter().find(|host| host.name() == text).ok_or_else(unknown)
     }
 }
 
-impl FromStr for Mode {
-    type Err = String;
+impl FromStr for HostMode {
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| format!("{text} is none of {}", known()))
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName { name: text.to_owned(), known: Self::ALL.map(Self::name).join(", ") };
+        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(unknown)
     }
 }
 
@@ -191,10 +201,10 @@ mod tests {
         for host in Host::ALL {
             assert_eq!(host.to_string().parse(), Ok(host));
         }
-        for mode in Mode::ALL {
+        for mode in HostMode::ALL {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
-        assert!("other".parse::<Host>().unwrap_err().contains("wasmtime"));
-        assert!("other".parse::<Mode>().unwrap_err().contains("aot"));
+        assert!("other".parse::<Host>().unwrap_err().to_string().contains("wasmtime"));
+        assert!("other".parse::<HostMode>().unwrap_err().to_string().contains("aot"));
     }
 }
