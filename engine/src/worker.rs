@@ -40,7 +40,8 @@ const PAUSE_TICK_MS: u64 = 1;
 /// The protocol engine of one worker thread.
 #[derive(Debug)]
 pub struct Worker {
-    connections: HashMap<ConnectionId, Connection>,
+    /// Boxed, since half of a table's places can be empty.
+    connections: HashMap<ConnectionId, Box<Connection>>,
     /// Connections to read in the next turn.
     ready: Vec<ConnectionId>,
     /// Connections still to be read in this turn.
@@ -154,7 +155,7 @@ impl Worker {
                 let limits = &self.outputs.shared.limits;
                 let mut connection = Connection::new(outbox, origin, limits, now_ms);
                 self.deadlines.file(&mut connection, now_ms + limits.connect_timeout_ms);
-                self.connections.insert(id, connection);
+                self.connections.insert(id, Box::new(connection));
                 self.handle_readable(id);
             }
             Mail::End(id, reason) => self.end(id, reason),
