@@ -269,6 +269,11 @@ impl<H: Host> Driver<H> {
 
     /// Sends every client the reason, and closes all sockets.
     fn stop(&mut self, now_ms: u64) {
+        if self.index == 0
+            && let Some(unsaved) = self.server.engine.unsaved()
+        {
+            log::stopping(&unsaved);
+        }
         self.drain_mailbox(now_ms);
         self.worker.handle_mail(now_ms, Mail::Stop);
         self.transmit(now_ms);

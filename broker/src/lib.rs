@@ -33,9 +33,9 @@ pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidOptions,
     InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric, MetricKind, Origin,
     PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record, StallPolicy, StatsSnapshot,
-    Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Verdict, is_mqtt_text,
+    Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, is_mqtt_text,
 };
-pub use wisp_net::{Host, SysHost};
+pub use wisp_net::{Host, Signal, SysHost};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

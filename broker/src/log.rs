@@ -1,11 +1,17 @@
 //! Events as lines of the log.
 
 use tracing::{debug, field::display, info, warn};
-use wisp_engine::{Event, Fault, Origin};
+use wisp_engine::{Event, Fault, Origin, Unsaved};
 
 /// A connection was accepted.
 pub(crate) fn accepted(origin: Origin, worker: usize) {
     debug!(peer = origin.peer.map(display), listener = origin.listener, worker, "connection accepted");
+}
+
+/// The broker stops, and this state with it.
+pub(crate) fn stopping(unsaved: &Unsaved) {
+    let Unsaved { sessions, retained_messages, queued_messages, .. } = unsaved;
+    info!(sessions, retained_messages, queued_messages, "the broker stops; state in memory is lost");
 }
 
 /// An event of the engine.

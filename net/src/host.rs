@@ -40,12 +40,12 @@ pub trait Host: Clone + Send + Sync + 'static {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Calls `handler`, on a thread of its own, on each request to terminate the process (SIGTERM or
-    /// SIGINT).
+    /// Calls `handler`, on a thread of its own, on each [`Signal`]. From then on none of them ends the
+    /// process by itself.
     ///
     /// # Errors
     /// `Unsupported` where [`Capabilities::signals`] is false, else the host's own.
-    fn on_termination(&self, handler: Box<dyn Fn() + Send>) -> io::Result<()> {
+    fn on_signal(&self, handler: Box<dyn Fn(Signal) + Send>) -> io::Result<()> {
         drop(handler);
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -55,6 +55,15 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// # Errors
     /// The host's own, when it has no more descriptors.
     fn poller(&self) -> io::Result<Self::Poller>;
+}
+
+/// A signal to the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// SIGTERM, SIGINT or SIGQUIT: the process is asked to terminate.
+    Terminate,
+    /// SIGHUP, SIGUSR1 or SIGUSR2, by its name.
+    Other(&'static str),
 }
 
 /// Accepts streams, without blocking.

@@ -83,5 +83,5 @@ mod host;
 pub mod memory;
 mod sys;
 
-pub use host::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Token};
+pub use host::{Capabilities, Event, Host, Listener, Poller, Registrar, Signal, Stream, Token};
 pub use sys::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream};

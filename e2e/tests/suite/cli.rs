@@ -4,7 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, Host, cannot};
+use wisp_e2e::packet::Publish;
 use wisp_e2e::program::{Finished, Program};
 use wisp_e2e::raw::{Incoming, RawClient};
 
@@ -157,6 +159,42 @@ fn port_0_picks_a_port_and_says_which() {
     });
     assert_ne!(addr.port(), 0);
     RawClient::connect(addr, Version::V311, "anybody").ping();
+}
+
+#[test]
+fn other_signals_are_ignored_with_a_line_in_the_log() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let broker = Broker::start();
+    let mut client = RawClient::connect(broker.addr(), Version::V5, "stays");
+    for signal in ["HUP", "USR1", "USR2"] {
+        broker.signal(signal);
+        broker.wait_log(&format!("sig{} ignored", signal.to_lowercase()));
+        client.ping();
+    }
+}
+
+#[test]
+fn the_last_line_of_the_log_counts_what_is_lost() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let mut broker = Broker::start();
+    for version in [Version::V311, Version::V5] {
+        let mut away = Client::kept(&broker, version, &format!("away {version:?}"));
+        away.subscribe("news", 1);
+        away.disconnect();
+    }
+    let mut sender = Client::clean(&broker, Version::V5, "sender");
+    for topic in ["news", "news", "$queue/jobs"] {
+        sender.publish(&Publish::new(topic, "x").qos(1));
+    }
+    sender.publish(&Publish::new("state", "x").qos(1).retained());
+    broker.signal("TERM");
+    let finished = broker.finish();
+    let line = finished.stderr.last().expect("a line in the log");
+    assert!(line.contains("is lost sessions=2 retained_messages=1 queued_messages=5"), "{line}");
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl QueueDirectory {
         Ok(queue)
     }
 
+    /// The number of messages in all queues.
+    pub(crate) fn queued_messages(&self) -> u64 {
+        self.queues.lock().values().map(|queue| queue.capacity().depth_messages() as u64).sum()
+    }
+
     /// The queue with this full name.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<TopicQueue>> {
         self.queues.lock().get(name).cloned()

@@ -64,6 +64,11 @@ impl Registry {
         Shard { sessions, count: &self.count }
     }
 
+    /// Calls `visit` with every session. A part of the registry is locked meanwhile.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Session)) {
+        self.shards.iter().for_each(|shard| shard.lock().iter().for_each(|found| visit(&found.0)));
+    }
+
     /// The number of sessions.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)

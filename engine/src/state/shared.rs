@@ -79,6 +79,18 @@ pub struct Options {
     pub store: Arc<dyn Store>,
 }
 
+/// State that exists in memory only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsaved {
+    /// Sessions that outlive their connections.
+    pub sessions: u64,
+    /// Retained messages.
+    pub retained_messages: u64,
+    /// Messages at QoS 1 and 2 that wait for clients or are unacknowledged, and messages in topic queues.
+    pub queued_messages: u64,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -206,6 +218,20 @@ impl Shared {
         stats.buffered_bytes = self.budget.used_bytes() as u64;
         stats.stored_bytes = self.stored.used_bytes() as u64;
         stats
+    }
+
+    /// The state that is lost when the broker ends. `None` with a durable store.
+    pub fn unsaved(&self) -> Option<Unsaved> {
+        if self.is_durable {
+            return None;
+        }
+        let mut unsaved = Unsaved { retained_messages: self.retained.count() as u64, ..Unsaved::default() };
+        self.registry.for_each(|session| {
+            unsaved.sessions += u64::from(session.lifetime().expiry_s > 0);
+            unsaved.queued_messages += session.capacity().depth_messages() as u64;
+        });
+        unsaved.queued_messages += self.queues.queued_messages();
+        Some(unsaved)
     }
 
     /// Whether nothing in the state depends on the time.

@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use mio::Interest;
 use mio::unix::SourceFd;
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, TERM_SIGNALS};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hangup::{Hangup, Hangups};
-use crate::{Capabilities, Event, Host, Listener, Poller, Registrar, Stream, Token};
+use crate::{Capabilities, Event, Host, Listener, Poller, Registrar, Signal, Stream, Token};
 
 /// Connections the system holds for a listener until they are accepted.
 const BACKLOG_CONNECTIONS_MAX: i32 = 1024;
 /// Events that one wait takes from the system; the others stay there for the next wait.
 const EVENTS_PER_WAIT_MAX: usize = 1024;
+/// Signals that end a process which does not handle them, although they are no request to terminate.
+const OTHER_SIGNALS: [(i32, &str); 3] = [(SIGHUP, "SIGHUP"), (SIGUSR1, "SIGUSR1"), (SIGUSR2, "SIGUSR2")];
 /// The waker's own token, which callers may not use.
 const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);
 
@@ -58,9 +61,10 @@ impl Host for SysHost {
         mio::net::TcpStream::connect(addr).map(|stream| SysStream::new(stream.into()))
     }
 
-    fn on_termination(&self, handler: Box<dyn Fn() + Send>) -> io::Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
-        let wait = move || signals.forever().for_each(|_| handler());
+    fn on_signal(&self, handler: Box<dyn Fn(Signal) + Send>) -> io::Result<()> {
+        let numbers = TERM_SIGNALS.iter().chain(OTHER_SIGNALS.iter().map(|(number, _)| number));
+        let mut signals = signal_hook::iterator::Signals::new(numbers)?;
+        let wait = move || signals.forever().for_each(|number| handler(signal_of(number)));
         std::thread::Builder::new().name("wisp-signals".into()).spawn(wait).map(|_| ())
     }
 
@@ -75,6 +79,11 @@ impl Host for SysHost {
             registrar: SysRegistrar(Arc::new(shared)),
         })
     }
+}
+
+fn signal_of(number: i32) -> Signal {
+    let other = OTHER_SIGNALS.iter().find(|(other, _)| *other == number);
+    other.map_or(Signal::Terminate, |(_, name)| Signal::Other(name))
 }
 
 /// A listening socket.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tracing::{debug, info};
-use wisp_broker::{Host, RunError, SysHost, run};
+use wisp_broker::{Host, RunError, Signal, SysHost, run};
 
 use crate::args::{Action, STATUS_USAGE};
 use crate::effective::Effective;
@@ -52,11 +52,14 @@ fn serve(settings: Settings) -> ExitCode {
     };
     let outcome = run(SysHost, config, |addrs, stop| {
         announce(addrs);
-        let stop_and_say = move || {
-            info!("shutdown requested");
-            stop();
+        let on_signal = move |signal| match signal {
+            Signal::Terminate => {
+                info!("shutdown requested");
+                stop();
+            }
+            Signal::Other(name) => info!("{name} ignored: it has no meaning for the broker"),
         };
-        if let Err(error) = SysHost.on_termination(Box::new(stop_and_say)) {
+        if let Err(error) = SysHost.on_signal(Box::new(on_signal)) {
             debug!(%error, "signals are not supported on this host");
         }
     });
