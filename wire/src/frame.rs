@@ -64,6 +64,10 @@ fn check_first_byte(first: u8, version: Option<ProtocolVersion>) -> Result<Packe
             _ => Ok(packet),
         };
     }
+    // MQTT 3.1 ignores the flags of CONNECT, and the version is in the packet: `Connect::decode` checks them.
+    if packet == PacketType::Connect {
+        return Ok(packet);
+    }
     if packet == PacketType::Auth && version.is_some_and(|version| !version.is_v5()) {
         return Err(DecodeError::PacketTypeReserved);
     }

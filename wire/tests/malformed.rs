@@ -19,7 +19,6 @@ const FRAMES: &[(ProtocolVersion, &[u8], DecodeError)] = &[
     (V31, b"\xF0", E::PacketTypeReserved),
     (V311, b"\xF0\x00", E::PacketTypeReserved),
     (V5, b"\xF1", E::HeaderFlags),
-    (V5, b"\x11", E::HeaderFlags),
     (V5, b"\x21", E::HeaderFlags),
     (V311, b"\x42", E::HeaderFlags),
     (V311, b"\x5F", E::HeaderFlags),
@@ -59,6 +58,8 @@ const FRAMES: &[(ProtocolVersion, &[u8], DecodeError)] = &[
     (V5, b"\x10\x20\x00\x04HTTP", E::ProtocolName),
     (V5, b"\x10\x20\x00\x04MQTT\x09", E::ProtocolLevel),
     (V5, b"\x10\x20\x00\x04MQTT\x05\x01", E::ConnectFlagReserved),
+    (V31, b"\x11\x20\x00\x04MQTT\x04", E::HeaderFlags),
+    (V31, b"\x18\x20\x00\x04MQTT\x05", E::HeaderFlags),
 ];
 
 /// First byte and body; the test inserts the remaining length.
@@ -333,6 +334,8 @@ fn each_version_is_held_to_its_own_rules() {
         (V31, b"\x6A\x02\x00\x01"),
         (V31, b"\x20\x02\x77\x00"),
         (V31, b"\x10\x0F\x00\x06MQIsdp\x03\x03\x00\x00\x00\x01a"),
+        // MQTT 3.1 ignores the flags in the fixed header of CONNECT.
+        (V31, b"\x1F\x0F\x00\x06MQIsdp\x03\x02\x00\x00\x00\x01a"),
         // MQTT 5 accepts a password without a user name, and an empty identifier for a session that is kept.
         (V5, b"\x10\x11\x00\x04MQTT\x05\x42\x00\x00\x00\x00\x01a\x00\x01p"),
         (V5, b"\x10\x0D\x00\x04MQTT\x05\x00\x00\x00\x00\x00\x00"),
@@ -374,6 +377,10 @@ fn the_version_of_a_refused_connect_is_known() {
     assert_eq!(Connect::peek_version(&refused[..8]), None);
     assert_eq!(Connect::peek_version(b"\x10\x0D\x00\x04MQTT\x07"), None);
     assert_eq!(Connect::peek_version(b"\xC0\x00"), None);
+    assert_eq!(Connect::peek_level(refused), Some(4));
+    assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x04MQTT\x07"), Some(7));
+    assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x06MQIsdp\x07"), None);
+    assert_eq!(Connect::peek_level(&refused[..8]), None);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use wisp_e2e::Version;
 use wisp_e2e::broker::Broker;
 use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, cannot};
-use wisp_e2e::packet::{Connect, DISCONNECT, Publish, kind, publish, subscribe};
+use wisp_e2e::packet::{Connect, DISCONNECT, Publish, Will, kind, publish, subscribe};
 use wisp_e2e::properties::property::{
-    RECEIVE_MAXIMUM, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS,
+    RECEIVE_MAXIMUM, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, RETAIN_AVAILABLE, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS,
     TOPIC_ALIAS_MAXIMUM,
 };
 use wisp_e2e::raw::{Bystanders, Incoming, RawClient};
@@ -319,6 +319,34 @@ fn retained_messages_past_a_limit_are_refused_and_their_topics_cleared() {
         later.nothing_came();
         // An existing retained message may be replaced.
         assert!(sender.publish_code(&retained("first", 1)) < 0x80, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_retains_nothing_says_so_and_refuses_what_asks_for_it() {
+    for flags in [["--retained-max", "0"], ["--retained-bytes-max", "0"]] {
+        let Some(broker) = limited(&flags) else { return };
+        let will = || Will::new("gone", "x").retained();
+        let refused = Client::attempt(&broker, &Connect::new(Version::V5, "mortal").will(will()));
+        assert_eq!(refused.conn_ack().code, 0x9A, "{flags:?}: Retain not supported");
+        let mut receiver = Client::clean(&broker, Version::V5, "receiver");
+        assert_eq!(receiver.conn_ack().number(RETAIN_AVAILABLE), Some(0), "{flags:?}");
+        receiver.subscribe("#", 0);
+        for qos in 0..=2 {
+            let mut sender = Client::clean(&broker, Version::V5, "sender");
+            sender.send_publish(&Publish::new("state", "x").qos(qos).retained());
+            sender.expect_disconnect(0x9A);
+        }
+        receiver.nothing_came();
+        // Earlier versions cannot be told: their messages are delivered and not retained.
+        let mut older = Client::connect(&broker, &Connect::new(Version::V311, "older").will(will()));
+        older.publish(&Publish::new("state", "y").qos(1).retained());
+        assert_eq!(receiver.receive().text(), "y");
+        older.die();
+        assert_eq!(receiver.receive().topic, "gone");
+        let mut late = Client::clean(&broker, Version::V5, "late");
+        late.subscribe("#", 0);
+        late.nothing_came();
     }
 }
 

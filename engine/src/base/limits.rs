@@ -156,6 +156,11 @@ impl Limits {
         LIMITS.iter().try_for_each(|limit| limit.check(limit.get(self)))
     }
 
+    /// Whether any message is retained.
+    pub(crate) fn retains(&self) -> bool {
+        self.retained_count_max > 0 && self.retained_bytes_max > 0
+    }
+
     /// Longest time a sender is held back for a full receiver: [`Limits::stall_ms_max`], or the default of the policy.
     pub fn receiver_stall_ms_max(&self) -> u64 {
         self.stall_ms_max.unwrap_or(match self.stall_policy {

@@ -146,13 +146,12 @@ impl Protocol {
         });
     }
 
-    /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. If
-    /// the version itself is the fault, answers in the form of MQTT 3.1.1. Other bytes may not be MQTT at all, and get
-    /// no answer (MQTT 5 section 3.1.4).
+    /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. Other
+    /// bytes may not be MQTT at all, and get no answer (MQTT 5 section 3.1.4).
     pub(super) fn refuse_connect_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
         let code = error.reason_code();
         let version = match Connect::peek_version(bytes) {
-            None if code == ReasonCode::UnsupportedProtocolVersion => Some(ProtocolVersion::Mqtt311),
+            None if code == ReasonCode::UnsupportedProtocolVersion => Some(refusal_version(bytes)),
             known => known,
         };
         let refused =
@@ -161,6 +160,16 @@ impl Protocol {
             reason: EndReason::Malformed(error),
             has_disconnect_packet: refused.is_some_and(|end| end.has_disconnect_packet),
         }
+    }
+}
+
+/// The version in whose form a CONNECT of an unknown version is refused. Clients of versions after 5 can be expected to
+/// read a CONNACK of MQTT 5.
+fn refusal_version(bytes: &[u8]) -> ProtocolVersion {
+    match Connect::peek_level(bytes) {
+        // Bridges set the highest bit of level 3 or 4, and connect without it after the refusal in MQTT 3's form.
+        Some(0..=5 | 0x83 | 0x84) | None => ProtocolVersion::Mqtt311,
+        Some(_) => ProtocolVersion::Mqtt5,
     }
 }
 
@@ -195,6 +204,9 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
         return Err(ReasonCode::ServerBusy);
     }
     match &connect.will {
+        Some(will) if will.retain && connect.version.is_v5() && !shared.limits.retains() => {
+            Err(ReasonCode::RetainNotSupported)
+        }
         Some(will) if TopicTooLarge::check(will.topic.as_str(), &shared.limits).is_err() => {
             Err(ReasonCode::TopicNameInvalid)
         }
@@ -230,6 +242,9 @@ fn acknowledgement(
         properties.extend(NonZeroU32::new(limits.packet_bytes_max).map(Property::MaximumPacketSize));
         if limits.topic_alias_max > 0 {
             properties.push(Property::TopicAliasMaximum(limits.topic_alias_max));
+        }
+        if !limits.retains() {
+            properties.push(Property::RetainAvailable(false));
         }
         let expiry_s = expiry_s(connect, shared);
         if asked.session_expiry_interval_s().is_some_and(|seconds| seconds != expiry_s) {

@@ -41,6 +41,7 @@ pub enum EndReason {
     ShuttingDown,
     TopicMissing,
     TopicAlias,
+    RetainUnavailable,
     PublishRefused(ReasonCode),
     ReceiveMaximum,
     AcknowledgementMismatch,
@@ -79,6 +80,7 @@ impl EndReason {
             Self::ShuttingDown => ReasonCode::ServerShuttingDown,
             Self::AcknowledgementMismatch => ReasonCode::ProtocolError,
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
+            Self::RetainUnavailable => ReasonCode::RetainNotSupported,
             Self::PublishRefused(code) => code,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
             Self::ReplyTooLong => ReasonCode::PacketTooLarge,
@@ -139,6 +141,9 @@ impl fmt::Display for EndReason {
             }
             Self::TopicAlias => {
                 write!(f, "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]")
+            }
+            Self::RetainUnavailable => {
+                write!(f, "the client sent a message to retain, and none are retained (retained-max, retained-bytes-max) [MQTT-3.2.2-14]")
             }
             Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
             Self::ReceiveMaximum => {

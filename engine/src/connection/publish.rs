@@ -8,6 +8,7 @@ use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::protocol::{Client, Next, Phase, Protocol, Raw, reply};
 use crate::base::capacity::Capacity;
+use crate::base::limits::Limits;
 use crate::delivery::aliases::AliasError;
 use crate::delivery::outbox::Outbox;
 use crate::ops::dispatch::Routed;
@@ -49,8 +50,9 @@ impl Protocol {
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
-        let aliases_max = context.shared.limits.topic_alias_max;
-        let outcome = match client.check(publish, aliases_max) {
+        let limits = &context.shared.limits;
+        let aliases_max = limits.topic_alias_max;
+        let outcome = match client.check(publish, limits) {
             Err(reason) => Outcome::End(reason),
             Ok(()) if !publish.payload_keeps_format() => Outcome::Refused(ReasonCode::PayloadFormatInvalid),
             Ok(()) => match client.topic_of(publish, aliases_max) {
@@ -94,14 +96,17 @@ impl Protocol {
 
 impl Client {
     /// Checks the topic and properties of a PUBLISH. Stores an alias that comes with a topic name.
-    fn check(&mut self, publish: &Publish<'_>, aliases_max: u16) -> Result<(), EndReason> {
+    fn check(&mut self, publish: &Publish<'_>, limits: &Limits) -> Result<(), EndReason> {
+        if publish.retain && self.version.is_v5() && !limits.retains() {
+            return Err(EndReason::RetainUnavailable);
+        }
         if publish.properties.is_empty() {
             return if publish.topic.is_none() { Err(EndReason::TopicMissing) } else { Ok(()) };
         }
         for property in publish.properties.iter() {
             match (property, publish.topic) {
                 (Property::TopicAlias(alias), Some(topic)) => {
-                    self.aliases.assign(alias, topic, aliases_max).map_err(|error| match error {
+                    self.aliases.assign(alias, topic, limits.topic_alias_max).map_err(|error| match error {
                         AliasError::TooMuch => EndReason::BuffersExhausted,
                         AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
                     })?;

@@ -3,7 +3,7 @@
 use wisp_engine::{EndReason, Limits};
 use wisp_wire::{Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode, decode};
 
-use crate::support::{ALL, Peer, V3, V5, World, connect, encoded, one_of_each, plain, publish, publish_with};
+use crate::support::{ALL, Peer, V3, V5, V31, World, connect, encoded, one_of_each, plain, publish, publish_with};
 
 /// DISCONNECT with a reason code and a reason string, which only MQTT 5 sends to clients.
 fn final_packet(version: ProtocolVersion, reason: EndReason) -> Vec<u8> {
@@ -188,12 +188,29 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
     // A first packet that is not MQTT gets no answer; an unknown version gets one.
     let mut peer = world.accept();
     assert_eq!(world.feed(&mut peer, b"GET / HTTP/1.1\r\n\r\n").replies, []);
-    let mut future = connect(V5, "c");
-    future[8] = 6;
-    let mut peer = world.accept();
-    let outcome = world.feed(&mut peer, &future);
-    assert_eq!(outcome.replies, [0x20, 2, 0, 1]);
-    assert!(outcome.end.unwrap().has_disconnect_packet);
+    let (old, new): (&[u8], &[u8]) = (&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0]);
+    // Bridges set the highest bit of the level.
+    for (level, refusal) in [(2, old), (3, old), (6, new), (0x7f, new), (0x83, old), (0x84, old), (0x85, new), (255, new)] {
+        let mut future = connect(V5, "c");
+        future[8] = level;
+        let mut peer = world.accept();
+        let outcome = world.feed(&mut peer, &future);
+        assert_eq!(outcome.replies, refusal, "level {level}");
+        assert!(outcome.end.unwrap().has_disconnect_packet);
+    }
+}
+
+#[test]
+fn the_flags_of_a_connect_of_mqtt_3_1_are_ignored() {
+    let mut world = World::new(Limits::DEFAULT);
+    for version in ALL {
+        let mut flagged = connect(version, "c");
+        flagged[0] |= 0x0b;
+        let mut peer = world.accept();
+        let outcome = world.feed(&mut peer, &flagged);
+        let refused = outcome.reason().map(|reason| matches!(reason, EndReason::Malformed(_)));
+        assert_eq!(refused, (version != V31).then_some(true), "{version:?}");
+    }
 }
 
 #[test]

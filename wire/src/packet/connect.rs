@@ -59,19 +59,25 @@ impl<'a> Connect<'a> {
     /// The version of the CONNECT at the front of `input`, if enough of it has arrived. It lets a server answer a
     /// CONNECT that [`decode`](crate::decode) refuses in a format that its sender understands.
     pub fn peek_version(input: &[u8]) -> Option<ProtocolVersion> {
-        let (first, rest) = input.split_first()?;
-        if *first != PacketType::Connect.first_byte() {
-            return None;
-        }
-        let remaining = varint::read(rest).ok()??;
-        read_version(&mut Reader::new(&rest[remaining.len..])).ok()
+        read_version(&mut body_of(input)?).ok()
+    }
+
+    /// The protocol level of the CONNECT at the front of `input`, known or not, if enough of it has arrived. `None` if
+    /// its protocol name is not `MQTT`.
+    pub fn peek_level(input: &[u8]) -> Option<u8> {
+        let mut reader = body_of(input)?;
+        let is_mqtt = reader.binary().ok()? == ProtocolVersion::Mqtt5.name().as_bytes();
+        reader.byte().ok().filter(|_| is_mqtt)
     }
 
     /// Reports errors that the first bytes of an incomplete CONNECT already show, so that a peer that does not speak
     /// MQTT is refused without waiting for a whole packet.
-    pub(super) fn check_start(start: &[u8]) -> Result<(), DecodeError> {
+    pub(super) fn check_start(first: u8, start: &[u8]) -> Result<(), DecodeError> {
         let mut reader = Reader::new(start);
-        let checked = read_version(&mut reader).and_then(|version| read_flags(&mut reader, version).map(drop));
+        let checked = read_version(&mut reader).and_then(|version| {
+            check_header_flags(first, version)?;
+            read_flags(&mut reader, version).map(drop)
+        });
         match checked {
             Err(DecodeError::Truncated) => Ok(()),
             other => other,
@@ -79,9 +85,10 @@ impl<'a> Connect<'a> {
     }
 
     /// `padded`: the remaining length was not in its shortest form.
-    pub(super) fn decode(body: &'a [u8], padded: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(first: u8, body: &'a [u8], padded: bool) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let version = read_version(&mut reader)?;
+        check_header_flags(first, version)?;
         if padded && version.is_v5() {
             return Err(DecodeError::LengthNotMinimal);
         }
@@ -133,6 +140,20 @@ impl<'a> Will<'a> {
         text::write_binary(self.topic.as_str().as_bytes(), out);
         text::write_binary(self.payload, out);
     }
+}
+
+/// The part of the CONNECT at the front of `input` that follows the fixed header.
+fn body_of(input: &[u8]) -> Option<Reader<'_>> {
+    let (first, rest) = input.split_first()?;
+    let remaining = varint::read(rest).ok()??;
+    let is_connect = PacketType::of(*first) == Some(PacketType::Connect);
+    is_connect.then(|| Reader::new(&rest[remaining.len..]))
+}
+
+/// The flags of the fixed header are reserved, except in MQTT 3.1, which does not use them.
+fn check_header_flags(first: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
+    let legal = first == PacketType::Connect.first_byte() || version == ProtocolVersion::Mqtt31;
+    if legal { Ok(()) } else { Err(DecodeError::HeaderFlags) }
 }
 
 fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeError> {

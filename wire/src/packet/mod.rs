@@ -60,7 +60,7 @@ pub fn decode<'a>(
     };
     let Some(body) = input.get(header.len..header.packet_len) else {
         if header.packet == PacketType::Connect {
-            Connect::check_start(&input[header.len..])?;
+            Connect::check_start(input[0], &input[header.len..])?;
         }
         return Ok(None);
     };
@@ -83,7 +83,7 @@ fn decode_body(
     let body = &bytes[header_len..];
     let padded = header_len > 1 + varint::encoded_len(body.len() as u32);
     Ok(match packet {
-        PacketType::Connect => Packet::Connect(Connect::decode(body, padded)?),
+        PacketType::Connect => Packet::Connect(Connect::decode(bytes[0], body, padded)?),
         PacketType::ConnAck => Packet::ConnAck(ConnAck::decode(body, version)?),
         PacketType::PubAck => Packet::PubAck(PubAck::decode(body, version)?),
         PacketType::PubRec => Packet::PubRec(PubRec::decode(body, version)?),
