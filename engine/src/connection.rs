@@ -12,6 +12,7 @@ mod connect;
 pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod framing;
+mod other_protocol;
 pub(crate) mod pause;
 pub(crate) mod protocol;
 mod publish;
@@ -20,6 +21,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
+pub use other_protocol::OtherProtocol;
 use wisp_wire::{decode, packet_len};
 
 use self::context::Context;

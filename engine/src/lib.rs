@@ -73,7 +73,7 @@ pub use base::limits::{
     LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING,
 };
 pub use base::sync;
-pub use connection::Received;
+pub use connection::{OtherProtocol, Received};
 pub use connection::disconnect::{EndReason, Fault};
 pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};

@@ -171,6 +171,26 @@ fn the_first_packet_must_be_connect_and_the_second_must_not() {
 }
 
 #[test]
+fn a_client_of_another_protocol_is_named_in_the_log() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start();
+    let upgrade = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let cases: [(&[u8], &str); 3] = [
+        (b"\x16\x03\x01\x00\xf8\x01\x00\x00\xf4\x03\x03", "a tls hello"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "an http request"),
+        (upgrade.as_bytes(), "a websocket upgrade"),
+    ];
+    for (bytes, name) in cases {
+        let mut client = RawClient::open(broker.addr(), Version::V311);
+        client.send(bytes);
+        assert_eq!(client.read_to_close(), [], "{name} is not answered in MQTT");
+        broker.wait_log(&format!("the client sent {name}, not mqtt"));
+    }
+}
+
+#[test]
 fn unknown_protocols_are_refused() {
     let broker = Broker::start();
     let mut bystanders = Bystanders::connect(broker.addr(), "protocols");

@@ -7,6 +7,7 @@ use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property,
 
 use super::context::Context;
 use super::disconnect::{End, EndReason};
+use super::other_protocol::OtherProtocol;
 use super::protocol::{Client, Next, Phase, Protocol, reply};
 use crate::base::limits::Limits;
 use crate::delivery::aliases::ReceivedAliases;
@@ -149,6 +150,9 @@ impl Protocol {
     /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. Other
     /// bytes may not be MQTT at all, and get no answer (MQTT 5 section 3.1.4).
     pub(super) fn refuse_connect_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
+        if let Some(protocol) = OtherProtocol::of(bytes) {
+            return End::silent(EndReason::OtherProtocol(protocol));
+        }
         let code = error.reason_code();
         let version = match Connect::peek_version(bytes) {
             None if code == ReasonCode::UnsupportedProtocolVersion => Some(refusal_version(bytes)),

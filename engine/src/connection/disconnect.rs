@@ -4,6 +4,8 @@ use std::fmt;
 
 use wisp_wire::{DecodeError, PacketType, ReasonCode};
 
+use super::other_protocol::OtherProtocol;
+
 /// The end of a connection.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -29,6 +31,7 @@ pub enum EndReason {
     Closed,
     TransportFailed,
     Malformed(DecodeError),
+    OtherProtocol(OtherProtocol),
     NotConnect,
     SecondConnect,
     Unexpected(PacketType),
@@ -70,7 +73,7 @@ impl EndReason {
     pub fn code(self) -> Option<ReasonCode> {
         Some(match self {
             Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
-            Self::NotConnect | Self::ConnectRefused(_) | Self::ConnectTimeout => return None,
+            Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectRefused(_) | Self::ConnectTimeout => return None,
             Self::Malformed(error) => error.reason_code(),
             Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
             Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
@@ -118,7 +121,12 @@ impl fmt::Display for EndReason {
             Self::Disconnected(code) => write!(f, "the client sent DISCONNECT: {code}"),
             Self::Closed => write!(f, "the client closed the connection without DISCONNECT"),
             Self::TransportFailed => write!(f, "the connection failed"),
-            Self::Malformed(error) => write!(f, "the client sent a malformed packet: {error}"),
+            Self::Malformed(error) => match error.reason_code() {
+                ReasonCode::MalformedPacket => write!(f, "the client sent a malformed packet: {error}"),
+                ReasonCode::ProtocolError => write!(f, "the client made a protocol error: {error}"),
+                _ => write!(f, "the client's packet was refused: {error}"),
+            },
+            Self::OtherProtocol(protocol) => write!(f, "the client sent {}, not MQTT", protocol.opening()),
             Self::NotConnect => write!(f, "the client's first packet was not CONNECT [MQTT-3.1.0-1]"),
             Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
             Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which is not allowed here"),

@@ -1,6 +1,6 @@
 //! Every state of a session times every packet: the reply, and how the session ends.
 
-use wisp_engine::{EndReason, Limits};
+use wisp_engine::{EndReason, Limits, OtherProtocol};
 use wisp_wire::{Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode, decode};
 
 use crate::support::{ALL, Peer, V3, V5, V31, World, connect, encoded, one_of_each, plain, publish, publish_with};
@@ -187,7 +187,8 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
     }
     // A first packet that is not MQTT gets no answer; an unknown version gets one.
     let mut peer = world.accept();
-    assert_eq!(world.feed(&mut peer, b"GET / HTTP/1.1\r\n\r\n").replies, []);
+    let outcome = world.feed(&mut peer, b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!((outcome.reason(), &outcome.replies[..]), (Some(EndReason::OtherProtocol(OtherProtocol::Http)), &[][..]));
     let (old, new): (&[u8], &[u8]) = (&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0]);
     // Bridges set the highest bit of the level.
     for (level, refusal) in [(2, old), (3, old), (6, new), (0x7f, new), (0x83, old), (0x84, old), (0x85, new), (255, new)] {
@@ -197,6 +198,17 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
         let outcome = world.feed(&mut peer, &future);
         assert_eq!(outcome.replies, refusal, "level {level}");
         assert!(outcome.end.unwrap().has_disconnect_packet);
+    }
+}
+
+#[test]
+fn only_a_malformed_packet_is_called_malformed() {
+    use wisp_wire::DecodeError;
+    for error in DecodeError::ALL {
+        let text = EndReason::Malformed(*error).to_string();
+        let code = error.reason_code();
+        assert_eq!(text.contains("malformed packet"), code == ReasonCode::MalformedPacket, "{text}");
+        assert_eq!(text.contains("protocol error"), code == ReasonCode::ProtocolError, "{text}");
     }
 }
 
