@@ -331,7 +331,10 @@ impl Connection {
         let limit = context.shared.limits.packet_bytes_max;
         let (packet, len) = match decode(bytes, self.protocol.version(), limit) {
             Ok(Some(decoded)) => decoded,
-            Ok(None) => return Step::Incomplete,
+            Ok(None) => {
+                let refused = self.protocol.refuse_long_connect(bytes, &context.shared.limits, context.replies);
+                return refused.map_or(Step::Incomplete, Step::Ended);
+            }
             Err(error) => return Step::Ended(self.protocol.refuse_bytes(error, bytes, context.replies)),
         };
         let raw = Raw { bytes: &bytes[..len], in_scratch };

@@ -381,6 +381,9 @@ fn the_version_of_a_refused_connect_is_known() {
     assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x04MQTT\x07"), Some(7));
     assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x06MQIsdp\x07"), None);
     assert_eq!(Connect::peek_level(&refused[..8]), None);
+    assert_eq!(Connect::peek_has_will(refused), Some(false));
+    assert_eq!(Connect::peek_has_will(b"\x10\x0D\x00\x04MQTT\x05\x06"), Some(true));
+    assert_eq!(Connect::peek_has_will(&refused[..9]), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use common::{read_all, seed, version, with_packet};
 use proptest::prelude::*;
-use wisp_wire::{Packet, Properties, PropertyOwner, ProtocolVersion, decode};
+use wisp_wire::{Packet, Properties, Property, PropertyOwner, ProtocolVersion, decode};
 
 const PACKET_BYTES_MAX: u32 = 1 << 20;
 
@@ -15,6 +15,15 @@ fn encode(packet: &Packet<'_>, version: ProtocolVersion) -> Vec<u8> {
     packet.encode(version, &mut bytes).unwrap();
     assert_eq!(packet.encoded_len(version), Ok(bytes.len()));
     bytes
+}
+
+fn properties_of<'a>(packet: &Packet<'a>) -> Vec<Properties<'a>> {
+    match packet {
+        Packet::Connect(connect) => [connect.properties].into_iter().chain(connect.will.map(|will| will.properties)).collect(),
+        Packet::Publish(publish) => vec![publish.properties],
+        Packet::Subscribe(subscribe) => vec![subscribe.properties],
+        _ => Vec::new(),
+    }
 }
 
 proptest! {
@@ -53,6 +62,34 @@ proptest! {
             assert_eq!((arrived.topic, arrived.payload, arrived.qos), (publish.topic, publish.payload, publish.qos));
             let kept = if to.is_v5() { publish.properties } else { Properties::EMPTY };
             assert_eq!(arrived.properties, kept);
+        });
+    }
+
+    /// A getter passes over the properties before its own without decoding them.
+    #[test]
+    fn a_getter_finds_the_property_that_iteration_finds(seed in seed()) {
+        with_packet(&seed, |packet| {
+            let bytes = encode(packet, seed.version);
+            let (decoded, _) = decode(&bytes, seed.version, PACKET_BYTES_MAX).unwrap().unwrap();
+            for properties in properties_of(&decoded) {
+                let found = |id| properties.iter().find(|property| property.id() == id);
+                let got = [
+                    properties.payload_is_utf8().map(Property::PayloadFormatIndicator),
+                    properties.message_expiry_interval_s().map(Property::MessageExpiryInterval),
+                    properties.content_type().map(Property::ContentType),
+                    properties.response_topic().map(Property::ResponseTopic),
+                    properties.correlation_data().map(Property::CorrelationData),
+                    properties.subscription_identifier().map(Property::SubscriptionIdentifier),
+                    properties.session_expiry_interval_s().map(Property::SessionExpiryInterval),
+                    properties.authentication_method().map(Property::AuthenticationMethod),
+                    properties.will_delay_interval_s().map(Property::WillDelayInterval),
+                    properties.receive_maximum().map(Property::ReceiveMaximum),
+                    properties.topic_alias().map(Property::TopicAlias),
+                    properties.maximum_packet_size().map(Property::MaximumPacketSize),
+                ];
+                let expected = [0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x11, 0x15, 0x18, 0x21, 0x23, 0x27].map(found);
+                assert_eq!(got, expected);
+            }
         });
     }
 

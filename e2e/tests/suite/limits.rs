@@ -159,6 +159,34 @@ fn a_connect_packet_past_the_limit_is_refused() {
 }
 
 #[test]
+fn a_long_connect_is_refused_before_it_is_received_and_a_long_will_is_not() {
+    let Some(broker) = limited(&["--connect-bytes-max", "1000"]) else { return };
+    let (long, will) = ("x".repeat(60_000), "y".repeat(65_535));
+    for version in Version::ALL {
+        let mut client = RawClient::open(broker.addr(), version);
+        let connect = Connect::new(version, &long).encode();
+        // The length is known from the first bytes.
+        client.send(&connect[..20]);
+        let answers = client.read_to_close();
+        let codes: Vec<u8> = answers.iter().map(|answer| answer.conn_ack(version).code).collect();
+        assert_eq!(codes, if version.is_v5() { vec![0x95] } else { vec![] }, "{version:?}");
+        broker.wait_log("connect-bytes-max");
+
+        let mut client = RawClient::open(broker.addr(), version);
+        client.send(&Connect::new(version, "mortal").will(Will::new(&long, &will)).encode());
+        assert_eq!(client.read_packet().conn_ack(version).code, 0, "{version:?}");
+        // With a will the length is known when the whole packet is there.
+        let mut client = RawClient::open(broker.addr(), version);
+        client.send(&Connect::new(version, &"x".repeat(1_000)).will(Will::new("gone", "x")).encode());
+        let refused = match client.read() {
+            Incoming::Closed => None,
+            Incoming::Packet(packet) => Some(packet.conn_ack(version).code),
+        };
+        assert_eq!(refused, version.is_v5().then_some(0x95), "{version:?}");
+    }
+}
+
+#[test]
 fn topics_with_too_many_levels_are_refused() {
     let Some(broker) = limited(&["--topic-levels-max", "4"]) else {
         return;

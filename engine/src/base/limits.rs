@@ -28,6 +28,8 @@ pub enum StallPolicy {
 pub struct Limits {
     /// Longest packet accepted, its fixed header included.
     pub packet_bytes_max: u32,
+    /// Longest CONNECT accepted, the topic and the payload of its will left out.
+    pub connect_bytes_max: u32,
     /// Most connections at a time.
     pub connections_count_max: u32,
     /// Most bytes waiting for one receiver before its senders are held back.
@@ -105,6 +107,7 @@ impl Limits {
     /// The documented defaults.
     pub const DEFAULT: Self = Self {
         packet_bytes_max: 16 * 1024 * 1024,
+        connect_bytes_max: 64 * 1024,
         connections_count_max: 10_000,
         queue_bytes_max: 4 * 1024 * 1024,
         queue_messages_max: 100_000,
@@ -256,8 +259,9 @@ macro_rules! limit {
 
 /// All limits that are numbers, in the order in which the documents have them.
 #[rustfmt::skip]
-pub static LIMITS: [Limit; 26] = [
+pub static LIMITS: [Limit; 27] = [
     limit!(packet_bytes_max: u32, "packet-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest packet accepted"),
+    limit!(connect_bytes_max: u32, "connect-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest CONNECT accepted, the topic and payload of its will left out"),
     limit!(connections_count_max: u32, "connections-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time"),
     limit!(queue_bytes_max: usize, "queue-bytes-max", "BYTES", 1024..=1 << 30, "Most bytes waiting for one receiver"),
     limit!(queue_messages_max: usize, "queue-messages-max", "COUNT", 1..=1 << 30, "Most messages waiting for one receiver"),

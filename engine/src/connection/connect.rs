@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, ReasonCode};
+use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, ReasonCode, packet_len};
 
 use super::context::Context;
 use super::disconnect::{End, EndReason};
@@ -32,11 +32,17 @@ impl Protocol {
     pub(super) fn connect(
         &mut self,
         connect: &Connect<'_>,
+        packet_bytes: usize,
         answers: &mut Option<Box<Answers>>,
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let shared = context.shared;
-        check(connect, shared).map_err(|code| refuse(connect.version, code, context.replies))?;
+        let will_bytes = connect.will.as_ref().map_or(0, |will| will.topic.as_str().len() + will.payload.len());
+        if packet_bytes - will_bytes > shared.limits.connect_bytes_max as usize {
+            return Err(refuse_too_long(Some(connect.version), context.replies));
+        }
+        let asked = Asked::of(&connect.properties);
+        check(connect, &asked, shared).map_err(|code| refuse(connect.version, code, context.replies))?;
         let asked_before = answers.as_mut().and_then(|answers| answers.assigned_id.take());
         let assigned = connect.client_id.is_empty().then(|| asked_before.unwrap_or_else(|| shared.assign_client_id()));
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
@@ -48,25 +54,23 @@ impl Protocol {
             Ok(Verdict::Deny(code)) => return Err(refuse(connect.version, code, context.replies)),
             Ok(Verdict::Allow) => {}
         }
-        let properties = &connect.properties;
         let keep_alive_s = granted_keep_alive_s(connect, &shared.limits);
-        let packet_bytes_max = properties.maximum_packet_size().map_or(u32::MAX, NonZeroU32::get);
-        let aliases_max = properties.topic_alias_maximum().unwrap_or(0).min(shared.limits.topic_alias_max);
+        let packet_bytes_max = asked.packet_bytes_max;
+        let aliases_max = asked.topic_aliases_max.min(shared.limits.topic_alias_max);
         let receiver =
             ReceiverInfo { format: connect.version.into(), packet_bytes_max, topic_aliases_max: aliases_max };
-        let acknowledged = |present| acknowledgement(connect, assigned.as_deref(), keep_alive_s, present, shared);
+        let acknowledged = |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, shared);
         if acknowledged(true).len() > packet_bytes_max as usize {
             return Err(End::silent(EndReason::ReplyTooLong));
         }
         self.outbox.set_receiver(receiver);
-        let window = properties.receive_maximum().unwrap_or(NonZeroU16::MAX).get();
         let will = connect.will.as_ref();
         let request = AttachRequest {
             client_id,
             clean_start: connect.clean_start,
             outbox: &self.outbox,
-            window: window.min(shared.limits.inflight_count_max),
-            expiry_s: expiry_s(connect, shared),
+            window: asked.receive_maximum.min(shared.limits.inflight_count_max),
+            expiry_s: expiry_s(connect, &asked, shared),
             will: will.and_then(|will| Will::new(will, connect.version, client_id, &shared.stored)).map(Box::new),
         };
         let attached = shared.attach_session(request, context.dispatcher, context.now_ms, acknowledged);
@@ -85,9 +89,9 @@ impl Protocol {
             session,
             version: connect.version,
             silence_ms_max: (keep_alive_s > 0).then(|| u64::from(keep_alive_s) * 1500),
-            session_expiry_s: properties.session_expiry_interval_s().unwrap_or(0),
+            session_expiry_s: asked.session_expiry_s.unwrap_or(0),
             new_expiry_s: None,
-            wants_reasons: properties.request_problem_information().unwrap_or(true),
+            wants_reasons: asked.wants_reasons,
             packet_bytes_max: packet_bytes_max as usize,
             aliases: ReceivedAliases::default(),
             replays,
@@ -147,6 +151,19 @@ impl Protocol {
         });
     }
 
+    /// Ends the connection if `bytes`, the beginning of its CONNECT, show that the packet is too long. So it is not
+    /// received to its end.
+    pub(super) fn refuse_long_connect(&self, bytes: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Option<End> {
+        let len = packet_len(bytes, limits.packet_bytes_max).ok()??;
+        if !matches!(self.phase, Phase::New) || len <= limits.connect_bytes_max as usize {
+            return None;
+        }
+        // Without the byte with the flags there may be a will.
+        let will_bytes_max = if Connect::peek_has_will(bytes) == Some(false) { 0 } else { WILL_BYTES_MAX };
+        let too_long = len - limits.connect_bytes_max as usize > will_bytes_max;
+        too_long.then(|| refuse_too_long(Connect::peek_version(bytes), out))
+    }
+
     /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. Other
     /// bytes may not be MQTT at all, and get no answer (MQTT 5 section 3.1.4).
     pub(super) fn refuse_connect_bytes(error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
@@ -167,6 +184,48 @@ impl Protocol {
     }
 }
 
+/// The wishes of a client of MQTT 5, read in one pass over the properties of its CONNECT. Earlier versions have the
+/// defaults.
+struct Asked {
+    session_expiry_s: Option<u32>,
+    receive_maximum: u16,
+    packet_bytes_max: u32,
+    topic_aliases_max: u16,
+    wants_response_information: bool,
+    wants_reasons: bool,
+    has_authentication_method: bool,
+}
+
+impl Asked {
+    fn of(properties: &Properties<'_>) -> Self {
+        let mut asked = Self {
+            session_expiry_s: None,
+            receive_maximum: u16::MAX,
+            packet_bytes_max: u32::MAX,
+            topic_aliases_max: 0,
+            wants_response_information: false,
+            wants_reasons: true,
+            has_authentication_method: false,
+        };
+        for property in properties.iter() {
+            match property {
+                Property::SessionExpiryInterval(seconds) => asked.session_expiry_s = Some(seconds),
+                Property::ReceiveMaximum(count) => asked.receive_maximum = count.get(),
+                Property::MaximumPacketSize(bytes) => asked.packet_bytes_max = bytes.get(),
+                Property::TopicAliasMaximum(count) => asked.topic_aliases_max = count,
+                Property::RequestResponseInformation(wanted) => asked.wants_response_information = wanted,
+                Property::RequestProblemInformation(wanted) => asked.wants_reasons = wanted,
+                Property::AuthenticationMethod(_) => asked.has_authentication_method = true,
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+/// Most bytes of a will's topic and payload in a CONNECT: each has two bytes for its length.
+const WILL_BYTES_MAX: usize = 2 * u16::MAX as usize;
+
 /// The version in whose form a CONNECT of an unknown version is refused. Clients of versions after 5 can be expected to
 /// read a CONNACK of MQTT 5.
 fn refusal_version(bytes: &[u8]) -> ProtocolVersion {
@@ -178,16 +237,16 @@ fn refusal_version(bytes: &[u8]) -> ProtocolVersion {
 }
 
 /// How long the session outlives the connection. Before MQTT 5 it either ends with the connection or is kept.
-fn expiry_s(connect: &Connect<'_>, shared: &Shared) -> u32 {
+fn expiry_s(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> u32 {
     let wish = match connect.version {
-        ProtocolVersion::Mqtt5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
+        ProtocolVersion::Mqtt5 => asked.session_expiry_s.unwrap_or(0),
         _ if connect.clean_start => 0,
         _ => FOREVER_S,
     };
     shared.granted_expiry_s(wish)
 }
 
-fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
+fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), ReasonCode> {
     if connect.client_id.len() > usize::from(shared.limits.client_id_bytes_max) {
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
@@ -200,7 +259,7 @@ fn check(connect: &Connect<'_>, shared: &Shared) -> Result<(), ReasonCode> {
     if id_wanted && connect.client_id.is_empty() {
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
-    if connect.properties.authentication_method().is_some() {
+    if asked.has_authentication_method {
         return Err(ReasonCode::BadAuthenticationMethod);
     }
     if !shared.budget.tolerates(0) {
@@ -233,13 +292,13 @@ fn granted_keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
 }
 
 fn acknowledgement(
-    connect: &Connect<'_>,
+    (connect, asked): (&Connect<'_>, &Asked),
     assigned: Option<&str>,
     keep_alive_s: u16,
     session_present: bool,
     shared: &Shared,
 ) -> Vec<u8> {
-    let (limits, asked) = (&shared.limits, &connect.properties);
+    let limits = &shared.limits;
     let mut properties = Vec::new();
     if connect.version.is_v5() {
         properties.extend(NonZeroU16::new(limits.receive_maximum).map(Property::ReceiveMaximum));
@@ -250,15 +309,15 @@ fn acknowledgement(
         if !limits.retains() {
             properties.push(Property::RetainAvailable(false));
         }
-        let expiry_s = expiry_s(connect, shared);
-        if asked.session_expiry_interval_s().is_some_and(|seconds| seconds != expiry_s) {
+        let expiry_s = expiry_s(connect, asked, shared);
+        if asked.session_expiry_s.is_some_and(|seconds| seconds != expiry_s) {
             properties.push(Property::SessionExpiryInterval(expiry_s));
         }
         properties.extend(assigned.map(Property::AssignedClientIdentifier));
         if keep_alive_s != connect.keep_alive_s {
             properties.push(Property::ServerKeepAlive(keep_alive_s));
         }
-        if asked.request_response_information() == Some(true) {
+        if asked.wants_response_information {
             properties.extend(shared.response_information.as_deref().map(Property::ResponseInformation));
         }
     }
@@ -271,6 +330,13 @@ fn acknowledgement(
 /// Whether the will's payload conforms to its payload format indicator.
 fn will_keeps_format(will: &wisp_wire::Will<'_>) -> bool {
     will.properties.payload_is_utf8() != Some(true) || str::from_utf8(will.payload).is_ok()
+}
+
+/// Refuses a CONNECT that is longer than [`Limits::connect_bytes_max`] allows.
+fn refuse_too_long(version: Option<ProtocolVersion>, out: &mut Vec<u8>) -> End {
+    let refused = version.map(|version| refuse(version, ReasonCode::PacketTooLarge, out));
+    let has_disconnect_packet = refused.is_some_and(|end| end.has_disconnect_packet);
+    End { reason: EndReason::ConnectTooLong, has_disconnect_packet }
 }
 
 /// Writes a CONNACK with the refusal, if the version has a code for it.

@@ -36,6 +36,7 @@ pub enum EndReason {
     SecondConnect,
     Unexpected(PacketType),
     ConnectRefused(ReasonCode),
+    ConnectTooLong,
     ConnectTimeout,
     KeepAliveTimeout,
     TakenOver,
@@ -73,7 +74,8 @@ impl EndReason {
     pub fn code(self) -> Option<ReasonCode> {
         Some(match self {
             Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
-            Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectRefused(_) | Self::ConnectTimeout => return None,
+            Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectTimeout => return None,
+            Self::ConnectRefused(_) | Self::ConnectTooLong => return None,
             Self::Malformed(error) => error.reason_code(),
             Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
             Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
@@ -104,6 +106,7 @@ impl EndReason {
             Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::None,
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
+            | Self::ConnectTooLong
             | Self::PolicyTimeout
             | Self::StoreFailed
             | Self::Stuck
@@ -131,6 +134,7 @@ impl fmt::Display for EndReason {
             Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
             Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which is not allowed here"),
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
+            Self::ConnectTooLong => write!(f, "the client's CONNECT is longer than allowed (connect-bytes-max)"),
             Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
             Self::KeepAliveTimeout => {
                 write!(

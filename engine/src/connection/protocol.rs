@@ -190,7 +190,7 @@ impl Protocol {
             Phase::Connected(client) => client,
             Phase::New => {
                 return match packet {
-                    Packet::Connect(connect) => self.connect(&connect, answers, context),
+                    Packet::Connect(connect) => self.connect(&connect, raw.bytes.len(), answers, context),
                     _ => Err(End::silent(EndReason::NotConnect)),
                 };
             }

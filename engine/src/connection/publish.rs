@@ -103,19 +103,14 @@ impl Client {
         if publish.properties.is_empty() {
             return if publish.topic.is_none() { Err(EndReason::TopicMissing) } else { Ok(()) };
         }
-        for property in publish.properties.iter() {
-            match (property, publish.topic) {
-                (Property::TopicAlias(alias), Some(topic)) => {
-                    self.aliases.assign(alias, topic, limits.topic_alias_max).map_err(|error| match error {
-                        AliasError::TooMuch => EndReason::BuffersExhausted,
-                        AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
-                    })?;
-                }
-                (Property::SubscriptionIdentifier(_), _) => return Err(EndReason::SubscriptionIdentifierFromClient),
-                _ => {}
-            }
+        if publish.properties.subscription_identifier().is_some() {
+            return Err(EndReason::SubscriptionIdentifierFromClient);
         }
-        Ok(())
+        let (Some(alias), Some(topic)) = (publish.properties.topic_alias(), publish.topic) else { return Ok(()) };
+        self.aliases.assign(alias, topic, limits.topic_alias_max).map_err(|error| match error {
+            AliasError::TooMuch => EndReason::BuffersExhausted,
+            AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
+        })
     }
 
     /// Asks the policy. `None` if it allows the message.

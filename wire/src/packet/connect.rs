@@ -70,6 +70,13 @@ impl<'a> Connect<'a> {
         reader.byte().ok().filter(|_| is_mqtt)
     }
 
+    /// Whether the CONNECT at the front of `input` has a will, if enough of it has arrived.
+    pub fn peek_has_will(input: &[u8]) -> Option<bool> {
+        let mut reader = body_of(input)?;
+        read_version(&mut reader).ok()?;
+        reader.byte().ok().map(|flags| flags & flag::WILL != 0)
+    }
+
     /// Reports errors that the first bytes of an incomplete CONNECT already show, so that a peer that does not speak
     /// MQTT is refused without waiting for a whole packet.
     pub(super) fn check_start(first: u8, start: &[u8]) -> Result<(), DecodeError> {

@@ -1,8 +1,8 @@
-//! Getters for the properties that occur once at most. Each scans the block, which is short; to read several from a
-//! long block, iterate instead.
+//! Getters for the properties that occur once at most. A getter decodes no other property than its own.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
+use super::property::id;
 use super::{Properties, Property};
 use crate::{QoS, SubscriptionId, TopicName};
 
@@ -12,10 +12,10 @@ macro_rules! getters {
             $(
                 #[doc = $doc]
                 pub fn $getter(&self) -> Option<$type> {
-                    self.iter().find_map(|property| match property {
-                        Property::$variant(value) => Some(value),
+                    match self.find(id::$variant) {
+                        Some(Property::$variant(value)) => Some(value),
                         _ => None,
-                    })
+                    }
                 }
             )*
         }

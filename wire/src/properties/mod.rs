@@ -22,8 +22,8 @@ pub struct Properties<'a>(Source<'a>);
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    /// A block that is legal for `owner`, without its length field.
-    Checked { bytes: &'a [u8], owner: PropertyOwner },
+    /// A block that is legal for its owner, without its length field, and the properties in it.
+    Checked { bytes: &'a [u8], seen: Seen },
     /// The caller's properties, checked when they are encoded.
     Given(&'a [Property<'a>]),
 }
@@ -52,7 +52,7 @@ impl<'a> Properties<'a> {
         if seen.lacks_authentication_method() {
             return Err(DecodeError::AuthenticationMethodMissing);
         }
-        Ok(Self(Source::Checked { bytes, owner }))
+        Ok(Self(Source::Checked { bytes, seen }))
     }
 
     /// Reads the block of a packet: its length, then its bytes.
@@ -74,6 +74,17 @@ impl<'a> Properties<'a> {
             Source::Checked { bytes, .. } => IterSource::Checked(Reader::new(bytes)),
             Source::Given(properties) => IterSource::Given(properties.iter()),
         })
+    }
+
+    /// The first property with this identifier. In a decoded packet one that is absent costs nothing, and the others are
+    /// passed over by their lengths.
+    #[inline]
+    fn find(&self, id: u8) -> Option<Property<'a>> {
+        match self.0 {
+            Source::Checked { seen, .. } if !seen.has(id) => None,
+            Source::Checked { bytes, .. } => find_checked(bytes, id),
+            Source::Given(properties) => properties.iter().find(|property| property.id() == id).copied(),
+        }
     }
 
     /// Whether there are no properties.
@@ -104,7 +115,7 @@ impl<'a> Properties<'a> {
     #[inline]
     fn block_len(&self, owner: PropertyOwner) -> Result<usize, EncodeError> {
         match self.0 {
-            Source::Checked { bytes, owner: checked_for } if checked_for == owner => Ok(bytes.len()),
+            Source::Checked { bytes, seen } if seen.owner() == owner => Ok(bytes.len()),
             Source::Given([]) if owner != PropertyOwner::Auth => Ok(0),
             _ => self.checked_block_len(owner),
         }
@@ -151,6 +162,19 @@ impl<'a> Properties<'a> {
             }
         }
     }
+}
+
+fn find_checked(bytes: &[u8], wanted: u8) -> Option<Property<'_>> {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        let here = reader;
+        let id = reader.varint().ok()?;
+        if id == u32::from(wanted) {
+            return Property::read(&mut { here }).ok();
+        }
+        Property::skip(id, &mut reader).ok()?;
+    }
+    None
 }
 
 /// Topic alias 0 has a reason code of its own, which the data type alone cannot tell.

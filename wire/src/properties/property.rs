@@ -37,6 +37,12 @@ struct Occurrence {
 
 macro_rules! properties {
     ($($name:ident($type:ty) = $id:literal $repeats:literal [$($owner:ident)*] $doc:literal)*) => {
+        /// The identifiers by the names of the properties.
+        #[expect(non_upper_case_globals, reason = "each is named like its property")]
+        pub(super) mod id {
+            $(pub(in crate::properties) const $name: u8 = $id;)*
+        }
+
         /// A property of MQTT 5 with its value.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Property<'a> { $(#[doc = $doc] $name($type),)* }
@@ -45,7 +51,7 @@ macro_rules! properties {
             /// The property identifier on the wire.
             #[inline]
             pub const fn id(&self) -> u8 {
-                match self { $(Self::$name(_) => $id,)* }
+                match self { $(Self::$name(_) => id::$name,)* }
             }
 
             const fn occurrence(&self) -> Occurrence {
@@ -63,6 +69,14 @@ macro_rules! properties {
                     $($id => Self::$name(<$type as Value>::read(reader)?),)*
                     _ => return Err(DecodeError::PropertyUnknown),
                 })
+            }
+
+            /// Passes over the value of the property `id` without looking at it.
+            pub(super) fn skip(id: u32, reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+                match id {
+                    $($id => <$type as Value>::skip(reader),)*
+                    _ => Err(DecodeError::PropertyUnknown),
+                }
             }
 
             /// The length of identifier and value; an error if the value cannot be encoded.
@@ -144,14 +158,17 @@ impl Seen {
         Ok(())
     }
 
-    const fn has(self, id: u8) -> bool {
+    pub(super) const fn owner(self) -> PropertyOwner {
+        self.owner
+    }
+
+    pub(super) const fn has(self, id: u8) -> bool {
         self.ids & 1 << id != 0
     }
 
     /// Whether the authentication method is missing: authentication data and every AUTH require it.
     pub(super) const fn lacks_authentication_method(self) -> bool {
-        const METHOD: u8 = Property::AuthenticationMethod("").id();
-        const DATA: u8 = Property::AuthenticationData(&[]).id();
-        (self.has(DATA) || matches!(self.owner, PropertyOwner::Auth)) && !self.has(METHOD)
+        (self.has(id::AuthenticationData) || matches!(self.owner, PropertyOwner::Auth))
+            && !self.has(id::AuthenticationMethod)
     }
 }

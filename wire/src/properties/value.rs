@@ -9,6 +9,10 @@ use crate::{DecodeError, EncodeError, QoS, SubscriptionId, TopicName, text, vari
 
 pub(crate) trait Value<'a>: Sized {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+    /// Passes over a value that was read before. Types with rules for each byte do it by the length alone.
+    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        Self::read(reader).map(drop)
+    }
     fn encoded_len(&self) -> Result<usize, EncodeError>;
     fn write(&self, out: &mut Vec<u8>);
 }
@@ -125,6 +129,10 @@ impl<'a> Value<'a> for &'a str {
         reader.text()
     }
 
+    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        reader.binary().map(drop)
+    }
+
     fn encoded_len(&self) -> Result<usize, EncodeError> {
         text::encoded_len(self)
     }
@@ -137,6 +145,11 @@ impl<'a> Value<'a> for &'a str {
 impl<'a> Value<'a> for (&'a str, &'a str) {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok((reader.text()?, reader.text()?))
+    }
+
+    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        reader.binary()?;
+        reader.binary().map(drop)
     }
 
     fn encoded_len(&self) -> Result<usize, EncodeError> {
@@ -170,6 +183,10 @@ impl<'a> Value<'a> for TopicName<'a> {
             DecodeError::TopicNameEmpty | DecodeError::TopicNameWildcard => DecodeError::ResponseTopic,
             other => other,
         })
+    }
+
+    fn skip(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        reader.binary().map(drop)
     }
 
     fn encoded_len(&self) -> Result<usize, EncodeError> {
