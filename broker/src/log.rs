@@ -29,6 +29,9 @@ pub(crate) fn event(event: &Event) {
         Event::Refused { origin, reason, .. } => ended(None, *origin, reason),
         Event::Disconnected { client_id, origin, reason, .. } => ended(Some(client_id), *origin, reason),
         Event::TakenOver { client_id, .. } => debug!(client = &**client_id, "session taken over"),
+        Event::Evicted { client_id } => {
+            warn!(client = &**client_id, "session of a client that is away ended for a new one (sessions-max)");
+        }
         Event::Subscribed { client_id, filter, qos } => {
             debug!(client = &**client_id, filter = &**filter, qos = *qos as u8, "subscribed");
         }

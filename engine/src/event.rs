@@ -85,6 +85,11 @@ pub enum Event {
         /// The connection that has it now.
         new: ConnectionId,
     },
+    /// The session of a client that is away was ended for a new one, because there are as many as allowed.
+    Evicted {
+        /// The identifier of the client that is away.
+        client_id: Arc<str>,
+    },
     /// A client has subscribed.
     Subscribed {
         /// The client's identifier.

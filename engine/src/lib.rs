@@ -70,7 +70,7 @@ mod takeover_loom;
 mod worker;
 
 pub use base::limits::{
-    LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, StallPolicy, TOPIC_LEVELS_CEILING,
+    LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, SessionsPolicy, StallPolicy, TOPIC_LEVELS_CEILING,
 };
 pub use base::sync;
 pub use connection::{OtherProtocol, Received};

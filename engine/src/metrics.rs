@@ -91,6 +91,7 @@ metrics! {
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";
+        sessions_kept, "sessions", "Sessions that outlive their connections.";
         retained, "messages", "Retained messages.";
         buffered_bytes, "bytes", "Bytes in all queues of connections and input buffers.";
         stored_bytes, "bytes",

@@ -1,6 +1,7 @@
 //! Verbs over the shared state: route, deliver, attach, expire, replay. Only these files know all of [`crate::state`].
 
 pub(crate) mod dispatch;
+pub(crate) mod eviction;
 pub(crate) mod expire;
 pub(crate) mod queues;
 pub(crate) mod replay;

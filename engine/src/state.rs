@@ -1,6 +1,7 @@
 //! The state that all workers share: sessions, subscriptions, queues, retained messages. Each file holds one structure
 //! and uses only the ones below it; [`crate::ops`] has the verbs that involve several of them.
 
+pub(crate) mod evictable;
 pub(crate) mod queue_directory;
 pub(crate) mod registry;
 pub(crate) mod retained;

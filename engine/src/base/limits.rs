@@ -15,6 +15,15 @@ pub enum StallPolicy {
     Disconnect,
 }
 
+/// The treatment of a new session when there are [`Limits::sessions_count_max`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionsPolicy {
+    /// The session whose client has been away longest is ended.
+    Evict,
+    /// The new one is refused, unless there is a session of a client that is away that holds nothing.
+    Refuse,
+}
+
 /// The limits, all of them. [`Limits::default`] gives the documented defaults, [`LIMITS`] has the ranges.
 ///
 /// ```
@@ -62,8 +71,10 @@ pub struct Limits {
     pub topic_bytes_max: u16,
     /// Longest client identifier.
     pub client_id_bytes_max: u16,
-    /// Most sessions at a time, of connected clients and of clients that are away.
+    /// Most sessions that outlive their connections, of connected clients and of clients that are away.
     pub sessions_count_max: u32,
+    /// The treatment of a new one beyond that number.
+    pub sessions_policy: SessionsPolicy,
     /// Longest time a session is kept for a client that is away.
     pub session_expiry_s_max: u32,
     /// Most unacknowledged messages at QoS 1 and 2 to one client.
@@ -124,6 +135,7 @@ impl Limits {
         topic_bytes_max: u16::MAX,
         client_id_bytes_max: 1024,
         sessions_count_max: 100_000,
+        sessions_policy: SessionsPolicy::Evict,
         session_expiry_s_max: 7 * 24 * 60 * 60,
         inflight_count_max: 1024,
         receive_maximum: 1024,
@@ -283,7 +295,7 @@ pub static LIMITS: [Limit; 27] = [
     limit!(topic_levels_max: u16, "topic-levels-max", "COUNT", 1..=TOPIC_LEVELS_CEILING as u64, "Most levels of a topic"),
     limit!(topic_bytes_max: u16, "topic-bytes-max", "BYTES", 1..=u16::MAX as u64, "Longest topic"),
     limit!(client_id_bytes_max: u16, "client-id-bytes-max", "BYTES", 23..=u16::MAX as u64, "Longest client identifier"),
-    limit!(sessions_count_max: u32, "sessions-max", "COUNT", 1..=u32::MAX as u64, "Most sessions at a time, including those of clients that are away"),
+    limit!(sessions_count_max: u32, "sessions-max", "COUNT", 1..=u32::MAX as u64, "Most sessions that outlive their connections, of connected clients and of clients that are away"),
     limit!(session_expiry_s_max: u32, "session-expiry-s-max", "SECONDS", 0..=u32::MAX as u64, "Longest time a session is kept for a client that is away; 4294967295 for ever"),
     limit!(inflight_count_max: u16, "inflight-max", "COUNT", 1..=u16::MAX as u64, "Most messages at QoS 1 and 2 on their way to one client"),
     limit!(receive_maximum: u16, "receive-maximum", "COUNT", 1..=u16::MAX as u64, "Most messages at QoS 2 on their way from one client of MQTT 5"),

@@ -64,7 +64,7 @@ impl Protocol {
             return Err(End::silent(EndReason::ReplyTooLong));
         }
         self.outbox.set_receiver(receiver);
-        let will = connect.will.as_ref();
+        let (will, mut evicted) = (connect.will.as_ref(), Vec::new());
         let request = AttachRequest {
             client_id,
             clean_start: connect.clean_start,
@@ -72,11 +72,13 @@ impl Protocol {
             window: asked.receive_maximum.min(shared.limits.inflight_count_max),
             expiry_s: expiry_s(connect, &asked, shared),
             will: will.and_then(|will| Will::new(will, connect.version, client_id, &shared.stored)).map(Box::new),
+            evicted: &mut evicted,
         };
         let attached = shared.attach_session(request, context.dispatcher, context.now_ms, acknowledged);
+        context.events.extend(evicted.into_iter().map(|client_id| Event::Evicted { client_id }));
         let Attached { session, taken_over, previous_will } = attached.map_err(|TooManySessions| {
-            let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
-            refuse(connect.version, code, context.replies)
+            let refused = refuse(connect.version, ReasonCode::QuotaExceeded, context.replies);
+            End { reason: EndReason::TooManySessions, ..refused }
         })?;
         self.announce(connect, &session, keep_alive_s, taken_over.as_ref(), context);
         let dropped = session.capacity().take_dropped();

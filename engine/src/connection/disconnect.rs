@@ -37,6 +37,7 @@ pub enum EndReason {
     Unexpected(PacketType),
     ConnectRefused(ReasonCode),
     ConnectTooLong,
+    TooManySessions,
     ConnectTimeout,
     KeepAliveTimeout,
     TakenOver,
@@ -75,7 +76,7 @@ impl EndReason {
         Some(match self {
             Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
             Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectTimeout => return None,
-            Self::ConnectRefused(_) | Self::ConnectTooLong => return None,
+            Self::ConnectRefused(_) | Self::ConnectTooLong | Self::TooManySessions => return None,
             Self::Malformed(error) => error.reason_code(),
             Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
             Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
@@ -107,6 +108,7 @@ impl EndReason {
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
             | Self::ConnectTooLong
+            | Self::TooManySessions
             | Self::PolicyTimeout
             | Self::StoreFailed
             | Self::Stuck
@@ -135,6 +137,7 @@ impl fmt::Display for EndReason {
             Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which is not allowed here"),
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
             Self::ConnectTooLong => write!(f, "the client's CONNECT is longer than allowed (connect-bytes-max)"),
+            Self::TooManySessions => write!(f, "CONNECT was refused: no more sessions can be kept (sessions-max)"),
             Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
             Self::KeepAliveTimeout => {
                 write!(

@@ -8,6 +8,7 @@ use crate::delivery::bundles::Indexed;
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
 use crate::ops::dispatch::Dispatcher;
 use crate::ops::subscriptions::FilterKind;
+use crate::state::registry::Shard;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::will::Will;
@@ -21,6 +22,8 @@ pub(crate) struct AttachRequest<'a> {
     pub(crate) window: u16,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<Box<Will>>,
+    /// Receives the clients whose sessions are ended for the new one.
+    pub(crate) evicted: &'a mut Vec<Arc<str>>,
 }
 
 /// A session that is attached to the connection.
@@ -32,6 +35,15 @@ pub(crate) struct Attached {
     pub(crate) previous_will: Option<Box<Will>>,
 }
 
+/// The session of a client that connects, with the lock under which it was found.
+struct Found<'a> {
+    shard: Shard<'a>,
+    /// A session to resume.
+    present: Option<Arc<Session>>,
+    /// A session to end.
+    discarded: Option<Arc<Session>>,
+}
+
 /// The limit on sessions is reached.
 pub(crate) struct TooManySessions;
 
@@ -40,21 +52,12 @@ impl Shared {
     /// client does not resume. `connack` writes the first packet; its argument is the Session Present flag.
     pub(crate) fn attach_session(
         &self,
-        request: AttachRequest<'_>,
+        mut request: AttachRequest<'_>,
         dispatcher: &mut Dispatcher,
         now_ms: u64,
         connack: impl FnOnce(bool) -> Vec<u8>,
     ) -> Result<Attached, TooManySessions> {
-        let mut shard = self.registry.shard(request.client_id);
-        let (present, discarded) = match shard.get(request.client_id) {
-            // A session that ends with its connection is not resumed [MQTT-3.1.2-6].
-            Some(found) if request.clean_start || found.lifetime().expiry_s == 0 => (None, Some(found)),
-            found => (found, None),
-        };
-        if present.is_none() && discarded.is_none() && self.registry.count() >= self.limits.sessions_count_max as usize
-        {
-            return Err(TooManySessions);
-        }
+        let Found { mut shard, present, discarded } = self.find_session(&mut request, dispatcher, now_ms)?;
         let connack = connack(present.is_some());
         let session = present.clone().unwrap_or_else(|| {
             let slot = self.receiver_slots.take();
@@ -67,6 +70,7 @@ impl Shared {
         let mut lifetime = session.lifetime();
         let mut previous_will = lifetime.will.take().filter(|will| taken_over.is_some() && will.delay_s() == 0);
         lifetime.begin(&self.timers, session.index(), request.expiry_s, request.will);
+        self.registry.count_kept(&mut lifetime);
         drop(lifetime);
         drop(shard);
         if let Some(discarded) = discarded {
@@ -86,6 +90,31 @@ impl Shared {
         Ok(Attached { session, taken_over, previous_will })
     }
 
+    /// Looks the client's session up. If it needs a new one that is kept, and there are as many as allowed, the session
+    /// of a client that is away is ended.
+    fn find_session(
+        &self,
+        request: &mut AttachRequest<'_>,
+        dispatcher: &mut Dispatcher,
+        now_ms: u64,
+    ) -> Result<Found<'_>, TooManySessions> {
+        loop {
+            let shard = self.registry.shard(request.client_id);
+            let found = shard.get(request.client_id);
+            let (is_kept, is_counted) =
+                found.as_ref().map_or((false, false), |found| (found.lifetime().expiry_s > 0, found.lifetime().is_counted));
+            let adds_one = request.expiry_s > 0 && !is_counted;
+            if !adds_one || self.registry.kept() < self.limits.sessions_count_max as usize {
+                // A session that ends with its connection is not resumed [MQTT-3.1.2-6].
+                let resumes = is_kept && !request.clean_start;
+                let (present, discarded) = if resumes { (found, None) } else { (None, found) };
+                return Ok(Found { shard, present, discarded });
+            }
+            drop(shard);
+            request.evicted.push(self.evict_session(dispatcher, now_ms).ok_or(TooManySessions)?);
+        }
+    }
+
     /// Detaches the session from a connection that has ended. The session ends too if its expiry interval is 0. `will`
     /// says whether the will is published; `expiry_s` replaces the expiry interval of CONNECT.
     pub(crate) fn detach_session(
@@ -103,6 +132,7 @@ impl Shared {
             lifetime.will = None;
         }
         lifetime.expiry_s = expiry_s.unwrap_or(lifetime.expiry_s);
+        self.registry.count_kept(&mut lifetime);
         let due = lifetime.leave(&self.timers, (session.index(), session), now_ms);
         drop(lifetime);
         if due.ended {
@@ -164,7 +194,7 @@ impl Shared {
 
     /// Ends a session that is no longer in the registry. Returns its connection, and its will, which is due now at the
     /// latest [MQTT-3.1.2-8].
-    fn end_session(
+    pub(crate) fn end_session(
         &self,
         session: &Arc<Session>,
         dispatcher: &mut Dispatcher,
@@ -175,6 +205,7 @@ impl Shared {
         let mut lifetime = session.lifetime();
         let will = lifetime.will.take();
         lifetime.begin(&self.timers, session.index(), 0, None);
+        self.registry.count_kept(&mut lifetime);
         drop(lifetime);
         self.return_loans(ended.returned, &mut dispatcher.context(&self.limits, now_ms));
         (ended.outbox, will)

@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, rank};
 use crate::state::session::Session;
+use crate::state::timers::Lifetime;
 
 const SHARDS: usize = 16;
 
@@ -21,6 +22,8 @@ pub(crate) struct Registry {
     hasher: RandomState,
     shards: [Mutex<HashSet<ByClientId, RandomState>, { rank::REGISTRY }>; SHARDS],
     count: AtomicUsize,
+    /// Sessions that outlive their connections.
+    kept: AtomicUsize,
 }
 
 /// A session, hashed by its client identifier.
@@ -53,6 +56,7 @@ impl Default for Registry {
             hasher: RandomState::default(),
             shards: std::array::from_fn(|_| Mutex::default()),
             count: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
         }
     }
 }
@@ -72,6 +76,22 @@ impl Registry {
     /// The number of sessions.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// The number of sessions that outlive their connections.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Counts a session among the kept ones if it outlives its connection, and not otherwise.
+    pub(crate) fn count_kept(&self, lifetime: &mut Lifetime) {
+        let is_kept = lifetime.expiry_s > 0;
+        match (lifetime.is_counted, is_kept) {
+            (false, true) => self.kept.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.kept.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        lifetime.is_counted = is_kept;
     }
 }
 

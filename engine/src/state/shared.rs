@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::base::budget::Budget;
 use crate::base::limits::{LimitOutOfRange, Limits};
 use crate::base::slot::Slots;
-use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::metrics::{Counters, StatsSnapshot};
 use crate::policy::{AllowAll, Policy};
+use crate::state::evictable::Evictable;
 use crate::state::queue_directory::QueueDirectory;
 use crate::state::registry::Registry;
 use crate::state::retained::RetainedStore;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
     pub(crate) registry: Registry,
+    /// Sessions that can be ended for new ones.
+    pub(crate) evictable: Mutex<Evictable, { rank::LEAF }>,
     /// When sessions end and wills are due.
     pub(crate) timers: Timers<Arc<Session>>,
     /// Whose wills are due and not delivered yet.
@@ -182,6 +185,7 @@ impl Shared {
             limits,
             tree: TopicTree::default(),
             registry: Registry::default(),
+            evictable: Mutex::default(),
             timers: Timers::default(),
             due_wills: DueWills::default(),
             queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored),
@@ -214,6 +218,7 @@ impl Shared {
         let mut stats = self.counters.snapshot();
         stats.messages_dropped += self.budget.overflowed_messages();
         stats.sessions = self.registry.count() as u64;
+        stats.sessions_kept = self.registry.kept() as u64;
         stats.retained = self.retained.count() as u64;
         stats.buffered_bytes = self.budget.used_bytes() as u64;
         stats.stored_bytes = self.stored.used_bytes() as u64;
@@ -225,9 +230,12 @@ impl Shared {
         if self.is_durable {
             return None;
         }
-        let mut unsaved = Unsaved { retained_messages: self.retained.count() as u64, ..Unsaved::default() };
+        let mut unsaved = Unsaved {
+            sessions: self.registry.kept() as u64,
+            retained_messages: self.retained.count() as u64,
+            queued_messages: 0,
+        };
         self.registry.for_each(|session| {
-            unsaved.sessions += u64::from(session.lifetime().expiry_s > 0);
             unsaved.queued_messages += session.capacity().depth_messages() as u64;
         });
         unsaved.queued_messages += self.queues.queued_messages();

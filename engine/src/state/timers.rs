@@ -13,6 +13,10 @@ pub(crate) struct Lifetime {
     pub(crate) expiry_s: u32,
     /// Published unless the client disconnects normally or reconnects in time.
     pub(crate) will: Option<Box<Will>>,
+    /// Whether the session is counted among the kept ones.
+    pub(crate) is_counted: bool,
+    /// When the client has left; [`NEVER`] while it is connected.
+    left_ms: u64,
     will_at_ms: u64,
     ends_at_ms: u64,
     /// The time under which the session is in the timers.
@@ -24,7 +28,15 @@ pub(crate) const NEVER: u64 = u64::MAX;
 
 impl Default for Lifetime {
     fn default() -> Self {
-        Self { expiry_s: 0, will: None, will_at_ms: NEVER, ends_at_ms: NEVER, filed_ms: NEVER }
+        Self {
+            expiry_s: 0,
+            will: None,
+            is_counted: false,
+            left_ms: NEVER,
+            will_at_ms: NEVER,
+            ends_at_ms: NEVER,
+            filed_ms: NEVER,
+        }
     }
 }
 
@@ -43,13 +55,14 @@ impl Lifetime {
     /// [MQTT-3.1.3-9].
     pub(crate) fn begin<K: Clone>(&mut self, timers: &Timers<K>, key: usize, expiry_s: u32, will: Option<Box<Will>>) {
         self.unfile(timers, key);
-        (self.will_at_ms, self.ends_at_ms) = (NEVER, NEVER);
+        (self.left_ms, self.will_at_ms, self.ends_at_ms) = (NEVER, NEVER, NEVER);
         (self.expiry_s, self.will) = (expiry_s, will);
     }
 
     /// The client has disconnected. Returns the parts that are due now, and files the session in the timers for the
     /// others.
     pub(crate) fn leave<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
+        self.left_ms = now_ms;
         let after = |seconds: u32| now_ms + u64::from(seconds) * 1000;
         self.will_at_ms = self.will.as_ref().map_or(NEVER, |will| after(will.delay_s().min(self.expiry_s)));
         self.ends_at_ms = if self.expiry_s == FOREVER_S { NEVER } else { after(self.expiry_s) };
@@ -70,6 +83,11 @@ impl Lifetime {
             self.filed_ms = next;
         }
         Due { will, ended }
+    }
+
+    /// When the client has left. `None` while it is connected.
+    pub(crate) fn left_ms(&self) -> Option<u64> {
+        Some(self.left_ms).filter(|left_ms| *left_ms != NEVER)
     }
 
     fn unfile<K: Clone>(&mut self, timers: &Timers<K>, key: usize) {

@@ -1,7 +1,7 @@
 //! Sessions that outlive their connections: their contents, their lifetime, and their next owner.
 
-use wisp_engine::{EndReason, Limits};
-use wisp_wire::{Connect, Property, ReasonCode};
+use wisp_engine::{EndReason, Limits, SessionsPolicy};
+use wisp_wire::{Connect, Properties, Property, ProtocolVersion, ReasonCode, TopicName, Will};
 
 use crate::events::Event;
 use crate::packets::{
@@ -186,21 +186,108 @@ fn a_sender_does_not_wait_for_a_client_that_went_away_with_a_full_session() {
     assert_eq!(sender.events().len(), 3, "its last message is acknowledged");
 }
 
+/// A CONNECT with a session that outlives its connection.
+fn connect_to_stay(version: ProtocolVersion, id: &str) -> Vec<u8> {
+    let properties = [STAYS];
+    let connect = Connect { clean_start: false, properties: Properties::from_slice(&properties), ..plain(version, id) };
+    encoded(|out| connect.encode(version, out))
+}
+
+fn at_most_two_sessions(policy: SessionsPolicy) -> World {
+    World::new(Limits::DEFAULT.with(|limits| (limits.sessions_count_max, limits.sessions_policy) = (2, policy)))
+}
+
 #[test]
-fn sessions_of_connected_clients_and_of_clients_that_are_away_are_counted() {
-    let mut world = World::new(Limits::DEFAULT.with(|limits| limits.sessions_count_max = 2));
+fn sessions_that_are_kept_are_bounded_and_others_are_not_counted() {
+    let mut world = at_most_two_sessions(SessionsPolicy::Refuse);
     let mut away = world.receiver("away", QOS_1, &["t"], &[]);
     world.close(&mut away, EndReason::Closed);
-    let _here = world.connected(V3, "here");
+    let _here = world.returns("here", &[STAYS]);
     for version in ALL {
         let mut peer = world.accept();
-        let code = if version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
-        let outcome = world.feed(&mut peer, &connect(version, "third"));
-        assert_eq!(outcome.reason(), Some(EndReason::ConnectRefused(code)));
+        let outcome = world.feed(&mut peer, &connect_to_stay(version, "third"));
+        assert_eq!(outcome.reason(), Some(EndReason::TooManySessions), "{version:?}");
         assert_eq!(outcome.replies[3], if version.is_v5() { 0x97 } else { 3 });
+        world.connected(version, "clean");
     }
     assert!(world.returns("away", &[]).1, "a client with a session may return");
     world.connected(V3, "away");
+    assert_eq!(world.stats().sessions_kept, 1, "its session ends with the connection now");
+    world.returns("third", &[STAYS]);
+}
+
+#[test]
+fn sessions_give_way_that_hold_nothing_and_then_the_longest_away() {
+    for policy in [SessionsPolicy::Evict, SessionsPolicy::Refuse] {
+        let mut world = at_most_two_sessions(policy);
+        let mut first = world.receiver("first", QOS_1, &["t"], &[]);
+        let (mut idle, _) = world.returns("idle", &[STAYS]);
+        world.close(&mut first, EndReason::Closed);
+        world.pass_ms(10);
+        world.close(&mut idle, EndReason::Closed);
+        let mut second = world.receiver("second", QOS_1, &["t"], &[]);
+        world.pass_ms(1_000);
+        world.close(&mut second, EndReason::Closed);
+        world.pass_ms(1_000);
+        let mut third = world.accept();
+        let outcome = world.feed(&mut third, &connect_to_stay(V5, "third"));
+        let refused = policy == SessionsPolicy::Refuse;
+        assert_eq!(outcome.reason(), refused.then_some(EndReason::TooManySessions));
+        let present = |world: &mut World, id: &str| {
+            let (mut peer, present) = world.returns(id, &[]);
+            world.close(&mut peer, EndReason::Closed);
+            present
+        };
+        assert!(!present(&mut world, "idle"), "it has held nothing");
+        assert_eq!(present(&mut world, "first"), refused, "it was away longest");
+        assert!(present(&mut world, "second"));
+    }
+}
+
+#[test]
+fn no_session_of_a_connected_client_gives_way() {
+    let mut world = at_most_two_sessions(SessionsPolicy::Evict);
+    let _clients = [world.returns("first", &[STAYS]), world.returns("second", &[STAYS])];
+    for _ in 0..3 {
+        let mut peer = world.accept();
+        let outcome = world.feed(&mut peer, &connect_to_stay(V5, "third"));
+        assert_eq!(outcome.reason(), Some(EndReason::TooManySessions));
+        world.pass_ms(1_000);
+    }
+    assert_eq!(world.stats().sessions_kept, 2);
+}
+
+#[test]
+fn a_session_that_gives_way_leaves_nothing_and_its_will_is_published() {
+    let mut world = at_most_two_sessions(SessionsPolicy::Evict);
+    let mut heir = world.connected(V5, "heir");
+    world.feed(&mut heir, &subscribe_at(QOS_0, &["will"]));
+    heir.take();
+    let will_properties = [Property::WillDelayInterval(60)];
+    let will = Will {
+        topic: TopicName::new("will").unwrap(),
+        payload: b"gone",
+        qos: QOS_0,
+        retain: false,
+        properties: Properties::from_slice(&will_properties),
+    };
+    let properties = [STAYS];
+    let connect = Connect { will: Some(will), properties: Properties::from_slice(&properties), ..plain(V5, "first") };
+    let mut first = world.accept();
+    world.feed(&mut first, &encoded(|out| connect.encode(V5, out)));
+    world.feed(&mut first, &subscribe_at(QOS_1, &["t", "$queue/q", "$share/g/t"]));
+    world.close(&mut first, EndReason::Closed);
+    let mut sender = world.sender();
+    world.feed(&mut sender, &numbered("t", 1, 3));
+    let (mut second, mut third) = (world.returns("second", &[STAYS]).0, world.returns("third", &[STAYS]).0);
+    assert_eq!(heir.payloads(), ["gone"]);
+    for peer in [&mut second, &mut third] {
+        assert!(world.feed(peer, &[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]).end.is_some());
+    }
+    world.close(&mut heir, EndReason::Closed);
+    world.close(&mut sender, EndReason::Closed);
+    world.pass_ms(2_000);
+    world.assert_empty();
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{
-    Config, ConfigBuilder, ConfigError, LIMITS, Limit, Limits, MQTT_PORT, QueueSettings, StallPolicy, WORKERS_MAX,
+    Config, ConfigBuilder, ConfigError, LIMITS, Limit, Limits, MQTT_PORT, QueueSettings, SessionsPolicy, StallPolicy,
+    WORKERS_MAX,
     is_mqtt_text,
 };
 
@@ -97,8 +98,10 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let mut settings = vec![LISTEN, WORKERS, LOG, RESPONSE_INFORMATION];
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
-        if limit.name == "stall-ms-max" {
-            settings.push(STALL_POLICY);
+        match limit.name {
+            "stall-ms-max" => settings.push(STALL_POLICY),
+            "sessions-max" => settings.push(SESSIONS_POLICY),
+            _ => {}
         }
     }
     settings
@@ -145,7 +148,6 @@ const RESPONSE_INFORMATION: Setting = Setting {
     },
 };
 
-/// The one limit that is no number.
 const STALL_POLICY: Setting = Setting {
     name: "stall-policy",
     section: Section::Limits,
@@ -159,6 +161,24 @@ const STALL_POLICY: Setting = Setting {
         },
         set: |settings, word| {
             settings.limits.stall_policy = if word == "drop" { StallPolicy::Drop } else { StallPolicy::Disconnect };
+        },
+    },
+};
+
+const SESSIONS_POLICY: Setting = Setting {
+    name: "sessions-policy",
+    section: Section::Limits,
+    value_name: "POLICY",
+    help: "Beyond that: evict the session that was away longest, or refuse the new one",
+    kind: Kind::Word {
+        words: &["evict", "refuse"],
+        get: |settings| match settings.limits.sessions_policy {
+            SessionsPolicy::Evict => "evict",
+            SessionsPolicy::Refuse => "refuse",
+        },
+        set: |settings, word| {
+            let evicts = word == "evict";
+            settings.limits.sessions_policy = if evicts { SessionsPolicy::Evict } else { SessionsPolicy::Refuse };
         },
     },
 };
