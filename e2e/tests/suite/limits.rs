@@ -101,6 +101,33 @@ fn subscriptions_past_the_limit_are_refused_one_by_one() {
 }
 
 #[test]
+fn a_client_with_thousands_of_filters_gets_them_all_by_default() {
+    let Some(broker) = limited(&[]) else { return };
+    let mut client = Client::clean(&broker, Version::V311, "home assistant");
+    let filters: Vec<String> = (0..5_000).map(|number| format!("homeassistant/sensor/device_{number}/state")).collect();
+    for filters in filters.chunks(500) {
+        let wanted: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+        let codes = client.subscribe_with(&Default::default(), &wanted);
+        assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
+    }
+    client.publish(&Publish::new(&filters[4_999], "on"));
+    assert_eq!(client.receive().text(), "on");
+}
+
+#[test]
+fn the_filters_of_one_client_are_bounded_in_bytes() {
+    let Some(broker) = limited(&["--client-subscription-bytes-max", "10000"]) else { return };
+    let mut greedy = RawClient::connect(broker.addr(), Version::V5, "greedy");
+    let mut other = RawClient::connect(broker.addr(), Version::V5, "other");
+    let long = "x".repeat(4_800);
+    assert_eq!(greedy.subscribe_code(&long, 0), 0);
+    assert_eq!(greedy.subscribe_code("b", 0), 0x97);
+    assert_eq!(other.subscribe_code("b", 0), 0);
+    greedy.unsubscribe(&[&long]);
+    assert_eq!(greedy.subscribe_code("b", 0), 0);
+}
+
+#[test]
 fn the_filters_of_all_clients_together_are_bounded() {
     let Some(broker) = limited(&["--subscription-bytes-max", "10000"]) else {
         return;

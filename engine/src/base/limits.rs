@@ -63,6 +63,8 @@ pub struct Limits {
     pub reply_stall_ms_max: u64,
     /// Most subscriptions of one client.
     pub subscriptions_count_max: u32,
+    /// Most bytes that the subscriptions of one client take, by an estimate.
+    pub client_subscription_bytes_max: usize,
     /// Most bytes that the subscriptions of all clients together take, by an estimate.
     pub subscription_bytes_max: usize,
     /// Most levels of a topic name or filter.
@@ -129,7 +131,8 @@ impl Limits {
         stall_policy: StallPolicy::Drop,
         queue_stall_ms_max: 30_000,
         reply_stall_ms_max: 30_000,
-        subscriptions_count_max: 1_000,
+        subscriptions_count_max: 100_000,
+        client_subscription_bytes_max: 16 * 1024 * 1024,
         subscription_bytes_max: 256 * 1024 * 1024,
         topic_levels_max: 128,
         topic_bytes_max: u16::MAX,
@@ -271,7 +274,7 @@ macro_rules! limit {
 
 /// All limits that are numbers, in the order in which the documents have them.
 #[rustfmt::skip]
-pub static LIMITS: [Limit; 27] = [
+pub static LIMITS: [Limit; 28] = [
     limit!(packet_bytes_max: u32, "packet-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest packet accepted"),
     limit!(connect_bytes_max: u32, "connect-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest CONNECT accepted, the topic and payload of its will left out"),
     limit!(connections_count_max: u32, "connections-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time"),
@@ -291,6 +294,7 @@ pub static LIMITS: [Limit; 27] = [
     limit!(queue_stall_ms_max: u64, "queue-stall-ms-max", "MS", 1..=DAY_MS, "Longest time senders are held back for a topic queue that is full"),
     limit!(reply_stall_ms_max: u64, "reply-stall-ms-max", "MS", 1..=DAY_MS, "Longest time a client may leave replies unread before it is disconnected"),
     limit!(subscriptions_count_max: u32, "subscriptions-max", "COUNT", 1..=u32::MAX as u64, "Most subscriptions of one client"),
+    limit!(client_subscription_bytes_max: usize, "client-subscription-bytes-max", "BYTES", 1024..=1 << 40, "Most bytes that the subscriptions of one client take, by an estimate"),
     limit!(subscription_bytes_max: usize, "subscription-bytes-max", "BYTES", 1024..=1 << 40, "Most bytes that the subscriptions of all clients together take, by an estimate"),
     limit!(topic_levels_max: u16, "topic-levels-max", "COUNT", 1..=TOPIC_LEVELS_CEILING as u64, "Most levels of a topic"),
     limit!(topic_bytes_max: u16, "topic-bytes-max", "BYTES", 1..=u16::MAX as u64, "Longest topic"),

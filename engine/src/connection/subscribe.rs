@@ -16,6 +16,7 @@ use crate::ops::subscriptions::{FilterKind, subscription_ids};
 use crate::policy::{Answers, PendingDecision, SubscribeRequest, Verdict};
 use crate::state::retained::ReplayCursor;
 use crate::state::session::Subscription;
+use crate::state::session::subscriptions::footprint_bytes;
 use crate::state::topic_tree::TopicTooLarge;
 use crate::store::Record;
 
@@ -123,8 +124,12 @@ impl Client {
         }
         let is_new = !subscriptions.contains(text);
         if is_new {
-            let count = subscriptions.len();
-            if count >= shared.limits.subscriptions_count_max as usize || shared.subscriptions.is_scarce() {
+            let (count, bytes) = (subscriptions.len(), subscriptions.bytes() + footprint_bytes(text));
+            let limits = &shared.limits;
+            if count >= limits.subscriptions_count_max as usize
+                || bytes > limits.client_subscription_bytes_max
+                || shared.subscriptions.is_scarce()
+            {
                 return ReasonCode::QuotaExceeded;
             }
         }

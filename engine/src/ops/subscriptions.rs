@@ -8,6 +8,7 @@ use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, SubscriptionIds};
 use crate::ops::queues::queue_name;
 use crate::state::queue_directory::TooManyQueues;
+use crate::state::session::subscriptions::footprint_bytes;
 use crate::state::session::{Session, Subscription};
 use crate::state::shared::Shared;
 use crate::state::subscriber::{Subscriber, SubscriberKind};
@@ -37,13 +38,6 @@ impl<'a> FilterKind<'a> {
             None => Some(Self::Plain(filter)),
         }
     }
-}
-
-/// An estimate of the bytes that a subscription takes: the filter, stored with its client and level by level in the tree, and
-/// the tree's nodes, as if no other filter shared them.
-fn footprint_bytes(filter: &str) -> usize {
-    const LEVEL_BYTES: usize = 256;
-    2 * filter.len() + LEVEL_BYTES * filter.split('/').count()
 }
 
 /// The identifier of one subscription, in the form that deliveries have.

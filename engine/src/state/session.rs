@@ -7,6 +7,7 @@
 
 mod inflight;
 pub(crate) mod outgoing;
+pub(crate) mod subscriptions;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
 
 use self::outgoing::{Acknowledged, OfferOutcome, Outgoing};
+use self::subscriptions::Subscriptions;
 use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
@@ -89,49 +91,6 @@ impl Incoming {
             self.unreleased = None;
         }
         known
-    }
-}
-
-/// The filters of a session. Most have one or a few, so they lie in a vector, in their order.
-#[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    pub(crate) ended: bool,
-    filters: Vec<Box<str>>,
-}
-
-impl Subscriptions {
-    /// The number of subscriptions.
-    pub(crate) fn len(&self) -> usize {
-        self.filters.len()
-    }
-
-    /// The filters, in order.
-    pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
-        self.filters.iter().map(|filter| &**filter)
-    }
-
-    fn place_of(&self, filter: &str) -> Result<usize, usize> {
-        self.filters.binary_search_by(|known| (**known).cmp(filter))
-    }
-
-    /// Whether there is a subscription to `filter`.
-    pub(crate) fn contains(&self, filter: &str) -> bool {
-        self.place_of(filter).is_ok()
-    }
-
-    /// Adds a subscription to `filter`.
-    pub(crate) fn insert(&mut self, filter: &str) {
-        if let Err(place) = self.place_of(filter) {
-            if self.filters.is_empty() {
-                self.filters.reserve_exact(1);
-            }
-            self.filters.insert(place, filter.into());
-        }
-    }
-
-    /// Removes the subscription to `filter`. False if there is none.
-    pub(crate) fn remove(&mut self, filter: &str) -> bool {
-        self.place_of(filter).map(|place| self.filters.remove(place)).is_ok()
     }
 }
 
@@ -246,8 +205,7 @@ impl Session {
     pub(crate) fn end(&self, final_packet: FinalPacket<'_>) -> EndedSession {
         self.incoming.lock().owner = None;
         let mut subscriptions = self.subscriptions.lock();
-        subscriptions.ended = true;
-        let filters = std::mem::take(&mut subscriptions.filters);
+        let filters = subscriptions.end();
         drop(subscriptions);
         let mut outgoing = self.outgoing.lock();
         let outbox = outgoing.outbox().cloned();
