@@ -19,7 +19,7 @@ use wisp_engine::{ConnectionId, Event, Mail, Received, Worker};
 use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
 
 use crate::listener::{Acceptor, Backlog, connection_of};
-use crate::log;
+use crate::log::Log;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
 use crate::state::Server;
@@ -119,7 +119,7 @@ impl<H: Host> Driver<H> {
         }
         if self.worker.handle_timeout(now_ms) {
             self.transmit(now_ms);
-            self.sweep();
+            self.sweep(now_ms);
             self.accept(now_ms);
         }
     }
@@ -164,7 +164,7 @@ impl<H: Host> Driver<H> {
         for message in self.server.mailboxes[self.index].take() {
             match message {
                 WorkerMessage::NewConnection(NewConnection { half, transport, origin }) => {
-                    log::accepted(origin, self.index);
+                    Log::accepted(origin, self.index);
                     let outbox = Arc::clone(&half.outbox);
                     self.sockets.insert(half.id, Socket { half, transport });
                     self.worker.handle_mail(now_ms, Mail::Accept(outbox, origin));
@@ -213,12 +213,12 @@ impl<H: Host> Driver<H> {
             }
         });
         while let Some(event) = self.worker.poll_event() {
-            self.handle(event);
+            self.handle(event, now_ms);
         }
         more
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Event, now_ms: u64) {
         match event {
             Event::Mail(worker, mail) => self.server.mailboxes[worker].send(WorkerMessage::Mail(mail)),
             Event::Lingering(id) => {
@@ -231,7 +231,7 @@ impl<H: Host> Driver<H> {
             }
             Event::Closed(id) => self.close(id),
             event => {
-                log::event(&event);
+                self.server.log.event(&event, now_ms);
                 if let Some(observer) = &self.server.observer {
                     observer.observe(&event);
                 }
@@ -239,8 +239,11 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Frees empty buffers, which would add up over all connections.
-    fn sweep(&mut self) {
+    /// Frees empty buffers, which would add up over all connections, and writes the counts for the log.
+    fn sweep(&mut self, now_ms: u64) {
+        if self.index == 0 {
+            self.server.log.flush(now_ms);
+        }
         let Self { server, sockets, unflushed, buffered, lingering, .. } = self;
         lingering.retain(|id| {
             let Some(socket) = sockets.get(id) else { return false };
@@ -272,7 +275,7 @@ impl<H: Host> Driver<H> {
         if self.index == 0
             && let Some(unsaved) = self.server.engine.unsaved()
         {
-            log::stopping(&unsaved);
+            Log::stopping(&unsaved);
         }
         self.drain_mailbox(now_ms);
         self.worker.handle_mail(now_ms, Mail::Stop);

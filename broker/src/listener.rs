@@ -25,7 +25,6 @@ const ACCEPTED_IN_A_ROW_MAX: usize = 256;
 pub(crate) struct Acceptor<H: Host> {
     listeners: Vec<(H::Listener, TransportKind)>,
     next_worker: usize,
-    refusing: bool,
     backlog: Backlog,
 }
 
@@ -50,7 +49,7 @@ impl<H: Host> Acceptor<H> {
             let id = ConnectionId { slot: slot as u32, generation: LISTENER_GENERATION };
             registrar.add_listener(listener, token(id))?;
         }
-        Ok(Self { listeners, next_worker: 0, refusing: false, backlog: Backlog::Empty })
+        Ok(Self { listeners, next_worker: 0, backlog: Backlog::Empty })
     }
 
     /// The result of the last [`accept_some`](Self::accept_some).
@@ -84,16 +83,9 @@ impl<H: Host> Acceptor<H> {
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let full = server.connections.count() >= u64::from(server.engine.limits().connections_count_max);
         if full {
-            if !self.refusing {
-                warn!(
-                    connections = server.connections.count(),
-                    "new connections are closed at once: there are as many as allowed (connections-max)"
-                );
-            }
-            self.refusing = true;
+            server.log.refusing(server.connections.count(), server.now_ms());
             return;
         }
-        self.refusing = false;
         let worker = self.next_worker;
         self.next_worker = (worker + 1) % server.mailboxes.len();
         let kind = &self.listeners[usize::from(origin.listener)].1;

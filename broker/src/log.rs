@@ -1,57 +1,150 @@
 //! Events as lines of the log.
 
+use std::sync::Arc;
+
+use foldhash::HashMap;
 use tracing::{debug, field::display, info, warn};
-use wisp_engine::{Event, Fault, Origin, Unsaved};
+use wisp_engine::sync::{Mutex, rank};
+use wisp_engine::{EndReason, Event, Fault, Origin, Unsaved};
 
-/// A connection was accepted.
-pub(crate) fn accepted(origin: Origin, worker: usize) {
-    debug!(peer = origin.peer.map(display), listener = origin.listener, worker, "connection accepted");
+/// How long a limit that has a line in the log is only counted.
+const QUIET_MS: u64 = 60_000;
+
+/// The log of one broker. A limit that is reached again and again gets one line a minute.
+#[derive(Default)]
+pub(crate) struct Log {
+    limits: Mutex<HashMap<&'static str, Repetition>, { rank::LEAF }>,
 }
 
-/// The broker stops, and this state with it.
-pub(crate) fn stopping(unsaved: &Unsaved) {
-    let Unsaved { sessions, retained_messages, queued_messages, .. } = unsaved;
-    info!(sessions, retained_messages, queued_messages, "the broker stops; state in memory is lost");
+/// A limit since its last line.
+struct Repetition {
+    quiet_until_ms: u64,
+    count: u64,
+    /// The first client.
+    client: Option<Arc<str>>,
 }
 
-/// An event of the engine.
-pub(crate) fn event(event: &Event) {
-    match event {
-        Event::Connected { client_id, version, origin, keep_alive_s, clean_start, .. } => debug!(
-            client = &**client_id,
-            peer = origin.peer.map(display),
-            listener = origin.listener,
-            version = ?version,
-            keep_alive_s,
-            clean_start,
-            "client connected"
-        ),
-        Event::Refused { origin, reason, .. } => ended(None, *origin, reason),
-        Event::Disconnected { client_id, origin, reason, .. } => ended(Some(client_id), *origin, reason),
-        Event::TakenOver { client_id, .. } => debug!(client = &**client_id, "session taken over"),
-        Event::Evicted { client_id } => {
-            warn!(client = &**client_id, "session of a client that is away ended for a new one (sessions-max)");
+impl Log {
+    /// A connection was accepted.
+    pub(crate) fn accepted(origin: Origin, worker: usize) {
+        debug!(peer = origin.peer.map(display), listener = origin.listener, worker, "connection accepted");
+    }
+
+    /// The broker stops, and this state with it.
+    pub(crate) fn stopping(unsaved: &Unsaved) {
+        let Unsaved { sessions, retained_messages, queued_messages, .. } = unsaved;
+        info!(sessions, retained_messages, queued_messages, "the broker stops; state in memory is lost");
+    }
+
+    /// New connections are closed, because there are as many as allowed.
+    pub(crate) fn refusing(&self, connections: u64, now_ms: u64) {
+        if self.is_first("connections-max", None, 1, now_ms) {
+            warn!(connections, "limit reached: connections-max: new connections are closed at once");
         }
-        Event::Subscribed { client_id, filter, qos } => {
-            debug!(client = &**client_id, filter = &**filter, qos = *qos as u8, "subscribed");
+    }
+
+    /// An event of the engine.
+    pub(crate) fn event(&self, event: &Event, now_ms: u64) {
+        match event {
+            Event::Connected { client_id, version, origin, keep_alive_s, clean_start, .. } => debug!(
+                client = &**client_id,
+                peer = origin.peer.map(display),
+                listener = origin.listener,
+                version = ?version,
+                keep_alive_s,
+                clean_start,
+                "client connected"
+            ),
+            Event::Refused { origin, reason, .. } => self.ended(None, *origin, *reason, now_ms),
+            Event::Disconnected { client_id, origin, reason, .. } => {
+                self.ended(Some(client_id), *origin, *reason, now_ms);
+            }
+            Event::TakenOver { client_id, .. } => debug!(client = &**client_id, "session taken over"),
+            Event::Evicted { client_id } => {
+                if self.is_first("sessions-max", Some(client_id), 1, now_ms) {
+                    warn!(client = &**client_id, "limit reached: sessions-max: the session of a client that is away ended");
+                }
+            }
+            Event::Subscribed { client_id, filter, qos } => {
+                debug!(client = &**client_id, filter = &**filter, qos = *qos as u8, "subscribed");
+            }
+            Event::Unsubscribed { client_id, filter } => {
+                debug!(client = &**client_id, filter = &**filter, "unsubscribed");
+            }
+            Event::LimitReached { limit, client_id, count } => {
+                if self.is_first(limit, client_id.as_ref(), *count, now_ms) {
+                    warn!(client = client_id.as_deref(), count, "limit reached: {limit}");
+                }
+            }
+            Event::Dropped { client_id, origin, messages } => {
+                if self.is_first("stall-ms-max", client_id.as_ref(), *messages, now_ms) {
+                    let (client, peer) = (client_id.as_deref(), origin.peer.map(display));
+                    warn!(client, peer, dropped = messages, "limit reached: stall-ms-max: messages dropped: receiver queue full");
+                }
+            }
+            _ => {}
         }
-        Event::Unsubscribed { client_id, filter } => {
-            debug!(client = &**client_id, filter = &**filter, "unsubscribed");
+    }
+
+    fn ended(&self, client: Option<&Arc<str>>, origin: Origin, reason: EndReason, now_ms: u64) {
+        let is_first = reason.limit().is_none_or(|limit| self.is_first(limit, client, 1, now_ms));
+        let (client, peer) = (client.map(|client| &**client), origin.peer.map(display));
+        match reason.fault() {
+            Fault::None => info!(client, peer, "connection ended: {reason}"),
+            fault if is_first => warn!(client, peer, ?fault, "connection ended: {reason}"),
+            fault => debug!(client, peer, ?fault, "connection ended: {reason}"),
         }
-        Event::Dropped { client_id, origin, messages } => warn!(
-            client = client_id.as_deref(),
-            peer = origin.peer.map(display),
-            dropped = messages,
-            "messages dropped: receiver queue full"
-        ),
-        _ => {}
+    }
+
+    /// Whether a limit that was reached `count` times gets a line. If not, it is counted for the next one.
+    fn is_first(&self, limit: &'static str, client: Option<&Arc<str>>, count: u64, now_ms: u64) -> bool {
+        let mut limits = self.limits.lock();
+        let known = limits.get_mut(limit).filter(|known| known.count > 0 || now_ms < known.quiet_until_ms);
+        let Some(known) = known else {
+            limits.insert(limit, Repetition { quiet_until_ms: now_ms + QUIET_MS, count: 0, client: None });
+            return true;
+        };
+        if known.count == 0 {
+            known.client = client.cloned();
+        }
+        known.count += count;
+        false
+    }
+
+    /// Writes the counts of the last minute. Called regularly.
+    pub(crate) fn flush(&self, now_ms: u64) {
+        for (limit, count, client) in self.take_overdue(now_ms) {
+            warn!(client = client.as_deref(), count, "limit reached again in the last minute: {limit}");
+        }
+    }
+
+    fn take_overdue(&self, now_ms: u64) -> Vec<(&'static str, u64, Option<Arc<str>>)> {
+        let mut limits = self.limits.lock();
+        let overdue = limits.iter_mut().filter(|(_, known)| known.count > 0 && now_ms >= known.quiet_until_ms);
+        let overdue = overdue.map(|(limit, known)| {
+            known.quiet_until_ms = now_ms + QUIET_MS;
+            (*limit, std::mem::take(&mut known.count), known.client.take())
+        });
+        overdue.collect()
     }
 }
 
-fn ended(client: Option<&str>, origin: Origin, reason: &wisp_engine::EndReason) {
-    let peer = origin.peer.map(display);
-    match reason.fault() {
-        Fault::None => info!(client, peer, "connection ended: {reason}"),
-        fault => warn!(client, peer, ?fault, "connection ended: {reason}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_has_a_line_at_first_and_then_one_a_minute_with_a_count() {
+        let (log, first, second) = (Log::default(), Arc::from("first"), Arc::from("second"));
+        assert!(log.is_first("a", Some(&first), 1, 0));
+        assert!(log.is_first("b", None, 1, 1_000), "each limit has its own");
+        assert!(!log.is_first("a", Some(&second), 3, 2_000));
+        assert!(!log.is_first("a", Some(&first), 1, QUIET_MS - 1));
+        assert_eq!(log.take_overdue(QUIET_MS - 1), []);
+        assert_eq!(log.take_overdue(QUIET_MS), [("a", 4, Some(second))]);
+        assert!(!log.is_first("a", None, 1, QUIET_MS + 1), "the count has begun a minute of its own");
+        assert_eq!(log.take_overdue(2 * QUIET_MS), [("a", 1, None)]);
+        assert_eq!(log.take_overdue(3 * QUIET_MS), []);
+        assert!(log.is_first("a", Some(&first), 1, 3 * QUIET_MS + 1), "after a quiet minute");
     }
 }

@@ -9,6 +9,7 @@ use wisp_net::{Host, Poller, Registrar};
 
 use crate::config::Observer;
 use crate::connections::Connections;
+use crate::log::Log;
 use crate::mailbox::Mailbox;
 
 /// The registrar of a host's poller.
@@ -21,6 +22,7 @@ pub(crate) struct Server<H: Host> {
     pub(crate) connections: Connections<H::Stream>,
     pub(crate) mailboxes: Vec<Mailbox<RegistrarOf<H>, H::Stream>>,
     pub(crate) observer: Option<Observer>,
+    pub(crate) log: Log,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -38,6 +40,7 @@ impl<H: Host> Server<H> {
             connections: Connections::default(),
             mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
             observer,
+            log: Log::default(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
         }

@@ -4,5 +4,6 @@ pub(crate) mod budget;
 pub(crate) mod capacity;
 pub(crate) mod limits;
 pub(crate) mod packet_ids;
+pub(crate) mod reached;
 pub(crate) mod slot;
 pub mod sync;

@@ -165,7 +165,8 @@ impl Connection {
         if !self.protocol.outbox().capacity().has_reply_room() {
             return Plan::Stop(self.paused(PauseCause::Replies, context.now_ms));
         }
-        if let Some(until_ms) = self.rate_limit.as_mut().and_then(|limit| limit.blocked_until(context.now_ms)) {
+        if let Some((until_ms, name)) = self.rate_limit.as_mut().and_then(|limit| limit.blocked_until(context.now_ms)) {
+            context.shared.reached.note(name, self.protocol.client_id().map(|client_id| &**client_id));
             return Plan::Stop(self.paused(PauseCause::RateLimit { until_ms }, context.now_ms));
         }
         if let Some(len) = self.framing.long_packet() {

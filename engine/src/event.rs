@@ -90,6 +90,15 @@ pub enum Event {
         /// The identifier of the client that is away.
         client_id: Arc<str>,
     },
+    /// A limit was reached. Limits that end a connection are told by the reason of its end.
+    LimitReached {
+        /// The name of the limit, as in the configuration.
+        limit: &'static str,
+        /// The first client since the last such event for this limit, if it is known.
+        client_id: Option<Arc<str>>,
+        /// How often it was reached since then.
+        count: u64,
+    },
     /// A client has subscribed.
     Subscribed {
         /// The client's identifier.

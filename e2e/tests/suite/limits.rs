@@ -290,7 +290,7 @@ fn the_session_that_was_away_longest_gives_way_to_a_new_one() {
     }
     Client::clean(&broker, Version::V311, "ends with its connection").disconnect();
     Client::kept(&broker, Version::V311, "third").disconnect();
-    let line = broker.wait_log("sessions-max");
+    let line = broker.wait_log("limit reached: sessions-max");
     assert!(line.contains("first"), "{line}");
     assert_eq!(Client::kept(&broker, Version::V5, "second").session_present(), Some(true));
     // The broker looks for another session to end once a second.

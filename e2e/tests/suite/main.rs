@@ -10,6 +10,7 @@ mod flood;
 mod flow_control;
 mod keep_alive;
 mod libraries;
+mod limit_log;
 mod limits;
 mod loadgen;
 mod malformed;

@@ -10,6 +10,7 @@ use super::disconnect::{End, EndReason};
 use super::other_protocol::OtherProtocol;
 use super::protocol::{Client, Next, Phase, Protocol, reply};
 use crate::base::limits::Limits;
+use crate::base::reached::LimitName;
 use crate::delivery::aliases::ReceivedAliases;
 use crate::delivery::outbox::{Outbox, ReceiverInfo};
 use crate::event::Event;
@@ -250,6 +251,7 @@ fn expiry_s(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> u32 {
 
 fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), ReasonCode> {
     if connect.client_id.len() > usize::from(shared.limits.client_id_bytes_max) {
+        shared.reached.note(LimitName::ClientIdBytes, None);
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
     // MQTT 3.1 requires 1 to 23 characters; 3.1.1 allows none with a clean session [MQTT-3.1.3-8].
@@ -265,6 +267,7 @@ fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), Re
         return Err(ReasonCode::BadAuthenticationMethod);
     }
     if !shared.budget.tolerates(0) {
+        shared.reached.note(LimitName::BufferedBytes, Some(connect.client_id));
         // The messages that its session sends again would need even more.
         return Err(ReasonCode::ServerBusy);
     }
@@ -272,12 +275,17 @@ fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), Re
         Some(will) if will.retain && connect.version.is_v5() && !shared.limits.retains() => {
             Err(ReasonCode::RetainNotSupported)
         }
-        Some(will) if TopicTooLarge::check(will.topic.as_str(), &shared.limits).is_err() => {
-            Err(ReasonCode::TopicNameInvalid)
+        Some(_) if shared.stored.is_scarce() => {
+            shared.reached.note(LimitName::StoredBytes, Some(connect.client_id));
+            Err(ReasonCode::QuotaExceeded)
         }
-        Some(_) if shared.stored.is_scarce() => Err(ReasonCode::QuotaExceeded),
-        Some(will) if !will_keeps_format(will) => Err(ReasonCode::PayloadFormatInvalid),
-        _ => Ok(()),
+        Some(will) => TopicTooLarge::check(will.topic.as_str(), &shared.limits)
+            .map_err(|too_large| {
+                shared.reached.note(too_large.limit(), Some(connect.client_id));
+                ReasonCode::TopicNameInvalid
+            })
+            .and_then(|()| if will_keeps_format(will) { Ok(()) } else { Err(ReasonCode::PayloadFormatInvalid) }),
+        None => Ok(()),
     }
 }
 

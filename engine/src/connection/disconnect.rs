@@ -101,6 +101,21 @@ impl EndReason {
         !matches!(self, Self::Disconnected(ReasonCode::NORMAL_DISCONNECTION) | Self::ShuttingDown)
     }
 
+    /// The name of the limit that the client has reached, if the end is about one.
+    pub fn limit(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Malformed(DecodeError::PacketTooLarge) => "packet-bytes-max",
+            Self::ConnectTooLong => "connect-bytes-max",
+            Self::TooManySessions => "sessions-max",
+            Self::ConnectTimeout | Self::PolicyTimeout => "connect-timeout-ms",
+            Self::Stuck => "stall-ms-max",
+            Self::BuffersExhausted => "buffered-bytes-max",
+            Self::TopicAlias => "topic-alias-max",
+            Self::ReceiveMaximum => "receive-maximum",
+            _ => return None,
+        })
+    }
+
     /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
@@ -126,6 +141,9 @@ impl fmt::Display for EndReason {
             Self::Disconnected(code) => write!(f, "the client sent DISCONNECT: {code}"),
             Self::Closed => write!(f, "the client closed the connection without DISCONNECT"),
             Self::TransportFailed => write!(f, "the connection failed"),
+            Self::Malformed(DecodeError::PacketTooLarge) => {
+                write!(f, "the client's packet is longer than allowed (packet-bytes-max) [MQTT-3.2.2-15]")
+            }
             Self::Malformed(error) => match error.reason_code() {
                 ReasonCode::MalformedPacket => write!(f, "the client sent a malformed packet: {error}"),
                 ReasonCode::ProtocolError => write!(f, "the client made a protocol error: {error}"),

@@ -7,6 +7,7 @@
 use wisp_wire::{PacketType, packet_len};
 
 use crate::base::limits::{Limits, PACKET_BYTES_CEILING};
+use crate::base::reached::LimitName;
 
 /// The shortest pause of a client in debt, so that a fast client is read in batches.
 const PAUSE_MS_MIN: u64 = 5;
@@ -75,12 +76,13 @@ impl RateLimiter {
         })
     }
 
-    /// The end of the pause if a bucket is empty.
-    pub(crate) fn blocked_until(&mut self, now_ms: u64) -> Option<u64> {
+    /// The end of the pause if a bucket is empty, and the limit that causes it.
+    pub(crate) fn blocked_until(&mut self, now_ms: u64) -> Option<(u64, LimitName)> {
         self.messages.fill(now_ms);
         self.bytes.fill(now_ms);
-        let wait_ms = self.messages.wait_ms().max(self.bytes.wait_ms());
-        (wait_ms > 0).then(|| now_ms.saturating_add(wait_ms.max(PAUSE_MS_MIN)))
+        let waits = [(self.messages.wait_ms(), LimitName::MessagesPerS), (self.bytes.wait_ms(), LimitName::BytesPerS)];
+        let (wait_ms, name) = waits.into_iter().max_by_key(|(wait_ms, _)| *wait_ms)?;
+        (wait_ms > 0).then(|| (now_ms.saturating_add(wait_ms.max(PAUSE_MS_MIN)), name))
     }
 
     /// The number of bytes that may be handled now, out of the packets of one read: all, or up to the packet at which
@@ -142,6 +144,10 @@ mod tests {
         *RateLimiter::new(&Limits { messages_per_s_max, bytes_per_s_max, ..Limits::DEFAULT }, 1_000).unwrap()
     }
 
+    fn until(limiter: &mut RateLimiter, now_ms: u64) -> Option<u64> {
+        limiter.blocked_until(now_ms).map(|(until_ms, _)| until_ms)
+    }
+
     /// Handles the bytes admitted at `now_ms`, and returns their number.
     fn handle(limiter: &mut RateLimiter, bytes: &[u8], now_ms: u64) -> usize {
         if limiter.blocked_until(now_ms).is_some() {
@@ -189,7 +195,7 @@ mod tests {
         let packets = packet.repeat(2);
         assert_eq!(handle(&mut limiter, &packets, 1_000), packet.len());
         // The packet had 105 bytes, and there were tokens for 10.
-        let until_ms = limiter.blocked_until(1_000).unwrap();
+        let until_ms = until(&mut limiter, 1_000).unwrap();
         assert_eq!(until_ms, 1_000 + 9_501);
         assert_eq!(handle(&mut limiter, &packets, until_ms - 1), 0);
         assert_eq!(handle(&mut limiter, &packets, until_ms), packet.len());
@@ -206,9 +212,9 @@ mod tests {
     fn a_client_in_debt_waits_until_it_has_tokens_and_a_few_milliseconds_at_least() {
         let mut limiter = limiter(1_000_000, 0);
         limiter.spend(&MESSAGE.repeat(1_001_500));
-        assert_eq!(limiter.blocked_until(1_000), Some(1_000 + PAUSE_MS_MIN));
-        assert_eq!(limiter.blocked_until(1_001), Some(1_001 + PAUSE_MS_MIN));
-        assert_eq!(limiter.blocked_until(1_002), None);
+        assert_eq!(until(&mut limiter, 1_000), Some(1_000 + PAUSE_MS_MIN));
+        assert_eq!(until(&mut limiter, 1_001), Some(1_001 + PAUSE_MS_MIN));
+        assert_eq!(until(&mut limiter, 1_002), None);
     }
 
     #[test]
@@ -224,11 +230,11 @@ mod tests {
     fn a_long_packet_is_charged_in_parts_and_is_one_message() {
         let mut limiter = limiter(2, 1_000);
         limiter.spend_part(600);
-        assert_eq!(limiter.blocked_until(1_000), None);
+        assert_eq!(until(&mut limiter, 1_000), None);
         limiter.spend_part(600);
-        assert_eq!(limiter.blocked_until(1_000), Some(1_201));
+        assert_eq!(until(&mut limiter, 1_000), Some(1_201));
         limiter.spend_whole(&MESSAGE);
-        assert_eq!(limiter.blocked_until(1_201), None);
+        assert_eq!(until(&mut limiter, 1_201), None);
         limiter.spend_whole(&MESSAGE);
         limiter.spend_whole(&MESSAGE);
         assert!(limiter.blocked_until(1_201).is_some());
@@ -239,6 +245,6 @@ mod tests {
         let mut limiter = limiter(u32::MAX, u64::MAX);
         assert_eq!(handle(&mut limiter, &PING, u64::MAX), 2);
         limiter.spend_part(usize::MAX);
-        assert_eq!(limiter.blocked_until(1), Some(1 + limiter.bytes.wait_ms().max(PAUSE_MS_MIN)));
+        assert_eq!(until(&mut limiter, 1), Some(1 + limiter.bytes.wait_ms().max(PAUSE_MS_MIN)));
     }
 }

@@ -11,12 +11,14 @@ use wisp_wire::{
 use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::protocol::{Client, Next, Phase, Protocol, reply};
+use crate::base::reached::LimitName;
 use crate::event::Event;
 use crate::ops::subscriptions::{FilterKind, subscription_ids};
 use crate::policy::{Answers, PendingDecision, SubscribeRequest, Verdict};
 use crate::state::retained::ReplayCursor;
 use crate::state::session::Subscription;
-use crate::state::session::subscriptions::footprint_bytes;
+use crate::state::session::subscriptions::{Subscriptions, footprint_bytes};
+use crate::state::shared::Shared;
 use crate::state::topic_tree::TopicTooLarge;
 use crate::store::Record;
 
@@ -35,6 +37,9 @@ impl Protocol {
             Err(pending) => return Ok(Next::Undecided(pending)),
         };
         let id = subscribe.properties.subscription_identifier();
+        if subscribe.filters.iter().nth(most).is_some() {
+            context.shared.reached.note(LimitName::Subscriptions, Some(client.session.client_id()));
+        }
         let codes: Vec<ReasonCode> = subscribe
             .filters
             .iter()
@@ -113,8 +118,13 @@ impl Client {
     fn grant(&mut self, filter: TopicFilter<'_>, wanted: Subscription, context: &mut Context<'_>) -> ReasonCode {
         let shared = context.shared;
         let text = filter.as_str();
-        if let Err(TopicTooLarge::Levels | TopicTooLarge::Bytes) = TopicTooLarge::check(text, &shared.limits) {
-            return ReasonCode::TopicFilterInvalid;
+        let client_id = Arc::clone(self.session.client_id());
+        let refuse = |limit, code| {
+            shared.reached.note(limit, Some(&client_id));
+            code
+        };
+        if let Err(too_large) = TopicTooLarge::check(text, &shared.limits) {
+            return refuse(too_large.limit(), ReasonCode::TopicFilterInvalid);
         }
         let Some(kind) = FilterKind::of(filter) else { return ReasonCode::TopicFilterInvalid };
         let mut subscriptions = self.session.subscriptions();
@@ -124,26 +134,21 @@ impl Client {
         }
         let is_new = !subscriptions.contains(text);
         if is_new {
-            let (count, bytes) = (subscriptions.len(), subscriptions.bytes() + footprint_bytes(text));
-            let limits = &shared.limits;
-            if count >= limits.subscriptions_count_max as usize
-                || bytes > limits.client_subscription_bytes_max
-                || shared.subscriptions.is_scarce()
-            {
-                return ReasonCode::QuotaExceeded;
+            if let Some(limit) = full(&subscriptions, text, shared) {
+                return refuse(limit, ReasonCode::QuotaExceeded);
             }
         }
         if shared.add_subscription((text, kind), &self.session, wanted).is_err() {
-            return ReasonCode::QuotaExceeded;
+            return refuse(LimitName::TopicQueues, ReasonCode::QuotaExceeded);
         }
         if is_new {
             shared.charge_subscription(text);
         }
         subscriptions.insert(text);
         drop(subscriptions);
-        let (client_id, qos) = (self.session.client_id(), wanted.options.qos);
-        context.record(&Record::Subscribed { client_id, filter: text });
-        context.events.push_back(Event::Subscribed { client_id: Arc::clone(client_id), filter: text.into(), qos });
+        let qos = wanted.options.qos;
+        context.record(&Record::Subscribed { client_id: &client_id, filter: text });
+        context.events.push_back(Event::Subscribed { client_id, filter: text.into(), qos });
         match kind {
             FilterKind::Plain(filter) => self.replay_retained(filter, wanted, is_new),
             // Its waiting messages are sent after SUBACK.
@@ -173,5 +178,17 @@ impl Client {
                 after: None,
             });
         }
+    }
+}
+
+/// The limit that leaves no room for another subscription.
+fn full(subscriptions: &Subscriptions, filter: &str, shared: &Shared) -> Option<LimitName> {
+    let limits = &shared.limits;
+    if subscriptions.len() >= limits.subscriptions_count_max as usize {
+        Some(LimitName::Subscriptions)
+    } else if subscriptions.bytes() + footprint_bytes(filter) > limits.client_subscription_bytes_max {
+        Some(LimitName::ClientSubscriptionBytes)
+    } else {
+        shared.subscriptions.is_scarce().then_some(LimitName::SubscriptionBytes)
     }
 }

@@ -20,6 +20,7 @@ use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
 use self::forms::{Forms, Received};
 use crate::base::capacity::Capacity;
 use crate::base::limits::{Limits, StallPolicy};
+use crate::base::reached::LimitName;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::batch::{Batch, Staged};
 use crate::delivery::bundles::Bundles;
@@ -28,7 +29,7 @@ use crate::delivery::message::{Message, pool};
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
 use crate::metrics::StatsSnapshot;
 use crate::ops::queues::queue_name;
-use crate::ops::routes::{Route, RouteCache, Target, Unroutable};
+use crate::ops::routes::{Route, RouteCache, Target};
 use crate::state::retained::Retained;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
@@ -81,8 +82,10 @@ impl Dispatcher {
     fn route(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
         let route = match self.cache.lookup(shared, received.topic) {
             Ok(route) => route,
-            Err(Unroutable::Topic(_)) => return Routed::Refused(ReasonCode::TopicNameInvalid),
-            Err(Unroutable::TooManyQueues) => return Routed::Refused(ReasonCode::QuotaExceeded),
+            Err(unroutable) => {
+                shared.reached.note(unroutable.limit(), Some(received.client_id));
+                return Routed::Refused(unroutable.reason_code());
+            }
         };
         let staging = Staging {
             batch: &mut self.batch,
@@ -91,12 +94,16 @@ impl Dispatcher {
             stuck: &mut self.stuck,
         };
         if let Some(obstacle) = staging.obstacle(route, received, now_ms) {
+            if let Routed::Refused(_) = obstacle {
+                shared.reached.note(LimitName::QueueBytes, Some(received.client_id));
+            }
             return obstacle;
         }
         let mut stored = SharedMessage { received, now_ms, message: None };
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
             let retained = Retained { message: stored.get(), sender: Some(Arc::clone(received.client_id)) };
-            if shared.retained.store(retained, &shared.limits).is_err() {
+            if let Err(full) = shared.retained.store(retained, &shared.limits) {
+                shared.reached.note(full.limit(), Some(received.client_id));
                 if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
                     return Routed::Refused(ReasonCode::QuotaExceeded);
                 }
@@ -151,7 +158,13 @@ impl Dispatcher {
     /// Receivers are marked for flush.
     pub(crate) fn flush_staged(&mut self, shared: &Shared, now_ms: u64) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
-        deliveries.drain(|session, items| session.deliver(items, &mut self.context(&shared.limits, now_ms)));
+        deliveries.drain(|session, items| {
+            let dropped = self.counts.messages_dropped;
+            session.deliver(items, &mut self.context(&shared.limits, now_ms));
+            if self.counts.messages_dropped > dropped && !session.is_attached() {
+                shared.reached.note(LimitName::QueueBytes, Some(session.client_id()));
+            }
+        });
         self.deliveries = deliveries;
         self.publish_dead_letters(shared);
         // Delivering dead letters can produce more; the chain is bounded because a queue cannot be its own dead-letter

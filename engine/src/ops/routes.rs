@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use wisp_wire::{QoS, SubscriptionId, TopicName};
+use wisp_wire::{QoS, ReasonCode, SubscriptionId, TopicName};
 
+use crate::base::reached::LimitName;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::outbox::Outbox;
@@ -110,6 +111,24 @@ impl Target {
 pub(crate) enum Unroutable {
     Topic(TopicTooLarge),
     TooManyQueues,
+}
+
+impl Unroutable {
+    /// The limit that is reached.
+    pub(crate) fn limit(self) -> LimitName {
+        match self {
+            Self::Topic(too_large) => too_large.limit(),
+            Self::TooManyQueues => LimitName::TopicQueues,
+        }
+    }
+
+    /// The code for the sender.
+    pub(crate) fn reason_code(self) -> ReasonCode {
+        match self {
+            Self::Topic(_) => ReasonCode::TopicNameInvalid,
+            Self::TooManyQueues => ReasonCode::QuotaExceeded,
+        }
+    }
 }
 
 /// The topics that one worker has resolved. Cleared when full.

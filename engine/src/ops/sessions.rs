@@ -101,8 +101,10 @@ impl Shared {
         loop {
             let shard = self.registry.shard(request.client_id);
             let found = shard.get(request.client_id);
-            let (is_kept, is_counted) =
-                found.as_ref().map_or((false, false), |found| (found.lifetime().expiry_s > 0, found.lifetime().is_counted));
+            let (is_kept, is_counted) = found.as_ref().map_or((false, false), |found| {
+                let lifetime = found.lifetime();
+                (lifetime.expiry_s > 0, lifetime.is_counted)
+            });
             let adds_one = request.expiry_s > 0 && !is_counted;
             if !adds_one || self.registry.kept() < self.limits.sessions_count_max as usize {
                 // A session that ends with its connection is not resumed [MQTT-3.1.2-6].

@@ -16,6 +16,7 @@ use wisp_wire::{QoS, TopicFilter};
 
 use self::scan::Place;
 use crate::base::limits::Limits;
+use crate::base::reached::LimitName;
 use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::message::Message;
@@ -55,7 +56,20 @@ pub(crate) struct Retained {
 
 /// The limit on retained messages or on their bytes is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RetainedFull;
+pub(crate) enum RetainedFull {
+    Count,
+    Bytes,
+}
+
+impl RetainedFull {
+    /// The limit that is reached.
+    pub(crate) fn limit(self) -> LimitName {
+        match self {
+            Self::Count => LimitName::Retained,
+            Self::Bytes => LimitName::RetainedBytes,
+        }
+    }
+}
 
 /// The retained messages of one subscription that the client has not got yet.
 #[derive(Debug)]
@@ -88,12 +102,14 @@ const EXPIRED_AT_ONCE: usize = 4096;
 
 impl RetainedStore {
     /// Whether a message of `bytes` can be stored for `topic`, in place of the topic's present one.
-    pub(crate) fn fits(&self, topic: &str, bytes: usize, limits: &Limits) -> bool {
+    fn check(&self, topic: &str, bytes: usize, limits: &Limits) -> Result<(), RetainedFull> {
         let state = self.state.read();
         let replaced = state.by_topic.get(topic).map(|retained| retained.message.cost_bytes());
-        let count = state.by_topic.len() + usize::from(replaced.is_none());
-        count <= limits.retained_count_max as usize
-            && state.bytes - replaced.unwrap_or(0) + bytes <= limits.retained_bytes_max
+        if state.by_topic.len() + usize::from(replaced.is_none()) > limits.retained_count_max as usize {
+            return Err(RetainedFull::Count);
+        }
+        let fits = state.bytes - replaced.unwrap_or(0) + bytes <= limits.retained_bytes_max;
+        if fits { Ok(()) } else { Err(RetainedFull::Bytes) }
     }
 
     /// Stores a message in place of the topic's present one. A message without payload only removes that one
@@ -105,9 +121,7 @@ impl RetainedStore {
             self.remove(&topic);
             return Ok(());
         }
-        if !self.fits(&topic, bytes, limits) {
-            return Err(RetainedFull);
-        }
+        self.check(&topic, bytes, limits)?;
         let mut state = self.state.write();
         state.remove(&topic);
         state.bytes += bytes;
@@ -263,12 +277,12 @@ mod tests {
         let store = RetainedStore::default();
         let limits = Limits { retained_count_max: 1, ..Limits::DEFAULT };
         store.store(retained("a", b"1"), &limits).unwrap();
-        assert_eq!(store.store(retained("b", b"1"), &limits), Err(RetainedFull));
+        assert_eq!(store.store(retained("b", b"1"), &limits), Err(RetainedFull::Count));
         store.store(retained("a", b"2"), &limits).unwrap();
         let bytes = retained("a", b"2").message.cost_bytes();
         let limits = Limits { retained_bytes_max: bytes, ..Limits::DEFAULT };
         store.store(retained("a", b"3"), &limits).unwrap();
-        assert_eq!(store.store(retained("a", b"33"), &limits), Err(RetainedFull));
+        assert_eq!(store.store(retained("a", b"33"), &limits), Err(RetainedFull::Bytes));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::budget::Budget;
 use crate::base::limits::{LimitOutOfRange, Limits};
+use crate::base::reached::ReachedLimits;
 use crate::base::slot::Slots;
 use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::delivery::outbox::{ConnectionId, Outbox};
@@ -60,6 +61,8 @@ pub struct Shared {
     pub(crate) is_durable: bool,
     /// Counts since the start.
     pub(crate) counters: Counters,
+    /// Limits that were reached and are not reported yet.
+    pub(crate) reached: ReachedLimits,
     /// The indices of sessions and queues.
     pub(crate) receiver_slots: Arc<Slots>,
     outbox_slots: Arc<Slots>,
@@ -199,6 +202,7 @@ impl Shared {
             is_durable: options.store.is_durable(),
             store: options.store,
             counters: Counters::default(),
+            reached: ReachedLimits::default(),
             receiver_slots,
             outbox_slots: Arc::default(),
             assigned: AtomicU64::new(0),

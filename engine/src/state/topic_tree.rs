@@ -12,6 +12,7 @@ use self::children::Children;
 use self::epochs::Epochs;
 pub(crate) use self::epochs::TopicEpochs;
 use crate::base::limits::Limits;
+use crate::base::reached::LimitName;
 use crate::base::sync::{RwLock, rank};
 use crate::delivery::bundles::Indexed;
 use crate::state::subscribers::Subscribers;
@@ -184,6 +185,14 @@ pub(crate) enum TopicTooLarge {
 }
 
 impl TopicTooLarge {
+    /// The limit that it exceeds.
+    pub(crate) fn limit(self) -> LimitName {
+        match self {
+            Self::Levels => LimitName::TopicLevels,
+            Self::Bytes => LimitName::TopicBytes,
+        }
+    }
+
     /// Checks a topic name or filter against the limits.
     pub(crate) fn check(topic: &str, limits: &Limits) -> Result<(), Self> {
         if topic.len() > usize::from(limits.topic_bytes_max) {

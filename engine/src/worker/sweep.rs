@@ -3,6 +3,7 @@
 use super::deadlines::NEVER;
 use super::{Outputs, SWEEP_MS, Worker};
 use crate::base::limits::DISCONNECT_STALL_MS;
+use crate::base::reached::{LimitName, ReachedLimit};
 use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::ConnectionId;
@@ -24,7 +25,24 @@ impl Worker {
         let lingered: Vec<_> = self.lingering.extract_if(.., |(until_ms, _)| now_ms >= *until_ms).collect();
         lingered.into_iter().for_each(|(_, id)| self.close(id));
         self.outputs.dispatcher.evict_stale(&self.outputs.shared);
+        if self.outputs.index == 0 {
+            self.report_limits();
+        }
         true
+    }
+
+    fn report_limits(&mut self) {
+        let Outputs { shared, events, .. } = &mut self.outputs;
+        for (budget, name) in [(&shared.budget, LimitName::BufferedBytes), (&shared.stored, LimitName::StoredBytes)] {
+            if budget.is_scarce() {
+                shared.reached.note(name, None);
+            }
+        }
+        let reached = shared.reached.take();
+        events.extend(reached.map(|reached| {
+            let ReachedLimit { name, client_id, count } = reached;
+            Event::LimitReached { limit: name, client_id, count }
+        }));
     }
 
     /// Frees empty input buffers and reports dropped messages. Returns the connections to end.
