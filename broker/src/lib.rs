@@ -32,8 +32,9 @@ pub use server::{Broker, RunError, StartError, StopError, run};
 pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidOptions,
     InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric, MetricKind, Origin,
-    OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record, SessionsPolicy, StallPolicy, StatsSnapshot,
-    Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, is_mqtt_text,
+    OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record,
+    SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved,
+    Verdict, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 

@@ -71,9 +71,14 @@ impl<H: Host> Acceptor<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // For example, too many open files. The worker retries in its next sweep.
-                    warn!(%error, "the host cannot accept a connection");
-                    return Backlog::Failing;
+                    // For example, too many open files.
+                    server.log.cannot_accept(&error, server.connections.count(), server.now_ms());
+                    match self.listeners[index].0.shed(&error) {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
+                        // The worker retries in its next sweep.
+                        Err(_) => return Backlog::Failing,
+                    }
                 }
             }
         }

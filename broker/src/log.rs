@@ -1,5 +1,6 @@
 //! Events as lines of the log.
 
+use std::io;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -43,6 +44,13 @@ impl Log {
         }
     }
 
+    /// The host could not accept a connection.
+    pub(crate) fn cannot_accept(&self, error: &io::Error, connections: u64, now_ms: u64) {
+        if self.is_first("the host's connections", None, 1, now_ms) {
+            warn!(%error, connections, "the host cannot accept a connection: new ones are closed, or wait");
+        }
+    }
+
     /// An event of the engine.
     pub(crate) fn event(&self, event: &Event, now_ms: u64) {
         match event {
@@ -60,11 +68,7 @@ impl Log {
                 self.ended(Some(client_id), *origin, *reason, now_ms);
             }
             Event::TakenOver { client_id, .. } => debug!(client = &**client_id, "session taken over"),
-            Event::Evicted { client_id } => {
-                if self.is_first("sessions-max", Some(client_id), 1, now_ms) {
-                    warn!(client = &**client_id, "limit reached: sessions-max: the session of a client that is away ended");
-                }
-            }
+            Event::Evicted { client_id } => self.evicted(client_id, now_ms),
             Event::Subscribed { client_id, filter, qos } => {
                 debug!(client = &**client_id, filter = &**filter, qos = *qos as u8, "subscribed");
             }
@@ -72,17 +76,36 @@ impl Log {
                 debug!(client = &**client_id, filter = &**filter, "unsubscribed");
             }
             Event::LimitReached { limit, client_id, count } => {
-                if self.is_first(limit, client_id.as_ref(), *count, now_ms) {
-                    warn!(client = client_id.as_deref(), count, "limit reached: {limit}");
-                }
+                self.limit_reached(limit, client_id.as_ref(), *count, now_ms);
             }
             Event::Dropped { client_id, origin, messages } => {
-                if self.is_first("stall-ms-max", client_id.as_ref(), *messages, now_ms) {
-                    let (client, peer) = (client_id.as_deref(), origin.peer.map(display));
-                    warn!(client, peer, dropped = messages, "limit reached: stall-ms-max: messages dropped: receiver queue full");
-                }
+                self.dropped(client_id.as_ref(), *origin, *messages, now_ms);
             }
             _ => {}
+        }
+    }
+
+    fn evicted(&self, client: &Arc<str>, now_ms: u64) {
+        if self.is_first("sessions-max", Some(client), 1, now_ms) {
+            warn!(client = &**client, "limit reached: sessions-max: the session of a client that is away ended");
+        }
+    }
+
+    fn limit_reached(&self, limit: &'static str, client: Option<&Arc<str>>, count: u64, now_ms: u64) {
+        if self.is_first(limit, client, count, now_ms) {
+            warn!(client = client.map(|client| &**client), count, "limit reached: {limit}");
+        }
+    }
+
+    fn dropped(&self, client: Option<&Arc<str>>, origin: Origin, messages: u64, now_ms: u64) {
+        if self.is_first("stall-ms-max", client, messages, now_ms) {
+            let (client, peer) = (client.map(|client| &**client), origin.peer.map(display));
+            warn!(
+                client,
+                peer,
+                dropped = messages,
+                "limit reached: stall-ms-max: messages dropped: receiver queue full"
+            );
         }
     }
 

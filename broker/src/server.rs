@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
+use tracing::warn;
 use wisp_engine::{Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
@@ -230,6 +231,7 @@ pub(crate) struct Prepared<H: Host> {
 pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
     let engine = Arc::new(engine(&config));
+    raise_descriptor_limit(&host, &config, workers);
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
     for ListenerConfig { address, transport } in config.listeners {
@@ -246,6 +248,27 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs })
+}
+
+/// Has the host allow a descriptor for each connection, and says so if it does not.
+fn raise_descriptor_limit<H: Host>(host: &H, config: &Config, workers: NonZeroUsize) {
+    /// Standard streams, files, and whatever else the program has open.
+    const OTHERS: usize = 64;
+    /// A poller, its waker and its registrar.
+    const PER_WORKER: usize = 3;
+    let connections = config.limits.connections_count_max;
+    // Each listener keeps one in reserve.
+    let own = OTHERS + PER_WORKER * workers.get() + 2 * config.listeners.len();
+    let wanted = u64::from(connections) + own as u64;
+    if let Some(limit) = host.raise_descriptor_limit(wanted)
+        && limit < wanted
+    {
+        warn!(
+            connections_max = connections,
+            descriptors = limit,
+            "connections-max cannot be reached: the host allows fewer open descriptors (ulimit -Hn)"
+        );
+    }
 }
 
 fn engine(config: &Config) -> Shared {

@@ -41,6 +41,18 @@ impl Broker {
         panic!("{START_ATTEMPTS_MAX} ports in a row were taken between choosing and using them");
     }
 
+    /// Starts the native broker with these flags in a shell that has run `setup`, such as `ulimit -n 64`.
+    ///
+    /// # Panics
+    /// With the broker's log if it does not start.
+    pub fn start_after(setup: &str, flags: &[&str]) -> Broker {
+        let addr = free_addr();
+        let broker = Host::Native.command(addr, flags);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{setup} && exec \"$0\" \"$@\"")).arg(broker.get_program()).args(broker.get_args());
+        Broker::of(Program::start(shell), addr).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
+    }
+
     /// Starts a broker on exactly this address.
     ///
     /// # Panics
@@ -59,6 +71,11 @@ impl Broker {
                 Program::start(command)
             }
         };
+        Broker::of(program, addr)
+    }
+
+    /// Waits until the program accepts connections.
+    fn of(program: Program, addr: SocketAddr) -> Result<Broker, PortInUse> {
         let mut broker = Broker { program, addr, expected_to_end: false };
         wait_for("a broker that accepts, or an error", || {
             if let Some(status) = broker.program.ended() {

@@ -73,8 +73,8 @@ pub use base::limits::{
     LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, SessionsPolicy, StallPolicy, TOPIC_LEVELS_CEILING,
 };
 pub use base::sync;
-pub use connection::{OtherProtocol, Received};
 pub use connection::disconnect::{EndReason, Fault};
+pub use connection::{OtherProtocol, Received};
 pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};

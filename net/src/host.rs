@@ -50,6 +50,13 @@ pub trait Host: Clone + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Raises the limit on open descriptors to `count`, or as far as the process may. Returns the limit in force; `None`
+    /// where the host does not tell it.
+    fn raise_descriptor_limit(&self, count: u64) -> Option<u64> {
+        let _ = count;
+        None
+    }
+
     /// Makes a poller with nothing registered.
     ///
     /// # Errors
@@ -84,6 +91,16 @@ pub trait Listener: Send + 'static {
     /// `WouldBlock` when no connection is pending. Other errors concern one connection that could not
     /// be accepted, or a limit on descriptors; the listener stays usable.
     fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
+
+    /// After [`accept`](Self::accept) has failed for want of a descriptor: accepts the next pending connection with one
+    /// that is kept in reserve, and closes it. So its client does not wait in vain.
+    ///
+    /// # Errors
+    /// `WouldBlock` when no connection is pending; `Unsupported` where there is no reserve, or `cause` is another one.
+    fn shed(&self, cause: &io::Error) -> io::Result<()> {
+        let _ = cause;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// One connection. No method blocks, and any thread may send while another receives.

@@ -19,7 +19,9 @@ fn encode(packet: &Packet<'_>, version: ProtocolVersion) -> Vec<u8> {
 
 fn properties_of<'a>(packet: &Packet<'a>) -> Vec<Properties<'a>> {
     match packet {
-        Packet::Connect(connect) => [connect.properties].into_iter().chain(connect.will.map(|will| will.properties)).collect(),
+        Packet::Connect(connect) => {
+            [connect.properties].into_iter().chain(connect.will.map(|will| will.properties)).collect()
+        }
         Packet::Publish(publish) => vec![publish.properties],
         Packet::Subscribe(subscribe) => vec![subscribe.properties],
         _ => Vec::new(),

@@ -19,7 +19,8 @@ fn a_limit_that_is_reached_is_named_once_with_the_client() {
     if cannot(Ability::Wisp) {
         return;
     }
-    let limits = ["--subscriptions-max", "2", "--retained-max", "1", "--topic-levels-max", "3", "--topic-queues-max", "0"];
+    let limits =
+        ["--subscriptions-max", "2", "--retained-max", "1", "--topic-levels-max", "3", "--topic-queues-max", "0"];
     let broker = Broker::start_with(&[&limits[..], &["--messages-per-s-max", "100"]].concat());
     let mut greedy = Client::clean(&broker, Version::V5, "greedy");
     let mut subscribe = |filter: &str| greedy.subscribe_with(&Default::default(), &[(filter, 0)]);

@@ -10,8 +10,8 @@ use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, cannot};
 use wisp_e2e::packet::{Connect, DISCONNECT, Publish, Will, kind, publish, subscribe};
 use wisp_e2e::properties::property::{
-    RECEIVE_MAXIMUM, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, RETAIN_AVAILABLE, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS,
-    TOPIC_ALIAS_MAXIMUM,
+    RECEIVE_MAXIMUM, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, RETAIN_AVAILABLE, SESSION_EXPIRY_INTERVAL,
+    TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM,
 };
 use wisp_e2e::raw::{Bystanders, Incoming, RawClient};
 use wisp_e2e::wait::wait_for;

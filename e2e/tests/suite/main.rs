@@ -6,6 +6,7 @@ mod churn;
 mod cli;
 mod config;
 mod connect;
+mod descriptors;
 mod flood;
 mod flow_control;
 mod keep_alive;

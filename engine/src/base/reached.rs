@@ -21,10 +21,8 @@ limit_names! {
     ClientSubscriptionBytes "client-subscription-bytes-max"
     MessagesPerS "messages-per-s-max"
     QueueBytes "queue-bytes-max"
-    QueueStall "queue-stall-ms-max"
     Retained "retained-max"
     RetainedBytes "retained-bytes-max"
-    Sessions "sessions-max"
     StoredBytes "stored-bytes-max"
     SubscriptionBytes "subscription-bytes-max"
     Subscriptions "subscriptions-max"
@@ -98,7 +96,8 @@ mod tests {
         reached.note(LimitName::Retained, Some("first"));
         reached.note(LimitName::Retained, Some("second"));
         reached.note(LimitName::StoredBytes, None);
-        let limit = |name, client_id: Option<&str>, count| ReachedLimit { name, client_id: client_id.map(Arc::from), count };
+        let limit =
+            |name, client_id: Option<&str>, count| ReachedLimit { name, client_id: client_id.map(Arc::from), count };
         let expected = [limit("retained-max", Some("first"), 2), limit("stored-bytes-max", None, 1)];
         assert!(reached.take().eq(expected));
         assert_eq!(reached.take().count(), 0);

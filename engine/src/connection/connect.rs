@@ -3,7 +3,9 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use wisp_wire::{ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, ReasonCode, packet_len};
+use wisp_wire::{
+    ConnAck, Connect, DecodeError, PacketType, Properties, Property, ProtocolVersion, ReasonCode, packet_len,
+};
 
 use super::context::Context;
 use super::disconnect::{End, EndReason};
@@ -60,7 +62,8 @@ impl Protocol {
         let aliases_max = asked.topic_aliases_max.min(shared.limits.topic_alias_max);
         let receiver =
             ReceiverInfo { format: connect.version.into(), packet_bytes_max, topic_aliases_max: aliases_max };
-        let acknowledged = |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, shared);
+        let acknowledged =
+            |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, shared);
         if acknowledged(true).len() > packet_bytes_max as usize {
             return Err(End::silent(EndReason::ReplyTooLong));
         }

@@ -176,7 +176,10 @@ impl fmt::Display for EndReason {
                 write!(f, "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]")
             }
             Self::RetainUnavailable => {
-                write!(f, "the client sent a message to retain, and none are retained (retained-max, retained-bytes-max) [MQTT-3.2.2-14]")
+                write!(
+                    f,
+                    "the client sent a message to retain, and none are retained (retained-max, retained-bytes-max) [MQTT-3.2.2-14]"
+                )
             }
             Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
             Self::ReceiveMaximum => {

@@ -133,10 +133,8 @@ impl Client {
             return ReasonCode::UnspecifiedError;
         }
         let is_new = !subscriptions.contains(text);
-        if is_new {
-            if let Some(limit) = full(&subscriptions, text, shared) {
-                return refuse(limit, ReasonCode::QuotaExceeded);
-            }
+        if is_new && let Some(limit) = full(&subscriptions, text, shared) {
+            return refuse(limit, ReasonCode::QuotaExceeded);
         }
         if shared.add_subscription((text, kind), &self.session, wanted).is_err() {
             return refuse(LimitName::TopicQueues, ReasonCode::QuotaExceeded);

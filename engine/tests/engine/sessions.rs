@@ -7,7 +7,7 @@ use crate::events::Event;
 use crate::packets::{
     DISCONNECT, QOS_0, QOS_1, QOS_2, STAYS, again, message, numbered, puback, pubrel, receive_maximum, subscribe_at,
 };
-use crate::support::{ALL, V3, V5, World, connect, encoded, plain, publish};
+use crate::support::{ALL, V3, V5, World, encoded, plain, publish};
 
 #[test]
 fn a_session_keeps_subscriptions_and_messages_above_qos_0() {

@@ -1,8 +1,9 @@
 //! The native host: the operating system's sockets, with mio's epoll or kqueue for readiness.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ impl Host for SysHost {
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG_CONNECTIONS_MAX)?;
-        Ok(SysListener(mio::net::TcpListener::from_std(socket.into())))
+        let reserve = RefCell::new(socket.as_fd().try_clone_to_owned().ok());
+        Ok(SysListener { socket: mio::net::TcpListener::from_std(socket.into()), reserve })
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<SysStream> {
@@ -66,6 +68,14 @@ impl Host for SysHost {
         let mut signals = signal_hook::iterator::Signals::new(numbers)?;
         let wait = move || signals.forever().for_each(|number| handler(signal_of(number)));
         std::thread::Builder::new().name("wisp-signals".into()).spawn(wait).map(|_| ())
+    }
+
+    fn raise_descriptor_limit(&self, count: u64) -> Option<u64> {
+        let (soft, _) = rlimit::Resource::NOFILE.get().ok()?;
+        if soft >= count {
+            return Some(soft);
+        }
+        Some(rlimit::increase_nofile_limit(count).unwrap_or(soft))
     }
 
     fn poller(&self) -> io::Result<SysPoller> {
@@ -88,18 +98,33 @@ fn signal_of(number: i32) -> Signal {
 
 /// A listening socket.
 #[derive(Debug)]
-pub struct SysListener(mio::net::TcpListener);
+pub struct SysListener {
+    socket: mio::net::TcpListener,
+    /// A copy of its descriptor, only for [`Listener::shed`].
+    reserve: RefCell<Option<OwnedFd>>,
+}
 
 impl Listener for SysListener {
     type Stream = SysStream;
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     fn accept(&self) -> io::Result<(SysStream, Option<SocketAddr>)> {
-        let (stream, peer) = retry_interrupted(|| self.0.accept())?;
+        let (stream, peer) = retry_interrupted(|| self.socket.accept())?;
         Ok((SysStream::new(stream.into()), Some(peer)))
+    }
+
+    fn shed(&self, cause: &io::Error) -> io::Result<()> {
+        let mut reserve = self.reserve.borrow_mut();
+        let out_of_descriptors = matches!(cause.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        if !out_of_descriptors || reserve.take().is_none() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let shed = retry_interrupted(|| self.socket.accept()).map(drop);
+        *reserve = self.socket.as_fd().try_clone_to_owned().ok();
+        shed
     }
 }
 
@@ -247,7 +272,7 @@ impl Registrar for SysRegistrar {
     type Stream = SysStream;
 
     fn add_listener(&self, listener: &mut SysListener, token: Token) -> io::Result<()> {
-        self.register(&listener.0, token, Interest::READABLE)
+        self.register(&listener.socket, token, Interest::READABLE)
     }
 
     fn add(&self, stream: &mut SysStream, token: Token) -> io::Result<()> {

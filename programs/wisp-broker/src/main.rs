@@ -3,6 +3,7 @@
 mod args;
 mod effective;
 mod file;
+mod log_writer;
 mod queues;
 mod settings;
 
@@ -15,6 +16,7 @@ use wisp_broker::{Host, RunError, Signal, SysHost, run};
 
 use crate::args::{Action, STATUS_USAGE};
 use crate::effective::Effective;
+use crate::log_writer::LogWriter;
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
@@ -37,12 +39,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
+    let log = LogWriter::new(SysHost.capabilities().threads);
+    let writer = log.clone();
     tracing_subscriber::fmt()
         .with_max_level(settings.log)
-        .with_writer(std::io::stderr)
+        .with_writer(move || writer.clone())
         .with_target(false)
         .with_ansi(false)
         .init();
+    flush_before_panics(log.clone());
     let config = match settings.config() {
         Ok(config) => config,
         Err(error) => {
@@ -63,6 +68,7 @@ fn serve(settings: Settings) -> ExitCode {
             debug!(%error, "signals are not supported on this host");
         }
     });
+    log.flush_all();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,6 +79,15 @@ fn serve(settings: Settings) -> ExitCode {
             }
         }
     }
+}
+
+/// Has the lines before a panic written before its message, since the panic may end the process.
+fn flush_before_panics(log: LogWriter) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log.flush_all();
+        report(panic);
+    }));
 }
 
 /// Prints on standard output. A reader that closed it has no use for the rest.

@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{
     Config, ConfigBuilder, ConfigError, LIMITS, Limit, Limits, MQTT_PORT, QueueSettings, SessionsPolicy, StallPolicy,
-    WORKERS_MAX,
-    is_mqtt_text,
+    WORKERS_MAX, is_mqtt_text,
 };
 
 /// The settings that the program runs with.

@@ -16,7 +16,7 @@ pub(crate) struct Subscriptions {
 #[derive(Debug)]
 enum Filters {
     Few(Vec<Box<str>>),
-    Many(Box<BTreeSet<Box<str>>>),
+    Many(BTreeSet<Box<str>>),
 }
 
 impl Default for Filters {
@@ -73,7 +73,7 @@ impl Subscriptions {
             Filters::Many(filters) => _ = filters.insert(filter.into()),
             Filters::Few(filters) if filters.len() == FEW => {
                 let filters = std::mem::take(filters).into_iter().chain([filter.into()]);
-                self.filters = Filters::Many(Box::new(filters.collect()));
+                self.filters = Filters::Many(filters.collect());
             }
             Filters::Few(filters) => {
                 if filters.is_empty() {
