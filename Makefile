@@ -7,7 +7,7 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory release \
+	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-isolation release \
 	experiments experiments-quick experiment-programs experiment-modules
 
 help: ## Show the targets
@@ -97,6 +97,10 @@ endif
 
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away; with AGAINST or AGAINST_ROOT too
 	cargo run --release -p wisp-bench -- memory $(COMPARED)
+
+bench-isolation: release ## The harm that one bad client does to the others, beside mosquitto and nats-server; ARGS="--case NAME --broker wisp,wasmer --quick"
+	bench/isolation/peers
+	cargo run --release -p wisp-isolation -- $(ARGS)
 
 experiments: experiment-programs ## The experiments of docs/performance.md, or those of ONLY="forwarding latency"; at most an hour, taken up where ended; ONLY=compute-long takes nearly another
 	bench/experiments $(if $(OUT),--out $(OUT)) $(ONLY)

@@ -124,9 +124,14 @@ fn built(broker: &Broker) -> Option<PathBuf> {
     )
 }
 
-/// The version that a program prints when asked.
 fn installed_version(program: Result<PathBuf, Failure>, ask: &[&str]) -> String {
-    let words = program.ok().and_then(|program| output_whatever(program.to_str()?, ask));
+    program.map_or_else(|_| unknown(), |program| version_of_program(&program, ask))
+}
+
+/// The version that a program prints when asked.
+#[must_use]
+pub fn version_of_program(program: &Path, ask: &[&str]) -> String {
+    let words = program.to_str().and_then(|program| output_whatever(program, ask));
     words.as_deref().and_then(find_version).unwrap_or_else(unknown)
 }
 
