@@ -21,6 +21,7 @@ use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
 use crate::listener::{Acceptor, Backlog, connection_of};
 use crate::log::Log;
 use crate::mailbox::{NewConnection, WorkerMessage};
+use crate::memory::MemoryRelease;
 use crate::output::SendHalf;
 use crate::state::Server;
 use crate::transport::Transport;
@@ -43,6 +44,7 @@ pub(crate) struct Driver<H: Host> {
     buffered: Vec<ConnectionId>,
     /// Connections of this worker whose sending direction is to be shut down when the last packet has been sent.
     lingering: Vec<ConnectionId>,
+    memory: MemoryRelease,
 }
 
 /// The owner's part of a socket.
@@ -65,6 +67,7 @@ impl<H: Host> Driver<H> {
             unflushed: Vec::new(),
             buffered: Vec::new(),
             lingering: Vec::new(),
+            memory: MemoryRelease::default(),
         }
     }
 
@@ -243,6 +246,7 @@ impl<H: Host> Driver<H> {
     fn sweep(&mut self, now_ms: u64) {
         if self.index == 0 {
             self.server.log.flush(now_ms);
+            self.memory.check(&self.server, now_ms);
         }
         let Self { server, sockets, unflushed, buffered, lingering, .. } = self;
         lingering.retain(|id| {

@@ -20,6 +20,7 @@ mod driver;
 mod listener;
 mod log;
 mod mailbox;
+mod memory;
 mod output;
 mod server;
 #[cfg(test)]

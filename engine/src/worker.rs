@@ -370,7 +370,8 @@ impl Worker {
         }
         // The first worker expires sessions and messages.
         let shared = (self.outputs.index == 0).then_some(&self.outputs.shared);
-        if self.connections.is_empty() && shared.is_none_or(|shared| shared.has_no_timers()) {
+        let has_no_timers = shared.is_none_or(|shared| shared.has_no_timers());
+        if self.connections.is_empty() && has_no_timers && !self.outputs.dispatcher.keeps_memory() {
             return None;
         }
         let next_ms = shared.and_then(|shared| shared.next_timer_ms());

@@ -57,6 +57,10 @@ pub trait Host: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Gives memory that is free back to the system, where the allocator keeps it and the host can take it. May take
+    /// milliseconds.
+    fn release_memory(&self) {}
+
     /// Makes a poller with nothing registered.
     ///
     /// # Errors

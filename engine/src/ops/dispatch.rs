@@ -293,6 +293,11 @@ impl Dispatcher {
         shared.counters.add(std::mem::take(&mut self.counts));
     }
 
+    /// Whether memory is kept for the next messages, which [`Dispatcher::evict_stale`] frees in time.
+    pub(crate) fn keeps_memory(&self) -> bool {
+        !pool::is_empty()
+    }
+
     /// Drops cached routes that are outdated, and memory that was not used since the last call. Every worker calls this
     /// regularly.
     pub(crate) fn evict_stale(&mut self, shared: &Shared) {

@@ -279,3 +279,24 @@ fn a_session_gets_one_copy_for_its_subscriptions_and_one_for_each_group() {
     world.feed(&mut sender, &numbered("t", 1, 1));
     assert_eq!(receiver.payloads(), ["1"; 3], "one for its plain subscriptions and one for each group");
 }
+
+#[test]
+fn a_worker_without_connections_waits_until_it_has_freed_its_memory() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.connected(V5, "r");
+    world.feed(&mut receiver, &subscribe_at(QOS_1, &["t"]));
+    receiver.take();
+    world.feed(&mut sender, &message(QOS_1, 1, "t", "x"));
+    let id = receiver.publishes()[0].id;
+    world.feed(&mut receiver, &puback(id));
+    world.close(&mut sender, EndReason::Closed);
+    world.close(&mut receiver, EndReason::Closed);
+    let mut waits = 0;
+    while let Some(ms) = world.worker.poll_timeout(world.now_ms) {
+        world.pass_ms(ms);
+        waits += 1;
+        assert!(waits < 10, "nothing is left to wait for");
+    }
+    assert!(waits > 0, "the memory of the message was kept for another one");
+}

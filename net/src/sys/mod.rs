@@ -6,7 +6,7 @@
 //!
 //! | host | its file | shared files |
 //! |---|---|---|
-//! | native | native.rs | hangup.rs |
+//! | native | native.rs | hangup.rs, malloc.rs |
 //! | WASIX | wasix.rs | hangup.rs, wasi.rs |
 //! | WASI preview 1 | wasip1.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
 //! | WasmEdge | wasmedge.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
@@ -34,6 +34,10 @@ mod imp;
 #[cfg(wisp_host = "wasip2")]
 #[path = "wasip2.rs"]
 mod imp;
+
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a call into the C library")]
+mod malloc;
 
 #[cfg(any(unix, wisp_host = "wasix"))]
 mod hangup;

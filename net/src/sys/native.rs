@@ -78,6 +78,10 @@ impl Host for SysHost {
         Some(rlimit::increase_nofile_limit(count).unwrap_or(soft))
     }
 
+    fn release_memory(&self) {
+        super::malloc::trim();
+    }
+
     fn poller(&self) -> io::Result<SysPoller> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;

@@ -72,6 +72,11 @@ pub(super) fn give(memory: Arc<Memory>) {
     });
 }
 
+/// Whether this thread keeps no memory.
+pub(crate) fn is_empty() -> bool {
+    POOL.try_with(|pool| pool.borrow().bytes == 0).unwrap_or(true)
+}
+
 /// Frees the memory that was not needed since the last call.
 pub(crate) fn trim() {
     let _ = POOL.try_with(|pool| {
