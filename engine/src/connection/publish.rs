@@ -187,7 +187,7 @@ impl Client {
         }
         let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
-            incoming.insert(packet_id);
+            incoming.insert(packet_id, &context.shared.stored);
             context.record(&record);
         }
         routed.into()

@@ -9,7 +9,7 @@ mod inflight;
 pub(crate) mod outgoing;
 pub(crate) mod subscriptions;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
@@ -19,7 +19,7 @@ use self::subscriptions::Subscriptions;
 use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
-use crate::base::packet_ids::PacketIdState;
+use crate::base::packet_ids::PacketIds;
 use crate::base::slot::Slot;
 use crate::base::sync::{Mutex, MutexGuard, rank};
 use crate::delivery::addressed::{Delivery, DeliveryContext};
@@ -65,8 +65,6 @@ pub(crate) struct Incoming {
     unreleased: Option<Box<PacketIds>>,
 }
 
-type PacketIds = HashSet<PacketId, PacketIdState>;
-
 impl Incoming {
     /// The number of messages between their PUBLISH and their PUBREL.
     pub(crate) fn unreleased(&self) -> usize {
@@ -75,19 +73,19 @@ impl Incoming {
 
     /// Whether the message has been received before.
     pub(crate) fn contains(&self, id: PacketId) -> bool {
-        self.unreleased.as_ref().is_some_and(|ids| ids.contains(&id))
+        self.unreleased.as_ref().is_some_and(|ids| ids.contains(id))
     }
 
-    /// Notes that the message was received.
-    pub(crate) fn insert(&mut self, id: PacketId) {
-        self.unreleased.get_or_insert_default().insert(id);
+    /// Notes that the message was received. The memory for it is charged to `stored`.
+    pub(crate) fn insert(&mut self, id: PacketId, stored: &Arc<Budget>) {
+        self.unreleased.get_or_insert_with(|| Box::new(PacketIds::new(stored))).insert(id);
     }
 
     /// Forgets the message: its sender will not repeat it. False if it was not received.
     pub(crate) fn release(&mut self, id: PacketId) -> bool {
         let Some(ids) = &mut self.unreleased else { return false };
-        let known = ids.remove(&id);
-        if ids.is_empty() {
+        let known = ids.remove(id);
+        if ids.len() == 0 {
             self.unreleased = None;
         }
         known

@@ -152,6 +152,7 @@ fn a_released_message_at_qos_2_is_the_members_own() {
     let mut sender = world.sender();
     let mut one = member(&mut world, "one", QOS_2, 1);
     world.feed(&mut sender, &message(QOS_2, 1, "t", "1"));
+    world.feed(&mut sender, &pubrel(1));
     world.feed(&mut one, &pubrec(1));
     assert_eq!(world.stats().stored_bytes, 0);
     world.close(&mut one, EndReason::Closed);
