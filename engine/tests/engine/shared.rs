@@ -4,7 +4,8 @@ use wisp_engine::{EndReason, Limits};
 use wisp_wire::{QoS, ReasonCode};
 
 use crate::packets::{
-    DISCONNECT, QOS_0, QOS_1, QOS_2, STAYS, message, numbered, puback, pubrec, receive_maximum, refusal, subscribe_at,
+    DISCONNECT, QOS_0, QOS_1, QOS_2, STAYS, message, numbered, puback, pubrec, pubrel, receive_maximum, refusal,
+    subscribe_at,
 };
 use crate::support::{Peer, V5, World, unsubscribe};
 
