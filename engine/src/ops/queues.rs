@@ -94,6 +94,15 @@ impl Shared {
         }
     }
 
+    /// Has the queues of a session offer it messages again, since its client has connected.
+    pub(crate) fn rejoin_queues(&self, session: &Session) {
+        for info in session.sources() {
+            if let Some(queue) = self.queues.find(&info) {
+                queue.rejoin(session);
+            }
+        }
+    }
+
     /// Sends the messages that a session's window admits after acknowledgements, and offers it the messages of its
     /// queues.
     pub(crate) fn resume_session(&self, session: &Session, context: &mut DeliveryContext<'_>) {

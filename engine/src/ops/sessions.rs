@@ -81,6 +81,7 @@ impl Shared {
         }
         if present.is_some() {
             self.invalidate_routes(&session);
+            self.rejoin_queues(&session);
             self.resume_session(&session, &mut dispatcher.context(&self.limits, now_ms));
         }
         dispatcher.mark_for_flush(request.outbox);

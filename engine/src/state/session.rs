@@ -266,6 +266,11 @@ impl Session {
         self.acknowledge(connection, |outgoing| outgoing.pubcomp(id))
     }
 
+    /// The topic queues and groups that the client receives from.
+    pub(crate) fn sources(&self) -> Vec<Arc<QueueInfo>> {
+        self.outgoing.lock().sources()
+    }
+
     /// Changes the list of topic queues and groups that the client receives from.
     pub(crate) fn change_sources(&self, change: impl FnOnce(&mut Vec<Arc<QueueInfo>>)) {
         self.outgoing.lock().change_sources(change);

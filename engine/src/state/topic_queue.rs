@@ -11,17 +11,20 @@
 //! A message at QoS 1 or 2 belongs to the queue until its receiver has acknowledged it. Receivers take turns, and a
 //! receiver with a full window is skipped. A thread locks the queue before the sessions of its receivers.
 
+mod consumers;
 mod settings;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub(crate) use self::consumers::Consumer;
+use self::consumers::Consumers;
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::base::capacity::Capacity;
 use crate::base::sync::{Mutex, rank};
 use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
-use crate::delivery::loan::{ConsumerOptions, DeadLetter, QueueInfo, Queued};
+use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::NextExpiry;
 use crate::state::session::Session;
 use crate::state::timers::{NEVER, Timers};
@@ -39,9 +42,7 @@ pub(crate) struct TopicQueue {
 #[derive(Debug, Default)]
 struct State {
     messages: VecDeque<Queued>,
-    consumers: Vec<Consumer>,
-    /// The index of the next consumer to get messages.
-    next: usize,
+    consumers: Consumers,
     /// When the first of the messages expires.
     expires_ms: NextExpiry,
     /// Since when it has had neither messages nor consumers, as far as is known.
@@ -53,13 +54,6 @@ struct State {
 
 /// How long a queue that is not configured may be unused.
 const UNUSED_MS: u64 = 60_000;
-
-/// A session that receives from the queue, and its options.
-#[derive(Debug)]
-pub(crate) struct Consumer {
-    pub(crate) session: Arc<Session>,
-    pub(crate) options: ConsumerOptions,
-}
 
 impl Indexed for TopicQueue {
     fn index(&self) -> usize {
@@ -104,27 +98,19 @@ impl TopicQueue {
         if state.closed {
             return Err(consumer);
         }
-        match state.consumers.iter_mut().find(|known| Arc::ptr_eq(&known.session, &consumer.session)) {
-            Some(known) => {
-                *known = consumer;
-                Ok(true)
-            }
-            None => {
-                state.consumers.push(consumer);
-                Ok(false)
-            }
-        }
+        Ok(state.consumers.insert(consumer))
+    }
+
+    /// Notes that the client of a consumer has connected.
+    pub(crate) fn rejoin(&self, session: &Session) {
+        self.state.lock().consumers.move_to_front(session.index());
     }
 
     /// Removes a consumer. A group without consumers is closed, and its messages are dropped.
     pub(crate) fn unsubscribe(&self, session: &Session) -> bool {
         let mut state = self.state.lock();
-        let Some(at) = state.consumers.iter().position(|known| std::ptr::eq(&*known.session, session)) else {
+        if !state.consumers.remove(session) {
             return false;
-        };
-        state.consumers.remove(at);
-        if state.next > at {
-            state.next -= 1;
         }
         if state.consumers.is_empty() {
             if self.is_group() {
@@ -209,25 +195,30 @@ impl TopicQueue {
     pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) {
         let mut state = self.state.lock();
         let State { messages, consumers, .. } = &mut *state;
-        let Some(consumer) = consumers.iter().find(|known| std::ptr::eq(&*known.session, session)) else { return };
+        let Some(consumer) = consumers.get(session) else { return };
         let offered = session.take_from(&self.info, messages, usize::MAX, &consumer.options, context);
         self.note_offered(messages.len(), offered.waits_for_outbox, context);
     }
 
     fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) {
-        let State { messages, consumers, next, .. } = state;
+        let State { messages, consumers, .. } = state;
         // Noted before the offer, so that a session with a newly opened window sees the backlog.
         self.info.set_waiting(messages.len());
         let mut waits_for_outbox = false;
-        let mut passed_over = 0;
-        while !messages.is_empty() && passed_over < consumers.len() {
+        consumers.begin_round();
+        while !messages.is_empty() {
             // Each consumer gets a fair part before any gets more.
-            let most = messages.len().div_ceil(consumers.len());
-            let consumer = &consumers[*next % consumers.len()];
-            *next = (*next + 1) % consumers.len();
+            let most = messages.len().div_ceil(consumers.present().max(1));
+            let Some(consumer) = consumers.take_turn() else { break };
             let offered = consumer.session.take_from(&self.info, messages, most, &consumer.options, context);
+            if offered.is_away {
+                consumers.last_is_away();
+                continue;
+            }
             waits_for_outbox |= offered.waits_for_outbox;
-            passed_over = if offered.taken > 0 { 0 } else { passed_over + 1 };
+            if offered.taken > 0 {
+                consumers.begin_round();
+            }
         }
         self.note_offered(messages.len(), waits_for_outbox, context);
     }

@@ -99,6 +99,8 @@ pub(crate) struct OfferOutcome {
     pub(crate) taken: usize,
     /// The consumer has to read before it can get more at QoS 0.
     pub(crate) waits_for_outbox: bool,
+    /// The consumer's client is not connected.
+    pub(crate) is_away: bool,
 }
 
 impl Outgoing {
@@ -151,6 +153,11 @@ impl Outgoing {
     /// Changes the list of topic queues and groups that the client receives from.
     pub(crate) fn change_sources(&mut self, change: impl FnOnce(&mut Vec<Arc<QueueInfo>>)) {
         self.update_cold(|cold| change(&mut cold.sources));
+    }
+
+    /// The queues that the client receives from.
+    pub(crate) fn sources(&self) -> Vec<Arc<QueueInfo>> {
+        self.cold.iter().flat_map(|cold| &cold.sources).cloned().collect()
     }
 
     /// The queues among its sources that have messages.
@@ -381,7 +388,9 @@ impl Outgoing {
     ) -> OfferOutcome {
         let mut offered = OfferOutcome::default();
         // A closed outbox would accept messages and never deliver them.
-        let Some(outbox) = self.outbox().filter(|outbox| !outbox.is_closed()).cloned() else { return offered };
+        let Some(outbox) = self.outbox().filter(|outbox| !outbox.is_closed()).cloned() else {
+            return OfferOutcome { is_away: true, ..offered };
+        };
         // Messages that the session already has are older.
         self.pump(capacity, context);
         let mut sent = 0;
