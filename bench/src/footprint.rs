@@ -1,6 +1,5 @@
 //! How large the files are that a running program needs: its own, the libraries that it has loaded, and modules.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -39,27 +38,6 @@ impl Size {
             Ok(Self { file_bytes, loaded_bytes })
         })
     }
-}
-
-/// The files of which a process runs code: its program and all libraries that it has loaded by now.
-///
-/// # Errors
-/// When the system does not tell, as only Linux does.
-pub fn files_of(process: u32) -> Result<BTreeSet<PathBuf>, Failure> {
-    let maps = format!("/proc/{process}/maps");
-    let text = fs::read_to_string(&maps).map_err(|error| Failure::Setup(format!("cannot read {maps}: {error}")))?;
-    Ok(executable_files(&text))
-}
-
-/// Of `/proc/PID/maps`, the files of which something may be executed.
-fn executable_files(maps: &str) -> BTreeSet<PathBuf> {
-    let file = |line: &str| {
-        let permissions = line.split_ascii_whitespace().nth(1)?;
-        // A mapping without a file has a name in brackets or none; a deleted file is skipped.
-        let path = &line[line.find('/')?..];
-        (permissions.contains('x') && !path.ends_with("(deleted)")).then(|| PathBuf::from(path))
-    };
-    maps.lines().filter_map(file).collect()
 }
 
 /// Offsets and sizes in the headers of ELF, in its form for 64 bits.
@@ -109,23 +87,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_with_code_are_found_once() {
-        let maps = "\
-00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/a program
-00651000-00652000 r--p 00051000 08:02 173521      /usr/bin/a program
-00652000-00655000 r-xp 00052000 08:02 173521      /usr/bin/a program
-00e03000-00e24000 rw-p 00000000 00:00 0           [heap]
-35b1800000-35b1820000 r-xp 00000000 08:02 135522  /usr/lib/ld.so
-35b1a21000-35b1a22000 rw-p 00000000 00:00 0
-35b1c00000-35b1dac000 r--p 00000000 08:02 135870  /usr/share/data
-7f2c6ff8c000-7f2c7078c000 r-xp 00000000 00:00 9   /memfd:code (deleted)
-7fffb2d48000-7fffb2d49000 r-xp 00000000 00:00 0   [vdso]
-";
-        let files: Vec<_> = executable_files(maps).into_iter().collect();
-        assert_eq!(files, [PathBuf::from("/usr/bin/a program"), "/usr/lib/ld.so".into()]);
-    }
-
-    #[test]
     fn segments_that_are_loaded_count() {
         let mut file = vec![0; ELF_HEADER_BYTES + 3 * SEGMENT_HEADER_BYTES_MIN];
         file[..6].copy_from_slice(ELF_64_BITS_LITTLE_ENDIAN);
@@ -148,7 +109,7 @@ mod tests {
     #[test]
     fn this_program_is_among_its_files_and_is_loaded_in_part() {
         let own = std::env::current_exe().unwrap();
-        let files = files_of(std::process::id()).unwrap();
+        let files = wisp_lab::proc::code_files(std::process::id()).unwrap();
         assert!(files.contains(&own), "{files:?}");
         let size = Size::of(&own).unwrap();
         assert!(size.loaded_bytes > 0 && size.loaded_bytes < size.file_bytes, "{size:?}");

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use wait4::{ResUse, Wait4};
 use wisp_lab::broker::last_lines;
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::paths::Scratch;
+use wisp_lab::proc;
 use wisp_lab::process::{kill, spawn};
 
 /// How often it is looked how much memory the program has, and whether the run was interrupted.
@@ -92,7 +93,7 @@ impl Program {
             }
             if self.started.elapsed() >= LOADED_AFTER {
                 let process = self.child.as_ref().map_or(0, Child::id);
-                peak_seen = peak_rss_bytes(&process.to_string()).or(peak_seen);
+                peak_seen = peak_rss_bytes(process).or(peak_seen);
             }
             match self.output.recv_timeout(LOOK_EVERY) {
                 Ok(output) => self.written = Some(output),
@@ -111,7 +112,7 @@ impl Program {
             output: self.written.take().unwrap_or_default(),
             wall_s,
             cpu_s: (rusage.utime + rusage.stime).as_secs_f64(),
-            peak_rss_bytes: peak_of(rusage.maxrss, peak_rss_bytes("self"), peak_seen),
+            peak_rss_bytes: peak_of(rusage.maxrss, peak_rss_bytes(process::id()), peak_seen),
         })
     }
 
@@ -144,12 +145,9 @@ impl Finished {
     }
 }
 
-/// The most memory that a process, by its number or `self`, had so far. None when it is gone, or was never there.
-fn peak_rss_bytes(process: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+/// The most memory that a process had so far. None when it is gone, or was never there.
+fn peak_rss_bytes(process: u32) -> Option<u64> {
+    proc::peak_rss_bytes(process).ok()?
 }
 
 /// The system's figure for an ended process includes the memory that this program had when it started it. Above that
@@ -201,7 +199,7 @@ mod tests {
         assert_eq!(peak_of(500, Some(500), Some(300)), Some(300));
         assert_eq!(peak_of(500, Some(500), None), None);
         assert_eq!(peak_of(500, None, None), Some(500));
-        assert!(peak_rss_bytes("self").unwrap() > 100_000);
-        assert_eq!(peak_rss_bytes("0"), None);
+        assert!(peak_rss_bytes(process::id()).unwrap() > 100_000);
+        assert_eq!(peak_rss_bytes(0), None);
     }
 }

@@ -1,12 +1,12 @@
 //! The memory of a process, as Linux counts it, without the kernel's memory for its sockets.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use wisp_lab::failure::{Failure, Interrupt};
+use wisp_lab::proc::{self, Memory};
 
 /// How long the figures have to stay the same before they count, and how long to wait for that.
 const STILL_FOR: Duration = Duration::from_millis(1500);
@@ -31,9 +31,10 @@ impl Resident {
     /// # Errors
     /// If the system does not tell.
     pub fn of(process: u32) -> Result<Self, Failure> {
-        let file = format!("/proc/{process}/smaps_rollup");
-        let text = fs::read_to_string(&file).map_err(|error| Failure::Setup(format!("cannot read {file}: {error}")))?;
-        parse(&text).ok_or_else(|| Failure::Setup(format!("{file} does not say how much memory there is")))
+        let Memory { rss_bytes, pss_bytes, anonymous_bytes } = proc::memory(process).map_err(|error| {
+            Failure::Setup(format!("the system does not tell the memory of process {process}: {error}"))
+        })?;
+        Ok(Self { rss_bytes, pss_bytes, anonymous_bytes })
     }
 
     /// The memory of a process once it has not changed for a while.
@@ -63,26 +64,5 @@ impl Resident {
             }
         }
         Ok(last)
-    }
-}
-
-fn parse(text: &str) -> Option<Resident> {
-    let bytes = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-    };
-    Some(Resident { rss_bytes: bytes("Rss")?, pss_bytes: bytes("Pss")?, anonymous_bytes: bytes("Anonymous")? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_found_by_their_whole_name() {
-        let text = "5-7 ---p 00 00:00 0 [rollup]\nRss:    10 kB\nPss:     7 kB\nPss_Anon:  1 kB\nAnonymous:    4 kB\n";
-        let expected = Resident { rss_bytes: 10_240, pss_bytes: 7_168, anonymous_bytes: 4_096 };
-        assert_eq!(parse(text), Some(expected));
-        assert_eq!(parse("Rss: 10 kB\n"), None);
     }
 }

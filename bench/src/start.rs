@@ -8,7 +8,7 @@
 //! Files that were read before are in memory when it starts, as on a machine where it was started before: nothing is dropped
 //! from there.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use wisp_lab::machine;
 use wisp_lab::measured::Measured;
 use wisp_lab::paths::{self, Scratch};
 use wisp_lab::plan;
+use wisp_lab::proc;
 
-use crate::footprint::{Size, files_of};
+use crate::footprint::Size;
 use crate::loadgen::{self, Load};
 use crate::plan::{Case, Point as Spread};
 use crate::resident::Resident;
@@ -150,7 +151,7 @@ impl Start {
         let threads = running.usage().map(|usage| usage.threads);
         let files = self.files(&running)?;
         let startup_ms = running.startup().as_secs_f64() * 1e3;
-        forget_peak(running.process())?;
+        proc::forget_peak(running.process()).map_err(|error| untold(running.process(), &error))?;
         let case = Case { qos: 0, point: self.spread };
         let load = Load { case, window: 1, messages: self.messages };
         let report = loadgen::drive(&running.url(), &load, interrupt);
@@ -175,9 +176,10 @@ impl Start {
 
     /// The sizes of the files that it runs from.
     fn files(&self, running: &Running) -> Result<Files, Failure> {
-        let files = files_of(running.process())?;
+        let process = running.process();
+        let files = proc::code_files(process).map_err(|error| untold(process, &error))?;
         let Some(host) = self.broker.wasm_host() else {
-            let program = program_of(running)?;
+            let program = proc::program(process).map_err(|error| untold(process, &error))?;
             let libraries = Size::of_all(files.iter().filter(|file| **file != program))?;
             let program = Size::of(&program)?;
             let parts = Parts::Native {
@@ -233,16 +235,9 @@ fn compiled(broker: &Broker, module: &Path) -> PathBuf {
     }
 }
 
-/// The native program of a broker.
-fn program_of(running: &Running) -> Result<PathBuf, Failure> {
-    fs::read_link(format!("/proc/{}/exe", running.process()))
-        .map_err(|error| Failure::Setup(format!("cannot tell which program {} is: {error}", running.broker())))
-}
-
-/// Lets the count of the most memory that a process ever had begin anew.
-fn forget_peak(process: u32) -> Result<(), Failure> {
-    let file = format!("/proc/{process}/clear_refs");
-    fs::write(&file, "5").map_err(|error| Failure::Setup(format!("cannot write to {file}: {error}")))
+/// The system does not tell something of a process.
+fn untold(process: u32, error: &io::Error) -> Failure {
+    Failure::Setup(format!("the system does not tell what process {process} uses: {error}"))
 }
 
 #[cfg(test)]
@@ -323,7 +318,7 @@ mod tests {
         std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut said).unwrap();
         let peak = |child: u32| wisp_lab::broker::Usage::of_group(child).unwrap().peak_rss_bytes;
         let before = peak(child.id());
-        forget_peak(child.id()).unwrap();
+        proc::forget_peak(child.id()).unwrap();
         let after = peak(child.id());
         kill(&mut child);
         assert!(before >= 1 << 26 && after < before - (1 << 25), "{before} {after}");

@@ -1,9 +1,13 @@
 //! Addresses of brokers as URLs: `mqtt://user:password@host:1883`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
 
 use crate::error::Error;
 
@@ -26,31 +30,40 @@ impl ServerUrl {
     /// # Errors
     /// When the text is no such address.
     pub fn of_scheme(text: &str, scheme: &'static str, default_port: u16) -> Result<Self, InvalidUrl> {
-        Self::parse(text, &[scheme], default_port).map_err(InvalidUrl)
+        Self::parse(text, &[scheme], default_port)
     }
 
     /// Reads an address with one of these schemes, and shows it with the first.
-    fn parse(text: &str, schemes: &[&'static str], default_port: u16) -> Result<Self, String> {
-        let usage = format!("use {}://HOST:PORT", schemes[0]);
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if schemes.contains(&scheme) => rest,
-            Some((scheme, _)) => return Err(format!("unknown scheme {scheme}://, {usage}")),
-            None => return Err(format!("no scheme, {usage}")),
-        };
-        let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
-        let place = place.strip_suffix('/').unwrap_or(place);
-        let (host, port) = split_port(place, default_port)?;
-        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
-            return Err(format!("{host:?} is not a host, {usage}"));
+    fn parse(text: &str, schemes: &[&'static str], default_port: u16) -> Result<Self, InvalidUrl> {
+        let scheme = schemes[0];
+        let invalid = |fault| InvalidUrl { fault, scheme };
+        match text.split_once("://") {
+            None => return Err(invalid(Fault::NoScheme)),
+            Some((other, _)) if !schemes.contains(&other) => return Err(invalid(Fault::Scheme(other.to_owned()))),
+            Some(_) => {}
         }
-        let (username, password) = match user {
-            None => (None, None),
-            Some(user) => {
-                let (name, password) = user.split_once(':').map_or((user, None), |(name, word)| (name, Some(word)));
-                (Some(percent_decoded(name)?), password.map(percent_decoded).transpose()?)
-            }
+        let url = Url::parse(text).map_err(|error| invalid(Fault::Grammar(error)))?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid(Fault::More));
+        }
+        let decoded = |text: &str| percent_decoded(text).ok_or_else(|| invalid(Fault::Encoding));
+        let host = match url.host() {
+            Some(Host::Domain(name)) => decoded(name)?,
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
         };
-        Ok(Self { scheme: schemes[0], host: host.to_owned(), port, username, password })
+        if host.is_empty() {
+            return Err(invalid(Fault::NoHost));
+        }
+        let port = url.port().unwrap_or(default_port);
+        if port == 0 {
+            return Err(invalid(Fault::PortZero));
+        }
+        let password = url.password().map(decoded).transpose()?;
+        let has_user = password.is_some() || !url.username().is_empty();
+        let username = has_user.then(|| decoded(url.username())).transpose()?;
+        Ok(Self { scheme, host, port, username, password })
     }
 
     /// The user name, if the URL has one.
@@ -80,21 +93,54 @@ impl FromStr for ServerUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT).map_err(InvalidUrl)
+        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT)
     }
 }
 
 /// A text is no address of a broker. It is shown as the reason, in one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InvalidUrl(String);
+pub struct InvalidUrl {
+    fault: Fault,
+    /// The scheme that was expected.
+    scheme: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Fault {
+    NoScheme,
+    Scheme(String),
+    Grammar(url::ParseError),
+    /// There is a path, a query or a fragment.
+    More,
+    NoHost,
+    PortZero,
+    /// A part has a wrong percent-encoding. It is not kept, since it may be the password.
+    Encoding,
+}
 
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.fault {
+            Fault::NoScheme => f.write_str("no scheme")?,
+            Fault::Scheme(scheme) => write!(f, "unknown scheme {scheme}://")?,
+            Fault::Grammar(error) => error.fmt(f)?,
+            Fault::More => f.write_str("there is more than a host and a port")?,
+            Fault::NoHost => f.write_str("no host")?,
+            Fault::PortZero => f.write_str("0 is not a port")?,
+            Fault::Encoding => f.write_str("a % is not followed by two hexadecimal digits of UTF-8")?,
+        }
+        write!(f, ", use {}://HOST:PORT", self.scheme)
     }
 }
 
-impl std::error::Error for InvalidUrl {}
+impl std::error::Error for InvalidUrl {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Grammar(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Without the password, so that it does not appear in logs and results.
 impl fmt::Display for ServerUrl {
@@ -110,43 +156,14 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(place: &str, default_port: u16) -> Result<(&str, u16), String> {
-    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or("no ] after an IPv6 address")?;
-        match after.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if after.is_empty() => (host, None),
-            None => return Err(format!("{after:?} after an IPv6 address")),
-        }
-    } else {
-        place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)))
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("{port:?} is not a port"))?,
-        None => default_port,
-    };
-    Ok((host, port))
-}
-
-fn percent_decoded(text: &str) -> Result<String, String> {
-    let bad = || format!("a % in {text:?} is not followed by two hexadecimal digits of UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%' {
-            let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(bad)?;
-            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(bad());
-            }
-            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
-            rest = &after[2..];
-        } else {
-            bytes.push(first);
-            rest = after;
-        }
+/// The decoding of a URL's part. None if a `%` stands alone, which the standard would leave as it is: here it is most likely
+/// part of a password that was not encoded.
+fn percent_decoded(text: &str) -> Option<String> {
+    let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_encoded) {
+        return None;
     }
-    String::from_utf8(bytes).map_err(|_| bad())
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -177,6 +194,8 @@ mod tests {
         assert_eq!((url.username(), url.password()), (Some("me"), Some("a:b@c")));
         assert!(!format!("{url} {url:?}").contains("a:b"));
         assert_eq!(parsed("mqtt://me@h").password(), None);
+        let error = "mqtt://me:secret%@h".parse::<ServerUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
     }
 
     #[test]
@@ -200,6 +219,9 @@ mod tests {
             "mqtt://a%+1@h",
             "mqtt://a%ff@h",
             "mqtt://a b",
+            "mqtt://h?x",
+            "mqtt://h#x",
+            "mqtt://me@",
         ] {
             let error = text.parse::<ServerUrl>().expect_err(text).to_string();
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");

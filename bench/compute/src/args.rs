@@ -1,5 +1,7 @@
 //! The command line. Read by hand: a library for it would be most of a module that runtimes have to compile.
 
+use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 
 /// The form of the command line.
@@ -22,20 +24,40 @@ pub enum Work {
     },
 }
 
+/// Why arguments are none. Shown in one line, with the form of the command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ArgumentsError {
+    /// The words are others, or in another order.
+    Usage,
+    /// The number of random numbers is none.
+    Count(String),
+}
+
+impl fmt::Display for ArgumentsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage => f.write_str(USAGE),
+            Self::Count(count) => write!(f, "--count cannot be {count}; {USAGE}"),
+        }
+    }
+}
+
+impl Error for ArgumentsError {}
+
 impl Work {
     /// Reads the arguments after the program's name.
     ///
     /// # Errors
     /// The mistake, in one line.
-    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, ArgumentsError> {
         let words: Vec<String> = words.collect();
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["random", "--count", count] => match count.parse() {
                 Ok(count) => Ok(Self::Random { count }),
-                Err(_) => Err(format!("--count cannot be {count}; {USAGE}")),
+                Err(_) => Err(ArgumentsError::Count(count.to_owned())),
             },
             ["sort", "--file", file, "--out", out] => Ok(Self::Sort { file: file.into(), out: out.into() }),
-            _ => Err(USAGE.to_owned()),
+            _ => Err(ArgumentsError::Usage),
         }
     }
 }
@@ -44,7 +66,7 @@ impl Work {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Work, String> {
+    fn parse(line: &str) -> Result<Work, ArgumentsError> {
         Work::parse(line.split_whitespace().map(str::to_owned))
     }
 
@@ -58,7 +80,7 @@ mod tests {
     fn anything_else_is_answered_by_how_it_is_used() {
         for line in ["", "random", "random --count", "random --count x", "random --count -1", "sort --file a", "dance"]
         {
-            assert!(parse(line).unwrap_err().contains(USAGE), "{line}");
+            assert!(parse(line).unwrap_err().to_string().contains(USAGE), "{line}");
         }
     }
 }

@@ -2,33 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 
+use tempfile::TempDir;
 use wisp_compute::random::Random;
 use wisp_compute::{NUMBER_BYTES, decode, make_random, sort_file};
 
 /// A folder that is gone when this is dropped.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = env::temp_dir().join(format!("wisp-compute-{name}-{}", process::id()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
+        self.0.path().join(name)
     }
 }
 
@@ -42,7 +34,7 @@ fn write_numbers(file: &Path, count: usize) -> Vec<u64> {
 
 #[test]
 fn a_file_is_sorted_into_another() {
-    let folder = Folder::new("sort");
+    let folder = Folder::new();
     let (from, to) = (folder.file("from"), folder.file("to"));
     for count in [0, 1, 2, 1000] {
         let mut expected = write_numbers(&from, count);
@@ -55,7 +47,7 @@ fn a_file_is_sorted_into_another() {
 
 #[test]
 fn a_file_that_is_no_list_of_numbers_is_refused() {
-    let folder = Folder::new("odd");
+    let folder = Folder::new();
     let (from, to) = (folder.file("from"), folder.file("to"));
     fs::write(&from, [0; NUMBER_BYTES + 1]).unwrap();
     assert_eq!(sort_file(&from, &to).unwrap_err().kind(), ErrorKind::InvalidData);
@@ -72,7 +64,7 @@ fn the_same_numbers_are_made_everywhere() {
 
 #[test]
 fn the_program_says_what_it_did_or_what_is_wrong() {
-    let folder = Folder::new("program");
+    let folder = Folder::new();
     let (from, to) = (folder.file("from"), folder.file("to"));
     write_numbers(&from, 3);
     let run = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_wisp-compute")).args(words).output().unwrap();

@@ -1,7 +1,6 @@
 //! Why a run ended early, by whose fault, and how an interrupt is noticed.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::process;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use signal_hook::iterator::Signals;
 use wisp_loadgen::Stopped;
 use wisp_loadgen::{Progress, Watch};
 
+use crate::proc;
 use crate::process::kill_all;
 
 /// A signal that comes so soon after the first is the same one, which a terminal, a shell and make may each have sent.
@@ -56,6 +56,8 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+impl std::error::Error for Failure {}
 
 impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
@@ -127,10 +129,7 @@ impl Watch for Interrupt {
 
 /// Whether the parent process had a signal ignored. False where the system does not tell.
 fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    proc::ignored_signals().is_ok_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Ends the program without waiting for anything.

@@ -18,6 +18,7 @@ pub mod measured;
 pub mod paths;
 pub mod place;
 pub mod plan;
+pub mod proc;
 pub mod process;
 pub mod single;
 pub mod sweep;

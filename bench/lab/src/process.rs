@@ -1,12 +1,12 @@
 //! The processes that this program starts: how they are started and ended.
 
-use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::proc;
 
 /// Variables that make Rust programs, which the runtimes are, keep backtraces of errors.
 const DIAGNOSTICS: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
@@ -34,9 +34,9 @@ pub fn kill(child: &mut Child) {
 /// Ends a child that [`spawn`] started, and all that it has started itself and left in its group.
 pub fn kill_group(child: &mut Child) {
     // Once it has been waited for, its number may be another group's.
-    if let Ok(None) = child.try_wait() {
-        let group = format!("-{}", child.id());
-        drop(Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status());
+    if let (Ok(None), Some(group)) = (child.try_wait(), pid_of(child.id())) {
+        // An error means that all of it has ended already.
+        let _ = kill_process_group(group, Signal::KILL);
     }
     kill(child);
 }
@@ -56,22 +56,11 @@ pub(crate) fn kill_all() -> io::Result<()> {
 
 /// The children of all threads.
 fn children() -> io::Result<Vec<Pid>> {
-    if !Path::new("/proc/thread-self/children").exists() {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    let mut children = Vec::new();
-    for thread in fs::read_dir("/proc/self/task")? {
-        match fs::read_to_string(thread?.path().join("children")) {
-            Ok(text) => {
-                let numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
-                children.extend(numbers.filter_map(Pid::from_raw));
-            }
-            // The thread has ended, and its children are another's.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(children)
+    Ok(proc::children()?.into_iter().filter_map(pid_of).collect())
+}
+
+fn pid_of(process: u32) -> Option<Pid> {
+    Pid::from_raw(process.try_into().ok()?)
 }
 
 #[cfg(test)]

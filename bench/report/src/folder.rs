@@ -165,6 +165,11 @@ fn newest(records: Vec<Record>) -> Vec<Record> {
     kept
 }
 
+/// The records of a plan.
+pub(crate) fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
+    records.iter().filter(|record| record.get(PLAN).and_then(Value::as_str) == Some(plan)).collect()
+}
+
 /// The bytes up to the end of the last line that has one.
 fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)

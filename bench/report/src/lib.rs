@@ -9,6 +9,7 @@
 //! Samples with faults are left out of medians, and the page says so.
 
 mod axis;
+mod captions;
 mod chart;
 mod csv;
 mod faults;
@@ -19,6 +20,7 @@ pub mod kind;
 mod label_positions;
 mod labels;
 pub mod measures;
+mod names;
 mod page;
 mod plot;
 pub mod statistics;
@@ -34,17 +36,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::figure::{Better, Figure, FigureError, is_name};
-use crate::folder::{PLAN, Record, Run};
+use crate::figure::{Figure, FigureError, is_name};
+use crate::folder::{Record, Run, of_plan};
 
-use chart::Chart;
+use captions::{best_text, measured};
 pub use csv::CsvError;
 use grid::Grid;
-
-/// The page's name.
-pub const PAGE_FILE: &str = "report.html";
-/// The table's name.
-pub const TABLE_FILE: &str = "results.csv";
+pub use names::{PAGE_FILE, TABLE_FILE};
+use names::{id, plot_file};
 
 /// The written files.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,41 +182,6 @@ pub fn terminal_table(records: &[Record], figures: &[Figure]) -> String {
         }
     }
     text
-}
-
-/// The meaning of a chart's values, in words.
-fn measured(chart: &Chart<'_>) -> String {
-    let field = labels::of_field(&chart.figure.y);
-    if chart.unit == units::Unit::Ratio {
-        return format!("{field}, {}", plot::base_text(chart));
-    }
-    labels::of_axis(&chart.figure.y, chart.unit)
-}
-
-/// The meaning of the mark of the best value.
-fn best_text(chart: &Chart<'_>) -> String {
-    let which = match chart.figure.better {
-        Better::More => "largest",
-        Better::Less => "smallest",
-        // Nothing is marked.
-        Better::None => return String::new(),
-    };
-    let but = if chart.points().any(|point| point.left_out > 0) { " that are without †" } else { "" };
-    format!("{which} median of those compared{but}")
-}
-
-fn of_plan<'a>(records: &'a [Record], plan: &str) -> Vec<&'a Record> {
-    records.iter().filter(|record| record.get(PLAN).and_then(serde_json::Value::as_str) == Some(plan)).collect()
-}
-
-/// The name of a figure's file.
-fn plot_file(plan: &str, figure: &str) -> String {
-    format!("{plan}-{figure}.svg")
-}
-
-/// The identifier of a figure within a page.
-fn id(plan: &str, figure: &str) -> String {
-    format!("{plan}-{figure}")
 }
 
 /// Checks that all figures can be drawn.

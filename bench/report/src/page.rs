@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
-use crate::folder::{self, PlanInfo, RECORDS_FILE, RUN_FILE, Record, Run};
+use crate::folder::{self, PlanInfo, RECORDS_FILE, RUN_FILE, Record, Run, of_plan};
+use crate::time;
 
+use super::captions::{best_text, measured};
 use super::chart::{self, Chart};
+use super::faults;
 use super::grid::{BEST, Block, Cell, Grid};
 use super::labels::{self, counted};
+use super::names::{TABLE_FILE, id, plot_file};
 use super::plot::{self, Form};
 use super::theme;
-use super::{TABLE_FILE, best_text, faults, id, measured, of_plan, plot_file};
 
 /// Tables with more rows are folded up.
 const OPEN_ROWS_MAX: usize = 12;
@@ -70,8 +73,7 @@ fn summary(run: &Run, records: &[Record]) -> String {
 /// From when to when, by universal time: `2026-01-31 12:00 to 12:10 UTC`.
 fn period(from: &str, to: &str) -> String {
     // A text that is no time is shown as it is.
-    let parts = |time: &str| Some((time.get(..10)?.to_owned(), time.get(11..16)?.to_owned()));
-    match (parts(from), parts(to)) {
+    match (time::date_and_minute(from), time::date_and_minute(to)) {
         (Some(from), Some(to)) if from == to => format!("{} {} UTC", from.0, from.1),
         (Some(from), Some(to)) if from.0 == to.0 => format!("{} {} to {} UTC", from.0, from.1, to.1),
         (Some(from), Some(to)) => format!("{} {} to {} {} UTC", from.0, from.1, to.0, to.1),

@@ -14,6 +14,12 @@ pub fn today() -> String {
     Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
+/// The date and the minute of a time in the form of records, as in `2026-01-31` and `12:00`. None if it is no time.
+pub(crate) fn date_and_minute(time: &str) -> Option<(String, String)> {
+    let time: Timestamp = time.parse().ok()?;
+    Some((time.strftime("%Y-%m-%d").to_string(), time.strftime("%H:%M").to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +31,9 @@ mod tests {
         let age = Timestamp::now().duration_since(read);
         assert!(now.len() == "2026-01-31T12:00:00Z".len() && now.ends_with('Z'), "{now}");
         assert!(!age.is_negative() && age.as_secs() < 3600, "{now}");
+        let parts = |date: &str, minute: &str| Some((date.to_owned(), minute.to_owned()));
+        assert_eq!(date_and_minute("2026-01-31T12:05:59Z"), parts("2026-01-31", "12:05"));
+        assert_eq!((date_and_minute(""), date_and_minute("noon")), (None, None));
         assert!(now.starts_with(&today()) || today() > now, "midnight may lie between the two");
     }
 }

@@ -424,3 +424,28 @@ fn assert_balanced(text: &str, void: &[&str]) {
     }
     assert!(open.is_empty(), "{open:?}");
 }
+
+#[test]
+fn the_folders_of_the_repository_are_drawn() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
+    let mut drawn = 0;
+    for entry in fs::read_dir(results).unwrap() {
+        let recorded = entry.unwrap().path();
+        if !recorded.join(RUN_FILE).is_file() {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for file in [RECORDS_FILE, RUN_FILE] {
+            fs::copy(recorded.join(file), folder.path().join(file)).unwrap();
+        }
+        let written = wisp_report::write(folder.path()).unwrap();
+        let records = wisp_report::folder::read_records(&recorded).unwrap();
+        assert_eq!((written.samples, written.faulty), (records.len(), 0), "{}", recorded.display());
+        for file in written.files {
+            let name = file.file_name().unwrap();
+            assert!(recorded.join(name).is_file(), "{} has no {}", recorded.display(), name.display());
+        }
+        drawn += 1;
+    }
+    assert!(drawn > 0);
+}

@@ -1,5 +1,7 @@
 //! The command line. Read by hand: a library for it would be most of a module that runtimes have to compile.
 
+use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 
@@ -17,29 +19,61 @@ pub struct Arguments {
     pub settings: Settings,
 }
 
+/// Why arguments are none. Shown in one line, with the form of the command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ArgumentsError {
+    /// There is no such flag.
+    Unknown(String),
+    /// A flag stands at the end.
+    NoValue(String),
+    /// A flag has a wrong value.
+    Value {
+        /// The flag.
+        flag: String,
+        /// Its value.
+        value: String,
+    },
+    /// A flag is missing.
+    Missing,
+}
+
+impl fmt::Display for ArgumentsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(flag) => write!(f, "{flag} is unknown")?,
+            Self::NoValue(flag) => write!(f, "{flag} has no value")?,
+            Self::Value { flag, value } => write!(f, "{flag} cannot be {value}")?,
+            Self::Missing => f.write_str("a flag is missing")?,
+        }
+        write!(f, "; {USAGE}")
+    }
+}
+
+impl Error for ArgumentsError {}
+
 impl Arguments {
     /// Reads the arguments after the program's name.
     ///
     /// # Errors
     /// The mistake, in one line.
-    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, ArgumentsError> {
         let (mut listen, mut messages, mut size_bytes, mut buffer) = (None, None, None, None);
         while let Some(flag) = words.next() {
-            let value = words.next().ok_or_else(|| format!("{flag} has no value; {USAGE}"))?;
+            let Some(value) = words.next() else { return Err(ArgumentsError::NoValue(flag)) };
             let understood = match flag.as_str() {
                 "--listen" => value.parse::<SocketAddr>().map(|value| listen = Some(value)).is_ok(),
                 "--messages" => value.parse::<NonZeroU64>().map(|value| messages = Some(value)).is_ok(),
                 "--size" => value.parse::<NonZeroUsize>().map(|value| size_bytes = Some(value)).is_ok(),
                 "--buffer" => parse_buffer(&value).map(|value| buffer = Some(value)).is_some(),
-                _ => return Err(format!("{flag} is unknown; {USAGE}")),
+                _ => return Err(ArgumentsError::Unknown(flag)),
             };
             if !understood {
-                return Err(format!("{flag} cannot be {value}; {USAGE}"));
+                return Err(ArgumentsError::Value { flag, value });
             }
         }
         let (Some(listen), Some(messages), Some(size_bytes), Some(buffer)) = (listen, messages, size_bytes, buffer)
         else {
-            return Err(format!("a flag is missing; {USAGE}"));
+            return Err(ArgumentsError::Missing);
         };
         Ok(Self { listen, settings: Settings { messages, size_bytes, buffer } })
     }
@@ -56,7 +90,7 @@ fn parse_buffer(text: &str) -> Option<Buffer> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Arguments, String> {
+    fn parse(line: &str) -> Result<Arguments, ArgumentsError> {
         Arguments::parse(line.split_whitespace().map(str::to_owned))
     }
 
@@ -83,7 +117,7 @@ mod tests {
             ("--listen here", "--listen cannot be here"),
             ("--workers 2", "--workers is unknown"),
         ] {
-            let error = parse(line).unwrap_err();
+            let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(named) && error.contains(USAGE), "{error}");
         }
     }

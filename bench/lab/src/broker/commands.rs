@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::Command;
 
+use super::files::{unwritable, write_configuration};
+use super::kinds::{Broker, Mode};
+use super::options::StartOptions;
+use super::running::last_lines;
+use super::settings::{self, WISP_FLAGS};
 use super::shell_words::{split, with_address};
-use super::{Broker, Mode, StartOptions, settings, write_configuration};
 use crate::failure::Failure;
 use crate::paths;
-
-/// Wisp's flags besides its address and its workers.
-pub(super) const WISP_FLAGS: [&str; 1] = ["--log error"];
 
 impl Broker {
     /// The command that starts it on an address; `folder` is for its configuration.
@@ -48,7 +49,7 @@ impl Broker {
                 // It takes configurations of several forms, and tells them by their names.
                 let file = configured(settings::rumqttd(address))?;
                 let named = file.with_extension("toml");
-                std::fs::rename(&file, &named).map_err(|error| super::unwritable(&error))?;
+                std::fs::rename(&file, &named).map_err(|error| unwritable(&error))?;
                 command.args(["-q", "-c"]).arg(named);
                 command
             }
@@ -115,7 +116,7 @@ impl Broker {
             .map_err(|error| Failure::Setup(format!("cannot start {self} ({}): {error}", script.display())))?;
         if !told.status.success() {
             let words = String::from_utf8_lossy(&told.stderr);
-            let words = super::last_lines(&words).unwrap_or_else(|| "it said nothing".to_owned());
+            let words = last_lines(&words).unwrap_or_else(|| "it said nothing".to_owned());
             return Err(Failure::Setup(format!("cannot start {self}: {words}")));
         }
         let mut words =

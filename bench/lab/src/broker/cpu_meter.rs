@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Running, Usage};
+use super::running::Running;
+use super::usage::Usage;
 use wisp_loadgen::{Progress, Watch};
 
 /// Watches a run and reads the broker's processor time twice: when all clients are connected and subscribed, and when the last

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::Protocol;
+use super::kinds::Protocol;
 
 /// How often to ask.
 const ASK_EVERY: Duration = Duration::from_millis(1);

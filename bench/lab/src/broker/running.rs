@@ -8,9 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::files::unwritable;
+use super::kinds::Broker;
 use super::readiness::{Probe, Readiness};
 use super::usage::Usage;
-use super::{Broker, Protocol};
 use crate::failure::{Failure, Interrupt};
 use crate::process::{kill, kill_group, spawn};
 
@@ -45,7 +46,7 @@ impl Running {
         timeout: Duration,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
-        let stderr = fs::File::create(folder.join(WORDS_FILE)).map_err(|error| super::unwritable(&error))?;
+        let stderr = fs::File::create(folder.join(WORDS_FILE)).map_err(|error| unwritable(&error))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let begin = Instant::now();
         let child = spawn(&mut command).map_err(|error| {
@@ -168,15 +169,6 @@ impl Drop for Running {
         }
         // A file that stays behind goes with the scratch folder.
         drop(fs::remove_dir_all(&self.folder));
-    }
-}
-
-impl Protocol {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Mqtt => "MQTT",
-            Self::Nats => "NATS",
-        }
     }
 }
 

@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::kinds::Broker;
+
+/// Wisp's flags besides its address and its workers.
+pub(super) const WISP_FLAGS: [&str; 1] = ["--log error"];
+
 /// The lines of mosquitto's configuration beside its listener: no bound at which it would drop, and nothing that costs
 /// time and is not forwarding. All else is its default.
 pub const MOSQUITTO_SETTINGS: [&str; 6] = [
@@ -55,4 +60,23 @@ pub(super) fn rumqttd(address: SocketAddr) -> Vec<String> {
 
 pub(super) fn rumqttd_lines() -> Vec<String> {
     RUMQTTD_SETTINGS.map(|(key, value)| format!("{key} = {value}")).into()
+}
+
+impl Broker {
+    /// How it is set beside its address, line by line: of Wisp the flags, of the others their configuration; all else is
+    /// the default of each.
+    #[must_use]
+    pub fn settings(&self) -> Vec<String> {
+        let lines = |lines: &[&str]| lines.iter().copied().map(str::to_owned).collect();
+        match self {
+            Self::Mosquitto => lines(&MOSQUITTO_SETTINGS),
+            Self::NatsServer => lines(&NATS_SETTINGS),
+            Self::Rumqttd => rumqttd_lines(),
+            Self::Sink => Vec::new(),
+            Self::Command(line) => vec![line.clone()],
+            Self::Native | Self::Wasmtime => lines(&WISP_FLAGS),
+            Self::WasmEdge => lines(&[&WISP_FLAGS[..], &["--workers 1"]].concat()),
+            Self::Wasmer => lines(&[&WISP_FLAGS[..], &["TOKIO_WORKER_THREADS=1"]].concat()),
+        }
+    }
 }

@@ -1,6 +1,10 @@
-use std::time::Instant;
+use std::fs;
+use std::time::{Duration, Instant};
 
+use super::start::START_TIMEOUT;
 use super::*;
+use crate::failure::{Failure, Interrupt};
+use crate::paths::Scratch;
 
 /// Starts a command line; its output is lost with the scratch folder.
 fn start(line: &str, timeout: Duration) -> (Scratch, Result<Running, Failure>) {

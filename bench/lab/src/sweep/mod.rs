@@ -10,6 +10,7 @@
 //! terminal.
 
 pub mod load;
+mod options;
 mod order;
 mod outcome;
 pub(crate) mod progress;
@@ -18,7 +19,6 @@ mod resume_check;
 use crate::versions::Facts;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -26,6 +26,7 @@ use crate::failure::{Failure, Interrupt};
 use crate::machine;
 use crate::measured::Measured;
 use crate::plan::{Plan, Point};
+pub use options::Options;
 use order::{Sample, samples};
 pub use outcome::{Outcome, command, present};
 use progress::Display;
@@ -66,21 +67,6 @@ pub trait Sampler {
     fn versions(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
-}
-
-/// How a plan is run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// The program's name, which its messages begin with.
-    pub program: &'static str,
-    /// Where the records go.
-    pub folder: PathBuf,
-    /// Whether samples that the folder has are not taken again. Without, a folder with records of the plan is refused.
-    pub is_resumed: bool,
-    /// The seed of the order; by default the recorded one, or a new one.
-    pub seed: Option<u64>,
-    /// The command that runs it again.
-    pub command: String,
 }
 
 /// Takes all samples of a plan that are not there yet.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::plan::Plan;
-use crate::sweep::Options;
+use crate::sweep::options::Options;
 use wisp_loadgen::Target;
 use wisp_report::folder::{self, Record};
 

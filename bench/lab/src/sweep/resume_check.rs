@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::plan::{Plan, Point, Setting};
-use crate::sweep::Options;
+use crate::sweep::options::Options;
 use crate::versions::{self, SOURCES};
 use wisp_report::folder::{self, Record, Run};
 

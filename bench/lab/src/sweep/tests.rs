@@ -4,6 +4,7 @@ use crate::plan::{Changes, Setting};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 const TEXT: &str = "name = \"a\"\ntitle = \"A\"\nabout = \"\"\nkind = \"start\"\nrepetitions = 3\n\
                     [settings]\nbroker = \"native\"\nsenders = \"1..5\"\n";

@@ -1,5 +1,6 @@
 //! Turns records into a chart: panels of series of points, each with its median and range.
 
+mod content;
 mod groups;
 mod notes;
 mod percentiles;
@@ -11,84 +12,19 @@ mod tests;
 use serde_json::Value;
 
 use crate::figure::{Figure, Kind};
-use crate::folder::{self, Record};
+use crate::folder::Record;
 
-use super::statistics::Summary;
+use super::labels;
 use super::theme::{SLOTS, Style};
 use super::units::Unit;
-use super::{faults, labels};
+
+use content::point;
+pub(crate) use content::{Chart, Panel, Point, Series};
 
 use groups::{Fields, Group, compare_all, distinct, groups, has_values, xs};
 use notes::{Notes, off_scale};
 pub(crate) use percentiles::{NAMED_PERCENTILES, is_named, nines, percentile_text};
 use ratio::{bases, is_base_line};
-
-/// The content of a figure.
-#[derive(Debug)]
-pub(crate) struct Chart<'a> {
-    pub(crate) figure: &'a Figure,
-    /// How it is drawn: bars where a curve's horizontal axis is not of numbers.
-    pub(crate) kind: Kind,
-    /// The unit along the vertical axis.
-    pub(crate) unit: Unit,
-    pub(crate) panels: Vec<Panel>,
-    /// Remarks about the samples, in sentences.
-    pub(crate) notes: Vec<String>,
-}
-
-/// One plot of perhaps several with the same axes.
-#[derive(PartialEq, Debug)]
-pub(crate) struct Panel {
-    /// The value that distinguishes it from the other panels.
-    pub(crate) title: Option<String>,
-    pub(crate) series: Vec<Series>,
-}
-
-/// A line, or the bars with one colour.
-#[derive(PartialEq, Debug)]
-pub(crate) struct Series {
-    /// Empty if there is only one.
-    pub(crate) label: String,
-    pub(crate) style: Style,
-    /// In the order of the horizontal axis.
-    pub(crate) points: Vec<Point>,
-}
-
-/// The measurement at one place.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Point {
-    /// Where along the horizontal axis: the field's value; the place in the order of all values, for bars; nines, for
-    /// percentiles.
-    pub(crate) x: f64,
-    /// The same as text.
-    pub(crate) text: String,
-    /// None if there is no good sample.
-    pub(crate) summary: Option<Summary>,
-    /// How many samples with faults were left out.
-    pub(crate) left_out: usize,
-    /// Whether in some sample the generator was the limit.
-    pub(crate) is_saturated: bool,
-    pub(crate) style: Style,
-}
-
-impl Point {
-    /// The signs that notes and the lines below a plot explain.
-    pub(crate) fn signs(&self) -> &'static str {
-        match (self.left_out > 0, self.is_saturated) {
-            (false, false) => "",
-            (true, false) => "†",
-            (false, true) => "‡",
-            (true, true) => "†‡",
-        }
-    }
-}
-
-impl Chart<'_> {
-    /// The points of all panels.
-    pub(crate) fn points(&self) -> impl Iterator<Item = &Point> {
-        self.panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points)
-    }
-}
 
 /// Computes the chart of a figure.
 pub(crate) fn chart<'a>(figure: &'a Figure, records: &[&Record]) -> Chart<'a> {
@@ -207,15 +143,4 @@ fn point_style(fields: &Fields<'_>, x: &[Value], line: Style) -> Style {
     let broker_at = fields.x_names().iter().position(|field| labels::is_of_broker(field));
     let broker = broker_at.and_then(|at| x[at].as_str()).filter(|_| line.slot == SLOTS);
     broker.map_or(line, |broker| Style { variant: line.variant, ..Style::of_broker(broker) })
-}
-
-fn point(x: f64, text: String, values: &[f64], group: &Group<'_>, style: Style) -> Point {
-    Point {
-        x,
-        text,
-        summary: Summary::of(values),
-        left_out: group.records.iter().filter(|record| faults::is_faulty(record)).count(),
-        is_saturated: group.records.iter().any(|record| folder::is_saturated(record)),
-        style,
-    }
 }

@@ -5,8 +5,8 @@ use crate::folder::{self, PLAN, REPETITION, Record};
 use crate::statistics::Summary;
 use crate::{faults, labels};
 
+use super::content::{Panel, Point};
 use super::groups::Group;
-use super::{Panel, Point};
 
 /// How many points a logarithmic axis has no place for.
 pub(super) fn off_scale(figure: &Figure, panels: &[Panel]) -> usize {

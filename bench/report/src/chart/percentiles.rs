@@ -7,8 +7,8 @@ use crate::figure::Figure;
 use crate::statistics::between;
 use crate::theme::Style;
 
+use super::content::{Point, point};
 use super::groups::Group;
-use super::{Point, point};
 
 /// The percentiles that tables have and axes name.
 pub(crate) const NAMED_PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];

@@ -3,7 +3,8 @@
 use crate::figure::Kind;
 use crate::statistics::{QUARTILES_MIN, has_quartiles};
 
-use super::{Chart, Point, is_named};
+use super::content::{Chart, Point};
+use super::percentiles::is_named;
 
 impl Chart<'_> {
     /// The number of samples of each median and the meaning of its range, in a sentence. `range` says where the range

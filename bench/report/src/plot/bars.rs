@@ -5,7 +5,7 @@ use crate::chart::{Panel, Point};
 use crate::svg::{Anchor, Svg, text_width};
 use crate::theme::Style;
 
-use super::{Frame, LINE, Plot, draw_marker, wrapped};
+use super::parts::{Frame, LINE, Plot, draw_marker, wrapped};
 
 /// The share of a group's width that its bars fill.
 const FILLED: f64 = 0.82;

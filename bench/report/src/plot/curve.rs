@@ -6,7 +6,7 @@ use crate::figure::Kind;
 use crate::label_positions;
 use crate::svg::{Anchor, Svg};
 
-use super::{Frame, Plot, SATURATED, draw_marker};
+use super::parts::{Frame, Plot, SATURATED, draw_marker};
 
 /// How far labels are apart.
 pub(super) const LABEL_GAP: f64 = 16.0;

@@ -12,6 +12,7 @@
 
 mod bars;
 mod curve;
+mod parts;
 
 use crate::figure::Kind;
 
@@ -22,17 +23,14 @@ use super::svg::{Anchor, Svg, text_width};
 use super::theme;
 use super::units::Unit;
 
+use parts::{Frame, LINE, Plot, SATURATED, wrapped};
+
 /// How wide a plot is if its labels are not unusually long.
 const WIDTH: f64 = 720.0;
 /// The least width between the axes.
 const FRAME_WIDTH_MIN: f64 = 420.0;
 /// How much higher than the highest bar its plot is.
 const BARS_HEAD: f64 = 1.06;
-/// The mark of samples in which the generator was the limit.
-const SATURATED: &str = "‡";
-/// How high a line of text is.
-const LINE: f64 = 18.0;
-
 /// Where a plot will be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Form {
@@ -40,39 +38,6 @@ pub(crate) enum Form {
     File,
     /// A page that has both.
     Inline,
-}
-
-/// A rectangle between the axes, in the coordinates of the drawing.
-#[derive(Clone, Copy)]
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-}
-
-impl Frame {
-    fn width(&self) -> f64 {
-        self.right - self.left
-    }
-
-    fn y(&self, axis: &Axis, value: f64) -> f64 {
-        self.bottom - axis.place(value) * (self.bottom - self.top)
-    }
-
-    fn x(&self, axis: &Axis, value: f64) -> f64 {
-        self.left + axis.place(value) * self.width()
-    }
-}
-
-/// A chart with its axes.
-struct Plot<'a> {
-    chart: &'a Chart<'a>,
-    /// None for bars.
-    x: Option<Axis>,
-    y: Axis,
-    /// The labels of the groups of bars.
-    groups: Vec<String>,
 }
 
 /// Draws a chart; None if there is nothing to draw. `id` is unique in a page.
@@ -167,11 +132,6 @@ impl<'a> Plot<'a> {
         Some(Self { chart, x, y, groups: groups.into_iter().map(|(_, text)| text).collect() })
     }
 
-    /// Whether there are markers in the places of bars.
-    fn has_dots(&self) -> bool {
-        self.chart.kind == Kind::Bars && self.chart.figure.y_log
-    }
-
     fn y_title(&self) -> String {
         let figure = self.chart.figure;
         let title = if self.chart.unit == Unit::Ratio {
@@ -234,21 +194,6 @@ impl<'a> Plot<'a> {
             Some(x) => curve::draw(svg, self, x, panel, frame),
             None => bars::draw(svg, self, panel, frame),
         }
-    }
-
-    /// The text shown when a point is pointed at.
-    fn hint(&self, label: &str, point: &Point) -> String {
-        let Some(summary) = point.summary else { return String::new() };
-        let who = if label.is_empty() { String::new() } else { format!("{label}, ") };
-        let text = |value| self.chart.unit.text(value);
-        let samples = labels::counted(summary.count, "sample", "samples");
-        let (from, to) = (text(summary.range().0), text(summary.range().1));
-        let field = if self.chart.kind == Kind::Percentiles {
-            String::new()
-        } else {
-            format!("{} ", labels::of_field(&self.chart.figure.x))
-        };
-        format!("{who}{field}{}: {} ({from} to {to}, {samples})", point.text, text(summary.median))
     }
 
     fn legend(&self, width: f64) -> Vec<LegendEntry> {
@@ -344,29 +289,4 @@ fn feet(chart: &Chart<'_>, width: f64) -> Vec<String> {
         feet.extend(wrapped(&foot, width));
     }
     feet
-}
-
-/// A marker of one of the classes `mark`, `hollow` and `bar`, and how opaque it is.
-fn draw_marker(svg: &mut Svg, style: theme::Style, at: (f64, f64), (class, fill): (&str, &str), hint: &str) {
-    let corners: Vec<_> = style.marker().iter().map(|corner| (at.0 + corner.0, at.1 + corner.1)).collect();
-    if corners.is_empty() {
-        svg.circle(class, at, 4.0, fill, hint);
-    } else {
-        svg.polygon(class, &corners, fill, hint);
-    }
-}
-
-/// A text in lines of at most this width at 13 pixels.
-fn wrapped(text: &str, width: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if text_width(line) + text_width(word) + 5.8 <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

@@ -3,16 +3,16 @@
 mod plans;
 mod run;
 mod sweep;
+mod terminal;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use crate::args::{self, Command};
-use wisp_lab::failure::{Failure, Interrupt};
+pub(crate) use terminal::PROGRAM;
+use terminal::print;
+use wisp_lab::failure::Failure;
 use wisp_loadgen::Sink;
-
-/// The prefix of error messages.
-pub(crate) const PROGRAM: &str = "wisp-loadgen";
 
 /// Executes a subcommand, and returns the status to end with.
 ///
@@ -28,10 +28,6 @@ pub(crate) fn execute(command: &Command) -> Result<ExitCode, Failure> {
         Command::Plans(options) => plans::run(options),
         Command::Sink(options) => sink(options),
     }
-}
-
-fn on_signals() -> Result<Interrupt, Failure> {
-    Interrupt::on_signals(PROGRAM).map_err(|error| Failure::Setup(format!("cannot take over signals: {error}")))
 }
 
 fn write_reports(options: &args::Report) -> Result<ExitCode, Failure> {
@@ -53,16 +49,5 @@ fn sink(options: &args::Sink) -> Result<ExitCode, Failure> {
         let (seconds, rate) = (burst.elapsed().as_secs_f64(), burst.messages_per_s());
         let megabytes = burst.bytes as f64 / 1e6;
         print(&format!("{} messages, {megabytes:.1} MB in {seconds:.3} s: {rate:.0} msg/s", burst.messages))?;
-    }
-}
-
-/// Prints a line at once. A closed standard output is no error: its reader has seen enough.
-fn print(line: &str) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
-    match writeln!(output, "{line}").and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Setup(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::args::Plans;
-use crate::commands::print;
+use crate::commands::terminal::print;
 use wisp_lab::failure::Failure;
 use wisp_lab::machine;
 use wisp_lab::plan::{Changes, Plan, Setting, Value, builtin};

@@ -9,7 +9,7 @@ use wisp_lab::single::{Driven, SingleRun, StartedFigures};
 use wisp_lab::sweep;
 
 use crate::args::Run;
-use crate::commands::{PROGRAM, on_signals, print};
+use crate::commands::terminal::{PROGRAM, on_signals, print};
 
 pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let interrupt = on_signals()?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use wisp_lab::place::Place;
 
 use crate::args::BrokerSettings;
-use crate::commands::{PROGRAM, on_signals};
+use crate::commands::terminal::{PROGRAM, on_signals};
 use wisp_lab::failure::Failure;
 use wisp_lab::plan::{Plan, PlanError};
 use wisp_lab::sweep::load::LoadSampler;
