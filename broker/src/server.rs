@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use tracing::warn;
+use tracing::{info, warn};
 use wisp_engine::{Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
@@ -232,6 +232,9 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let workers = worker_count(&host, config.workers)?;
     let engine = Arc::new(engine(&config));
     raise_descriptor_limit(&host, &config, workers);
+    if !host.capabilities().peer_address {
+        info!("this host tells no addresses of clients: unauthenticated-per-address-max has no effect");
+    }
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
     for ListenerConfig { address, transport } in config.listeners {

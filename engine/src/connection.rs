@@ -34,6 +34,7 @@ use crate::base::limits::Limits;
 use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
+use crate::state::unauthenticated::Share;
 
 /// A connection's state in the worker that owns it.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     pub(crate) protocol: Protocol,
     pub(crate) framing: Framing,
     pub(crate) pause: Option<Box<Pause>>,
+    /// Until its CONNECT is accepted.
+    pub(crate) share: Option<Box<Share>>,
     /// Only if its rate is limited.
     rate_limit: Option<Box<RateLimiter>>,
     /// The policy's answers about the packet at the front. Only while the packet cannot be handled.
@@ -137,11 +140,12 @@ enum Step {
 }
 
 impl Connection {
-    pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, limits: &Limits, now_ms: u64) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, share: Option<Share>, limits: &Limits, now_ms: u64) -> Self {
         Self {
             protocol: Protocol::new(outbox, origin, now_ms),
             framing: Framing::default(),
             pause: None,
+            share: share.map(Box::new),
             rate_limit: RateLimiter::new(limits, now_ms),
             answers: None,
             deferred_end: None,
@@ -173,9 +177,17 @@ impl Connection {
             if self.framing.held.len() >= len {
                 return Plan::Handle;
             }
-            if context.shared.budget.is_scarce() {
-                let end = self.protocol.end(EndReason::BuffersExhausted, context.replies);
-                return Plan::Stop(Reading::Ended(end.reason, end.has_disconnect_packet));
+            let shared = context.shared;
+            if shared.budget.is_scarce() {
+                // Others may hold the memory, and end for it in the next sweep.
+                let share = shared.limits.unfinished_bytes_share();
+                if self.framing.held.len() > share {
+                    let end = self.protocol.end(EndReason::BuffersExhausted, context.replies);
+                    return Plan::Stop(Reading::Ended(end.reason, end.has_disconnect_packet));
+                }
+                if !shared.budget.tolerates(share) {
+                    return Plan::Stop(self.paused(PauseCause::Buffers, context.now_ms));
+                }
             }
             return Plan::Receive(Target::Held { from: self.framing.grow(len, scratch.recv_bytes) });
         }
@@ -217,6 +229,9 @@ impl Connection {
             (None, _) => self.handle_many(count, more, scratch, context),
         };
         self.framing.sync_budget(&context.shared.budget);
+        if let Some(share) = &mut self.share {
+            share.hold(self.framing.held.len());
+        }
         reading
     }
 
@@ -339,7 +354,11 @@ impl Connection {
             Err(error) => return Step::Ended(self.protocol.refuse_bytes(error, bytes, context.replies)),
         };
         let raw = Raw { bytes: &bytes[..len], in_scratch };
-        match self.protocol.handle(packet, raw, &mut self.answers, context) {
+        let next = self.protocol.handle(packet, raw, &mut self.answers, context);
+        if let Ok(Next::Connected { .. }) = next {
+            self.share = None;
+        }
+        match next {
             Ok(Next::Connected { taken_over: Some(old) }) => Step::Connected(len, PauseCause::Takeover(old)),
             Ok(Next::Connected { taken_over: None }) if self.protocol.has_due_will(context.shared) => {
                 Step::Connected(len, PauseCause::PreviousWill)
@@ -359,6 +378,12 @@ impl Connection {
     pub(crate) fn paused(&mut self, cause: PauseCause, now_ms: u64) -> Reading {
         self.pause = Some(Box::new(Pause { cause, since_ms: now_ms }));
         Reading::Paused
+    }
+
+    /// Bytes of a long packet whose end has not been received.
+    pub(crate) fn unfinished_bytes(&self) -> Option<usize> {
+        let len = self.framing.long_packet()?;
+        Some(self.framing.held.len()).filter(|held| *held < len)
     }
 
     /// Bytes that were received and are not handled.

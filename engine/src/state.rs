@@ -12,4 +12,5 @@ pub(crate) mod subscribers;
 pub(crate) mod timers;
 pub(crate) mod topic_queue;
 pub(crate) mod topic_tree;
+pub(crate) mod unauthenticated;
 pub(crate) mod will;

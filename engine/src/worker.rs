@@ -10,6 +10,7 @@ mod close;
 pub(crate) mod deadlines;
 mod replies;
 mod resume;
+mod shed;
 mod sweep;
 
 use std::collections::VecDeque;
@@ -58,6 +59,8 @@ pub struct Worker {
     replaying: Vec<ConnectionId>,
     /// At least one replay can deliver more at once.
     replays_can_continue: bool,
+    /// Connections whose CONNECT is awaited, the oldest first, and some that are connected by now.
+    newcomers: VecDeque<ConnectionId>,
     /// Connections that have ended and still have a session.
     closing: Vec<Closing>,
     /// Connections that linger, and until when.
@@ -129,6 +132,7 @@ impl Worker {
             retry_first: Vec::new(),
             replaying: Vec::new(),
             replays_can_continue: false,
+            newcomers: VecDeque::new(),
             closing: Vec::new(),
             lingering: Vec::new(),
             transmit_due: false,
@@ -152,11 +156,18 @@ impl Worker {
         match mail {
             Mail::Accept(outbox, origin) => {
                 let id = outbox.connection();
-                let limits = &self.outputs.shared.limits;
-                let mut connection = Connection::new(outbox, origin, limits, now_ms);
-                self.deadlines.file(&mut connection, now_ms + limits.connect_timeout_ms);
+                let shared = &self.outputs.shared;
+                let share = shared.unauthenticated.enter(origin.peer, &shared.limits);
+                let is_admitted = share.is_ok();
+                let mut connection = Connection::new(outbox, origin, share.ok(), &shared.limits, now_ms);
+                self.deadlines.file(&mut connection, now_ms + shared.limits.connect_timeout_ms);
                 self.connections.insert(id, Box::new(connection));
-                self.handle_readable(id);
+                if is_admitted {
+                    self.handle_readable(id);
+                    self.add_newcomer(id);
+                } else {
+                    self.end(id, EndReason::TooManyUnauthenticatedOfAddress);
+                }
             }
             Mail::End(id, reason) => self.end(id, reason),
             Mail::Stop => self.stop(),
@@ -248,6 +259,7 @@ impl Worker {
     fn finish_read(&mut self, id: ConnectionId, reading: Reading, held_bytes: usize, now_ms: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let has_ended = matches!(reading, Reading::Ended(..));
+        let is_newcomer = connection.share.is_some();
         let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
         replies.take(connection.protocol.outbox(), has_ended, shared, dispatcher);
         connection.protocol.resume_sending(&mut self.outputs.context(now_ms));
@@ -276,6 +288,9 @@ impl Worker {
             Reading::Ended(reason, has_disconnect_packet) => self.begin_close(id, reason, has_disconnect_packet),
         }
         self.transmit_due |= self.outputs.dispatcher.needs_flush();
+        if is_newcomer {
+            self.shed_newcomers();
+        }
     }
 
     /// Ends the reads of a turn, or a part of them: calls `transmit` once for each receiver that has something to send.

@@ -19,6 +19,7 @@ mod malformed_cases;
 mod matching;
 mod message_properties;
 mod mosquitto_clients;
+mod newcomers;
 mod packet_size;
 mod payloads;
 mod qos;

@@ -41,6 +41,12 @@ pub struct Limits {
     pub connect_bytes_max: u32,
     /// Most connections at a time.
     pub connections_count_max: u32,
+    /// Most connections at a time whose CONNECT is not accepted yet. Beyond that the oldest of them is ended.
+    pub unauthenticated_count_max: u32,
+    /// Most such connections of one address. `None`: a default number, and any number of loopback.
+    pub unauthenticated_per_address_max: Option<u32>,
+    /// Most bytes that all such connections hold together.
+    pub unauthenticated_bytes_max: usize,
     /// Most bytes waiting for one receiver before its senders are held back.
     pub queue_bytes_max: usize,
     /// Most messages waiting for one receiver before its senders are held back.
@@ -103,6 +109,9 @@ pub struct Limits {
 /// traffic going, and so little that the sum stays close to the limit.
 pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 
+/// How many connections of one address, except loopback, may be without an accepted CONNECT by default.
+const UNAUTHENTICATED_PER_ADDRESS: u32 = 256;
+
 /// How long senders wait for a full receiver by default before its messages are dropped: long enough for a healthy
 /// receiver that is not scheduled for a moment, and too short to disturb other clients.
 pub(crate) const DROP_STALL_MS: u64 = 100;
@@ -122,6 +131,9 @@ impl Limits {
         packet_bytes_max: 16 * 1024 * 1024,
         connect_bytes_max: 64 * 1024,
         connections_count_max: 10_000,
+        unauthenticated_count_max: 4_096,
+        unauthenticated_per_address_max: None,
+        unauthenticated_bytes_max: 16 * 1024 * 1024,
         queue_bytes_max: 4 * 1024 * 1024,
         queue_messages_max: 100_000,
         buffered_bytes_max: 512 * 1024 * 1024,
@@ -177,6 +189,19 @@ impl Limits {
     /// Whether any message is retained.
     pub(crate) fn retains(&self) -> bool {
         self.retained_count_max > 0 && self.retained_bytes_max > 0
+    }
+
+    /// Most connections of one address whose CONNECT is not accepted yet: [`Limits::unauthenticated_per_address_max`], or
+    /// the default of all addresses but loopback.
+    pub fn unauthenticated_per_address(&self) -> u32 {
+        self.unauthenticated_per_address_max.unwrap_or(UNAUTHENTICATED_PER_ADDRESS)
+    }
+
+    /// Most bytes of an unfinished packet while all buffers together are at their limit.
+    pub(crate) fn unfinished_bytes_share(&self) -> usize {
+        const SHARES: usize = 256;
+        const LEAST: usize = 256 * 1024;
+        (self.buffered_bytes_max / SHARES).max(LEAST.min(self.buffered_bytes_max / 4))
     }
 
     /// Longest time a sender is held back for a full receiver: [`Limits::stall_ms_max`], or the default of the policy.
@@ -274,10 +299,20 @@ macro_rules! limit {
 
 /// All limits that are numbers, in the order in which the documents have them.
 #[rustfmt::skip]
-pub static LIMITS: [Limit; 28] = [
+pub static LIMITS: [Limit; 31] = [
     limit!(packet_bytes_max: u32, "packet-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest packet accepted"),
     limit!(connect_bytes_max: u32, "connect-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest CONNECT accepted, the topic and payload of its will left out"),
     limit!(connections_count_max: u32, "connections-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time"),
+    limit!(unauthenticated_count_max: u32, "unauthenticated-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time whose CONNECT is not accepted yet"),
+    Limit {
+        name: "unauthenticated-per-address-max",
+        unit: "COUNT",
+        range: 1..=u32::MAX as u64,
+        help: "Most of them from one address; unless set, loopback has no limit",
+        get: |limits| limits.unauthenticated_per_address().into(),
+        set: |limits, number| limits.unauthenticated_per_address_max = Some(u32::try_from(number).unwrap_or(u32::MAX)),
+    },
+    limit!(unauthenticated_bytes_max: usize, "unauthenticated-bytes-max", "BYTES", 1024..=1 << 40, "Most bytes that all of them hold together"),
     limit!(queue_bytes_max: usize, "queue-bytes-max", "BYTES", 1024..=1 << 30, "Most bytes waiting for one receiver"),
     limit!(queue_messages_max: usize, "queue-messages-max", "COUNT", 1..=1 << 30, "Most messages waiting for one receiver"),
     limit!(buffered_bytes_max: usize, "buffered-bytes-max", "BYTES", 1 << 14..=1 << 40, "Most bytes waiting in all queues and input buffers together"),

@@ -38,6 +38,9 @@ pub enum EndReason {
     ConnectRefused(ReasonCode),
     ConnectTooLong,
     TooManySessions,
+    TooManyUnauthenticated,
+    TooManyUnauthenticatedOfAddress,
+    UnauthenticatedBytes,
     ConnectTimeout,
     KeepAliveTimeout,
     TakenOver,
@@ -77,6 +80,9 @@ impl EndReason {
             Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
             Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectTimeout => return None,
             Self::ConnectRefused(_) | Self::ConnectTooLong | Self::TooManySessions => return None,
+            Self::TooManyUnauthenticated | Self::TooManyUnauthenticatedOfAddress | Self::UnauthenticatedBytes => {
+                return None;
+            }
             Self::Malformed(error) => error.reason_code(),
             Self::SecondConnect | Self::Unexpected(_) | Self::TopicMissing => ReasonCode::ProtocolError,
             Self::SessionExpiryRaised | Self::SubscriptionIdentifierFromClient => ReasonCode::ProtocolError,
@@ -107,6 +113,9 @@ impl EndReason {
             Self::Malformed(DecodeError::PacketTooLarge) => "packet-bytes-max",
             Self::ConnectTooLong => "connect-bytes-max",
             Self::TooManySessions => "sessions-max",
+            Self::TooManyUnauthenticated => "unauthenticated-max",
+            Self::TooManyUnauthenticatedOfAddress => "unauthenticated-per-address-max",
+            Self::UnauthenticatedBytes => "unauthenticated-bytes-max",
             Self::ConnectTimeout | Self::PolicyTimeout => "connect-timeout-ms",
             Self::Stuck => "stall-ms-max",
             Self::BuffersExhausted => "buffered-bytes-max",
@@ -124,6 +133,9 @@ impl EndReason {
             Self::ConnectTimeout
             | Self::ConnectTooLong
             | Self::TooManySessions
+            | Self::TooManyUnauthenticated
+            | Self::TooManyUnauthenticatedOfAddress
+            | Self::UnauthenticatedBytes
             | Self::PolicyTimeout
             | Self::StoreFailed
             | Self::Stuck
@@ -156,6 +168,18 @@ impl fmt::Display for EndReason {
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
             Self::ConnectTooLong => write!(f, "the client's CONNECT is longer than allowed (connect-bytes-max)"),
             Self::TooManySessions => write!(f, "CONNECT was refused: no more sessions can be kept (sessions-max)"),
+            Self::TooManyUnauthenticated => {
+                write!(f, "too many connections without an accepted CONNECT (unauthenticated-max)")
+            }
+            Self::TooManyUnauthenticatedOfAddress => {
+                write!(
+                    f,
+                    "too many connections of this address without an accepted CONNECT (unauthenticated-per-address-max)"
+                )
+            }
+            Self::UnauthenticatedBytes => {
+                write!(f, "connections without an accepted CONNECT hold too many bytes (unauthenticated-bytes-max)")
+            }
             Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
             Self::KeepAliveTimeout => {
                 write!(

@@ -26,6 +26,8 @@ pub(crate) enum PauseCause {
     Takeover(Arc<Outbox>),
     /// A will that the client left with an earlier connection: it comes before all that the client sends now.
     PreviousWill,
+    /// There is no memory for more of a long packet.
+    Buffers,
     /// The rate limit, until this time in milliseconds.
     RateLimit { until_ms: u64 },
     /// The policy has not answered.

@@ -21,6 +21,7 @@ use crate::state::subscriber::Subscriber;
 use crate::state::timers::Timers;
 use crate::state::topic_queue::{InvalidQueue, QueueSettings};
 use crate::state::topic_tree::TopicTree;
+use crate::state::unauthenticated::Unauthenticated;
 use crate::state::will::DueWills;
 use crate::store::{MemoryStore, Store};
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
     pub(crate) registry: Registry,
+    /// Connections whose CONNECT is not accepted yet.
+    pub(crate) unauthenticated: Arc<Unauthenticated>,
     /// Sessions that can be ended for new ones.
     pub(crate) evictable: Mutex<Evictable, { rank::LEAF }>,
     /// When sessions end and wills are due.
@@ -188,6 +191,7 @@ impl Shared {
             limits,
             tree: TopicTree::default(),
             registry: Registry::default(),
+            unauthenticated: Arc::default(),
             evictable: Mutex::default(),
             timers: Timers::default(),
             due_wills: DueWills::default(),

@@ -44,6 +44,7 @@ impl Worker {
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: EndReason, has_disconnect_packet: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.pause = None;
+        connection.share = None;
         connection.phase = Phase::Closing;
         let origin = connection.protocol.origin();
         self.outputs.events.push_back(match connection.protocol.client_id() {

@@ -113,6 +113,7 @@ fn pause_outcome(
         PauseCause::Takeover(old) if old.is_released() => PauseOutcome::TookOver,
         PauseCause::Takeover(_) => PauseOutcome::Wait,
         PauseCause::PreviousWill => resume_if(!connection.protocol.has_due_will(shared)),
+        PauseCause::Buffers => resume_if(shared.budget.tolerates(shared.limits.unfinished_bytes_share())),
         PauseCause::RateLimit { until_ms } => resume_if(now_ms >= *until_ms),
         PauseCause::Policy(pending) => match pending.verdict() {
             Some(verdict) => PauseOutcome::Answered(verdict),

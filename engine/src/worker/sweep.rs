@@ -22,6 +22,7 @@ impl Worker {
         }
         self.next_sweep_ms = now_ms + SWEEP_MS;
         self.sweep(now_ms).into_iter().for_each(|(id, reason)| self.end(id, reason));
+        self.hoarders().into_iter().for_each(|id| self.end(id, EndReason::BuffersExhausted));
         let lingered: Vec<_> = self.lingering.extract_if(.., |(until_ms, _)| now_ms >= *until_ms).collect();
         lingered.into_iter().for_each(|(_, id)| self.close(id));
         self.outputs.dispatcher.evict_stale(&self.outputs.shared);

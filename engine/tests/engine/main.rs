@@ -11,6 +11,7 @@ mod hostile;
 mod limits;
 mod linger;
 mod model;
+mod newcomers;
 mod packets;
 mod pressure;
 mod qos;
