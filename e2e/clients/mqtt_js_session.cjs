@@ -31,11 +31,25 @@ if (will.length > 0) {
 const client = mqtt.connect(options);
 client.on('connect', (answer) => say('connected', answer.sessionPresent ? 1 : 0));
 client.on('error', (error) => say('error', error.message));
+client.on('disconnect', (packet) => say('disconnect', packet.reasonCode, packet.properties?.reasonString));
 client.on('message', (topic, payload, packet) => {
   say('message', packet.qos, packet.retain ? 1 : 0, topic, payload.toString('hex'));
 });
 
 const commands = {
+  // Publishes so many messages at QoS 2 at once, and says how many were accepted and how many refused.
+  burst: ([count, topic]) => {
+    const answers = { accepted: 0, refused: 0 };
+    for (let number = 0; number < Number(count); number += 1) {
+      client.publish(topic, String(number), { qos: 2 }, (error) => {
+        answers[error ? 'refused' : 'accepted'] += 1;
+        if (answers.accepted + answers.refused === Number(count)) {
+          say('burst', answers.accepted, answers.refused);
+        }
+      });
+    }
+  },
+  subscribe_no_local: ([topic]) => client.subscribe(topic, { qos: 1, nl: true }),
   subscribe: ([qos, topic]) => {
     client.subscribe(topic, { qos: Number(qos) }, (error, granted) => {
       // A second time for the same filter the package reports nothing granted.

@@ -167,7 +167,11 @@ fn hex(bytes: &[u8]) -> String {
 struct Script(Program);
 
 impl Script {
-    fn start(mut command: Command, options: &Options) -> Box<dyn Peer> {
+    fn start(command: Command, options: &Options) -> Box<dyn Peer> {
+        Box::new(Script(Script::program(command, options)))
+    }
+
+    fn program(mut command: Command, options: &Options) -> Program {
         let version = match options.version {
             Version::V31 => "3",
             Version::V311 => "4",
@@ -178,7 +182,7 @@ impl Script {
         if let Some((topic, text, qos, retain)) = &options.will {
             command.args([&**topic, text, &qos.to_string(), if *retain { "1" } else { "0" }]);
         }
-        Box::new(Script(Program::start(command)))
+        Program::start(command)
     }
 }
 
@@ -213,11 +217,20 @@ pub fn paho(options: &Options) -> Box<dyn Peer> {
 
 /// The package mqtt in Node.js.
 pub fn mqtt_js(options: &Options) -> Box<dyn Peer> {
+    Script::start(mqtt_js_command(), options)
+}
+
+/// The package mqtt in Node.js, for commands that only it has.
+pub fn mqtt_js_program(options: &Options) -> Program {
+    Script::program(mqtt_js_command(), options)
+}
+
+fn mqtt_js_command() -> Command {
     let mut command = Command::new("node");
     command.arg(clients().join("mqtt_js_session.cjs"));
     // The set-up script uses the same folder name.
     command.env("NODE_PATH", crate::cache().join("node-mqtt-5.16.0/node_modules"));
-    Script::start(command, options)
+    command
 }
 
 /// True if there is no Node.js; the test then returns. It is reported as in [`crate::host::cannot`].

@@ -63,7 +63,7 @@ rules! {
     SubscriptionQos ProtocolError "a subscription with QoS 3 [3.1.1: MQTT-3-8.3-4]"
     SubscriptionOptionsReserved MalformedPacket "reserved subscription option bits are set [MQTT-3.8.3-5; 3.1.1: MQTT-3-8.3-4]"
     RetainHandling ProtocolError "retain handling 3"
-    NoLocalShared ProtocolError "no local on a shared subscription [MQTT-3.8.3-4]"
+    NoLocalShared ProtocolError "no local on a shared subscription, which has to be subscribed without it [MQTT-3.8.3-4]"
 
     ReasonCodeUnknown MalformedPacket "a reason code that does not exist"
     ReasonCodeMisplaced ProtocolError "a reason code that this packet may not carry [MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2, MQTT-3.14.2-1, MQTT-3.15.2-1]"

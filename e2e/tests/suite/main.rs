@@ -41,6 +41,7 @@ mod subscriptions;
 mod takeover;
 mod takeover_hammer;
 mod topic_alias;
+mod unexpected_answers;
 mod will_options;
 mod wills;
 mod wisp_programs;

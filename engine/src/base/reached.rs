@@ -21,6 +21,7 @@ limit_names! {
     ClientSubscriptionBytes "client-subscription-bytes-max"
     MessagesPerS "messages-per-s-max"
     QueueBytes "queue-bytes-max"
+    ReceiveMaximum "receive-maximum"
     Retained "retained-max"
     RetainedBytes "retained-bytes-max"
     StoredBytes "stored-bytes-max"

@@ -47,17 +47,18 @@ impl Protocol {
         }
     }
 
-    /// PUBREL: the client will not repeat the message, and its identifier is free.
+    /// PUBREL: the client will not repeat the message, and its identifier is free. An unknown one is answered alike: its
+    /// message was routed with its PUBLISH, before PUBREC, and for many clients the code 0x92 means that it was not.
     pub(super) fn pubrel(&mut self, packet_id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         let mut incoming = match client.session.incoming(self.outbox.connection()) {
             Ok(incoming) => incoming,
             Err(NotOwner) => return Err(End::silent(EndReason::TakenOver)),
         };
-        let known = incoming.release(packet_id) || !client.version.is_v5();
+        incoming.release(packet_id);
         drop(incoming);
         context.record(&Record::Released { client_id: client.session.client_id(), packet_id });
-        let code = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let code = ReasonCode::Success;
         reply(PubComp { packet_id, code, properties: Properties::EMPTY }.encode(client.version, context.replies));
         Ok(Next::Continue)
     }

@@ -51,7 +51,6 @@ pub enum EndReason {
     TopicAlias,
     RetainUnavailable,
     PublishRefused(ReasonCode),
-    ReceiveMaximum,
     AcknowledgementMismatch,
     ReplyTooLong,
     SubscriptionIdentifierFromClient,
@@ -94,7 +93,6 @@ impl EndReason {
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
             Self::RetainUnavailable => ReasonCode::RetainNotSupported,
             Self::PublishRefused(code) => code,
-            Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
             Self::ReplyTooLong => ReasonCode::PacketTooLarge,
             Self::PolicyTimeout => ReasonCode::ServerBusy,
             Self::StoreFailed => ReasonCode::ImplementationSpecificError,
@@ -120,7 +118,6 @@ impl EndReason {
             Self::Stuck => "stall-ms-max",
             Self::BuffersExhausted => "buffered-bytes-max",
             Self::TopicAlias => "topic-alias-max",
-            Self::ReceiveMaximum => "receive-maximum",
             _ => return None,
         })
     }
@@ -147,12 +144,56 @@ impl EndReason {
     }
 }
 
+impl EndReason {
+    /// The reason in words, where it needs no detail.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Closed => "the client closed the connection without DISCONNECT",
+            Self::TransportFailed => "the connection failed",
+            Self::NotConnect => "the client's first packet was not CONNECT [MQTT-3.1.0-1]",
+            Self::SecondConnect => "the client sent a second CONNECT [MQTT-3.1.0-2]",
+            Self::ConnectTooLong => "the client's CONNECT is longer than allowed (connect-bytes-max)",
+            Self::TooManySessions => "CONNECT was refused: no more sessions can be kept (sessions-max)",
+            Self::TooManyUnauthenticated => "too many connections without an accepted CONNECT (unauthenticated-max)",
+            Self::TooManyUnauthenticatedOfAddress => {
+                "too many connections of this address without an accepted CONNECT (unauthenticated-per-address-max)"
+            }
+            Self::UnauthenticatedBytes => {
+                "connections without an accepted CONNECT hold too many bytes (unauthenticated-bytes-max)"
+            }
+            Self::ConnectTimeout => "the client sent no CONNECT in time (connect-timeout-ms)",
+            Self::KeepAliveTimeout => {
+                "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22; 3.1.1: MQTT-3.1.2-24]"
+            }
+            Self::TakenOver => "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]",
+            Self::Stuck => "the client did not read for too long (stall-ms-max, reply-stall-ms-max)",
+            Self::BuffersExhausted => "no buffer space to assemble the client's packet (buffered-bytes-max)",
+            Self::ShuttingDown => "the server is shutting down",
+            Self::TopicMissing => "the client published without a topic name or known alias (section 3.3.2.1)",
+            Self::TopicAlias => "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]",
+            Self::RetainUnavailable => {
+                "the client sent a message to retain, and none are retained (retained-max, retained-bytes-max) [MQTT-3.2.2-14]"
+            }
+            Self::AcknowledgementMismatch => "the client acknowledged a message as if it had another QoS (section 4.3)",
+            Self::ReplyTooLong => "the reply is longer than the client accepts [MQTT-3.1.2-24]",
+            Self::SubscriptionIdentifierFromClient => {
+                "the client published with a subscription identifier [MQTT-3.3.4-6]"
+            }
+            Self::PolicyTimeout => "the policy did not answer in time (connect-timeout-ms)",
+            Self::StoreFailed => "the store could not commit what the client sent",
+            Self::SessionExpiryRaised => {
+                "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)"
+            }
+            Self::Disconnected(_) | Self::Malformed(_) | Self::OtherProtocol(_) => "",
+            Self::Unexpected(_) | Self::ConnectRefused(_) | Self::PublishRefused(_) => "",
+        }
+    }
+}
+
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disconnected(code) => write!(f, "the client sent DISCONNECT: {code}"),
-            Self::Closed => write!(f, "the client closed the connection without DISCONNECT"),
-            Self::TransportFailed => write!(f, "the connection failed"),
             Self::Malformed(DecodeError::PacketTooLarge) => {
                 write!(f, "the client's packet is longer than allowed (packet-bytes-max) [MQTT-3.2.2-15]")
             }
@@ -162,67 +203,10 @@ impl fmt::Display for EndReason {
                 _ => write!(f, "the client's packet was refused: {error}"),
             },
             Self::OtherProtocol(protocol) => write!(f, "the client sent {}, not MQTT", protocol.opening()),
-            Self::NotConnect => write!(f, "the client's first packet was not CONNECT [MQTT-3.1.0-1]"),
-            Self::SecondConnect => write!(f, "the client sent a second CONNECT [MQTT-3.1.0-2]"),
             Self::Unexpected(kind) => write!(f, "the client sent {kind:?}, which is not allowed here"),
             Self::ConnectRefused(code) => write!(f, "CONNECT was refused: {code}"),
-            Self::ConnectTooLong => write!(f, "the client's CONNECT is longer than allowed (connect-bytes-max)"),
-            Self::TooManySessions => write!(f, "CONNECT was refused: no more sessions can be kept (sessions-max)"),
-            Self::TooManyUnauthenticated => {
-                write!(f, "too many connections without an accepted CONNECT (unauthenticated-max)")
-            }
-            Self::TooManyUnauthenticatedOfAddress => {
-                write!(
-                    f,
-                    "too many connections of this address without an accepted CONNECT (unauthenticated-per-address-max)"
-                )
-            }
-            Self::UnauthenticatedBytes => {
-                write!(f, "connections without an accepted CONNECT hold too many bytes (unauthenticated-bytes-max)")
-            }
-            Self::ConnectTimeout => write!(f, "the client sent no CONNECT in time (connect-timeout-ms)"),
-            Self::KeepAliveTimeout => {
-                write!(
-                    f,
-                    "the client was silent for one and a half times its keep-alive [MQTT-3.1.2-22; 3.1.1: MQTT-3.1.2-24]"
-                )
-            }
-            Self::TakenOver => {
-                write!(f, "another connection took over the client identifier [MQTT-3.1.4-3; 3.1.1: MQTT-3.1.4-2]")
-            }
-            Self::Stuck => write!(f, "the client did not read for too long (stall-ms-max, reply-stall-ms-max)"),
-            Self::BuffersExhausted => write!(f, "no buffer space to assemble the client's packet (buffered-bytes-max)"),
-            Self::ShuttingDown => write!(f, "the server is shutting down"),
-            Self::TopicMissing => {
-                write!(f, "the client published without a topic name or known alias (section 3.3.2.1)")
-            }
-            Self::TopicAlias => {
-                write!(f, "the client used a topic alias above the maximum (topic-alias-max) [MQTT-3.3.2-9]")
-            }
-            Self::RetainUnavailable => {
-                write!(
-                    f,
-                    "the client sent a message to retain, and none are retained (retained-max, retained-bytes-max) [MQTT-3.2.2-14]"
-                )
-            }
             Self::PublishRefused(code) => write!(f, "the client's message was not accepted: {code}"),
-            Self::ReceiveMaximum => {
-                write!(f, "the client sent more unacknowledged messages than allowed (receive-maximum) [MQTT-3.3.4-7]")
-            }
-            Self::AcknowledgementMismatch => {
-                write!(f, "the client acknowledged a message as if it had another QoS (section 4.3)")
-            }
-            Self::ReplyTooLong => {
-                write!(f, "the reply is longer than the client accepts [MQTT-3.1.2-24]")
-            }
-            Self::SubscriptionIdentifierFromClient => {
-                write!(f, "the client published with a subscription identifier [MQTT-3.3.4-6]")
-            }
-            Self::PolicyTimeout => write!(f, "the policy did not answer in time (connect-timeout-ms)"),
-            Self::StoreFailed => write!(f, "the store could not commit what the client sent"),
-            Self::SessionExpiryRaised => {
-                write!(f, "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)")
-            }
+            _ => f.write_str(self.text()),
         }
     }
 }

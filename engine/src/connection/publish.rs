@@ -9,6 +9,7 @@ use super::disconnect::{End, EndReason};
 use super::protocol::{Client, Next, Phase, Protocol, Raw, reply};
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
+use crate::base::reached::LimitName;
 use crate::delivery::aliases::AliasError;
 use crate::delivery::outbox::Outbox;
 use crate::ops::dispatch::Routed;
@@ -24,6 +25,8 @@ enum Outcome {
     },
     /// It is refused, with a reason code of MQTT 5.
     Refused(ReasonCode),
+    /// The client has as many messages at QoS 2 under way as allowed.
+    AboveReceiveMaximum,
     Blocked(Arc<Capacity>),
     Undecided(Arc<PendingDecision>),
     /// The policy has denied it.
@@ -73,10 +76,16 @@ impl Protocol {
             (Outcome::Accepted { matched }, Some(id)) => {
                 let silent = matched || !version.is_v5();
                 let code = if silent { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-                client.acknowledge_publish(publish.qos, id, code, context.replies);
+                client.acknowledge_publish(publish.qos, id, code, "", context.replies);
+            }
+            (Outcome::AboveReceiveMaximum, id) => {
+                let text = "more messages at QoS 2 are under way than the Receive Maximum in CONNACK allows";
+                if let Some(id) = id {
+                    client.acknowledge_publish(publish.qos, id, ReasonCode::QuotaExceeded, text, context.replies);
+                }
             }
             (Outcome::Refused(code), Some(id)) if version.is_v5() => {
-                client.acknowledge_publish(publish.qos, id, code, context.replies);
+                client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
             }
             // Counted. A sender at QoS 0 has no acknowledgement that could carry the refusal, and continues.
             (Outcome::Refused(ReasonCode::QuotaExceeded), None) => {}
@@ -87,7 +96,7 @@ impl Protocol {
                 context.dispatcher.count_dropped();
                 // Before MQTT 5 there is no code for it. As in mosquitto, the message is acknowledged and dropped.
                 let code = if version.is_v5() { code } else { ReasonCode::Success };
-                client.acknowledge_publish(publish.qos, id, code, context.replies);
+                client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
             }
         }
         Ok(Next::Continue)
@@ -183,7 +192,9 @@ impl Client {
             return Outcome::Accepted { matched: true };
         }
         if self.version.is_v5() && incoming.unreleased() >= usize::from(context.shared.limits.receive_maximum) {
-            return Outcome::End(EndReason::ReceiveMaximum);
+            // Refused at once, the message is none of those that wait for an answer of the server (section 3.3.4).
+            context.shared.reached.note(LimitName::ReceiveMaximum, Some(client_id));
+            return Outcome::AboveReceiveMaximum;
         }
         let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
@@ -193,13 +204,8 @@ impl Client {
         routed.into()
     }
 
-    fn acknowledge_publish(&self, qos: QoS, packet_id: PacketId, code: ReasonCode, out: &mut Vec<u8>) {
-        let reasons = [Property::ReasonString(match code {
-            ReasonCode::QuotaExceeded => "receiver queue full",
-            ReasonCode::TopicNameInvalid => "the topic name has more levels or bytes than this server allows",
-            ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8, although its format indicator says so",
-            _ => "",
-        })];
+    fn acknowledge_publish(&self, qos: QoS, packet_id: PacketId, code: ReasonCode, text: &str, out: &mut Vec<u8>) {
+        let reasons = [Property::ReasonString(text)];
         let has_reason = code.is_error() && self.wants_reasons && self.packet_bytes_max >= 256;
         let properties = if has_reason { Properties::from_slice(&reasons) } else { Properties::EMPTY };
         match qos {
@@ -207,5 +213,15 @@ impl Client {
             QoS::AtLeastOnce => reply(PubAck { packet_id, code, properties }.encode(self.version, out)),
             QoS::ExactlyOnce => reply(PubRec { packet_id, code, properties }.encode(self.version, out)),
         }
+    }
+}
+
+/// The reason string of a refusal.
+fn refusal_text(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::QuotaExceeded => "receiver queue full",
+        ReasonCode::TopicNameInvalid => "the topic name has more levels or bytes than this server allows",
+        ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8, although its format indicator says so",
+        _ => "",
     }
 }

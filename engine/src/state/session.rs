@@ -81,14 +81,13 @@ impl Incoming {
         self.unreleased.get_or_insert_with(|| Box::new(PacketIds::new(stored))).insert(id);
     }
 
-    /// Forgets the message: its sender will not repeat it. False if it was not received.
-    pub(crate) fn release(&mut self, id: PacketId) -> bool {
-        let Some(ids) = &mut self.unreleased else { return false };
-        let known = ids.remove(id);
+    /// Forgets the message: its sender will not repeat it.
+    pub(crate) fn release(&mut self, id: PacketId) {
+        let Some(ids) = &mut self.unreleased else { return };
+        ids.remove(id);
         if ids.len() == 0 {
             self.unreleased = None;
         }
-        known
     }
 }
 

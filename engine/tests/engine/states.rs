@@ -55,12 +55,11 @@ fn a_connected_session_answers_or_ends_as_its_version_has_it() {
             let mut world = World::new(Limits::DEFAULT);
             let mut peer = world.connected(version, "c");
             let answered: Option<&[u8]> = match packet[0] >> 4 {
-                // Acknowledgements of unknown identifiers: the next step of the exchange, with 0x92 where the version
-                // has codes.
+                // Acknowledgements of unknown identifiers: the next step of the exchange. PUBREL has the code 0x92 where
+                // the version has codes.
                 3 | 4 | 7 => Some(&[]),
                 5 if version.is_v5() => Some(&[0x62, 3, 0, 1, 0x92]),
                 5 => Some(&[0x62, 2, 0, 1]),
-                6 if version.is_v5() => Some(&[0x70, 3, 0, 1, 0x92]),
                 6 => Some(&[0x70, 2, 0, 1]),
                 8 if version.is_v5() => Some(&[0x90, 4, 0, 1, 0, 0]),
                 8 => Some(&[0x90, 3, 0, 1, 0]),

@@ -315,10 +315,8 @@ impl Run {
                 encoded(|out| PubComp { packet_id, code: ReasonCode::Success, properties }.encode(version, out))
             }
             Answer::PubRel(_) => {
-                let known = session.unreleased.remove(&id) || !version.is_v5();
-                let has_disconnect_packet =
-                    if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-                session.reply(Event::PubComp(id, has_disconnect_packet));
+                session.unreleased.remove(&id);
+                session.reply(Event::PubComp(id, ReasonCode::Success));
                 encoded(|out| PubRel { packet_id, code: ReasonCode::Success, properties }.encode(version, out))
             }
         })
