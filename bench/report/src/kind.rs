@@ -35,7 +35,7 @@ impl Kind {
         }
     }
 
-    /// Whether the load generator takes its samples, with a fixed list of settings. The settings of the other kinds are free.
+    /// Whether the load generator takes its samples, and not wisp-bench.
     #[must_use]
     pub fn is_of_load(self) -> bool {
         matches!(self, Self::Throughput | Self::Latency | Self::Connections)
