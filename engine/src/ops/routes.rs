@@ -138,6 +138,8 @@ pub(crate) struct RouteCache {
     changes: u64,
     known: HashMap<Box<str>, u32, RandomState>,
     routes: Vec<Cached>,
+    /// The places in `routes` that no topic has. Their routes are empty.
+    free: Vec<u32>,
     targets: usize,
     name_bytes: usize,
 }
@@ -180,12 +182,15 @@ impl RouteCache {
         if self.is_full(topic, &cached.route) {
             self.clear();
         }
-        let index = self.routes.len();
         self.targets += cached.route.len();
         self.name_bytes += topic.as_str().len();
-        self.routes.push(cached);
-        self.known.insert(topic.as_str().into(), index as u32);
-        Ok(&self.routes[index].route)
+        let index = self.free.pop().unwrap_or(self.routes.len() as u32);
+        match self.routes.get_mut(index as usize) {
+            Some(free) => *free = cached,
+            None => self.routes.push(cached),
+        }
+        self.known.insert(topic.as_str().into(), index);
+        Ok(&self.routes[index as usize].route)
     }
 
     fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {
@@ -208,25 +213,25 @@ impl RouteCache {
         if std::mem::replace(&mut self.changes, changes) == changes {
             return;
         }
-        let Self { known, routes, targets, name_bytes, .. } = self;
-        let mut fresh = Vec::new();
-        let mut old: Vec<Option<Cached>> = std::mem::take(routes).into_iter().map(Some).collect();
+        let Self { known, routes, free, targets, name_bytes, .. } = self;
         known.retain(|name, index| {
-            let cached = old[*index as usize].take().filter(|cached| cached.is_fresh(tree));
-            let Some(cached) = cached else {
+            let cached = &mut routes[*index as usize];
+            let is_fresh = cached.is_fresh(tree);
+            if !is_fresh {
+                *targets -= cached.route.len();
                 *name_bytes -= name.len();
-                return false;
-            };
-            *index = fresh.len() as u32;
-            fresh.push(cached);
-            true
+                cached.route = Route::default();
+                free.push(*index);
+            }
+            is_fresh
         });
-        *targets = fresh.iter().map(|cached| cached.route.len()).sum();
-        *routes = fresh;
+        if known.is_empty() {
+            self.clear();
+        }
     }
 
     fn is_full(&self, topic: TopicName<'_>, route: &Route) -> bool {
-        self.routes.len() >= Self::TOPICS_MAX
+        self.known.len() >= Self::TOPICS_MAX
             || self.targets + route.len() > Self::TARGETS_MAX
             || self.name_bytes + topic.as_str().len() > Self::NAME_BYTES_MAX
     }
@@ -234,6 +239,7 @@ impl RouteCache {
     fn clear(&mut self) {
         self.known.clear();
         self.routes.clear();
+        self.free.clear();
         self.targets = 0;
         self.name_bytes = 0;
     }
@@ -310,6 +316,26 @@ mod tests {
         assert_eq!(cache.lookup(&shared, topic("t")).unwrap().len(), 0);
         shared.tree.subscribe(filter("t"), plain(&a));
         assert_eq!(cache.lookup(&shared, topic("t")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn eviction_keeps_fresh_routes_and_frees_the_places_of_others() {
+        let (shared, a) = (shared(), session());
+        for text in ["t/1", "t/2", "t/3"] {
+            shared.tree.subscribe(filter(text), plain(&a));
+        }
+        let mut cache = RouteCache::default();
+        let len = |cache: &mut RouteCache, text: &str| cache.lookup(&shared, topic(text)).unwrap().len();
+        assert_eq!(["t/1", "t/2", "t/3"].map(|text| len(&mut cache, text)), [1; 3]);
+        cache.evict_stale(&shared.tree);
+        shared.tree.unsubscribe(filter("t/2"), a.index());
+        cache.evict_stale(&shared.tree);
+        assert_eq!((cache.known.len(), cache.targets, cache.free.len(), cache.name_bytes), (2, 2, 1, 6));
+        assert_eq!(["t/1", "t/2", "t/3"].map(|text| len(&mut cache, text)), [1, 0, 1]);
+        assert_eq!((cache.routes.len(), cache.free.len(), cache.targets), (3, 0, 2));
+        shared.tree.invalidate_all();
+        cache.evict_stale(&shared.tree);
+        assert_eq!((cache.known.len(), cache.routes.len(), cache.targets, cache.name_bytes), (0, 0, 0, 0));
     }
 
     #[test]
