@@ -31,7 +31,7 @@ const JOINS_AT_S: u64 = 4;
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// How often it looks whether the case is over.
 const STEP: Duration = Duration::from_millis(100);
-const RECONNECT_EVERY: Duration = Duration::from_secs(5);
+const RECONNECT_EVERY: Duration = Duration::from_secs(3);
 /// How long the last messages may take to the healthy subscriber.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const WINDOW_S: usize = 10;
@@ -51,7 +51,7 @@ const FIGURES: &[Figure] = &[
 enum Bad {
     /// It reads nothing.
     Silent,
-    /// It reads nothing, and connects anew every five seconds.
+    /// It reads nothing, and connects anew every three seconds, long enough to be full each time.
     Reconnecting,
     /// It reads so many bytes a second.
     Slow(usize),
@@ -77,7 +77,7 @@ pub(super) const SILENT_QOS1: Case = Case {
 
 pub(super) const RECONNECTING: Case = Case {
     name: "receiver-reconnecting",
-    question: "The second subscriber reads nothing and connects anew every 5 s: does each connection cost the others again?",
+    question: "The second subscriber reads nothing and connects anew every 3 s: does each connection cost the others again?",
     run: |attack| run(attack, QoS::AtMostOnce, Bad::Reconnecting),
     ..SILENT_QOS0
 };
