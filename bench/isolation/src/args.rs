@@ -9,6 +9,8 @@ use crate::case::Case;
 use crate::cases::CASES;
 use crate::subject::Kind;
 
+/// The prefix of error messages.
+pub(crate) const PROGRAM: &str = "wisp-isolation";
 /// The repetitions of a full run.
 pub(crate) const REPETITIONS: u32 = 3;
 /// The main part of the cases about receivers takes so long.

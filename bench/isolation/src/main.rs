@@ -20,16 +20,14 @@ mod load;
 mod peers;
 mod record;
 mod run;
+mod setup;
 mod subject;
 mod summary;
 
 use std::process::ExitCode;
 
-use args::Arguments;
+use args::{Arguments, PROGRAM};
 use wisp_arguments::parse_arguments;
-
-/// The prefix of error messages.
-const PROGRAM: &str = "wisp-isolation";
 
 fn main() -> ExitCode {
     let arguments: Arguments = match parse_arguments() {

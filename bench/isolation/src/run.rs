@@ -11,8 +11,7 @@ use wisp_lab::versions::{self, Facts, content_of_file};
 use wisp_loadgen::allow_descriptors;
 use wisp_report::time;
 
-use crate::PROGRAM;
-use crate::args::Arguments;
+use crate::args::{Arguments, PROGRAM};
 use crate::case::{Attack, Case, Outcome};
 use crate::load::Clock;
 use crate::peers::Program;

@@ -16,9 +16,9 @@ use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::paths::Scratch;
 use wisp_lab::process::{kill, spawn};
 
-use crate::case::{Peers, Setup};
 use crate::client::{Client, Options};
 use crate::peers::{Peer, Program};
+use crate::setup::{Peers, Setup};
 
 /// How long a peer may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(20);

@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::memory::{GIVE_BACK_TIME, leave_sessions, publish_all, rss_mib};
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
+use crate::setup::{Peers, Setup};
 
 const CYCLES: usize = 3;
 const PAYLOAD_BYTES: usize = 100;

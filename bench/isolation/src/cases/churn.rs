@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::QoS;
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
 use crate::load::{Plan, Publishers, Receivers};
+use crate::setup::Setup;
 
 const PAIRS: usize = 10;
 const RATE_PER_S: f64 = 20_000.0;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use wisp_wire::{Packet, QoS};
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
+use crate::setup::Setup;
 
 const SETTLE: Duration = Duration::from_millis(1500);
 const IDLE: Duration = Duration::from_secs(10);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use wisp_wire::QoS;
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
 use crate::load::{Plan, Publishers};
+use crate::setup::Setup;
 
 const FILTERS_EACH: u64 = 1000;
 const PAYLOAD_BYTES: usize = 100;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use wisp_wire::QoS;
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
 use crate::load::{Plan, Probe, Publishers, Receivers};
+use crate::setup::Setup;
 
 const PAYLOAD_BYTES: usize = 1024;
 /// The most that mosquitto forwarded beside the probe.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use wisp_wire::QoS;
 
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options, encode_publish};
+use crate::setup::{Peers, Setup};
 
 const PAYLOAD: [u8; 64] = [1; 64];
 const PART_BYTES: usize = 50_000;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::{Packet, ProtocolVersion, PubAck, QoS};
 
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options, encode_publish};
+use crate::setup::{Peers, Setup};
 
 const MESSAGES: u64 = 300;
 const PAYLOAD_BYTES: usize = 100;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::{Packet, PubAck, QoS};
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options, encode_publish};
+use crate::setup::Setup;
 
 const PAYLOAD_BYTES: usize = 1024;
 /// Messages of each that may be unacknowledged.

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::QoS;
 
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
 use crate::load::{Plan, Publishers, Received, Receivers};
+use crate::setup::Setup;
 
 const PUBLISHERS: usize = 50;
 const RATE_PER_S: f64 = 4000.0;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use wisp_wire::{Packet, Publish, QoS, TopicName};
 
 use super::memory::P50;
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
 use crate::load::Probe;
+use crate::setup::{Peers, Setup};
 
 const PAYLOAD: [u8; 60] = [3; 60];
 const PART_BYTES: usize = 100_000;

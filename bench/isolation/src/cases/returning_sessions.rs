@@ -4,9 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use super::memory::{GIVE_BACK_TIME, P50, leave_sessions, peak_mib, publish_all, rss_mib};
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
 use crate::load::Probe;
+use crate::setup::Setup;
 
 const TOPIC: &str = "to/all";
 const PAYLOAD_BYTES: usize = 3000;

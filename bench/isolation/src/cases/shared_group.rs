@@ -6,9 +6,10 @@ use std::time::Duration;
 use wisp_wire::QoS;
 
 use super::memory::leave_sessions;
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
 use crate::load::{Plan, Publishers, Receivers};
+use crate::setup::{Peers, Setup};
 
 const FILTER: &str = "$share/workers/job/#";
 const TOPIC: &str = "job/1";

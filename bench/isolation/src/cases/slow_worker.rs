@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::{Packet, PacketId, PubAck, QoS};
 
-use crate::case::{Attack, Case, Figure, Outcome, Peers, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options, encode_publish};
 use crate::load::Receivers;
+use crate::setup::{Peers, Setup};
 
 const JOBS: u64 = 100;
 const JOB_BYTES: usize = 200;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use wisp_wire::QoS;
 
 use super::memory::{GIVE_BACK_TIME, P50, peak_mib, rss_mib};
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
 use crate::load::{Plan, Probe, Publishers};
+use crate::setup::Setup;
 
 const TOPIC: &str = "flood";
 const PUBLISHERS: usize = 4;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use wisp_wire::QoS;
 
 use super::memory::{GIVE_BACK_TIME, P50, peak_mib, publish_all, rss_mib};
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Client, Options};
 use crate::load::Probe;
+use crate::setup::Setup;
 
 const CLIENT: &str = "wanted-by-all";
 const TOPIC: &str = "to/wanted";

@@ -6,8 +6,9 @@ use std::time::Duration;
 use wisp_wire::{Packet, QoS};
 
 use super::memory::rss_mib;
-use crate::case::{Attack, Case, Figure, Outcome, Section, Setup, Target};
+use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{ANSWER_TIMEOUT, Client, Options, encode_publish};
+use crate::setup::Setup;
 
 const TOPIC: &str = "nobody";
 const BATCH: u64 = 500;

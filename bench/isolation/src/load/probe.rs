@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use wisp_wire::QoS;
 
-use super::{Clock, Plan, Publishers, Receivers};
+use super::clock::Clock;
+use super::publishers::{Plan, Publishers};
+use super::receivers::Receivers;
 use crate::client::{Acks, Client, Options};
 
 const TOPIC: &str = "probe";

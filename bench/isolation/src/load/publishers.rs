@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use wisp_wire::{Packet, PubRel, QoS};
 
-use super::Clock;
+use super::clock::Clock;
 use crate::client::{Client, Options, encode_publish};
 
 /// Bytes that wait in a publisher at most. Further messages are not sent, and counted.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::Clock;
+use super::clock::Clock;
 use crate::client::{Acks, Client};
 
 /// How often the thread looks whether it is to end.
