@@ -190,34 +190,6 @@ fn packet_identifiers_go_round_and_none_is_0() {
 }
 
 #[test]
-fn a_client_that_never_acknowledges_one_message_is_held_back_until_it_does() {
-    let mut world = World::new(Limits::DEFAULT);
-    let mut sender = world.sender();
-    let mut receiver = world.receiver("r", QOS_1, &["t"], &[receive_maximum(2)]);
-    world.feed(&mut sender, &numbered("t", 1, 100));
-    let mut ids: Vec<u16> = Vec::new();
-    loop {
-        let heard = receiver.heard();
-        if heard.is_empty() {
-            break;
-        }
-        let got: Vec<u16> = heard.iter().map(|(id, ..)| *id).collect();
-        let but_the_first: Vec<u8> = got.iter().filter(|id| **id != 1).flat_map(|id| puback(*id)).collect();
-        world.feed(&mut receiver, &but_the_first);
-        ids.extend(got);
-    }
-    assert!(ids.len() < 100, "no window has capacity for so many [MQTT-4.6.0-2]");
-    world.feed(&mut receiver, &puback(1));
-    while ids.len() < 100 {
-        let got: Vec<u16> = receiver.heard().iter().map(|(id, ..)| *id).collect();
-        assert!(!got.is_empty(), "it goes on");
-        world.feed(&mut receiver, &got.iter().flat_map(|id| puback(*id)).collect::<Vec<_>>());
-        ids.extend(got);
-    }
-    assert_eq!(ids, (1..=100).collect::<Vec<_>>());
-}
-
-#[test]
 fn messages_longer_than_the_client_accepts_are_dropped() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();
@@ -302,4 +274,30 @@ fn a_worker_without_connections_waits_until_it_has_freed_its_memory() {
         assert!(waits < 10, "nothing is left to wait for");
     }
     assert!(waits > 0, "the memory of the message was kept for another one");
+}
+
+fn a_client_that_leaves_a_message_unacknowledged_gets_all_others() {
+    for (qos, forget) in [(QOS_1, 3), (QOS_2, 3), (QOS_1, 1)] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut sender = world.sender();
+        let mut receiver = world.receiver("r", qos, &["t"], &[receive_maximum(10)]);
+        let mut forgotten = Vec::new();
+        for number in 1..=300 {
+            world.feed(&mut sender, &message(qos, number, "t", &number.to_string()));
+            world.feed(&mut sender, &pubrel(number));
+            let heard = receiver.heard();
+            assert_eq!(heard.len(), 1, "message {number} after {} that are not acknowledged", forgotten.len());
+            let (id, _, payload) = &heard[0];
+            if number % 100 == forget {
+                forgotten.push((*id, true, payload.clone()));
+            } else if qos == QOS_1 {
+                world.feed(&mut receiver, &puback(*id));
+            } else {
+                world.feed(&mut receiver, &[pubrec(*id), pubcomp(*id)].concat());
+            }
+        }
+        world.close(&mut receiver, EndReason::Closed);
+        let (mut receiver, _) = world.returns("r", &[STAYS]);
+        assert_eq!(receiver.heard(), forgotten, "in their order");
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Packet identifiers are used in turn, so the window is a ring: a message's place is its identifier less the first
 //! one's. Clients acknowledge in order [MQTT-4.6.0-2], so places become free at the front; a message that is
-//! acknowledged earlier leaves a gap.
+//! acknowledged earlier leaves a gap. A message that many others have overtaken leaves the ring for the [`stragglers`].
 //!
 //! ```text
 //!   first                                        next identifier
@@ -11,18 +11,24 @@
 //!   [ Sent | Free | Released | Sent | Sent | Released | Sent ]
 //! ```
 
+mod stragglers;
+
 use std::collections::VecDeque;
 
 use wisp_wire::{PacketId, QoS};
 
+use self::stragglers::Stragglers;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{Loan, Returned};
 
 /// The number of packet identifiers.
 const IDS: usize = u16::MAX as usize;
 
-/// How many windows ahead a client can get that leaves a message unacknowledged and acknowledges later ones.
-const GAPS: usize = 4;
+/// The first messages become stragglers when the ring has this many times as many places as messages in flight.
+const SPARSE: usize = 4;
+
+/// A ring up to this length has no stragglers.
+const SHORT: usize = 64;
 
 /// The window of one session.
 #[derive(Debug, Default)]
@@ -32,10 +38,12 @@ pub(crate) struct Inflight {
     first: u16,
     /// Places at the end that were not yet sent on this connection.
     unsent: usize,
-    /// Sent places that are not free.
+    /// Sent places that are not free, with those of stragglers.
     outstanding: usize,
     /// Bytes of all messages.
     bytes: usize,
+    /// Messages before the first place.
+    stragglers: Option<Box<Stragglers>>,
 }
 
 #[derive(Debug)]
@@ -67,12 +75,12 @@ pub(crate) enum Resend<'a> {
 impl Inflight {
     /// Whether the window admits one more message.
     pub(crate) fn has_window(&self, window: usize) -> bool {
-        self.outstanding < window && (self.unsent > 0 || self.places.len() < (GAPS * window).min(IDS))
+        self.outstanding < window
     }
 
     /// Whether every message has been sent on this connection.
     pub(crate) fn is_sent(&self) -> bool {
-        self.unsent == 0
+        self.unsent == 0 && !self.stragglers.as_ref().is_some_and(|stragglers| stragglers.has_unsent())
     }
 
     /// Bytes of the messages.
@@ -83,6 +91,9 @@ impl Inflight {
     /// Starts again for a new connection, on which nothing has been sent.
     pub(crate) fn rewind(&mut self) {
         (self.unsent, self.outstanding) = (self.places.len(), 0);
+        if let Some(stragglers) = &mut self.stragglers {
+            stragglers.rewind();
+        }
     }
 
     fn id_at(&self, place: usize) -> PacketId {
@@ -90,15 +101,36 @@ impl Inflight {
         PacketId::new(number as u16).expect("counted from 1")
     }
 
-    /// The place of the packet sent on this connection under an identifier.
+    /// The place in the ring of the packet sent on this connection under an identifier.
     fn place_of(&self, id: PacketId) -> Option<usize> {
         let place = (usize::from(id.get()) - 1 + IDS - usize::from(self.first)) % IDS;
         (place < self.places.len() - self.unsent).then_some(place)
     }
 
     /// The identifier of the next message.
-    pub(crate) fn next_id(&self) -> PacketId {
-        self.id_at(self.places.len())
+    pub(crate) fn next_id(&mut self) -> PacketId {
+        loop {
+            self.separate_stragglers();
+            let id = self.id_at(self.places.len());
+            if !self.stragglers.as_ref().is_some_and(|stragglers| stragglers.contains(id)) {
+                return id;
+            }
+            self.places.push_back(Place::Free);
+        }
+    }
+
+    /// Moves the first messages out of a ring that is long and nearly empty, or has a place for every identifier.
+    fn separate_stragglers(&mut self) {
+        let is_sparse = |ring: &Self| ring.places.len() >= SHORT.max(SPARSE * ring.outstanding);
+        while is_sparse(self) || self.places.len() >= IDS {
+            let id = self.id_at(0);
+            let Some(place) = self.places.pop_front() else { break };
+            self.first = ((usize::from(self.first) + 1) % IDS) as u16;
+            if !matches!(place, Place::Free) {
+                self.stragglers.get_or_insert_default().push(id, place);
+            }
+            self.trim();
+        }
     }
 
     /// Notes that a message was sent under the next identifier.
@@ -112,6 +144,14 @@ impl Inflight {
     /// The next packet that was sent on an earlier connection. It counts as sent from now on.
     pub(crate) fn next_unsent(&mut self) -> Option<Resend<'_>> {
         self.trim();
+        if let Some(id) = self.stragglers.as_mut().and_then(|stragglers| stragglers.next_unsent()) {
+            self.outstanding += 1;
+            let (place, _) = self.stragglers.as_ref().and_then(|stragglers| stragglers.get(id))?;
+            return Some(match place {
+                Place::Sent(delivery) => Resend::Message(id, delivery),
+                Place::Free | Place::Released => Resend::Release(id),
+            });
+        }
         loop {
             if self.unsent == 0 {
                 return None;
@@ -132,21 +172,36 @@ impl Inflight {
 
     /// The packet sent on this connection under an identifier.
     pub(crate) fn in_use(&self, id: PacketId) -> InUse {
-        match self.place_of(id).map(|place| &self.places[place]) {
+        let in_ring = self.place_of(id).map(|place| &self.places[place]);
+        match in_ring.filter(|place| !matches!(place, Place::Free)).or_else(|| self.straggler(id)) {
             None | Some(Place::Free) => InUse::Nothing,
             Some(Place::Released) => InUse::Released,
             Some(Place::Sent(delivery)) => InUse::Message(delivery.qos),
         }
     }
 
+    /// The place of a straggler that was sent on this connection.
+    fn straggler(&self, id: PacketId) -> Option<&Place> {
+        let (place, is_sent) = self.stragglers.as_ref()?.get(id)?;
+        is_sent.then_some(place)
+    }
+
     /// The client has the message. The identifier stays in use.
     pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
+        if let Some(place) = self.stragglers.as_mut().and_then(|stragglers| stragglers.sent_mut(id)) {
+            let released = std::mem::replace(place, Place::Released);
+            return self.message_of(released);
+        }
         let place = self.place_of(id)?;
         self.replace(place, Place::Released)
     }
 
     /// Frees the identifier. Returns the message if the client did not have it.
     pub(crate) fn finish(&mut self, id: PacketId) -> Option<Delivery> {
+        if self.straggler(id).is_some() {
+            self.outstanding -= 1;
+            return self.remove_straggler(id);
+        }
         let place = self.place_of(id)?;
         if matches!(self.places[place], Place::Free) {
             return None;
@@ -157,8 +212,23 @@ impl Inflight {
         delivery
     }
 
+    fn remove_straggler(&mut self, id: PacketId) -> Option<Delivery> {
+        let stragglers = self.stragglers.as_mut()?;
+        let place = stragglers.remove(id)?;
+        if stragglers.is_empty() {
+            self.stragglers = None;
+        }
+        self.message_of(place)
+    }
+
     fn replace(&mut self, place: usize, by: Place) -> Option<Delivery> {
-        match std::mem::replace(&mut self.places[place], by) {
+        let before = std::mem::replace(&mut self.places[place], by);
+        self.message_of(before)
+    }
+
+    /// The message of a place that is no longer in use.
+    fn message_of(&mut self, place: Place) -> Option<Delivery> {
+        match place {
             Place::Sent(delivery) => {
                 self.bytes -= delivery.message.cost_bytes();
                 Some(delivery)
@@ -178,7 +248,7 @@ impl Inflight {
     /// Takes the messages that `wanted` accepts, in their order. Identifiers at QoS 2 stay in use until the client has
     /// released them, since it may have stored the message.
     pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
-        let mut taken = Vec::new();
+        let mut taken = self.take_stragglers(&wanted);
         for place in 0..self.places.len() {
             let Place::Sent(delivery) = &self.places[place] else { continue };
             if !wanted(delivery) {
@@ -191,6 +261,27 @@ impl Inflight {
             taken.extend(self.replace(place, left));
         }
         self.trim();
+        taken
+    }
+
+    fn take_stragglers(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for id in self.stragglers.as_ref().map_or_else(Vec::new, |stragglers| stragglers.ids()) {
+            let Some((Place::Sent(delivery), is_sent)) = self.stragglers.as_ref().and_then(|all| all.get(id)) else {
+                continue;
+            };
+            if !wanted(delivery) {
+                continue;
+            }
+            if delivery.qos == QoS::ExactlyOnce {
+                let place = self.stragglers.as_mut().and_then(|stragglers| stragglers.get_mut(id));
+                let released = place.map(|place| std::mem::replace(place, Place::Released));
+                taken.extend(released.and_then(|place| self.message_of(place)));
+            } else {
+                self.outstanding -= usize::from(is_sent);
+                taken.extend(self.remove_straggler(id));
+            }
+        }
         taken
     }
 
@@ -234,20 +325,56 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_skips_a_message_gets_some_windows_ahead_and_no_further() {
+    fn a_client_that_skips_messages_gets_all_others_and_their_places_take_no_memory() {
         let mut inflight = Inflight::default();
-        let mut sent = 0;
-        while inflight.has_window(10) {
+        let mut skipped = Vec::new();
+        // More than all identifiers, so that those of the skipped messages have to be passed over.
+        for number in 0..3 * IDS {
+            assert!(inflight.has_window(10));
+            let id = inflight.next_id();
+            assert!(!skipped.contains(&id), "{id:?} is in use");
+            inflight.push(delivery(if number == 1 { QoS::ExactlyOnce } else { QoS::AtLeastOnce }));
+            if [0, 1, 100, 5_000, 2 * IDS].contains(&number) {
+                skipped.push(id);
+            } else {
+                assert!(inflight.finish(id).is_some());
+            }
+            assert!(inflight.places.len() <= SHORT + 1, "{} places", inflight.places.len());
+        }
+        assert!(inflight.has_window(6) && !inflight.has_window(5));
+        assert!(inflight.release(skipped[1]).is_some());
+        assert_eq!(inflight.in_use(skipped[1]), InUse::Released);
+        inflight.rewind();
+        assert_eq!((inflight.in_use(skipped[0]), inflight.is_sent()), (InUse::Nothing, false));
+        let again = std::iter::from_fn(|| {
+            inflight.next_unsent().map(|again| match again {
+                Resend::Message(id, _) | Resend::Release(id) => id,
+            })
+        });
+        assert_eq!(again.collect::<Vec<_>>(), skipped, "in the order of sending");
+        skipped.iter().for_each(|id| drop(inflight.finish(*id)));
+        assert_eq!((inflight.outstanding, inflight.bytes(), inflight.places.len()), (0, 0, 0));
+        assert!(inflight.stragglers.is_none());
+    }
+
+    #[test]
+    fn stragglers_on_loan_return_to_their_queue_in_order() {
+        let mut inflight = Inflight::default();
+        let send = |inflight: &mut Inflight| {
             let id = inflight.next_id();
             inflight.push(delivery(QoS::AtLeastOnce));
-            if sent > 0 {
-                inflight.finish(id);
-            }
-            sent += 1;
+            id
+        };
+        let first = send(&mut inflight);
+        for _ in 0..SHORT {
+            let id = send(&mut inflight);
+            inflight.finish(id);
         }
-        assert_eq!(sent, GAPS * 10);
-        inflight.finish(PacketId::new(1).unwrap());
-        assert!(inflight.has_window(10) && inflight.places.is_empty());
+        send(&mut inflight);
+        assert_eq!(inflight.straggler(first).is_some(), inflight.stragglers.is_some());
+        assert!(inflight.stragglers.is_some());
+        assert_eq!(inflight.take_where(|_| true).len(), 2);
+        assert_eq!((inflight.outstanding, inflight.bytes(), inflight.is_sent()), (0, 0, true));
     }
 
     #[test]
@@ -282,7 +409,7 @@ mod tests {
         /// Compares with a map from identifiers to their use, and with the order of sending.
         #[test]
         fn the_ring_is_a_map_that_remembers_the_order(
-            operations in prop::collection::vec((0..6_u8, 0..8_usize, any::<bool>()), 1..200),
+            operations in prop::collection::vec((0..7_u8, 0..8_usize, any::<bool>()), 1..200),
         ) {
             let mut inflight = Inflight::default();
             // Identifier to QoS, or to None once released; and the identifiers sent on this connection.
@@ -319,6 +446,15 @@ mod tests {
                         });
                         prop_assert_eq!(again, expected.map(|number| model[&number]));
                         seen.extend(expected);
+                    }
+                    // Many messages are acknowledged, and the ones before them become stragglers.
+                    (6, _) if inflight.is_sent() && inflight.has_window(8) => {
+                        for _ in 0..2 * SHORT {
+                            number += 1;
+                            let id = inflight.next_id();
+                            inflight.push(delivery(qos));
+                            inflight.finish(id);
+                        }
                     }
                     _ => {}
                 }

@@ -146,15 +146,6 @@ impl Session {
         self.inflight.len() - self.again.len() < window
     }
 
-    /// Whether a client that has left an early message unacknowledged may be held back although the window has space:
-    /// the server bounds how many windows apart the identifiers in use are.
-    pub(crate) fn is_held_back(&self) -> bool {
-        const WINDOWS: usize = 4;
-        let window = self.connection.as_ref().map_or(0, |connection| connection.window);
-        let (Some(first), Some(last)) = (self.inflight.first(), self.inflight.last()) else { return false };
-        usize::from(last.id.wrapping_sub(first.id)) + 1 >= WINDOWS * window
-    }
-
     pub(crate) fn reply(&mut self, event: Event) {
         self.connection.as_mut().unwrap().replies.push_back(event);
     }
