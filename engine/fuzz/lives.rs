@@ -96,7 +96,7 @@ pub fn live(input: &[u8]) {
 
 impl World {
     fn new(dice: &mut Dice<'_>) -> Self {
-        let mut limits = limits(dice.pick(&[StallPolicy::Drop, StallPolicy::Disconnect]));
+        let mut limits = limits(dice.pick(&[StallPolicy::Drop, StallPolicy::Hold, StallPolicy::Disconnect]));
         if dice.below(4) == 3 {
             (limits.messages_per_s_max, limits.bytes_per_s_max) = (20, 2_000);
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod capacity;
+pub(crate) mod hold;
 pub(crate) mod limits;
 pub(crate) mod packet_ids;
 pub(crate) mod reached;

@@ -13,6 +13,7 @@ pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod framing;
 mod other_protocol;
+mod patience;
 pub(crate) mod pause;
 pub(crate) mod protocol;
 mod publish;
@@ -27,6 +28,7 @@ use wisp_wire::{decode, packet_len};
 use self::context::Context;
 use self::disconnect::{End, EndReason};
 use self::framing::{Framing, Scratch};
+use self::patience::Patience;
 use self::pause::{Pause, PauseCause};
 use self::protocol::{Next, Protocol, Raw};
 use self::rate_limit::RateLimiter;
@@ -44,6 +46,7 @@ pub(crate) struct Connection {
     pub(crate) pause: Option<Box<Pause>>,
     /// Until its CONNECT is accepted.
     pub(crate) share: Option<Box<Share>>,
+    patience: Patience,
     /// Only if its rate is limited.
     rate_limit: Option<Box<RateLimiter>>,
     /// The policy's answers about the packet at the front. Only while the packet cannot be handled.
@@ -146,6 +149,7 @@ impl Connection {
             framing: Framing::default(),
             pause: None,
             share: share.map(Box::new),
+            patience: Patience::default(),
             rate_limit: RateLimiter::new(limits, now_ms),
             answers: None,
             deferred_end: None,
@@ -223,6 +227,7 @@ impl Connection {
                 };
             }
         };
+        context.dispatcher.set_patient(self.patience.lasts(&context.shared.limits, context.now_ms));
         let reading = match (self.framing.long_packet(), target) {
             (Some(len), Some(Target::Held { from })) => self.handle_part(len, (from, count), more, context),
             (Some(_), _) => self.handle_long(context),
@@ -375,7 +380,24 @@ impl Connection {
         self.answers.get_or_insert_default().give(verdict);
     }
 
+    /// Ends the pause.
+    pub(crate) fn end_pause(&mut self) {
+        if let Some(PauseCause::Capacity(_)) = self.pause.take().map(|pause| pause.cause) {
+            self.protocol.set_held_back(false);
+        }
+    }
+
+    /// The client has waited in vain for a receiver since the pause began.
+    pub(crate) fn lose_patience(&mut self, now_ms: u64) {
+        if let Some(pause) = &self.pause {
+            self.patience.spend(now_ms.saturating_sub(pause.since_ms), now_ms);
+        }
+    }
+
     pub(crate) fn paused(&mut self, cause: PauseCause, now_ms: u64) -> Reading {
+        if let PauseCause::Capacity(_) = cause {
+            self.protocol.set_held_back(true);
+        }
         self.pause = Some(Box::new(Pause { cause, since_ms: now_ms }));
         Reading::Paused
     }

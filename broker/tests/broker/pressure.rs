@@ -64,7 +64,7 @@ fn a_receiver_that_pauses_reading_loses_nothing_and_delays_no_other_client() {
 #[test]
 fn a_stuck_receiver_misses_messages_and_others_of_the_topic_do_not() {
     const COUNT: u32 = 3_000;
-    let net = Net::start(2, small_queues().with(|limits| limits.stall_ms_max = Some(100)));
+    let net = Net::start(2, small_queues().with(|limits| limits.stall_policy = StallPolicy::Drop));
     let mut stuck = subscriber(&net, "stuck", "loud");
     let mut reader = subscriber(&net, "reader", "loud");
     let mut sender = net.client(V3, "sender");

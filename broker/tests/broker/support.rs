@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use wisp_broker::{Broker, Config, ConfigBuilder, Limits};
+use wisp_broker::{Broker, Config, ConfigBuilder, Limits, StallPolicy};
 use wisp_net::memory::{MemoryHost, MemoryStream};
 use wisp_net::{Host, Stream};
 use wisp_wire::{
@@ -23,11 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// These clients accept packets of any length.
 const ANY_LENGTH: u32 = wisp_broker::PACKET_BYTES_CEILING;
 
-/// The defaults, except that senders are held back for longer, since a test's receiver may not be scheduled for a
-/// moment.
+/// The defaults, except that senders wait for receivers, since a test's receiver may not be scheduled for a moment.
 pub(crate) const PATIENT: Limits = {
     let mut limits = Limits::DEFAULT;
-    limits.stall_ms_max = Some(30_000);
+    limits.stall_policy = StallPolicy::Hold;
     limits
 };
 

@@ -230,7 +230,7 @@ fn a_wrong_variable_and_a_missing_file_are_refused_by_name() {
     }
     let wrong = run(&[], &[("WISP_STALL_POLICY", "wait")]);
     assert_eq!(wrong.status.code(), Some(Host::current().ends_with(2)), "{:?}", wrong.stderr);
-    assert!(wrong.stderr.join("\n").contains("WISP_STALL_POLICY=wait: not one of drop, disconnect"));
+    assert!(wrong.stderr.join("\n").contains("WISP_STALL_POLICY=wait: not one of drop, hold, disconnect"));
 
     let missing = env::temp_dir().join("wisp-e2e-no-such-file.toml");
     let missing = missing.to_str().expect("the temporary folder's name is UTF-8");

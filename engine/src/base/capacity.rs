@@ -1,18 +1,22 @@
-//! The depth of one queue, its limits, and since when it is full. Each outbox, session and topic queue has a capacity;
-//! a sender that is held back waits for one.
+//! The depth of one queue, its limits, and how long it holds senders back. Each outbox, session and topic queue has a
+//! capacity; a sender that is held back waits for one.
 //!
 //! A queue at its limit is *full* from the first refusal until it has drained to half, so that senders stop and start a
 //! few times a second and not once a message.
+//!
+//! ```text
+//!              refuses a message            the hold is over, or was not granted
+//!   open ------------------------> full --------------------------------------> lagging
+//!     ^                     its senders wait                              no sender waits
+//!     '-- drained to half ---------'------------- drained to half ---------------'
+//! ```
 
 use std::sync::Arc;
 
 use crate::base::budget::Budget;
+use crate::base::hold::{Hold, HoldRule};
 use crate::base::limits::QUEUE_BYTES_WHEN_SCARCE;
 use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-/// A full queue makes progress when this part of its bytes, an eighth, is taken. It is stuck without progress for as
-/// long as a stall may last.
-const PROGRESS_SHARE: usize = 8;
 
 /// The depth of one place and its limits. Shared by all workers, without a lock.
 #[derive(Debug)]
@@ -21,74 +25,124 @@ pub struct Capacity {
     budget: Arc<Budget>,
     bytes_max: usize,
     messages_max: usize,
-    stall_ms_max: u64,
     depth_bytes: AtomicUsize,
     depth_messages: AtomicUsize,
-    /// When the queue became full or last made progress, plus one; 0 while it is not full.
-    full_since: AtomicU64,
-    /// The depth at that time, from which progress is measured.
-    full_depth_bytes: AtomicUsize,
+    hold: Hold,
     dropped: AtomicU64,
     /// No receiver takes from the queue for the time being, so no sender is held back for it.
     unattended: AtomicBool,
     closed: AtomicBool,
+    /// The client that takes from the queue is held back itself, so its acknowledgements are not read.
+    reader_is_held_back: AtomicBool,
+}
+
+/// The answer to a sender that has messages for a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// They fit.
+    Admitted,
+    /// They do not fit. The sender is held back.
+    Wait,
+    /// They do not fit, and no sender is held back for the queue.
+    Lagging,
 }
 
 impl Capacity {
-    /// The capacity of an empty queue for `bytes_max` in `messages_max` messages. It holds senders back for up to
-    /// `stall_ms_max` without progress.
-    pub(crate) fn new(bytes_max: usize, messages_max: usize, stall_ms_max: u64, budget: Arc<Budget>) -> Self {
+    /// The capacity of an empty queue for `bytes_max` in `messages_max` messages, which holds senders back by `rule`.
+    pub(crate) fn new(bytes_max: usize, messages_max: usize, rule: HoldRule, budget: Arc<Budget>) -> Self {
         Self {
             budget,
             bytes_max,
             messages_max,
-            stall_ms_max,
             depth_bytes: AtomicUsize::new(0),
             depth_messages: AtomicUsize::new(0),
-            full_since: AtomicU64::new(0),
-            full_depth_bytes: AtomicUsize::new(0),
+            hold: Hold::new(rule),
             dropped: AtomicU64::new(0),
             unattended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            reader_is_held_back: AtomicBool::new(false),
         }
     }
 
-    /// Whether `bytes` more in `messages` messages fit. If not, marks the queue as full since `now_ms`.
+    /// Whether `bytes` more in `messages` messages fit. If not, marks the queue as full since `now_ms`, and decides
+    /// whether their sender is held back. An impatient sender waits only for a receiver that has shown that it
+    /// keeps up.
     ///
     /// An empty queue takes a packet of any length, since one longer than the limit must still get through, unless the
     /// budget is scarce. Several workers may be admitted at once, so the depth can pass the limit by the messages that
-    /// each of them has staged. A closed or unattended queue admits everything, since no sender is held back for it.
-    pub fn check_or_mark_full(&self, bytes: usize, messages: usize, now_ms: u64) -> bool {
+    /// each of them has staged. A closed or unattended queue admits everything, since no sender is held back for it. A
+    /// queue whose reader is held back admits twice as much: two clients that send to each other must not wait for each
+    /// other's acknowledgements.
+    pub(crate) fn admit(&self, bytes: usize, messages: usize, is_patient: bool, now_ms: u64) -> Admission {
         let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
         let scarce = self.budget.is_scarce();
         let bytes_max = self.bytes_max_if(scarce);
         let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
         let alone = depth_bytes == 0 && messages <= 1 && !scarce;
-        if self.full_since.load(Ordering::Relaxed) == 0 {
-            if fits || alone || self.is_waived() {
-                return true;
+        if !self.hold.is_full() {
+            if fits || alone || self.is_waived() || self.admits_more(bytes, messages, bytes_max) {
+                return Admission::Admitted;
             }
             // The budget is scarce, and this queue's own limit is not reached. Other queues have to drain first, and
-            // have their own time for it: this queue's stall begins only then.
+            // have their own time for it: this queue's hold begins only then.
             let for_others = scarce && depth_bytes + bytes <= self.bytes_max.max(bytes);
-            self.mark_full(depth_bytes, now_ms + if for_others { self.stall_ms_max } else { 0 });
-            return false;
+            self.hold.begin(depth_bytes, for_others, now_ms);
+        } else if self.has_drained(bytes_max) && (fits || alone) {
+            self.hold.end(now_ms);
+            return Admission::Admitted;
         }
-        if self.has_drained(bytes_max) && (fits || alone) {
-            self.full_since.store(0, Ordering::Relaxed);
-            return true;
+        if self.is_waived() || self.admits_more(bytes, messages, bytes_max) {
+            Admission::Admitted
+        } else if self.hold.holds(depth_bytes, is_patient, now_ms) {
+            Admission::Wait
+        } else {
+            Admission::Lagging
         }
-        let then = self.full_depth_bytes.load(Ordering::Relaxed);
-        if then > 0 && depth_bytes <= then - then / PROGRESS_SHARE {
-            self.mark_full(depth_bytes, now_ms);
-        }
-        self.is_waived()
     }
 
-    /// Whether a sender that was held back should retry. Has no side effect.
-    pub fn can_admit(&self) -> bool {
-        self.full_since.load(Ordering::Relaxed) == 0 || self.has_drained(self.bytes_max_now()) || self.is_waived()
+    /// Whether messages fit that can also wait elsewhere, such as retained messages. They leave half of the queue to
+    /// other messages, so that no sender is held back for them.
+    pub(crate) fn admits_backlog(&self, bytes: usize, messages: usize) -> bool {
+        let (depth_bytes, depth_messages) = (self.depth_bytes(), self.depth_messages());
+        let fits_half = depth_bytes + bytes <= self.bytes_max_now() / 2
+            && depth_messages + messages <= self.messages_max.div_ceil(2);
+        let alone = depth_bytes == 0 && messages <= 1 && !self.budget.is_scarce();
+        fits_half || alone || self.is_waived()
+    }
+
+    /// Whether a sender that was held back should retry because its messages may fit now. Has no side effect.
+    pub(crate) fn can_admit(&self) -> bool {
+        let bytes_max = self.bytes_max_now();
+        !self.hold.is_full() || self.has_drained(bytes_max) || self.is_waived() || self.admits_more(0, 0, bytes_max)
+    }
+
+    /// Whether messages fit beyond the limit because the queue's reader is held back.
+    fn admits_more(&self, bytes: usize, messages: usize, bytes_max: usize) -> bool {
+        self.reader_is_held_back.load(Ordering::Relaxed)
+            && !self.hold.is_lagging()
+            && self.depth_bytes() + bytes <= 2 * bytes_max
+            && self.depth_messages() + messages <= 2 * self.messages_max
+    }
+
+    /// Notes that the client that takes from the queue is held back itself, or no longer is.
+    pub(crate) fn set_reader_held_back(&self, is_held_back: bool) {
+        self.reader_is_held_back.store(is_held_back, Ordering::Relaxed);
+    }
+
+    /// Whether a sender that was held back should retry because the queue holds it back no longer.
+    pub(crate) fn has_let_go(&self, now_ms: u64) -> bool {
+        self.hold.has_let_go(self.depth_bytes(), now_ms) && !self.is_waived()
+    }
+
+    /// Whether the queue is full and holds no sender back: messages for it are dropped.
+    pub(crate) fn is_lagging(&self) -> bool {
+        self.hold.is_lagging() && !self.is_waived()
+    }
+
+    /// Whether waiting for it in vain counts against the patience of its senders.
+    pub(crate) fn has_episodes(&self) -> bool {
+        self.hold.has_episodes()
     }
 
     /// About how many more bytes fit, in any number of messages. No limit if no sender is held back for the queue.
@@ -108,11 +162,6 @@ impl Capacity {
     pub(crate) fn is_at_its_own_limit(&self, bytes: usize, messages: usize) -> bool {
         let depth_bytes = self.depth_bytes();
         self.depth_messages() + messages > self.messages_max || depth_bytes > 0 && depth_bytes + bytes > self.bytes_max
-    }
-
-    fn mark_full(&self, depth_bytes: usize, now_ms: u64) {
-        self.full_depth_bytes.store(depth_bytes, Ordering::Relaxed);
-        self.full_since.store(now_ms + 1, Ordering::Relaxed);
     }
 
     /// The limit in force. It is lower while the budget is scarce.
@@ -135,16 +184,9 @@ impl Capacity {
         self.depth_bytes() <= self.bytes_max_now() + REPLY_BYTES_MAX
     }
 
-    /// Whether senders have been held back for longer than `stall_ms_max` without progress. Asked for a sender that was
-    /// refused.
-    pub fn is_stuck(&self, now_ms: u64) -> bool {
-        self.is_full_longer_than(self.stall_ms_max, now_ms)
-    }
-
-    /// Whether the queue has been full for more than `ms` without progress.
-    pub fn is_full_longer_than(&self, ms: u64, now_ms: u64) -> bool {
-        let since = self.full_since.load(Ordering::Relaxed);
-        since != 0 && now_ms.saturating_sub(since - 1) > ms && !self.is_waived()
+    /// Whether the queue has been full for more than `ms`, without progress if progress counts.
+    pub(crate) fn is_full_longer_than(&self, ms: u64, now_ms: u64) -> bool {
+        self.hold.is_older_than(ms, now_ms) && !self.is_waived()
     }
 
     /// Counts messages that enter. Callers count many messages in one call, since all workers share the budget.
@@ -158,6 +200,7 @@ impl Capacity {
     pub(crate) fn remove(&self, bytes: usize, messages: usize) {
         let before = self.depth_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes left than came in");
+        self.hold.note_taken(bytes);
         self.budget.release(bytes);
         self.depth_messages.fetch_sub(messages, Ordering::Relaxed);
     }
@@ -192,7 +235,8 @@ impl Capacity {
     /// Notes that no receiver takes from the queue for the time being, or that one does again.
     pub(crate) fn set_unattended(&self, unattended: bool) {
         self.unattended.store(unattended, Ordering::Relaxed);
-        self.full_since.store(0, Ordering::Relaxed);
+        self.set_reader_held_back(false);
+        self.hold.reset();
     }
 
     /// Closes the queue for good: no sender is held back for it any more.
@@ -217,56 +261,60 @@ mod tests {
     use super::*;
 
     fn capacity() -> Capacity {
-        Capacity::new(100, 4, 50, Arc::new(Budget::new(1_000)))
+        Capacity::new(100, 4, HoldRule::Progress(50), Arc::new(Budget::new(1_000)))
+    }
+
+    fn fits(capacity: &Capacity, bytes: usize, now_ms: u64) -> bool {
+        capacity.admit(bytes, 1, true, now_ms) == Admission::Admitted
     }
 
     #[test]
     fn a_full_queue_admits_again_at_half() {
         let capacity = capacity();
         capacity.add(60, 1);
-        assert!(!capacity.check_or_mark_full(50, 1, 1_000));
-        assert!(!capacity.check_or_mark_full(1, 1, 1_001), "refused until it drained to half");
+        assert!(!fits(&capacity, 50, 1_000));
+        assert!(!fits(&capacity, 1, 1_001), "refused until it drained to half");
         capacity.remove(9, 0);
-        assert!(!capacity.check_or_mark_full(1, 1, 1_002));
+        assert!(!fits(&capacity, 1, 1_002));
         capacity.remove(1, 0);
-        assert!(capacity.check_or_mark_full(50, 1, 1_003));
+        assert!(fits(&capacity, 50, 1_003));
     }
 
     #[test]
     fn messages_are_bounded_as_well_as_bytes() {
         let capacity = capacity();
         capacity.add(4, 4);
-        assert!(!capacity.check_or_mark_full(1, 1, 0));
+        assert!(!fits(&capacity, 1, 0));
     }
 
     #[test]
     fn an_empty_queue_takes_a_packet_beyond_its_limit() {
-        assert!(capacity().check_or_mark_full(10_000, 1, 0));
+        assert!(fits(&capacity(), 10_000, 0));
     }
 
     #[test]
-    fn a_receiver_is_stuck_only_after_the_stall_limit() {
+    fn a_queue_without_progress_lets_go_only_after_the_stall_limit() {
         let capacity = capacity();
         capacity.add(100, 1);
-        assert!(!capacity.check_or_mark_full(1, 1, 1_000));
-        assert!(!capacity.is_stuck(1_050));
-        assert!(capacity.is_stuck(1_051));
+        assert!(!fits(&capacity, 1, 1_000));
+        assert!(!capacity.has_let_go(1_050));
+        assert!(capacity.has_let_go(1_051));
         capacity.remove(60, 1);
-        assert!(capacity.check_or_mark_full(1, 1, 2_000));
-        assert!(!capacity.is_stuck(9_999));
+        assert!(fits(&capacity, 1, 2_000));
+        assert!(!capacity.has_let_go(9_999));
     }
 
     #[test]
-    fn a_receiver_that_makes_progress_is_slow_and_not_stuck() {
+    fn a_queue_that_makes_progress_holds_on() {
         let capacity = capacity();
         capacity.add(100, 1);
-        assert!(!capacity.check_or_mark_full(1, 1, 1_000));
+        assert!(!fits(&capacity, 1, 1_000));
         capacity.remove(13, 0);
-        assert!(!capacity.check_or_mark_full(1, 1, 1_040), "it has not drained to half");
-        assert!(!capacity.is_stuck(1_090));
+        assert!(!fits(&capacity, 1, 1_040), "it has not drained to half");
+        assert!(!capacity.has_let_go(1_090));
         capacity.remove(1, 0);
-        assert!(!capacity.check_or_mark_full(1, 1, 1_080), "a byte now and then does not count");
-        assert!(capacity.is_stuck(1_091));
+        assert!(!fits(&capacity, 1, 1_080), "a byte now and then does not count");
+        assert!(capacity.has_let_go(1_091));
     }
 
     #[test]
@@ -274,40 +322,67 @@ mod tests {
         let capacity = capacity();
         capacity.add(10, 1);
         for now_ms in 1_000..=1_050 {
-            assert!(!capacity.check_or_mark_full(200, 1, now_ms) && !capacity.is_stuck(now_ms));
+            assert!(!fits(&capacity, 200, now_ms) && !capacity.has_let_go(now_ms));
             assert!(capacity.can_admit(), "it asks again, and that is no progress");
         }
-        assert!(!capacity.check_or_mark_full(200, 1, 1_051) && capacity.is_stuck(1_051));
-        assert!(capacity.check_or_mark_full(20, 1, 1_052) && !capacity.is_stuck(1_052), "another one fits");
+        assert!(!fits(&capacity, 200, 1_051) && capacity.has_let_go(1_051));
+        assert!(fits(&capacity, 20, 1_052) && !capacity.has_let_go(1_052), "another one fits");
     }
 
     #[test]
     fn a_closed_queue_holds_no_sender_back() {
         let capacity = capacity();
         capacity.add(100, 4);
-        assert!(!capacity.check_or_mark_full(1, 1, 0));
+        assert!(!fits(&capacity, 1, 0));
         capacity.close();
-        assert!(capacity.check_or_mark_full(1, 1, 1));
+        assert!(fits(&capacity, 1, 1));
     }
 
     #[test]
     fn an_unattended_queue_holds_no_sender_back() {
         let capacity = capacity();
         capacity.add(100, 4);
-        assert!(!capacity.check_or_mark_full(1, 1, 0));
+        assert!(!fits(&capacity, 1, 0));
         capacity.set_unattended(true);
-        assert!(capacity.check_or_mark_full(1, 1, 1) && !capacity.is_stuck(60_000));
+        assert!(fits(&capacity, 1, 1) && !capacity.has_let_go(60_000));
         capacity.set_unattended(false);
-        assert!(!capacity.check_or_mark_full(1, 1, 60_000) && !capacity.is_stuck(60_001), "the clock starts anew");
+        assert!(!fits(&capacity, 1, 60_000) && !capacity.has_let_go(60_001), "the clock starts anew");
     }
 
     #[test]
     fn a_scarce_budget_leaves_each_queue_little() {
         let budget = Arc::new(Budget::new(1_000));
-        let capacity = Capacity::new(1 << 20, 100, 50, Arc::clone(&budget));
+        let capacity = Capacity::new(1 << 20, 100, HoldRule::Progress(50), Arc::clone(&budget));
         budget.charge(1_000);
-        assert!(capacity.check_or_mark_full(QUEUE_BYTES_WHEN_SCARCE, 1, 0));
-        assert!(!capacity.check_or_mark_full(QUEUE_BYTES_WHEN_SCARCE + 1, 1, 0));
+        assert!(fits(&capacity, QUEUE_BYTES_WHEN_SCARCE, 0));
+        assert!(!fits(&capacity, QUEUE_BYTES_WHEN_SCARCE + 1, 0));
         budget.release(1_000);
+    }
+
+    #[test]
+    fn a_receiver_lags_without_progress_until_half_of_its_queue_is_free() {
+        let capacity = Capacity::new(100, 4, HoldRule::Episodes(50), Arc::new(Budget::new(1_000)));
+        capacity.add(100, 1);
+        for now_ms in 1_000..=1_050 {
+            assert_eq!(capacity.admit(1, 1, true, now_ms), Admission::Wait);
+            assert!(!capacity.has_let_go(now_ms) && !capacity.is_lagging());
+        }
+        capacity.remove(11, 0);
+        assert!(capacity.has_let_go(1_051));
+        assert_eq!(capacity.admit(1, 1, true, 1_051), Admission::Lagging);
+        capacity.remove(38, 0);
+        assert_eq!(capacity.admit(1, 1, true, 1_052), Admission::Lagging);
+        assert!(capacity.is_lagging());
+        capacity.remove(1, 0);
+        assert!(fits(&capacity, 50, 1_053) && !capacity.is_lagging());
+    }
+
+    #[test]
+    fn a_backlog_leaves_half_of_the_queue_to_others() {
+        let capacity = capacity();
+        assert!(capacity.admits_backlog(1_000, 1), "it is empty");
+        capacity.add(30, 1);
+        assert!(capacity.admits_backlog(20, 1) && !capacity.admits_backlog(21, 1) && !capacity.admits_backlog(1, 2));
+        assert!(fits(&capacity, 70, 0));
     }
 }

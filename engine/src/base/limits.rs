@@ -6,12 +6,18 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The treatment of a receiver that has been full for longer than [`Limits::stall_ms_max`].
+use crate::base::hold::HoldRule;
+
+/// The treatment of a full receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallPolicy {
-    /// Messages for it are dropped and counted until its queue has drained to half.
+    /// Its senders are held back as long as it makes progress within [`Limits::stall_ms_max`], and not each time. Without
+    /// progress it is lagging: messages for it are dropped and counted until its queue has drained to half.
     Drop,
-    /// Its connection is closed with reason code 0x97, Quota exceeded.
+    /// Its senders are held back each time, for as long as it makes progress within [`Limits::stall_ms_max`]. Without
+    /// progress, messages for it are dropped and counted.
+    Hold,
+    /// As [`StallPolicy::Hold`], but without progress its connection is closed with reason code 0x97, Quota exceeded.
     Disconnect,
 }
 
@@ -58,10 +64,10 @@ pub struct Limits {
     /// Longest keep-alive granted to a client of MQTT 5. A client that asks for a longer one, or for none, gets this
     /// one.
     pub keep_alive_s_max: u16,
-    /// Longest time a sender is held back for a full receiver. `None`: a short moment with [`StallPolicy::Drop`], 30 s
-    /// with [`StallPolicy::Disconnect`].
+    /// Longest time a sender is held back for a full receiver without progress. `None`: a short moment with
+    /// [`StallPolicy::Drop`], else 30 s.
     pub stall_ms_max: Option<u64>,
-    /// The treatment of the receiver after that time.
+    /// The treatment of a full receiver.
     pub stall_policy: StallPolicy,
     /// Longest time a sender is held back for a topic queue or shared subscription group that is full.
     pub queue_stall_ms_max: u64,
@@ -116,8 +122,8 @@ const UNAUTHENTICATED_PER_ADDRESS: u32 = 256;
 /// receiver that is not scheduled for a moment, and too short to disturb other clients.
 pub(crate) const DROP_STALL_MS: u64 = 100;
 
-/// How long senders wait for a full receiver by default before it is disconnected.
-pub(crate) const DISCONNECT_STALL_MS: u64 = 30_000;
+/// How long senders wait by default for a full receiver without progress, if they are to wait.
+pub(crate) const PROGRESS_STALL_MS: u64 = 30_000;
 
 /// The longest packet the protocol can express: a fixed header of five bytes and a remaining length of 2^28 - 1.
 pub const PACKET_BYTES_CEILING: u32 = 5 + 268_435_455;
@@ -204,12 +210,21 @@ impl Limits {
         (self.buffered_bytes_max / SHARES).max(LEAST.min(self.buffered_bytes_max / 4))
     }
 
-    /// Longest time a sender is held back for a full receiver: [`Limits::stall_ms_max`], or the default of the policy.
+    /// [`Limits::stall_ms_max`], or the default of the policy.
     pub fn receiver_stall_ms_max(&self) -> u64 {
         self.stall_ms_max.unwrap_or(match self.stall_policy {
             StallPolicy::Drop => DROP_STALL_MS,
-            StallPolicy::Disconnect => DISCONNECT_STALL_MS,
+            StallPolicy::Hold | StallPolicy::Disconnect => PROGRESS_STALL_MS,
         })
+    }
+
+    /// How a full receiver holds its senders back.
+    pub(crate) fn receiver_hold(&self) -> HoldRule {
+        let ms_max = self.receiver_stall_ms_max();
+        match self.stall_policy {
+            StallPolicy::Drop => HoldRule::Episodes(ms_max),
+            StallPolicy::Hold | StallPolicy::Disconnect => HoldRule::Progress(ms_max),
+        }
     }
 }
 
@@ -322,7 +337,7 @@ pub static LIMITS: [Limit; 31] = [
         name: "stall-ms-max",
         unit: "MS",
         range: 1..=DAY_MS,
-        help: "Longest time senders are held back for a receiver whose queue is full; with stall-policy disconnect 30000 by default",
+        help: "Longest time senders are held back for a full receiver without progress; 30000 by default with stall-policy hold or disconnect",
         get: Limits::receiver_stall_ms_max,
         set: |limits, number| limits.stall_ms_max = Some(number),
     },

@@ -148,6 +148,13 @@ impl Protocol {
         session.into_iter().chain([self.outbox.capacity()])
     }
 
+    /// Notes that a receiver holds the client back, or no longer does. Acknowledgements are not read meanwhile.
+    pub(crate) fn set_held_back(&self, is_held_back: bool) {
+        if let Phase::Connected(client) = &self.phase {
+            client.session.capacity().set_reader_held_back(is_held_back);
+        }
+    }
+
     /// Handles one packet. Replies are appended to the context's buffer; messages for receivers are staged with its
     /// dispatcher.
     pub(crate) fn handle(

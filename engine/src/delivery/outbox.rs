@@ -110,7 +110,7 @@ impl Outbox {
         limits: &Limits,
     ) -> Self {
         let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
-        let capacity = Capacity::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(&budget));
+        let capacity = Capacity::new(bytes, messages, limits.receiver_hold(), Arc::clone(&budget));
         Self {
             connection,
             worker: worker as u16,
@@ -316,6 +316,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::capacity::Admission;
     use crate::base::slot::Slots;
 
     fn outbox(limits: &Limits) -> Outbox {
@@ -361,9 +362,9 @@ mod tests {
     fn a_receiver_that_is_gone_holds_no_sender_back() {
         let outbox = outbox(&small());
         push(&outbox, &[0; 100]);
-        assert!(!outbox.capacity.check_or_mark_full(1, 1, 0));
+        assert_eq!(outbox.capacity.admit(1, 1, true, 0), Admission::Wait);
         outbox.push_final(b"the end");
-        assert!(outbox.capacity.check_or_mark_full(1, 1, 1));
+        assert_eq!(outbox.capacity.admit(1, 1, true, 1), Admission::Admitted);
     }
 
     #[test]

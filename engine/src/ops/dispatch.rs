@@ -18,7 +18,7 @@ use std::sync::Arc;
 use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
 
 use self::forms::{Forms, Received};
-use crate::base::capacity::Capacity;
+use crate::base::capacity::{Admission, Capacity};
 use crate::base::limits::{Limits, StallPolicy};
 use crate::base::reached::LimitName;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
@@ -65,6 +65,8 @@ pub(crate) struct Dispatcher {
     /// The connections of stuck receivers, to be closed, and their workers.
     stuck: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
+    /// The sender of the messages that are routed now has waited too long in vain.
+    is_impatient: bool,
     /// Packets to push into an outbox; empty between calls.
     buffer: Vec<u8>,
 }
@@ -92,6 +94,7 @@ impl Dispatcher {
             deliveries: &mut self.deliveries,
             queued: &mut self.queued,
             stuck: &mut self.stuck,
+            is_patient: !self.is_impatient,
         };
         if let Some(obstacle) = staging.obstacle(route, received, now_ms) {
             if let Routed::Refused(_) = obstacle {
@@ -147,6 +150,11 @@ impl Dispatcher {
             watched: &mut self.watched,
             dead: &mut self.dead,
         }
+    }
+
+    /// Sets whether the sender of the next messages waits for receivers that have not shown that they keep up.
+    pub(crate) fn set_patient(&mut self, is_patient: bool) {
+        self.is_impatient = !is_patient;
     }
 
     /// Marks a receiver for flush.
@@ -234,6 +242,7 @@ impl Dispatcher {
     pub(crate) fn retry_waiting(&mut self, shared: &Shared, now_ms: u64) {
         // Very many wills may wait for the same receiver.
         const WILLS_A_TURN: usize = 64;
+        self.set_patient(true);
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
             let Some(will) = self.wills.pop_front() else { break };
             match self.publish_will(shared, &will, now_ms) {
@@ -335,30 +344,34 @@ struct Staging<'p> {
     deliveries: &'p mut Bundles<Session, Delivery>,
     queued: &'p mut Bundles<TopicQueue, Queued>,
     stuck: &'p mut Vec<(ConnectionId, usize)>,
+    is_patient: bool,
 }
 
 impl Staging<'_> {
-    /// The reason why the message cannot be staged now. A receiver that is stuck or away is no reason.
+    /// The reason why the message cannot be staged now. A receiver that is lagging or away is no reason.
     fn obstacle(&self, route: &Route, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
         let len = received.raw.len();
-        // `check_or_mark_full` starts a stall, so it is called only for receivers that get the message.
+        // `admit` marks a queue as full, so it is called only for receivers that get the message.
         let asked = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
         // The sender itself is left out: its acknowledgements, which free its window, come behind this message.
         let asked =
             asked.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
-        let mut full = asked.filter_map(|target| match target.qos.min(received.publish.qos) {
-            QoS::AtMostOnce => {
-                let outbox = target.outbox.as_ref()?;
-                let (bytes, messages) = self.batch.staged_for(outbox);
-                blocking_capacity(outbox.capacity(), bytes + len, messages + 1, now_ms)
+        // All of them are asked, so that receivers that are full at the same time hold their senders back at the same
+        // time, and not one after another.
+        let mut blocking = None;
+        for target in asked {
+            let Some(outbox) = &target.outbox else { continue };
+            let (capacity, (bytes, messages)) = match target.qos.min(received.publish.qos) {
+                QoS::AtMostOnce => (outbox.capacity(), self.batch.staged_for(outbox)),
+                QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                    (target.session.capacity(), self.deliveries.staged_for(&target.session))
+                }
+            };
+            if capacity.admit(bytes + len, messages + 1, self.is_patient, now_ms) == Admission::Wait {
+                blocking.get_or_insert(capacity);
             }
-            QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                target.outbox.as_ref()?;
-                let (bytes, messages) = self.deliveries.staged_for(&target.session);
-                blocking_capacity(target.session.capacity(), bytes + len, messages + 1, now_ms)
-            }
-        });
-        if let Some(capacity) = full.next() {
+        }
+        if let Some(capacity) = blocking {
             return Some(Routed::Blocked(Arc::clone(capacity)));
         }
         route.queues.iter().find_map(|queue| self.obstacle_at(queue, received, now_ms))
@@ -369,17 +382,15 @@ impl Staging<'_> {
             return None;
         }
         let (bytes, messages) = self.queued.staged_for(queue);
-        let fits = queue.capacity().check_or_mark_full(bytes + received.raw.len(), messages + 1, now_ms);
+        let admission = queue.capacity().admit(bytes + received.raw.len(), messages + 1, true, now_ms);
         let acknowledged = received.publish.qos != QoS::AtMostOnce;
         // A full group holds its senders back like any receiver. A full topic queue refuses the message if the protocol
         // can say so.
         let can_refuse = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
-        match fits {
-            true => None,
-            false if can_refuse || queue.capacity().is_stuck(now_ms) => {
-                Some(Routed::Refused(ReasonCode::QuotaExceeded))
-            }
-            false => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
+        match admission {
+            Admission::Admitted => None,
+            Admission::Wait if !can_refuse => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
+            Admission::Wait | Admission::Lagging => Some(Routed::Refused(ReasonCode::QuotaExceeded)),
         }
     }
 
@@ -390,7 +401,7 @@ impl Staging<'_> {
         limits: &Limits,
         counts: &mut StatsSnapshot,
     ) -> Reached {
-        let (received, now_ms) = (stored.received, stored.now_ms);
+        let received = stored.received;
         let mut forms = Forms::new(received);
         let mut reached = Reached { matched: !route.queues.is_empty(), taken: !route.queues.is_empty() };
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
@@ -406,7 +417,7 @@ impl Staging<'_> {
                 _ => target.session.capacity(),
             };
             let own = qos != QoS::AtMostOnce && target.session.client_id() == received.client_id;
-            if capacity.is_stuck(now_ms) || own && capacity.is_full_with(received.raw.len(), 1) {
+            if capacity.is_lagging() || own && capacity.is_full_with(received.raw.len(), 1) {
                 capacity.count_dropped(1);
                 counts.messages_dropped += 1;
                 if limits.stall_policy == StallPolicy::Disconnect {
@@ -447,9 +458,4 @@ impl Staging<'_> {
 fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
     Delivery::new(message, qos, retain, target.subscription_ids.clone())
-}
-
-/// The capacity, if a sender has to wait for it.
-fn blocking_capacity(capacity: &Arc<Capacity>, bytes: usize, messages: usize, now_ms: u64) -> Option<&Arc<Capacity>> {
-    (!capacity.check_or_mark_full(bytes, messages, now_ms) && !capacity.is_stuck(now_ms)).then_some(capacity)
 }

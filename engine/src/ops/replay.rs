@@ -72,7 +72,7 @@ impl ReplayCursor {
         outbox: &Outbox,
         context: &mut DeliveryContext<'_>,
     ) -> bool {
-        if !outbox.capacity().check_or_mark_full(retained.message.cost_bytes(), 1, context.now_ms) {
+        if !outbox.capacity().admits_backlog(retained.message.cost_bytes(), 1) {
             return false;
         }
         let head = Head {
@@ -92,7 +92,7 @@ impl ReplayCursor {
     }
 
     fn enqueue(&self, retained: &Retained, qos: QoS, session: &Session, context: &mut DeliveryContext<'_>) -> bool {
-        if !session.capacity().check_or_mark_full(retained.message.cost_bytes(), 1, context.now_ms) {
+        if !session.capacity().admits_backlog(retained.message.cost_bytes(), 1) {
             return false;
         }
         let delivery = Delivery::new(retained.message.clone(), qos, true, self.subscription_ids.clone());

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::budget::Budget;
 use crate::base::capacity::Capacity;
+use crate::base::hold::HoldRule;
 use crate::base::limits::Limits;
 use crate::base::slot::Slots;
 use crate::base::sync::{Mutex, rank};
@@ -28,7 +29,7 @@ pub(crate) struct QueueDirectory {
     configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
     /// The settings of queues that were created by use, and of groups.
     unconfigured: Arc<QueueSettings>,
-    stall_ms_max: u64,
+    hold: HoldRule,
     queues_max: usize,
     slots: Arc<Slots>,
     stored: Arc<Budget>,
@@ -48,7 +49,7 @@ impl QueueDirectory {
             queues: Mutex::default(),
             configured: configured.collect(),
             unconfigured: Arc::new(QueueSettings::unconfigured(limits)),
-            stall_ms_max: limits.queue_stall_ms_max,
+            hold: HoldRule::Progress(limits.queue_stall_ms_max),
             queues_max: limits.topic_queues_count_max as usize,
             slots: Arc::clone(slots),
             stored: Arc::clone(stored),
@@ -73,7 +74,7 @@ impl QueueDirectory {
         }
         let settings = configured.unwrap_or(&self.unconfigured);
         let (bytes, messages) = (settings.bytes_max, settings.messages_max);
-        let capacity = Capacity::new(bytes, messages, self.stall_ms_max, Arc::clone(&self.stored));
+        let capacity = Capacity::new(bytes, messages, self.hold, Arc::clone(&self.stored));
         let info = QueueInfo::new(name, queue_name(name).is_none(), capacity, self.slots.take());
         let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings), &self.timers));
         queues.insert(name.into(), Arc::clone(&queue));

@@ -107,7 +107,7 @@ impl Indexed for Session {
 impl Session {
     pub(crate) fn new(client_id: &str, limits: &Limits, stored: &Arc<Budget>, slot: Slot) -> Self {
         let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
-        let capacity = Capacity::new(bytes, messages, limits.receiver_stall_ms_max(), Arc::clone(stored));
+        let capacity = Capacity::new(bytes, messages, limits.receiver_hold(), Arc::clone(stored));
         Self {
             client_id: client_id.into(),
             slot,

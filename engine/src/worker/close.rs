@@ -43,7 +43,7 @@ impl Worker {
     /// Begins to close a connection after its final replies were collected.
     pub(super) fn begin_close(&mut self, id: ConnectionId, reason: EndReason, has_disconnect_packet: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.pause = None;
+        connection.end_pause();
         connection.share = None;
         connection.phase = Phase::Closing;
         let origin = connection.protocol.origin();

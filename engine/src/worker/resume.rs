@@ -15,6 +15,8 @@ enum PauseOutcome {
     Wait,
     /// It is resumed.
     Resume,
+    /// It is resumed because a receiver lags for which it has waited.
+    WaitedInVain,
     /// It is resumed with the policy's answer.
     Answered(Verdict),
     /// It is resumed with the session that it took over.
@@ -54,9 +56,10 @@ impl Worker {
                     }
                 }
                 Some(PauseOutcome::Answered(verdict)) => connection.give_answer(verdict),
+                Some(PauseOutcome::WaitedInVain) => connection.lose_patience(now_ms),
                 Some(PauseOutcome::Resume) => {}
             }
-            connection.pause = None;
+            connection.end_pause();
             if let Some(reason) = connection.deferred_end.take() {
                 self.end(id, reason);
                 continue;
@@ -101,12 +104,13 @@ fn pause_outcome(
     let paused_ms = now_ms.saturating_sub(pause.since_ms);
     let resume_if = |may: bool| if may { PauseOutcome::Resume } else { PauseOutcome::Wait };
     Some(match &pause.cause {
-        PauseCause::Capacity(capacity) => {
+        PauseCause::Capacity(capacity) if capacity.can_admit() => {
             let held_bytes = connection.held_bytes();
-            let mut may_resume =
-                || capacity.can_admit() && quota.admit(Arc::as_ptr(capacity), capacity.free_bytes(), held_bytes);
-            resume_if(capacity.is_stuck(now_ms) || may_resume())
+            resume_if(quota.admit(Arc::as_ptr(capacity), capacity.free_bytes(), held_bytes))
         }
+        PauseCause::Capacity(capacity) if !capacity.has_let_go(now_ms) => PauseOutcome::Wait,
+        PauseCause::Capacity(capacity) if capacity.has_episodes() => PauseOutcome::WaitedInVain,
+        PauseCause::Capacity(_) => PauseOutcome::Resume,
         PauseCause::Replies if connection.protocol.outbox().capacity().has_reply_room() => PauseOutcome::Resume,
         PauseCause::Replies if paused_ms > shared.limits.reply_stall_ms_max => PauseOutcome::End(EndReason::Stuck),
         PauseCause::Replies => PauseOutcome::Wait,

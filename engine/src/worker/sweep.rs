@@ -2,7 +2,8 @@
 
 use super::deadlines::NEVER;
 use super::{Outputs, SWEEP_MS, Worker};
-use crate::base::limits::DISCONNECT_STALL_MS;
+use crate::base::capacity::Admission;
+use crate::base::limits::PROGRESS_STALL_MS;
 use crate::base::reached::{LimitName, ReachedLimit};
 use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
@@ -104,10 +105,11 @@ impl Worker {
 
     /// Adds the receivers that take memory from others that read. They are ended under any stall policy.
     fn add_stuck(&self, now_ms: u64, ends: &mut Vec<(ConnectionId, EndReason)>) {
-        let stall_ms = self.outputs.shared.limits.stall_ms_max.unwrap_or(DISCONNECT_STALL_MS);
+        let stall_ms = self.outputs.shared.limits.stall_ms_max.unwrap_or(PROGRESS_STALL_MS);
         for (id, connection) in &self.connections {
             let capacity = connection.protocol.outbox().capacity();
-            if !capacity.check_or_mark_full(1, 1, now_ms) && capacity.is_full_longer_than(stall_ms, now_ms) {
+            let is_full = capacity.admit(1, 1, true, now_ms) != Admission::Admitted;
+            if is_full && capacity.is_full_longer_than(stall_ms, now_ms) {
                 ends.push((*id, EndReason::Stuck));
             }
         }

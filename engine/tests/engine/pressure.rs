@@ -1,5 +1,5 @@
-//! Back-pressure under virtual time: a full receiver holds its senders back, they resume in order, and a stuck receiver
-//! delays them no longer than the limit allows.
+//! Back-pressure under virtual time: a full receiver holds its senders back, they resume in order, and receivers that
+//! lag delay them no longer than the limit allows, however many they are.
 
 use wisp_engine::{EndReason, Limits, StallPolicy};
 use wisp_wire::{PacketId, Publish, QoS, SubscriptionOptions, TopicName};
@@ -64,7 +64,7 @@ impl Receiver {
 
 /// Sends messages of several senders to receivers that read irregularly. All of them arrive, in order.
 fn hold_back(rng: &mut Rng, qos: QoS) -> bool {
-    let mut world = World::new(limits(86_400_000, StallPolicy::Drop));
+    let mut world = World::new(limits(86_400_000, StallPolicy::Hold));
     let sender_count = rng.between(1, 4) as usize;
     let mut receivers: Vec<Receiver> = (0..rng.between(1, 3))
         .map(|number| Receiver::new(&mut world, &format!("receiver {number}"), qos, sender_count))
@@ -146,7 +146,7 @@ fn a_stuck_receiver_holds_its_senders_back_up_to_the_limit_and_then_misses_messa
         assert_eq!(healthy.messages().len() as u64, sent, "the healthy one has missed nothing");
         healthy.received.clear();
 
-        // It holds no sender back again until it has drained to half.
+        // It holds no sender back until it has drained to half.
         world.feed(&mut sender, &publish(V3, "t", b"missed"));
         assert_eq!((world.worker.paused(), healthy.messages().len()), (0, 1));
         stuck.read();
@@ -170,4 +170,243 @@ fn a_stuck_receiver_is_disconnected_if_the_policy_says_so() {
         assert_eq!((world.worker.paused(), stuck.end()), (0, Some(EndReason::Stuck)));
         assert_eq!(healthy.messages().len() as u64, sent);
     });
+}
+
+/// A sender that sends a short message each millisecond, and asks for an answer every tenth of a second.
+struct Publisher {
+    peer: Peer,
+    payload: Vec<u8>,
+    sent: u64,
+    asked_ms: Vec<u64>,
+    answers: usize,
+    /// The longest time to an answer.
+    slowest_ms: u64,
+    /// The time for which it was held back.
+    held_ms: u64,
+}
+
+impl Publisher {
+    fn new(world: &mut World) -> Self {
+        let peer = world.connected(V3, "publisher");
+        Self { peer, payload: vec![0; 40], sent: 0, asked_ms: Vec::new(), answers: 0, slowest_ms: 0, held_ms: 0 }
+    }
+
+    /// Sends for a millisecond.
+    fn send(&mut self, world: &mut World, qos: QoS) {
+        let number = self.sent as u16;
+        let packet_id = if qos == QoS::AtMostOnce { None } else { PacketId::new(number % 1_000 + 1) };
+        let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new("t").unwrap(), &self.payload) };
+        let mut packets = encoded(|out| publish.encode(V3, out));
+        self.sent += 1;
+        if world.now_ms.is_multiple_of(100) {
+            packets.extend([0xc0, 0]);
+            self.asked_ms.push(world.now_ms);
+        }
+        world.feed(&mut self.peer, &packets);
+        self.held_ms += u64::from(world.worker.paused() > 0);
+        self.note_answers(world.now_ms);
+    }
+
+    fn note_answers(&mut self, now_ms: u64) {
+        let answers = self.peer.events().into_iter().filter(|event| *event == Event::PingResp);
+        for _ in answers {
+            self.slowest_ms = self.slowest_ms.max(now_ms - self.asked_ms[self.answers]);
+            self.answers += 1;
+        }
+    }
+
+    fn finish(&mut self, world: &mut World) {
+        while self.peer.unreceived_bytes() > 0 || world.worker.paused() > 0 {
+            world.pass_ms(1);
+            self.note_answers(world.now_ms);
+        }
+        assert_eq!(self.answers, self.asked_ms.len());
+    }
+}
+
+/// Reads everything, and acknowledges it. The number of messages.
+fn read_all(world: &mut World, peer: &mut Peer) -> u64 {
+    let messages = peer.publishes();
+    let ids = messages.iter().filter(|message| message.id > 0).map(|message| message.id.to_be_bytes());
+    let acknowledgements: Vec<u8> = ids.flat_map(|[high, low]| [0x40, 2, high, low]).collect();
+    if !acknowledgements.is_empty() {
+        world.feed(peer, &acknowledgements);
+    }
+    messages.len() as u64
+}
+
+/// Reads when a sender has been held back for a while, and just in time.
+#[derive(Default)]
+struct LateReader {
+    held_ms: u64,
+    wait_ms: u64,
+    received: u64,
+}
+
+impl LateReader {
+    fn read(&mut self, rng: &mut Rng, world: &mut World, peer: &mut Peer) {
+        self.held_ms = if world.worker.paused() > 0 { self.held_ms + 1 } else { 0 };
+        if self.held_ms > self.wait_ms {
+            self.received += read_all(world, peer);
+            (self.held_ms, self.wait_ms) = (0, rng.below(98));
+        }
+    }
+
+    fn finish(mut self, world: &mut World, publisher: &Publisher, peer: &mut Peer) -> u64 {
+        while publisher.peer.unreceived_bytes() > 0 || world.worker.paused() > 0 {
+            self.received += read_all(world, peer);
+            world.pass_ms(1);
+        }
+        self.received + read_all(world, peer)
+    }
+}
+
+#[test]
+fn a_receiver_that_does_not_keep_up_soon_delays_nobody() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        for_seeds(6, |rng| {
+            let mut world = World::new(limits(100, StallPolicy::Drop));
+            let mut healthy = Receiver::new(&mut world, "healthy", qos, 0).peer;
+            let mut slow = Receiver::new(&mut world, "slow", qos, 0).peer;
+            let mut publisher = Publisher::new(&mut world);
+            // From one that never reads to one that reads a twentieth of what comes.
+            let pause_ms = rng.pick(&[u64::MAX, 2_000, 1_000, 500]);
+            let (mut received, mut last_ms) = (0, 0);
+            for _ in 0..60_000 {
+                publisher.send(&mut world, qos);
+                received += read_all(&mut world, &mut healthy);
+                if world.now_ms - last_ms > rng.between(pause_ms - pause_ms / 8, pause_ms) {
+                    read_all(&mut world, &mut slow);
+                    last_ms = world.now_ms;
+                }
+                world.pass_ms(1);
+            }
+            publisher.finish(&mut world);
+            received += read_all(&mut world, &mut healthy);
+            assert_eq!(received, publisher.sent, "the healthy receiver has missed nothing");
+            let episodes = 3 + 60 / 30;
+            assert!(publisher.held_ms <= episodes * 101, "{} ms, pauses of {pause_ms} ms", publisher.held_ms);
+            assert!(publisher.slowest_ms <= 102, "an answer after {} ms", publisher.slowest_ms);
+            assert!(world.stats().messages_dropped > 0);
+        });
+    }
+}
+
+#[test]
+fn a_receiver_that_drains_in_time_misses_nothing_however_often_it_is_full() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        for_seeds(6, |rng| {
+            let mut world = World::new(limits(100, StallPolicy::Drop));
+            let mut receiver = Receiver::new(&mut world, "receiver", qos, 0).peer;
+            let mut publisher = Publisher::new(&mut world);
+            let mut reader = LateReader::default();
+            for _ in 0..20_000 {
+                publisher.send(&mut world, qos);
+                reader.read(rng, &mut world, &mut receiver);
+                world.pass_ms(1);
+            }
+            let received = reader.finish(&mut world, &publisher, &mut receiver);
+            assert_eq!((received, world.stats().messages_dropped), (publisher.sent, 0));
+            assert!(publisher.held_ms > 5_000, "it was full for {} ms", publisher.held_ms);
+        });
+    }
+}
+
+#[test]
+fn the_delays_of_many_stuck_receivers_do_not_add_up() {
+    for_seeds(6, |rng| {
+        let limits = limits(100, StallPolicy::Drop).with(|limits| limits.queue_bytes_max = 1 << 20);
+        let mut world = World::new(limits);
+        let mut healthy = Receiver::new(&mut world, "healthy", QoS::AtMostOnce, 0).peer;
+        let mut publisher = Publisher::new(&mut world);
+        // The healthy receiver is never full before the others come, and then has to take what was held back.
+        publisher.payload = vec![0; 10_000];
+        let (mut stuck, mut received) = (Vec::new(), 0);
+        for _ in 0..2_000 {
+            publisher.send(&mut world, QoS::AtMostOnce);
+            received += read_all(&mut world, &mut healthy);
+            world.pass_ms(1);
+        }
+        let (every_ms, joins) = (rng.pick(&[1, 10, 100]), 100);
+        for step in 0..20_000 {
+            if step % every_ms == 0 && step / every_ms < joins {
+                // The first half stays, the other is one client that connects again and again.
+                let id = format!("stuck {}", (step / every_ms).min(joins / 2));
+                stuck.push(Receiver::new(&mut world, &id, QoS::AtMostOnce, 0).peer);
+            }
+            publisher.send(&mut world, QoS::AtMostOnce);
+            received += read_all(&mut world, &mut healthy);
+            world.pass_ms(1);
+        }
+        publisher.finish(&mut world);
+        received += read_all(&mut world, &mut healthy);
+        assert_eq!(received, publisher.sent, "the healthy receiver has missed nothing");
+        assert!(publisher.slowest_ms <= 650, "an answer after {} ms", publisher.slowest_ms);
+        assert!(publisher.held_ms <= 750, "held back for {} ms", publisher.held_ms);
+    });
+}
+
+#[test]
+fn a_receiver_that_keeps_up_is_waited_for_beside_many_stuck_ones() {
+    for_seeds(6, |rng| {
+        let mut world = World::new(limits(100, StallPolicy::Drop));
+        let mut receiver = Receiver::new(&mut world, "receiver", QoS::AtMostOnce, 0).peer;
+        let mut publisher = Publisher::new(&mut world);
+        let (mut reader, mut stuck) = (LateReader::default(), Vec::new());
+        for step in 0..10_000 {
+            if step > 1_000 && step % 50 == 0 {
+                stuck.push(Receiver::new(&mut world, &step.to_string(), QoS::AtMostOnce, 0).peer);
+            }
+            publisher.send(&mut world, QoS::AtMostOnce);
+            reader.read(rng, &mut world, &mut receiver);
+            world.pass_ms(1);
+        }
+        assert_eq!(reader.finish(&mut world, &publisher, &mut receiver), publisher.sent);
+    });
+}
+
+/// Sends messages at QoS 1 to the other, and acknowledges what has come behind them.
+fn exchange(world: &mut World, peer: &mut Peer, topic: &str, count: u16) -> u64 {
+    let mut packets = Vec::new();
+    for id in 1..=count {
+        let publish = Publish::new(TopicName::new(topic).unwrap(), &[0; 40]);
+        let publish = Publish { qos: QoS::AtLeastOnce, packet_id: PacketId::new(id), ..publish };
+        packets.extend(encoded(|out| publish.encode(V3, out)));
+    }
+    let messages = peer.publishes();
+    packets.extend(messages.iter().flat_map(|message| [0x40, 2].into_iter().chain(message.id.to_be_bytes())));
+    world.feed(peer, &packets);
+    messages.len() as u64
+}
+
+#[test]
+fn two_clients_with_full_windows_that_send_to_each_other_do_not_wait_for_each_other() {
+    for policy in [StallPolicy::Drop, StallPolicy::Hold, StallPolicy::Disconnect] {
+        for_seeds(50, |rng| {
+            let limits = limits(10_000, policy);
+            let mut world =
+                World::new(limits.with(|limits| (limits.inflight_count_max, limits.queue_bytes_max) = (3, 100_000)));
+            let mut peers = ["a", "b"].map(|id| {
+                let mut peer = world.connected(V3, id);
+                world.feed(&mut peer, &subscribe_with(V3, &[id], SubscriptionOptions::new(QoS::AtLeastOnce), &[]));
+                peer.take();
+                peer
+            });
+            let mut received = [0, 0];
+            // More than a queue takes, and less than two.
+            let sent = [(), ()].map(|()| rng.between(QUEUE_MESSAGES as u64 + 1, 2 * QUEUE_MESSAGES as u64));
+            for index in [0, 1] {
+                let count = sent[1 - index] as u16;
+                received[index] += exchange(&mut world, &mut peers[index], ["b", "a"][index], count);
+            }
+            for _ in 0..100 {
+                for index in [0, 1] {
+                    received[index] += exchange(&mut world, &mut peers[index], "", 0);
+                }
+                world.pass_ms(1);
+            }
+            assert_eq!((received, world.worker.paused()), (sent, 0), "at once, and not after ten seconds");
+            assert_eq!((world.stats().messages_dropped, peers[0].end(), peers[1].end()), (0, None, None));
+        });
+    }
 }

@@ -129,7 +129,8 @@ fn a_subscriber_to_everything_gets_all_retained_messages_as_fast_as_it_reads() {
 
 #[test]
 fn an_unfinished_replay_continues_on_the_next_connection_and_survives_another_subscribe() {
-    let limits = Limits::DEFAULT.with(|limits| limits.queue_messages_max = 2);
+    // A replay takes half of a queue.
+    let limits = Limits::DEFAULT.with(|limits| limits.queue_messages_max = 4);
     let mut world = World::new(limits);
     let mut sender = world.sender();
     for topic in ["t/1", "t/2", "t/3", "t/4", "t/5"] {

@@ -18,6 +18,10 @@ impl Rng {
         least + self.below(most - least + 1)
     }
 
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
     pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }

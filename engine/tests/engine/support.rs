@@ -260,10 +260,18 @@ impl World {
         }
     }
 
-    /// Advances the time and handles everything that is due.
+    /// Advances the time and handles everything that is due. While a connection is paused the worker has a turn each
+    /// millisecond.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
-        self.now_ms += ms;
-        self.run();
+        let end_ms = self.now_ms + ms;
+        loop {
+            let step_ms = if self.worker.paused() > 0 { 1 } else { ms };
+            self.now_ms = end_ms.min(self.now_ms + step_ms);
+            self.run();
+            if self.now_ms == end_ms {
+                break;
+            }
+        }
     }
 
     /// Ends the connection, unless it has ended already.

@@ -151,15 +151,20 @@ const STALL_POLICY: Setting = Setting {
     name: "stall-policy",
     section: Section::Limits,
     value_name: "POLICY",
-    help: "Then: drop messages for the receiver, or disconnect it",
+    help: "Then drop messages for the receiver; hold: wait longer and each time; disconnect: the same, then disconnect it",
     kind: Kind::Word {
-        words: &["drop", "disconnect"],
+        words: &["drop", "hold", "disconnect"],
         get: |settings| match settings.limits.stall_policy {
             StallPolicy::Drop => "drop",
+            StallPolicy::Hold => "hold",
             StallPolicy::Disconnect => "disconnect",
         },
         set: |settings, word| {
-            settings.limits.stall_policy = if word == "drop" { StallPolicy::Drop } else { StallPolicy::Disconnect };
+            settings.limits.stall_policy = match word {
+                "drop" => StallPolicy::Drop,
+                "hold" => StallPolicy::Hold,
+                _ => StallPolicy::Disconnect,
+            };
         },
     },
 };

@@ -400,8 +400,7 @@ impl Outgoing {
             let gone = qos == QoS::AtMostOnce || next.message.is_expired(context.now_ms);
             if !next.message.is_expired(context.now_ms) {
                 let bytes = context.buffer.len() + next.message.cost_bytes();
-                offered.waits_for_outbox =
-                    gone && !outbox.capacity().check_or_mark_full(bytes, sent + 1, context.now_ms);
+                offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
                 let has_window = self.has_window() && self.has_bytes_for(&next.message, context);
                 if offered.waits_for_outbox || !(gone || has_window && self.pending.is_empty()) {
                     break;
