@@ -100,7 +100,12 @@ pub mod testing {
     /// Lets the receiver accept packets of MQTT 3 of any length.
     pub fn accept_everything(outbox: &Outbox) {
         let format = WireFormat::V3;
-        outbox.set_receiver(ReceiverInfo { format, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
+        outbox.set_receiver(ReceiverInfo {
+            format,
+            packet_bytes_max: u32::MAX,
+            topic_aliases_max: 0,
+            sets_window: false,
+        });
     }
 
     /// Calls `transmit` with `bytes` as one message staged for `outbox`.
@@ -131,7 +136,12 @@ mod test_receivers {
         let connection = ConnectionId { slot: 0, generation: 0 };
         let outbox = Outbox::new((connection, 0), SLOTS.take(), Arc::new(Budget::new(usize::MAX)), &Limits::DEFAULT);
         let format = WireFormat::V3;
-        outbox.set_receiver(ReceiverInfo { format, packet_bytes_max: u32::MAX, topic_aliases_max: 0 });
+        outbox.set_receiver(ReceiverInfo {
+            format,
+            packet_bytes_max: u32::MAX,
+            topic_aliases_max: 0,
+            sets_window: false,
+        });
         Arc::new(outbox)
     }
 

@@ -59,9 +59,12 @@ impl Protocol {
         }
         let keep_alive_s = granted_keep_alive_s(connect, &shared.limits);
         let packet_bytes_max = asked.packet_bytes_max;
-        let aliases_max = asked.topic_aliases_max.min(shared.limits.topic_alias_max);
-        let receiver =
-            ReceiverInfo { format: connect.version.into(), packet_bytes_max, topic_aliases_max: aliases_max };
+        let receiver = ReceiverInfo {
+            format: connect.version.into(),
+            packet_bytes_max,
+            topic_aliases_max: asked.topic_aliases_max.min(shared.limits.topic_alias_max),
+            sets_window: asked.receive_maximum.is_some(),
+        };
         let acknowledged =
             |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, shared);
         if acknowledged(true).len() > packet_bytes_max as usize {
@@ -73,7 +76,7 @@ impl Protocol {
             client_id,
             clean_start: connect.clean_start,
             outbox: &self.outbox,
-            window: asked.receive_maximum.min(shared.limits.inflight_count_max),
+            window: asked.receive_maximum.unwrap_or(u16::MAX).min(shared.limits.inflight_count_max),
             expiry_s: expiry_s(connect, &asked, shared),
             will: will.and_then(|will| Will::new(will, connect.version, client_id, &shared.stored)).map(Box::new),
             evicted: &mut evicted,
@@ -194,7 +197,7 @@ impl Protocol {
 /// defaults.
 struct Asked {
     session_expiry_s: Option<u32>,
-    receive_maximum: u16,
+    receive_maximum: Option<u16>,
     packet_bytes_max: u32,
     topic_aliases_max: u16,
     wants_response_information: bool,
@@ -206,7 +209,7 @@ impl Asked {
     fn of(properties: &Properties<'_>) -> Self {
         let mut asked = Self {
             session_expiry_s: None,
-            receive_maximum: u16::MAX,
+            receive_maximum: None,
             packet_bytes_max: u32::MAX,
             topic_aliases_max: 0,
             wants_response_information: false,
@@ -216,7 +219,7 @@ impl Asked {
         for property in properties.iter() {
             match property {
                 Property::SessionExpiryInterval(seconds) => asked.session_expiry_s = Some(seconds),
-                Property::ReceiveMaximum(count) => asked.receive_maximum = count.get(),
+                Property::ReceiveMaximum(count) => asked.receive_maximum = Some(count.get()),
                 Property::MaximumPacketSize(bytes) => asked.packet_bytes_max = bytes.get(),
                 Property::TopicAliasMaximum(count) => asked.topic_aliases_max = count,
                 Property::RequestResponseInformation(wanted) => asked.wants_response_information = wanted,

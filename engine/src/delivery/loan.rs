@@ -110,3 +110,124 @@ pub(crate) struct ConsumerOptions {
     pub(crate) retain_as_published: bool,
     pub(crate) subscription_ids: SubscriptionIds,
 }
+
+/// How many messages one consumer of topic queues may have on loan: about as many as it acknowledges in a second. So a slow consumer
+/// leaves the messages of its queues to others, and a quick one is bounded only by its window.
+#[derive(Debug, Default)]
+pub(crate) struct LoanPace {
+    on_loan: usize,
+    /// The current period, and its acknowledgements.
+    period: u64,
+    acknowledged: usize,
+    /// Acknowledgements in the period before.
+    before: usize,
+    /// Acknowledgements for which the time has not been noted.
+    undated: usize,
+}
+
+/// The fewest messages on loan to one consumer, at which it begins.
+const LOANS_MIN: usize = 8;
+
+const PERIOD_MS: u64 = 500;
+
+impl LoanPace {
+    /// Whether the loans of this queue count. In a shared subscription each member keeps its window, as the standard has
+    /// it.
+    pub(crate) fn counts(queue: &QueueInfo) -> bool {
+        !queue.is_group
+    }
+
+    /// Whether nothing is on loan.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.on_loan == 0
+    }
+
+    /// Whether the consumer may have one more.
+    pub(crate) fn admits(&self) -> bool {
+        self.on_loan < LOANS_MIN.max(2 * self.acknowledged.max(self.before))
+    }
+
+    /// A message was lent.
+    pub(crate) fn lend(&mut self) {
+        self.on_loan += 1;
+    }
+
+    /// Messages have returned to their queues.
+    pub(crate) fn take_back(&mut self, messages: usize) {
+        self.on_loan = self.on_loan.saturating_sub(messages);
+    }
+
+    /// A message was acknowledged. [`LoanPace::note_time`] follows.
+    pub(crate) fn acknowledge(&mut self) {
+        self.take_back(1);
+        self.undated += 1;
+    }
+
+    /// Notes the time of the acknowledgements since the last call.
+    pub(crate) fn note_time(&mut self, now_ms: u64) {
+        let period = now_ms / PERIOD_MS;
+        if period != self.period {
+            self.before = if period == self.period + 1 { self.acknowledged } else { 0 };
+            (self.period, self.acknowledged) = (period, 0);
+        }
+        self.acknowledged += std::mem::take(&mut self.undated);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many messages are on loan to a consumer that always wants more, after a while.
+    fn on_loan_after_s(seconds: u64, jobs_per_s: usize) -> usize {
+        let mut pace = LoanPace::default();
+        let every_ms = 1_000 / jobs_per_s as u64;
+        for now_ms in (0..seconds * 1_000).step_by(every_ms as usize) {
+            pace.note_time(now_ms);
+            while pace.admits() {
+                pace.lend();
+            }
+            pace.acknowledge();
+        }
+        pace.on_loan
+    }
+
+    #[test]
+    fn a_consumer_has_about_a_second_of_its_own_work_on_loan() {
+        for (jobs_per_s, most) in [(1, LOANS_MIN), (20, 22), (100, 102), (1_000, 1_002)] {
+            let on_loan = on_loan_after_s(30, jobs_per_s);
+            assert!(on_loan >= most / 2 && on_loan <= most, "{on_loan} at {jobs_per_s} a second");
+        }
+    }
+
+    #[test]
+    fn the_pace_of_long_ago_does_not_count() {
+        let mut pace = LoanPace::default();
+        (0..1_000).for_each(|_| pace.lend());
+        (0..1_000).for_each(|_| pace.acknowledge());
+        pace.note_time(10_000);
+        assert_eq!(
+            (0..)
+                .take_while(|_| {
+                    let admits = pace.admits();
+                    pace.lend();
+                    admits
+                })
+                .count(),
+            2_000
+        );
+        pace.take_back(2_001);
+        assert!(pace.is_idle());
+        pace.note_time(20_000);
+        assert_eq!(
+            (0..)
+                .take_while(|_| {
+                    let admits = pace.admits();
+                    pace.lend();
+                    admits
+                })
+                .count(),
+            LOANS_MIN
+        );
+    }
+}

@@ -76,6 +76,9 @@ pub struct ReceiverInfo {
     pub packet_bytes_max: u32,
     /// How many topic aliases the server may assign (Topic Alias Maximum, MQTT 5 section 3.1.2.11.5).
     pub topic_aliases_max: u16,
+    /// Whether it has set the number of messages that it wants unacknowledged (Receive Maximum, MQTT 5 section
+    /// 3.1.2.11.3).
+    pub sets_window: bool,
 }
 
 /// The packets that wait for one connection. Shared by all workers.
@@ -152,7 +155,7 @@ impl Outbox {
     /// connection.
     pub fn receiver(&self) -> ReceiverInfo {
         const UNKNOWN: ReceiverInfo =
-            ReceiverInfo { format: WireFormat::V3, packet_bytes_max: 0, topic_aliases_max: 0 };
+            ReceiverInfo { format: WireFormat::V3, packet_bytes_max: 0, topic_aliases_max: 0, sets_window: false };
         self.receiver.get().copied().unwrap_or(UNKNOWN)
     }
 

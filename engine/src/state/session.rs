@@ -225,6 +225,7 @@ impl Session {
     /// client.
     pub(crate) fn resume(&self, context: &mut DeliveryContext<'_>) -> Vec<Arc<QueueInfo>> {
         let mut outgoing = self.outgoing.lock();
+        outgoing.note_time(context.now_ms);
         outgoing.pump(&self.capacity, context);
         outgoing.backlogs()
     }

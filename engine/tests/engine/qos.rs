@@ -276,6 +276,7 @@ fn a_worker_without_connections_waits_until_it_has_freed_its_memory() {
     assert!(waits > 0, "the memory of the message was kept for another one");
 }
 
+#[test]
 fn a_client_that_leaves_a_message_unacknowledged_gets_all_others() {
     for (qos, forget) in [(QOS_1, 3), (QOS_2, 3), (QOS_1, 1)] {
         let mut world = World::new(Limits::DEFAULT);

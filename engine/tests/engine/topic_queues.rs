@@ -1,13 +1,13 @@
 //! Topic queues: `$queue/NAME` keeps messages until one of its receivers has acknowledged them.
 
 use wisp_engine::{EndReason, FullPolicy, Limits, Options, QueueSettings};
-use wisp_wire::ReasonCode;
+use wisp_wire::{ReasonCode, SubscriptionOptions};
 
 use crate::events::Event;
 use crate::packets::{
     QOS_0, QOS_1, QOS_2, STAYS, message, message_with, numbered, puback, pubrec, receive_maximum, subscribe_at,
 };
-use crate::support::{V3, World};
+use crate::support::{V3, World, subscribe_with};
 
 const QUEUE: &[&str] = &["$queue/q"];
 
@@ -259,4 +259,42 @@ fn a_client_that_lost_its_loans_is_not_held_back_by_them() {
     world.feed(&mut receiver, &puback(id));
     world.feed(&mut sender, &numbered("t", 6, 6));
     assert_eq!(receiver.payloads(), ["6"]);
+}
+
+/// A worker of MQTT 3 has no Receive Maximum.
+#[test]
+fn a_slow_worker_leaves_the_messages_to_a_quick_one() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut workers = ["slow", "quick"].map(|id| {
+        let mut worker = world.connected(V3, id);
+        world.feed(&mut worker, &subscribe_with(V3, QUEUE, SubscriptionOptions::new(QOS_1), &[]));
+        worker.take();
+        worker
+    });
+    let mut sender = world.sender();
+    world.feed(&mut sender, &numbered("$queue/q", 1, 100));
+    let mut done = 0;
+    for _ in 0..100 {
+        for message in workers[1].publishes() {
+            done += 1;
+            world.feed(&mut workers[1], &puback(message.id));
+        }
+        world.pass_ms(1);
+    }
+    assert_eq!((workers[0].publishes().len(), done), (8, 92));
+}
+
+#[test]
+fn a_worker_gets_as_many_messages_as_it_has_asked_for() {
+    for (properties, expected) in [(&[receive_maximum(50)][..], [50, 50]), (&[], [8, 16])] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut worker = world.receiver("r", QOS_1, QUEUE, properties);
+        let mut sender = world.sender();
+        world.feed(&mut sender, &numbered("$queue/q", 1, 100));
+        for count in expected {
+            let messages = worker.publishes();
+            assert_eq!(messages.len(), count);
+            world.feed(&mut worker, &messages.iter().flat_map(|message| puback(message.id)).collect::<Vec<_>>());
+        }
+    }
 }

@@ -15,7 +15,7 @@ use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 use super::inflight::{InUse, Inflight, Resend};
 use crate::base::capacity::Capacity;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{ConsumerOptions, LoanPace, QueueInfo, Queued, Returned};
 use crate::delivery::message::{Message, NextExpiry};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::state::retained::ReplayCursor;
@@ -71,6 +71,7 @@ struct ColdState {
     sources: Vec<Arc<QueueInfo>>,
     /// Unfinished replays, while the client is away.
     replays: Vec<ReplayCursor>,
+    loans: LoanPace,
 }
 
 #[derive(Debug)]
@@ -132,6 +133,9 @@ impl Outgoing {
         self.released.flush(capacity);
         self.attached = None;
         let returned = self.inflight.take_loans(|loan| !loan.queue.is_group);
+        if !returned.is_empty() {
+            self.update_cold(|cold| cold.loans.take_back(returned.len()));
+        }
         self.shrink();
         returned
     }
@@ -146,7 +150,7 @@ impl Outgoing {
     fn update_cold(&mut self, change: impl FnOnce(&mut ColdState)) {
         let mut cold = self.cold.take().unwrap_or_default();
         change(&mut cold);
-        let empty = cold.sources.is_empty() && cold.replays.is_empty();
+        let empty = cold.sources.is_empty() && cold.replays.is_empty() && cold.loans.is_idle();
         self.cold = (!empty).then_some(cold);
     }
 
@@ -303,6 +307,9 @@ impl Outgoing {
             self.released.record(&delivery);
             return false;
         }
+        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
+            self.update_cold(|cold| cold.loans.lend());
+        }
         self.inflight.push(delivery);
         true
     }
@@ -331,8 +338,31 @@ impl Outgoing {
 
     fn finish(&mut self, id: PacketId) {
         if let Some(delivery) = self.inflight.finish(id) {
-            self.released.record(&delivery);
+            self.acknowledged(&delivery);
         }
+    }
+
+    /// The client has the message, or will not get it.
+    fn acknowledged(&mut self, delivery: &Delivery) {
+        self.released.record(delivery);
+        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
+            self.update_cold(|cold| cold.loans.acknowledge());
+        }
+    }
+
+    /// Notes the time of the acknowledgements since the last call.
+    pub(crate) fn note_time(&mut self, now_ms: u64) {
+        if let Some(cold) = &mut self.cold {
+            cold.loans.note_time(now_ms);
+        }
+    }
+
+    /// Whether the client may have one more message of the queue on loan. One that has set its window has said how many
+    /// it wants.
+    fn admits_loan(&self, queue: &QueueInfo, outbox: &Outbox) -> bool {
+        !LoanPace::counts(queue)
+            || outbox.receiver().sets_window
+            || self.cold.as_ref().is_none_or(|cold| cold.loans.admits())
     }
 
     /// PUBACK ends a message at QoS 1, with any reason code.
@@ -358,7 +388,7 @@ impl Outgoing {
             }
             InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
                 if let Some(delivery) = self.inflight.release(id) {
-                    self.released.record(&delivery);
+                    self.acknowledged(&delivery);
                 }
                 Acknowledged::Known
             }
@@ -393,6 +423,7 @@ impl Outgoing {
         };
         // Messages that the session already has are older.
         self.pump(capacity, context);
+        self.note_time(context.now_ms);
         let mut sent = 0;
         while offered.taken < most {
             let Some(next) = messages.front() else { break };
@@ -401,7 +432,8 @@ impl Outgoing {
             if !next.message.is_expired(context.now_ms) {
                 let bytes = context.buffer.len() + next.message.cost_bytes();
                 offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
-                let has_window = self.has_window() && self.has_bytes_for(&next.message, context);
+                let has_window =
+                    self.has_window() && self.has_bytes_for(&next.message, context) && self.admits_loan(queue, &outbox);
                 if offered.waits_for_outbox || !(gone || has_window && self.pending.is_empty()) {
                     break;
                 }
