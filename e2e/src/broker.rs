@@ -67,7 +67,7 @@ impl Broker {
             host => {
                 let mut command = host.command(addr, flags);
                 // By default a receiver that is not scheduled for a moment on a busy machine loses messages, whatever is tested.
-                command.env("WISP_STALL_MS_MAX", "30000");
+                command.env("WISP_STALL_POLICY", "hold");
                 Program::start(command)
             }
         };

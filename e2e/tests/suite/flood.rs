@@ -118,6 +118,11 @@ impl Tally {
     /// # Panics
     /// If a message arrives twice or out of order.
     pub(crate) fn read_to_end(client: &mut RawClient, senders: usize) -> Tally {
+        Tally::read_to_end_with(client, senders, |_| {})
+    }
+
+    /// Reads as [`Tally::read_to_end`] does, and calls `after_each` with the number of messages after each of them.
+    pub(crate) fn read_to_end_with(client: &mut RawClient, senders: usize, mut after_each: impl FnMut(u64)) -> Tally {
         let mut tally = Tally::new(senders);
         loop {
             let Incoming::Packet(packet) = client.read() else {
@@ -132,6 +137,7 @@ impl Tally {
                 (END_TOPIC, _) => return tally,
                 message => tally.count(message),
             }
+            after_each(tally.received);
         }
     }
 

@@ -1,7 +1,9 @@
-//! A receiver that does not read for longer than --stall-ms-max is stuck, and --stall-policy applies. Other
-//! receivers lose no message.
+//! A receiver whose queue is full for longer than --stall-ms-max, and --stall-policy applies. Other receivers lose no
+//! message, and do not wait.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -42,7 +44,11 @@ fn flood_past_a_stuck_receiver(broker: &Broker) -> RawClient {
 
 /// Reads all remaining messages of a receiver, on a thread, while end markers are published until one arrives.
 fn read_to_end(addr: SocketAddr, mut client: RawClient) -> (Tally, RawClient) {
-    let reader: JoinHandle<_> = thread::spawn(move || (Tally::read_to_end(&mut client, SENDERS), client));
+    publish_the_end(addr, thread::spawn(move || (Tally::read_to_end(&mut client, SENDERS), client)))
+}
+
+/// Publishes end markers until the reader has got one.
+fn publish_the_end<T>(addr: SocketAddr, reader: JoinHandle<T>) -> T {
     let mut publisher = RawClient::connect(addr, Version::V5, "end of the flood");
     wait_until("the end marker at a receiver", || {
         publisher.publish(END_TOPIC, b"");
@@ -94,4 +100,30 @@ fn with_the_policy_disconnect_a_stuck_receiver_is_disconnected() {
     let mut sender = RawClient::connect(broker.addr(), Version::V311, "sender");
     sender.publish("flood/after", b"welcome back");
     assert_eq!(back.read_message("flood/after"), b"welcome back");
+}
+
+#[test]
+fn a_receiver_that_reads_slowly_does_not_set_the_pace_of_the_others() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start_with(&flags("drop"));
+    let mut slow = subscriber(broker.addr(), "slow");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            Tally::read_to_end_with(&mut slow, SENDERS, |received| {
+                // 640 KiB a second. The flood would take longer than a test may wait.
+                if received.is_multiple_of(64) && !is_over.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            })
+        })
+    };
+    drop(flood_past_a_stuck_receiver(&broker));
+    is_over.store(true, Ordering::Relaxed);
+    let tally = publish_the_end(broker.addr(), reader);
+    assert!(!tally.disconnected && tally.received > 0);
+    assert!(tally.received < SENDERS as u64 * MESSAGES_EACH, "it has not kept up");
 }
