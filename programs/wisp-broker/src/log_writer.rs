@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most bytes that wait to be written.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
@@ -54,9 +54,11 @@ impl LogWriter {
     /// Waits until all lines are written, but not for a reader that does not read.
     pub(crate) fn flush_all(&self) {
         if let Self::Buffered(buffer) = self {
-            let is_busy = |state: &mut State| state.is_writing || !state.bytes.is_empty();
+            let begun = Instant::now();
             // After the time the lines are lost.
-            drop(buffer.changed.wait_timeout_while(buffer.lock(), FLUSH_MAX, is_busy));
+            while buffer.is_busy() && begun.elapsed() < FLUSH_MAX {
+                nap();
+            }
         }
     }
 }
@@ -77,9 +79,24 @@ impl Write for LogWriter {
     }
 }
 
+/// Lets the thread write.
+#[cfg(not(target_env = "p2"))]
+fn nap() {
+    thread::sleep(Duration::from_millis(1));
+}
+
+/// WASI 0.2 has no threads, so there is no buffer to wait for. Sleeping would be one more import of its component.
+#[cfg(target_env = "p2")]
+fn nap() {}
+
 impl Buffer {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = self.lock();
+        state.is_writing || !state.bytes.is_empty()
     }
 
     fn push(&self, line: &[u8]) {
@@ -111,7 +128,6 @@ impl Buffer {
                 );
             }
             self.lock().is_writing = false;
-            self.changed.notify_all();
         }
     }
 }
