@@ -25,6 +25,8 @@ pub enum Mail {
     Accept(Arc<Outbox>, Origin),
     /// A connection of this worker must end.
     End(ConnectionId, EndReason),
+    /// A connection's outbox was filled, and its session has more to send when the client has read.
+    Refill(ConnectionId),
     /// All connections of this worker must end, because the broker stops. Waiting packets are transmitted once more;
     /// then the driver closes all sockets.
     Stop,

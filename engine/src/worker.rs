@@ -35,6 +35,10 @@ use crate::state::shared::Shared;
 /// How often a worker checks timeouts and idle buffers.
 const SWEEP_MS: u64 = 250;
 
+/// How soon a worker checks again whether a client has read so much that its session can send more. One that acknowledges
+/// does not wait for it.
+const REFILL_TICK_MS: u64 = 10;
+
 /// How soon a worker checks again whether a pause can end.
 const PAUSE_TICK_MS: u64 = 1;
 
@@ -61,6 +65,9 @@ pub struct Worker {
     replays_can_continue: bool,
     /// Connections whose CONNECT is awaited, the oldest first, and some that are connected by now.
     newcomers: VecDeque<ConnectionId>,
+    /// Connections whose outboxes are filled while their sessions have more to send.
+    refilling: Vec<ConnectionId>,
+    next_refill_ms: u64,
     /// Connections that have ended and still have a session.
     closing: Vec<Closing>,
     /// Connections that linger, and until when.
@@ -133,6 +140,8 @@ impl Worker {
             replaying: Vec::new(),
             replays_can_continue: false,
             newcomers: VecDeque::new(),
+            refilling: Vec::new(),
+            next_refill_ms: 0,
             closing: Vec::new(),
             lingering: Vec::new(),
             transmit_due: false,
@@ -170,6 +179,7 @@ impl Worker {
                 }
             }
             Mail::End(id, reason) => self.end(id, reason),
+            Mail::Refill(id) => self.refilling.push(id),
             Mail::Stop => self.stop(),
         }
     }
@@ -188,6 +198,7 @@ impl Worker {
         if !self.in_round {
             self.in_round = true;
             self.resume(now_ms);
+            self.refill(now_ms);
             self.round.extend(self.ready.drain(..));
         }
         let (connection, target) = self.next_read(now_ms)?;
@@ -303,14 +314,21 @@ impl Worker {
         }
         loop {
             while self.flush_replies(now_ms) {}
-            let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+            let Outputs { shared, dispatcher, events, index, .. } = &mut self.outputs;
             dispatcher.flush_staged(shared, now_ms);
             dispatcher.drain(self.scratch.bytes(), &mut transmit);
             self.scratch.clear();
             dispatcher.flush_counters(shared);
             dispatcher.finish_wills(shared);
             for (id, worker) in dispatcher.take_stuck() {
-                self.outputs.events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));
+                events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));
+            }
+            for (id, worker) in dispatcher.take_refills() {
+                if worker == *index {
+                    self.refilling.push(id);
+                } else {
+                    events.push_back(Event::Mail(worker, Mail::Refill(id)));
+                }
             }
             self.transmit_due = false;
             // A connection's messages are delivered before its session is detached, and so before the client's next
@@ -349,6 +367,19 @@ impl Worker {
         any_failed
     }
 
+    /// Fills the outboxes of clients that have read.
+    fn refill(&mut self, now_ms: u64) {
+        if self.refilling.is_empty() || now_ms < self.next_refill_ms {
+            return;
+        }
+        self.next_refill_ms = now_ms + REFILL_TICK_MS;
+        let Self { refilling, connections, outputs, .. } = self;
+        refilling.retain(|id| {
+            let Some(connection) = connections.get_mut(id) else { return false };
+            connection.protocol.refill(&mut outputs.context(now_ms))
+        });
+    }
+
     /// Delivers retained messages to new subscriptions.
     fn replay(&mut self, now_ms: u64) {
         self.replays_can_continue = false;
@@ -382,6 +413,9 @@ impl Worker {
         }
         if let Some(pause_ms) = self.until_a_pause_may_end(now_ms) {
             return Some(pause_ms.min(SWEEP_MS));
+        }
+        if !self.refilling.is_empty() {
+            return Some(REFILL_TICK_MS);
         }
         // The first worker expires sessions and messages.
         let shared = (self.outputs.index == 0).then_some(&self.outputs.shared);

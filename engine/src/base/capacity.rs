@@ -169,7 +169,7 @@ impl Capacity {
         if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.bytes_max) } else { self.bytes_max }
     }
 
-    fn bytes_max_now(&self) -> usize {
+    pub(crate) fn bytes_max_now(&self) -> usize {
         self.bytes_max_if(self.budget.is_scarce())
     }
 

@@ -250,6 +250,18 @@ impl Protocol {
         }
     }
 
+    /// Sends more messages if the client has read those in its outbox. True if it has not.
+    pub(crate) fn refill(&mut self, context: &mut Context<'_>) -> bool {
+        let Phase::Connected(client) = &mut self.phase else { return false };
+        if !client.session.has_drained() {
+            return true;
+        }
+        self.outbox.end_refill();
+        client.can_send_more = true;
+        self.resume_sending(context);
+        false
+    }
+
     /// Delivers retained messages to new subscriptions, until the client is full.
     pub(crate) fn replay(&mut self, shared: &Shared, dispatcher: &mut Dispatcher, now_ms: u64) -> Replaying {
         let Phase::Connected(client) = &mut self.phase else { return Replaying::Done };

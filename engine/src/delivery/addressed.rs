@@ -9,7 +9,7 @@ use crate::base::limits::Limits;
 use crate::delivery::batch::Batch;
 use crate::delivery::loan::{ConsumerOptions, DeadLetter, Loan, QueueInfo, Queued, Returned, SubscriptionIds};
 use crate::delivery::message::{Head, Message};
-use crate::delivery::outbox::Outbox;
+use crate::delivery::outbox::{ConnectionId, Outbox};
 
 /// A message for one session.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub(crate) struct DeliveryContext<'a> {
     pub(crate) watched: &'a mut Vec<Arc<QueueInfo>>,
     /// Messages that were delivered too often.
     pub(crate) dead: &'a mut Vec<DeadLetter>,
+    /// Connections whose outboxes must drain before their sessions send more, and their workers.
+    pub(crate) refills: &'a mut Vec<(ConnectionId, usize)>,
 }
 
 impl DeliveryContext<'_> {

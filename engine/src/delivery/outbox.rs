@@ -89,6 +89,8 @@ pub struct Outbox {
     worker: u16,
     /// The connection has given up its session, and its last messages are delivered.
     released: AtomicBool,
+    /// The worker has the connection on its list of outboxes to refill, or is told to put it there.
+    needs_refill: AtomicBool,
     /// Unset until the client's CONNECT.
     receiver: OnceLock<ReceiverInfo>,
     slot: Slot,
@@ -118,12 +120,23 @@ impl Outbox {
             connection,
             worker: worker as u16,
             released: AtomicBool::new(false),
+            needs_refill: AtomicBool::new(false),
             receiver: OnceLock::new(),
             slot,
             budget,
             capacity: Arc::new(capacity),
             incoming: Mutex::default(),
         }
+    }
+
+    /// Notes that its session has more to send when it has drained. False if that is noted already.
+    pub(crate) fn begin_refill(&self) -> bool {
+        !self.needs_refill.swap(true, Ordering::Relaxed)
+    }
+
+    /// The session is asked to send more.
+    pub(crate) fn end_refill(&self) {
+        self.needs_refill.store(false, Ordering::Relaxed);
     }
 
     /// The connection that owns the outbox.

@@ -64,6 +64,8 @@ pub(crate) struct Dispatcher {
     published_wills: Vec<Arc<str>>,
     /// The connections of stuck receivers, to be closed, and their workers.
     stuck: Vec<(ConnectionId, usize)>,
+    /// Connections whose outboxes must drain before their sessions send more, and their workers.
+    refills: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
     /// The sender of the messages that are routed now has waited too long in vain.
     is_impatient: bool,
@@ -149,6 +151,7 @@ impl Dispatcher {
             dropped: &mut self.counts.messages_dropped,
             watched: &mut self.watched,
             dead: &mut self.dead,
+            refills: &mut self.refills,
         }
     }
 
@@ -285,6 +288,11 @@ impl Dispatcher {
         stuck.sort_unstable();
         stuck.dedup();
         stuck
+    }
+
+    /// Connections found since the last call whose outboxes must drain before their sessions send more, and their workers.
+    pub(crate) fn take_refills(&mut self) -> Vec<(ConnectionId, usize)> {
+        std::mem::take(&mut self.refills)
     }
 
     /// Counts a message that is dropped.

@@ -171,7 +171,7 @@ impl Session {
         let mut incoming = self.incoming.lock();
         incoming.owner = Some(outbox.connection());
         let mut outgoing = self.outgoing.lock();
-        let old = outgoing.attach(outbox, usize::from(window));
+        let old = outgoing.attach(outbox, usize::from(window), context.limits);
         self.capacity.set_unattended(false);
         if let Some(old) = &old {
             old.push_final(&final_packet(old));
@@ -228,6 +228,11 @@ impl Session {
         outgoing.note_time(context.now_ms);
         outgoing.pump(&self.capacity, context);
         outgoing.backlogs()
+    }
+
+    /// Whether the client has read half of the bytes to which its outbox was filled.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.outgoing.lock().has_drained()
     }
 
     /// Takes messages from the front of a topic queue.

@@ -302,3 +302,34 @@ fn a_client_that_leaves_a_message_unacknowledged_gets_all_others() {
         assert_eq!(receiver.heard(), forgotten, "in their order");
     }
 }
+
+#[test]
+fn a_client_that_comes_back_is_sent_as_much_as_it_reads() {
+    const MESSAGES: usize = 300;
+    let payload = "x".repeat(3_000);
+    let mut world = World::new(Limits::DEFAULT);
+    let mut sender = world.sender();
+    let mut receiver = world.receiver("r", QOS_1, &["t"], &[]);
+    world.close(&mut receiver, EndReason::Closed);
+    for id in 1..=MESSAGES as u16 {
+        world.feed(&mut sender, &message(QOS_1, id, "t", &payload));
+    }
+    // Twice: all are unacknowledged when it comes back for the second time.
+    for _ in 0..2 {
+        let (mut receiver, _) = world.returns("r", &[STAYS]);
+        let (mut received, mut ticks, mut most) = (receiver.publishes().len(), 0, 0);
+        assert!(received < 30, "the first bytes are few");
+        while received < MESSAGES {
+            world.pass_ms(10);
+            world.pass_ms(10);
+            most = most.max(receiver.unread_bytes());
+            assert!(receiver.unread_bytes() > 0, "it has read {received}, and acknowledges nothing");
+            received += receiver.publishes().len();
+            ticks += 1;
+        }
+        assert_eq!(received, MESSAGES);
+        assert!(ticks >= 10 && most < 70_000, "{ticks} refills of up to {most} bytes");
+        assert_eq!(world.worker.poll_timeout(world.now_ms), Some(250), "there is no more to send");
+        world.close(&mut receiver, EndReason::Closed);
+    }
+}

@@ -11,12 +11,14 @@
 //!   [ Sent | Free | Released | Sent | Sent | Released | Sent ]
 //! ```
 
+mod place;
 mod stragglers;
 
 use std::collections::VecDeque;
 
 use wisp_wire::{PacketId, QoS};
 
+use self::place::Place;
 use self::stragglers::Stragglers;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{Loan, Returned};
@@ -44,16 +46,6 @@ pub(crate) struct Inflight {
     bytes: usize,
     /// Messages before the first place.
     stragglers: Option<Box<Stragglers>>,
-}
-
-#[derive(Debug)]
-enum Place {
-    /// Acknowledged, but behind a place that is not free.
-    Free,
-    /// The client has the message for good (PUBREC), and only the identifier is still in use.
-    Released,
-    /// Not acknowledged.
-    Sent(Delivery),
 }
 
 /// The use of a packet identifier.

@@ -14,6 +14,7 @@ use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
 use super::inflight::{InUse, Inflight, Resend};
 use crate::base::capacity::Capacity;
+use crate::base::limits::Limits;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::loan::{ConsumerOptions, LoanPace, QueueInfo, Queued, Returned};
 use crate::delivery::message::{Message, NextExpiry};
@@ -79,7 +80,14 @@ struct Attachment {
     outbox: Arc<Outbox>,
     /// The most messages that may be unacknowledged at a time.
     window: usize,
+    /// The bytes to which the outbox is filled. Few for a client that has just connected, since many may come back at once
+    /// and not read; more with each message that the client acknowledges, as in the slow start of TCP.
+    fill_bytes: usize,
+    fill_bytes_max: usize,
 }
+
+/// The bytes to which the outbox of a client that has just connected is filled.
+const FIRST_FILL_BYTES: usize = 64 * 1024;
 
 /// The state of the message that an acknowledgement names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,9 +129,12 @@ impl Outgoing {
 
     /// Attaches the session to a connection, and returns the outbox of the connection that had it. Unacknowledged
     /// messages will be sent again.
-    pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize) -> Option<Arc<Outbox>> {
+    pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize, limits: &Limits) -> Option<Arc<Outbox>> {
         debug_assert!(!self.ended, "an ended session is not in the registry");
-        let old = self.attached.replace(Attachment { outbox: Arc::clone(outbox), window });
+        let fill_bytes_max = limits.queue_bytes_max;
+        let fill_bytes = FIRST_FILL_BYTES.min(fill_bytes_max);
+        let outbox = Arc::clone(outbox);
+        let old = self.attached.replace(Attachment { outbox, window, fill_bytes, fill_bytes_max });
         self.inflight.rewind();
         old.map(|attached| attached.outbox)
     }
@@ -258,7 +269,13 @@ impl Outgoing {
     pub(crate) fn pump(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) {
         let Some(outbox) = self.outbox().cloned() else { return };
         let mut sent = 0;
-        while self.has_window() {
+        while self.has_window() && self.has_unsent() {
+            if !self.has_room(&outbox, context) {
+                if outbox.begin_refill() {
+                    context.refills.push((outbox.connection(), outbox.worker()));
+                }
+                break;
+            }
             if !self.inflight.is_sent() {
                 sent += usize::from(self.send_again(&outbox, capacity, context));
                 continue;
@@ -280,6 +297,23 @@ impl Outgoing {
 
     fn has_window(&self) -> bool {
         self.attached.as_ref().is_some_and(|attached| self.inflight.has_window(attached.window))
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.inflight.is_sent() || !self.pending.is_empty()
+    }
+
+    /// Whether the outbox may be filled further. The rest of the window is sent when the client has read.
+    fn has_room(&self, outbox: &Outbox, context: &DeliveryContext<'_>) -> bool {
+        let filled_bytes = outbox.capacity().depth_bytes() + context.buffer.len();
+        let fill_bytes = self.attached.as_ref().map_or(0, |attached| attached.fill_bytes);
+        filled_bytes == 0 || filled_bytes < fill_bytes.min(outbox.capacity().bytes_max_now())
+    }
+
+    /// Whether the client has read half of the bytes to which its outbox was filled.
+    pub(crate) fn has_drained(&self) -> bool {
+        let drained = |attached: &Attachment| attached.outbox.capacity().depth_bytes() <= attached.fill_bytes / 2;
+        self.attached.as_ref().is_some_and(drained)
     }
 
     fn has_bytes_for(&self, message: &Message, context: &DeliveryContext<'_>) -> bool {
@@ -345,6 +379,10 @@ impl Outgoing {
     /// The client has the message, or will not get it.
     fn acknowledged(&mut self, delivery: &Delivery) {
         self.released.record(delivery);
+        if let Some(attached) = &mut self.attached {
+            let fill_bytes = attached.fill_bytes + delivery.message.cost_bytes();
+            attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
+        }
         if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
             self.update_cold(|cold| cold.loans.acknowledge());
         }
@@ -434,7 +472,7 @@ impl Outgoing {
                 offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
                 let has_window =
                     self.has_window() && self.has_bytes_for(&next.message, context) && self.admits_loan(queue, &outbox);
-                if offered.waits_for_outbox || !(gone || has_window && self.pending.is_empty()) {
+                if offered.waits_for_outbox || !(gone || has_window && !self.has_unsent()) {
                     break;
                 }
             }

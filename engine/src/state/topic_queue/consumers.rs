@@ -149,7 +149,7 @@ impl Member {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 

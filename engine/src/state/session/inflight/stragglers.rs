@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use wisp_wire::PacketId;
 
-use super::Place;
+use super::place::Place;
 
 /// The stragglers of one session, by packet identifier. None of them is free.
 #[derive(Debug, Default)]
