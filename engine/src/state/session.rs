@@ -200,7 +200,8 @@ impl Session {
 
     /// Ends the session, which is no longer in the registry. Its connection, if any, gets `final_packet`.
     pub(crate) fn end(&self, final_packet: FinalPacket<'_>) -> EndedSession {
-        self.incoming.lock().owner = None;
+        // Routes may name the session for a moment longer, so what it has stored is freed here.
+        *self.incoming.lock() = Incoming::default();
         let mut subscriptions = self.subscriptions.lock();
         let filters = subscriptions.end();
         drop(subscriptions);
