@@ -38,6 +38,8 @@ pub struct Parts<S> {
     pub messages: Vec<Message>,
     /// Received bytes after them that are not decoded.
     pub bytes: Vec<u8>,
+    /// Bytes to be sent before any others: acknowledgements of some of the messages.
+    pub unsent: Vec<u8>,
 }
 
 impl<H: Host> Driver<H> {
@@ -180,9 +182,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Gives the connection up, with the messages that no call has returned. Queued bytes are lost.
+    /// Gives the connection up, with the messages that no call has returned.
     pub(crate) fn into_parts(self, messages: Vec<Message>) -> Parts<H::Stream> {
-        Parts { bytes: self.protocol.undecoded().to_vec(), stream: self.socket.into_stream(), messages }
+        let (bytes, unsent) = (self.protocol.undecoded().to_vec(), self.protocol.poll_transmit().to_vec());
+        Parts { bytes, unsent, stream: self.socket.into_stream(), messages }
     }
 
     /// Moves received messages to the inbox until it is full.

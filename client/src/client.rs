@@ -228,10 +228,10 @@ impl<H: Host> Client<H> {
         while let Some(delivered) = self.driver.inbox.pop() {
             messages.push(self.driver.protocol.acknowledge(delivered));
         }
-        // Further messages may arrive meanwhile; they stay unacknowledged.
         self.flush()?;
+        // Further messages have arrived meanwhile. The broker may wait for their acknowledgements before it sends more.
         while let Some(delivered) = self.driver.inbox.pop() {
-            messages.push(delivered.message);
+            messages.push(self.driver.protocol.acknowledge(delivered));
         }
         Ok(self.driver.into_parts(messages))
     }

@@ -219,7 +219,7 @@ impl Plan<'_> {
                 Ok(connection.into_opened())
             }),
         };
-        let OpenedConnection { stream, bytes, strangers, keep_alive } =
+        let OpenedConnection { stream, bytes, unsent, strangers, keep_alive } =
             early.map_err(|cause| RunError::Client { client: name.clone(), cause })?;
         let (protocol, qos) = (self.protocol, self.config.qos);
         let first_topic = self.topics.layout().topics_of(receiver).start;
@@ -229,7 +229,8 @@ impl Plan<'_> {
             checker.reject(PayloadError::Foreign);
         }
         let messages = Messages::new(&template, self.payloads, self.topics.clone(), qos, checker);
-        let inbound = Inbound::messages(protocol, self.inbound_max(), bytes, messages);
+        let mut inbound = Inbound::messages(protocol, self.inbound_max(), bytes, messages);
+        inbound.replies.push_bytes(&unsent);
         Ok(ClientConnection { stream, inbound, sending: None, name, keep_alive, has_sent: true })
     }
 

@@ -154,7 +154,13 @@ impl Connection {
     pub(crate) fn into_opened(self) -> OpenedConnection {
         // An error means that it was not registered any more.
         let _ = self.poller.registrar().remove(&self.stream);
-        OpenedConnection { stream: self.stream, bytes: self.input, strangers: self.strangers, keep_alive: None }
+        OpenedConnection {
+            stream: self.stream,
+            bytes: self.input,
+            unsent: Vec::new(),
+            strangers: self.strangers,
+            keep_alive: None,
+        }
     }
 
     /// Sends the output and a PING, and waits for the answer.
