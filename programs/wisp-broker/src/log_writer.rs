@@ -4,13 +4,9 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Most bytes that wait to be written.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
-
-/// How long the end of the program waits for lines to be written.
-const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// A writer for whole lines.
 #[derive(Clone)]
@@ -54,11 +50,7 @@ impl LogWriter {
     /// Waits until all lines are written, but not for a reader that does not read.
     pub(crate) fn flush_all(&self) {
         if let Self::Buffered(buffer) = self {
-            let begun = Instant::now();
-            // After the time the lines are lost.
-            while buffer.is_busy() && begun.elapsed() < FLUSH_MAX {
-                nap();
-            }
+            buffer.wait_until_written();
         }
     }
 }
@@ -79,24 +71,21 @@ impl Write for LogWriter {
     }
 }
 
-/// Lets the thread write.
-#[cfg(not(target_env = "p2"))]
-fn nap() {
-    thread::sleep(Duration::from_millis(1));
-}
-
-/// WASI 0.2 has no threads, so there is no buffer to wait for. Sleeping would be one more import of its component.
-#[cfg(target_env = "p2")]
-fn nap() {}
-
 impl Buffer {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    #[cfg(not(target_env = "p2"))]
+    fn wait_until_written(&self) {
+        const FLUSH_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+        let is_busy = |state: &mut State| state.is_writing || !state.bytes.is_empty();
+        // After the time the lines are lost.
+        drop(self.changed.wait_timeout_while(self.lock(), FLUSH_MAX, is_busy));
     }
 
-    fn is_busy(&self) -> bool {
-        let state = self.lock();
-        state.is_writing || !state.bytes.is_empty()
+    /// WASI 0.2 has no threads, so there is no buffer to wait for. A timed wait would be one more import of its component.
+    #[cfg(target_env = "p2")]
+    fn wait_until_written(&self) {}
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, line: &[u8]) {
@@ -128,6 +117,7 @@ impl Buffer {
                 );
             }
             self.lock().is_writing = false;
+            self.changed.notify_all();
         }
     }
 }
