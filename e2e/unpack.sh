@@ -48,7 +48,7 @@ write_launcher() { # FOLDER PROGRAM
     local launcher
     launcher=$1/bin/$(basename "$2")
     # Some packages leave the links to their libraries to ldconfig, which runs when they are installed.
-    PATH=$PATH:/usr/sbin:/sbin ldconfig -n "$1"/root/usr/lib/*-linux-gnu
+    "$(command -v ldconfig || echo /sbin/ldconfig)" -n "$1"/root/usr/lib/*-linux-gnu
     mkdir -p "$1/bin"
     sed "s|PROGRAM|$2|" >"$launcher" <<'EOF'
 #!/bin/sh

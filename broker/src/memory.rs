@@ -1,5 +1,4 @@
-//! When memory that is free goes back to the system. Some allocators keep it: glibc held 360 MiB after 180 MiB of messages
-//! had been stored and fetched three times.
+//! When free memory goes back to the system. glibc keeps most of the memory of messages that were stored and fetched.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use wisp_net::Host;
 
 use crate::state::Server;
 
-/// So many bytes must have become free, since giving memory back takes milliseconds.
+/// The fewest freed bytes for which memory is given back, since that takes milliseconds.
 const FREED_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// How often memory is given back at most.

@@ -36,6 +36,7 @@ use crate::base::limits::Limits;
 use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
+use crate::state::timers::NEVER;
 use crate::state::unauthenticated::Share;
 
 /// A connection's state in the worker that owns it.
@@ -157,7 +158,7 @@ impl Connection {
             is_ready: false,
             is_replaying: false,
             is_buffered: false,
-            filed_ms: u64::MAX,
+            filed_ms: NEVER,
             uncommitted: 0,
         }
     }

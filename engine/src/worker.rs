@@ -7,7 +7,7 @@
 //! hundred receivers a transmission after every read would carry one message.
 
 mod close;
-pub(crate) mod deadlines;
+mod deadlines;
 mod replies;
 mod resume;
 mod shed;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use self::deadlines::{Deadlines, NEVER};
+use self::deadlines::Deadlines;
 use self::replies::{Outcome, Replies};
 use crate::connection::context::Context;
 use crate::connection::disconnect::EndReason;
@@ -31,6 +31,7 @@ use crate::delivery::outbox::ConnectionId;
 use crate::event::{Event, Mail};
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
+use crate::state::timers::NEVER;
 
 /// How often a worker checks timeouts and idle buffers.
 const SWEEP_MS: u64 = 250;

@@ -65,7 +65,7 @@ impl Arguments {
         self.seconds.unwrap_or(if self.quick { SECONDS_QUICK } else { SECONDS })
     }
 
-    /// Whether the run is the one whose results have a folder of their own.
+    /// Whether nothing was left out or changed, so that the results go to the folder of the day.
     pub(crate) fn is_usual(&self) -> bool {
         let is_short = self.quick || self.seconds.is_some() || self.repetitions.is_some();
         self.cases.is_empty() && !is_short && self.program.is_none() && self.brokers == usual_brokers()

@@ -62,7 +62,7 @@ pub(crate) struct Figure {
 pub(crate) enum Target {
     AtMost(f64),
     AtLeast(f64),
-    /// So many times mosquitto's figure, at most.
+    /// At most mosquitto's figure times this factor.
     AtMostMosquitto(f64),
     /// The figure explains another one.
     None,

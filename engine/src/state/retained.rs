@@ -20,6 +20,7 @@ use crate::base::reached::LimitName;
 use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::message::Message;
+use crate::state::timers::NEVER;
 
 /// All retained messages.
 #[derive(Debug)]
@@ -36,9 +37,6 @@ struct State {
     by_expiry: BTreeSet<(u64, Box<str>)>,
     bytes: usize,
 }
-
-/// The time at which a message without an expiry interval expires.
-const NEVER: u64 = u64::MAX;
 
 impl Default for RetainedStore {
     fn default() -> Self {

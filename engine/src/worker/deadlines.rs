@@ -8,9 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::connection::Connection;
 use crate::delivery::outbox::ConnectionId;
-
-/// The deadline of a connection that has none.
-pub(crate) const NEVER: u64 = u64::MAX;
+use crate::state::timers::NEVER;
 
 /// The connections with a deadline.
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! A worker's periodic work: timeouts, receivers that use up the budget, idle buffers.
 
-use super::deadlines::NEVER;
 use super::{Outputs, SWEEP_MS, Worker};
 use crate::base::capacity::Admission;
 use crate::base::limits::PROGRESS_STALL_MS;
@@ -9,6 +8,7 @@ use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::ConnectionId;
 use crate::event::Event;
+use crate::state::timers::NEVER;
 
 impl Worker {
     /// Ends a turn and handles everything that is due by time: keep-alives, missing CONNECTs, clients that linger, and

@@ -54,7 +54,7 @@ enum Bad {
     Silent,
     /// It reads nothing, and connects anew every three seconds, long enough to be full each time.
     Reconnecting,
-    /// It reads so many bytes a second.
+    /// The second receiver reads this many bytes a second.
     Slow(usize),
     /// It reads everything and acknowledges nothing.
     NoPuback,
@@ -152,7 +152,8 @@ fn whole_seconds(received: &Received, first: usize, end: usize) -> Vec<u64> {
     (first..end).map(|second| received.per_second.get(second).copied().unwrap_or(0)).collect()
 }
 
-/// The fewest messages in so many seconds together, in percent of the rate. A shorter run counts as a whole.
+/// The fewest messages that the healthy receiver got in any window of this many seconds, in percent of the rate. A run shorter
+/// than the window counts as one window.
 fn worst_percent(per_second: &[u64], seconds: usize) -> f64 {
     let seconds = seconds.clamp(1, per_second.len().max(1));
     let fewest = per_second.windows(seconds).map(|window| window.iter().sum::<u64>()).min().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! A million retained messages: what they cost while nothing happens, and how subscriptions find the few that match.
+//! A million retained messages: the cost of storing them, and of a subscription that matches a hundred.
 
 use std::io;
 use std::time::{Duration, Instant};

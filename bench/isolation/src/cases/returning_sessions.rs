@@ -1,4 +1,4 @@
-//! Sessions with a backlog whose clients come back at once and do not read.
+//! Clients of sessions with a backlog connect again at the same moment and do not read.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A publisher of 100 small messages a second at QoS 1 and its subscriber: what a bystander of an attack sees.
+//! The probe: a publisher of 100 small messages a second at QoS 1 and its subscriber, which take no part in the attack.
 
 use std::io;
 use std::net::SocketAddr;
