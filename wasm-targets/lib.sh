@@ -302,9 +302,9 @@ launch() { # COMMAND [ARGUMENTS...]
   printf '%s\0' "$@"
 }
 
-# The guest is granted no folder. The file that --config, or else WISP_CONFIG, names is opened here
-# and handed in as standard input, which the guest is told to read. Sets config to the file's name,
-# or to nothing.
+# The guest is granted no folder for its configuration. The file that --config, or else WISP_CONFIG, names
+# is opened here and handed in as standard input, which the guest is told to read. Sets config to a name
+# under which the file can be read again, or to nothing.
 hand_in_config() {
   local at
   config=
@@ -322,13 +322,28 @@ hand_in_config() {
     config=$WISP_CONFIG
     export WISP_CONFIG=-
   fi
-  [[ -n $config && $config != - ]] || return 0
+  [[ -n $config ]] || return 0
   ! $print || die "a command that is printed cannot hand in $config"
+  if [[ $config == - ]]; then
+    # Kept in a file without a name, since it is read twice.
+    config=$(mktemp)
+    cat >"$config"
+    exec {handed_in}<"$config"
+    rm "$config"
+    config=/dev/fd/$handed_in
+  fi
   if [[ ! -r $config || -d $config ]]; then
     say "cannot read $config"
     exit 2
   fi
   exec <"$config"
+}
+
+# Asks the guest itself what its file, the environment and the flags name, so that they have one parser.
+# The guest is started by COMMAND. Sets needs to its answer, a line for each: `listener ADDR:PORT` and
+# `workers N`. Ends with its message and status if something is wrong.
+ask_needs() { # COMMAND [ARGUMENTS...]
+  needs=$("$@" "${flags[@]}" --print-needs <"$config") || exit
 }
 
 # Appends to the runtime's options the variables that go on into the sandbox: the project's own and

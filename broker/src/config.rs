@@ -43,8 +43,13 @@ pub struct ConfigBuilder(Config);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ListenerConfig {
-    /// The address; port 0 picks a free one.
+    /// The address; port 0 picks a free one, and `[::]` stands for all addresses of both families.
     pub address: SocketAddr,
+    /// Whether clients without a user name may connect, if this listener differs from the others. A [`Policy`] decides
+    /// it: connections have the index of their listener.
+    pub allow_anonymous: Option<bool>,
+    /// Most connections of this listener at a time, if it has a limit besides `connections-max`.
+    pub connections_max: Option<u32>,
     pub(crate) transport: TransportKind,
 }
 
@@ -172,7 +177,7 @@ impl ConfigBuilder {
 impl ListenerConfig {
     /// Plain MQTT over TCP on `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, transport: TransportKind::Plain }
+        Self { address, allow_anonymous: None, connections_max: None, transport: TransportKind::Plain }
     }
 }
 

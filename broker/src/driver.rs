@@ -18,7 +18,7 @@ use tracing::error;
 use wisp_engine::{ConnectionId, Event, Mail, Received, Worker};
 use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
 
-use crate::listener::{Acceptor, Backlog, connection_of};
+use crate::listener::{Acceptor, Backlog, Place, connection_of};
 use crate::log::Log;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::memory::MemoryRelease;
@@ -51,6 +51,8 @@ pub(crate) struct Driver<H: Host> {
 struct Socket<S: Stream> {
     half: Arc<SendHalf<S>>,
     transport: Arc<Transport<S>>,
+    /// Its place among the connections of a listener with a limit, given up when this is dropped.
+    _place: Option<Place>,
 }
 
 impl<H: Host> Driver<H> {
@@ -166,10 +168,10 @@ impl<H: Host> Driver<H> {
     fn drain_mailbox(&mut self, now_ms: u64) {
         for message in self.server.mailboxes[self.index].take() {
             match message {
-                WorkerMessage::NewConnection(NewConnection { half, transport, origin }) => {
+                WorkerMessage::NewConnection(NewConnection { half, transport, origin, place }) => {
                     Log::accepted(origin, self.index);
                     let outbox = Arc::clone(&half.outbox);
-                    self.sockets.insert(half.id, Socket { half, transport });
+                    self.sockets.insert(half.id, Socket { half, transport, _place: place });
                     self.worker.handle_mail(now_ms, Mail::Accept(outbox, origin));
                 }
                 WorkerMessage::Mail(mail) => self.worker.handle_mail(now_ms, mail),

@@ -4,12 +4,15 @@
 //! in the mailbox before the worker can see the first event, so no worker has to be woken.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
+use wisp_engine::sync::{AtomicUsize, Ordering};
 use wisp_engine::{ConnectionId, Origin};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
+use crate::config::ListenerConfig;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
 use crate::state::{RegistrarOf, Server};
@@ -23,9 +26,51 @@ const LISTENER_GENERATION: u32 = 0;
 const ACCEPTED_IN_A_ROW_MAX: usize = 256;
 
 pub(crate) struct Acceptor<H: Host> {
-    listeners: Vec<(H::Listener, TransportKind)>,
+    listeners: Vec<Bound<H>>,
     next_worker: usize,
     backlog: Backlog,
+}
+
+/// One listener.
+pub(crate) struct Bound<H: Host> {
+    pub(crate) socket: H::Listener,
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: TransportKind,
+    quota: Option<Quota>,
+}
+
+/// The limit on the connections of one listener.
+struct Quota {
+    max: u32,
+    open: Arc<AtomicUsize>,
+}
+
+/// One connection of a listener that has a limit. It counts until this is dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Quota {
+    /// None if the listener has as many connections as allowed.
+    fn take(&self) -> Option<Place> {
+        // Only the acceptor adds.
+        if self.open.load(Ordering::Relaxed) >= self.max as usize {
+            return None;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place(Arc::clone(&self.open)))
+    }
+}
+
+impl<H: Host> Bound<H> {
+    pub(crate) fn new(socket: H::Listener, address: SocketAddr, config: ListenerConfig) -> Self {
+        let quota = config.connections_max.map(|max| Quota { max, open: Arc::default() });
+        Self { socket, address, transport: config.transport, quota }
+    }
 }
 
 /// The state of the connections that wait to be accepted.
@@ -41,13 +86,10 @@ pub(crate) enum Backlog {
 
 impl<H: Host> Acceptor<H> {
     /// Registers the listeners with the first worker's poller.
-    pub(crate) fn new(
-        mut listeners: Vec<(H::Listener, TransportKind)>,
-        registrar: &RegistrarOf<H>,
-    ) -> io::Result<Self> {
-        for (slot, (listener, _)) in listeners.iter_mut().enumerate() {
+    pub(crate) fn new(mut listeners: Vec<Bound<H>>, registrar: &RegistrarOf<H>) -> io::Result<Self> {
+        for (slot, listener) in listeners.iter_mut().enumerate() {
             let id = ConnectionId { slot: slot as u32, generation: LISTENER_GENERATION };
-            registrar.add_listener(listener, token(id))?;
+            registrar.add_listener(&mut listener.socket, token(id))?;
         }
         Ok(Self { listeners, next_worker: 0, backlog: Backlog::Empty })
     }
@@ -65,7 +107,7 @@ impl<H: Host> Acceptor<H> {
 
     fn accept_from(&mut self, index: usize, server: &Server<H>) -> Backlog {
         for _ in 0..ACCEPTED_IN_A_ROW_MAX {
-            match self.listeners[index].0.accept() {
+            match self.listeners[index].socket.accept() {
                 Ok((stream, peer)) => self.accepted(server, stream, Origin { peer, listener: index as u16 }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -73,7 +115,7 @@ impl<H: Host> Acceptor<H> {
                 Err(error) => {
                     // For example, too many open files.
                     server.log.cannot_accept(&error, server.connections.count(), server.now_ms());
-                    match self.listeners[index].0.shed(&error) {
+                    match self.listeners[index].socket.shed(&error) {
                         Ok(()) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                         // The worker retries in its next sweep.
@@ -86,26 +128,40 @@ impl<H: Host> Acceptor<H> {
     }
 
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
-        let full = server.connections.count() >= u64::from(server.engine.limits().connections_count_max);
-        if full {
+        let listener = &self.listeners[usize::from(origin.listener)];
+        if server.connections.count() >= u64::from(server.engine.limits().connections_count_max) {
+            server.engine.count_refused_connection();
             server.log.refusing(server.connections.count(), server.now_ms());
+            return;
+        }
+        let place = listener.quota.as_ref().map(Quota::take);
+        if let Some(None) = place {
+            server.engine.count_refused_connection();
+            server.log.refusing_on(listener.address, server.now_ms());
             return;
         }
         let worker = self.next_worker;
         self.next_worker = (worker + 1) % server.mailboxes.len();
-        let kind = &self.listeners[usize::from(origin.listener)].1;
-        if let Err(error) = deal(server, worker, (stream, kind), origin) {
+        let accepted = Accepted { stream, origin, place: place.flatten() };
+        if let Err(error) = deal(server, worker, accepted, &listener.transport) {
             warn!(%error, "the host cannot watch a new connection; it is closed");
         }
     }
 }
 
+struct Accepted<S> {
+    stream: S,
+    origin: Origin,
+    place: Option<Place>,
+}
+
 fn deal<H: Host>(
     server: &Server<H>,
     worker: usize,
-    (mut stream, kind): (H::Stream, &TransportKind),
-    origin: Origin,
+    accepted: Accepted<H::Stream>,
+    kind: &TransportKind,
 ) -> io::Result<()> {
+    let Accepted { mut stream, origin, place } = accepted;
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "small packets may be delayed on this connection");
     }
@@ -116,7 +172,7 @@ fn deal<H: Host>(
         let transport = Arc::new(Transport::new(kind, stream, token(id)));
         let half = Arc::new(SendHalf::new(id, server.engine.new_outbox(id, worker), Arc::clone(&transport)));
         server.connections.insert(Arc::clone(&half));
-        Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin }))
+        Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin, place }))
     });
     dealt.inspect_err(|_| server.connections.remove(id))
 }

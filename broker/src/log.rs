@@ -1,6 +1,7 @@
 //! Events as lines of the log.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -41,6 +42,13 @@ impl Log {
     pub(crate) fn refusing(&self, connections: u64, now_ms: u64) {
         if self.is_first("connections-max", None, 1, now_ms) {
             warn!(connections, "limit reached: connections-max: new connections are closed at once");
+        }
+    }
+
+    /// New connections of one listener are closed, because it has as many as allowed.
+    pub(crate) fn refusing_on(&self, listener: SocketAddr, now_ms: u64) {
+        if self.is_first("connections-max of a listener", None, 1, now_ms) {
+            warn!(%listener, "limit reached: connections-max of a listener: its new connections are closed at once");
         }
     }
 

@@ -6,6 +6,7 @@ use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Mail, Origin};
 use wisp_net::{Registrar, Stream};
 
+use crate::listener::Place;
 use crate::output::SendHalf;
 use crate::transport::Transport;
 
@@ -28,6 +29,7 @@ pub(crate) struct NewConnection<S: Stream> {
     pub(crate) half: Arc<SendHalf<S>>,
     pub(crate) transport: Arc<Transport<S>>,
     pub(crate) origin: Origin,
+    pub(crate) place: Option<Place>,
 }
 
 impl<R: Registrar, S: Stream> Mailbox<R, S> {

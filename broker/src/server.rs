@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use wisp_engine::{Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
-use crate::config::{Config, ListenerConfig};
+use crate::config::Config;
 use crate::driver::Driver;
-use crate::listener::Acceptor;
+use crate::listener::{Acceptor, Bound};
 use crate::state::Server;
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
@@ -237,11 +237,13 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     }
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    for ListenerConfig { address, transport } in config.listeners {
-        let listener = host.listen(address).map_err(|error| StartError::Listen(address, error))?;
+    for config in config.listeners {
+        let address = config.address;
+        let listener = listen(&host, address).map_err(|error| StartError::Listen(address, error))?;
         // A host that inherited the listener may not know its address. Then the configured one is used.
-        local_addrs.push(listener.local_addr().unwrap_or(address));
-        listeners.push((listener, transport));
+        let address = listener.local_addr().unwrap_or(address);
+        local_addrs.push(address);
+        listeners.push(Bound::new(listener, address, config));
     }
     let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
     let pollers = pollers.map_err(StartError::Host)?;
@@ -251,6 +253,16 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs })
+}
+
+/// Opens a listener. `[::]` stands for all addresses of both families, also on a machine without IPv6.
+fn listen<H: Host>(host: &H, address: SocketAddr) -> io::Result<H::Listener> {
+    let everything_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    host.listen(address).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ if address.is_ipv6() && address.ip().is_unspecified() => host.listen(everything_v4),
+        _ => Err(error),
+    })
 }
 
 /// Has the host allow a descriptor for each connection, and says so if it does not.

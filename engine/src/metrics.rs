@@ -88,6 +88,8 @@ metrics! {
             "Messages that a subscribed receiver did not get: it was stuck, or accepts only shorter packets.";
         retained_refused, "messages",
             "Messages that were delivered but not retained, because the limit on retained messages is reached.";
+        connections_refused, "connections",
+            "Connections closed at once because there are as many as allowed, in all or on their listener.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";

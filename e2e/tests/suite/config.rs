@@ -10,9 +10,10 @@ use wisp_e2e::Version;
 use wisp_e2e::broker::{Broker, free_addr};
 use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, Host, cannot, native_program};
-use wisp_e2e::packet::{Publish, kind};
+use wisp_e2e::packet::{Connect, Publish, kind};
 use wisp_e2e::program::{Finished, Program};
-use wisp_e2e::raw::RawClient;
+use wisp_e2e::raw::{Incoming, RawClient};
+use wisp_e2e::wait::wait_until;
 
 /// A temporary file of the test, removed when dropped.
 pub(crate) struct ConfigFile(PathBuf);
@@ -131,6 +132,42 @@ fn the_printed_configuration_can_be_read_back() {
     let second = run(&["--print-config", "--config", file.path()], &[]);
     assert_eq!(values(&first), values(&second));
     assert_eq!(printed(&second, "queue-bytes-max").split(' ').next(), Some("4096"));
+}
+
+#[test]
+fn each_listener_of_the_file_accepts_as_many_connections_as_it_may() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let [narrow, wide] = [free_addr(), free_addr()];
+    let text =
+        format!("[[listener]]\naddress = \"{narrow}\"\nconnections-max = 2\n[[listener]]\naddress = \"{wide}\"\n");
+    let file = ConfigFile::new("listeners", &text);
+    let broker = Broker::start_with(&["--config", file.path()]);
+    let ready = broker.output().join("");
+    assert_eq!(ready, format!("wisp-broker listening on {}, {narrow}, {wide}", broker.addr()));
+    let mut kept: Vec<RawClient> =
+        (0..2).map(|number| RawClient::connect(narrow, Version::V311, &format!("narrow-{number}"))).collect();
+    let mut others: Vec<RawClient> = [wide, broker.addr()]
+        .iter()
+        .flat_map(|addr| {
+            (0..3).map(move |number| RawClient::connect(*addr, Version::V311, &format!("{addr}-{number}")))
+        })
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(RawClient::open(narrow, Version::V311).read_to_close(), []);
+    }
+    kept.iter_mut().chain(&mut others).for_each(RawClient::ping);
+    broker.wait_log("connections-max of a listener");
+    let lines = broker.log().iter().filter(|line| line.contains("connections-max of a listener")).count();
+    assert_eq!(lines, 1, "{:?}", broker.log());
+    // A place is free again when its connection has ended.
+    drop(kept.pop());
+    wait_until("a free place", || {
+        let mut client = RawClient::open(narrow, Version::V311);
+        let connect = Connect::new(Version::V311, "the next").encode();
+        client.try_send(&connect).is_ok() && matches!(client.read(), Incoming::Packet(_))
+    });
 }
 
 /// A broker with the queue `jobs`, which holds at most two messages and is bound to `work/#`.

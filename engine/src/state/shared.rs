@@ -221,6 +221,11 @@ impl Shared {
         &self.limits
     }
 
+    /// Counts a connection that the driver closed at once, because there are as many as allowed.
+    pub fn count_refused_connection(&self) {
+        self.counters.add(StatsSnapshot { connections_refused: 1, ..StatsSnapshot::default() });
+    }
+
     /// The counts since the start, and the gauges of this moment.
     pub fn stats(&self) -> StatsSnapshot {
         let mut stats = self.counters.snapshot();

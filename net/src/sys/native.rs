@@ -52,6 +52,10 @@ impl Host for SysHost {
         // A restarted broker must not wait until its predecessor's connections have left TIME_WAIT. A
         // port with a listener is refused all the same.
         socket.set_reuse_address(true)?;
+        if addr.is_ipv6() && addr.ip().is_unspecified() {
+            // All addresses of both families, whatever the system's default is.
+            socket.set_only_v6(false)?;
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG_CONNECTIONS_MAX)?;

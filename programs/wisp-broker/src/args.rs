@@ -30,6 +30,8 @@ pub(crate) enum Action {
     Check,
     /// Show it, and exit.
     Print,
+    /// Show what a launcher has to hand in, and exit.
+    PrintNeeds,
 }
 
 /// Parses the command line. The error is the exit status; its message is printed here.
@@ -47,11 +49,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Ex
 
 pub(crate) fn try_parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
     let mut matches = command().try_get_matches_from(args)?;
-    let action = match (matches.get_flag("check-config"), matches.get_flag("print-config")) {
-        (true, _) => Action::Check,
-        (_, true) => Action::Print,
-        _ => Action::Run,
-    };
+    let actions = [
+        // A launcher adds the first to any others.
+        ("print-needs", Action::PrintNeeds),
+        ("check-config", Action::Check),
+        ("print-config", Action::Print),
+    ];
+    let action = actions.into_iter().find(|(flag, _)| matches.get_flag(flag)).map_or(Action::Run, |(_, action)| action);
     let config = matches.remove_one("config");
     let mut values = |setting: &Setting| matches.remove_many(setting.name).map(Iterator::collect);
     Ok(Args { action, config, flags: SETTINGS.iter().map(&mut values).collect() })
@@ -84,6 +88,12 @@ fn command() -> Command {
                 .long("print-config")
                 .action(ArgAction::SetTrue)
                 .help("Show the effective configuration as a file for --config, and end"),
+        )
+        .arg(
+            Arg::new("print-needs")
+                .long("print-needs")
+                .action(ArgAction::SetTrue)
+                .help("Show what a sandbox has to grant: the addresses to listen on, the number of workers; and end"),
         )
         .args(SETTINGS.iter().map(flag))
 }

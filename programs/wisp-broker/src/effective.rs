@@ -3,12 +3,17 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use wisp_broker::{Config, ListenerConfig};
 
 use crate::args::Args;
 use crate::file::ConfigFile;
-use crate::queues::{self, QueueEntry};
+use crate::listeners::ListenerSettings;
 use crate::settings::{SETTINGS, Section, Settings};
+use crate::tables::Table;
+use crate::{listeners, queues};
 
 /// The variable for `--config`.
 const CONFIG_VARIABLE: &str = "WISP_CONFIG";
@@ -18,8 +23,12 @@ pub(crate) struct Effective {
     pub(crate) settings: Settings,
     /// In the order of [`SETTINGS`].
     sources: Vec<Source>,
-    /// The entries of the file for the queues in the settings, in their order.
-    queues: Vec<QueueEntry>,
+    /// The tables of the file for the queues in the settings, in their order.
+    queues: Vec<Table>,
+    /// The tables of the file for the listeners in the settings, in their order.
+    listeners: Vec<Table>,
+    /// The name of the file, if there is one.
+    file: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,10 +55,17 @@ impl Effective {
         flags: &[Option<Vec<String>>],
     ) -> Result<Self, String> {
         let sources = vec![Source::Default; SETTINGS.len()];
-        let mut effective = Self { settings: Settings::default(), sources, queues: Vec::new() };
+        let mut effective = Self {
+            settings: Settings::default(),
+            sources,
+            queues: Vec::new(),
+            listeners: Vec::new(),
+            file: file.map(|file| file.name.clone()),
+        };
         if let Some(file) = file {
             let contents = file.contents()?;
             effective.queues = contents.queues;
+            effective.listeners = contents.listeners;
             for entry in contents.entries {
                 let line = entry.line;
                 effective.set(entry.index, &entry.values, Source::File { line }).map_err(|error| {
@@ -59,6 +75,18 @@ impl Effective {
                 })?;
             }
         }
+        effective.add_environment(environment)?;
+        for (index, values) in flags.iter().enumerate() {
+            if let Some(values) = values {
+                let name = SETTINGS[index].name;
+                effective.set(index, values, Source::Flag).map_err(|error| format!("--{name}: {error}"))?;
+            }
+        }
+        effective.add_tables()?;
+        Ok(effective)
+    }
+
+    fn add_environment(&mut self, environment: impl Fn(&str) -> Option<OsString>) -> Result<(), String> {
         for (index, setting) in SETTINGS.iter().enumerate() {
             let variable = setting.variable();
             let Some(value) = environment(&variable) else { continue };
@@ -68,23 +96,70 @@ impl Effective {
             } else {
                 vec![text.clone()]
             };
-            effective
-                .set(index, &values, Source::Environment)
+            self.set(index, &values, Source::Environment)
                 .map_err(|error| format!("{variable}={}: {error}", text.escape_debug()))?;
         }
-        for (index, values) in flags.iter().enumerate() {
-            if let Some(values) = values {
-                let name = SETTINGS[index].name;
-                effective.set(index, values, Source::Flag).map_err(|error| format!("--{name}: {error}"))?;
+        Ok(())
+    }
+
+    /// Adds the tables of the file. Last, because the limits of all layers are the defaults of a queue.
+    fn add_tables(&mut self) -> Result<(), String> {
+        let queues = queues::resolve(&self.queues, &self.settings.limits);
+        self.settings.queues = queues.map_err(|(line, error)| self.locate(line, &error))?;
+        let listeners = listeners::resolve(&self.listeners);
+        self.settings.listeners = listeners.map_err(|(line, error)| self.locate(line, &error))?;
+        let is_listen = |setting: &crate::settings::Setting| setting.is_list();
+        let listen = SETTINGS.iter().position(is_listen).map(|index| self.sources[index]);
+        match listen {
+            Some(Source::Default) if !self.listeners.is_empty() => self.settings.listen.clear(),
+            Some(Source::File { line }) if self.listeners.is_empty() && self.settings.listen.is_empty() => {
+                return Err(self.locate(line, "listen = []: at least one address is needed, or a table [[listener]]"));
             }
+            _ => {}
         }
-        if let Some(file) = file {
-            // Last, because the limits of all layers are the defaults of a queue.
-            let settings = &mut effective.settings;
-            settings.queues = queues::resolve(&effective.queues, &settings.limits)
-                .map_err(|(line, error)| file.locate(line, &error))?;
+        Ok(())
+    }
+
+    /// An error message about a line of the file.
+    fn locate(&self, line: usize, what: &str) -> String {
+        format!("{}:{line}: {what}", self.file.as_deref().unwrap_or_default())
+    }
+
+    /// All addresses to listen on, in the order of the listeners, each with its settings. Looks names up.
+    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<&ListenerSettings>)>, String> {
+        let mut all = Vec::new();
+        for address in &self.settings.listen {
+            let found = address.resolve().map_err(|error| format!("listen = {address}: {error}"))?;
+            all.extend(found.into_iter().map(|address| (address, None)));
         }
-        Ok(effective)
+        for (table, listener) in self.listeners.iter().zip(&self.settings.listeners) {
+            let found = listener.address.resolve().map_err(|error| {
+                let line = table.line_of(&listeners::KEYS, "address");
+                self.locate(line, &format!("address = {}: {error}", listener.address))
+            })?;
+            all.extend(found.into_iter().map(|address| (address, Some(listener))));
+        }
+        Ok(all)
+    }
+
+    /// The configuration of the library.
+    pub(crate) fn config(&self) -> Result<Config, String> {
+        let mut builder = self.settings.builder();
+        for (address, listener) in self.addresses()? {
+            let config = match listener {
+                Some(settings) => settings.config(address),
+                None => ListenerConfig::new(address),
+            };
+            builder = builder.listener(config);
+        }
+        builder.build().map_err(|error| error.to_string())
+    }
+
+    /// What a launcher of a sandbox has to hand in, a line each.
+    pub(crate) fn needs(&self) -> Result<String, String> {
+        let listeners = self.addresses()?.into_iter().map(|(address, _)| format!("listener {address}\n"));
+        let workers = self.settings.workers.map(|count| format!("workers {count}\n"));
+        Ok(listeners.chain(workers).collect())
     }
 
     fn set(&mut self, index: usize, values: &[String], source: Source) -> Result<(), String> {
@@ -111,8 +186,12 @@ impl Effective {
             };
             writeln!(text, "{} = {value} # {source}", setting.name).expect("a string takes all that is written");
         }
-        let queues = self.queues.iter().zip(&self.settings.queues);
-        queues.for_each(|(entry, settings)| text.push_str(&entry.show(settings)));
+        for (table, queue) in self.queues.iter().zip(&self.settings.queues) {
+            text.push_str(&table.show("queue", &queues::KEYS, queue));
+        }
+        for (table, listener) in self.listeners.iter().zip(&self.settings.listeners) {
+            text.push_str(&table.show("listener", &listeners::KEYS, listener));
+        }
         text
     }
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
-use crate::queues::{Given, KEYS, KeyKind, QueueEntry};
 use crate::settings::{Kind, SETTINGS, Section, Setting, WORKERS_AUTO};
+use crate::tables::{Given, Key, KeyKind, Table};
+use crate::{listeners, queues};
 
 /// Far more than all settings need. The limit ends the reading of an endless device.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -25,7 +26,8 @@ pub(crate) struct Entry {
 /// All entries of a file, in its order.
 pub(crate) struct Contents {
     pub(crate) entries: Vec<Entry>,
-    pub(crate) queues: Vec<QueueEntry>,
+    pub(crate) queues: Vec<Table>,
+    pub(crate) listeners: Vec<Table>,
 }
 
 /// The text of a file, and its name in errors.
@@ -78,7 +80,7 @@ impl ConfigFile {
             at: error.span().map_or(0, |span| span.start),
             what: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
         })?;
-        let mut found = Contents { entries: Vec::new(), queues: Vec::new() };
+        let mut found = Contents { entries: Vec::new(), queues: Vec::new(), listeners: Vec::new() };
         for (key, value) in in_order(document.get_ref()) {
             match value.get_ref() {
                 DeValue::Table(table) if key.get_ref() == "limits" => {
@@ -87,12 +89,10 @@ impl ConfigFile {
                     }
                 }
                 _ if key.get_ref() == "limits" => return Err(expected("a table, [limits]", key.span().start, value)),
-                DeValue::Array(tables) if key.get_ref() == "queue" => {
-                    for table in tables {
-                        found.queues.push(self.queue(table)?);
-                    }
+                _ if key.get_ref() == "queue" => found.queues = self.tables("queue", &queues::KEYS, key, value)?,
+                _ if key.get_ref() == "listener" => {
+                    found.listeners = self.tables("listener", &listeners::KEYS, key, value)?;
                 }
-                _ if key.get_ref() == "queue" => return Err(expected("tables, [[queue]]", key.span().start, value)),
                 _ => found.entries.push(self.entry(Section::Top, key.get_ref(), &key.span(), value)?),
             }
         }
@@ -115,22 +115,54 @@ impl ConfigFile {
         Ok(Entry { index, values, line: self.line_of(at) })
     }
 
-    fn queue(&self, value: &Spanned<DeValue<'_>>) -> Result<QueueEntry, Fault> {
-        let at = value.span().start;
-        let DeValue::Table(table) = value.get_ref() else { return Err(expected("tables, [[queue]]", at, value)) };
-        let mut given = Vec::new();
-        for (key, value) in in_order(table) {
-            let (at, name) = (key.span().start, key.get_ref());
-            let Some(index) = KEYS.iter().position(|known| known.name == *name) else {
-                return Err(Fault { at, what: unknown_of_queue(name) });
+    /// The tables of one name.
+    fn tables<T>(
+        &self,
+        name: &str,
+        keys: &[Key<T>],
+        key: &Spanned<DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Vec<Table>, Fault> {
+        let wanted = format!("tables, [[{name}]]");
+        let DeValue::Array(tables) = value.get_ref() else { return Err(expected(&wanted, key.span().start, value)) };
+        let table = |value: &Spanned<DeValue<'_>>| {
+            let at = value.span().start;
+            let DeValue::Table(entries) = value.get_ref() else { return Err(expected(&wanted, at, value)) };
+            let mut table = Table { line: self.line_of(at), given: Vec::new() };
+            self.fill(&mut table, name, keys, "", entries)?;
+            Ok(table)
+        };
+        tables.iter().map(table).collect()
+    }
+
+    /// Adds the entries of a table, or of a table within it, to `table`.
+    fn fill<T>(
+        &self,
+        table: &mut Table,
+        name: &str,
+        keys: &[Key<T>],
+        prefix: &str,
+        entries: &DeTable<'_>,
+    ) -> Result<(), Fault> {
+        for (key, value) in in_order(entries) {
+            let at = key.span().start;
+            let full = format!("{prefix}{}", key.get_ref());
+            let inner = format!("{full}.");
+            if prefix.is_empty() && keys.iter().any(|known| known.name.starts_with(&inner)) {
+                let DeValue::Table(entries) = value.get_ref() else {
+                    return Err(expected(&format!("a table, [{name}.{full}]"), at, value));
+                };
+                self.fill(table, name, keys, &inner, entries)?;
+                continue;
+            }
+            let Some(index) = keys.iter().position(|known| known.name == full) else {
+                return Err(Fault { at, what: unknown_of_table(&full, name, keys) });
             };
-            let value = queue_value(&KEYS[index].kind, value)
-                .map_err(|fault| Fault { at: fault.at, what: format!("{name}: {}", fault.what) })?;
-            given.push(Given { index, value, line: self.line_of(at) });
+            let values = table_values(&keys[index].kind, value)
+                .map_err(|fault| Fault { at: fault.at, what: format!("{full}: {}", fault.what) })?;
+            table.given.push(Given { index, values, line: self.line_of(at) });
         }
-        let name = given.iter().find(|given| KEYS[given.index].name == "name").map(|given| given.value.clone());
-        let name = name.ok_or_else(|| Fault { at, what: "a queue without a name".to_owned() })?;
-        Ok(QueueEntry { line: self.line_of(at), name, given })
+        Ok(())
     }
 }
 
@@ -162,21 +194,40 @@ fn unknown(key: &str) -> String {
     }
 }
 
-/// The error for a key that queues do not have.
-fn unknown_of_queue(key: &str) -> String {
+/// The error for a key that a table does not have.
+fn unknown_of_table<T>(key: &str, name: &str, keys: &[Key<T>]) -> String {
     let shown = key.escape_debug();
-    match KEYS.iter().find(|known| known.name == key.replace('_', "-")) {
+    let dashed = key.replace('_', "-");
+    let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
+    match keys.iter().find(|known| known.name == dashed || last(known.name) == dashed) {
         Some(known) => format!("unknown key {shown}: did you mean {}?", known.name),
-        None => format!("unknown key {shown} of a queue"),
+        None => format!("unknown key {shown} of a {name}"),
     }
 }
 
-fn queue_value(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<String, Fault> {
-    match (kind, value.get_ref()) {
-        (KeyKind::Text | KeyKind::Word(_), DeValue::String(text)) => Ok(text.to_string()),
-        (KeyKind::Number(_), DeValue::Integer(number)) => Ok(decimal(number)),
-        (KeyKind::Text | KeyKind::Word(_), _) => Err(expected("a string", value.span().start, value)),
-        (KeyKind::Number(_), _) => Err(expected("a whole number", value.span().start, value)),
+fn table_values(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Fault> {
+    let one = match (kind, value.get_ref()) {
+        (KeyKind::Text | KeyKind::Word(_) | KeyKind::Address, DeValue::String(text)) => text.to_string(),
+        (KeyKind::Number(_) | KeyKind::Address, DeValue::Integer(number)) => decimal(number),
+        (KeyKind::Truth, DeValue::Boolean(truth)) => truth.to_string(),
+        (kind, _) => return Err(expected(kind_name(kind), value.span().start, value)),
+    };
+    Ok(vec![one])
+}
+
+fn kind_name(kind: &KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Text | KeyKind::Word(_) => "a string",
+        KeyKind::Number(_) => "a whole number",
+        KeyKind::Truth => "true or false",
+        KeyKind::Address => "an address or a port",
+    }
+}
+
+fn text_of(item: &Spanned<DeValue<'_>>) -> Result<String, Fault> {
+    match item.get_ref() {
+        DeValue::String(text) => Ok(text.to_string()),
+        _ => Err(expected("a string", item.span().start, item)),
     }
 }
 
@@ -191,11 +242,7 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
     let at = value.span().start;
     let one = match (&setting.kind, value.get_ref()) {
         (Kind::Addresses, DeValue::Array(items)) => {
-            let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-                DeValue::String(text) => Ok(text.to_string()),
-                _ => Err(expected("a string", item.span().start, item)),
-            };
-            return items.iter().map(text).collect();
+            return items.iter().map(text_of).collect();
         }
         (Kind::Addresses | Kind::Word { .. } | Kind::Text { .. }, DeValue::String(text)) => text.to_string(),
         (Kind::Workers, DeValue::String(text)) if text == WORKERS_AUTO => text.to_string(),

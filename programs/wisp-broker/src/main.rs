@@ -1,11 +1,14 @@
 //! The program `wisp-broker`.
 
+mod address;
 mod args;
 mod effective;
 mod file;
+mod listeners;
 mod log_writer;
 mod queues;
 mod settings;
+mod tables;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,7 +20,6 @@ use wisp_broker::{Host, RunError, Signal, SysHost, run};
 use crate::args::{Action, STATUS_USAGE};
 use crate::effective::Effective;
 use crate::log_writer::LogWriter;
-use crate::settings::Settings;
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os()) {
@@ -26,34 +28,40 @@ fn main() -> ExitCode {
     };
     let effective = match Effective::resolve(&args, |name| std::env::var_os(name)) {
         Ok(effective) => effective,
-        Err(message) => {
-            eprintln!("wisp-broker: {message}");
-            return ExitCode::from(STATUS_USAGE);
-        }
+        Err(message) => return refuse(&message),
     };
     match args.action {
-        Action::Run => serve(effective.settings),
-        Action::Check => say("wisp-broker: configuration OK\n"),
+        Action::Run => serve(&effective),
+        Action::Check => match effective.config() {
+            Ok(_) => say("wisp-broker: configuration OK\n"),
+            Err(message) => refuse(&message),
+        },
         Action::Print => say(&effective.to_toml()),
+        Action::PrintNeeds => match effective.needs() {
+            Ok(needs) => say(&needs),
+            Err(message) => refuse(&message),
+        },
     }
 }
 
-fn serve(settings: Settings) -> ExitCode {
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("wisp-broker: {message}");
+    ExitCode::from(STATUS_USAGE)
+}
+
+fn serve(effective: &Effective) -> ExitCode {
     let log = LogWriter::new(SysHost.capabilities().threads);
     let writer = log.clone();
     tracing_subscriber::fmt()
-        .with_max_level(settings.log)
+        .with_max_level(effective.settings.log)
         .with_writer(move || writer.clone())
         .with_target(false)
         .with_ansi(false)
         .init();
     flush_before_panics(log.clone());
-    let config = match settings.config() {
+    let config = match effective.config() {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("wisp-broker: {error}");
-            return ExitCode::from(STATUS_USAGE);
-        }
+        Err(message) => return refuse(&message),
     };
     let outcome = run(SysHost, config, |addrs, stop| {
         announce(addrs);

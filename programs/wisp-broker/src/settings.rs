@@ -1,50 +1,53 @@
 //! Every setting of the program, each defined once: its name, its range, and the field of its value. The flags, the
 //! environment variables, the keys of the file and the output of `--print-config` all come from this table.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{
-    Config, ConfigBuilder, ConfigError, LIMITS, Limit, Limits, MQTT_PORT, QueueSettings, SessionsPolicy, StallPolicy,
-    WORKERS_MAX, is_mqtt_text,
+    Config, ConfigBuilder, LIMITS, Limit, Limits, QueueSettings, SessionsPolicy, StallPolicy, WORKERS_MAX, is_mqtt_text,
 };
+
+use crate::address::Address;
+use crate::listeners::ListenerSettings;
 
 /// The settings that the program runs with.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Address>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
     pub(crate) response_information: Option<Box<str>>,
     pub(crate) limits: Limits,
     pub(crate) queues: Vec<QueueSettings>,
+    /// The listeners with settings of their own.
+    pub(crate) listeners: Vec<ListenerSettings>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let config = Config::default();
         Self {
-            listen: config.listeners().iter().map(|listener| listener.address).collect(),
+            listen: config.listeners().iter().map(|listener| Address::Ip(listener.address)).collect(),
             workers: config.workers(),
             log: LevelFilter::INFO,
             response_information: None,
             limits: *config.limits(),
             queues: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 }
 
 impl Settings {
-    /// The configuration of the library.
-    pub(crate) fn config(self) -> Result<Config, ConfigError> {
+    /// The configuration of the library without listeners.
+    pub(crate) fn builder(&self) -> ConfigBuilder {
         let builder = Config::builder().workers(self.workers).limits(self.limits);
-        let builder = self.listen.into_iter().fold(builder, ConfigBuilder::listener);
-        let builder = self.queues.into_iter().fold(builder, ConfigBuilder::queue);
-        match self.response_information {
-            Some(text) => builder.response_information(text).build(),
-            None => builder.build(),
+        let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
+        match &self.response_information {
+            Some(text) => builder.response_information(text.clone()),
+            None => builder,
         }
     }
 }
@@ -110,7 +113,7 @@ const LISTEN: Setting = Setting {
     name: "listen",
     section: Section::Top,
     value_name: "ADDR:PORT",
-    help: "Address to listen on; may be given several times; port 0 picks a free one",
+    help: "Address or host name with a port to listen on, or a port alone for all addresses; may be given several times; port 0 picks a free one",
     kind: Kind::Addresses,
 };
 
@@ -211,11 +214,7 @@ impl Setting {
     /// Writes a value, or the values of a list, into the settings. The error describes the legal values.
     pub(crate) fn set(&self, settings: &mut Settings, texts: &[String]) -> Result<(), String> {
         if self.is_list() {
-            let addrs: Vec<SocketAddr> = texts.iter().map(|text| socket_addr(text)).collect::<Result<_, _>>()?;
-            if addrs.is_empty() {
-                return Err("at least one address is needed".to_owned());
-            }
-            settings.listen = addrs;
+            settings.listen = texts.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
             return Ok(());
         }
         texts.iter().try_for_each(|text| self.set_one(settings, text))
@@ -223,7 +222,7 @@ impl Setting {
 
     fn set_one(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
         match &self.kind {
-            Kind::Addresses => settings.listen = vec![socket_addr(text)?],
+            Kind::Addresses => settings.listen = vec![text.parse()?],
             Kind::Workers => settings.workers = worker_count(text)?,
             Kind::Word { words, set, .. } => {
                 if !words.contains(&text) {
@@ -280,11 +279,6 @@ pub(crate) fn toml_text(text: &str) -> String {
         }
     }
     quoted + "\""
-}
-
-fn socket_addr(text: &str) -> Result<SocketAddr, String> {
-    let hint = format!("not an address and a port, like 127.0.0.1:{MQTT_PORT} or [::1]:{MQTT_PORT}");
-    text.parse().map_err(|_| hint)
 }
 
 fn worker_count(text: &str) -> Result<Option<NonZeroUsize>, String> {

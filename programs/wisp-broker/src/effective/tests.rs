@@ -1,13 +1,12 @@
 //! The layers together: precedence, refusals with their texts, and agreement of the documents with the code.
 
-use std::net::SocketAddr;
-
 use wisp_broker::{FullPolicy, QueueSettings};
 
 use super::*;
+use crate::address::Address;
 use crate::args;
-use crate::queues::{KEYS, KeyKind};
 use crate::settings::Kind;
+use crate::tables::{Key, KeyKind};
 
 const EXAMPLE: &str = include_str!("../../../../docs/wisp.toml");
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
@@ -83,8 +82,8 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 
 #[test]
 fn nothing_given_is_the_default_of_the_library() {
-    let settings = resolve(Some(""), &[], &[]).unwrap().settings;
-    let (config, default) = (settings.config().unwrap(), wisp_broker::Config::default());
+    let effective = resolve(Some(""), &[], &[]).unwrap();
+    let (config, default) = (effective.config().unwrap(), wisp_broker::Config::default());
     let addresses = |config: &wisp_broker::Config| config.listeners().iter().map(|one| one.address).collect::<Vec<_>>();
     assert_eq!((addresses(&config), config.limits()), (addresses(&default), default.limits()));
     assert_eq!(config.workers(), None);
@@ -117,11 +116,11 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
         ("limits = 3", "wisp.toml:1: expected a table, [limits], found a whole number"),
         ("log = true", "wisp.toml:1: log: expected a string, found a truth value"),
         ("log = \"loud\"", "wisp.toml:1: log = loud: not one of error, warn, info, debug, trace"),
-        ("listen = []", "wisp.toml:1: listen = []: at least one address is needed"),
+        ("listen = []", "wisp.toml:1: listen = []: at least one address is needed, or a table [[listener]]"),
         (
             "listen = [\"[::1]:1\", \"here\"]",
             "wisp.toml:1: listen = [[::1]:1, here]: \
-             not an address and a port, like 127.0.0.1:1883 or [::1]:1883",
+             not an address and a port, like 127.0.0.1:1883, [::1]:1883 or localhost:1883, nor a port",
         ),
         ("listen = [\n  \"[::1]:1\",\n  7,\n]", "wisp.toml:3: listen: expected a string, found a whole number"),
         ("\nlisten = 1883", "wisp.toml:2: listen: expected a string or an array of strings, found a whole number"),
@@ -180,6 +179,44 @@ fn what_is_wrong_with_a_queue_is_said_with_its_line() {
 }
 
 #[test]
+fn what_is_wrong_with_a_listener_is_said_with_its_line() {
+    let address = "not an address and a port, like 127.0.0.1:1883, [::1]:1883 or localhost:1883, nor a port";
+    let cases = [
+        ("[listener]", "wisp.toml:1: expected tables, [[listener]], found a table".to_owned()),
+        (
+            "[[listener]]\nconnections-max = 1",
+            "wisp.toml:1: a listener without an address, like address = \"127.0.0.1:8883\"".to_owned(),
+        ),
+        (
+            "[[listener]]\naddress = true",
+            "wisp.toml:2: address: expected an address or a port, found a truth value".to_owned(),
+        ),
+        ("[[listener]]\naddress = \"here\"", format!("wisp.toml:2: address = here: {address}")),
+        ("[[listener]]\naddress = 65536", format!("wisp.toml:2: address = 65536: {address}")),
+        ("[[listener]]\naddress = 1\nport = 2", "wisp.toml:3: unknown key port of a listener".to_owned()),
+        (
+            "[[listener]]\naddress = 1\nallow_anonymous = true",
+            "wisp.toml:3: unknown key allow_anonymous: did you mean allow-anonymous?".to_owned(),
+        ),
+        (
+            "[[listener]]\naddress = 1\nallow-anonymous = 1",
+            "wisp.toml:3: allow-anonymous: expected true or false, found a whole number".to_owned(),
+        ),
+        (
+            "[[listener]]\naddress = 1\nconnections-max = 0",
+            "wisp.toml:3: connections-max = 0: not a number from 1 to 4294967295".to_owned(),
+        ),
+    ];
+    for (text, message) in cases {
+        assert_eq!(error(text), message, "for {text:?}");
+    }
+    let text = "[[listener]]\nconnections-max = 1\naddress = \"no-such-host.invalid:1\"";
+    let message = resolve(Some(text), &[], &[]).unwrap().config().err().unwrap();
+    let start = "wisp.toml:3: address = no-such-host.invalid:1: no address is known for no-such-host.invalid: ";
+    assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
 fn what_is_no_toml_is_one_line_with_its_number() {
     for (text, line) in [("log", 1), ("\n\nlog = ", 3), ("log = \"info", 1), ("# a\n[limits\n", 2), ("a b = 1", 1)] {
         let message = error(text);
@@ -208,12 +245,12 @@ fn addresses_of_a_layer_replace_those_of_the_one_below() {
     let text = Some("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]");
     let listen = |environment: &[(&str, &str)], flags: &[&str]| {
         let listen = resolve(text, environment, flags).unwrap().settings.listen;
-        listen.iter().map(SocketAddr::port).collect::<Vec<_>>()
+        listen.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let environment = [("WISP_LISTEN", "127.0.0.1:3, [::1]:4")];
-    assert_eq!(listen(&[], &[]), [1, 2]);
-    assert_eq!(listen(&environment, &[]), [3, 4]);
-    assert_eq!(listen(&environment, &["--listen", "[::1]:5", "--listen", "[::1]:6"]), [5, 6]);
+    assert_eq!(listen(&[], &[]), ["127.0.0.1:1", "127.0.0.1:2"]);
+    assert_eq!(listen(&environment, &[]), ["127.0.0.1:3", "[::1]:4"]);
+    assert_eq!(listen(&environment, &["--listen", "localhost:5", "--listen", "6"]), ["localhost:5", "6"]);
 }
 
 #[test]
@@ -294,18 +331,84 @@ fn queues_that_are_printed_give_the_same_again_and_say_where_they_came_from() {
     }
 }
 
+const LISTENERS: &str = r#"
+[[listener]]
+address = "127.0.0.1:8883"
+allow-anonymous = false
+connections-max = 10
+
+[[listener]]
+address = 8884
+"#;
+
 #[test]
-fn the_documents_name_every_key_of_a_queue_with_its_values() {
-    for key in &KEYS {
-        let values = match &key.kind {
-            KeyKind::Text => "a text".to_owned(),
-            KeyKind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
-            KeyKind::Number(range) => format!("{} to {}", range.start(), range.end()),
-        };
-        let row = format!("| `{}` | {values} |", key.name);
-        assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
-        assert!(EXAMPLE.contains(&format!("# {} = ", key.name)), "docs/wisp.toml has no {}", key.name);
+fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresses_that_are_given() {
+    let listeners = |environment: &[(&str, &str)], flags: &[&str]| {
+        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config().unwrap();
+        let listener = |one: &ListenerConfig| (one.address.to_string(), one.allow_anonymous, one.connections_max);
+        config.listeners().iter().map(listener).collect::<Vec<_>>()
+    };
+    let own = [("127.0.0.1:8883".to_owned(), Some(false), Some(10)), ("[::]:8884".to_owned(), None, None)];
+    assert_eq!(listeners(&[], &[]), own);
+    let beside = [&[("127.0.0.1:1".to_owned(), None, None)][..], &own].concat();
+    assert_eq!(listeners(&[("WISP_LISTEN", "127.0.0.1:1")], &[]), beside);
+    assert_eq!(listeners(&[], &["--listen", "127.0.0.1:1"]), beside);
+    let none = resolve(Some(&format!("listen = []\n{LISTENERS}")), &[], &[]).unwrap();
+    assert_eq!(none.settings.listen, []);
+}
+
+#[test]
+fn listeners_that_are_printed_give_the_same_again_and_say_where_they_came_from() {
+    let first = resolve(Some(LISTENERS), &[], &[]).unwrap();
+    let printed = first.to_toml();
+    let second = resolve(Some(&printed), &[], &[]).unwrap();
+    assert_eq!(second.settings.listeners, first.settings.listeners);
+    assert_eq!(second.settings.listen, first.settings.listen);
+    for line in [
+        "listen = [] # default",
+        "[[listener]] # file, line 2",
+        "allow-anonymous = false # file, line 4",
+        "address = \"8884\" # file, line 8",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is missing in\n{printed}");
     }
+}
+
+#[test]
+fn a_launcher_is_told_the_listeners_in_their_order_and_the_workers() {
+    let needs = |flags: &[&str]| resolve(Some(LISTENERS), &[], flags).unwrap().needs().unwrap();
+    assert_eq!(needs(&[]), "listener 127.0.0.1:8883\nlistener [::]:8884\n");
+    assert_eq!(
+        needs(&["--listen", "127.0.0.1:1", "--workers", "3"]),
+        "listener 127.0.0.1:1\nlistener 127.0.0.1:8883\nlistener [::]:8884\nworkers 3\n"
+    );
+}
+
+#[test]
+fn addresses_are_texts_or_ports() {
+    let listen = |text: &str| resolve(Some(text), &[], &[]).unwrap().settings.listen;
+    assert_eq!(listen("listen = \"8883\""), [Address::Port(8883)]);
+    assert_eq!(listen("listen = [\"localhost:1\"]"), [Address::Name("localhost".to_owned(), 1)]);
+}
+
+#[test]
+fn the_documents_name_every_key_of_a_table_with_its_values() {
+    fn check<T>(keys: &[Key<T>]) {
+        for key in keys {
+            let values = match &key.kind {
+                KeyKind::Text => "a text".to_owned(),
+                KeyKind::Truth => "`true`, `false`".to_owned(),
+                KeyKind::Address => "an address or a port".to_owned(),
+                KeyKind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+                KeyKind::Number(range) => format!("{} to {}", range.start(), range.end()),
+            };
+            let row = format!("| `{}` | {values} |", key.name);
+            assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
+            assert!(EXAMPLE.contains(&format!("# {} = ", key.name)), "docs/wisp.toml has no {}", key.name);
+        }
+    }
+    check(&queues::KEYS);
+    check(&listeners::KEYS);
 }
 
 #[test]
