@@ -18,11 +18,12 @@ use tracing::error;
 use wisp_engine::{ConnectionId, Event, Mail, Received, Worker};
 use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
 
-use crate::listener::{Acceptor, Backlog, Place, connection_of};
+use crate::listener::{Acceptor, Backlog, connection_of};
 use crate::log::Log;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::memory::MemoryRelease;
 use crate::output::SendHalf;
+use crate::quota::Place;
 use crate::state::Server;
 use crate::transport::Transport;
 

@@ -22,6 +22,7 @@ mod log;
 mod mailbox;
 mod memory;
 mod output;
+mod quota;
 mod server;
 #[cfg(test)]
 mod simulation;

@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
-use wisp_engine::sync::{AtomicUsize, Ordering};
 use wisp_engine::{ConnectionId, Origin};
 use wisp_net::{Host, Listener, Registrar, Stream, Token};
 
 use crate::config::ListenerConfig;
 use crate::mailbox::{NewConnection, WorkerMessage};
 use crate::output::SendHalf;
+use crate::quota::{Place, Quota};
 use crate::state::{RegistrarOf, Server};
 use crate::transport::{Transport, TransportKind};
 
@@ -39,36 +39,9 @@ pub(crate) struct Bound<H: Host> {
     quota: Option<Quota>,
 }
 
-/// The limit on the connections of one listener.
-struct Quota {
-    max: u32,
-    open: Arc<AtomicUsize>,
-}
-
-/// One connection of a listener that has a limit. It counts until this is dropped.
-pub(crate) struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Quota {
-    /// None if the listener has as many connections as allowed.
-    fn take(&self) -> Option<Place> {
-        // Only the acceptor adds.
-        if self.open.load(Ordering::Relaxed) >= self.max as usize {
-            return None;
-        }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place(Arc::clone(&self.open)))
-    }
-}
-
 impl<H: Host> Bound<H> {
     pub(crate) fn new(socket: H::Listener, address: SocketAddr, config: ListenerConfig) -> Self {
-        let quota = config.connections_max.map(|max| Quota { max, open: Arc::default() });
+        let quota = config.connections_max.map(Quota::new);
         Self { socket, address, transport: config.transport, quota }
     }
 }

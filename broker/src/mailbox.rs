@@ -6,8 +6,8 @@ use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Mail, Origin};
 use wisp_net::{Registrar, Stream};
 
-use crate::listener::Place;
 use crate::output::SendHalf;
+use crate::quota::Place;
 use crate::transport::Transport;
 
 /// The mailbox of one worker, and the registrar of its poller.

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use wisp_broker::ListenerConfig;
 
 use crate::address::Address;
-use crate::settings::toml_text;
-use crate::tables::{Key, KeyKind, Located, Table};
+use crate::tables::{Key, KeyKind, Located, Table, toml_text};
 
 /// The settings of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use wisp_broker::{FullPolicy, InvalidQueue, Limits, QueueSettings};
 
-use crate::settings::toml_text;
-use crate::tables::{Key, KeyKind, Located, Table};
+use crate::tables::{Key, KeyKind, Located, Table, toml_text};
 
 const POLICIES: [(&str, FullPolicy); 3] =
     [("refuse", FullPolicy::Refuse), ("drop-oldest", FullPolicy::DropOldest), ("drop-newest", FullPolicy::DropNewest)];

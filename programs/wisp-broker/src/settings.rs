@@ -11,6 +11,7 @@ use wisp_broker::{
 
 use crate::address::Address;
 use crate::listeners::ListenerSettings;
+use crate::tables::toml_text;
 
 /// The settings that the program runs with.
 #[derive(Clone)]
@@ -265,20 +266,6 @@ impl Setting {
             Kind::Number(limit) => limit.get(&settings.limits).to_string(),
         }
     }
-}
-
-/// A text as a TOML string.
-pub(crate) fn toml_text(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            // TOML forbids control characters in a string, U+007F included.
-            _ if char.is_control() => quoted.push_str(&format!("\\u{:04X}", char as u32)),
-            _ => quoted.push(char),
-        }
-    }
-    quoted + "\""
 }
 
 fn worker_count(text: &str) -> Result<Option<NonZeroUsize>, String> {

@@ -99,3 +99,17 @@ impl Table {
         text
     }
 }
+
+/// A text as a TOML string.
+pub(crate) fn toml_text(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            // TOML forbids control characters in a string, U+007F included.
+            _ if char.is_control() => quoted.push_str(&format!("\\u{:04X}", char as u32)),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
