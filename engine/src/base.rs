@@ -2,7 +2,9 @@
 
 pub(crate) mod budget;
 pub(crate) mod capacity;
+pub(crate) mod denials;
 pub(crate) mod hold;
+pub(crate) mod known_topics;
 pub(crate) mod limits;
 pub(crate) mod packet_ids;
 pub(crate) mod reached;

@@ -12,6 +12,7 @@ mod connect;
 pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod framing;
+mod grant;
 mod other_protocol;
 mod patience;
 pub(crate) mod pause;

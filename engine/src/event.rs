@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wisp_wire::{ProtocolVersion, QoS};
 
+use crate::base::denials::Denial;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::{ConnectionId, Outbox};
 
@@ -101,6 +102,8 @@ pub enum Event {
         /// How often it was reached since then.
         count: u64,
     },
+    /// The rights of clients have denied messages.
+    Denied(Denial),
     /// A client has subscribed.
     Subscribed {
         /// The client's identifier.

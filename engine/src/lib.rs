@@ -69,6 +69,7 @@ mod store;
 mod takeover_loom;
 mod worker;
 
+pub use base::denials::{Denial, DeniedUse};
 pub use base::limits::{
     LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, SessionsPolicy, StallPolicy, TOPIC_LEVELS_CEILING,
 };
@@ -80,7 +81,7 @@ pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};
 pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use policy::{
-    AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, SubscribeRequest, Verdict,
+    AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Rights, SubscribeRequest, Verdict,
 };
 pub use state::shared::{InvalidOptions, Options, Shared, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};

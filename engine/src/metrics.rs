@@ -90,6 +90,11 @@ metrics! {
             "Messages that were delivered but not retained, because the limit on retained messages is reached.";
         connections_refused, "connections",
             "Connections closed at once because there are as many as allowed, in all or on their listener.";
+        connects_denied, "connections", "CONNECTs that the policy has refused.";
+        publishes_denied, "messages", "PUBLISH packets and wills that the policy has denied.";
+        subscribes_denied, "filters", "Filters of SUBSCRIBE packets that the policy has denied.";
+        deliveries_denied, "messages",
+            "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";

@@ -3,8 +3,11 @@
 //! The broker asks a [`Policy`] about each CONNECT and, if it [restricts messages](Policy::restricts_messages), about
 //! each PUBLISH and each filter of a SUBSCRIBE. An answer may come later, from any thread: the connection is not read
 //! until then, and the packet is handled again with the answer.
+//!
+//! Or the policy gives a client [`Rights`] when it connects. They answer at once, are asked once for a topic and then
+//! remembered, and decide also which messages the client is sent.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -34,6 +37,39 @@ pub trait Policy: Debug + Send + Sync {
     fn restricts_messages(&self) -> bool {
         true
     }
+
+    /// Whether it gives clients rights. Asked once, at the start.
+    fn grants_rights(&self) -> bool {
+        false
+    }
+
+    /// A number that changes when rights have changed. Each worker asks several times a second, and then asks the rights of its
+    /// clients anew.
+    fn version(&self) -> u64 {
+        0
+    }
+}
+
+/// The rights of one client, from the acceptance of its CONNECT on; those of a session are the rights of the client that has it or
+/// had it last. They may change with the policy's [version](Policy::version).
+pub trait Rights: Debug + Send + Sync {
+    /// Whether the client may not use every topic. If not, the others are not asked about topics.
+    fn restricts_messages(&self) -> bool;
+
+    /// May the client publish to this topic? Refused like [`Policy::publish`], with the reason code
+    /// [`NotAuthorized`](ReasonCode::NotAuthorized). A will is dropped when it is due.
+    fn may_publish(&self, topic: &str) -> bool;
+
+    /// May the client be sent messages of this topic? Those it may not have are left out; a shared subscription passes the
+    /// client over. For the messages of a topic queue both their topics and `$queue/NAME` are asked about.
+    fn may_receive(&self, topic: &str) -> bool;
+
+    /// Whether the client may stay connected after a change. If not, its connection ends with
+    /// [`NotAuthorized`](ReasonCode::NotAuthorized).
+    fn may_stay(&self) -> bool;
+
+    /// The user name, for log and hooks.
+    fn user(&self) -> Option<&str>;
 }
 
 /// The policy of a broker without one.
@@ -70,6 +106,13 @@ pub struct ConnectRequest<'a> {
     pub listener: u16,
 }
 
+impl<'a> ConnectRequest<'a> {
+    /// A CONNECT without user, password and will, to the first listener. The fields can be set; this is for tests of policies.
+    pub fn new(client_id: &'a str, version: ProtocolVersion) -> Self {
+        Self { client_id, version, username: None, password: None, will_topic: None, peer: None, listener: 0 }
+    }
+}
+
 /// A PUBLISH of a connected client, or its will.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -101,6 +144,8 @@ pub struct SubscribeRequest<'a> {
 pub enum Decision {
     /// The request is allowed.
     Allow,
+    /// The client may connect, with these rights. About other packets it says the same as `Allow`.
+    AllowAs(Arc<dyn Rights>),
     /// The request is denied, with the reason code for the client.
     Deny(ReasonCode),
     /// The answer comes later. The connection waits for it, at most `connect-timeout-ms`.
@@ -108,21 +153,33 @@ pub enum Decision {
 }
 
 /// An answer that comes later.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct PendingDecision {
     verdict: Mutex<Option<Verdict>, { rank::LEAF }>,
+    poll: Option<Box<Poll>>,
 }
 
+/// Works on an answer until it is there.
+type Poll = dyn Fn() -> Option<Verdict> + Send + Sync;
+
 /// The answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Verdict {
     /// The request is allowed.
     Allow,
+    /// The client may connect, with these rights.
+    AllowAs(Arc<dyn Rights>),
     /// The request is denied, with the reason code for the client.
     Deny(ReasonCode),
 }
 
 impl PendingDecision {
+    /// An answer that no thread gives: each worker that waits for it calls `poll`, about once a millisecond, until there is one. For
+    /// hosts without threads.
+    pub fn polled(poll: impl Fn() -> Option<Verdict> + Send + Sync + 'static) -> Self {
+        Self { verdict: Mutex::default(), poll: Some(Box::new(poll)) }
+    }
+
     /// Gives the answer. The first one counts.
     pub fn answer(&self, verdict: Verdict) {
         self.verdict.lock().get_or_insert(verdict);
@@ -130,7 +187,25 @@ impl PendingDecision {
 
     /// The answer, if there is one.
     pub fn verdict(&self) -> Option<Verdict> {
-        *self.verdict.lock()
+        let given = self.verdict.lock().clone();
+        given.or_else(|| {
+            let verdict = self.poll.as_ref()?()?;
+            self.answer(verdict.clone());
+            Some(verdict)
+        })
+    }
+}
+
+impl Debug for PendingDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingDecision").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}
+
+impl Verdict {
+    /// Whether the request is allowed.
+    pub fn is_allowed(&self) -> bool {
+        !matches!(self, Self::Deny(_))
     }
 }
 
@@ -148,17 +223,18 @@ impl Answers {
     /// The answer given before, or else the policy's. `Err` if it comes later.
     pub(crate) fn ask(&mut self, ask: impl FnOnce() -> Decision) -> Result<Verdict, Arc<PendingDecision>> {
         let verdict = match self.given.get(self.next) {
-            Some(verdict) => *verdict,
+            Some(verdict) => verdict.clone(),
             None => {
                 let verdict = match ask() {
                     Decision::Allow => Verdict::Allow,
+                    Decision::AllowAs(rights) => Verdict::AllowAs(rights),
                     Decision::Deny(code) => Verdict::Deny(code),
                     Decision::Later(pending) => {
                         self.start_again();
                         return Err(pending);
                     }
                 };
-                self.given.push(verdict);
+                self.given.push(verdict.clone());
                 verdict
             }
         };
@@ -185,14 +261,24 @@ mod tests {
     #[test]
     fn answers_about_one_packet_keep_the_order_of_the_questions() {
         let mut answers = Answers::default();
-        let (denied, pending) = (Verdict::Deny(ReasonCode::NotAuthorized), Arc::<PendingDecision>::default());
-        assert_eq!(answers.ask(|| Decision::Deny(ReasonCode::NotAuthorized)).unwrap(), denied);
+        let pending = Arc::<PendingDecision>::default();
+        let denied = || Verdict::Deny(ReasonCode::NotAuthorized);
+        assert!(!answers.ask(|| Decision::Deny(ReasonCode::NotAuthorized)).unwrap().is_allowed());
         assert!(answers.ask(|| Decision::Later(Arc::clone(&pending))).is_err());
         pending.answer(Verdict::Allow);
-        pending.answer(denied);
+        pending.answer(denied());
         answers.give(pending.verdict().unwrap());
         let never = || -> Decision { unreachable!("it was asked before") };
-        assert_eq!((answers.ask(never).unwrap(), answers.ask(never).unwrap()), (denied, Verdict::Allow));
+        assert!(!answers.ask(never).unwrap().is_allowed());
+        assert!(answers.ask(never).unwrap().is_allowed(), "the first answer counts");
         assert!(answers.ask(|| Decision::Allow).is_ok(), "the third is new");
+    }
+
+    #[test]
+    fn a_polled_answer_is_worked_on_until_it_is_there() {
+        let left = std::sync::atomic::AtomicUsize::new(2);
+        let poll = move || (left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0).then_some(Verdict::Allow);
+        let pending = PendingDecision::polled(poll);
+        assert_eq!([(); 5].map(|()| pending.verdict().is_some()), [false, false, true, true, true]);
     }
 }

@@ -81,6 +81,8 @@ pub struct Worker {
     /// Connections with an input buffer.
     buffered: Vec<ConnectionId>,
     next_sweep_ms: u64,
+    /// The policy's version when the rights of connections were last asked.
+    policy_version: u64,
     /// The number of queues with dropped messages that were reported.
     reported_drops: u64,
 }
@@ -130,6 +132,7 @@ impl Worker {
     /// Worker number `index` among the workers of `shared`. `recv_bytes` is the size of a receive that is cheapest on
     /// the host.
     pub fn new(shared: Arc<Shared>, index: usize, recv_bytes: usize) -> Self {
+        let policy_version = shared.policy.version();
         Self {
             connections: HashMap::default(),
             ready: Vec::new(),
@@ -157,6 +160,7 @@ impl Worker {
             deadlines: Deadlines::default(),
             buffered: Vec::new(),
             next_sweep_ms: 0,
+            policy_version,
             reported_drops: 0,
         }
     }

@@ -9,6 +9,7 @@ use wisp_wire::{
 
 use super::context::Context;
 use super::disconnect::{End, EndReason};
+use super::grant::Grant;
 use super::other_protocol::OtherProtocol;
 use super::protocol::{Client, Next, Phase, Protocol, reply};
 use crate::base::limits::Limits;
@@ -17,7 +18,7 @@ use crate::delivery::aliases::ReceivedAliases;
 use crate::delivery::outbox::{Outbox, ReceiverInfo};
 use crate::event::Event;
 use crate::ops::sessions::{AttachRequest, Attached, TooManySessions};
-use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Verdict};
+use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Rights, Verdict};
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::timers::FOREVER_S;
@@ -46,17 +47,11 @@ impl Protocol {
         }
         let asked = Asked::of(&connect.properties);
         check(connect, &asked, shared).map_err(|code| refuse(connect.version, code, context.replies))?;
-        let asked_before = answers.as_mut().and_then(|answers| answers.assigned_id.take());
-        let assigned = connect.client_id.is_empty().then(|| asked_before.unwrap_or_else(|| shared.assign_client_id()));
+        let (assigned, rights) = match self.admit(connect, answers, context)? {
+            Ok(admitted) => admitted,
+            Err(pending) => return Ok(Next::Undecided(pending)),
+        };
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        match self.ask(connect, client_id, answers, shared) {
-            Err(pending) => {
-                answers.get_or_insert_default().assigned_id = assigned;
-                return Ok(Next::Undecided(pending));
-            }
-            Ok(Verdict::Deny(code)) => return Err(refuse(connect.version, code, context.replies)),
-            Ok(Verdict::Allow) => {}
-        }
         let keep_alive_s = granted_keep_alive_s(connect, &shared.limits);
         let packet_bytes_max = asked.packet_bytes_max;
         let receiver = ReceiverInfo {
@@ -78,7 +73,10 @@ impl Protocol {
             outbox: &self.outbox,
             window: asked.receive_maximum.unwrap_or(u16::MAX).min(shared.limits.inflight_count_max),
             expiry_s: expiry_s(connect, &asked, shared),
-            will: will.and_then(|will| Will::new(will, connect.version, client_id, &shared.stored)).map(Box::new),
+            will: will
+                .and_then(|will| Will::new(will, connect.version, (client_id, rights.as_ref()), &shared.stored))
+                .map(Box::new),
+            rights: rights.as_ref(),
             evicted: &mut evicted,
         };
         let attached = shared.attach_session(request, context.dispatcher, context.now_ms, acknowledged);
@@ -94,6 +92,7 @@ impl Protocol {
             context.events.push_back(Event::Dropped { client_id, origin: self.origin, messages: dropped });
         }
         let replays = session.take_replays();
+        let grant = rights.map(|rights| Box::new(Grant::new(rights)));
         self.phase = Phase::Connected(Box::new(Client {
             session,
             version: connect.version,
@@ -103,11 +102,42 @@ impl Protocol {
             wants_reasons: asked.wants_reasons,
             packet_bytes_max: packet_bytes_max as usize,
             aliases: ReceivedAliases::default(),
+            is_restricted: shared.restricts_messages || grant.as_ref().is_some_and(|grant| grant.is_restricted),
+            grant,
             replays,
             previous_will,
             can_send_more: false,
         }));
         Ok(Next::Connected { taken_over })
+    }
+
+    /// The identifier assigned to the client, if it has none, and the rights that the policy gives it. The inner `Err` if
+    /// the policy has not answered.
+    fn admit(
+        &self,
+        connect: &Connect<'_>,
+        answers: &mut Option<Box<Answers>>,
+        context: &mut Context<'_>,
+    ) -> Result<Result<Admitted, Arc<PendingDecision>>, End> {
+        let shared = context.shared;
+        let asked_before = answers.as_mut().and_then(|answers| answers.assigned_id.take());
+        let assigned = connect.client_id.is_empty().then(|| asked_before.unwrap_or_else(|| shared.assign_client_id()));
+        let verdict = match self.ask(connect, assigned.as_deref().unwrap_or(connect.client_id), answers, shared) {
+            Ok(verdict) => verdict,
+            Err(pending) => {
+                answers.get_or_insert_default().assigned_id = assigned;
+                return Ok(Err(pending));
+            }
+        };
+        let code = match verdict {
+            Verdict::Allow => return Ok(Ok((assigned, None))),
+            Verdict::AllowAs(rights) if rights.may_stay() => return Ok(Ok((assigned, Some(rights)))),
+            // They have been taken since the policy answered.
+            Verdict::AllowAs(_) => ReasonCode::NotAuthorized,
+            Verdict::Deny(code) => code,
+        };
+        context.dispatcher.counts().connects_denied += 1;
+        Err(refuse(connect.version, code, context.replies))
     }
 
     /// Asks the policy about the client and its will.
@@ -130,9 +160,11 @@ impl Protocol {
         let answers = answers.get_or_insert_default();
         let verdict = answers.ask(|| shared.policy.connect(&request))?;
         match &connect.will {
-            Some(will) if verdict == Verdict::Allow && shared.restricts_messages => {
+            Some(will) if verdict.is_allowed() && shared.restricts_messages => {
                 let (topic, qos, retain) = (will.topic.as_str(), will.qos, will.retain);
-                answers.ask(|| shared.policy.publish(&PublishRequest { client_id, topic, qos, retain }))
+                let about_will =
+                    answers.ask(|| shared.policy.publish(&PublishRequest { client_id, topic, qos, retain }))?;
+                Ok(if about_will.is_allowed() { verdict } else { about_will })
             }
             _ => Ok(verdict),
         }
@@ -192,6 +224,9 @@ impl Protocol {
         }
     }
 }
+
+/// The identifier assigned to a client, and its rights.
+type Admitted = (Option<String>, Option<Arc<dyn Rights>>);
 
 /// The wishes of a client of MQTT 5, read in one pass over the properties of its CONNECT. Earlier versions have the
 /// defaults.

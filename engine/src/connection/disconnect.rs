@@ -56,6 +56,7 @@ pub enum EndReason {
     SubscriptionIdentifierFromClient,
     SessionExpiryRaised,
     PolicyTimeout,
+    RightsRevoked,
     StoreFailed,
 }
 
@@ -95,6 +96,7 @@ impl EndReason {
             Self::PublishRefused(code) => code,
             Self::ReplyTooLong => ReasonCode::PacketTooLarge,
             Self::PolicyTimeout => ReasonCode::ServerBusy,
+            Self::RightsRevoked => ReasonCode::NotAuthorized,
             Self::StoreFailed => ReasonCode::ImplementationSpecificError,
         })
     }
@@ -125,7 +127,7 @@ impl EndReason {
     /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
-            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::None,
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown | Self::RightsRevoked => Fault::None,
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
             | Self::ConnectTooLong
@@ -180,6 +182,7 @@ impl EndReason {
                 "the client published with a subscription identifier [MQTT-3.3.4-6]"
             }
             Self::PolicyTimeout => "the policy did not answer in time (connect-timeout-ms)",
+            Self::RightsRevoked => "the client may no longer be connected: its user was removed or has another password",
             Self::StoreFailed => "the store could not commit what the client sent",
             Self::SessionExpiryRaised => {
                 "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)"

@@ -18,6 +18,7 @@ use wisp_wire::{DecodeError, Disconnect, Packet, PacketType, Properties, Propert
 
 use super::context::Context;
 use super::disconnect::{End, EndReason};
+use super::grant::Grant;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::delivery::aliases::ReceivedAliases;
@@ -99,6 +100,10 @@ pub(super) struct Client {
     pub(super) wants_reasons: bool,
     pub(super) packet_bytes_max: usize,
     pub(super) aliases: ReceivedAliases,
+    /// The rights that the policy has given.
+    pub(super) grant: Option<Box<Grant>>,
+    /// The policy or the rights are asked about messages.
+    pub(super) is_restricted: bool,
     /// The replays for new subscriptions.
     pub(super) replays: Vec<ReplayCursor>,
     /// The will of the connection that had the session, until that one is released.
@@ -260,6 +265,20 @@ impl Protocol {
         client.can_send_more = true;
         self.resume_sending(context);
         false
+    }
+
+    /// Asks the client's rights anew, since they may have changed. False if it may not stay connected.
+    pub(crate) fn refresh_rights(&mut self, context: &mut Context<'_>) -> bool {
+        let Phase::Connected(client) = &mut self.phase else { return true };
+        let Some(grant) = &mut client.grant else { return true };
+        if !grant.rights.may_stay() {
+            return false;
+        }
+        grant.refresh();
+        let Context { shared, dispatcher, now_ms, .. } = context;
+        client.is_restricted = shared.restricts_messages || grant.is_restricted;
+        client.session.refresh_rights(&mut dispatcher.context(&shared.limits, *now_ms));
+        true
     }
 
     /// Delivers retained messages to new subscriptions, until the client is full.

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::protocol::{Client, Next, Phase, Protocol, Raw, reply};
 use crate::base::capacity::Capacity;
+use crate::base::denials::DeniedUse;
 use crate::base::limits::Limits;
 use crate::base::reached::LimitName;
 use crate::delivery::aliases::AliasError;
@@ -91,9 +92,8 @@ impl Protocol {
             (Outcome::Refused(ReasonCode::QuotaExceeded), None) => {}
             // The other refusals can only end the connection. Nothing was acknowledged, so nothing is lost.
             (Outcome::Refused(code), _) => return Err(self.end(EndReason::PublishRefused(code), context.replies)),
-            (Outcome::Denied(_), None) => context.dispatcher.count_dropped(),
+            (Outcome::Denied(_), None) => {}
             (Outcome::Denied(code), Some(id)) => {
-                context.dispatcher.count_dropped();
                 // Before MQTT 5 there is no code for it. As in mosquitto, the message is acknowledged and dropped.
                 let code = if version.is_v5() { code } else { ReasonCode::Success };
                 client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
@@ -122,24 +122,38 @@ impl Client {
         })
     }
 
-    /// Asks the policy. `None` if it allows the message.
+    /// Asks rights and policy. `None` if they allow the message.
     fn check_policy(
         &self,
         publish: &Publish<'_>,
         topic: TopicName<'_>,
         answers: &mut Option<Box<Answers>>,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Outcome> {
-        if !context.shared.restricts_messages {
+        if !self.is_restricted {
+            return None;
+        }
+        let shared = context.shared;
+        if !self.grant.as_ref().is_none_or(|grant| grant.may_publish(topic.as_str())) {
+            return Some(self.denied(topic, ReasonCode::NotAuthorized, context));
+        }
+        if !shared.restricts_messages {
             return None;
         }
         let client_id = &**self.session.client_id();
         let request = PublishRequest { client_id, topic: topic.as_str(), qos: publish.qos, retain: publish.retain };
-        match answers.get_or_insert_default().ask(|| context.shared.policy.publish(&request)) {
-            Ok(Verdict::Allow) => None,
-            Ok(Verdict::Deny(code)) => Some(Outcome::Denied(code)),
+        match answers.get_or_insert_default().ask(|| shared.policy.publish(&request)) {
+            Ok(Verdict::Allow | Verdict::AllowAs(_)) => None,
+            Ok(Verdict::Deny(code)) => Some(self.denied(topic, code, context)),
             Err(pending) => Some(Outcome::Undecided(pending)),
         }
+    }
+
+    fn denied(&self, topic: TopicName<'_>, code: ReasonCode, context: &mut Context<'_>) -> Outcome {
+        context.dispatcher.counts().publishes_denied += 1;
+        let user = self.grant.as_ref().and_then(|grant| grant.rights.user());
+        context.shared.denials.note(DeniedUse::Publish, self.session.client_id(), user, topic.as_str());
+        Outcome::Denied(code)
     }
 
     fn topic_of<'a>(&'a self, publish: &Publish<'a>, aliases_max: u16) -> Result<TopicName<'a>, AliasError> {

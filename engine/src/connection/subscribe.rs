@@ -46,8 +46,13 @@ impl Protocol {
             .enumerate()
             .map(|(number, (filter, options))| match verdicts.get(number) {
                 _ if number >= most => ReasonCode::QuotaExceeded,
-                Some(Verdict::Deny(code)) => *code,
-                Some(Verdict::Allow) | None => client.grant(filter, Subscription { options, id }, context),
+                Some(Verdict::Deny(code)) => {
+                    context.dispatcher.counts().subscribes_denied += 1;
+                    *code
+                }
+                Some(Verdict::Allow | Verdict::AllowAs(_)) | None => {
+                    client.grant(filter, Subscription { options, id }, context)
+                }
             })
             .collect();
         let acknowledgement = SubAck {

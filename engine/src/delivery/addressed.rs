@@ -84,6 +84,8 @@ pub(crate) struct DeliveryContext<'a> {
     pub(crate) batch: &'a mut Batch,
     /// Counts messages that are not delivered.
     pub(crate) dropped: &'a mut u64,
+    /// Counts messages that clients have no right to.
+    pub(crate) denied: &'a mut u64,
     /// Queues with messages at QoS 0 for consumers that must read before they get more.
     pub(crate) watched: &'a mut Vec<Arc<QueueInfo>>,
     /// Messages that were delivered too often.

@@ -19,6 +19,7 @@ use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
 
 use self::forms::{Forms, Received};
 use crate::base::capacity::{Admission, Capacity};
+use crate::base::denials::DeniedUse;
 use crate::base::limits::{Limits, StallPolicy};
 use crate::base::reached::LimitName;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
@@ -149,6 +150,7 @@ impl Dispatcher {
             buffer: &mut self.buffer,
             batch: &mut self.batch,
             dropped: &mut self.counts.messages_dropped,
+            denied: &mut self.counts.deliveries_denied,
             watched: &mut self.watched,
             dead: &mut self.dead,
             refills: &mut self.refills,
@@ -268,6 +270,13 @@ impl Dispatcher {
             debug_assert!(false, "an encoded will can be decoded");
             return Routed::Done(false);
         };
+        if let Some(rights) = &will.rights
+            && !rights.may_publish(topic.as_str())
+        {
+            self.counts.publishes_denied += 1;
+            shared.denials.note(DeniedUse::Will, &will.client_id, rights.user(), topic.as_str());
+            return Routed::Done(false);
+        }
         let received = Received {
             publish,
             topic,
@@ -295,9 +304,9 @@ impl Dispatcher {
         std::mem::take(&mut self.refills)
     }
 
-    /// Counts a message that is dropped.
-    pub(crate) fn count_dropped(&mut self) {
-        self.counts.messages_dropped += 1;
+    /// This worker's counts since they were last added to the shared ones.
+    pub(crate) fn counts(&mut self) -> &mut StatsSnapshot {
+        &mut self.counts
     }
 
     /// Pushes the staged messages at QoS 0 to their outboxes. The receivers stay marked for flush.
@@ -412,6 +421,7 @@ impl Staging<'_> {
         let received = stored.received;
         let mut forms = Forms::new(received);
         let mut reached = Reached { matched: !route.queues.is_empty(), taken: !route.queues.is_empty() };
+        counts.deliveries_denied += route.denied;
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
             reached.matched = true;
             let qos = target.qos.min(received.publish.qos);

@@ -68,6 +68,9 @@ impl Shared {
             if let Some(filter) = filter {
                 self.tree.unsubscribe(filter, queue.index());
             }
+        } else if let Some(filter) = filter.filter(|_| self.grants_rights) {
+            // The member may have been the only one that may read some topics.
+            self.tree.invalidate(filter);
         }
     }
 

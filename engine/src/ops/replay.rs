@@ -46,6 +46,10 @@ impl ReplayCursor {
             if self.no_local && retained.sender.as_ref() == Some(session.client_id()) {
                 return true;
             }
+            if shared.grants_rights && !session.may_receive(retained.message.topic().as_str()) {
+                *context.denied += 1;
+                return true;
+            }
             let delivered = match self.qos.min(retained.message.qos()) {
                 QoS::AtMostOnce => self.send_at_most_once(retained, session, outbox, &mut context),
                 qos => self.enqueue(retained, qos, session, &mut context),

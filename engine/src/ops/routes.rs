@@ -8,6 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use wisp_wire::{QoS, ReasonCode, SubscriptionId, TopicName};
 
+use crate::base::denials::DeniedUse;
 use crate::base::reached::LimitName;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::SubscriptionIds;
@@ -50,6 +51,8 @@ pub(crate) enum NoLocal {
 pub(crate) struct Route {
     pub(crate) targets: Vec<Target>,
     pub(crate) queues: Vec<Arc<TopicQueue>>,
+    /// Sessions and groups that would get them if their rights did.
+    pub(crate) denied: u64,
 }
 
 impl Route {
@@ -58,11 +61,15 @@ impl Route {
     }
 
     /// Combines the subscriptions of each session: one message is delivered, at the highest QoS, with all identifiers
-    /// [MQTT-3.3.4-2, MQTT-3.3.4-3].
-    fn new(mut found: Vec<Subscriber>) -> Self {
+    /// [MQTT-3.3.4-2, MQTT-3.3.4-3]. Without the receivers that may not get it.
+    fn new(mut found: Vec<Subscriber>, mut may_receive: impl FnMut(&SubscriberKind) -> bool) -> Self {
         let mut route = Self::default();
         found.sort_by_key(Subscriber::index);
         for same in found.chunk_by(|a, b| a.index() == b.index()) {
+            if !may_receive(&same[0].kind) {
+                route.denied += 1;
+                continue;
+            }
             match &same[0].kind {
                 SubscriberKind::Queue(queue) => route.queues.push(Arc::clone(queue)),
                 SubscriberKind::Session(session) => route.targets.push(Target::new(session, same)),
@@ -127,6 +134,27 @@ impl Unroutable {
         match self {
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::TooManyQueues => ReasonCode::QuotaExceeded,
+        }
+    }
+}
+
+impl Shared {
+    /// Whether a client may be sent the messages of a topic, or some member of a group may. A topic queue stores them for
+    /// any consumer.
+    fn may_receive(&self, receiver: &SubscriberKind, topic: TopicName<'_>) -> bool {
+        if !self.grants_rights {
+            return true;
+        }
+        match receiver {
+            SubscriberKind::Session(session) => {
+                let may_receive = session.may_receive(topic.as_str());
+                if !may_receive {
+                    let user = session.user();
+                    self.denials.note(DeniedUse::Receive, session.client_id(), user.as_deref(), topic.as_str());
+                }
+                may_receive
+            }
+            SubscriberKind::Queue(queue) => !queue.is_group() || queue.any_may_receive(topic.as_str()),
         }
     }
 }
@@ -198,7 +226,7 @@ impl RouteCache {
         let epochs = shared.tree.epochs_of(topic);
         // The epoch is read before the tree, so that a change in between is noticed at the next look-up.
         let epoch = shared.tree.epoch(epochs);
-        let mut route = Route::new(shared.tree.matching(topic));
+        let mut route = Route::new(shared.tree.matching(topic), |receiver| shared.may_receive(receiver, topic));
         if queue_name(topic.as_str()).is_some() {
             let queue =
                 shared.queues.find_or_create(topic.as_str()).map_err(|TooManyQueues| Unroutable::TooManyQueues)?;
@@ -275,7 +303,7 @@ mod tests {
     }
 
     fn route(tree: &TopicTree<Subscriber>, name: &str) -> Route {
-        Route::new(tree.matching(topic(name)))
+        Route::new(tree.matching(topic(name)), |_| true)
     }
 
     #[test]

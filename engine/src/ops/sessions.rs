@@ -8,6 +8,7 @@ use crate::delivery::bundles::Indexed;
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
 use crate::ops::dispatch::Dispatcher;
 use crate::ops::subscriptions::FilterKind;
+use crate::policy::Rights;
 use crate::state::registry::Shard;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
@@ -22,6 +23,8 @@ pub(crate) struct AttachRequest<'a> {
     pub(crate) window: u16,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<Box<Will>>,
+    /// The client's rights, if the policy gives any.
+    pub(crate) rights: Option<&'a Arc<dyn Rights>>,
     /// Receives the clients whose sessions are ended for the new one.
     pub(crate) evicted: &'a mut Vec<Arc<str>>,
 }
@@ -66,6 +69,8 @@ impl Shared {
             session
         });
         let mut context = dispatcher.context(&self.limits, now_ms);
+        // Before the session sends again what an earlier client, perhaps of another user, has not acknowledged.
+        let returned = session.set_rights(request.rights, &mut context);
         let mut taken_over = session.attach(request.outbox, request.window, (&connack, &final_packet), &mut context);
         let mut lifetime = session.lifetime();
         let mut previous_will = lifetime.will.take().filter(|will| taken_over.is_some() && will.delay_s() == 0);
@@ -80,6 +85,7 @@ impl Shared {
             dispatcher.publish_later(self, previous_will.take());
         }
         if present.is_some() {
+            self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
             self.invalidate_routes(&session);
             self.rejoin_queues(&session);
             self.resume_session(&session, &mut dispatcher.context(&self.limits, now_ms));
@@ -186,11 +192,12 @@ impl Shared {
             return;
         }
         for filter in subscriptions.filters() {
-            // The routes of groups and queues do not name the connection.
-            if let Ok(filter) = TopicFilter::new(filter)
-                && let Some(FilterKind::Plain(filter)) = FilterKind::of(filter)
-            {
-                self.tree.invalidate(filter);
+            let Ok(filter) = TopicFilter::new(filter) else { continue };
+            match FilterKind::of(filter) {
+                Some(FilterKind::Plain(filter)) => self.tree.invalidate(filter),
+                // The routes of groups and queues do not name the connection, but depend on the rights of members.
+                Some(FilterKind::Group(within)) if self.grants_rights => self.tree.invalidate(within),
+                Some(FilterKind::Group(_) | FilterKind::Queue) | None => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 //! subscriptions, and the messages for it. Each call for a connection names the connection. If another connection has
 //! the session by now, the call returns [`NotOwner`] and changes nothing.
 
+mod granted;
 mod inflight;
 pub(crate) mod outgoing;
 pub(crate) mod subscriptions;
@@ -26,6 +27,7 @@ use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::policy::Rights;
 use crate::state::retained::ReplayCursor;
 use crate::state::timers::Lifetime;
 
@@ -134,6 +136,31 @@ impl Session {
         self.outgoing.lock().outbox().cloned()
     }
 
+    /// Gives the session the rights of the client that takes it. Messages that the client has no right to are dropped, or
+    /// returned for their queues.
+    pub(crate) fn set_rights(
+        &self,
+        rights: Option<&Arc<dyn Rights>>,
+        context: &mut DeliveryContext<'_>,
+    ) -> Vec<Returned> {
+        self.outgoing.lock().set_rights(rights, &self.capacity, context)
+    }
+
+    /// Asks the rights anew, since they may have changed, and drops messages that the client has no right to any more.
+    pub(crate) fn refresh_rights(&self, context: &mut DeliveryContext<'_>) {
+        self.outgoing.lock().refresh_rights(&self.capacity, context);
+    }
+
+    /// Whether the client may be sent messages of a topic.
+    pub(crate) fn may_receive(&self, topic: &str) -> bool {
+        self.outgoing.lock().may_receive(topic)
+    }
+
+    /// The user name that the rights are about.
+    pub(crate) fn user(&self) -> Option<Box<str>> {
+        self.outgoing.lock().user().map(Box::from)
+    }
+
     /// When the session ends, and the will. This lock is taken last of the session's.
     pub(crate) fn lifetime(&self) -> MutexGuard<'_, Lifetime> {
         self.lifetime.lock()
@@ -217,6 +244,7 @@ impl Session {
     pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, context: &mut DeliveryContext<'_>) {
         let mut outgoing = self.outgoing.lock();
         if !outgoing.is_ended() {
+            outgoing.drop_denied(deliveries, context);
             outgoing.enqueue(deliveries, &self.capacity, context);
             outgoing.pump(&self.capacity, context);
         }
@@ -245,7 +273,12 @@ impl Session {
         options: &ConsumerOptions,
         context: &mut DeliveryContext<'_>,
     ) -> OfferOutcome {
-        self.outgoing.lock().take_from(queue, messages, most, options, (&self.capacity, context))
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.is_restricted() {
+            outgoing.take_allowed(queue, messages, most, options, (&self.capacity, context))
+        } else {
+            outgoing.take_from_front(queue, messages, most, options, (&self.capacity, context))
+        }
     }
 
     fn acknowledge(

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::base::budget::Budget;
+use crate::base::denials::Denials;
 use crate::base::limits::{LimitOutOfRange, Limits};
 use crate::base::reached::ReachedLimits;
 use crate::base::slot::Slots;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub(crate) policy: Arc<dyn Policy>,
     /// Whether the policy restricts messages.
     pub(crate) restricts_messages: bool,
+    /// Whether the policy gives clients rights.
+    pub(crate) grants_rights: bool,
     /// Keeps records beyond the life of the process.
     pub(crate) store: Arc<dyn Store>,
     /// Whether the store wants records.
@@ -66,6 +69,8 @@ pub struct Shared {
     pub(crate) counters: Counters,
     /// Limits that were reached and are not reported yet.
     pub(crate) reached: ReachedLimits,
+    /// Messages that rights have denied, not reported yet.
+    pub(crate) denials: Denials,
     /// The indices of sessions and queues.
     pub(crate) receiver_slots: Arc<Slots>,
     outbox_slots: Arc<Slots>,
@@ -202,11 +207,13 @@ impl Shared {
             subscriptions: Budget::new(limits.subscription_bytes_max),
             response_information: options.response_information,
             restricts_messages: options.policy.restricts_messages(),
+            grants_rights: options.policy.grants_rights(),
             policy: options.policy,
             is_durable: options.store.is_durable(),
             store: options.store,
             counters: Counters::default(),
             reached: ReachedLimits::default(),
+            denials: Denials::default(),
             receiver_slots,
             outbox_slots: Arc::default(),
             assigned: AtomicU64::new(0),

@@ -87,6 +87,11 @@ impl TopicQueue {
         &self.info.capacity
     }
 
+    /// Whether a consumer may be sent the messages of a topic.
+    pub(crate) fn any_may_receive(&self, topic: &str) -> bool {
+        self.state.lock().consumers.any(|session| session.may_receive(topic))
+    }
+
     /// The policy for messages that find the queue full.
     pub(crate) fn policy(&self) -> FullPolicy {
         self.settings.policy

@@ -9,6 +9,7 @@ use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, P
 
 use crate::base::budget::Budget;
 use crate::base::sync::{AtomicUsize, Mutex, Ordering, rank};
+use crate::policy::Rights;
 
 /// An estimate of the bytes that a will takes beyond its packet.
 const OVERHEAD_BYTES: usize = 128;
@@ -20,6 +21,8 @@ pub(crate) struct Will {
     pub(crate) packet: Vec<u8>,
     pub(crate) version: ProtocolVersion,
     pub(crate) client_id: Arc<str>,
+    /// The client's rights, which are asked when the will is due.
+    pub(crate) rights: Option<Arc<dyn Rights>>,
     delay_s: u32,
     budget: Arc<Budget>,
 }
@@ -29,7 +32,7 @@ impl Will {
     pub(crate) fn new(
         will: &wire::Will<'_>,
         version: ProtocolVersion,
-        client_id: &str,
+        (client_id, rights): (&str, Option<&Arc<dyn Rights>>),
         budget: &Arc<Budget>,
     ) -> Option<Self> {
         let is_published = |property: &Property<'_>| !matches!(property, Property::WillDelayInterval(_));
@@ -49,7 +52,8 @@ impl Will {
         packet.shrink_to_fit();
         budget.charge(packet.len() + OVERHEAD_BYTES);
         let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
-        Some(Self { packet, version, client_id: client_id.into(), delay_s, budget: Arc::clone(budget) })
+        let (client_id, rights) = (client_id.into(), rights.cloned());
+        Some(Self { packet, version, client_id, rights, delay_s, budget: Arc::clone(budget) })
     }
 
     /// The delay between the end of the connection and the will's publication (section 3.1.3.2.2).

@@ -23,6 +23,7 @@ impl Worker {
         }
         self.next_sweep_ms = now_ms + SWEEP_MS;
         self.sweep(now_ms).into_iter().for_each(|(id, reason)| self.end(id, reason));
+        self.refresh_rights(now_ms);
         self.hoarders().into_iter().for_each(|id| self.end(id, EndReason::BuffersExhausted));
         let lingered: Vec<_> = self.lingering.extract_if(.., |(until_ms, _)| now_ms >= *until_ms).collect();
         lingered.into_iter().for_each(|(_, id)| self.close(id));
@@ -33,6 +34,22 @@ impl Worker {
         true
     }
 
+    /// If the policy's version has changed: has routes resolved again, and ends connections that may not stay.
+    fn refresh_rights(&mut self, now_ms: u64) {
+        let version = self.outputs.shared.policy.version();
+        if std::mem::replace(&mut self.policy_version, version) == version {
+            return;
+        }
+        self.outputs.shared.tree.invalidate_all();
+        let mut revoked = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if !connection.protocol.refresh_rights(&mut self.outputs.context(now_ms)) {
+                revoked.push(*id);
+            }
+        }
+        revoked.into_iter().for_each(|id| self.end(id, EndReason::RightsRevoked));
+    }
+
     fn report_limits(&mut self) {
         let Outputs { shared, events, .. } = &mut self.outputs;
         for (budget, name) in [(&shared.budget, LimitName::BufferedBytes), (&shared.stored, LimitName::StoredBytes)] {
@@ -40,6 +57,7 @@ impl Worker {
                 shared.reached.note(name, None);
             }
         }
+        events.extend(shared.denials.take().map(Event::Denied));
         let reached = shared.reached.take();
         events.extend(reached.map(|reached| {
             let ReachedLimit { name, client_id, count } = reached;

@@ -88,7 +88,7 @@ impl LatePolicy {
     }
 
     fn answer_all(&self, verdict: Verdict) {
-        self.0.lock().unwrap().iter().for_each(|(_, pending)| pending.answer(verdict));
+        self.0.lock().unwrap().iter().for_each(|(_, pending)| pending.answer(verdict.clone()));
     }
 }
 

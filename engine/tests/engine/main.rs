@@ -17,6 +17,7 @@ mod pressure;
 mod qos;
 mod rate;
 mod retained;
+mod rights;
 mod seeds;
 mod sessions;
 mod shared;

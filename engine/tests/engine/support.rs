@@ -377,7 +377,7 @@ impl Peer {
         std::mem::take(&mut self.received)
     }
 
-    fn skip_connack(&mut self) {
+    pub(crate) fn skip_connack(&mut self) {
         let received = self.take();
         assert_eq!(received.first(), Some(&0x20), "CONNACK is the first packet");
         let (_, len) = decode(&received, self.version(), u32::MAX >> 4).unwrap().unwrap();

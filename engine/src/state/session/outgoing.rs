@@ -7,11 +7,14 @@
 //!       the client connects again '--' sent again, in the original order, with DUP
 //! ```
 
+mod rights;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
+use super::granted::Granted;
 use super::inflight::{InUse, Inflight, Resend};
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
@@ -73,6 +76,8 @@ struct ColdState {
     /// Unfinished replays, while the client is away.
     replays: Vec<ReplayCursor>,
     loans: LoanPace,
+    /// The rights of the client, if the policy gives any.
+    granted: Option<Box<Granted>>,
 }
 
 #[derive(Debug)]
@@ -162,7 +167,7 @@ impl Outgoing {
         let mut cold = self.cold.take().unwrap_or_default();
         change(&mut cold);
         let empty = cold.sources.is_empty() && cold.replays.is_empty() && cold.loans.is_idle();
-        self.cold = (!empty).then_some(cold);
+        self.cold = (!empty || cold.granted.is_some()).then_some(cold);
     }
 
     /// Changes the list of topic queues and groups that the client receives from.
@@ -446,7 +451,7 @@ impl Outgoing {
     }
 
     /// Takes up to `most` messages from the front of a topic queue, until window or outbox are full.
-    pub(crate) fn take_from(
+    pub(super) fn take_from_front(
         &mut self,
         queue: &Arc<QueueInfo>,
         messages: &mut VecDeque<Queued>,

@@ -58,6 +58,11 @@ impl Consumers {
         self.present
     }
 
+    /// Whether `is_wanted` is true of the session of a consumer, connected or not.
+    pub(super) fn any(&self, is_wanted: impl Fn(&Session) -> bool) -> bool {
+        self.all.iter().any(|member| is_wanted(&member.consumer.session))
+    }
+
     pub(super) fn get(&self, session: &Session) -> Option<&Consumer> {
         self.places.get(&session.index()).map(|place| &self.all[*place].consumer)
     }
