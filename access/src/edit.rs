@@ -100,7 +100,6 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

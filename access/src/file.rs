@@ -7,7 +7,7 @@ use std::fmt;
 pub struct FileError {
     /// The line, from 1.
     pub line: usize,
-    /// The fault, and what to write instead.
+    /// The fault, and a way out.
     pub text: String,
 }
 

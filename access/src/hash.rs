@@ -6,8 +6,8 @@
 //! | `$7$ROUNDS$SALT$HASH` | PBKDF2 with HMAC-SHA-512 |
 //! | `$argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$HASH` | Argon2id |
 //!
-//! Salts of `$6$` and `$7$` have 12 bytes (mosquitto 2.0) or 64 (2.1), hashes 64, in base64 with padding. Those of
-//! Argon2id are in base64 without.
+//! Salts of `$6$` and `$7$` have 12 bytes (mosquitto 2.0) or 64 (2.1), hashes 64, in base64 with padding.
+//! Argon2id has base64 without.
 
 use std::fmt;
 
@@ -84,9 +84,9 @@ pub enum InvalidHash {
 }
 
 impl HashKind {
-    /// What `mosquitto_passwd` of 2.1 writes with `-H argon2id`, and `wisp passwd` by default.
+    /// The costs of `mosquitto_passwd -H argon2id` of 2.1.
     pub const ARGON2ID: Self = Self::Argon2id { version: 19, memory_kib: 47_104, passes: 1, lanes: 1 };
-    /// What `mosquitto_passwd` of 2.1 writes by default.
+    /// The default of `mosquitto_passwd` of 2.1.
     pub const PBKDF2: Self = Self::Pbkdf2 { rounds: 1_000 };
 }
 
@@ -235,12 +235,7 @@ impl fmt::Display for PasswordHash {
             HashKind::Argon2id { version, memory_kib, passes, lanes } => {
                 write!(f, "$argon2id$v={version}$m={memory_kib},t={passes},p={lanes}")?;
                 let (salt, hash) = (&self.salt, &self.hash);
-                return write!(
-                    f,
-                    "${}${}",
-                    Base64Unpadded::encode_string(salt),
-                    Base64Unpadded::encode_string(hash)
-                );
+                return write!(f, "${}${}", Base64Unpadded::encode_string(salt), Base64Unpadded::encode_string(hash));
             }
         }
         write!(f, "${}${}", Base64::encode_string(&self.salt), Base64::encode_string(&self.hash))

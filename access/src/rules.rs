@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A client has the rights of its section and of all patterns. The section is looked at first: if it denies or allows the
-//! topic, the patterns do not count. What no line allows is denied.
+//! topic, the patterns do not count. A topic that no line allows is denied.
 
 mod tree;
 
@@ -71,7 +71,8 @@ impl Rules {
             }
             let fault = |text: String| FileError::new(number, text);
             // Only blanks separate words, as in mosquitto.
-            let (word, rest) = line.trim_start_matches(' ').split_once(' ').unwrap_or((line.trim_start_matches(' '), ""));
+            let (word, rest) =
+                line.trim_start_matches(' ').split_once(' ').unwrap_or((line.trim_start_matches(' '), ""));
             let rest = rest.trim_ascii();
             match word {
                 "user" if rest.is_empty() => return Err(fault("there is no name behind user".to_owned())),
@@ -79,7 +80,9 @@ impl Rules {
                     // A section without lines denies its user nothing that patterns allow.
                     section = Section::User(rest.into());
                 }
-                "topic" | "pattern" if rest.is_empty() => return Err(fault(format!("there is no topic behind {word}"))),
+                "topic" | "pattern" if rest.is_empty() => {
+                    return Err(fault(format!("there is no topic behind {word}")));
+                }
                 "topic" => {
                     let (set, filter) = access(rest).map_err(fault)?;
                     let tree = match &section {
@@ -148,8 +151,8 @@ impl Rules {
     }
 }
 
-/// Whether clients may publish to the topic at all. Topics of `$SYS` are the broker's, except those in which bridges tell
-/// their state; `$share` begins no topic.
+/// Whether clients may publish to the topic at all. Topics of `$SYS` are the broker's, except the states of
+/// bridges; `$share` begins no topic.
 fn is_writable(topic: &str) -> bool {
     if !topic.starts_with("$SYS") {
         return !topic.starts_with("$share");
@@ -183,7 +186,8 @@ fn check(filter: &str) -> Result<(), String> {
     }
     let mut behind = filter.split('/').peekable();
     while let Some(level) = behind.next() {
-        let is_wrong = level.contains('+') && level != "+" || level.contains('#') && (level != "#" || behind.peek().is_some());
+        let is_wrong =
+            level.contains('+') && level != "+" || level.contains('#') && (level != "#" || behind.peek().is_some());
         if is_wrong {
             let hint = if filter.contains(" #") { "; a comment needs a line of its own" } else { "" };
             return Err(format!("the topic {text} has + or # in a wrong place{hint}"));

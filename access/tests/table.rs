@@ -1,4 +1,4 @@
-//! What real mosquitto 2.1.2 does with each line, as it was measured: rules, matching, patterns, the format of the file.
+//! The behaviour of real mosquitto 2.1.2, as it was measured: rules, matching, patterns, the format of the file.
 
 use wisp_access::{Access, Client, Rules};
 

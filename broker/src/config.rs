@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store};
 
+use crate::guard::open_listener;
 use crate::transport::TransportKind;
 
 /// The port IANA registered for MQTT.
@@ -32,6 +33,19 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) options: Options,
     pub(crate) observer: Option<Observer>,
+    allow_anonymous: Option<bool>,
+    /// The check of the clients.
+    guard: Guard,
+}
+
+/// The check of clients that connect.
+#[derive(Clone, Debug)]
+enum Guard {
+    Nobody,
+    /// The embedder's policy.
+    Policy,
+    #[cfg(feature = "access")]
+    Access(Arc<crate::Access>),
 }
 
 /// Makes a [`Config`].
@@ -65,6 +79,11 @@ pub enum ConfigError {
     TooManyWorkers(NonZeroUsize),
     /// A limit, a queue or the response information is not possible.
     Options(InvalidOptions),
+    /// Other machines reach the listener, nothing checks the clients, and it is not said that this shall be so.
+    Open(SocketAddr),
+    /// The files of users and rules do not fit the listeners.
+    #[cfg(feature = "access")]
+    Access(crate::AccessError),
 }
 
 /// A callback for events.
@@ -80,6 +99,8 @@ impl Config {
             limits: Limits::DEFAULT,
             options: Options::default(),
             observer: None,
+            allow_anonymous: None,
+            guard: Guard::Nobody,
         })
     }
 
@@ -96,6 +117,30 @@ impl Config {
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+}
+
+impl Config {
+    /// Refuses listeners that would be open to everyone without a word about it.
+    fn check_guard(&self) -> Result<(), ConfigError> {
+        match &self.guard {
+            Guard::Policy => Ok(()),
+            #[cfg(feature = "access")]
+            Guard::Access(access) => {
+                let listener = |listener: &ListenerConfig| crate::access::ListenerAccess {
+                    address: listener.address,
+                    allow_anonymous: listener.allow_anonymous,
+                };
+                access.bind(self.listeners.iter().map(listener).collect()).map_err(ConfigError::Access)
+            }
+            Guard::Nobody => {
+                let is_open = |listener: &&ListenerConfig| {
+                    !listener.address.ip().is_loopback()
+                        && listener.allow_anonymous.or(self.allow_anonymous) != Some(true)
+                };
+                self.listeners.iter().find(is_open).map_or(Ok(()), |open| Err(ConfigError::Open(open.address)))
+            }
+        }
     }
 }
 
@@ -140,6 +185,22 @@ impl ConfigBuilder {
     /// The rights to connect, publish and subscribe. By default every client has all.
     pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
         self.0.options.policy = policy;
+        self.0.guard = Guard::Policy;
+        self
+    }
+
+    /// Users and rights from files.
+    #[cfg(feature = "access")]
+    pub fn access(mut self, access: &Arc<crate::Access>) -> Self {
+        self.0.options.policy = Arc::clone(access) as _;
+        self.0.guard = Guard::Access(Arc::clone(access));
+        self
+    }
+
+    /// Whether every client may connect, for a broker without a policy. Without a word about it a listener that other machines
+    /// reach is refused. Files of users and rules have an option of their own.
+    pub fn allow_anonymous(mut self, allow: impl Into<Option<bool>>) -> Self {
+        self.0.allow_anonymous = allow.into();
         self
     }
 
@@ -167,10 +228,11 @@ impl ConfigBuilder {
             count if u16::try_from(count).is_err() => return Err(ConfigError::TooManyListeners(count)),
             _ => {}
         }
-        match config.workers {
-            Some(count) if count.get() > WORKERS_MAX => Err(ConfigError::TooManyWorkers(count)),
-            _ => Ok(config),
+        if let Some(count) = config.workers.filter(|count| count.get() > WORKERS_MAX) {
+            return Err(ConfigError::TooManyWorkers(count));
         }
+        config.check_guard()?;
+        Ok(config)
     }
 }
 
@@ -194,6 +256,9 @@ impl fmt::Display for ConfigError {
             Self::TooManyListeners(count) => write!(f, "{count} listeners: at most {} are possible", u16::MAX),
             Self::TooManyWorkers(count) => write!(f, "workers = {count}: not a number from 1 to {WORKERS_MAX}"),
             Self::Options(error) => error.fmt(f),
+            Self::Open(address) => f.write_str(&open_listener(*address)),
+            #[cfg(feature = "access")]
+            Self::Access(error) => error.fmt(f),
         }
     }
 }
@@ -202,6 +267,8 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Options(error) => Some(error),
+            #[cfg(feature = "access")]
+            Self::Access(error) => Some(error),
             _ => None,
         }
     }

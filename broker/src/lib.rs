@@ -14,9 +14,12 @@
 //! The path of a message through it: [`wisp_net`] reports to a driver that a socket is ready, `transport` receives, the
 //! engine's worker decodes and routes, `output` sends.
 
+#[cfg(feature = "access")]
+mod access;
 mod config;
 mod connections;
 mod driver;
+mod guard;
 mod listener;
 mod log;
 mod mailbox;
@@ -29,14 +32,16 @@ mod simulation;
 mod state;
 mod transport;
 
+#[cfg(feature = "access")]
+pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 pub use server::{Broker, RunError, StartError, StopError, run};
 pub use wisp_engine::{
-    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, EndReason, Event, Fault, FullPolicy, InvalidOptions,
-    InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric, MetricKind, Origin,
-    OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Record,
-    SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved,
-    Verdict, is_mqtt_text,
+    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason, Event, Fault,
+    FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric,
+    MetricKind, Origin, OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings,
+    Record, Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket,
+    Unsaved, Verdict, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use tracing::{debug, field::display, info, warn};
 use wisp_engine::sync::{Mutex, rank};
-use wisp_engine::{EndReason, Event, Fault, Origin, Unsaved};
+use wisp_engine::{Denial, DeniedUse, EndReason, Event, Fault, Origin, Unsaved};
 
 /// How long a limit that has a line in the log is only counted.
 const QUIET_MS: u64 = 60_000;
@@ -89,7 +89,27 @@ impl Log {
             Event::Dropped { client_id, origin, messages } => {
                 self.dropped(client_id.as_ref(), *origin, *messages, now_ms);
             }
+            Event::Denied(denial) => self.denied(denial, now_ms),
             _ => {}
+        }
+    }
+
+    fn denied(&self, denial: &Denial, now_ms: u64) {
+        let Denial { denied, client_id, user, topic, count } = denial;
+        let (what, right) = match denied {
+            DeniedUse::Publish => ("PUBLISH was denied", "write"),
+            DeniedUse::Will => ("a will was denied", "write"),
+            DeniedUse::Receive => ("a subscriber may not read a topic, and does not get it", "read"),
+        };
+        if self.is_first(what, Some(client_id), *count, now_ms) {
+            let (client, user) = (&**client_id, user.as_deref());
+            warn!(
+                client,
+                user,
+                topic = &**topic,
+                count,
+                "{what}: to allow it, add a rule \"topic {right} TOPIC\" to the acl-file"
+            );
         }
     }
 
@@ -118,7 +138,11 @@ impl Log {
     }
 
     fn ended(&self, client: Option<&Arc<str>>, origin: Origin, reason: EndReason, now_ms: u64) {
-        let is_first = reason.limit().is_none_or(|limit| self.is_first(limit, client, 1, now_ms));
+        let key = match reason {
+            EndReason::ConnectRefused(_) => Some("CONNECT refused"),
+            _ => reason.limit(),
+        };
+        let is_first = key.is_none_or(|key| self.is_first(key, client, 1, now_ms));
         let (client, peer) = (client.map(|client| &**client), origin.peer.map(display));
         match reason.fault() {
             Fault::None => info!(client, peer, "connection ended: {reason}"),
@@ -145,7 +169,7 @@ impl Log {
     /// Writes the counts of the last minute. Called regularly.
     pub(crate) fn flush(&self, now_ms: u64) {
         for (limit, count, client) in self.take_overdue(now_ms) {
-            warn!(client = client.as_deref(), count, "limit reached again in the last minute: {limit}");
+            warn!(client = client.as_deref(), count, "again in the last minute: {limit}");
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Ability {
     Addresses,
     /// A program on the host can open connections, so the client runs there too.
     Clients,
+    /// The broker can read files that its flags name.
+    Files,
 }
 
 impl Host {
@@ -66,7 +68,7 @@ impl Host {
 
     /// The reason why the host lacks an ability; None if it has it. This is the only place that decides it.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{Addresses, Clients, Codes, PortZero, Signals, Windows, Wisp};
+        use Ability::{Addresses, Clients, Codes, Files, PortZero, Signals, Windows, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
             (Host::Mosquitto, Codes) => Some("it closes some connections without a DISCONNECT"),
@@ -74,6 +76,7 @@ impl Host {
             (Host::Mosquitto, _) => Some("it is not Wisp"),
             (_, Wisp | Codes | Windows) => None,
             (_, Addresses) => Some("its launcher passes the address"),
+            (_, Files) => Some("its launcher grants no folder"),
             (_, Signals) => Some("WASI has no signals: the runtime dies of them"),
             (Host::Wasmtime | Host::WasmEdge | Host::Wasip2, PortZero) => None,
             (Host::Wasmer, PortZero) => Some("its launcher wants to know the port beforehand"),

@@ -84,12 +84,22 @@ pub struct Connect<'a> {
     pub properties: Properties,
     /// The message that the broker publishes unless the client disconnects normally.
     pub will: Option<Will<'a>>,
+    /// A user name and its password.
+    pub user: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Connect<'a> {
     /// A client with a clean session and without keep-alive.
     pub fn new(version: Version, client_id: &'a str) -> Connect<'a> {
-        Connect { version, client_id, clean_start: true, keep_alive_s: 0, properties: Properties::NONE, will: None }
+        Connect {
+            version,
+            client_id,
+            clean_start: true,
+            keep_alive_s: 0,
+            properties: Properties::NONE,
+            will: None,
+            user: None,
+        }
     }
 
     /// A client that resumes its session, and keeps it for this many seconds after the connection; before MQTT
@@ -119,6 +129,13 @@ impl<'a> Connect<'a> {
         self
     }
 
+    /// The same with a user name and its password.
+    #[must_use]
+    pub fn user(mut self, name: &'a str, password: &'a str) -> Connect<'a> {
+        self.user = Some((name, password));
+        self
+    }
+
     /// The packet's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (name, level): (&[u8], u8) = match self.version {
@@ -130,6 +147,9 @@ impl<'a> Connect<'a> {
         if let Some(will) = &self.will {
             flags |= 4 | will.qos << 3 | u8::from(will.retain) << 5;
         }
+        if self.user.is_some() {
+            flags |= 0xC0;
+        }
         let mut body = field(name);
         body.extend([level, flags]);
         body.extend(self.keep_alive_s.to_be_bytes());
@@ -139,6 +159,10 @@ impl<'a> Connect<'a> {
             body.extend(properties(self.version, &will.properties.content()));
             body.extend(field(will.topic.as_bytes()));
             body.extend(field(will.payload));
+        }
+        if let Some((name, password)) = self.user {
+            body.extend(field(name.as_bytes()));
+            body.extend(field(password.as_bytes()));
         }
         packet(0x10, &body)
     }

@@ -35,7 +35,7 @@ impl SlowPolicy {
         state.turn = turn;
         state.pending.retain(|(when, pending, verdict)| {
             if *when <= turn {
-                pending.answer(*verdict);
+                pending.answer(verdict.clone());
             }
             *when > turn
         });
@@ -51,6 +51,7 @@ impl SlowPolicy {
         if state.rng.one_in(2) {
             return match verdict {
                 Verdict::Allow => Decision::Allow,
+                Verdict::AllowAs(rights) => Decision::AllowAs(rights),
                 Verdict::Deny(code) => Decision::Deny(code),
             };
         }

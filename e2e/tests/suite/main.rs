@@ -42,6 +42,7 @@ mod takeover;
 mod takeover_hammer;
 mod topic_alias;
 mod unexpected_answers;
+mod users;
 mod will_options;
 mod wills;
 mod wisp_programs;

@@ -127,7 +127,9 @@ impl EndReason {
     /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
-            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown | Self::RightsRevoked => Fault::None,
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown | Self::RightsRevoked => {
+                Fault::None
+            }
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
             | Self::ConnectTooLong
@@ -182,7 +184,9 @@ impl EndReason {
                 "the client published with a subscription identifier [MQTT-3.3.4-6]"
             }
             Self::PolicyTimeout => "the policy did not answer in time (connect-timeout-ms)",
-            Self::RightsRevoked => "the client may no longer be connected: its user was removed or has another password",
+            Self::RightsRevoked => {
+                "the client may no longer be connected: its user was removed or has another password"
+            }
             Self::StoreFailed => "the store could not commit what the client sent",
             Self::SessionExpiryRaised => {
                 "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)"

@@ -402,8 +402,7 @@ fn a_group_whose_only_reader_leaves_takes_no_more_messages_of_the_topic() {
     let (mut world, table) = world();
     table.give("two", Use::Read, &["b"]);
     let group = ["$share/g/b"];
-    let (_one, mut two) =
-        (subscriber(&mut world, "one", "one", &group), subscriber(&mut world, "two", "two", &group));
+    let (_one, mut two) = (subscriber(&mut world, "one", "one", &group), subscriber(&mut world, "two", "two", &group));
     let mut sender = client(&mut world, "publisher", "publisher");
     world.feed(&mut sender, &message(QOS_1, 1, "b", "1"));
     assert_eq!(two.payloads(), ["1"]);

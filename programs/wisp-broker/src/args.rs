@@ -14,6 +14,7 @@ use crate::settings::{Kind, SETTINGS, Section, Setting, Settings};
 pub(crate) const STATUS_USAGE: u8 = 2;
 
 /// The parsed command line.
+#[derive(Clone)]
 pub(crate) struct Args {
     pub(crate) action: Action,
     /// The file of `--config`.

@@ -5,20 +5,25 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use wisp_broker::{Config, ListenerConfig};
+use wisp_broker::{Access, Config, ConfigBuilder, ListenerConfig};
 
 use crate::args::Args;
 use crate::file::ConfigFile;
 use crate::listeners::ListenerSettings;
-use crate::settings::{SETTINGS, Section, Settings};
+use crate::settings::{SETTINGS, Section, Setting, Settings};
 use crate::tables::Table;
 use crate::{listeners, queues};
+
+/// The keys that take effect when the configuration is read again.
+const RELOADED: [&str; 4] = ["password-file", "acl-file", "allow-anonymous", "check-files-s"];
 
 /// The variable for `--config`.
 const CONFIG_VARIABLE: &str = "WISP_CONFIG";
 
 /// The settings, each with its origin.
+#[derive(Clone)]
 pub(crate) struct Effective {
     pub(crate) settings: Settings,
     /// In the order of [`SETTINGS`].
@@ -47,6 +52,26 @@ impl Effective {
         let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
         let file = path.as_deref().map(ConfigFile::read).transpose()?;
         Self::from_layers(file.as_ref(), environment, &args.flags)
+    }
+
+    /// Reads all layers again. `None` if the file was standard input, which cannot be read twice.
+    pub(crate) fn resolve_again(
+        args: &Args,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Option<Self>, String> {
+        let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
+        let is_standard_input = path.is_some_and(|path| path.as_os_str() == "-");
+        (!is_standard_input).then(|| Self::resolve(args, environment)).transpose()
+    }
+
+    /// The keys and tables that differ, besides those of users and rules.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let is_fixed = |setting: &&Setting| !RELOADED.contains(&setting.name);
+        let differs = |setting: &&Setting| setting.show(&self.settings) != setting.show(&other.settings);
+        let settings = SETTINGS.iter().filter(is_fixed).filter(differs).map(|setting| setting.name);
+        let queues = (self.settings.queues != other.settings.queues).then_some("[[queue]]");
+        let listeners = (self.settings.listeners != other.settings.listeners).then_some("[[listener]]");
+        settings.chain(queues).chain(listeners).collect()
     }
 
     fn from_layers(
@@ -108,7 +133,7 @@ impl Effective {
         self.settings.queues = queues.map_err(|(line, error)| self.locate(line, &error))?;
         let listeners = listeners::resolve(&self.listeners);
         self.settings.listeners = listeners.map_err(|(line, error)| self.locate(line, &error))?;
-        let is_listen = |setting: &crate::settings::Setting| setting.is_list();
+        let is_listen = |setting: &Setting| setting.is_list();
         let listen = SETTINGS.iter().position(is_listen).map(|index| self.sources[index]);
         match listen {
             Some(Source::Default) if !self.listeners.is_empty() => self.settings.listen.clear(),
@@ -142,9 +167,16 @@ impl Effective {
         Ok(all)
     }
 
+    /// Reads the files of users and rules, if clients are to be checked.
+    pub(crate) fn load_access(&self, threads: bool) -> Result<Option<Arc<Access>>, String> {
+        let options = self.settings.access_options();
+        let is_needed = options.is_needed() || self.settings.listeners.iter().any(ListenerSettings::refuses_anonymous);
+        is_needed.then(|| Access::load(options, threads)).transpose().map_err(|error| error.to_string())
+    }
+
     /// The configuration of the library.
-    pub(crate) fn config(&self) -> Result<Config, String> {
-        let mut builder = self.settings.builder();
+    pub(crate) fn config(&self, access: Option<&Arc<Access>>) -> Result<Config, String> {
+        let mut builder = access.into_iter().fold(self.settings.builder(), ConfigBuilder::access);
         for (address, listener) in self.addresses()? {
             let config = match listener {
                 Some(settings) => settings.config(address),

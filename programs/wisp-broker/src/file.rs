@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
-use crate::settings::{Kind, SETTINGS, Section, Setting, WORKERS_AUTO};
+use crate::settings::{AUTO, Kind, SETTINGS, Section, Setting};
 use crate::tables::{Given, Key, KeyKind, Table};
 use crate::{listeners, queues};
 
@@ -245,12 +245,14 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
             return items.iter().map(text_of).collect();
         }
         (Kind::Addresses | Kind::Word { .. } | Kind::Text { .. }, DeValue::String(text)) => text.to_string(),
-        (Kind::Workers, DeValue::String(text)) if text == WORKERS_AUTO => text.to_string(),
-        (Kind::Workers | Kind::Number { .. }, DeValue::Integer(number)) => decimal(number),
+        (Kind::Workers | Kind::Truth { .. }, DeValue::String(text)) if text == AUTO => text.to_string(),
+        (Kind::Truth { .. }, DeValue::Boolean(truth)) => truth.to_string(),
+        (Kind::Workers | Kind::Count { .. } | Kind::Number { .. }, DeValue::Integer(number)) => decimal(number),
         (Kind::Addresses, _) => return Err(expected("a string or an array of strings", at, value)),
         (Kind::Workers, _) => return Err(expected("a whole number or \"auto\"", at, value)),
         (Kind::Word { .. } | Kind::Text { .. }, _) => return Err(expected("a string", at, value)),
-        (Kind::Number { .. }, _) => return Err(expected("a whole number", at, value)),
+        (Kind::Truth { .. }, _) => return Err(expected("true, false or \"auto\"", at, value)),
+        (Kind::Count { .. } | Kind::Number { .. }, _) => return Err(expected("a whole number", at, value)),
     };
     Ok(vec![one])
 }

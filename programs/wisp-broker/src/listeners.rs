@@ -47,6 +47,11 @@ pub(crate) static KEYS: [Key<ListenerSettings>; 3] = [
 ];
 
 impl ListenerSettings {
+    /// Whether clients without a user name may not connect.
+    pub(crate) fn refuses_anonymous(&self) -> bool {
+        self.allow_anonymous == Some(false)
+    }
+
     /// The listener of the library.
     pub(crate) fn config(&self, address: SocketAddr) -> ListenerConfig {
         let mut config = ListenerConfig::new(address);

@@ -7,19 +7,22 @@ mod file;
 mod listeners;
 mod log_writer;
 mod queues;
+mod reload;
 mod settings;
 mod tables;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing::{debug, info};
-use wisp_broker::{Host, RunError, Signal, SysHost, run};
+use wisp_broker::{Access, Config, Host, RunError, Signal, SysHost, run};
 
-use crate::args::{Action, STATUS_USAGE};
+use crate::args::{Action, Args, STATUS_USAGE};
 use crate::effective::Effective;
 use crate::log_writer::LogWriter;
+use crate::reload::Reload;
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os()) {
@@ -31,8 +34,8 @@ fn main() -> ExitCode {
         Err(message) => return refuse(&message),
     };
     match args.action {
-        Action::Run => serve(&effective),
-        Action::Check => match effective.config() {
+        Action::Run => serve(&args, &effective),
+        Action::Check => match configure(&effective) {
             Ok(_) => say("wisp-broker: configuration OK\n"),
             Err(message) => refuse(&message),
         },
@@ -49,7 +52,13 @@ fn refuse(message: &str) -> ExitCode {
     ExitCode::from(STATUS_USAGE)
 }
 
-fn serve(effective: &Effective) -> ExitCode {
+/// Reads the files of users and rules, and checks the configuration.
+fn configure(effective: &Effective) -> Result<(Config, Option<Arc<Access>>), String> {
+    let access = effective.load_access(SysHost.capabilities().threads)?;
+    Ok((effective.config(access.as_ref())?, access))
+}
+
+fn serve(args: &Args, effective: &Effective) -> ExitCode {
     let log = LogWriter::new(SysHost.capabilities().threads);
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -59,10 +68,11 @@ fn serve(effective: &Effective) -> ExitCode {
         .with_ansi(false)
         .init();
     flush_before_panics(log.clone());
-    let config = match effective.config() {
-        Ok(config) => config,
+    let (config, access) = match configure(effective) {
+        Ok(configured) => configured,
         Err(message) => return refuse(&message),
     };
+    let reload = Reload::new(args.clone(), effective.clone(), access);
     let outcome = run(SysHost, config, |addrs, stop| {
         announce(addrs);
         let on_signal = move |signal| match signal {
@@ -70,6 +80,7 @@ fn serve(effective: &Effective) -> ExitCode {
                 info!("shutdown requested");
                 stop();
             }
+            Signal::Other("SIGHUP") => reload.run(),
             Signal::Other(name) => info!("{name} ignored: it has no meaning for the broker"),
         };
         if let Err(error) = SysHost.on_signal(Box::new(on_signal)) {

@@ -2,11 +2,14 @@
 //! environment variables, the keys of the file and the output of `--print-config` all come from this table.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{
-    Config, ConfigBuilder, LIMITS, Limit, Limits, QueueSettings, SessionsPolicy, StallPolicy, WORKERS_MAX, is_mqtt_text,
+    AccessOptions, Config, ConfigBuilder, LIMITS, Limit, Limits, QueueSettings, SessionsPolicy, StallPolicy,
+    WORKERS_MAX, is_mqtt_text,
 };
 
 use crate::address::Address;
@@ -20,6 +23,11 @@ pub(crate) struct Settings {
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
     pub(crate) response_information: Option<Box<str>>,
+    pub(crate) password_file: Option<Box<str>>,
+    pub(crate) acl_file: Option<Box<str>>,
+    pub(crate) allow_anonymous: Option<bool>,
+    /// 0: the files of users and rules are not looked at.
+    pub(crate) check_files_s: u64,
     pub(crate) limits: Limits,
     pub(crate) queues: Vec<QueueSettings>,
     /// The listeners with settings of their own.
@@ -34,6 +42,10 @@ impl Default for Settings {
             workers: config.workers(),
             log: LevelFilter::INFO,
             response_information: None,
+            password_file: None,
+            acl_file: None,
+            allow_anonymous: None,
+            check_files_s: 0,
             limits: *config.limits(),
             queues: Vec::new(),
             listeners: Vec::new(),
@@ -42,9 +54,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The files of users and rules.
+    pub(crate) fn access_options(&self) -> AccessOptions {
+        let mut options = AccessOptions::default();
+        options.password_file = self.password_file.as_deref().map(Into::into);
+        options.acl_file = self.acl_file.as_deref().map(Into::into);
+        options.allow_anonymous = self.allow_anonymous;
+        options.check_files = (self.check_files_s > 0).then(|| Duration::from_secs(self.check_files_s));
+        options
+    }
+
     /// The configuration of the library without listeners.
     pub(crate) fn builder(&self) -> ConfigBuilder {
-        let builder = Config::builder().workers(self.workers).limits(self.limits);
+        let builder = Config::builder().workers(self.workers).limits(self.limits).allow_anonymous(self.allow_anonymous);
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -81,12 +103,16 @@ pub(crate) enum Kind {
     Word { words: &'static [&'static str], get: fn(&Settings) -> &'static str, set: fn(&mut Settings, &str) },
     /// Any text that MQTT can carry; an empty text unsets it.
     Text { get: fn(&Settings) -> Option<&str>, set: fn(&mut Settings, Option<&str>) },
+    /// `true`, `false`, or `auto` for neither.
+    Truth { get: fn(&Settings) -> Option<bool>, set: fn(&mut Settings, Option<bool>) },
+    /// A number that is no limit.
+    Count { range: RangeInclusive<u64>, get: fn(&Settings) -> u64, set: fn(&mut Settings, u64) },
     /// A limit of the library.
     Number(&'static Limit),
 }
 
-/// The word for one thread for each core.
-pub(crate) const WORKERS_AUTO: &str = "auto";
+/// The word for one thread for each core, and for a truth value that is not set.
+pub(crate) const AUTO: &str = "auto";
 
 const LOG_LEVELS: [(&str, LevelFilter); 5] = [
     ("error", LevelFilter::ERROR),
@@ -99,6 +125,7 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let mut settings = vec![LISTEN, WORKERS, LOG, RESPONSE_INFORMATION];
+    settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
         match limit.name {
@@ -148,6 +175,51 @@ const RESPONSE_INFORMATION: Setting = Setting {
     kind: Kind::Text {
         get: |settings| settings.response_information.as_deref(),
         set: |settings, text| settings.response_information = text.map(Box::from),
+    },
+};
+
+const PASSWORD_FILE: Setting = Setting {
+    name: "password-file",
+    section: Section::Top,
+    value_name: "FILE",
+    help: "Users and their passwords, as wisp passwd and mosquitto_passwd write them",
+    kind: Kind::Text {
+        get: |settings| settings.password_file.as_deref(),
+        set: |settings, text| settings.password_file = text.map(Box::from),
+    },
+};
+
+const ACL_FILE: Setting = Setting {
+    name: "acl-file",
+    section: Section::Top,
+    value_name: "FILE",
+    help: "Rules that say which topics clients may use, in the format of mosquitto's acl_file",
+    kind: Kind::Text {
+        get: |settings| settings.acl_file.as_deref(),
+        set: |settings, text| settings.acl_file = text.map(Box::from),
+    },
+};
+
+const ALLOW_ANONYMOUS: Setting = Setting {
+    name: "allow-anonymous",
+    section: Section::Top,
+    value_name: "BOOL",
+    help: "Whether clients without a user name may connect; auto: on loopback addresses, if there is no password file",
+    kind: Kind::Truth {
+        get: |settings| settings.allow_anonymous,
+        set: |settings, allow| settings.allow_anonymous = allow,
+    },
+};
+
+const CHECK_FILES_S: Setting = Setting {
+    name: "check-files-s",
+    section: Section::Top,
+    value_name: "S",
+    help: "How often to look whether the files of users and rules have changed; 0: never, SIGHUP has them read again",
+    kind: Kind::Count {
+        range: 0..=86_400,
+        get: |settings| settings.check_files_s,
+        set: |settings, seconds| settings.check_files_s = seconds,
     },
 };
 
@@ -237,6 +309,16 @@ impl Setting {
                 }
                 set(settings, Some(text).filter(|text| !text.is_empty()));
             }
+            Kind::Truth { set, .. } => match text {
+                "true" => set(settings, Some(true)),
+                "false" => set(settings, Some(false)),
+                AUTO => set(settings, None),
+                _ => return Err(format!("not true, false or {AUTO}")),
+            },
+            Kind::Count { range, set, .. } => {
+                let number = text.parse().ok().filter(|number| range.contains(number));
+                set(settings, number.ok_or_else(|| format!("not a number from {} to {}", range.start(), range.end()))?);
+            }
             Kind::Number(limit) => {
                 let set = text.parse().ok().and_then(|number| limit.set(&mut settings.limits, number).ok());
                 set.ok_or_else(|| format!("not a number from {} to {}", limit.range.start(), limit.range.end()))?;
@@ -259,21 +341,23 @@ impl Setting {
             }
             Kind::Workers => match settings.workers {
                 Some(count) => count.to_string(),
-                None => format!("\"{WORKERS_AUTO}\""),
+                None => format!("\"{AUTO}\""),
             },
             Kind::Word { get, .. } => format!("\"{}\"", get(settings)),
             Kind::Text { get, .. } => toml_text(get(settings).unwrap_or_default()),
+            Kind::Truth { get, .. } => get(settings).map_or_else(|| format!("\"{AUTO}\""), |truth| truth.to_string()),
+            Kind::Count { get, .. } => get(settings).to_string(),
             Kind::Number(limit) => limit.get(&settings.limits).to_string(),
         }
     }
 }
 
 fn worker_count(text: &str) -> Result<Option<NonZeroUsize>, String> {
-    if text == WORKERS_AUTO {
+    if text == AUTO {
         return Ok(None);
     }
     let count: Option<NonZeroUsize> = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= WORKERS_MAX);
-    count.map(Some).ok_or_else(|| format!("not a number from 1 to {WORKERS_MAX}, nor {WORKERS_AUTO}"))
+    count.map(Some).ok_or_else(|| format!("not a number from 1 to {WORKERS_MAX}, nor {AUTO}"))
 }
 
 #[cfg(test)]
@@ -313,6 +397,8 @@ mod tests {
                 Kind::Workers => "7".to_owned(),
                 Kind::Word { words, .. } => words[words.len() - 1].to_owned(),
                 Kind::Text { .. } => "seven".to_owned(),
+                Kind::Truth { .. } => "true".to_owned(),
+                Kind::Count { range, .. } => (range.start() + 7).to_string(),
                 Kind::Number(limit) => (limit.range.start() + 7).to_string(),
             };
             let mut settings = default.clone();

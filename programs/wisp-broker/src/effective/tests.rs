@@ -45,6 +45,15 @@ fn sample(index: usize, layer: usize) -> (String, String) {
         }
         Kind::Text { .. } => (format!("layer {layer}"), format!("\"layer {layer}\"")),
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
+        // Two values serve three layers.
+        Kind::Truth { .. } => {
+            let truth = (layer == 1).to_string();
+            (truth.clone(), truth)
+        }
+        Kind::Count { range, .. } => {
+            let number = (range.start() + 1 + layer as u64).to_string();
+            (number.clone(), number)
+        }
         Kind::Number(limit) => {
             let number = (limit.range.start() + 1 + layer as u64).to_string();
             (number.clone(), number)
@@ -83,7 +92,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn nothing_given_is_the_default_of_the_library() {
     let effective = resolve(Some(""), &[], &[]).unwrap();
-    let (config, default) = (effective.config().unwrap(), wisp_broker::Config::default());
+    let (config, default) = (effective.config(None).unwrap(), wisp_broker::Config::default());
     let addresses = |config: &wisp_broker::Config| config.listeners().iter().map(|one| one.address).collect::<Vec<_>>();
     assert_eq!((addresses(&config), config.limits()), (addresses(&default), default.limits()));
     assert_eq!(config.workers(), None);
@@ -115,6 +124,9 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
         ("[limits]\nstall-ms-max = 1.5", "wisp.toml:2: stall-ms-max: expected a whole number, found a fraction"),
         ("limits = 3", "wisp.toml:1: expected a table, [limits], found a whole number"),
         ("log = true", "wisp.toml:1: log: expected a string, found a truth value"),
+        ("allow-anonymous = 1", "wisp.toml:1: allow-anonymous: expected true, false or \"auto\", found a whole number"),
+        ("allow-anonymous = \"yes\"", "wisp.toml:1: allow-anonymous: expected true, false or \"auto\", found a string"),
+        ("check-files-s = 86401", "wisp.toml:1: check-files-s = 86401: not a number from 0 to 86400"),
         ("log = \"loud\"", "wisp.toml:1: log = loud: not one of error, warn, info, debug, trace"),
         ("listen = []", "wisp.toml:1: listen = []: at least one address is needed, or a table [[listener]]"),
         (
@@ -211,7 +223,7 @@ fn what_is_wrong_with_a_listener_is_said_with_its_line() {
         assert_eq!(error(text), message, "for {text:?}");
     }
     let text = "[[listener]]\nconnections-max = 1\naddress = \"no-such-host.invalid:1\"";
-    let message = resolve(Some(text), &[], &[]).unwrap().config().err().unwrap();
+    let message = resolve(Some(text), &[], &[]).unwrap().config(None).err().unwrap();
     let start = "wisp.toml:3: address = no-such-host.invalid:1: no address is known for no-such-host.invalid: ";
     assert!(message.starts_with(start), "{message}");
 }
@@ -339,16 +351,17 @@ connections-max = 10
 
 [[listener]]
 address = 8884
+allow-anonymous = true
 "#;
 
 #[test]
 fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresses_that_are_given() {
     let listeners = |environment: &[(&str, &str)], flags: &[&str]| {
-        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config().unwrap();
+        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config(None).unwrap();
         let listener = |one: &ListenerConfig| (one.address.to_string(), one.allow_anonymous, one.connections_max);
         config.listeners().iter().map(listener).collect::<Vec<_>>()
     };
-    let own = [("127.0.0.1:8883".to_owned(), Some(false), Some(10)), ("[::]:8884".to_owned(), None, None)];
+    let own = [("127.0.0.1:8883".to_owned(), Some(false), Some(10)), ("[::]:8884".to_owned(), Some(true), None)];
     assert_eq!(listeners(&[], &[]), own);
     let beside = [&[("127.0.0.1:1".to_owned(), None, None)][..], &own].concat();
     assert_eq!(listeners(&[("WISP_LISTEN", "127.0.0.1:1")], &[]), beside);
@@ -429,6 +442,8 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
             Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
             Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
             Kind::Text { .. } => "a text".to_owned(),
+            Kind::Truth { .. } => "`true`, `false` or `\"auto\"`".to_owned(),
+            Kind::Count { range, .. } => format!("{} to {}", range.start(), range.end()),
             Kind::Number(limit) => format!("{} to {}", limit.range.start(), limit.range.end()),
         };
         let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());

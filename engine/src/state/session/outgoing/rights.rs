@@ -110,7 +110,8 @@ impl Outgoing {
     ) -> OfferOutcome {
         // Taking a message from a topic queue removes it for all, so the queue itself is subject to the rights as well.
         let most = if queue.is_group || self.may_receive(&queue.name) { most } else { 0 };
-        let in_front = messages.iter().take(most).take_while(|queued| self.may_receive(queued.message.topic().as_str()));
+        let in_front =
+            messages.iter().take(most).take_while(|queued| self.may_receive(queued.message.topic().as_str()));
         let in_front = in_front.count();
         let mut offered = self.take_from_front(queue, messages, in_front, options, (capacity, context));
         if offered.is_away || offered.taken < in_front {

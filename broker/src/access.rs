@@ -1,0 +1,172 @@
+//! Users and rights from mosquitto's files: a [`Policy`] that checks passwords off the workers and answers later.
+//!
+//! ```text
+//!             known lately: at once                          address that keeps failing: not before its delay is over
+//!  CONNECT ----------------------> verdict        CONNECT --------> [ waiting checks ] --------> a few threads -> verdict
+//!                                                             full: server busy
+//! ```
+//!
+//! On hosts without threads the workers check while they wait, for a quarter of the time at most.
+
+mod checker;
+mod failures;
+mod files;
+mod inner;
+mod options;
+mod recent;
+mod refusals;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{info, warn};
+use wisp_access::DigestKey;
+use wisp_engine::sync::Ordering;
+use wisp_engine::{ConnectRequest, Decision, Policy};
+use wisp_wire::ReasonCode;
+
+use self::checker::{Checker, Job};
+use self::failures::Origin;
+use self::files::{Loaded, Stamps};
+use self::inner::{Inner, Login, State};
+pub(crate) use self::options::ListenerAccess;
+use self::options::check_listeners;
+pub use self::options::{AccessError, AccessOptions};
+use self::refusals::Reason;
+
+/// Users and rights from mosquitto's files. Clone the [`Arc`] it comes in to [reload](Self::reload) it.
+#[derive(Debug)]
+pub struct Access {
+    inner: Arc<Inner>,
+}
+
+impl Access {
+    /// Reads the files. `threads`: whether the host has threads on which passwords can be checked.
+    ///
+    /// # Errors
+    /// If a file cannot be read or has a line that mosquitto 2.1 refuses, or the host gives no random numbers.
+    pub fn load(options: AccessOptions, threads: bool) -> Result<Arc<Self>, AccessError> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)
+            .map_err(|error| AccessError(format!("the host gives no random numbers: {error}")))?;
+        let stamps = Stamps::of(&options);
+        let loaded = Loaded::read(&options)?;
+        loaded.log(&options);
+        let inner = Inner::new(State { options, loaded }, stamps, DigestKey::new(random), threads);
+        Ok(Arc::new(Self { inner: Arc::new(inner) }))
+    }
+
+    /// Reads the files again, or the files of other options. Within a second clients that may no longer be connected are
+    /// disconnected, and subscriptions deliver by the new rules.
+    ///
+    /// # Errors
+    /// As [`Access::load`], and if a listener beyond loopback would be open to everyone. Then nothing changes.
+    pub fn reload(&self, options: Option<AccessOptions>) -> Result<(), AccessError> {
+        let options = options.unwrap_or_else(|| self.inner.state().options.clone());
+        let stamps = Stamps::of(&options);
+        let loaded = Loaded::read(&options)?;
+        if let Some(listeners) = self.inner.listeners.get() {
+            check_listeners(&options, listeners)?;
+        }
+        loaded.log(&options);
+        *self.inner.stamps.lock() = stamps;
+        self.inner.replace(State { options, loaded });
+        Ok(())
+    }
+
+    /// Takes the listeners of the broker.
+    pub(crate) fn bind(&self, listeners: Vec<ListenerAccess>) -> Result<(), AccessError> {
+        check_listeners(&self.inner.state().options, &listeners)?;
+        // A second broker with the same users has the same rules, for listeners of the first.
+        let _ = self.inner.listeners.set(listeners);
+        Ok(())
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        self.inner.checker.close();
+    }
+}
+
+impl Policy for Access {
+    fn connect(&self, request: &ConnectRequest<'_>) -> Decision {
+        let state = self.inner.state();
+        let origin = Origin::of(request.peer, request.username);
+        let refuse = |reason| {
+            self.inner.refusals.note(&origin, request, reason);
+            Decision::Deny(ReasonCode::NotAuthorized)
+        };
+        let (Some(user), Some(users)) = (request.username, &state.loaded.users) else {
+            // Nothing checks the client.
+            return match self.inner.admits_unchecked(&state, request.username.is_some(), request.listener) {
+                true => Decision::AllowAs(self.inner.rights(request, Login::Unchecked)),
+                false if request.username.is_some() => refuse(Reason::NoUsers),
+                false => refuse(Reason::Anonymous),
+            };
+        };
+        let Some(password) = request.password else { return refuse(Reason::NoPassword) };
+        let digest = self.inner.key.digest(user, password);
+        let known = self.inner.recent.lock().get(&digest);
+        match known {
+            Some(Some(hash)) if users.hash(user).is_some_and(|current| Arc::ptr_eq(current, &hash)) => {
+                return Decision::AllowAs(self.inner.rights(request, Login::Checked(hash)));
+            }
+            Some(None) => return refuse(Reason::WrongPassword),
+            _ => {}
+        }
+        let Some(not_before) = self.inner.failures.lock().admit(&origin, Instant::now()) else {
+            self.inner.refusals.note(&origin, request, Reason::TooManyFailures);
+            return Decision::Deny(ReasonCode::ServerBusy);
+        };
+        let job = Job::new(request, password, digest, origin, not_before);
+        match Checker::submit(&self.inner, job) {
+            Some(pending) => Decision::Later(pending),
+            None => {
+                self.inner.refusals.note(&Origin::of(request.peer, request.username), request, Reason::Busy);
+                Decision::Deny(ReasonCode::ServerBusy)
+            }
+        }
+    }
+
+    fn restricts_messages(&self) -> bool {
+        false
+    }
+
+    fn grants_rights(&self) -> bool {
+        true
+    }
+
+    fn version(&self) -> u64 {
+        self.look_at_files();
+        self.inner.version.load(Ordering::Acquire)
+    }
+}
+
+impl Access {
+    /// Reads the files again if they have changed, and if it is time to look.
+    fn look_at_files(&self) {
+        let Some(every) = self.inner.state().options.check_files else { return };
+        let now_ms = self.inner.started.elapsed().as_millis() as u64;
+        let due_ms = self.inner.next_look_ms.load(Ordering::Relaxed);
+        let next_ms = now_ms + every.as_millis() as u64;
+        let is_mine = now_ms >= due_ms
+            && self.inner.next_look_ms.compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !is_mine {
+            return;
+        }
+        let stamps = Stamps::of(&self.inner.state().options);
+        if *self.inner.stamps.lock() == stamps {
+            return;
+        }
+        // Also if they are refused, so that each fault is told once.
+        *self.inner.stamps.lock() = stamps;
+        match self.reload(None) {
+            Ok(()) => info!("users and rules were read again, since their files have changed"),
+            Err(error) => warn!("users and rules stay as they were: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
