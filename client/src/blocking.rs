@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use wisp_net::Host;
+use wisp_net::{Host, Stream};
 
 use crate::error::Error;
 use crate::inbox::Inbox;
@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::options::ConnectOptions;
 use crate::protocol::{Event, Protocol};
 use crate::socket::{Received, Socket};
+use crate::transport::{TlsSession, TransportStream};
 
 /// How long closing waits for the broker to close as well.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
@@ -31,9 +32,9 @@ pub(crate) struct Driver<H: Host> {
 
 /// The remains of a client that gave up its connection.
 #[non_exhaustive]
-pub struct Parts<S> {
+pub struct Parts<S: Stream> {
     /// The connection, no longer registered with a poller.
-    pub stream: S,
+    pub stream: TransportStream<S>,
     /// Received messages that no call has returned.
     pub messages: Vec<Message>,
     /// Received bytes after them that are not decoded.
@@ -45,24 +46,41 @@ pub struct Parts<S> {
 impl<H: Host> Driver<H> {
     /// Connects to the address, sends CONNECT, and waits for the broker to accept the connection.
     pub(crate) fn connect(host: &H, address: SocketAddr, options: &ConnectOptions) -> Result<Self, Error> {
-        let socket = Socket::open(host, address).map_err(|error| Error::Connect { address, cause: error.into() })?;
+        // As long as no byte of MQTT has arrived, the address is the useful information.
+        let of_address = |error| match error {
+            Error::Transport(cause)
+                if cause.kind() == io::ErrorKind::ConnectionReset && options.transport.is_plain() =>
+            {
+                let text = "reset without an answer: a port for TLS (mqtts://), or one of another protocol";
+                Error::Connect { address, cause: io::Error::new(cause.kind(), text).into() }
+            }
+            Error::Transport(cause) => Error::Connect { address, cause },
+            error => error,
+        };
         let mut driver = Self {
-            socket,
+            socket: Socket::open(host, address, options)?,
+            // CONNECT may not wait longer than the whole of connecting, so its time begins now.
             protocol: Protocol::new(options, Instant::now())?,
             inbox: Inbox::new(options.inbox_messages_max, options.inbox_bytes_max),
             answer_timeout: options.answer_timeout,
         };
+        let is_open = driver.socket.shake_hands(driver.protocol.poll_timeout());
+        if !is_open.map_err(|error| of_address(Error::transport(error)))? {
+            let waiting = "for the broker to complete the handshake of TLS or WebSocket";
+            return Err(Error::Timeout { waiting, waited: options.connect_timeout });
+        }
         while driver.next_event() != Some(Event::Connected) {
             // The protocol has a deadline for this wait.
-            driver.turn(None).map_err(|error| match error {
-                // No byte of MQTT arrived, so the address is the useful information.
-                Error::Transport(cause) => Error::Connect { address, cause },
-                error => error,
-            })?;
+            driver.turn(None).map_err(of_address)?;
         }
         // Without this option a small packet may wait for the acknowledgement of the one before. A host may refuse it.
         let _ = driver.socket.set_nodelay();
         Ok(driver)
+    }
+
+    /// The facts of TLS, if the transport has it.
+    pub(crate) fn tls_session(&self) -> Option<TlsSession> {
+        self.socket.tls_session()
     }
 
     /// Sends all queued bytes to the socket.
@@ -77,7 +95,7 @@ impl<H: Host> Driver<H> {
             // Before the check, since a DISCONNECT among the received packets says more about the end.
             self.fill_inbox();
             self.protocol.check_open()?;
-            let unsent = self.protocol.unsent_bytes();
+            let unsent = self.protocol.unsent_bytes() + self.socket.unsent_bytes();
             if unsent == 0 {
                 return Ok(());
             }
@@ -249,6 +267,8 @@ impl<H: Host> Driver<H> {
         let by_peer = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
         self.protocol.handle_close(match received {
             Ok(Received::End) if by_peer => None,
+            // A layer of the transport tells why the peer closed.
+            Err(explained) if is_explained(&explained) => Some(explained),
             _ => Some(error),
         });
     }
@@ -264,10 +284,16 @@ impl<H: Host> Driver<H> {
     /// Whether an attempt to send or to receive is worthwhile.
     fn is_ready(&self) -> bool {
         let may_receive = !self.inbox.is_full() && self.socket.is_readable();
-        may_receive || (self.socket.is_writable() && !self.protocol.poll_transmit().is_empty())
+        let may_send = !self.protocol.poll_transmit().is_empty() || self.socket.unsent_bytes() > 0;
+        may_receive || (self.socket.is_writable() && may_send)
     }
 
     fn answer_deadline(&self) -> Option<Instant> {
         Instant::now().checked_add(self.answer_timeout)
     }
+}
+
+/// Whether a layer of the transport made the error, with an error of this crate in it.
+fn is_explained(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<Error>())
 }

@@ -11,6 +11,8 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::options::{ConnectOptions, PublishOptions};
 use crate::protocol::Event;
+use crate::transport::TlsSession;
+use crate::url::ServerUrl;
 
 /// `publish` sends once this many bytes are queued: enough that one system call carries many messages.
 const OUTPUT_BYTES_MAX: usize = 128 * 1024;
@@ -48,6 +50,31 @@ impl Client<SysHost> {
     /// When no connection is made in time, or the broker refuses it.
     pub fn connect(address: SocketAddr, options: ConnectOptions) -> Result<Self, Error> {
         Self::connect_on(&SysHost, address, options)
+    }
+
+    /// Connects to the first address of the URL's host that answers. User and transport are the ones of the options,
+    /// which [`ConnectOptions::over`] takes from the URL.
+    ///
+    /// ```no_run
+    /// use wisp_client::{Client, ConnectOptions, ProtocolVersion, ServerUrl, TlsOptions};
+    ///
+    /// let url: ServerUrl = "mqtts://broker.example".parse().expect("a URL");
+    /// let options = ConnectOptions::new(ProtocolVersion::Mqtt5).over(&url, &TlsOptions::default())?;
+    /// let mut client = Client::connect_to(&url, options)?;
+    /// # Ok::<(), wisp_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the name is unknown, no address answers in time, or the broker refuses the connection.
+    pub fn connect_to(url: &ServerUrl, options: ConnectOptions) -> Result<Self, Error> {
+        let mut last = None;
+        for address in url.resolve()? {
+            match Self::connect(address, options.clone()) {
+                Err(error @ Error::Connect { .. }) => last = Some(error),
+                connected => return connected,
+            }
+        }
+        Err(last.expect("resolve gives one address at least"))
     }
 }
 
@@ -94,6 +121,12 @@ impl<H: Host> Client<H> {
     #[must_use]
     pub fn qos_max(&self) -> QoS {
         self.driver.protocol.qos_max()
+    }
+
+    /// The facts of TLS, if the transport has it.
+    #[must_use]
+    pub fn tls_session(&self) -> Option<TlsSession> {
+        self.driver.tls_session()
     }
 
     /// Publishes a message with QoS 0. It stays in a buffer until the buffer is full, or until the next

@@ -32,6 +32,20 @@ pub enum Error {
     },
     /// The host failed to send or to receive. The connection has ended.
     Transport(Arc<io::Error>),
+    /// TLS with the broker failed. The connection has ended.
+    Tls {
+        /// The party at fault.
+        fault: Fault,
+        /// The reason, and the way out if there is one.
+        text: String,
+    },
+    /// WebSocket with the broker failed. The connection has ended.
+    WebSocket {
+        /// The party at fault.
+        fault: Fault,
+        /// The reason, and the way out if there is one.
+        text: String,
+    },
     /// The broker answered CONNECT with a refusal.
     Refused {
         /// The broker's code.
@@ -95,6 +109,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Usage(_) => Fault::Caller,
+            Self::Tls { fault, .. } | Self::WebSocket { fault, .. } => *fault,
             Self::Resolve { .. } | Self::Connect { .. } | Self::Transport(_) => Fault::Host,
             Self::Refused { .. }
             | Self::Closed { .. }
@@ -111,15 +126,16 @@ impl Error {
         !matches!(self, Self::Usage(_) | Self::NotTaken { .. } | Self::Timeout { .. } | Self::InboxFull { .. })
     }
 
+    /// The error of a socket, or of a layer above it, which carries an error of this type.
     pub(crate) fn transport(cause: io::Error) -> Self {
-        Self::Transport(Arc::new(cause))
+        cause.downcast::<Self>().unwrap_or_else(|cause| Self::Transport(Arc::new(cause)))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) => f.write_str(text),
+            Self::Usage(text) | Self::Tls { text, .. } | Self::WebSocket { text, .. } => f.write_str(text),
             Self::Resolve { host, cause } => write!(f, "cannot find the host {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "cannot connect to {address}: {cause}"),
             Self::Transport(cause) => write!(f, "the connection broke: {cause}"),

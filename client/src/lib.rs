@@ -8,8 +8,12 @@
 //!   client    the calls, each of which blocks
 //!   blocking  the loop: sends, receives, waits until a deadline
 //!   socket    bytes <-> the host's socket, with its poller
+//!   transport the layers between them: TLS, WebSocket
 //!   protocol  bytes <-> requests and events; no socket, no clock
 //! ```
+//!
+//! The scheme of a [`ServerUrl`] names the transport: `mqtt`, `mqtts`, `ws` or `wss`. TLS needs the feature `tls`,
+//! WebSocket the feature `websocket`.
 //!
 //! [`protocol::Protocol`] alone is for a program with a loop of its own.
 
@@ -28,6 +32,7 @@ mod packets;
 pub mod protocol;
 mod requests;
 mod socket;
+mod transport;
 mod url;
 
 pub use blocking::Parts;
@@ -35,5 +40,6 @@ pub use client::Client;
 pub use error::{Error, Fault};
 pub use message::Message;
 pub use options::{ConnectOptions, PublishOptions, Will};
+pub use transport::{ByteStream, Read, TlsOptions, TlsSession, Transport, TransportStream};
 pub use url::{InvalidUrl, ServerUrl};
 pub use wisp_wire::{PacketId, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions};

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wisp_wire::{ProtocolVersion, QoS};
 
+use crate::error::Error;
+use crate::transport::{TlsOptions, Transport};
 use crate::url::ServerUrl;
 
 /// The options of a connection. Start from [`ConnectOptions::new`] and change fields.
@@ -35,6 +37,8 @@ pub struct ConnectOptions {
     /// The longest silence that the broker should allow; 0 for any. A call that waits sends pings in time. A broker of
     /// MQTT 5 may set another value.
     pub keep_alive_s: u16,
+    /// The transport. [`ConnectOptions::over`] and [`Client::connect_to`](crate::Client::connect_to) choose it by a URL.
+    pub transport: Transport,
     /// The user name.
     pub username: Option<String>,
     /// The password.
@@ -112,6 +116,7 @@ impl ConnectOptions {
             use_topic_aliases: false,
             will: None,
             keep_alive_s: 60,
+            transport: Transport::default(),
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(10),
@@ -120,6 +125,15 @@ impl ConnectOptions {
             inbox_messages_max: 10_000,
             inbox_bytes_max: 16 * 1024 * 1024,
         }
+    }
+
+    /// Adopts the user name, the password and the transport of `url`.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used, or this build lacks the transport.
+    pub fn over(self, url: &ServerUrl, tls: &TlsOptions) -> Result<Self, Error> {
+        let transport = Transport::of(url, tls)?;
+        Ok(Self { transport, ..self.with_user_of(url) })
     }
 
     /// Adopts the user name and password of `url`.

@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use wisp_wire::{Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::message::{Delivered, Message};
 
 /// A packet from the broker.
@@ -102,6 +102,20 @@ pub(crate) fn decode(
         Ok(None) => Ok(None),
         Ok(Some((packet, length))) => Ok(Some((incoming(packet).map_err(Violation::of_protocol)?, length))),
         Err(error) => Err(Violation { code: error.reason_code(), error: Error::Protocol(error.to_string()) }),
+    }
+}
+
+/// The error of a broker whose first bytes are of another protocol than MQTT, if they are known.
+pub(crate) fn other_protocol(input: &[u8]) -> Option<Error> {
+    let fault = Fault::Caller;
+    if input.starts_with(&[0x15, 0x03]) {
+        let text = "the port speaks TLS: use mqtts://, or wss:// for WebSocket".to_owned();
+        Some(Error::Tls { fault, text })
+    } else if input.starts_with(b"HTTP/") {
+        let text = "the port speaks HTTP: use ws://, or wss:// over TLS".to_owned();
+        Some(Error::WebSocket { fault, text })
+    } else {
+        None
     }
 }
 

@@ -267,7 +267,14 @@ impl Protocol {
                     incoming
                 }
                 Ok(None) => return None,
-                Err(violation) => return self.end_by_violation(violation),
+                Err(violation) => {
+                    let other = packets::other_protocol(self.input.filled());
+                    if let (Phase::Connecting { .. }, Some(error)) = (self.phase, other) {
+                        self.end_with(error);
+                        return None;
+                    }
+                    return self.end_by_violation(violation);
+                }
             };
             let event = match self.phase {
                 Phase::Connecting { keep_alive_s, use_topic_aliases, .. } => {

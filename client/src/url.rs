@@ -1,4 +1,4 @@
-//! Addresses of brokers as URLs: `mqtt://user:password@host:1883`.
+//! Addresses of brokers as URLs: `mqtt://user:password@host:1883`, `wss://host/path`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,15 +11,43 @@ use url::{Host, Url};
 
 use crate::error::Error;
 
-/// The port of MQTT over plain TCP, as registered with IANA.
-const DEFAULT_PORT: u16 = 1883;
+/// The path of a WebSocket URL without one. Servers that insist on a path want this one.
+const DEFAULT_PATH: &str = "/mqtt";
+
+/// A scheme, with the port for a URL without one.
+#[derive(Clone, Copy)]
+struct Scheme {
+    name: &'static str,
+    default_port: u16,
+}
+
+const MQTT: Scheme = Scheme { name: "mqtt", default_port: 1883 };
+const MQTTS: Scheme = Scheme { name: "mqtts", default_port: 8883 };
+const WS: Scheme = Scheme { name: "ws", default_port: 80 };
+const WSS: Scheme = Scheme { name: "wss", default_port: 443 };
+
+/// The schemes of MQTT by all names that are in use.
+const SCHEMES: [(&str, Scheme); 8] = [
+    ("mqtt", MQTT),
+    ("mqtts", MQTTS),
+    ("ws", WS),
+    ("wss", WSS),
+    ("tcp", MQTT),
+    ("ssl", MQTTS),
+    ("tls", MQTTS),
+    ("mqtt+ssl", MQTTS),
+];
 
 /// The address of a broker, with the user to connect as. Exists only if legal.
+///
+/// The scheme names the transport: `mqtt` (also `tcp`) on port 1883, `mqtts` (also `ssl`, `tls`) on 8883, `ws` on 80,
+/// `wss` on 443. The path of a WebSocket is `/mqtt` unless the URL has one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     scheme: &'static str,
     host: String,
     port: u16,
+    path: String,
     username: Option<String>,
     password: Option<String>,
 }
@@ -30,22 +58,28 @@ impl ServerUrl {
     /// # Errors
     /// When the text is no such address.
     pub fn of_scheme(text: &str, scheme: &'static str, default_port: u16) -> Result<Self, InvalidUrl> {
-        Self::parse(text, &[scheme], default_port)
+        Self::parse(text, &[(scheme, Scheme { name: scheme, default_port })])
     }
 
-    /// Reads an address with one of these schemes, and shows it with the first.
-    fn parse(text: &str, schemes: &[&'static str], default_port: u16) -> Result<Self, InvalidUrl> {
-        let scheme = schemes[0];
-        let invalid = |fault| InvalidUrl { fault, scheme };
-        match text.split_once("://") {
-            None => return Err(invalid(Fault::NoScheme)),
-            Some((other, _)) if !schemes.contains(&other) => return Err(invalid(Fault::Scheme(other.to_owned()))),
-            Some(_) => {}
-        }
-        let url = Url::parse(text).map_err(|error| invalid(Fault::Grammar(error)))?;
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+    /// Reads an address with one of these schemes.
+    fn parse(text: &str, schemes: &[(&'static str, Scheme)]) -> Result<Self, InvalidUrl> {
+        let invalid = |fault| InvalidUrl { fault, scheme: schemes[0].1.name };
+        let Some((given, rest)) = text.split_once("://") else { return Err(invalid(Fault::NoScheme)) };
+        let Some((_, scheme)) = schemes.iter().find(|(name, _)| name.eq_ignore_ascii_case(given)) else {
+            return Err(invalid(Fault::Scheme(given.to_owned())));
+        };
+        // Under a scheme that the URL standard has no rules for: its rules for ws would change hosts and paths.
+        let url = Url::parse(&format!("mqtt://{rest}")).map_err(|error| invalid(Fault::Grammar(error)))?;
+        let has_path = !matches!(url.path(), "" | "/") || url.query().is_some();
+        if url.fragment().is_some() || (has_path && !scheme.is_websocket()) {
             return Err(invalid(Fault::More));
         }
+        let path = match (url.path(), url.query()) {
+            _ if !scheme.is_websocket() => String::new(),
+            ("", None) => DEFAULT_PATH.to_owned(),
+            (path, None) => path.to_owned(),
+            (path, Some(query)) => format!("{}?{query}", if path.is_empty() { "/" } else { path }),
+        };
         let decoded = |text: &str| percent_decoded(text).ok_or_else(|| invalid(Fault::Encoding));
         let host = match url.host() {
             Some(Host::Domain(name)) => decoded(name)?,
@@ -56,14 +90,45 @@ impl ServerUrl {
         if host.is_empty() {
             return Err(invalid(Fault::NoHost));
         }
-        let port = url.port().unwrap_or(default_port);
+        let port = url.port().unwrap_or(scheme.default_port);
         if port == 0 {
             return Err(invalid(Fault::PortZero));
         }
         let password = url.password().map(decoded).transpose()?;
         let has_user = password.is_some() || !url.username().is_empty();
         let username = has_user.then(|| decoded(url.username())).transpose()?;
-        Ok(Self { scheme, host, port, username, password })
+        Ok(Self { scheme: scheme.name, host, port, path, username, password })
+    }
+
+    /// The host: a name or an address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the scheme asks for TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        [MQTTS.name, WSS.name].contains(&self.scheme)
+    }
+
+    /// Whether the scheme asks for WebSocket.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        [WS.name, WSS.name].contains(&self.scheme)
+    }
+
+    /// The path of the WebSocket.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The host with its port, as in `host:1883` and `[::1]:1883`.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The user name, if the URL has one.
@@ -89,11 +154,17 @@ impl ServerUrl {
     }
 }
 
+impl Scheme {
+    fn is_websocket(self) -> bool {
+        [WS.name, WSS.name].contains(&self.name)
+    }
+}
+
 impl FromStr for ServerUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        Self::parse(text, &["mqtt", "tcp"], DEFAULT_PORT)
+        Self::parse(text, &SCHEMES)
     }
 }
 
@@ -145,8 +216,8 @@ impl std::error::Error for InvalidUrl {
 /// Without the password, so that it does not appear in logs and results.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host, port, .. } = self;
-        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
+        let Self { scheme, path, .. } = self;
+        write!(f, "{scheme}://{}{path}", self.authority())
     }
 }
 
@@ -183,8 +254,17 @@ mod tests {
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
             ("mqtt://[::1]:99", "mqtt://[::1]:99"),
             ("mqtt://me:secret@broker:7", "mqtt://broker:7"),
+            ("MQTT://broker", "mqtt://broker:1883"),
+            ("mqtts://broker", "mqtts://broker:8883"),
+            ("ssl://broker:7", "mqtts://broker:7"),
+            ("tls://broker", "mqtts://broker:8883"),
+            ("ws://broker", "ws://broker:80/mqtt"),
+            ("ws://Broker:9001/", "ws://Broker:9001/"),
+            ("wss://me:secret@[::1]/a/b?c=d", "wss://[::1]:443/a/b?c=d"),
+            ("wss://10.0.0.1?c", "wss://10.0.0.1:443/?c"),
         ] {
             assert_eq!(parsed(text).to_string(), shown);
+            assert_eq!(parsed(shown).to_string(), shown);
         }
     }
 
@@ -205,7 +285,9 @@ mod tests {
             "localhost",
             "localhost:1883",
             "http://h:1",
-            "mqtts://h:1",
+            "mqttss://h:1",
+            "mqtts://h:1/path",
+            "ws://h:1/path#fragment",
             "mqtt://",
             "mqtt://:1",
             "mqtt://h:0",

@@ -244,7 +244,7 @@ impl Peer {
     /// Sends the pending acknowledgements.
     fn reply(&mut self) -> Result<(), Gone> {
         // As with answers: no client that reads leaves so much unread.
-        let is_sent = self.replies.is_empty() || self.replies.send(&self.stream).map_err(|_| Gone)?;
+        let is_sent = self.replies.is_empty() || self.replies.send(&mut self.stream).map_err(|_| Gone)?;
         if is_sent { Ok(()) } else { Err(Gone) }
     }
 

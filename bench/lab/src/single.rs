@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use wisp_client::TlsOptions;
 use wisp_loadgen::{Config, Results, run};
 use wisp_report::folder::{self, Writer};
 use wisp_report::time;
@@ -12,9 +13,9 @@ use wisp_report::time;
 use crate::broker::CpuMeter;
 use crate::failure::{Failure, Interrupt};
 use crate::paths::Scratch;
-use crate::plan::{Load, Point, SettingError, Settings, default_figures};
+use crate::plan::{BrokerChoice, Load, Point, SettingError, Settings, default_figures};
 pub use crate::sweep::load::subject::{BrokerFigures, StartedFigures, UsageFigures};
-use crate::sweep::load::subject::{Choice, Subject};
+use crate::sweep::load::subject::{Choice, KnownBroker, Subject};
 use crate::sweep::load::{config, measured};
 use crate::sweep::progress::Live;
 use crate::versions::{self, Facts};
@@ -41,15 +42,19 @@ pub struct Driven {
 }
 
 impl SingleRun {
-    /// A run of a load; one at a rate measures latency.
+    /// A run of a load; one at a rate measures latency. `tls` is for a broker that runs already.
     ///
     /// # Errors
     /// If the settings do not go together.
-    pub fn new(load: Load) -> Result<Self, SettingError> {
+    pub fn new(load: Load, tls: TlsOptions) -> Result<Self, SettingError> {
         let settings = if load.rate_per_s.is_some() { Settings::Latency } else { Settings::Throughput };
         let point = Point::new(settings(load.clone()));
         point.check()?;
-        let choice = Choice::of(&load.broker, None);
+        let known = match &load.broker.choice {
+            BrokerChoice::Running(target) => Some(KnownBroker { target: target.clone(), tls }),
+            BrokerChoice::Start(_) => None,
+        };
+        let choice = Choice::of(&load.broker, known.as_ref());
         Ok(Self { load, point, choice })
     }
 
@@ -71,7 +76,10 @@ impl SingleRun {
             Choice::Start(broker, _) => versions::version_of(broker),
             Choice::Running(_) => String::new(),
         };
-        let config = Config { duration_max, ..config(&self.load, subject.target.clone(), self.load.rate_per_s) };
+        let config = Config {
+            duration_max,
+            ..config(&self.load, subject.target.clone(), subject.tls.clone(), self.load.rate_per_s)
+        };
         let live = Live::of_run(interrupt.clone());
         let meter = CpuMeter::new(&live, subject.running());
         let results = run(&config, &meter);

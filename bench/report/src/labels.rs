@@ -30,13 +30,14 @@ const MODES: [(&str, &str); 4] =
 type OneAndMany = (&'static str, &'static str);
 
 /// Settings in the order of columns: the field, the counted thing as in "10 senders", and the label.
-const SETTINGS: [(&str, Option<OneAndMany>, &str); 27] = [
+const SETTINGS: [(&str, Option<OneAndMany>, &str); 28] = [
     ("plan", None, "plan"),
     ("repetition", None, "repetition"),
     ("kind", None, "kind"),
     (BROKER, None, "broker"),
     ("mode", None, "mode"),
     ("protocol", None, "protocol"),
+    ("transport", None, "transport"),
     ("mqtt_version", None, "MQTT version"),
     ("pattern", None, "pattern"),
     ("senders", Some(("sender", "senders")), "senders"),

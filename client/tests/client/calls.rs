@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::{PATIENCE, Peer, broker, connected, final_error, options};
-use wisp_client::{Client, Error, Fault, Message, ProtocolVersion, ReasonCode};
+use wisp_client::{ByteStream, Client, Error, Fault, Message, ProtocolVersion, ReasonCode};
 use wisp_net::memory::MemoryHost;
 use wisp_wire::{Disconnect, List, Packet, PacketId, Properties, Property, QoS, SubAck, UnsubAck};
 
@@ -106,6 +106,11 @@ fn connecting_fails_in_time_whatever_is_there() {
     thread.join().unwrap();
 
     let (address, thread) = broker(&host, V5, |peer| peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let error = Client::connect_on(&host, address, options(V5)).err().expect("HTTP is not MQTT");
+    assert!(matches!(error, Error::WebSocket { .. }) && error.to_string().contains("use ws://"), "{error}");
+    thread.join().unwrap();
+
+    let (address, thread) = broker(&host, V5, |peer| peer.send_bytes(b"SSH-2.0-OpenSSH_9.6\r\n"));
     assert!(matches!(Client::connect_on(&host, address, options(V5)), Err(Error::Protocol(_))));
     thread.join().unwrap();
 }
@@ -385,8 +390,8 @@ fn parts_hold_everything_that_came() {
     let mut parts = client.into_parts().unwrap();
     while parts.bytes.len() < 3 {
         let mut rest = [0; 3];
-        if let Ok(received) = wisp_net::Stream::recv(&parts.stream, &mut rest) {
-            parts.bytes.extend_from_slice(&rest[..received]);
+        if let Ok(read) = parts.stream.read(&mut rest) {
+            parts.bytes.extend_from_slice(&rest[..read.bytes]);
         }
         assert!(Instant::now() < deadline);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wisp_client::{ProtocolVersion, QoS};
+use wisp_client::{ProtocolVersion, QoS, TlsOptions};
 
 use crate::drive::pattern::Pattern;
 use crate::drive::schedule::Schedule;
@@ -13,6 +13,8 @@ use crate::drive::target::Target;
 pub struct Config {
     /// The broker, and its protocol.
     pub target: Target,
+    /// The certificates, where the transport is TLS.
+    pub tls: TlsOptions,
     /// The MQTT version to speak, where that is the protocol.
     pub version: ProtocolVersion,
     /// The QoS to send and to subscribe with. NATS has 0 alone.
@@ -51,6 +53,7 @@ impl Config {
     pub fn new(target: Target) -> Self {
         Self {
             target,
+            tls: TlsOptions::default(),
             version: ProtocolVersion::Mqtt311,
             qos: QoS::AtMostOnce,
             window: 1000,

@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
+use wisp_client::TransportStream;
 use wisp_net::SysStream;
 
 use crate::drive::inbound::Inbound;
@@ -10,7 +11,7 @@ use crate::drive::sending::Sending;
 
 /// A connection that is ready for the run.
 pub(crate) struct ClientConnection {
-    pub(crate) stream: SysStream,
+    pub(crate) stream: TransportStream<SysStream>,
     pub(crate) inbound: Inbound,
     /// `None` for a receiver.
     pub(crate) sending: Option<Sending>,

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use wisp_client::{Client, ConnectOptions, Error, ProtocolVersion, ServerUrl};
-use wisp_net::{Stream, SysStream};
+use wisp_client::{ByteStream, Client, ConnectOptions, Error, ProtocolVersion, ServerUrl, Transport, TransportStream};
+use wisp_net::SysStream;
 
 use crate::drive::deadline::{InterruptibleHost, Stopped, unless_interrupted};
 use crate::drive::latency::Latency;
@@ -24,6 +24,8 @@ pub struct Connections {
     pub url: ServerUrl,
     /// Its address.
     pub address: SocketAddr,
+    /// The transport to it.
+    pub transport: Transport,
     /// The version of MQTT.
     pub version: ProtocolVersion,
     /// The number of connections.
@@ -46,7 +48,7 @@ pub struct Opened {
     pub error: Option<String>,
     version: ProtocolVersion,
     /// Sockets without their clients: each client has a poller, and so three descriptors more.
-    streams: Vec<SysStream>,
+    streams: Vec<TransportStream<SysStream>>,
 }
 
 impl Connections {
@@ -71,6 +73,7 @@ impl Connections {
 
     fn connect(&self, host: &InterruptibleHost, number: u64) -> Result<Client<InterruptibleHost>, Error> {
         let mut options = ConnectOptions::new(self.version).with_user_of(&self.url);
+        options.transport = self.transport.clone();
         options.client_id = format!("c{number}");
         // Nothing is pinged. A keep-alive of 0 would say that, but not every broker accepts it.
         options.keep_alive_s = u16::MAX;
@@ -119,11 +122,11 @@ impl Connections {
 
 impl Opened {
     /// Closes all connections.
-    pub fn disconnect(self) {
+    pub fn disconnect(mut self) {
         let goodbye = Protocol::Mqtt(self.version).goodbye().unwrap_or_default();
-        for stream in &self.streams {
+        for stream in &mut self.streams {
             // The connection is closed either way.
-            let _ = stream.send(goodbye);
+            let _ = stream.write(goodbye);
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::io;
 use std::mem;
 
-use wisp_net::Stream;
+use wisp_client::{ByteStream, Read};
 use wisp_wire::{Packet, ProtocolVersion, QoS};
 
 use crate::drive::acks::Acks;
@@ -131,7 +131,7 @@ impl Inbound {
     /// again with each read.
     pub(crate) fn receive(
         &mut self,
-        stream: &impl Stream,
+        stream: &mut impl ByteStream,
         scratch: &mut [u8],
         mut timing: Option<&mut Timing>,
     ) -> Result<Received, ConnectionError> {
@@ -145,10 +145,9 @@ impl Inbound {
         let begun = if is_long { 0 } else { self.partial.len() };
         scratch[..begun].copy_from_slice(&self.partial[..begun]);
         let room = &mut scratch[begun..];
-        let (room_bytes, received) = (room.len(), stream.recv(room));
-        match received {
-            Ok(0) => Err(ConnectionError::Closed(self.hint())),
-            Ok(received) => {
+        match stream.read(room) {
+            Ok(Read { bytes: 0, .. }) => Err(ConnectionError::Closed(self.hint())),
+            Ok(Read { bytes: received, more }) => {
                 if let Some(timing) = &mut timing {
                     timing.note_read();
                 }
@@ -164,7 +163,7 @@ impl Inbound {
                     self.partial.clear();
                     self.partial.extend_from_slice(&bytes[used..]);
                 }
-                Ok(if received == room_bytes { Received::More } else { Received::All })
+                Ok(if more { Received::More } else { Received::All })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
             Err(error) => Err(ConnectionError::Broke(error, self.hint())),
@@ -266,6 +265,7 @@ mod tests {
     use crate::drive::replies::{PUBACK, PUBCOMP, PUBREC, PUBREL, SHORT_BYTES, short};
     use crate::drive::topics::{Naming, Topics};
     use std::sync::Mutex;
+    use wisp_net::Stream;
     use wisp_wire::{Properties, Property, Publish, TopicName};
 
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -377,8 +377,8 @@ mod tests {
             let (mut inbound, stream) = receiver(ProtocolVersion::Mqtt5, QoS::AtMostOnce);
             let (early, later) = stream.split_at(early_bytes);
             (inbound.partial, inbound.has_early) = (early.to_vec(), !early.is_empty());
-            let (socket, mut scratch) = (Bytes(Mutex::new(later.to_vec())), vec![0; scratch_bytes]);
-            while inbound.receive(&socket, &mut scratch, None).unwrap() != Received::Nothing {}
+            let (mut socket, mut scratch) = (Bytes(Mutex::new(later.to_vec())), vec![0; scratch_bytes]);
+            while inbound.receive(&mut socket, &mut scratch, None).unwrap() != Received::Nothing {}
             assert_eq!(tally(&inbound), Tally { received: 100, ..Tally::default() }, "{scratch_bytes} {early_bytes}");
             assert!(inbound.partial.is_empty());
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wisp_client::{Client, Error, Parts};
+use wisp_client::{Client, Error, Parts, TransportStream};
 use wisp_net::SysStream;
 
 use crate::drive::deadline::InterruptibleHost;
@@ -12,7 +12,7 @@ pub(crate) const KEEP_ALIVE_S: u16 = u16::MAX;
 
 /// A connection that is ready for the run, with the bytes and messages received on it before.
 pub(crate) struct OpenedConnection {
-    pub(crate) stream: SysStream,
+    pub(crate) stream: TransportStream<SysStream>,
     /// Bytes received and not decoded.
     pub(crate) bytes: Vec<u8>,
     /// Bytes to be sent first.

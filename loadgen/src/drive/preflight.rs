@@ -23,7 +23,7 @@ pub enum Unreachable {
     #[error("{target} is another machine's address ({address}), and only this one is loaded")]
     OtherMachine {
         /// The broker.
-        target: Target,
+        target: Box<Target>,
         /// The address of its host.
         address: IpAddr,
     },
@@ -31,7 +31,7 @@ pub enum Unreachable {
     #[error("cannot connect to {target}: {cause}")]
     NoAnswer {
         /// The broker.
-        target: Target,
+        target: Box<Target>,
         /// The last address's error.
         cause: io::Error,
     },
@@ -66,7 +66,7 @@ pub fn payload_bytes_max(target: &Target, timeout: Duration, watch: &dyn Watch) 
 pub fn local_address(target: &Target) -> Result<SocketAddr, Unreachable> {
     let addresses = target.resolve().map_err(Unreachable::Name)?;
     if let Some(other) = addresses.iter().find(|address| !is_local(address)) {
-        return Err(Unreachable::OtherMachine { target: target.clone(), address: other.ip() });
+        return Err(Unreachable::OtherMachine { target: Box::new(target.clone()), address: other.ip() });
     }
     let mut last = None;
     for address in addresses {
@@ -76,7 +76,7 @@ pub fn local_address(target: &Target) -> Result<SocketAddr, Unreachable> {
         }
     }
     let cause = last.expect("a host that resolves has at least one address");
-    Err(Unreachable::NoAnswer { target: target.clone(), cause })
+    Err(Unreachable::NoAnswer { target: Box::new(target.clone()), cause })
 }
 
 fn is_local(address: &SocketAddr) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use wisp_net::Stream;
+use wisp_client::ByteStream;
 
 /// The first byte of each acknowledgement.
 pub(crate) const PUBACK: u8 = 0x40;
@@ -48,9 +48,9 @@ impl Replies {
     }
 
     /// Sends as much as the socket accepts; true if that is everything.
-    pub(crate) fn send(&mut self, stream: &impl Stream) -> io::Result<bool> {
+    pub(crate) fn send(&mut self, stream: &mut impl ByteStream) -> io::Result<bool> {
         let rest = &self.bytes[self.sent..];
-        match stream.send(rest) {
+        match stream.write(rest) {
             Ok(sent) if sent == rest.len() => {
                 self.bytes.clear();
                 self.sent = 0;

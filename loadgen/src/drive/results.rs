@@ -21,6 +21,9 @@ pub struct Results {
     pub url: String,
     /// The protocol: `mqtt` or `nats`.
     pub protocol: String,
+    /// The transport: `tcp`, `tls`, `websocket` or `websocket-tls`.
+    #[serde(default = "tcp")]
+    pub transport: String,
     /// The MQTT version that was spoken; none for another protocol.
     pub mqtt_version: Option<String>,
     /// The QoS of sending and receiving.
@@ -109,6 +112,11 @@ pub struct Results {
 /// ones are on their way when the last is due.
 const RATE_REACHED: (f64, f64) = (1.02, 0.05);
 
+/// The transport of records that name none.
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
 impl Results {
     /// The results of a run that took `elapsed`.
     #[must_use]
@@ -123,6 +131,7 @@ impl Results {
             loadgen_version: env!("CARGO_PKG_VERSION").to_owned(),
             url: config.target.to_string(),
             protocol: config.target.protocol().to_owned(),
+            transport: config.target.transport_name().to_owned(),
             mqtt_version: version_name(config).map(str::to_owned),
             qos: config.qos as u8,
             // The broker's limit and the time of sending are not known here.
@@ -237,7 +246,15 @@ impl fmt::Display for Results {
         write!(f, "\n{sent} messages of {size_bytes} B from {senders} senders to {receivers} receivers")?;
         write!(f, ", {pattern} over {topics} topics")?;
         match &self.mqtt_version {
-            Some(version) => write!(f, ", MQTT {version}, QoS {qos}")?,
+            Some(version) => {
+                let over = match self.transport.as_str() {
+                    "tls" => " over TLS",
+                    "websocket" => " over WebSocket",
+                    "websocket-tls" => " over WebSocket and TLS",
+                    _ => "",
+                };
+                write!(f, ", MQTT {version}{over}, QoS {qos}")?;
+            }
             None => write!(f, ", NATS")?,
         }
         if let Some(window) = self.window {
@@ -351,7 +368,8 @@ mod tests {
         let json = results(1, 100, Tally { received: 98, ..Tally::default() }).to_json();
         assert!(!json.contains('\n') && !json.contains("secret"), "{json}");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        for (field, value) in [("url", "mqtt://h:1"), ("protocol", "mqtt"), ("mqtt_version", "5")] {
+        for (field, value) in [("url", "mqtt://h:1"), ("protocol", "mqtt"), ("transport", "tcp"), ("mqtt_version", "5")]
+        {
             assert_eq!(read[field], value);
         }
         for (field, value) in [("senders", 1), ("size_bytes", 1000), ("messages", 100), ("lost", 2), ("qos", 1)] {

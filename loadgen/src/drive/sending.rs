@@ -2,7 +2,7 @@
 
 use std::io;
 
-use wisp_net::Stream;
+use wisp_client::ByteStream;
 
 use crate::drive::outgoing::Outgoing;
 
@@ -125,12 +125,17 @@ impl Sending {
     }
 
     /// Sends once, as much as is allowed.
-    pub(crate) fn send(&mut self, stream: &impl Stream, outgoing: &mut Outgoing, settled: u64) -> io::Result<Sent> {
+    pub(crate) fn send(
+        &mut self,
+        stream: &mut impl ByteStream,
+        outgoing: &mut Outgoing,
+        settled: u64,
+    ) -> io::Result<Sent> {
         self.send_up_to(stream, outgoing, self.allowed(settled))
     }
 
     /// Sends the rest of a packet that was begun, so that something else can follow it.
-    pub(crate) fn finish_packet(&mut self, stream: &impl Stream, outgoing: &mut Outgoing) -> io::Result<Sent> {
+    pub(crate) fn finish_packet(&mut self, stream: &mut impl ByteStream, outgoing: &mut Outgoing) -> io::Result<Sent> {
         let packet_end = if self.position < self.messages_bytes {
             self.position.next_multiple_of(self.packet_bytes)
         } else if self.position == self.messages_bytes {
@@ -141,14 +146,14 @@ impl Sending {
         self.send_up_to(stream, outgoing, packet_end)
     }
 
-    fn send_up_to(&mut self, stream: &impl Stream, outgoing: &mut Outgoing, end: u64) -> io::Result<Sent> {
+    fn send_up_to(&mut self, stream: &mut impl ByteStream, outgoing: &mut Outgoing, end: u64) -> io::Result<Sent> {
         let left = usize::try_from(end - self.position).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(Sent { bytes: 0, has_room: true });
         }
         let bytes = outgoing.next(self.sender, self.position, self.likely_bytes.min(left));
         let bytes = &bytes[..bytes.len().min(left)];
-        let sent = match stream.send(bytes) {
+        let sent = match stream.write(bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -168,6 +173,7 @@ mod tests {
     use crate::drive::topics::{Naming, Topics};
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use wisp_net::Stream;
     use wisp_wire::{ProtocolVersion, QoS};
 
     fn outgoing(messages: u64) -> Outgoing {
@@ -202,23 +208,23 @@ mod tests {
 
     #[test]
     fn no_more_than_the_window_is_on_its_way() {
-        let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
+        let (mut outgoing, mut socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
         let mut sending = Sending::new(0, &outgoing, Some(4), false);
         for (settled, sent) in [(0, 4), (1, 5), (1, 5), (5, 9), (9, 10)] {
-            sending.send(&socket, &mut outgoing, settled).unwrap();
+            sending.send(&mut socket, &mut outgoing, settled).unwrap();
             assert_eq!((sending.sent(), sending.may_send(settled)), (sent, false), "{settled}");
         }
         assert!(!sending.is_done(), "the end waits for the last acknowledgement");
-        sending.send(&socket, &mut outgoing, 10).unwrap();
+        sending.send(&mut socket, &mut outgoing, 10).unwrap();
         assert!(sending.is_done() && !sending.may_send(10));
     }
 
     #[test]
     fn without_a_window_everything_may_be_sent() {
-        let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
+        let (mut outgoing, mut socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
         let mut sending = Sending::new(0, &outgoing, None, false);
         while sending.may_send(0) {
-            sending.send(&socket, &mut outgoing, 0).unwrap();
+            sending.send(&mut socket, &mut outgoing, 0).unwrap();
         }
         assert!(sending.is_done());
     }
@@ -226,32 +232,32 @@ mod tests {
     #[test]
     fn no_more_than_is_due_is_sent_and_the_end_after_the_last() {
         for window in [None, Some(2)] {
-            let (mut outgoing, socket) = (outgoing(4), Room(AtomicUsize::new(usize::MAX)));
+            let (mut outgoing, mut socket) = (outgoing(4), Room(AtomicUsize::new(usize::MAX)));
             let mut sending = Sending::new(0, &outgoing, window, true);
             assert!(!sending.may_send(0));
             for (due, settled, sent) in [(1, 0, 1), (3, 0, 2), (3, 1, 3), (3, 3, 3), (4, 3, 4)] {
                 while sending.due < due {
                     sending.note_due();
                 }
-                sending.send(&socket, &mut outgoing, settled).unwrap();
+                sending.send(&mut socket, &mut outgoing, settled).unwrap();
                 let sent = if window.is_some() { sent } else { due };
                 assert_eq!(sending.sent(), sent, "{window:?} {due}: all that may be sent goes with one call");
                 let has_end = sending.may_send(settled);
                 assert_eq!(has_end, window.is_none() && due == 4, "{window:?} {due}");
             }
             assert!(!sending.is_done());
-            sending.send(&socket, &mut outgoing, 4).unwrap();
+            sending.send(&mut socket, &mut outgoing, 4).unwrap();
             assert!(sending.is_done());
         }
     }
 
     #[test]
     fn a_sender_is_free_from_when_it_was_found_to_be() {
-        let (mut outgoing, socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
+        let (mut outgoing, mut socket) = (outgoing(10), Room(AtomicUsize::new(usize::MAX)));
         let mut sending = Sending::new(0, &outgoing, Some(2), false);
         assert_eq!(sending.note_free(5), 0, "nothing held it back");
         let mut attempt = |sending: &mut Sending, has_room, settled| {
-            sending.send(&socket, &mut outgoing, settled).unwrap();
+            sending.send(&mut socket, &mut outgoing, settled).unwrap();
             sending.note_attempt(has_room, settled);
         };
         attempt(&mut sending, false, 0);
@@ -268,16 +274,16 @@ mod tests {
         let length = outgoing.packet_bytes() as usize;
         let mut sending = Sending::new(0, &outgoing, Some(3), false);
         let finish = |sending: &mut Sending, outgoing: &mut Outgoing, room| {
-            sending.finish_packet(&Room(AtomicUsize::new(room)), outgoing).unwrap().has_room
+            sending.finish_packet(&mut Room(AtomicUsize::new(room)), outgoing).unwrap().has_room
         };
         assert!(finish(&mut sending, &mut outgoing, 0), "nothing was begun");
-        assert!(!sending.send(&Room(AtomicUsize::new(length + 1)), &mut outgoing, 0).unwrap().has_room);
+        assert!(!sending.send(&mut Room(AtomicUsize::new(length + 1)), &mut outgoing, 0).unwrap().has_room);
         assert!(!finish(&mut sending, &mut outgoing, 5));
         assert!(finish(&mut sending, &mut outgoing, usize::MAX));
         assert_eq!((sending.sent(), sending.position), (2, 2 * length as u64));
-        sending.send(&Room(AtomicUsize::new(usize::MAX)), &mut outgoing, 0).unwrap();
+        sending.send(&mut Room(AtomicUsize::new(usize::MAX)), &mut outgoing, 0).unwrap();
         assert!(finish(&mut sending, &mut outgoing, 0), "the last message has ended");
-        sending.send(&Room(AtomicUsize::new(1)), &mut outgoing, 3).unwrap();
+        sending.send(&mut Room(AtomicUsize::new(1)), &mut outgoing, 3).unwrap();
         assert!(finish(&mut sending, &mut outgoing, usize::MAX) && sending.is_done());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use wisp_client::{Client, ConnectOptions, Error, QoS, ServerUrl, SubscriptionOptions};
+use wisp_client::{Client, ConnectOptions, Error, QoS, ServerUrl, SubscriptionOptions, Transport};
 
 use crate::drive::acks::{granted, window};
 use crate::drive::cases::first_in_words;
@@ -43,6 +43,7 @@ const FILTERS_AT_ONCE: usize = 32;
 /// The parts of a run that do not change.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a Config,
+    transport: Transport,
     protocol: Protocol,
     /// The run's number, which tells its messages from those of other runs.
     run: u32,
@@ -58,6 +59,7 @@ impl Plan<'_> {
         let Config { pattern, senders, receivers, topics, messages, .. } = *config;
         let layout = Layout::new(pattern, senders, receivers, topics, messages)?;
         let protocol = Protocol::of(config)?;
+        let transport = config.target.transport(&config.tls)?;
         let naming = protocol.naming();
         let usual_prefix = || format!("loadgen{}{run:06x}", naming.separator);
         let prefix = config.topic_prefix.clone().unwrap_or_else(usual_prefix);
@@ -65,7 +67,7 @@ impl Plan<'_> {
         let payloads = PayloadFormat::new(run, config.size);
         let template = protocol.sent(&topics, &payloads, config.qos)?;
         let seen = (pattern.is_shared() && receivers > 0).then(|| Arc::new(Seen::new(&layout.spread)));
-        Ok(Plan { config, protocol, run, payloads, topics, seen, template })
+        Ok(Plan { config, transport, protocol, run, payloads, topics, seen, template })
     }
 
     /// A thread's buffer of packets.
@@ -182,6 +184,7 @@ impl Plan<'_> {
         name: &str,
     ) -> Result<Client<InterruptibleHost>, Error> {
         let mut options = ConnectOptions::new(self.config.version).with_user_of(url);
+        options.transport = self.transport.clone();
         // At most 6 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:06x}{name}", self.run);
         // Nothing is pinged during a run, unless the broker orders it. 0 would say that, but not every broker takes it.
@@ -302,7 +305,7 @@ fn keep_alive(connections: &mut [ClientConnection], looked: &mut Instant) {
     for connection in connections {
         if connection.ping_if_silent(true) {
             // If sending fails, the run will notice.
-            let _ = connection.inbound.replies.send(&connection.stream);
+            let _ = connection.inbound.replies.send(&mut connection.stream);
         }
     }
 }

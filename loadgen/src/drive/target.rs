@@ -1,10 +1,10 @@
-//! The broker to drive, as a URL: `mqtt://host:1883`, `nats://host:4222`.
+//! The broker to drive, as a URL: `mqtt://host:1883`, `wss://host/mqtt`, `nats://host:4222`.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use wisp_client::{Error, InvalidUrl, ServerUrl};
+use wisp_client::{Error, InvalidUrl, ServerUrl, TlsOptions, Transport};
 
 /// The port of NATS, as registered with IANA.
 const NATS_PORT: u16 = 4222;
@@ -12,7 +12,7 @@ const NATS_PORT: u16 = 4222;
 /// A broker, and the protocol it speaks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// A broker of MQTT: `mqtt://` or `tcp://`.
+    /// A broker of MQTT: `mqtt://`, `mqtts://`, `ws://` or `wss://`.
     Mqtt(ServerUrl),
     /// A server of core NATS: `nats://`.
     Nats(NatsUrl),
@@ -25,6 +25,32 @@ impl Target {
         match self {
             Self::Mqtt(_) => "mqtt",
             Self::Nats(_) => "nats",
+        }
+    }
+
+    /// The transport's name, as results have it: `tcp`, `tls`, `websocket` or `websocket-tls`.
+    #[must_use]
+    pub fn transport_name(&self) -> &'static str {
+        match self {
+            Self::Mqtt(url) => match (url.is_websocket(), url.is_secure()) {
+                (false, false) => "tcp",
+                (false, true) => "tls",
+                (true, false) => "websocket",
+                (true, true) => "websocket-tls",
+            },
+            Self::Nats(_) => "tcp",
+        }
+    }
+
+    /// The transport of all connections.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    pub fn transport(&self, tls: &TlsOptions) -> Result<Transport, Error> {
+        match self {
+            Self::Mqtt(url) => Transport::of(url, tls),
+            Self::Nats(_) if tls.is_set() => Err(Error::Usage("NATS servers are driven without TLS".to_owned())),
+            Self::Nats(_) => Ok(Transport::default()),
         }
     }
 
@@ -44,10 +70,10 @@ impl Target {
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum InvalidTarget {
     /// It has no scheme.
-    #[error("no scheme, use mqtt://HOST:PORT or nats://HOST:PORT")]
+    #[error("no scheme, use mqtt://HOST:PORT, mqtts://, ws://, wss:// or nats://")]
     NoScheme,
     /// Its scheme is another protocol's.
-    #[error("unknown scheme {0}://, use mqtt://HOST:PORT or nats://HOST:PORT")]
+    #[error("unknown scheme {0}://, use mqtt://HOST:PORT, mqtts://, ws://, wss:// or nats://")]
     Scheme(String),
     /// The rest of it is no address.
     #[error(transparent)]
@@ -59,7 +85,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
         match text.split_once("://") {
-            Some(("mqtt" | "tcp", _)) => Ok(Self::Mqtt(text.parse()?)),
+            Some(("mqtt" | "mqtts" | "tcp" | "ssl" | "ws" | "wss", _)) => Ok(Self::Mqtt(text.parse()?)),
             Some(("nats", _)) => Ok(Self::Nats(text.parse()?)),
             Some((scheme, _)) => Err(InvalidTarget::Scheme(scheme.to_owned())),
             None => Err(InvalidTarget::NoScheme),
@@ -124,6 +150,8 @@ mod tests {
         for (text, protocol, shown) in [
             ("mqtt://localhost", "mqtt", "mqtt://localhost:1883"),
             ("tcp://10.0.0.1:5", "mqtt", "mqtt://10.0.0.1:5"),
+            ("mqtts://localhost", "mqtt", "mqtts://localhost:8883"),
+            ("wss://me:secret@localhost:8084/mqtt", "mqtt", "wss://localhost:8084/mqtt"),
             ("nats://localhost", "nats", "nats://localhost:4222"),
             ("nats://me:secret@[::1]:9/", "nats", "nats://[::1]:9"),
         ] {

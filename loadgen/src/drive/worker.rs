@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use wisp_net::{Event, Host, Poller, Registrar, Stream, SysHost, SysPoller, Token};
+use wisp_client::ByteStream;
+use wisp_net::{Event, Host, Poller, Registrar, SysHost, SysPoller, Token};
 
 use crate::drive::busy::Times;
 use crate::drive::connection::{ClientConnection, silence_check_interval};
@@ -74,9 +75,13 @@ struct Registered {
 
 impl Registered {
     fn is_ready(&self) -> bool {
-        let ClientConnection { inbound, sending, .. } = &self.client;
+        let ClientConnection { stream, inbound, sending, .. } = &self.client;
         let has_replies = !inbound.replies.is_empty();
-        let may_send = || has_replies || sending.is_some_and(|sending| sending.may_send(inbound.settled()));
+        let may_send = || {
+            has_replies
+                || sending.is_some_and(|sending| sending.may_send(inbound.settled()))
+                || stream.unsent_bytes() > 0
+        };
         // A connection is not read while it cannot be answered, so that answers do not pile up.
         (self.readable && !has_replies) || (self.writable && may_send())
     }
@@ -124,7 +129,7 @@ impl Worker {
         let registrar = poller.registrar();
         let mut registered = Vec::with_capacity(clients.len());
         for mut client in clients {
-            registrar.add(&mut client.stream, Token(registered.len() as u64))?;
+            registrar.add(client.stream.socket_mut(), Token(registered.len() as u64))?;
             registered.push(Registered { client, readable: true, writable: true, is_queued: true, has_failed: false });
         }
         Ok(Self {
@@ -287,6 +292,10 @@ impl Worker {
     fn send(&mut self, index: usize) -> io::Result<()> {
         let Registered { client, writable, .. } = &mut self.connections[index];
         let ClientConnection { stream, inbound, sending, has_sent, .. } = client;
+        if stream.unsent_bytes() > 0 && !flush(stream)? {
+            *writable = false;
+            return Ok(());
+        }
         let Some(sending) = sending else {
             if !inbound.replies.is_empty() {
                 *has_sent = true;
@@ -328,14 +337,14 @@ impl Worker {
 
     fn finish(mut self) -> ThreadReport {
         let registrar = self.poller.registrar();
-        for Registered { client, .. } in self.connections {
+        for Registered { mut client, .. } in self.connections {
             let at_boundary =
                 client.sending.is_none_or(|sending| sending.is_done()) && client.inbound.replies.is_empty();
             if let Some(goodbye) = client.inbound.protocol.goodbye().filter(|_| at_boundary) {
                 // The run is over: whether the broker still hears it changes nothing.
-                let _ = client.stream.send(goodbye);
+                let _ = client.stream.write(goodbye);
             }
-            let _ = registrar.remove(&client.stream);
+            let _ = registrar.remove(client.stream.socket());
             let window = client.sending.and_then(|sending| sending.window());
             self.report.window = self.report.window.into_iter().chain(window).min();
             self.report.sent.extend(client.sending.map(|sending| (sending.sender(), sending.sent())));
@@ -343,5 +352,15 @@ impl Worker {
         }
         self.report.histograms = self.paced.map(|paced| paced.timing.into_histograms());
         self.report
+    }
+}
+
+/// Sends the rest of what the transport has taken over before. Returns whether the socket has room for more.
+#[cold]
+fn flush(stream: &mut impl ByteStream) -> io::Result<bool> {
+    match stream.write(&[]) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -12,7 +12,7 @@ use wisp_report::folder::{KIND, PLAN, REPETITION, WANTED_S};
 use wisp_report::kind::Kind;
 
 /// The fields of all records besides settings and measures.
-const OF_ALL: [&str; 5] = [PLAN, REPETITION, WANTED_S, KIND, "protocol"];
+const OF_ALL: [&str; 6] = [PLAN, REPETITION, WANTED_S, KIND, "protocol", "transport"];
 /// The largest distance at which a name counts as a misspelling of another one.
 const TYPING_ERRORS_MAX: usize = 3;
 

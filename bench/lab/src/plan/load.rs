@@ -12,7 +12,7 @@ use crate::plan::field::{Combination, Field};
 use crate::plan::setting::{CONNECTIONS_MAX, Setting, Value};
 
 /// The schemes of brokers that run already.
-const SCHEMES: [&str; 3] = ["mqtt://", "tcp://", "nats://"];
+const SCHEMES: [&str; 7] = ["mqtt://", "mqtts://", "tcp://", "ssl://", "ws://", "wss://", "nats://"];
 
 /// The broker of a sample.
 #[derive(Clone, PartialEq, Eq, Debug)]

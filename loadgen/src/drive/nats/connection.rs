@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use wisp_client::Error;
+use wisp_client::{Error, TransportStream};
 use wisp_net::{Event, Host, Poller, Registrar, Stream, SysStream, Token};
 
 use crate::drive::deadline::{InterruptibleHost, InterruptiblePoller};
@@ -155,7 +155,7 @@ impl Connection {
         // An error means that it was not registered any more.
         let _ = self.poller.registrar().remove(&self.stream);
         OpenedConnection {
-            stream: self.stream,
+            stream: TransportStream::plain(self.stream),
             bytes: self.input,
             unsent: Vec::new(),
             strangers: self.strangers,

@@ -6,6 +6,7 @@ mod plans;
 mod run;
 mod settings;
 mod sweep;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use clap::Args;
 use wisp_arguments::{parse_qos, parse_version};
 use wisp_wire::{ProtocolVersion, QoS};
 
+use crate::args::tls::Tls;
 use wisp_lab::broker::{Broker, Mode};
 use wisp_lab::plan::{BrokerChoice, BrokerSetup, Load, SIZE_BYTES_MAX};
 use wisp_loadgen::{HEADER_BYTES, Pattern, Target};
@@ -16,9 +17,12 @@ const WINDOW: u16 = 1000;
 /// The arguments of `run`.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// A broker that runs on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
+    /// A broker that runs on this machine: mqtt://HOST:PORT, mqtts://, ws://, wss:// or nats://, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     pub(crate) url: Target,
+    /// Its certificates.
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     /// Start a broker on a free port, and stop it at the end: native, wasmer, wasmtime, wasmedge, mosquitto, nats-server,
     /// rumqttd, or a command line in which {port} or {address} stands for where it is to listen
     #[arg(long, value_name = "NAME|COMMAND", conflicts_with = "url")]

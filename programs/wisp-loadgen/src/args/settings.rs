@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::tls::Tls;
 use wisp_lab::machine;
 use wisp_lab::plan::{Kind, Setting, ValueError, Written, WrittenSettings, values_of};
 use wisp_loadgen::Target;
@@ -14,9 +15,12 @@ pub(crate) struct BrokerSettings {
     /// command line in which {port} or {address} stands for where it is to listen
     #[arg(long, value_name = "NAMES|COMMAND")]
     pub(crate) broker: Vec<String>,
-    /// A broker that runs already, on this machine: mqtt://HOST:PORT or nats://HOST:PORT, with USER:PASSWORD@ before the host if need be
+    /// A broker that runs already, on this machine: mqtt://HOST:PORT, mqtts://, ws://, wss:// or nats://, with USER:PASSWORD@ before the host if need be
     #[arg(long, value_name = "URL", conflicts_with = "broker")]
     pub(crate) url: Option<Target>,
+    /// Its certificates.
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     /// How runtimes run the module: aot, jit or interpreted [default: aot]
     #[arg(long, value_name = "MODES", value_delimiter = ',')]
     pub(crate) mode: Vec<String>,

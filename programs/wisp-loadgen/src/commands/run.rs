@@ -13,7 +13,7 @@ use crate::commands::terminal::{PROGRAM, on_signals, print};
 
 pub(super) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let interrupt = on_signals()?;
-    let single = SingleRun::new(options.load())?;
+    let single = SingleRun::new(options.load(), options.tls.options())?;
     if let (true, Some(version)) = (single.is_nats(), options.mqtt_version) {
         let what = format!("{version} is not what NATS servers speak: leave out --mqtt-version");
         return Err(Failure::Setup(what));

@@ -8,14 +8,15 @@ use crate::args::BrokerSettings;
 use crate::commands::terminal::{PROGRAM, on_signals};
 use wisp_lab::failure::Failure;
 use wisp_lab::plan::{Plan, PlanError};
-use wisp_lab::sweep::load::LoadSampler;
+use wisp_lab::sweep::load::{KnownBroker, LoadSampler};
 use wisp_lab::sweep::{self, Options};
 
 /// Measures a plan, and shows the results.
 pub(super) fn run(plan: Result<Plan, PlanError>, broker: &BrokerSettings, place: &Place) -> Result<ExitCode, Failure> {
     let plan = plan?;
     let interrupt = on_signals()?;
-    let mut sampler = LoadSampler::new(PROGRAM, broker.url.clone(), interrupt.clone())?;
+    let known = broker.url.clone().map(|target| KnownBroker { target, tls: broker.tls.options() });
+    let mut sampler = LoadSampler::new(PROGRAM, known, interrupt.clone())?;
     let options = Options {
         program: PROGRAM,
         folder: place.folder(&plan.name),

@@ -68,6 +68,7 @@ fn connections(settings: &plan::Connections, subject: &Subject) -> Result<Connec
     Ok(Connections {
         url: url.clone(),
         address: local_address(&subject.target).map_err(|error| Failure::Broken(error.to_string()))?,
+        transport: subject.target.transport(&subject.tls).map_err(|error| Failure::Setup(error.to_string()))?,
         version: settings.broker.mqtt_version.unwrap_or(ProtocolVersion::Mqtt311),
         count: settings.connections,
         rate_per_s: settings.rate_per_s,

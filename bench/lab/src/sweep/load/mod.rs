@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wisp_client::ProtocolVersion;
+use wisp_client::{ProtocolVersion, TlsOptions};
 use wisp_loadgen::{Config, DESCRIPTORS_EXTRA, Results, RunError, Target, Watch, run};
 use wisp_report::folder::{self, Record};
 
@@ -20,6 +20,7 @@ use crate::paths::Scratch;
 use crate::plan::{BrokerSetup, Load, Plan, Point, Settings};
 use crate::sweep::Sampler;
 use crate::versions::{self, Facts};
+pub use subject::KnownBroker;
 use subject::{BrokerFigures, Choice, Subject};
 
 /// A warm-up forwards this share of a sample's messages.
@@ -43,8 +44,8 @@ const PACED_WARM_UP_S: f64 = 1.0;
 #[derive(Debug)]
 pub struct LoadSampler {
     program: &'static str,
-    /// The address from the command line, with its password.
-    url: Option<Target>,
+    /// The broker from the command line.
+    known: Option<KnownBroker>,
     interrupt: Interrupt,
     scratch: Scratch,
     /// Of brokers, by the names that plans have for them.
@@ -56,16 +57,16 @@ pub struct LoadSampler {
 }
 
 impl LoadSampler {
-    /// One for brokers that it starts, and for the one at `url`.
+    /// One for brokers that it starts, and for the known one.
     ///
     /// # Errors
     /// When there is no folder for temporary files.
-    pub fn new(program: &'static str, url: Option<Target>, interrupt: Interrupt) -> Result<Self, Failure> {
+    pub fn new(program: &'static str, known: Option<KnownBroker>, interrupt: Interrupt) -> Result<Self, Failure> {
         let scratch = Scratch::new()
             .map_err(|error: io::Error| Failure::Setup(format!("cannot make a folder for temporary files: {error}")))?;
         Ok(Self {
             program,
-            url,
+            known,
             interrupt,
             scratch,
             versions: BTreeMap::new(),
@@ -75,13 +76,13 @@ impl LoadSampler {
     }
 
     fn start(&self, setup: &BrokerSetup) -> Result<Subject, Failure> {
-        Choice::of(setup, self.url.as_ref()).start(&self.scratch, &self.interrupt)
+        Choice::of(setup, self.known.as_ref()).start(&self.scratch, &self.interrupt)
     }
 
     fn load(&mut self, point: &Point, load: &Load, watch: &dyn Watch) -> Result<Measured, Failure> {
         let rate_per_s = self.rate(point, load)?;
         let subject = self.start(&load.broker)?;
-        let config = config(load, subject.target.clone(), rate_per_s);
+        let config = config(load, subject.target.clone(), subject.tls.clone(), rate_per_s);
         let meter = CpuMeter::new(watch, subject.running());
         let (mut results, warm_up_messages) = match self.warmed_up(point, load, &config, &subject, watch) {
             Err(WarmUpError::Failed(failure)) => return Err(failure),
@@ -156,7 +157,7 @@ impl Sampler for LoadSampler {
             let alike = plan.points.iter().filter_map(probed).filter(|(other, _)| probe_key(other) == probe_key(setup));
             let size_bytes = alike.map(|(_, size_bytes)| size_bytes).max().unwrap_or(size_bytes);
             seen.push(probe_key(setup));
-            let choice = Choice::of(setup, self.url.as_ref());
+            let choice = Choice::of(setup, self.known.as_ref());
             let subject = choice.start(&self.scratch, interrupt);
             match subject.and_then(|subject| check_size(&subject, size_bytes, interrupt)) {
                 Ok(()) => {}
@@ -338,8 +339,9 @@ fn rounded(messages: f64) -> u64 {
 }
 
 /// The run of a load.
-pub(crate) fn config(load: &Load, target: Target, rate_per_s: Option<f64>) -> Config {
+pub(crate) fn config(load: &Load, target: Target, tls: TlsOptions, rate_per_s: Option<f64>) -> Config {
     Config {
+        tls,
         version: load.broker.mqtt_version.unwrap_or(ProtocolVersion::Mqtt311),
         qos: load.qos,
         window: load.window.unwrap_or(WINDOW),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use wisp_client::TlsOptions;
 use wisp_loadgen::{Target, Unreachable, local_address, payload_bytes_max};
 
 use crate::broker::{Broker, Protocol, Running, StartOptions, Usage};
@@ -13,22 +14,32 @@ use crate::plan::{BrokerChoice, BrokerSetup};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A broker that runs, as the command line names it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KnownBroker {
+    /// Its address, with the password.
+    pub target: Target,
+    /// The certificates, where the transport is TLS.
+    pub tls: TlsOptions,
+}
+
 /// The choice of a broker, before it is started.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Choice {
     /// A broker to be started.
     Start(Broker, StartOptions),
     /// One that runs.
-    Running(Target),
+    Running(KnownBroker),
 }
 
 impl Choice {
-    /// The broker of a sample. `url` is the address from the command line, with its password.
-    pub(crate) fn of(setup: &BrokerSetup, url: Option<&Target>) -> Self {
+    /// The broker of a sample. `known` is the one from the command line.
+    pub(crate) fn of(setup: &BrokerSetup, known: Option<&KnownBroker>) -> Self {
         match &setup.choice {
             BrokerChoice::Running(target) => {
-                let same = url.filter(|url| url.to_string() == target.to_string());
-                Self::Running(same.unwrap_or(target).clone())
+                let same = known.filter(|known| known.target.to_string() == target.to_string());
+                let unknown = || KnownBroker { target: target.clone(), tls: TlsOptions::default() };
+                Self::Running(same.cloned().unwrap_or_else(unknown))
             }
             BrokerChoice::Start(broker) => {
                 let options = StartOptions {
@@ -47,7 +58,7 @@ impl Choice {
     pub(crate) fn is_nats(&self) -> bool {
         match self {
             Self::Start(broker, _) => broker.protocol() == Protocol::Nats,
-            Self::Running(target) => matches!(target, Target::Nats(_)),
+            Self::Running(known) => matches!(known.target, Target::Nats(_)),
         }
     }
 
@@ -60,11 +71,11 @@ impl Choice {
             Self::Start(broker, options) => {
                 let running = broker.start(options, scratch, interrupt)?;
                 let target = running.url().parse().map_err(Failure::setup)?;
-                Ok(Subject { target, running: Some(running) })
+                Ok(Subject { target, tls: TlsOptions::default(), running: Some(running) })
             }
-            Self::Running(target) => {
+            Self::Running(KnownBroker { target, tls }) => {
                 local_address(target).map_err(Failure::setup)?;
-                Ok(Subject { target: target.clone(), running: None })
+                Ok(Subject { target: target.clone(), tls: tls.clone(), running: None })
             }
         }
     }
@@ -74,6 +85,8 @@ impl Choice {
 pub(crate) struct Subject {
     /// Where.
     pub(crate) target: Target,
+    /// The certificates, where the transport is TLS.
+    pub(crate) tls: TlsOptions,
     /// None if it was not started here.
     running: Option<Running>,
 }

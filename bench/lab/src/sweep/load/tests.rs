@@ -121,7 +121,7 @@ fn messages_are_rounded_to_three_digits() {
 #[test]
 fn all_that_is_found_in_a_run_is_a_setting_or_a_measure() {
     let load = load();
-    let config = config(&load, "mqtt://127.0.0.1:1".parse().unwrap(), Some(1e3));
+    let config = config(&load, "mqtt://127.0.0.1:1".parse().unwrap(), TlsOptions::default(), Some(1e3));
     let mut results = Results::new(&config, Duration::from_secs(1), 1, &Tally::default(), None);
     let mut histogram = Histogram::<u64>::new(3).unwrap();
     histogram.record(7).unwrap();
@@ -132,7 +132,7 @@ fn all_that_is_found_in_a_run_is_a_setting_or_a_measure() {
     known.extend(names(Kind::Latency).map(str::to_owned));
     let record = measured(&results).record(&Point::new(Settings::Latency(load)));
     assert!(record.contains_key("ack_ns_percentiles") && record.contains_key("generator_busy"));
-    let unknown: Vec<_> =
-        record.keys().filter(|name| !known.contains(*name) && !["kind", "protocol"].contains(&name.as_str())).collect();
+    known.extend(["kind", "protocol", "transport"].map(str::to_owned));
+    let unknown: Vec<_> = record.keys().filter(|name| !known.contains(*name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
