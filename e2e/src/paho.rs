@@ -67,6 +67,15 @@ pub fn publish_to_many(addr: SocketAddr, version: Version, topic: &str, count: u
     run_publisher(addr, version, &[topic, "--count", &count.to_string()], payload);
 }
 
+/// The command of a publisher that connects to localhost over TLS, and trusts the CA of this file.
+pub fn secure_publisher(ca_file: &str, port: &str) -> Command {
+    let script = "import sys, paho.mqtt.publish as publish; \
+                  publish.single('t', 'x', qos=1, hostname='localhost', port=int(sys.argv[2]), tls={'ca_certs': sys.argv[1]})";
+    let mut command = Command::new(python());
+    command.args(["-c", script, ca_file, port]);
+    command
+}
+
 fn run_publisher(addr: SocketAddr, version: Version, arguments: &[&str], payload: &[u8]) {
     let mut command = script(addr, version);
     command.arg("pub").args(arguments);

@@ -31,6 +31,7 @@ mod redelivery;
 mod restart;
 mod retained;
 mod rumqttc_peer;
+mod secure_clients;
 mod session_limits;
 mod sessions;
 mod shared;

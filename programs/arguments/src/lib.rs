@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use wisp_wire::{ProtocolVersion, QoS};
 
@@ -15,6 +15,14 @@ pub const STATUS_USAGE: u8 = 2;
 /// # Errors
 /// The exit status, if the program has to exit.
 pub fn parse_arguments<A: Parser>() -> Result<A, ExitCode> {
+    parse_arguments_with(|_| None)
+}
+
+/// As [`parse_arguments`], with a `hint` for a wrong argument, which follows the error.
+///
+/// # Errors
+/// The exit status, if the program has to exit.
+pub fn parse_arguments_with<A: Parser>(hint: impl Fn(&str) -> Option<&'static str>) -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // The reader may have closed the pipe.
@@ -22,7 +30,12 @@ pub fn parse_arguments<A: Parser>() -> Result<A, ExitCode> {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{}: {}", A::command().get_name(), one_line(&error.to_string()));
+            let hint = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::String(argument)) => hint(argument),
+                _ => None,
+            };
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            eprintln!("{}: {}{hint}", A::command().get_name(), one_line(&error.to_string()));
             ExitCode::from(STATUS_USAGE)
         }
     })
@@ -41,15 +54,15 @@ fn one_line(message: &str) -> String {
 #[error("use 3.1, 3.1.1 or 5")]
 pub struct UnknownVersion;
 
-/// The version named `3.1`, `3.1.1` or `5`.
+/// The version named `3.1`, `3.1.1` or `5`, or as mosquitto's clients name it: `mqttv311`, `311`.
 ///
 /// # Errors
 /// When there is no such version.
 pub fn parse_version(name: &str) -> Result<ProtocolVersion, UnknownVersion> {
-    match name {
-        "3.1" => Ok(ProtocolVersion::Mqtt31),
-        "3.1.1" => Ok(ProtocolVersion::Mqtt311),
-        "5" | "5.0" => Ok(ProtocolVersion::Mqtt5),
+    match name.strip_prefix("mqttv").unwrap_or(name) {
+        "3.1" | "31" => Ok(ProtocolVersion::Mqtt31),
+        "3.1.1" | "311" => Ok(ProtocolVersion::Mqtt311),
+        "5" | "5.0" | "50" => Ok(ProtocolVersion::Mqtt5),
         _ => Err(UnknownVersion),
     }
 }

@@ -1,6 +1,6 @@
 //! `wisp pub`: a text, a file, or the lines of standard input become messages.
 
-use std::io::{self, BufRead, BufReader, Stdin};
+use std::io::{self, BufRead, BufReader, Read, Stdin};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -10,7 +10,7 @@ use wisp_client::{Client, ConnectOptions, PublishOptions};
 use wisp_net::{Host, SysHost};
 
 use crate::args::Publish;
-use crate::connect::connect;
+use crate::connect::Connector;
 use crate::failure::Failure;
 
 /// The number of pieces of standard input that may wait for the broker.
@@ -24,14 +24,18 @@ pub(crate) fn run(options: &Publish) -> Result<(), Failure> {
     let whole = match (&source.message, &source.file) {
         (Some(text), _) => Some(text.as_bytes().to_vec()),
         (None, Some(path)) => Some(read_file(path)?),
+        (None, None) if source.empty => Some(Vec::new()),
+        (None, None) if source.stdin => Some(read_input()?),
         (None, None) => None,
     };
-    let mut client = connect(&options.server)?;
+    let connector = Connector::new(&options.server)?;
+    let mut client = connector.connect()?;
     match whole {
         Some(payload) => publish(&mut client, options, &payload)?,
         None => publish_lines(&mut client, options)?,
     }
     client.disconnect()?;
+    connector.tell(|| "everything is published".to_owned());
     Ok(())
 }
 
@@ -48,6 +52,17 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = std::fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {shown}: {error}")))?;
     if bytes.len() > ConnectOptions::PACKET_BYTES_MAX as usize {
         return Err(Failure::Usage(format!("{shown} is larger than an MQTT message can be")));
+    }
+    Ok(bytes)
+}
+
+/// The whole of standard input, up to the largest message.
+fn read_input() -> Result<Vec<u8>, Failure> {
+    let (mut bytes, bytes_max) = (Vec::new(), ConnectOptions::PACKET_BYTES_MAX as usize);
+    let read = io::stdin().take(bytes_max as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::Stdio(format!("cannot read standard input: {error}")))?;
+    if bytes.len() > bytes_max {
+        return Err(Failure::Usage("standard input is larger than an MQTT message can be".to_owned()));
     }
     Ok(bytes)
 }
