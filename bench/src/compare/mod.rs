@@ -2,13 +2,12 @@
 //!
 //! ```text
 //!   for each host, QoS and point, until the ratios agree:
-//!     this build  ---> broker ---> warm-up, sample  --.
-//!     other build ---> broker ---> warm-up, sample  --+--> a pair ---> paired ---> table, status
+//!     this build  ---> broker --.
+//!     other build ---> broker --+--> slices in turn ---> a pair ---> paired ---> table, status
 //! ```
 //!
-//! The build that is measured first changes with each pair. This program drives both brokers itself, so that one generator
-//! serves both. The measure is the broker's processor time for each message, because other work on the machine
-//! changes it less than a rate.
+//! This program drives both brokers itself, so that one generator serves both. The measure is the broker's processor time
+//! for each message, because other work on the machine changes it less than a rate.
 
 pub mod paired;
 mod sample;
@@ -24,7 +23,7 @@ use crate::plan::{self, Case, Plan};
 use crate::results;
 use crate::smoke::warn_if_busy;
 use paired::{Paired, Verdict};
-use sample::{Driver, Sample};
+use sample::{Driver, Slice};
 use table::Line;
 use wisp_lab::broker::{Broker, Build, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
@@ -104,7 +103,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn run(&self) -> Result<(Vec<Line>, Vec<Sample>), Failure> {
+    fn run(&self) -> Result<(Vec<Line>, Vec<Slice>), Failure> {
         let (mut lines, mut samples) = (Vec::new(), Vec::new());
         for (subject, &qos) in
             self.subjects.iter().flat_map(|subject| self.plan.qos.iter().map(move |qos| (subject, qos)))
@@ -117,7 +116,7 @@ impl Comparison<'_> {
     }
 
     /// Takes pairs of samples until their ratios agree.
-    fn compare(&self, (broker, builds): &Subject, case: Case, samples: &mut Vec<Sample>) -> Result<Line, Failure> {
+    fn compare(&self, (broker, builds): &Subject, case: Case, samples: &mut Vec<Slice>) -> Result<Line, Failure> {
         let driver = Driver { plan: &self.plan, scratch: &self.scratch, interrupt: &self.interrupt };
         let (pairs_min, ratio_max) = (self.against.pairs.into(), self.against.ratio_max);
         let (mut cpu_ns, mut rate) = (Paired::default(), Paired::default());
@@ -134,17 +133,11 @@ impl Comparison<'_> {
                 });
             }
             let pair = cpu_ns.count() + 1;
-            let sample = |is_this: bool| driver.sample(broker, &builds[usize::from(!is_this)], case, pair, is_this);
-            let (this, other) = if pair % 2 == 1 {
-                (sample(true)?, sample(false)?)
-            } else {
-                let other = sample(false)?;
-                (sample(true)?, other)
-            };
-            cpu_ns.push(this.cpu_ns_per_message, other.cpu_ns_per_message);
-            rate.push(this.report.messages_per_s, other.report.messages_per_s);
+            let [this, other] = driver.pair(broker, builds, case, pair)?;
+            cpu_ns.push(this.cpu_ns_per_message(), other.cpu_ns_per_message());
+            rate.push(this.messages_per_s(), other.messages_per_s());
             println!("{}", table::progress(&title, &cpu_ns, &this, &other));
-            samples.extend([this, other]);
+            samples.extend(this.0.into_iter().chain(other.0));
         }
     }
 }

@@ -38,15 +38,15 @@ impl Line {
 
 /// The line printed after each pair.
 pub(super) fn progress(title: &str, cpu_ns: &Paired, this: &Sample, other: &Sample) -> String {
-    let ratio = this.cpu_ns_per_message / other.cpu_ns_per_message;
+    let ratio = this.cpu_ns_per_message() / other.cpu_ns_per_message();
     let median = cpu_ns.ratios().map(|ratios| format!(", median {:.3}", ratios.median)).unwrap_or_default();
     format!(
         "{title} pair {:>2}: {:>6} / {:>6} ns a message = {ratio:.3}{median}; {} / {} msg/s",
         cpu_ns.count(),
-        thousands(this.cpu_ns_per_message),
-        thousands(other.cpu_ns_per_message),
-        thousands(this.report.messages_per_s),
-        thousands(other.report.messages_per_s),
+        thousands(this.cpu_ns_per_message()),
+        thousands(other.cpu_ns_per_message()),
+        thousands(this.messages_per_s()),
+        thousands(other.messages_per_s()),
     )
 }
 
@@ -116,9 +116,8 @@ fn mean_ratio(lines: &[Line]) -> Option<f64> {
 pub fn page(title: &str, text: &str, facts: &Facts, date: &str) -> String {
     let mut page = format!(
         "# {title}: two builds compared, {date}\n\n\
-         This build and the other one were measured in alternating pairs by the same generator, each sample with a broker of its \
-         own. A ratio is this build's value divided by the other's within a pair; the table has the median and the quartiles of \
-         the ratios. A comparison is resolved when both quartiles are within {:.0} % of the median, and given up after \
+         This build and the other one were measured in pairs, alternating, by the same generator. A ratio is this build's value divided by \
+         the other's within a pair; the table has the median and the quartiles of the ratios. A comparison is resolved when both quartiles are within {:.0} % of the median, and given up after \
          {PAIRS_MAX} pairs. Every sample: [results.jsonl](results.jsonl).\n\n{text}",
         SPREAD_MAX * 100.0
     );
