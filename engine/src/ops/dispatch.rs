@@ -37,6 +37,9 @@ use crate::state::shared::Shared;
 use crate::state::topic_queue::{FullPolicy, TopicQueue};
 use crate::state::will::Will;
 
+/// How often memory is freed that was not used since. A burst after a shorter pause finds its memory.
+const TRIM_MS: u64 = 2_000;
+
 /// The result of routing a PUBLISH.
 #[derive(Debug)]
 pub(crate) enum Routed {
@@ -70,6 +73,8 @@ pub(crate) struct Dispatcher {
     counts: StatsSnapshot,
     /// The sender of the messages that are routed now has waited too long in vain.
     is_impatient: bool,
+    /// When memory that was not used is freed next.
+    next_trim_ms: u64,
     /// Packets to push into an outbox; empty between calls.
     buffer: Vec<u8>,
 }
@@ -324,11 +329,13 @@ impl Dispatcher {
         !pool::is_empty()
     }
 
-    /// Drops cached routes that are outdated, and memory that was not used since the last call. Every worker calls this
-    /// regularly.
-    pub(crate) fn evict_stale(&mut self, shared: &Shared) {
+    /// Drops cached routes that are outdated, and memory that was not used for a while. Every worker calls this regularly.
+    pub(crate) fn evict_stale(&mut self, shared: &Shared, now_ms: u64) {
         self.cache.evict_stale(&shared.tree);
-        pool::trim();
+        if now_ms >= self.next_trim_ms {
+            self.next_trim_ms = now_ms + TRIM_MS;
+            pool::trim();
+        }
     }
 }
 
@@ -371,8 +378,8 @@ impl Staging<'_> {
         // `admit` marks a queue as full, so it is called only for receivers that get the message.
         let asked = route.targets.iter().filter_map(|target| target.for_sender(received.client_id));
         // The sender itself is left out: its acknowledgements, which free its window, come behind this message.
-        let asked =
-            asked.filter(|target| target.session.client_id() != received.client_id || target.qos == QoS::AtMostOnce);
+        let is_acknowledged = |target: &Target| target.qos.min(received.publish.qos) != QoS::AtMostOnce;
+        let asked = asked.filter(|target| !is_acknowledged(target) || target.session.client_id() != received.client_id);
         // All of them are asked, so that receivers that are full at the same time hold their senders back at the same
         // time, and not one after another.
         let mut blocking = None;

@@ -27,7 +27,7 @@ impl Worker {
         self.hoarders().into_iter().for_each(|id| self.end(id, EndReason::BuffersExhausted));
         let lingered: Vec<_> = self.lingering.extract_if(.., |(until_ms, _)| now_ms >= *until_ms).collect();
         lingered.into_iter().for_each(|(_, id)| self.close(id));
-        self.outputs.dispatcher.evict_stale(&self.outputs.shared);
+        self.outputs.dispatcher.evict_stale(&self.outputs.shared, now_ms);
         if self.outputs.index == 0 {
             self.report_limits();
         }
