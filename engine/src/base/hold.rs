@@ -141,7 +141,10 @@ impl Hold {
 
     /// The receiver has taken `bytes` from the queue.
     pub(crate) fn note_taken(&self, bytes: usize) {
-        if let Some(record) = &self.record {
+        // Once it has shown that it reads, the count is not needed.
+        if let Some(record) = &self.record
+            && record.taken_bytes.load(Ordering::Relaxed) < TAKEN_BYTES
+        {
             record.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }

@@ -178,11 +178,21 @@ struct Cached {
     epochs: TopicEpochs,
     /// The topic's epoch before it was resolved.
     epoch: u64,
+    /// The changes of all subscriptions when the topic was last known to be up to date.
+    changes: u64,
 }
 
 impl Cached {
-    fn is_fresh(&self, tree: &TopicTree<Subscriber>) -> bool {
-        tree.epoch(self.epochs) == self.epoch
+    fn is_fresh(&mut self, tree: &TopicTree<Subscriber>) -> bool {
+        let changes = tree.changes();
+        if self.changes == changes {
+            return true;
+        }
+        let is_fresh = tree.epoch(self.epochs) == self.epoch;
+        if is_fresh {
+            self.changes = changes;
+        }
+        is_fresh
     }
 }
 
@@ -224,7 +234,8 @@ impl RouteCache {
     fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {
         TopicTooLarge::check(topic.as_str(), &shared.limits).map_err(Unroutable::Topic)?;
         let epochs = shared.tree.epochs_of(topic);
-        // The epoch is read before the tree, so that a change in between is noticed at the next look-up.
+        // Both are read before the tree, so that a change in between is noticed at the next look-up.
+        let changes = shared.tree.changes();
         let epoch = shared.tree.epoch(epochs);
         let mut route = Route::new(shared.tree.matching(topic), |receiver| shared.may_receive(receiver, topic));
         if queue_name(topic.as_str()).is_some() {
@@ -232,7 +243,7 @@ impl RouteCache {
                 shared.queues.find_or_create(topic.as_str()).map_err(|TooManyQueues| Unroutable::TooManyQueues)?;
             route.queues.push(queue);
         }
-        Ok(Cached { route, epochs, epoch })
+        Ok(Cached { route, epochs, epoch, changes })
     }
 
     /// Drops outdated routes, and with them receivers that are gone. A worker calls it regularly.
