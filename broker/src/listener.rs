@@ -102,15 +102,15 @@ impl<H: Host> Acceptor<H> {
 
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let listener = &self.listeners[usize::from(origin.listener)];
-        if server.connections.count() >= u64::from(server.engine.limits().connections_count_max) {
-            server.engine.count_refused_connection();
-            server.log.refusing(server.connections.count(), server.now_ms());
-            return;
-        }
         let place = listener.quota.as_ref().map(Quota::take);
-        if let Some(None) = place {
-            server.engine.count_refused_connection();
-            server.log.refusing_on(listener.address, server.now_ms());
+        let listener_admits = !matches!(place, Some(None));
+        let open = server.connections.count();
+        if !server.engine.admits_connection(open, listener_admits) {
+            if listener_admits {
+                server.log.refusing(open, server.now_ms());
+            } else {
+                server.log.refusing_on(listener.address, server.now_ms());
+            }
             return;
         }
         let worker = self.next_worker;

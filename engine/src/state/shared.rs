@@ -228,9 +228,14 @@ impl Shared {
         &self.limits
     }
 
-    /// Counts a connection that the driver closed at once, because there are as many as allowed.
-    pub fn count_refused_connection(&self) {
-        self.counters.add(StatsSnapshot { connections_refused: 1, ..StatsSnapshot::default() });
+    /// Whether one more connection than the `open` ones is allowed, if its listener allows it. One that is not is counted;
+    /// the driver closes it at once.
+    pub fn admits_connection(&self, open: u64, listener_admits: bool) -> bool {
+        let admits = listener_admits && open < u64::from(self.limits.connections_count_max);
+        if !admits {
+            self.counters.add(StatsSnapshot { connections_refused: 1, ..StatsSnapshot::default() });
+        }
+        admits
     }
 
     /// The counts since the start, and the gauges of this moment.
