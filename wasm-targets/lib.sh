@@ -14,7 +14,8 @@ WASMTIME_WASIP2_WHEEL=49.0.4
 WASMTIME_WASIP2_SOURCE=48.0.8
 WASMTIME_WASIP2_OLDEST=36
 WASMEDGE_VERSION=0.14.1
-# Its C library is the source of the packages' one: the last version with an allocator written in C.
+# It compiles the C of dependencies for modules. Its C library is the source of the packages' one: the last version with an
+# allocator written in C.
 ZIGLANG_VERSION=0.15.2
 
 # Wasmer is the last because it takes longest to install.
@@ -82,6 +83,24 @@ aot_file() { # HOST MODULE.wasm
     # that calls fmin or fmax, and then interpreted.
     wasmedge) echo "${2%.wasm}.so" ;;
   esac
+}
+
+# The C compiler for modules.
+zig_folder=$cache_dir/ziglang-$ZIGLANG_VERSION
+zig=$zig_folder/ziglang/zig
+
+# Installs it, unless that has been done.
+install_zig() {
+  [[ ! -x $zig ]] || return 0
+  python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  say "installing ziglang $ZIGLANG_VERSION into $zig_folder (90 MB)"
+  local work
+  mkdir -p "$cache_dir"
+  work=$(mktemp -d "$zig_folder.XXXXXX")
+  python3 -m pip install --quiet --no-deps --target "$work" "ziglang==$ZIGLANG_VERSION" >&2
+  # Another process may have been as far a moment ago.
+  [[ -x $zig ]] || mv "$work" "$zig_folder"
+  rm -rf "$work"
 }
 
 # Runs a command as root, directly or through sudo; fails where there is neither.
@@ -340,10 +359,20 @@ hand_in_config() {
 }
 
 # Asks the guest itself what its file, the environment and the flags name, so that they have one parser.
-# The guest is started by COMMAND. Sets needs to its answer, a line for each: `listener ADDR:PORT` and
-# `workers N`. Ends with its message and status if something is wrong.
+# The guest is started by COMMAND. Sets needs to its answer, a line for each: `listener ADDR:PORT`,
+# `workers N` and `file PATH`. Ends with its message and status if something is wrong. Without any file
+# there is nothing to ask: needs stays empty.
 ask_needs() { # COMMAND [ARGUMENTS...]
-  needs=$("$@" "${flags[@]}" --print-needs <"$config") || exit
+  needs=
+  [[ ${WISP_MODULE:-wisp-broker} == wisp-broker ]] || return 0
+  if [[ -n $config || ${flags[*]} == *-file* || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-} ]]; then
+    needs=$("$@" "${flags[@]}" --print-needs <"${config:-/dev/null}") || exit
+  fi
+}
+
+# The folders of the files that the guest needs, one a line.
+folders_needed() {
+  sed -n 's/^file //p' <<<"$needs" | while read -r file; do dirname "$file"; done | sort -u
 }
 
 # Appends to the runtime's options the variables that go on into the sandbox: the project's own and

@@ -9,7 +9,11 @@ use std::sync::Arc;
 use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store};
 
 use crate::guard::open_listener;
+#[cfg(feature = "tls")]
+use crate::tls::{TlsError, TlsSettings};
 use crate::transport::TransportKind;
+#[cfg(feature = "websocket")]
+use crate::transport::WebSocketSettings;
 
 /// The port IANA registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
@@ -239,7 +243,29 @@ impl ConfigBuilder {
 impl ListenerConfig {
     /// Plain MQTT over TCP on `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: None, connections_max: None, transport: TransportKind::Plain }
+        Self { address, allow_anonymous: None, connections_max: None, transport: TransportKind::default() }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl ListenerConfig {
+    /// The same with TLS. Reads the files and checks them.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn tls(mut self, settings: &TlsSettings) -> Result<Self, TlsError> {
+        self.transport.tls = Some(settings.load()?);
+        Ok(self)
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl ListenerConfig {
+    /// The same with MQTT over WebSocket.
+    #[must_use]
+    pub fn web_socket(mut self, settings: WebSocketSettings) -> Self {
+        self.transport.web_socket = Some(Arc::new(settings));
+        self
     }
 }
 

@@ -25,7 +25,7 @@ use crate::memory::MemoryRelease;
 use crate::output::SendHalf;
 use crate::quota::Place;
 use crate::state::Server;
-use crate::transport::Transport;
+use crate::transport::{Transport, Turn};
 
 /// The longest wait if work may arise without an event.
 const IDLE_TICK_MS: u64 = 250;
@@ -46,6 +46,9 @@ pub(crate) struct Driver<H: Host> {
     /// Connections of this worker whose sending direction is to be shut down when the last packet has been sent.
     lingering: Vec<ConnectionId>,
     memory: MemoryRelease,
+    transports: Turn,
+    /// Connections of this worker whose transports have bytes that no event announces.
+    postponed: Vec<ConnectionId>,
 }
 
 /// The owner's part of a socket.
@@ -71,6 +74,8 @@ impl<H: Host> Driver<H> {
             buffered: Vec::new(),
             lingering: Vec::new(),
             memory: MemoryRelease::default(),
+            transports: Turn::default(),
+            postponed: Vec::new(),
         }
     }
 
@@ -109,6 +114,10 @@ impl<H: Host> Driver<H> {
     /// One turn, at the time `now_ms`, for the events of the last wait.
     pub(crate) fn turn(&mut self, now_ms: u64) {
         self.drain_mailbox(now_ms);
+        self.transports.begin();
+        for id in std::mem::take(&mut self.postponed) {
+            self.worker.handle_readable(id);
+        }
         let events = std::mem::take(&mut self.events);
         events.iter().for_each(|event| self.dispatch(event, now_ms));
         self.events = events;
@@ -133,7 +142,7 @@ impl<H: Host> Driver<H> {
     /// How long to wait for events after a turn that began at `turn_ms`.
     fn timeout(&self, turn_ms: u64) -> Option<Duration> {
         let backlog = self.backlog();
-        if !self.unflushed.is_empty() || backlog == Backlog::MayHaveMore {
+        if !self.unflushed.is_empty() || !self.postponed.is_empty() || backlog == Backlog::MayHaveMore {
             return Some(Duration::ZERO);
         }
         let capabilities = self.server.host.capabilities();
@@ -190,16 +199,31 @@ impl<H: Host> Driver<H> {
             self.drain_mailbox(now_ms);
             self.worker.handle_readable(id);
         }
-        if event.writable && self.sockets.get(&id).is_some_and(|socket| socket.half.writable()) {
-            self.unflushed.push(id);
+        if event.writable
+            && let Some(socket) = self.sockets.get(&id)
+        {
+            socket.transport.writable();
+            if socket.half.writable() {
+                self.unflushed.push(id);
+            }
         }
     }
 
     /// Receives from connections until all were read in this turn, or the worker must transmit first.
     fn receive(&mut self, now_ms: u64) {
         while let Some(read) = self.worker.poll_read(now_ms) {
-            let socket = self.sockets.get(&read.connection);
-            let received = socket.map_or(Received::Failed, |socket| socket.transport.receive(read.buffer));
+            let id = read.connection;
+            let Some(socket) = self.sockets.get(&id) else {
+                self.worker.handle_bytes(now_ms, Received::Failed);
+                continue;
+            };
+            let received = socket.transport.receive(read.buffer, &mut self.transports);
+            if let Some(note) = self.transports.note.take() {
+                self.worker.handle_transport(id, note);
+            }
+            if std::mem::take(&mut self.transports.again) {
+                self.postponed.push(id);
+            }
             self.worker.handle_bytes(now_ms, received);
         }
     }
@@ -271,6 +295,7 @@ impl<H: Host> Driver<H> {
 
     fn close(&mut self, id: ConnectionId) {
         let Some(socket) = self.sockets.remove(&id) else { return };
+        socket.transport.end();
         // The host may have removed a broken socket from the poller already.
         let _ = self.server.mailboxes[self.index].registrar.remove(socket.transport.stream());
         socket.half.close();

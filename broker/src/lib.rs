@@ -30,12 +30,18 @@ mod server;
 #[cfg(test)]
 mod simulation;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 pub use server::{Broker, RunError, StartError, StopError, run};
+#[cfg(feature = "tls")]
+pub use tls::{CertificateFiles, CertificateName, ClientCertificates, TlsError, TlsSettings};
+#[cfg(feature = "websocket")]
+pub use transport::WebSocketSettings;
 pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason, Event, Fault,
     FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric,

@@ -142,7 +142,7 @@ fn deal<H: Host>(
     let id = server.connections.reserve();
     let dealt = mailbox.send_with(|| {
         mailbox.registrar.add(&mut stream, token(id))?;
-        let transport = Arc::new(Transport::new(kind, stream, token(id)));
+        let transport = Arc::new(Transport::new(kind, stream, token(id))?);
         let half = Arc::new(SendHalf::new(id, server.engine.new_outbox(id, worker), Arc::clone(&transport)));
         server.connections.insert(Arc::clone(&half));
         Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin, place }))

@@ -140,7 +140,7 @@ impl Log {
     fn ended(&self, client: Option<&Arc<str>>, origin: Origin, reason: EndReason, now_ms: u64) {
         let key = match reason {
             EndReason::ConnectRefused(_) => Some("CONNECT refused"),
-            _ => reason.limit(),
+            _ => reason.limit().or(reason.alike()),
         };
         let is_first = key.is_none_or(|key| self.is_first(key, client, 1, now_ms));
         let (client, peer) = (client.map(|client| &**client), origin.peer.map(display));

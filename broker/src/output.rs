@@ -285,6 +285,7 @@ mod tests {
     use wisp_engine::{Limits, Shared};
 
     use super::*;
+    use crate::transport::Lower;
 
     /// A socket that takes everything, while other workers push as fast as it does.
     struct Insatiable(OnceLock<Arc<Outbox>>);
@@ -335,7 +336,7 @@ mod tests {
         let shared = Shared::new(Limits::DEFAULT.with(|limits| limits.buffered_bytes_max = 64 << 20), 1);
         let connection = |slot| {
             let id = ConnectionId { slot, generation: 1 };
-            SendHalf::new(id, shared.new_outbox(id, 0), Arc::new(Transport::Plain(Drain)))
+            SendHalf::new(id, shared.new_outbox(id, 0), Arc::new(Transport::Lower(Lower::Plain(Drain))))
         };
         let capacity = |connection: &SendHalf<Drain>| connection.output.lock().chunk.bytes.capacity();
         let waiting = vec![0; 1 << 20];
@@ -371,7 +372,7 @@ mod tests {
         let shared = Shared::new(Limits::DEFAULT, 1);
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = shared.new_outbox(id, 0);
-        let socket = Arc::new(Transport::Plain(Insatiable(OnceLock::new())));
+        let socket = Arc::new(Transport::Lower(Lower::Plain(Insatiable(OnceLock::new()))));
         assert!(socket.stream().0.set(Arc::clone(&outbox)).is_ok());
         let connection = SendHalf::new(id, Arc::clone(&outbox), socket);
         outbox.push([&b"first"[..]].into_iter(), 5, 1);
@@ -393,6 +394,7 @@ mod loom_tests {
     use wisp_engine::{Limits, Shared};
 
     use super::*;
+    use crate::transport::Lower;
 
     /// A socket with an edge-triggered event, as the contract of `wisp-net` has it.
     struct Socket(Mutex<State, { rank::LEAF }>);
@@ -443,7 +445,7 @@ mod loom_tests {
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = shared.new_outbox(id, 0);
         accept_everything(&outbox);
-        let socket = Arc::new(Transport::Plain(Socket(Mutex::new(State { room, ..State::default() }))));
+        let socket = Arc::new(Transport::Lower(Lower::Plain(Socket(Mutex::new(State { room, ..State::default() })))));
         let connection = Arc::new(SendHalf::new(id, outbox, Arc::clone(&socket)));
         (shared, socket, connection)
     }

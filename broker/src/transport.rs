@@ -1,8 +1,18 @@
 //! The door between a socket and the engine: the peer's bytes to MQTT's bytes, and back.
 //!
-//! Today there is one transport, which changes nothing. TLS and WebSocket fit here: a receive says by itself whether more may come,
-//! since a short read of the socket says nothing about a decrypted record; and only a [transparent](Transport::is_transparent)
-//! transport sends packets from where they lie.
+//! A receive says by itself whether more may come, since a short read of the socket says nothing about a decrypted record; and
+//! only a [transparent](Transport::is_transparent) transport sends packets from where they lie.
+//!
+//! ```text
+//! socket -- lower.rs: as it is, or tls.rs -- websocket.rs, if so configured -- engine
+//! ```
+
+mod lower;
+#[cfg(feature = "tls")]
+mod tls;
+mod turn;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::io;
 use std::net::Shutdown;
@@ -10,24 +20,37 @@ use std::net::Shutdown;
 use wisp_engine::Received;
 use wisp_net::{Stream, Token};
 
+pub(crate) use self::lower::Lower;
+pub(crate) use self::turn::Turn;
+#[cfg(feature = "websocket")]
+use self::websocket::WebSocket;
+#[cfg(feature = "websocket")]
+pub use self::websocket::WebSocketSettings;
 #[cfg(test)]
 use crate::simulation::transport::{Network, Splitting};
 
-/// The transport for the connections of a listener.
-#[derive(Clone, Debug)]
-pub(crate) enum TransportKind {
-    /// MQTT over TCP.
-    Plain,
+/// The transport for the connections of a listener: MQTT over TCP, with the layers between them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TransportKind {
+    /// TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::tls::Tls>,
+    /// WebSocket, over TLS if both are there.
+    #[cfg(feature = "websocket")]
+    pub(crate) web_socket: Option<std::sync::Arc<WebSocketSettings>>,
     /// Splits and delays bytes.
     #[cfg(test)]
-    Splitting(std::sync::Arc<Network>),
+    pub(crate) splitting: Option<std::sync::Arc<Network>>,
 }
 
 /// The bytes of one connection. Any thread may send while its owner receives.
 #[derive(Debug)]
 pub(crate) enum Transport<S> {
-    /// MQTT over TCP.
-    Plain(S),
+    /// MQTT over TCP or TLS.
+    Lower(Lower<S>),
+    /// MQTT over WebSocket.
+    #[cfg(feature = "websocket")]
+    WebSocket(Box<WebSocket<S>>),
     /// Splits and delays bytes.
     #[cfg(test)]
     Splitting(Splitting<S>),
@@ -35,64 +58,98 @@ pub(crate) enum Transport<S> {
 
 impl<S: Stream> Transport<S> {
     /// A transport over a socket that was just accepted and is registered under `token`.
+    ///
+    /// # Errors
+    /// If the host has no randomness for TLS.
     #[cfg_attr(not(test), expect(unused_variables, reason = "the transport in tests asks for events"))]
-    pub(crate) fn new(kind: &TransportKind, stream: S, token: Token) -> Self {
-        match kind {
-            TransportKind::Plain => Self::Plain(stream),
-            #[cfg(test)]
-            TransportKind::Splitting(network) => Self::Splitting(Splitting::new(stream, token, network)),
+    pub(crate) fn new(kind: &TransportKind, stream: S, token: Token) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(network) = &kind.splitting {
+            return Ok(Self::Splitting(Splitting::new(stream, token, network)));
         }
+        #[cfg(feature = "tls")]
+        let lower = Lower::new(stream, kind.tls.as_ref())?;
+        #[cfg(not(feature = "tls"))]
+        let lower = Lower::Plain(stream);
+        #[cfg(feature = "websocket")]
+        if let Some(settings) = &kind.web_socket {
+            return Ok(Self::WebSocket(Box::new(WebSocket::new(lower, settings))));
+        }
+        Ok(Self::Lower(lower))
     }
 
     /// The socket below the transport.
     pub(crate) fn stream(&self) -> &S {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Lower(lower) => lower.stream(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.stream(),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream(),
         }
     }
 
     /// Receives once into `buffer`, which must not be empty.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
-        let received = match self {
-            Self::Plain(stream) => stream.recv(buffer),
+    pub(crate) fn receive(&self, buffer: &mut [u8], turn: &mut Turn) -> Received {
+        match self {
+            Self::Lower(lower) => lower.receive(buffer, turn),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.receive(buffer, turn),
             #[cfg(test)]
-            Self::Splitting(splitting) => return splitting.receive(buffer),
-        };
-        match received {
-            Ok(0) => Received::Closed,
-            // The host's buffer had less than the request, so it is empty now.
-            Ok(count) => Received::Bytes { count, more: count == buffer.len() },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
-            Err(_) => Received::Failed,
+            Self::Splitting(splitting) => splitting.receive(buffer),
         }
     }
 
     /// Sends a prefix of `bytes` and returns its length. It is shorter than `bytes` only if the socket is full; an
-    /// event announces when it is writable.
+    /// event announces when it is writable. The next call begins with the bytes that were not sent.
     ///
     /// # Errors
     /// `WouldBlock` if the socket is full: an event announces when it is writable. Others end the connection.
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.send(bytes),
+            Self::Lower(lower) => lower.send(bytes),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.send(bytes),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.send(bytes),
         }
     }
 
+    /// Handles the event that the socket is writable.
+    pub(crate) fn writable(&self) {
+        match self {
+            Self::Lower(lower) => lower.writable(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.writable(),
+            #[cfg(test)]
+            Self::Splitting(_) => {}
+        }
+    }
+
     /// Shuts down one or both directions after the bytes sent so far.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.stream().shutdown(how)
+        match self {
+            Self::Lower(lower) => lower.shutdown(how),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.shutdown(how),
+            #[cfg(test)]
+            Self::Splitting(splitting) => splitting.stream().shutdown(how),
+        }
+    }
+
+    /// Tells the peer that nothing follows, if the transport has words for it. The socket is closed next.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Lower(lower) => lower.end(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(web_socket) => web_socket.end(),
+            #[cfg(test)]
+            Self::Splitting(_) => {}
+        }
     }
 
     /// Whether the socket carries the bytes as they are, so that packets may be sent from where they lie.
     pub(crate) fn is_transparent(&self) -> bool {
-        match self {
-            Self::Plain(_) => true,
-            #[cfg(test)]
-            Self::Splitting(_) => false,
-        }
+        matches!(self, Self::Lower(Lower::Plain(_)))
     }
 }

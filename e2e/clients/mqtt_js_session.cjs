@@ -1,8 +1,11 @@
 // A session of the package mqtt, driven by lines, for the end-to-end suite: src/peer.rs has the commands and answers.
 //
 // mqtt_js_session.cjs HOST PORT PROTOCOL CLIENT_ID clean|kept [WILL_TOPIC WILL_TEXT WILL_QOS WILL_RETAIN]
+//
+// WISP_E2E_SCHEME is mqtt, mqtts, ws or wss; WISP_E2E_CA is the file of the authority that is trusted.
 'use strict';
 
+const fs = require('node:fs');
 const readline = require('node:readline');
 const mqtt = require('mqtt');
 
@@ -11,7 +14,11 @@ const say = (...words) => process.stdout.write(words.join(' ') + '\n');
 const [host, port, protocol, clientId, keeping, ...will] = process.argv.slice(2);
 const protocolVersion = Number(protocol);
 const clean = keeping === 'clean';
+const scheme = process.env.WISP_E2E_SCHEME ?? 'mqtt';
 const options = {
+  protocol: scheme,
+  path: scheme.startsWith('ws') ? '/mqtt' : undefined,
+  ca: process.env.WISP_E2E_CA && fs.readFileSync(process.env.WISP_E2E_CA),
   host,
   port: Number(port),
   protocolVersion,

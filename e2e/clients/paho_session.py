@@ -1,9 +1,12 @@
 """A session of paho-mqtt, driven by lines, for the end-to-end suite: src/peer.rs has the commands and answers.
 
 paho_session.py HOST PORT PROTOCOL CLIENT_ID clean|kept [WILL_TOPIC WILL_TEXT WILL_QOS WILL_RETAIN]
+
+WISP_E2E_SCHEME is mqtt, mqtts, ws or wss; WISP_E2E_CA is the file of the authority that is trusted.
 """
 
 import collections
+import os
 import sys
 
 import paho.mqtt.client as mqtt
@@ -19,7 +22,12 @@ def connect(host, port, protocol, client_id, keeping, will):
     is_v5 = int(protocol) == mqtt.MQTTv5
     clean = keeping == "clean"
     more = {} if is_v5 else {"clean_session": clean}
+    scheme = os.environ.get("WISP_E2E_SCHEME", "mqtt")
+    if scheme.startswith("ws"):
+        more["transport"] = "websockets"
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=int(protocol), **more)
+    if scheme in ("mqtts", "wss"):
+        client.tls_set(ca_certs=os.environ["WISP_E2E_CA"])
     if will:
         topic, text, qos, retain = will
         client.will_set(topic, text, int(qos), retain == "1")

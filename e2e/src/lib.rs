@@ -13,6 +13,7 @@ use std::env;
 use std::path::PathBuf;
 
 pub mod broker;
+pub mod certificates;
 pub mod client;
 pub mod host;
 pub mod mosquitto;

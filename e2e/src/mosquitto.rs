@@ -47,6 +47,7 @@ enum Format {
 /// A running mosquitto_sub.
 pub struct Subscriber {
     program: Program,
+    /// Of a plain listener.
     addr: SocketAddr,
     format: Format,
     mark_topic: String,
@@ -64,19 +65,42 @@ impl Subscriber {
         Subscriber::start_with(addr, version, filters, more, Format::Hexadecimal)
     }
 
+    /// Like [`Subscriber::start_with_arguments`], for a listener that needs these arguments: the marks are published to
+    /// another listener of the broker, a plain one.
+    pub fn start_marked(
+        addr: SocketAddr,
+        plain: SocketAddr,
+        version: Version,
+        filters: &[&str],
+        more: &[&str],
+    ) -> Subscriber {
+        Subscriber::start_on(addr, plain, version, filters, more, Format::Hexadecimal)
+    }
+
     /// Starts mosquitto_sub so that it prints payloads unchanged, for messages that are lines of text.
     pub fn start_for_text(addr: SocketAddr, version: Version, filters: &[&str]) -> Subscriber {
         Subscriber::start_with(addr, version, filters, &[], Format::Text)
     }
 
     fn start_with(addr: SocketAddr, version: Version, filters: &[&str], more: &[&str], format: Format) -> Subscriber {
+        Subscriber::start_on(addr, addr, version, filters, more, format)
+    }
+
+    fn start_on(
+        addr: SocketAddr,
+        plain: SocketAddr,
+        version: Version,
+        filters: &[&str],
+        more: &[&str],
+        format: Format,
+    ) -> Subscriber {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let mark_topic = format!("{MARK_TOPICS}{}", STARTED.fetch_add(1, Ordering::Relaxed));
         let mut command = client_command("mosquitto_sub", addr, version);
         command.args(["-F", if format == Format::Text { "%t %p" } else { "%t %x" }]);
         command.args(filters.iter().flat_map(|filter| ["-t", filter])).args(["-t", &mark_topic]).args(more);
         let program = Program::start(command);
-        let subscriber = Subscriber { program, addr, format, mark_topic, marks: AtomicU64::new(0) };
+        let subscriber = Subscriber { program, addr: plain, format, mark_topic, marks: AtomicU64::new(0) };
         subscriber.settle();
         subscriber
     }

@@ -32,12 +32,14 @@ pub struct Options {
     pub clean: bool,
     /// Topic, text, QoS and RETAIN of its will.
     pub will: Option<(String, String, u8, bool)>,
+    /// Variables for the scripts: `WISP_E2E_SCHEME` (mqtt, mqtts, ws or wss) and `WISP_E2E_CA`, the authority's certificate.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Options {
     /// A client with a clean session and without a will.
     pub fn new(addr: SocketAddr, version: Version, client_id: &str) -> Options {
-        Options { addr, version, client_id: client_id.to_owned(), clean: true, will: None }
+        Options { addr, version, client_id: client_id.to_owned(), clean: true, will: None, environment: Vec::new() }
     }
 }
 
@@ -182,6 +184,7 @@ impl Script {
         if let Some((topic, text, qos, retain)) = &options.will {
             command.args([&**topic, text, &qos.to_string(), if *retain { "1" } else { "0" }]);
         }
+        command.envs(options.environment.iter().map(|(name, value)| (name, value)));
         Program::start(command)
     }
 }

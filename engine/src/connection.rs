@@ -107,6 +107,17 @@ pub enum Received {
     Closed,
     /// The connection has failed.
     Failed,
+    /// The transport refuses the peer: its handshake or its framing is wrong. The reason is for the log.
+    Rejected(&'static str),
+}
+
+/// What a transport holds and knows before the CONNECT of its connection is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransportNote {
+    /// Bytes that it has received and not passed on: a part of a handshake or of a record.
+    pub held_bytes: usize,
+    /// The name in the client's certificate, once that is verified.
+    pub certificate_name: Option<Box<str>>,
 }
 
 /// The place for the bytes of the next receive.
@@ -225,6 +236,10 @@ impl Connection {
                 return match nothing {
                     Received::Closed => Reading::Ended(EndReason::Closed, false),
                     Received::Failed => Reading::Ended(EndReason::TransportFailed, false),
+                    Received::Rejected(reason) => {
+                        context.shared.count_rejected_connection();
+                        Reading::Ended(EndReason::Rejected(reason), false)
+                    }
                     Received::WouldBlock | Received::Bytes { .. } => Reading::Drained,
                 };
             }
@@ -380,6 +395,15 @@ impl Connection {
     /// Adds the policy's answer about the packet at the front.
     pub(crate) fn give_answer(&mut self, verdict: crate::policy::Verdict) {
         self.answers.get_or_insert_default().give(verdict);
+    }
+
+    /// Notes what the transport holds and knows. Only until its CONNECT is accepted.
+    pub(crate) fn note_transport(&mut self, note: TransportNote) {
+        let Some(share) = &mut self.share else { return };
+        share.hold_below(note.held_bytes);
+        if let Some(name) = note.certificate_name {
+            self.answers.get_or_insert_default().certificate_name = Some(name);
+        }
     }
 
     /// Ends the pause.

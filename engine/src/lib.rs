@@ -75,7 +75,7 @@ pub use base::limits::{
 };
 pub use base::sync;
 pub use connection::disconnect::{EndReason, Fault};
-pub use connection::{OtherProtocol, Received};
+pub use connection::{OtherProtocol, Received, TransportNote};
 pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};

@@ -95,6 +95,8 @@ metrics! {
         subscribes_denied, "filters", "Filters of SUBSCRIBE packets that the policy has denied.";
         deliveries_denied, "messages",
             "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
+        connections_rejected, "connections",
+            "Connections ended because their TLS or WebSocket handshake or framing was wrong.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";

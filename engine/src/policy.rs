@@ -104,12 +104,23 @@ pub struct ConnectRequest<'a> {
     pub peer: Option<SocketAddr>,
     /// The index of the listener in the configuration.
     pub listener: u16,
+    /// The name in the client's certificate, if its listener verifies certificates and takes a name from them.
+    pub certificate_name: Option<&'a str>,
 }
 
 impl<'a> ConnectRequest<'a> {
     /// A CONNECT without user, password and will, to the first listener. The fields can be set; this is for tests of policies.
     pub fn new(client_id: &'a str, version: ProtocolVersion) -> Self {
-        Self { client_id, version, username: None, password: None, will_topic: None, peer: None, listener: 0 }
+        Self {
+            client_id,
+            version,
+            username: None,
+            password: None,
+            will_topic: None,
+            peer: None,
+            listener: 0,
+            certificate_name: None,
+        }
     }
 }
 
@@ -217,6 +228,8 @@ pub(crate) struct Answers {
     next: usize,
     /// The client identifier that the questions about a CONNECT without one were about.
     pub(crate) assigned_id: Option<String>,
+    /// The name in the certificate of a client whose CONNECT is awaited.
+    pub(crate) certificate_name: Option<Box<str>>,
 }
 
 impl Answers {

@@ -25,7 +25,7 @@ use crate::connection::disconnect::EndReason;
 use crate::connection::framing::Scratch;
 use crate::connection::pause::{Pause, PauseCause};
 use crate::connection::protocol::Replaying;
-use crate::connection::{Connection, Phase, Plan, Reading, Received, Target};
+use crate::connection::{Connection, Phase, Plan, Reading, Received, Target, TransportNote};
 use crate::delivery::batch::Staged;
 use crate::delivery::outbox::ConnectionId;
 use crate::event::{Event, Mail};
@@ -196,6 +196,14 @@ impl Worker {
         true
     }
 
+    /// Notes what the transport of a connection holds and knows, until its CONNECT is accepted. The bytes count for
+    /// `unauthenticated-bytes-max`. Comes before [`Worker::handle_bytes`] with the result of the same receive.
+    pub fn handle_transport(&mut self, id: ConnectionId, note: TransportNote) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.note_transport(note);
+        }
+    }
+
     /// The next receive of this turn. Each connection is read at most once; resumed connections come before all others.
     /// `None` when all were read, or when messages must be transmitted first.
     pub fn poll_read(&mut self, now_ms: u64) -> Option<Read<'_>> {
@@ -258,7 +266,7 @@ impl Worker {
             match received {
                 Received::Bytes { more: true, .. } => push_ready(&mut self.ready, connection),
                 Received::Bytes { .. } | Received::WouldBlock => {}
-                Received::Closed | Received::Failed => self.close(id),
+                Received::Closed | Received::Failed | Received::Rejected(_) => self.close(id),
             }
             return;
         }

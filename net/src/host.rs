@@ -61,6 +61,10 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// milliseconds.
     fn release_memory(&self) {}
 
+    /// Finds the folders that the process was granted, where the standard library does not by itself. Comes before the
+    /// first file is opened.
+    fn find_folders(&self) {}
+
     /// Makes a poller with nothing registered.
     ///
     /// # Errors

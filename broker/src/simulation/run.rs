@@ -21,7 +21,6 @@ use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
 use crate::server::{Prepared, prepare};
 use crate::state::Server;
-use crate::transport::TransportKind;
 
 const CONNECT_TIMEOUT_MS: u64 = 400;
 /// How much later than its limit a timeout may be noticed: the CONNECT has to come through first.
@@ -105,7 +104,7 @@ impl Run {
             }
         };
         let mut listener = ListenerConfig::from(([127, 0, 0, 1], 0));
-        listener.transport = TransportKind::Splitting(Arc::clone(&network));
+        listener.transport.splitting = Some(Arc::clone(&network));
         let config = Config::builder()
             .listener(listener)
             .workers(NonZeroUsize::new(1 + rng.below(2) as usize))

@@ -10,3 +10,5 @@ mod pace;
 mod pressure;
 mod sessions;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

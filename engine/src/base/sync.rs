@@ -47,6 +47,8 @@ pub mod rank {
     pub const LIFETIME: u8 = 12;
     /// The timers.
     pub const TIMERS: u8 = 13;
+    /// A transport over another one.
+    pub const TRANSPORT: u8 = 30;
     /// A lock under which no other is taken.
     pub const LEAF: u8 = 31;
 }

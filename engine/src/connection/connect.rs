@@ -148,6 +148,8 @@ impl Protocol {
         answers: &mut Option<Box<Answers>>,
         shared: &Shared,
     ) -> Result<Verdict, Arc<PendingDecision>> {
+        let answers = answers.get_or_insert_default();
+        let certificate_name = answers.certificate_name.take();
         let request = ConnectRequest {
             client_id,
             version: connect.version,
@@ -156,9 +158,11 @@ impl Protocol {
             will_topic: connect.will.as_ref().map(|will| will.topic.as_str()),
             peer: self.origin.peer,
             listener: self.origin.listener,
+            certificate_name: certificate_name.as_deref(),
         };
-        let answers = answers.get_or_insert_default();
-        let verdict = answers.ask(|| shared.policy.connect(&request))?;
+        let verdict = answers.ask(|| shared.policy.connect(&request));
+        answers.certificate_name = certificate_name;
+        let verdict = verdict?;
         match &connect.will {
             Some(will) if verdict.is_allowed() && shared.restricts_messages => {
                 let (topic, qos, retain) = (will.topic.as_str(), will.qos, will.retain);

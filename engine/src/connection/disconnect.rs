@@ -30,6 +30,7 @@ pub enum EndReason {
     Disconnected(ReasonCode),
     Closed,
     TransportFailed,
+    Rejected(&'static str),
     Malformed(DecodeError),
     OtherProtocol(OtherProtocol),
     NotConnect,
@@ -77,7 +78,7 @@ impl EndReason {
     /// The reason code for DISCONNECT in MQTT 5. `None` if the peer is gone or gets no packet.
     pub fn code(self) -> Option<ReasonCode> {
         Some(match self {
-            Self::Disconnected(_) | Self::Closed | Self::TransportFailed => return None,
+            Self::Disconnected(_) | Self::Closed | Self::TransportFailed | Self::Rejected(_) => return None,
             Self::OtherProtocol(_) | Self::NotConnect | Self::ConnectTimeout => return None,
             Self::ConnectRefused(_) | Self::ConnectTooLong | Self::TooManySessions => return None,
             Self::TooManyUnauthenticated | Self::TooManyUnauthenticatedOfAddress | Self::UnauthenticatedBytes => {
@@ -122,6 +123,15 @@ impl EndReason {
             Self::TopicAlias => "topic-alias-max",
             _ => return None,
         })
+    }
+
+    /// What many connections may do alike, like speaking another protocol: worth a line in the log once, and then a count.
+    pub fn alike(self) -> Option<&'static str> {
+        match self {
+            Self::Rejected(reason) => Some(reason),
+            Self::OtherProtocol(protocol) => Some(protocol.opening()),
+            _ => None,
+        }
     }
 
     /// The party at fault.
@@ -191,6 +201,7 @@ impl EndReason {
             Self::SessionExpiryRaised => {
                 "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)"
             }
+            Self::Rejected(reason) => reason,
             Self::Disconnected(_) | Self::Malformed(_) | Self::OtherProtocol(_) => "",
             Self::Unexpected(_) | Self::ConnectRefused(_) | Self::PublishRefused(_) => "",
         }

@@ -22,7 +22,7 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 impl OtherProtocol {
     /// The protocol that `bytes`, the first of a connection, belong to. They are not MQTT.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(&[TLS_HANDSHAKE, TLS_MAJOR_VERSION]) {
             return Some(Self::Tls);
         }

@@ -238,6 +238,11 @@ impl Shared {
         admits
     }
 
+    /// Counts a connection that its transport rejected.
+    pub(crate) fn count_rejected_connection(&self) {
+        self.counters.add(StatsSnapshot { connections_rejected: 1, ..StatsSnapshot::default() });
+    }
+
     /// The counts since the start, and the gauges of this moment.
     pub fn stats(&self) -> StatsSnapshot {
         let mut stats = self.counters.snapshot();

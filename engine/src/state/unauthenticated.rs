@@ -34,6 +34,8 @@ pub(crate) struct Share {
     all: Arc<Unauthenticated>,
     address: Option<IpAddr>,
     bytes: usize,
+    /// Of these, the ones that the transport holds.
+    below_bytes: usize,
 }
 
 impl Unauthenticated {
@@ -50,7 +52,7 @@ impl Unauthenticated {
             *count += 1;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Share { all: Arc::clone(self), address: address.map(|(address, _)| address), bytes: 0 })
+        Ok(Share { all: Arc::clone(self), address: address.map(|(address, _)| address), bytes: 0, below_bytes: 0 })
     }
 
     /// The limit that all of them together exceed.
@@ -78,8 +80,19 @@ fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Share {
-    /// Notes how many bytes the connection holds now.
+    /// Notes how many bytes of packets the connection holds now.
     pub(crate) fn hold(&mut self, bytes: usize) {
+        self.count(bytes + self.below_bytes);
+    }
+
+    /// Notes how many bytes its transport holds now.
+    pub(crate) fn hold_below(&mut self, bytes: usize) {
+        let of_packets = self.bytes - self.below_bytes;
+        self.below_bytes = bytes;
+        self.count(of_packets + bytes);
+    }
+
+    fn count(&mut self, bytes: usize) {
         self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = bytes;
@@ -88,7 +101,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.hold(0);
+        self.count(0);
         self.all.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
             let mut addresses = self.all.addresses.lock();
@@ -151,6 +164,11 @@ mod tests {
         assert_eq!(all.exceeded(&limits), Some(Exceeded::Bytes));
         shares[0].hold(59);
         assert_eq!(all.exceeded(&limits), None);
+        shares[0].hold_below(1);
+        assert_eq!(all.exceeded(&limits), Some(Exceeded::Bytes), "the transport's count too");
+        shares[0].hold(50);
+        shares[0].hold_below(9);
+        assert_eq!((shares[0].bytes, all.exceeded(&limits)), (59, None));
         shares.clear();
         assert_eq!((all.connections.load(Ordering::Relaxed), all.bytes.load(Ordering::Relaxed)), (0, 0));
         assert!(all.addresses.lock().is_empty());

@@ -4,6 +4,7 @@
 //! blocked poll. The host receives through a zeroed buffer of at most 64 KiB, and copies all bytes that
 //! it is given to send.
 
+use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,12 +23,27 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// The first descriptor after the standard streams: the first listener, if any is inherited.
 const FIRST_LISTENER: u32 = 3;
+const FILETYPE_DIRECTORY: u8 = 3;
 const FILETYPE_SOCKET_STREAM: u8 = 6;
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
     fn fd_fdstat_get(fd: u32, stat: *mut Fdstat) -> u16;
+    fn fd_prestat_get(fd: u32, prestat: *mut Prestat) -> u16;
+    fn fd_prestat_dir_name(fd: u32, name: *mut u8, len: usize) -> u16;
     fn sock_accept(fd: u32, flags: u16, accepted: *mut u32) -> u16;
+}
+
+unsafe extern "C" {
+    /// Of the C library: from now on names that begin with this one are opened below this descriptor.
+    fn __wasilibc_register_preopened_fd(fd: c_int, name: *const c_char) -> c_int;
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct Prestat {
+    kind: u8,
+    name_len: usize,
 }
 
 #[derive(Default)]
@@ -78,6 +94,33 @@ impl Host for SysHost {
         // but listeners opened by the runtime itself are non-blocking already.
         let _ = fd.set_nonblocking();
         Ok(SysListener::new(fd))
+    }
+
+    fn find_folders(&self) {
+        // The C library looks for them from the first descriptor on, and ends at the first listener.
+        for number in FIRST_LISTENER.. {
+            let mut stat = Fdstat::default();
+            // SAFETY: the result goes to a local of the call's layout, of which any content is valid.
+            if unsafe { fd_fdstat_get(number, &mut stat) } != 0 {
+                return;
+            }
+            if stat.filetype != FILETYPE_DIRECTORY {
+                continue;
+            }
+            let mut prestat = Prestat::default();
+            // SAFETY: as above.
+            if unsafe { fd_prestat_get(number, &mut prestat) } != 0 {
+                continue;
+            }
+            let mut name = vec![0; prestat.name_len];
+            // SAFETY: the name goes to a buffer of its length.
+            let found = unsafe { fd_prestat_dir_name(number, name.as_mut_ptr(), name.len()) };
+            if let (0, Ok(name)) = (found, CString::new(name)) {
+                // SAFETY: the C library copies the text, which ends with a zero byte. It fails for want of memory alone,
+                // and then the folder is not found.
+                let _ = unsafe { __wasilibc_register_preopened_fd(number as c_int, name.as_ptr()) };
+            }
+        }
     }
 
     fn connect(&self, _: SocketAddr) -> io::Result<SysStream> {

@@ -36,6 +36,9 @@ pub(crate) struct Effective {
     file: Option<String>,
 }
 
+/// A table of the file for a listener, and its settings.
+type Listener<'a> = (&'a Table, &'a ListenerSettings);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Source {
     Default,
@@ -150,8 +153,8 @@ impl Effective {
         format!("{}:{line}: {what}", self.file.as_deref().unwrap_or_default())
     }
 
-    /// All addresses to listen on, in the order of the listeners, each with its settings. Looks names up.
-    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<&ListenerSettings>)>, String> {
+    /// All addresses to listen on, in the order of the listeners, each with its table. Looks names up.
+    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<Listener<'_>>)>, String> {
         let mut all = Vec::new();
         for address in &self.settings.listen {
             let found = address.resolve().map_err(|error| format!("listen = {address}: {error}"))?;
@@ -162,7 +165,7 @@ impl Effective {
                 let line = table.line_of(&listeners::KEYS, "address");
                 self.locate(line, &format!("address = {}: {error}", listener.address))
             })?;
-            all.extend(found.into_iter().map(|address| (address, Some(listener))));
+            all.extend(found.into_iter().map(|address| (address, Some((table, listener)))));
         }
         Ok(all)
     }
@@ -174,12 +177,12 @@ impl Effective {
         is_needed.then(|| Access::load(options, threads)).transpose().map_err(|error| error.to_string())
     }
 
-    /// The configuration of the library.
+    /// The configuration of the library. Reads the files of certificates.
     pub(crate) fn config(&self, access: Option<&Arc<Access>>) -> Result<Config, String> {
         let mut builder = access.into_iter().fold(self.settings.builder(), ConfigBuilder::access);
         for (address, listener) in self.addresses()? {
             let config = match listener {
-                Some(settings) => settings.config(address),
+                Some((table, settings)) => settings.config(address).map_err(|error| self.locate(table.line, &error))?,
                 None => ListenerConfig::new(address),
             };
             builder = builder.listener(config);
@@ -191,7 +194,9 @@ impl Effective {
     pub(crate) fn needs(&self) -> Result<String, String> {
         let listeners = self.addresses()?.into_iter().map(|(address, _)| format!("listener {address}\n"));
         let workers = self.settings.workers.map(|count| format!("workers {count}\n"));
-        Ok(listeners.chain(workers).collect())
+        let users = [&self.settings.password_file, &self.settings.acl_file].into_iter().flatten().map(|file| &**file);
+        let files = users.chain(self.settings.listeners.iter().flat_map(ListenerSettings::files));
+        Ok(listeners.chain(workers).chain(files.map(|file| format!("file {file}\n"))).collect())
     }
 
     fn set(&mut self, index: usize, values: &[String], source: Source) -> Result<(), String> {

@@ -207,7 +207,10 @@ fn unknown_of_table<T>(key: &str, name: &str, keys: &[Key<T>]) -> String {
 
 fn table_values(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Fault> {
     let one = match (kind, value.get_ref()) {
-        (KeyKind::Text | KeyKind::Word(_) | KeyKind::Address, DeValue::String(text)) => text.to_string(),
+        (KeyKind::Text | KeyKind::Texts | KeyKind::Word(_) | KeyKind::Address, DeValue::String(text)) => {
+            text.to_string()
+        }
+        (KeyKind::Texts, DeValue::Array(items)) => return items.iter().map(text_of).collect(),
         (KeyKind::Number(_) | KeyKind::Address, DeValue::Integer(number)) => decimal(number),
         (KeyKind::Truth, DeValue::Boolean(truth)) => truth.to_string(),
         (kind, _) => return Err(expected(kind_name(kind), value.span().start, value)),
@@ -218,6 +221,7 @@ fn table_values(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<Vec<Stri
 fn kind_name(kind: &KeyKind) -> &'static str {
     match kind {
         KeyKind::Text | KeyKind::Word(_) => "a string",
+        KeyKind::Texts => "a string or an array of strings",
         KeyKind::Number(_) => "a whole number",
         KeyKind::Truth => "true or false",
         KeyKind::Address => "an address or a port",

@@ -25,6 +25,7 @@ use crate::log_writer::LogWriter;
 use crate::reload::Reload;
 
 fn main() -> ExitCode {
+    SysHost.find_folders();
     let args = match args::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(end) => return end,

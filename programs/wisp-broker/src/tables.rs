@@ -18,6 +18,8 @@ pub(crate) struct Key<T> {
 /// The legal values of a key.
 pub(crate) enum KeyKind {
     Text,
+    /// A text, or an array of them.
+    Texts,
     Word(&'static [&'static str]),
     Number(RangeInclusive<u64>),
     Truth,
@@ -48,7 +50,7 @@ pub(crate) type Located = (usize, String);
 impl<T> Key<T> {
     fn check(&self, value: &str) -> Result<(), String> {
         match &self.kind {
-            KeyKind::Text | KeyKind::Truth | KeyKind::Address => Ok(()),
+            KeyKind::Text | KeyKind::Texts | KeyKind::Truth | KeyKind::Address => Ok(()),
             KeyKind::Word(words) if words.contains(&value) => Ok(()),
             KeyKind::Word(words) => Err(format!("not one of {}", words.join(", "))),
             KeyKind::Number(range) => match value.parse() {
@@ -112,4 +114,10 @@ pub(crate) fn toml_text(text: &str) -> String {
         }
     }
     quoted + "\""
+}
+
+/// Texts as a TOML array.
+pub(crate) fn toml_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(toml_text).collect();
+    format!("[{}]", texts.join(", "))
 }

@@ -410,6 +410,7 @@ fn the_documents_name_every_key_of_a_table_with_its_values() {
         for key in keys {
             let values = match &key.kind {
                 KeyKind::Text => "a text".to_owned(),
+                KeyKind::Texts => "a text, or several".to_owned(),
                 KeyKind::Truth => "`true`, `false`".to_owned(),
                 KeyKind::Address => "an address or a port".to_owned(),
                 KeyKind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
