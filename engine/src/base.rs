@@ -9,4 +9,5 @@ pub(crate) mod limits;
 pub(crate) mod packet_ids;
 pub(crate) mod reached;
 pub(crate) mod slot;
+pub(crate) mod spent;
 pub mod sync;

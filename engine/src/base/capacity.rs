@@ -233,10 +233,25 @@ impl Capacity {
     }
 
     /// Notes that no receiver takes from the queue for the time being, or that one does again.
-    pub(crate) fn set_unattended(&self, unattended: bool) {
+    pub(crate) fn set_unattended(&self, unattended: bool, now_ms: u64) {
         self.unattended.store(unattended, Ordering::Relaxed);
         self.set_reader_held_back(false);
-        self.hold.reset();
+        self.hold.abandon(now_ms);
+    }
+
+    /// When the receiver's budget of episodes will be full again if it leaves now.
+    pub(crate) fn budget_full_ms(&self, now_ms: u64) -> u64 {
+        self.hold.budget_full_ms(now_ms)
+    }
+
+    /// Sets when the receiver's budget of episodes will be full again.
+    pub(crate) fn set_budget_full_ms(&self, full_ms: u64) {
+        self.hold.set_budget_full_ms(full_ms);
+    }
+
+    /// Whether a sender that was held back has waited in vain: the receiver has left.
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_waived()
     }
 
     /// Closes the queue for good: no sender is held back for it any more.
@@ -343,9 +358,9 @@ mod tests {
         let capacity = capacity();
         capacity.add(100, 4);
         assert!(!fits(&capacity, 1, 0));
-        capacity.set_unattended(true);
+        capacity.set_unattended(true, 2);
         assert!(fits(&capacity, 1, 1) && !capacity.has_let_go(60_000));
-        capacity.set_unattended(false);
+        capacity.set_unattended(false, 60_000);
         assert!(!fits(&capacity, 1, 60_000) && !capacity.has_let_go(60_001), "the clock starts anew");
     }
 

@@ -149,8 +149,33 @@ impl Hold {
         }
     }
 
-    /// The queue is no longer full, for another reason than that it has drained.
-    pub(crate) fn reset(&self) {
+    /// The receiver has left, or comes back. An episode that has begun costs as much of the budget as it has lasted.
+    pub(crate) fn abandon(&self, now_ms: u64) {
+        if let Some(record) = &self.record {
+            record.budget_full_ms.store(self.budget_full_ms(now_ms), Ordering::Relaxed);
+        }
+        self.reset();
+    }
+
+    /// When the budget will be full again if the receiver leaves now.
+    pub(crate) fn budget_full_ms(&self, now_ms: u64) -> u64 {
+        let Some(record) = &self.record else { return 0 };
+        let full_ms = record.budget_full_ms.load(Ordering::Relaxed);
+        let since = self.full_since.load(Ordering::Relaxed);
+        if since == 0 || self.is_lagging() {
+            return full_ms;
+        }
+        full_ms.max(now_ms) + now_ms.saturating_sub(since - 1).min(self.ms_max) * REFILL
+    }
+
+    /// Sets when the budget will be full again.
+    pub(crate) fn set_budget_full_ms(&self, full_ms: u64) {
+        if let Some(record) = &self.record {
+            record.budget_full_ms.store(full_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn reset(&self) {
         self.full_since.store(0, Ordering::Relaxed);
         self.lagging.store(false, Ordering::Relaxed);
     }
@@ -307,6 +332,21 @@ mod tests {
         assert_eq!(now_ms, 600);
         assert!((0..=100).all(|ms| !hold.has_let_go(depth_bytes, now_ms + ms)));
         assert!(hold.has_let_go(depth_bytes - 1, now_ms + 101), "a byte now and then does not count");
+    }
+
+    #[test]
+    fn a_receiver_that_leaves_in_the_middle_of_an_episode_pays_for_it() {
+        let hold = episodes();
+        let (mut now_ms, mut held_ms) = (0, 0);
+        while now_ms < 600_000 {
+            hold.begin(100, false, now_ms);
+            if hold.holds(100, true, now_ms) {
+                (now_ms, held_ms) = (now_ms + 50, held_ms + 50);
+            }
+            hold.abandon(now_ms);
+            now_ms += 1_000;
+        }
+        assert!(held_ms <= (EPISODES + 600 / 30) * 100, "{held_ms} ms in ten minutes");
     }
 
     #[test]

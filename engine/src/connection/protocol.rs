@@ -373,7 +373,7 @@ impl Protocol {
             dispatcher.publish_later(shared, previous_will);
             session.keep_replays(replays);
             let how = (reason.publishes_will(), new_expiry_s);
-            shared.detach_session(&session, self.outbox.connection(), how, dispatcher, now_ms);
+            shared.detach_session(&session, &self.outbox, how, dispatcher, now_ms);
         }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use wisp_wire::{Disconnect, Properties, ReasonCode, TopicFilter};
 
+use crate::base::spent::Receiver;
 use crate::delivery::bundles::Indexed;
-use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
+use crate::delivery::outbox::{Outbox, WireFormat};
 use crate::ops::dispatch::Dispatcher;
 use crate::ops::subscriptions::FilterKind;
 use crate::policy::Rights;
@@ -65,6 +66,10 @@ impl Shared {
         let session = present.clone().unwrap_or_else(|| {
             let slot = self.receiver_slots.take();
             let session = Arc::new(Session::new(request.client_id, &self.limits, &self.stored, slot));
+            if let Some(discarded) = &discarded {
+                self.spent.remember(Receiver::Session(request.client_id), discarded.capacity(), now_ms);
+            }
+            self.spent.restore(Receiver::Session(request.client_id), session.capacity());
             shard.insert(&session);
             session
         });
@@ -81,9 +86,12 @@ impl Shared {
         if let Some(discarded) = discarded {
             (taken_over, previous_will) = self.end_session(&discarded, dispatcher, now_ms);
         }
-        if taken_over.is_none() {
+        if let Some(old) = &taken_over {
+            self.spent.remember(Receiver::Connection(request.client_id), old.capacity(), now_ms);
+        } else {
             dispatcher.publish_later(self, previous_will.take());
         }
+        self.spent.restore(Receiver::Connection(request.client_id), request.outbox.capacity());
         if present.is_some() {
             self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
             self.invalidate_routes(&session);
@@ -124,18 +132,19 @@ impl Shared {
         }
     }
 
-    /// Detaches the session from a connection that has ended. The session ends too if its expiry interval is 0. `will`
+    /// Detaches the session from the connection of `outbox`, which has ended. The session ends too if its expiry interval is 0. `will`
     /// says whether the will is published; `expiry_s` replaces the expiry interval of CONNECT.
     pub(crate) fn detach_session(
         &self,
         session: &Arc<Session>,
-        connection: ConnectionId,
+        outbox: &Outbox,
         (will, expiry_s): (bool, Option<u32>),
         dispatcher: &mut Dispatcher,
         now_ms: u64,
     ) {
         let mut shard = self.registry.shard(session.client_id());
-        let Ok(returned) = session.detach(connection) else { return };
+        let Ok(returned) = session.detach(outbox.connection(), now_ms) else { return };
+        self.spent.remember(Receiver::Connection(session.client_id()), outbox.capacity(), now_ms);
         let mut lifetime = session.lifetime();
         if !will {
             lifetime.will = None;
@@ -145,6 +154,7 @@ impl Shared {
         let due = lifetime.leave(&self.timers, (session.index(), session), now_ms);
         drop(lifetime);
         if due.ended {
+            self.spent.remember(Receiver::Session(session.client_id()), session.capacity(), now_ms);
             shard.remove(session);
         }
         // While the shard is locked, so that the client cannot be back before its will is noted.

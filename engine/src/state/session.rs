@@ -199,7 +199,7 @@ impl Session {
         incoming.owner = Some(outbox.connection());
         let mut outgoing = self.outgoing.lock();
         let old = outgoing.attach(outbox, usize::from(window), context.limits);
-        self.capacity.set_unattended(false);
+        self.capacity.set_unattended(false, context.now_ms);
         if let Some(old) = &old {
             old.push_final(&final_packet(old));
         }
@@ -209,14 +209,14 @@ impl Session {
     }
 
     /// Detaches the session from `connection`, if that still has it. Returns the messages on loan from topic queues.
-    pub(crate) fn detach(&self, connection: ConnectionId) -> Result<Vec<Returned>, NotOwner> {
+    pub(crate) fn detach(&self, connection: ConnectionId, now_ms: u64) -> Result<Vec<Returned>, NotOwner> {
         let mut incoming = self.incoming.lock();
         if incoming.owner != Some(connection) {
             return Err(NotOwner);
         }
         incoming.owner = None;
         let mut outgoing = self.outgoing.lock();
-        self.capacity.set_unattended(true);
+        self.capacity.set_unattended(true, now_ms);
         Ok(outgoing.detach(&self.capacity))
     }
 

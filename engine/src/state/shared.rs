@@ -9,6 +9,7 @@ use crate::base::denials::Denials;
 use crate::base::limits::{LimitOutOfRange, Limits};
 use crate::base::reached::ReachedLimits;
 use crate::base::slot::Slots;
+use crate::base::spent::SpentBudgets;
 use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::metrics::{Counters, StatsSnapshot};
@@ -53,6 +54,8 @@ pub struct Shared {
     pub(crate) stored: Arc<Budget>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
+    /// The budgets of receivers that have left.
+    pub(crate) spent: SpentBudgets,
     /// The prefix for response topics, sent to clients that ask for it (MQTT 5 section 3.2.2.3.15).
     pub(crate) response_information: Option<Box<str>>,
     /// Decides whether a client may connect, publish and subscribe.
@@ -205,6 +208,7 @@ impl Shared {
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
             stored,
             subscriptions: Budget::new(limits.subscription_bytes_max),
+            spent: SpentBudgets::default(),
             response_information: options.response_information,
             restricts_messages: options.policy.restricts_messages(),
             grants_rights: options.policy.grants_rights(),

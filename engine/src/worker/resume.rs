@@ -15,7 +15,7 @@ enum PauseOutcome {
     Wait,
     /// It is resumed.
     Resume,
-    /// It is resumed because a receiver lags for which it has waited.
+    /// It is resumed because a receiver lags or has left for which it has waited.
     WaitedInVain,
     /// It is resumed with the policy's answer.
     Answered(Verdict),
@@ -106,7 +106,10 @@ fn pause_outcome(
     Some(match &pause.cause {
         PauseCause::Capacity(capacity) if capacity.can_admit() => {
             let held_bytes = connection.held_bytes();
-            resume_if(quota.admit(Arc::as_ptr(capacity), capacity.free_bytes(), held_bytes))
+            match quota.admit(Arc::as_ptr(capacity), capacity.free_bytes(), held_bytes) {
+                true if capacity.has_episodes() && capacity.has_left() => PauseOutcome::WaitedInVain,
+                may => resume_if(may),
+            }
         }
         PauseCause::Capacity(capacity) if !capacity.has_let_go(now_ms) => PauseOutcome::Wait,
         PauseCause::Capacity(capacity) if capacity.has_episodes() => PauseOutcome::WaitedInVain,

@@ -2,11 +2,11 @@
 //! lag delay them no longer than the limit allows, however many they are.
 
 use wisp_engine::{EndReason, Limits, StallPolicy};
-use wisp_wire::{PacketId, Publish, QoS, SubscriptionOptions, TopicName};
+use wisp_wire::{Connect, PacketId, Publish, QoS, SubscriptionOptions, TopicName};
 
 use crate::events::Event;
 use crate::seeds::{Rng, for_seeds};
-use crate::support::{Peer, V3, V5, World, encoded, publish, subscribe, subscribe_with};
+use crate::support::{Peer, V3, V5, World, encoded, plain, publish, subscribe, subscribe_with};
 
 const QUEUE_BYTES: usize = 2_000;
 const QUEUE_MESSAGES: usize = 20;
@@ -344,6 +344,55 @@ fn the_delays_of_many_stuck_receivers_do_not_add_up() {
         assert!(publisher.slowest_ms <= 650, "an answer after {} ms", publisher.slowest_ms);
         assert!(publisher.held_ms <= 750, "held back for {} ms", publisher.held_ms);
     });
+}
+
+/// How a stuck client connects again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Clean,
+    Kept,
+    /// It takes its clean session over.
+    Takeover,
+}
+
+/// For how long a publisher is held back in a minute by a client that reads nothing and connects again a while after it
+/// has become full. Before the next connection the publisher has forgotten all that it has waited for.
+fn held_by_reconnecting(again: Again, qos: QoS, full_for_ms: u64) -> u64 {
+    let mut world = World::new(limits(100, StallPolicy::Drop));
+    let (mut held_ms, mut stuck): (u64, Option<Peer>) = (0, None);
+    let end_ms = world.now_ms + 60_000;
+    while world.now_ms < end_ms {
+        if let Some(old) = stuck.as_mut().filter(|_| again != Again::Takeover) {
+            world.close(old, EndReason::Closed);
+        }
+        let mut peer = world.accept();
+        let connect = Connect { clean_start: again != Again::Kept, ..plain(V3, "stuck") };
+        world.feed(&mut peer, &encoded(|out| connect.encode(V3, out)));
+        world.feed(&mut peer, &subscribe_with(V3, &["t"], SubscriptionOptions::new(qos), &[]));
+        peer.take();
+        let mut publisher = Publisher::new(&mut world);
+        for _ in 0..2 * QUEUE_MESSAGES as u64 + full_for_ms {
+            publisher.send(&mut world, qos);
+            world.pass_ms(1);
+        }
+        held_ms += publisher.held_ms;
+        world.close(&mut publisher.peer, EndReason::Closed);
+        stuck = Some(peer);
+    }
+    held_ms
+}
+
+#[test]
+fn a_stuck_receiver_that_connects_again_and_again_soon_delays_nobody() {
+    for again in [Again::Clean, Again::Kept, Again::Takeover] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            for full_for_ms in [20, 50, 150, 1_000] {
+                let held_ms = held_by_reconnecting(again, qos, full_for_ms);
+                let most = (3 + 60 / 30) * 101;
+                assert!(held_ms <= most, "{held_ms} ms, {again:?}, {qos:?}, leaves after {full_for_ms} ms");
+            }
+        }
+    }
 }
 
 #[test]
