@@ -111,7 +111,16 @@ pub(crate) struct ConsumerOptions {
     pub(crate) subscription_ids: SubscriptionIds,
 }
 
-/// How many messages one consumer of topic queues may have on loan: about as many as it acknowledges in a second. So a slow consumer
+/// The part of a queue's messages that a consumer is offered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The most messages.
+    pub(crate) most: usize,
+    /// The loans that the consumer may have beyond [`LOANS_MIN`], since no other consumer takes the messages.
+    pub(crate) extra_loans: usize,
+}
+
+/// How many messages one consumer of queues may have on loan: about as many as it acknowledges in a second. So a slow consumer
 /// leaves the messages of its queues to others, and a quick one is bounded only by its window.
 #[derive(Debug, Default)]
 pub(crate) struct LoanPace {
@@ -126,25 +135,19 @@ pub(crate) struct LoanPace {
 }
 
 /// The fewest messages on loan to one consumer, at which it begins.
-const LOANS_MIN: usize = 8;
+pub(crate) const LOANS_MIN: usize = 8;
 
 const PERIOD_MS: u64 = 500;
 
 impl LoanPace {
-    /// Whether the loans of this queue count. In a shared subscription each member keeps its window, as the standard has
-    /// it.
-    pub(crate) fn counts(queue: &QueueInfo) -> bool {
-        !queue.is_group
-    }
-
     /// Whether nothing is on loan.
     pub(crate) fn is_idle(&self) -> bool {
         self.on_loan == 0
     }
 
-    /// Whether the consumer may have one more.
-    pub(crate) fn admits(&self) -> bool {
-        self.on_loan < LOANS_MIN.max(2 * self.acknowledged.max(self.before))
+    /// Whether the consumer may have one more, with `extra_loans` beyond the fewest.
+    pub(crate) fn admits(&self, extra_loans: usize) -> bool {
+        self.on_loan < (LOANS_MIN + extra_loans).max(2 * self.acknowledged.max(self.before))
     }
 
     /// A message was lent.
@@ -184,7 +187,7 @@ mod tests {
         let every_ms = 1_000 / jobs_per_s as u64;
         for now_ms in (0..seconds * 1_000).step_by(every_ms as usize) {
             pace.note_time(now_ms);
-            while pace.admits() {
+            while pace.admits(0) {
                 pace.lend();
             }
             pace.acknowledge();
@@ -209,7 +212,7 @@ mod tests {
         assert_eq!(
             (0..)
                 .take_while(|_| {
-                    let admits = pace.admits();
+                    let admits = pace.admits(0);
                     pace.lend();
                     admits
                 })
@@ -222,7 +225,7 @@ mod tests {
         assert_eq!(
             (0..)
                 .take_while(|_| {
-                    let admits = pace.admits();
+                    let admits = pace.admits(0);
                     pace.lend();
                     admits
                 })

@@ -25,7 +25,7 @@ use crate::base::slot::Slot;
 use crate::base::sync::{Mutex, MutexGuard, rank};
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::bundles::Indexed;
-use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{ConsumerOptions, Offer, QueueInfo, Queued, Returned};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::policy::Rights;
 use crate::state::retained::ReplayCursor;
@@ -264,20 +264,20 @@ impl Session {
         self.outgoing.lock().has_drained()
     }
 
-    /// Takes messages from the front of a topic queue.
+    /// Takes messages from the front of a queue.
     pub(crate) fn take_from(
         &self,
         queue: &Arc<QueueInfo>,
         messages: &mut VecDeque<Queued>,
-        most: usize,
+        offer: Offer,
         options: &ConsumerOptions,
         context: &mut DeliveryContext<'_>,
     ) -> OfferOutcome {
         let mut outgoing = self.outgoing.lock();
         if outgoing.is_restricted() {
-            outgoing.take_allowed(queue, messages, most, options, (&self.capacity, context))
+            outgoing.take_allowed(queue, messages, offer, options, (&self.capacity, context))
         } else {
-            outgoing.take_from_front(queue, messages, most, options, (&self.capacity, context))
+            outgoing.take_from_front(queue, messages, offer, options, (&self.capacity, context))
         }
     }
 

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use self::consumers::Consumer;
-use self::consumers::Consumers;
+use self::consumers::{Consumers, GROW_MS, GROW_SLOW_MS};
 pub use self::settings::{FullPolicy, InvalidQueue, QueueSettings};
 use crate::base::capacity::Capacity;
 use crate::base::sync::{Mutex, rank};
@@ -27,6 +27,7 @@ use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::NextExpiry;
 use crate::state::session::Session;
+use crate::state::session::outgoing::OfferOutcome;
 use crate::state::timers::{NEVER, Timers};
 
 /// One queue.
@@ -39,7 +40,7 @@ pub(crate) struct TopicQueue {
     state: Mutex<State, { rank::QUEUE }>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     messages: VecDeque<Queued>,
     consumers: Consumers,
@@ -49,7 +50,26 @@ struct State {
     unused_since_ms: Option<u64>,
     /// The time under which it is in the timers.
     filed_ms: u64,
+    /// Since when messages wait for consumers at their bound of loans and none is taken. [`NEVER`] if none waits for them.
+    bounded_ms: u64,
+    /// When those consumers may have more.
+    grow_at_ms: u64,
     closed: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            messages: VecDeque::new(),
+            consumers: Consumers::default(),
+            expires_ms: NextExpiry::default(),
+            unused_since_ms: None,
+            filed_ms: 0,
+            bounded_ms: NEVER,
+            grow_at_ms: NEVER,
+            closed: false,
+        }
+    }
 }
 
 /// How long a queue that is not configured may be unused.
@@ -139,9 +159,9 @@ impl TopicQueue {
     }
 
     /// Files the queue under the time at which it is to be looked at next: `next_ms`, or before that when the first message
-    /// expires.
+    /// expires or consumers may have more loans.
     fn file(&self, state: &mut State, next_ms: u64) {
-        let next_ms = next_ms.min(state.expires_ms.at_ms());
+        let next_ms = next_ms.min(state.expires_ms.at_ms()).min(state.grow_at_ms);
         if next_ms != state.filed_ms {
             self.timers.unfile(state.filed_ms, self.index());
             if next_ms != NEVER {
@@ -199,40 +219,67 @@ impl TopicQueue {
     /// messages arrived.
     pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) {
         let mut state = self.state.lock();
-        let State { messages, consumers, .. } = &mut *state;
-        let Some(consumer) = consumers.get(session) else { return };
-        let offered = session.take_from(&self.info, messages, usize::MAX, &consumer.options, context);
-        self.note_offered(messages.len(), offered.waits_for_outbox, context);
+        let State { messages, consumers, bounded_ms, .. } = &mut *state;
+        let Some(member) = consumers.get_mut(session) else { return };
+        let offered = member.take_from(&self.info, messages, usize::MAX, context);
+        if offered.is_bounded {
+            member.note_acknowledged(offered.taken);
+        }
+        let is_bounded = offered.is_bounded || *bounded_ms != NEVER;
+        self.note_offered(&mut state, &OfferOutcome { is_bounded, ..offered }, context);
     }
 
     fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) {
-        let State { messages, consumers, .. } = state;
+        let State { messages, consumers, .. } = &mut *state;
         // Noted before the offer, so that a session with a newly opened window sees the backlog.
         self.info.set_waiting(messages.len());
-        let mut waits_for_outbox = false;
+        let mut all = OfferOutcome::default();
         consumers.begin_round();
         while !messages.is_empty() {
             // Each consumer gets a fair part before any gets more.
             let most = messages.len().div_ceil(consumers.present().max(1));
-            let Some(consumer) = consumers.take_turn() else { break };
-            let offered = consumer.session.take_from(&self.info, messages, most, &consumer.options, context);
+            let Some(member) = consumers.take_turn() else { break };
+            let offered = member.take_from(&self.info, messages, most, context);
             if offered.is_away {
                 consumers.last_is_away();
                 continue;
             }
-            waits_for_outbox |= offered.waits_for_outbox;
+            all.waits_for_outbox |= offered.waits_for_outbox;
+            all.is_bounded |= offered.is_bounded;
             if offered.taken > 0 {
+                all.taken += offered.taken;
                 consumers.begin_round();
             }
         }
-        self.note_offered(messages.len(), waits_for_outbox, context);
+        self.note_offered(state, &all, context);
     }
 
-    /// Notes how many messages are left, and marks the queue as watched if a consumer has to read first.
-    fn note_offered(&self, left: usize, waits_for_outbox: bool, context: &mut DeliveryContext<'_>) {
+    /// Notes how many messages are left. Marks the queue as watched if a consumer has to read first, and has it looked at
+    /// again if consumers are at their bound of loans.
+    fn note_offered(&self, state: &mut State, offered: &OfferOutcome, context: &mut DeliveryContext<'_>) {
+        let left = state.messages.len();
         self.info.set_waiting(left);
-        if left > 0 && waits_for_outbox && self.info.begin_watch() {
+        if left > 0 && offered.waits_for_outbox && self.info.begin_watch() {
             context.watched.push(Arc::clone(&self.info));
+        }
+        if left == 0 || !offered.is_bounded {
+            (state.bounded_ms, state.grow_at_ms) = (NEVER, NEVER);
+        } else if offered.taken > 0 || state.bounded_ms == NEVER {
+            (state.bounded_ms, state.grow_at_ms) = (context.now_ms, context.now_ms + GROW_MS);
+            let filed_ms = state.filed_ms;
+            self.file(state, filed_ms);
+        }
+    }
+
+    /// Lets consumers at their bound of loans have more if none has taken a message for a while.
+    fn grow_loans(&self, state: &mut State, now_ms: u64) {
+        if now_ms < state.grow_at_ms {
+            return;
+        }
+        if state.consumers.grow(now_ms - state.bounded_ms) {
+            (state.bounded_ms, state.grow_at_ms) = (NEVER, NEVER);
+        } else {
+            state.grow_at_ms = state.bounded_ms + GROW_SLOW_MS;
         }
     }
 
@@ -290,6 +337,7 @@ impl TopicQueue {
             return true;
         }
         self.remove_expired(&mut state, now_ms);
+        self.grow_loans(&mut state, now_ms);
         // Messages behind an expired one may now be deliverable.
         self.offer(&mut state, context);
         let is_unused = state.consumers.is_empty() && self.capacity().depth_messages() == 0;

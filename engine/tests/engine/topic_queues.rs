@@ -7,7 +7,7 @@ use crate::events::Event;
 use crate::packets::{
     QOS_0, QOS_1, QOS_2, STAYS, message, message_with, numbered, puback, pubrec, receive_maximum, subscribe_at,
 };
-use crate::support::{V3, World, subscribe_with};
+use crate::support::{Peer, V3, World, subscribe_with};
 
 const QUEUE: &[&str] = &["$queue/q"];
 
@@ -297,4 +297,92 @@ fn a_worker_gets_as_many_messages_as_it_has_asked_for() {
             world.feed(&mut worker, &messages.iter().flat_map(|message| puback(message.id)).collect::<Vec<_>>());
         }
     }
+}
+
+/// The broker keeps its messages for a consumer of MQTT 3, which cannot set a window.
+fn consumer_of_3(world: &mut World, id: &str, filter: &str) -> Peer {
+    let mut peer = world.connected(V3, id);
+    world.feed(&mut peer, &subscribe_with(V3, &[filter], SubscriptionOptions::new(QOS_1), &[]));
+    peer
+}
+
+/// The identifiers of the messages that it has received since the last call.
+fn ids(peer: &mut Peer) -> Vec<u16> {
+    peer.publishes().iter().map(|message| message.id).collect()
+}
+
+const GROUP: &str = "$share/g/jobs";
+
+#[test]
+fn a_sole_consumer_that_acknowledges_in_batches_gets_on() {
+    for (filter, topic, together) in [("$queue/q", "$queue/q", 100), (GROUP, "jobs", 100), ("$queue/q", "$queue/q", 1)]
+    {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut consumer = consumer_of_3(&mut world, "consumer", filter);
+        let mut sender = world.sender();
+        world.feed(&mut sender, &numbered(topic, 1, 1_000));
+        let (mut unacknowledged, mut done, begun_ms) = (Vec::new(), 0, world.now_ms);
+        while done < 1_000 {
+            unacknowledged.extend(ids(&mut consumer));
+            if unacknowledged.len() >= 100 {
+                let batch: Vec<u8> = unacknowledged.drain(..100).flat_map(puback).collect();
+                done += 100;
+                batch.chunks(4 * together).for_each(|acknowledgements| {
+                    world.feed(&mut consumer, acknowledgements);
+                });
+            }
+            world.pass_ms(10);
+            assert!(world.now_ms - begun_ms < 10_000, "{filter}: only {done} after ten seconds");
+        }
+        assert_eq!(world.stats().stored_bytes, 0);
+    }
+}
+
+#[test]
+fn a_slow_consumer_does_not_hoard_however_long_it_is_alone() {
+    for (filter, topic) in [("$queue/q", "$queue/q"), (GROUP, "jobs")] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut slow = consumer_of_3(&mut world, "slow", filter);
+        let mut sender = world.sender();
+        world.feed(&mut sender, &numbered(topic, 1, 100));
+        let (mut taken, mut done) = (Vec::new(), 0);
+        for _ in 0..40 {
+            world.pass_ms(500);
+            taken.extend(ids(&mut slow));
+            world.feed(&mut slow, &puback(taken[done]));
+            done += 1;
+        }
+        taken.extend(ids(&mut slow));
+        assert!(taken.len() - done <= 8, "{filter}: it holds {} jobs", taken.len() - done);
+        let mut quick = consumer_of_3(&mut world, "quick", filter);
+        for _ in 0..100 {
+            let acknowledgements: Vec<u8> = ids(&mut quick).into_iter().flat_map(puback).collect();
+            world.feed(&mut quick, &acknowledgements);
+            world.pass_ms(10);
+        }
+        assert_eq!(world.stats().messages_dropped, 0);
+        let left: Vec<u16> = ids(&mut slow);
+        assert!(left.is_empty(), "{filter}: the quick one takes the rest");
+    }
+}
+
+#[test]
+fn the_bound_of_a_consumer_stays_while_another_one_takes_the_messages() {
+    let mut world = World::new(Limits::DEFAULT);
+    let mut stuck = consumer_of_3(&mut world, "stuck", "$queue/q");
+    let mut sender = world.sender();
+    world.feed(&mut sender, &numbered("$queue/q", 1, 100));
+    world.pass_ms(1_001);
+    assert_eq!(ids(&mut stuck).len(), 16, "nobody else takes them");
+    let mut other = consumer_of_3(&mut world, "other", "$queue/q");
+    let (mut taken, mut done) = (Vec::new(), 0);
+    // One job each half second: messages wait all the time.
+    for _ in 0..60 {
+        taken.extend(ids(&mut other));
+        world.feed(&mut other, &puback(taken[done]));
+        done += 1;
+        world.pass_ms(500);
+    }
+    assert_eq!(ids(&mut stuck), [0; 0], "all others go to the other consumer");
+    assert!(taken.len() - done <= 8);
 }

@@ -19,7 +19,7 @@ use super::inflight::{InUse, Inflight, Resend};
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::loan::{ConsumerOptions, LoanPace, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{ConsumerOptions, LoanPace, Offer, QueueInfo, Queued, Returned};
 use crate::delivery::message::{Message, NextExpiry};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::state::retained::ReplayCursor;
@@ -113,6 +113,8 @@ pub(crate) struct OfferOutcome {
     pub(crate) taken: usize,
     /// The consumer has to read before it can get more at QoS 0.
     pub(crate) waits_for_outbox: bool,
+    /// The consumer has to acknowledge before it can have more on loan, though its window is free.
+    pub(crate) is_bounded: bool,
     /// The consumer's client is not connected.
     pub(crate) is_away: bool,
 }
@@ -346,7 +348,7 @@ impl Outgoing {
             self.released.record(&delivery);
             return false;
         }
-        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
+        if delivery.loan().is_some() {
             self.update_cold(|cold| cold.loans.lend());
         }
         self.inflight.push(delivery);
@@ -388,7 +390,7 @@ impl Outgoing {
             let fill_bytes = attached.fill_bytes + delivery.message.cost_bytes();
             attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
         }
-        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
+        if delivery.loan().is_some() {
             self.update_cold(|cold| cold.loans.acknowledge());
         }
     }
@@ -400,12 +402,9 @@ impl Outgoing {
         }
     }
 
-    /// Whether the client may have one more message of the queue on loan. One that has set its window has said how many
-    /// it wants.
-    fn admits_loan(&self, queue: &QueueInfo, outbox: &Outbox) -> bool {
-        !LoanPace::counts(queue)
-            || outbox.receiver().sets_window
-            || self.cold.as_ref().is_none_or(|cold| cold.loans.admits())
+    /// Whether the client may have one more message on loan. One that has set its window has said how many it wants.
+    fn admits_loan(&self, offer: Offer, outbox: &Outbox) -> bool {
+        outbox.receiver().sets_window || self.cold.as_ref().is_none_or(|cold| cold.loans.admits(offer.extra_loans))
     }
 
     /// PUBACK ends a message at QoS 1, with any reason code.
@@ -450,12 +449,12 @@ impl Outgoing {
         }
     }
 
-    /// Takes up to `most` messages from the front of a topic queue, until window or outbox are full.
+    /// Takes messages from the front of a queue, until window or outbox are full.
     pub(super) fn take_from_front(
         &mut self,
         queue: &Arc<QueueInfo>,
         messages: &mut VecDeque<Queued>,
-        most: usize,
+        offer: Offer,
         options: &ConsumerOptions,
         (capacity, context): (&Capacity, &mut DeliveryContext<'_>),
     ) -> OfferOutcome {
@@ -468,16 +467,16 @@ impl Outgoing {
         self.pump(capacity, context);
         self.note_time(context.now_ms);
         let mut sent = 0;
-        while offered.taken < most {
+        while offered.taken < offer.most {
             let Some(next) = messages.front() else { break };
             let qos = options.qos.min(next.message.qos());
             let gone = qos == QoS::AtMostOnce || next.message.is_expired(context.now_ms);
             if !next.message.is_expired(context.now_ms) {
                 let bytes = context.buffer.len() + next.message.cost_bytes();
                 offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
-                let has_window =
-                    self.has_window() && self.has_bytes_for(&next.message, context) && self.admits_loan(queue, &outbox);
-                if offered.waits_for_outbox || !(gone || has_window && !self.has_unsent()) {
+                let has_window = self.has_window() && self.has_bytes_for(&next.message, context) && !self.has_unsent();
+                offered.is_bounded = !gone && has_window && !self.admits_loan(offer, &outbox);
+                if offered.waits_for_outbox || offered.is_bounded || !(gone || has_window) {
                     break;
                 }
             }

@@ -9,14 +9,16 @@
 //! and back when its client has connected. Both happen while the queue is locked, and the client connects before it moves
 //! back, so no connected consumer stays behind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
-use crate::delivery::loan::ConsumerOptions;
+use crate::delivery::loan::{ConsumerOptions, LOANS_MIN, Offer, QueueInfo, Queued};
 use crate::state::session::Session;
+use crate::state::session::outgoing::OfferOutcome;
 
 /// A session that receives from the queue, and its options.
 #[derive(Debug)]
@@ -39,13 +41,25 @@ pub(super) struct Consumers {
     round: u64,
     /// The number of consumers in front that had their turn in this round.
     had_turn: usize,
+    /// A consumer may have more than the fewest loans.
+    have_grown: bool,
 }
 
+/// How long no consumer takes messages until the ones that are at their bound of loans may have twice as many.
+pub(super) const GROW_MS: u64 = 1_000;
+
+/// The same for a consumer that acknowledges a few of its messages at a time: it works, and is only slow.
+pub(super) const GROW_SLOW_MS: u64 = 30_000;
+
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     consumer: Consumer,
     /// The last round in which it had its turn.
     round: u64,
+    /// The loans that it may have beyond the fewest.
+    extra_loans: usize,
+    /// When it last acknowledged at its bound, that were fewer than half of its loans.
+    is_slow: bool,
 }
 
 impl Consumers {
@@ -63,8 +77,30 @@ impl Consumers {
         self.all.iter().any(|member| is_wanted(&member.consumer.session))
     }
 
-    pub(super) fn get(&self, session: &Session) -> Option<&Consumer> {
-        self.places.get(&session.index()).map(|place| &self.all[*place].consumer)
+    pub(super) fn get_mut(&mut self, session: &Session) -> Option<&mut Member> {
+        self.places.get(&session.index()).map(|place| &mut self.all[*place])
+    }
+
+    /// No consumer has taken a message for `idle_ms`, and messages wait for consumers at their bound: they may have twice
+    /// as many. True if there was one.
+    pub(super) fn grow(&mut self, idle_ms: u64) -> bool {
+        let mut any = false;
+        for member in &mut self.all[..self.present] {
+            if idle_ms >= if member.is_slow { GROW_SLOW_MS } else { GROW_MS } {
+                member.extra_loans = (2 * member.extra_loans + LOANS_MIN).min(usize::from(u16::MAX));
+                member.is_slow = false;
+                any = true;
+            }
+        }
+        self.have_grown |= any;
+        any
+    }
+
+    /// Another consumer may take the messages: all have the same bound again.
+    fn shrink_loans(&mut self) {
+        if std::mem::take(&mut self.have_grown) {
+            self.all.iter_mut().for_each(|member| (member.extra_loans, member.is_slow) = (0, false));
+        }
     }
 
     /// Adds a consumer, which may be connected, or replaces its options. True if it was there.
@@ -74,8 +110,9 @@ impl Consumers {
         match known {
             Some(place) => self.all[place].consumer = consumer,
             None => {
+                self.shrink_loans();
                 self.places.insert(index, self.all.len());
-                self.all.push(Member { consumer, round: 0 });
+                self.all.push(Member { consumer, round: 0, extra_loans: 0, is_slow: false });
             }
         }
         self.move_to_front(index);
@@ -100,14 +137,14 @@ impl Consumers {
     }
 
     /// The consumer whose turn it is. `None` at the end of the round.
-    pub(super) fn take_turn(&mut self) -> Option<&Consumer> {
+    pub(super) fn take_turn(&mut self) -> Option<&mut Member> {
         while self.had_turn < self.present {
             let place = self.next % self.present;
             self.next = place + 1;
             if self.all[place].round != self.round {
                 self.all[place].round = self.round;
                 self.had_turn += 1;
-                return Some(&self.all[place].consumer);
+                return Some(&mut self.all[place]);
             }
         }
         None
@@ -123,6 +160,7 @@ impl Consumers {
     /// The session may be connected again.
     pub(super) fn move_to_front(&mut self, index: usize) {
         if let Some(place) = self.places.get(&index).copied().filter(|place| *place >= self.present) {
+            self.shrink_loans();
             self.swap(place, self.present);
             self.had_turn += usize::from(self.all[self.present].round == self.round);
             self.present += 1;
@@ -149,6 +187,23 @@ impl Consumers {
 }
 
 impl Member {
+    /// Has the consumer take up to `most` messages from the front of the queue.
+    pub(super) fn take_from(
+        &mut self,
+        queue: &Arc<QueueInfo>,
+        messages: &mut VecDeque<Queued>,
+        most: usize,
+        context: &mut DeliveryContext<'_>,
+    ) -> OfferOutcome {
+        let offer = Offer { most, extra_loans: self.extra_loans };
+        self.consumer.session.take_from(queue, messages, offer, &self.consumer.options, context)
+    }
+
+    /// The consumer has acknowledged, and has taken as many messages as its bound allows again.
+    pub(super) fn note_acknowledged(&mut self, taken: usize) {
+        self.is_slow = 2 * taken < LOANS_MIN + self.extra_loans;
+    }
+
     fn index(&self) -> usize {
         self.consumer.session.index()
     }
@@ -205,7 +260,7 @@ mod tests {
                         prop_assert_eq!(consumers.remove(&sessions[at]), known);
                     }
                     Change::Turn { is_away } => {
-                        let index = consumers.take_turn().map(|consumer| consumer.session.index());
+                        let index = consumers.take_turn().map(|member| member.index());
                         prop_assert!(index.is_none_or(|index| model[&index] && had_turn.insert(index)));
                         if is_away && let Some(index) = index {
                             consumers.last_is_away();
@@ -221,11 +276,11 @@ mod tests {
                         model.entry(sessions[at].index()).and_modify(|present| *present = true);
                     }
                 }
-                prop_assert!(sessions.iter().all(|session| consumers.get(session).is_some() == model.contains_key(&session.index())));
+                prop_assert!(sessions.iter().all(|session| consumers.get_mut(session).is_some() == model.contains_key(&session.index())));
             }
             let present: BTreeSet<usize> = model.iter().filter(|(_, present)| **present).map(|(index, _)| *index).collect();
-            while let Some(consumer) = consumers.take_turn() {
-                prop_assert!(had_turn.insert(consumer.session.index()));
+            while let Some(member) = consumers.take_turn() {
+                prop_assert!(had_turn.insert(member.index()));
             }
             prop_assert!(had_turn.is_superset(&present));
         }

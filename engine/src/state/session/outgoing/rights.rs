@@ -10,7 +10,7 @@ use super::super::granted::Granted;
 use super::{OfferOutcome, Outgoing};
 use crate::base::capacity::Capacity;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{ConsumerOptions, Offer, QueueInfo, Queued, Returned};
 use crate::policy::Rights;
 
 /// Most messages of a queue that a consumer without the right to them passes over at a time.
@@ -61,6 +61,9 @@ impl Outgoing {
                 None => self.released.record(&delivery),
             }
         }
+        if !returned.is_empty() {
+            self.update_cold(|cold| cold.loans.take_back(returned.len()));
+        }
         self.released.flush(capacity);
         returned
     }
@@ -104,16 +107,17 @@ impl Outgoing {
         &mut self,
         queue: &Arc<QueueInfo>,
         messages: &mut VecDeque<Queued>,
-        most: usize,
+        offer: Offer,
         options: &ConsumerOptions,
         (capacity, context): (&Capacity, &mut DeliveryContext<'_>),
     ) -> OfferOutcome {
         // Taking a message from a topic queue removes it for all, so the queue itself is subject to the rights as well.
-        let most = if queue.is_group || self.may_receive(&queue.name) { most } else { 0 };
+        let most = if queue.is_group || self.may_receive(&queue.name) { offer.most } else { 0 };
         let in_front =
             messages.iter().take(most).take_while(|queued| self.may_receive(queued.message.topic().as_str()));
         let in_front = in_front.count();
-        let mut offered = self.take_from_front(queue, messages, in_front, options, (capacity, context));
+        let first = Offer { most: in_front, ..offer };
+        let mut offered = self.take_from_front(queue, messages, first, options, (capacity, context));
         if offered.is_away || offered.taken < in_front {
             return offered;
         }
@@ -124,8 +128,10 @@ impl Outgoing {
                 continue;
             }
             let mut next: VecDeque<Queued> = messages.remove(place).into_iter().collect();
-            let outcome = self.take_from_front(queue, &mut next, 1, options, (capacity, context));
+            let one = Offer { most: 1, ..offer };
+            let outcome = self.take_from_front(queue, &mut next, one, options, (capacity, context));
             offered.waits_for_outbox |= outcome.waits_for_outbox;
+            offered.is_bounded |= outcome.is_bounded;
             if let Some(left) = next.pop_front() {
                 messages.insert(place, left);
                 break;
