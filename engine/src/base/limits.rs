@@ -64,12 +64,12 @@ pub struct Limits {
     /// Longest keep-alive granted to a client of MQTT 5. A client that asks for a longer one, or for none, gets this
     /// one.
     pub keep_alive_s_max: u16,
-    /// Longest time a sender is held back for a full receiver without progress. `None`: a short moment with
+    /// Longest time a sender is held back for a full receiver, or a full shared subscription group, without progress. `None`: a short moment with
     /// [`StallPolicy::Drop`], else 30 s.
     pub stall_ms_max: Option<u64>,
     /// The treatment of a full receiver.
     pub stall_policy: StallPolicy,
-    /// Longest time a sender is held back for a topic queue or shared subscription group that is full.
+    /// Longest time a sender is held back for a topic queue that is full.
     pub queue_stall_ms_max: u64,
     /// Longest time a client may leave replies unread before its connection is closed.
     pub reply_stall_ms_max: u64,

@@ -24,6 +24,7 @@ limit_names! {
     ReceiveMaximum "receive-maximum"
     Retained "retained-max"
     RetainedBytes "retained-bytes-max"
+    StallMs "stall-ms-max"
     StoredBytes "stored-bytes-max"
     SubscriptionBytes "subscription-bytes-max"
     Subscriptions "subscriptions-max"

@@ -20,6 +20,8 @@ pub(crate) enum Receiver<'a> {
     Connection(&'a str),
     /// A client's session.
     Session(&'a str),
+    /// A shared subscription group, which is gone when its last member is.
+    Group(&'a str),
 }
 
 /// When the budgets of receivers whose queues are gone will be full again.

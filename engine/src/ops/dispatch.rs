@@ -126,6 +126,9 @@ impl Dispatcher {
         }
         self.counts.messages_received += 1;
         let reached = staging.stage(route, &mut stored, &shared.limits, &mut self.counts);
+        if let Some(group) = reached.lagging_group {
+            shared.reached.note(LimitName::StallMs, Some(&group.name));
+        }
         let acknowledged = received.publish.qos != QoS::AtMostOnce;
         if reached.matched && !reached.taken && acknowledged && received.format == WireFormat::V5 {
             // The message is already counted as dropped. Only MQTT 5 has a reason code for it; a client of MQTT 3 stays
@@ -355,11 +358,13 @@ impl SharedMessage<'_> {
 }
 
 /// The receivers that a message has reached.
-struct Reached {
+struct Reached<'r> {
     /// It has receivers.
     matched: bool,
     /// It is staged for at least one of them.
     taken: bool,
+    /// A shared subscription group that does not keep up: the message is dropped for it.
+    lagging_group: Option<&'r QueueInfo>,
 }
 
 /// The tables in which messages are staged.
@@ -395,22 +400,31 @@ impl Staging<'_> {
                 blocking.get_or_insert(capacity);
             }
         }
+        for group in route.queues.iter().filter(|queue| queue.is_group()) {
+            if self.admit_to(group, len, self.is_patient, now_ms) == Admission::Wait {
+                blocking.get_or_insert(group.capacity());
+            }
+        }
         if let Some(capacity) = blocking {
             return Some(Routed::Blocked(Arc::clone(capacity)));
         }
-        route.queues.iter().find_map(|queue| self.obstacle_at(queue, received, now_ms))
+        let mut queues = route.queues.iter().filter(|queue| !queue.is_group());
+        queues.find_map(|queue| self.obstacle_at(queue, received, now_ms))
+    }
+
+    fn admit_to(&self, queue: &TopicQueue, len: usize, is_patient: bool, now_ms: u64) -> Admission {
+        let (bytes, messages) = self.queued.staged_for(queue);
+        queue.capacity().admit(bytes + len, messages + 1, is_patient, now_ms)
     }
 
     fn obstacle_at(&self, queue: &TopicQueue, received: &Received<'_>, now_ms: u64) -> Option<Routed> {
         if queue.policy() != FullPolicy::Refuse {
             return None;
         }
-        let (bytes, messages) = self.queued.staged_for(queue);
-        let admission = queue.capacity().admit(bytes + received.raw.len(), messages + 1, true, now_ms);
+        let admission = self.admit_to(queue, received.raw.len(), true, now_ms);
         let acknowledged = received.publish.qos != QoS::AtMostOnce;
-        // A full group holds its senders back like any receiver. A full topic queue refuses the message if the protocol
-        // can say so.
-        let can_refuse = acknowledged && received.format == WireFormat::V5 && !queue.is_group();
+        // A full topic queue refuses the message if the protocol can say so.
+        let can_refuse = acknowledged && received.format == WireFormat::V5;
         match admission {
             Admission::Admitted => None,
             Admission::Wait if !can_refuse => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
@@ -418,16 +432,16 @@ impl Staging<'_> {
         }
     }
 
-    fn stage(
+    fn stage<'r>(
         self,
-        route: &Route,
+        route: &'r Route,
         stored: &mut SharedMessage<'_>,
         limits: &Limits,
         counts: &mut StatsSnapshot,
-    ) -> Reached {
+    ) -> Reached<'r> {
         let received = stored.received;
         let mut forms = Forms::new(received);
-        let mut reached = Reached { matched: !route.queues.is_empty(), taken: !route.queues.is_empty() };
+        let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None };
         counts.deliveries_denied += route.denied;
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
             reached.matched = true;
@@ -472,6 +486,12 @@ impl Staging<'_> {
             counts.messages_delivered += 1;
         }
         for queue in &route.queues {
+            if queue.is_group() && queue.capacity().is_lagging() {
+                counts.messages_dropped += 1;
+                reached.lagging_group = Some(queue.info());
+                continue;
+            }
+            reached.taken = true;
             let message = stored.get();
             let bytes = message.cost_bytes();
             self.queued.stage(queue, Queued { message, deliveries: 0 }, bytes);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wisp_wire::TopicFilter;
 
+use crate::base::spent::Receiver;
 use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{QueueInfo, Queued, Returned};
@@ -40,6 +41,9 @@ impl Shared {
         let session = Arc::clone(&consumer.session);
         loop {
             let queue = self.queues.find_or_create(name)?;
+            if queue.is_group() {
+                self.spent.restore(Receiver::Group(name), queue.capacity());
+            }
             match queue.subscribe(consumer) {
                 Ok(known) => {
                     if let Some(filter) = filter {
@@ -60,10 +64,11 @@ impl Shared {
     }
 
     /// Undoes [`Shared::join_queue`].
-    pub(crate) fn leave_queue(&self, name: &str, filter: Option<TopicFilter<'_>>, session: &Session) {
+    pub(crate) fn leave_queue(&self, name: &str, filter: Option<TopicFilter<'_>>, session: &Session, now_ms: u64) {
         let Some(queue) = self.queues.get(name) else { return };
         session.change_sources(|sources| sources.retain(|source| !Arc::ptr_eq(source, queue.info())));
         if queue.unsubscribe(session) {
+            self.spent.remember(Receiver::Group(name), queue.capacity(), now_ms);
             self.remove_queue(&queue);
             if let Some(filter) = filter {
                 self.tree.unsubscribe(filter, queue.index());

@@ -221,7 +221,7 @@ impl Shared {
         now_ms: u64,
     ) -> (Option<Arc<Outbox>>, Option<Box<Will>>) {
         let ended = session.end(&final_packet);
-        ended.filters.iter().for_each(|filter| self.remove_subscription(filter, session));
+        ended.filters.iter().for_each(|filter| self.remove_subscription(filter, session, now_ms));
         let mut lifetime = session.lifetime();
         let will = lifetime.will.take();
         lifetime.begin(&self.timers, session.index(), 0, None);

@@ -76,15 +76,15 @@ impl Shared {
     }
 
     /// Removes a subscription that the session has dropped from the topic tree or its queue.
-    pub(crate) fn remove_subscription(&self, filter: &str, session: &Session) {
+    pub(crate) fn remove_subscription(&self, filter: &str, session: &Session, now_ms: u64) {
         let parsed = TopicFilter::new(filter).expect("only legal filters are kept");
         match FilterKind::of(parsed) {
             Some(FilterKind::Plain(filter)) => {
                 let removed = self.tree.unsubscribe(filter, session.index());
                 debug_assert!(removed, "the router has every filter of a session");
             }
-            Some(FilterKind::Group(within)) => self.leave_queue(filter, Some(within), session),
-            Some(FilterKind::Queue) => self.leave_queue(filter, None, session),
+            Some(FilterKind::Group(within)) => self.leave_queue(filter, Some(within), session, now_ms),
+            Some(FilterKind::Queue) => self.leave_queue(filter, None, session, now_ms),
             None => debug_assert!(false, "only filters that stand for something are kept"),
         }
         self.subscriptions.release(footprint_bytes(filter));

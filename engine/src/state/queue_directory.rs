@@ -29,7 +29,8 @@ pub(crate) struct QueueDirectory {
     configured: HashMap<Box<str>, Arc<QueueSettings>, RandomState>,
     /// The settings of queues that were created by use, and of groups.
     unconfigured: Arc<QueueSettings>,
-    hold: HoldRule,
+    queue_hold: HoldRule,
+    group_hold: HoldRule,
     queues_max: usize,
     slots: Arc<Slots>,
     stored: Arc<Budget>,
@@ -49,7 +50,8 @@ impl QueueDirectory {
             queues: Mutex::default(),
             configured: configured.collect(),
             unconfigured: Arc::new(QueueSettings::unconfigured(limits)),
-            hold: HoldRule::Progress(limits.queue_stall_ms_max),
+            queue_hold: HoldRule::Progress(limits.queue_stall_ms_max),
+            group_hold: limits.receiver_hold(),
             queues_max: limits.topic_queues_count_max as usize,
             slots: Arc::clone(slots),
             stored: Arc::clone(stored),
@@ -74,8 +76,10 @@ impl QueueDirectory {
         }
         let settings = configured.unwrap_or(&self.unconfigured);
         let (bytes, messages) = (settings.bytes_max, settings.messages_max);
-        let capacity = Capacity::new(bytes, messages, self.hold, Arc::clone(&self.stored));
-        let info = QueueInfo::new(name, queue_name(name).is_none(), capacity, self.slots.take());
+        let is_group = queue_name(name).is_none();
+        let hold = if is_group { self.group_hold } else { self.queue_hold };
+        let capacity = Capacity::new(bytes, messages, hold, Arc::clone(&self.stored));
+        let info = QueueInfo::new(name, is_group, capacity, self.slots.take());
         let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings), &self.timers));
         queues.insert(name.into(), Arc::clone(&queue));
         Ok(queue)

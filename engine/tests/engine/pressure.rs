@@ -346,6 +346,49 @@ fn the_delays_of_many_stuck_receivers_do_not_add_up() {
     });
 }
 
+#[test]
+fn a_group_whose_members_do_not_keep_up_soon_delays_nobody() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        for is_away in [false, true] {
+            let mut world = World::new(limits(100, StallPolicy::Drop));
+            let mut healthy = Receiver::new(&mut world, "healthy", qos, 0).peer;
+            let mut member = world.accept();
+            let connect = Connect { clean_start: false, ..plain(V3, "member") };
+            world.feed(&mut member, &encoded(|out| connect.encode(V3, out)));
+            world.feed(&mut member, &subscribe_with(V3, &["$share/g/t"], SubscriptionOptions::new(qos), &[]));
+            if is_away {
+                world.close(&mut member, EndReason::Closed);
+            }
+            let mut publisher = Publisher::new(&mut world);
+            let mut received = 0;
+            for _ in 0..60_000 {
+                publisher.send(&mut world, qos);
+                received += read_all(&mut world, &mut healthy);
+                world.pass_ms(1);
+            }
+            publisher.finish(&mut world);
+            received += read_all(&mut world, &mut healthy);
+            assert_eq!(received, publisher.sent, "the healthy receiver has missed nothing");
+            assert!(publisher.held_ms <= (3 + 60 / 30) * 101, "{} ms, {qos:?}, {is_away}", publisher.held_ms);
+            assert!(publisher.held_ms >= 100, "a group is waited for like a receiver");
+            assert!(world.stats().messages_dropped > 50_000);
+            // It gets messages again when it has taken half of those that wait.
+            if is_away {
+                member = world.accept();
+                world.feed(&mut member, &encoded(|out| connect.encode(V3, out)));
+            }
+            let mut read = |world: &mut World| {
+                world.pass_ms(1);
+                read_all(world, &mut member)
+            };
+            let taken: u64 = (0..100).map(|_| read(&mut world)).sum();
+            assert!(taken > 0, "{qos:?}, {is_away}");
+            world.feed(&mut publisher.peer, &publish(V3, "t", b"again"));
+            assert_eq!(member.publishes().last().map(|message| message.payload.clone()), Some(b"again".to_vec()));
+        }
+    }
+}
+
 /// How a stuck client connects again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {

@@ -1,6 +1,7 @@
 //! All cases, in the order of the page.
 
 mod away_cycles;
+mod batch_worker;
 mod churn;
 mod connections;
 mod filters;
@@ -28,7 +29,10 @@ pub(crate) const CASES: &[Case] = &[
     receivers::READS_25_KB,
     receivers::READS_200_KB,
     receivers::NO_PUBACK,
-    slow_worker::CASE,
+    receivers::SILENT_MEMBER,
+    slow_worker::QUEUE,
+    slow_worker::GROUP,
+    batch_worker::CASE,
     lost_puback::CASE,
     mutual::CASE,
     takeovers::CASE,

@@ -19,13 +19,14 @@ use wisp_wire::QoS;
 use crate::case::{Attack, Case, Figure, Outcome, Section, Target};
 use crate::client::{Acks, Client, Options};
 use crate::load::{Plan, Publishers, Received, Receivers};
-use crate::setup::Setup;
+use crate::setup::{Peers, Setup};
 
 const PUBLISHERS: usize = 50;
 const RATE_PER_S: f64 = 4000.0;
 const PAYLOAD_BYTES: usize = 1024;
 const TICK: Duration = Duration::from_millis(10);
 const FILTER: &str = "plant/#";
+const SHARED_FILTER: &str = "$share/group/plant/#";
 /// The second in which the bad subscriber joins; in a quick run the one after the first.
 const JOINS_AT_S: u64 = 4;
 /// Its receive buffer, so that the kernel does not take messages in its place for long.
@@ -58,6 +59,8 @@ enum Bad {
     Slow(usize),
     /// It reads everything and acknowledges nothing.
     NoPuback,
+    /// It reads nothing, and is the only member of a shared subscription.
+    SilentMember,
 }
 
 pub(super) const SILENT_QOS0: Case = Case {
@@ -101,6 +104,14 @@ pub(super) const NO_PUBACK: Case = Case {
     name: "receiver-no-puback",
     question: "The second subscriber at QoS 1 reads everything and never acknowledges.",
     run: |attack| run(attack, QoS::AtLeastOnce, Bad::NoPuback),
+    ..SILENT_QOS0
+};
+
+pub(super) const SILENT_MEMBER: Case = Case {
+    name: "receiver-silent-member",
+    question: "The second subscriber is the only member of a shared subscription at QoS 1, and reads nothing.",
+    setup: Setup { peers: Peers::Mosquitto, ..Setup::DEFAULTS },
+    run: |attack| run(attack, QoS::AtLeastOnce, Bad::SilentMember),
     ..SILENT_QOS0
 };
 
@@ -168,15 +179,16 @@ struct BadSubscriber {
 
 impl BadSubscriber {
     fn start(address: SocketAddr, qos: QoS, bad: Bad) -> io::Result<Self> {
-        let client = connect_bad(address, qos)?;
+        let filter = if bad == Bad::SilentMember { SHARED_FILTER } else { FILTER };
+        let client = connect_bad(address, qos, filter)?;
         let stop = Arc::new(AtomicBool::new(false));
         let of_thread = stop.clone();
         let thread = thread::Builder::new().name("bad".to_owned()).spawn(move || match bad {
             Bad::NoPuback => read_without_puback(client, &of_thread),
             Bad::Slow(bytes_per_s) => read_slowly(client, bytes_per_s, &of_thread),
-            Bad::Silent | Bad::Reconnecting => {
+            Bad::Silent | Bad::SilentMember | Bad::Reconnecting => {
                 let reconnects = bad == Bad::Reconnecting;
-                stay_silent(client, || connect_bad(address, qos), reconnects, &of_thread)
+                stay_silent(client, || connect_bad(address, qos, filter), reconnects, &of_thread)
             }
         })?;
         Ok(Self { stop, thread })
@@ -189,10 +201,10 @@ impl BadSubscriber {
     }
 }
 
-fn connect_bad(address: SocketAddr, qos: QoS) -> io::Result<Client> {
+fn connect_bad(address: SocketAddr, qos: QoS, filter: &str) -> io::Result<Client> {
     let options = Options { receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES), ..Options::default() };
     let mut client = Client::connect(address, "bad", &options)?;
-    client.subscribe(&[FILTER], qos)?;
+    client.subscribe(&[filter], qos)?;
     Ok(client)
 }
 
