@@ -3,7 +3,7 @@
 //! One turn:
 //!
 //! 1. wait for events, not at all if there is work left over;
-//! 2. receive from every connection that is ready, once, and hand the bytes to the worker;
+//! 2. receive from the connections that the worker names, once from each, and hand it the bytes;
 //! 3. send to each receiver that the worker has something for, once ([`crate::output`]).
 //!
 //! All decisions about the protocol are the worker's: see [`wisp_engine`].

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// It is on the worker's list of connections to read.
     pub(crate) is_ready: bool,
+    /// Its last read took many bytes.
+    pub(crate) is_busy: bool,
     /// It is on the worker's list of connections with a replay.
     pub(crate) is_replaying: bool,
     /// It is on the worker's list of connections with an input buffer.
@@ -168,6 +170,7 @@ impl Connection {
             deferred_end: None,
             phase: Phase::Open,
             is_ready: false,
+            is_busy: false,
             is_replaying: false,
             is_buffered: false,
             filed_ms: NEVER,

@@ -17,7 +17,8 @@
 //!    one.
 //! 2. [`Worker::handle_readable`]: connections that may have bytes.
 //! 3. [`Worker::poll_read`], [`Worker::handle_bytes`]: the worker names a connection and a buffer, and the driver
-//!    receives once into the buffer and passes the result on; until `poll_read` returns `None`.
+//!    receives once into the buffer and passes the result on; until `poll_read` returns `None`. Connections that send much
+//!    may be left for the next turn.
 //! 4. [`Worker::poll_transmit`]: each receiver that has something to send, once. If it returns true, back to 3.
 //! 5. [`Worker::poll_event`]: sockets to close, mail for other workers, and events for log, metrics and hooks; until
 //!    `None`.

@@ -3,11 +3,12 @@
 //! The worker has no sockets, no thread and no clock. Its driver passes it bytes, events and the time, and executes its
 //! outputs; the contract is in the documentation of the crate.
 //!
-//! Every ready connection is read before anything is transmitted, which makes batches. With a hundred senders and a
+//! Many ready connections are read before anything is transmitted, which makes batches. With a hundred senders and a
 //! hundred receivers a transmission after every read would carry one message.
 
 mod close;
 mod deadlines;
+mod read_order;
 mod replies;
 mod resume;
 mod shed;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use self::deadlines::Deadlines;
+use self::read_order::ReadOrder;
 use self::replies::{Outcome, Replies};
 use crate::connection::context::Context;
 use crate::connection::disconnect::EndReason;
@@ -48,12 +50,10 @@ const PAUSE_TICK_MS: u64 = 1;
 pub struct Worker {
     /// Boxed, since half of a table's places can be empty.
     connections: HashMap<ConnectionId, Box<Connection>>,
-    /// Connections to read in the next turn.
-    ready: Vec<ConnectionId>,
-    /// Connections still to be read in this turn.
-    round: VecDeque<ConnectionId>,
-    /// The connections to read in this turn were chosen.
-    in_round: bool,
+    /// Connections that may have bytes.
+    ready: ReadOrder,
+    /// The turn has begun to read.
+    is_reading: bool,
     /// The read that [`Worker::poll_read`] returned, until its bytes are handled.
     reading: Option<(ConnectionId, Target)>,
     /// Connections that are not read, in the order in which they were paused.
@@ -135,9 +135,8 @@ impl Worker {
         let policy_version = shared.policy.version();
         Self {
             connections: HashMap::default(),
-            ready: Vec::new(),
-            round: VecDeque::new(),
-            in_round: false,
+            ready: ReadOrder::default(),
+            is_reading: false,
             reading: None,
             paused: Vec::new(),
             retry_first: Vec::new(),
@@ -192,7 +191,7 @@ impl Worker {
     /// Notes that a connection may have bytes. False if this worker does not own it.
     pub fn handle_readable(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
-        push_ready(&mut self.ready, connection);
+        self.ready.push(connection);
         true
     }
 
@@ -204,15 +203,16 @@ impl Worker {
         }
     }
 
-    /// The next receive of this turn. Each connection is read at most once; resumed connections come before all others.
-    /// `None` when all were read, or when messages must be transmitted first.
+    /// The next receive of this turn. Each connection is read at most once; resumed connections come before all others, and
+    /// the ones that send much come last. `None` when all were read or enough bytes, or when messages must be transmitted
+    /// first.
     pub fn poll_read(&mut self, now_ms: u64) -> Option<Read<'_>> {
         debug_assert!(self.reading.is_none(), "the bytes of the last read are handled first");
-        if !self.in_round {
-            self.in_round = true;
+        if !self.is_reading {
+            self.is_reading = true;
             self.resume(now_ms);
             self.refill(now_ms);
-            self.round.extend(self.ready.drain(..));
+            self.ready.begin_turn(self.scratch.recv_bytes);
         }
         let (connection, target) = self.next_read(now_ms)?;
         self.reading = Some((connection, target));
@@ -226,7 +226,7 @@ impl Worker {
 
     fn next_read(&mut self, now_ms: u64) -> Option<(ConnectionId, Target)> {
         while !self.transmit_due {
-            let id = self.round.pop_front()?;
+            let id = self.ready.next()?;
             let paused = self.paused();
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.is_ready = false;
@@ -238,7 +238,7 @@ impl Worker {
                 if self.scratch.free_bytes() > 0 {
                     return Some((id, Target::Discard { start: self.scratch.filled }));
                 }
-                push_ready(&mut self.ready, connection);
+                self.ready.push(connection);
                 continue;
             }
             self.scratch.share_among(paused);
@@ -262,9 +262,12 @@ impl Worker {
             return;
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Received::Bytes { count, .. } = received {
+            self.ready.note_read(connection, count);
+        }
         if let Target::Discard { .. } = target {
             match received {
-                Received::Bytes { more: true, .. } => push_ready(&mut self.ready, connection),
+                Received::Bytes { more: true, .. } => self.ready.push(connection),
                 Received::Bytes { .. } | Received::WouldBlock => {}
                 Received::Closed | Received::Failed | Received::Rejected(_) => self.close(id),
             }
@@ -306,7 +309,7 @@ impl Worker {
         }
         match reading {
             Reading::Drained => {}
-            Reading::More => push_ready(&mut self.ready, connection),
+            Reading::More => self.ready.push(connection),
             Reading::Paused if held_bytes > 0 && connection.held_bytes() == held_bytes => self.retry_first.push(id),
             Reading::Paused => self.paused.push(id),
             Reading::Ended(reason, has_disconnect_packet) => self.begin_close(id, reason, has_disconnect_packet),
@@ -320,7 +323,7 @@ impl Worker {
     /// Ends the reads of a turn, or a part of them: calls `transmit` once for each receiver that has something to send.
     /// True if connections of this turn are still to be read.
     pub fn poll_transmit(&mut self, now_ms: u64, mut transmit: impl FnMut(Staged<'_>)) -> bool {
-        if self.round.is_empty() {
+        if !self.ready.has_more() {
             self.replay(now_ms);
             let Outputs { shared, dispatcher, .. } = &mut self.outputs;
             dispatcher.retry_waiting(shared, now_ms);
@@ -347,7 +350,7 @@ impl Worker {
             // A connection's messages are delivered before its session is detached, and so before the client's next
             // connection is handled, on any worker.
             if !self.close_sessions(now_ms) {
-                return !self.round.is_empty();
+                return self.ready.has_more();
             }
         }
     }
@@ -417,7 +420,7 @@ impl Worker {
     /// How long the driver may wait for events, in milliseconds. `None` if no connection of this worker needs a turn
     /// without an event.
     pub fn poll_timeout(&self, now_ms: u64) -> Option<u64> {
-        if !self.ready.is_empty() || !self.round.is_empty() || self.replays_can_continue {
+        if !self.ready.is_empty() || self.replays_can_continue {
             return Some(0);
         }
         let waits = !self.replaying.is_empty() || self.outputs.dispatcher.is_waiting();
@@ -443,13 +446,5 @@ impl Worker {
     /// The number of paused connections.
     pub fn paused(&self) -> usize {
         self.paused.len() + self.retry_first.len()
-    }
-}
-
-/// Adds a connection to the ones to read, once.
-fn push_ready(ready: &mut Vec<ConnectionId>, connection: &mut Connection) {
-    if !connection.is_ready {
-        connection.is_ready = true;
-        ready.push(connection.protocol.outbox().connection());
     }
 }

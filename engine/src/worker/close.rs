@@ -7,7 +7,7 @@
 //!                                             reason sent to client   '--> Lingering
 //! ```
 
-use super::{Closing, Outputs, Worker, push_ready};
+use super::{Closing, Outputs, Worker};
 use crate::connection::Phase;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::ConnectionId;
@@ -78,7 +78,7 @@ impl Worker {
             connection.phase = Phase::Lingering;
             self.lingering.push((now_ms + LINGER_MS, closing.id));
             connection.framing.clear(&shared.budget);
-            push_ready(&mut self.ready, connection);
+            self.ready.push(connection);
             self.outputs.events.push_back(Event::Lingering(closing.id));
         }
         any

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Outputs, PAUSE_TICK_MS, Worker, push_ready};
+use super::{Outputs, PAUSE_TICK_MS, Worker};
 use crate::connection::disconnect::EndReason;
 use crate::connection::pause::{Pause, PauseCause, ResumeQuota};
 use crate::connection::{Connection, Phase};
@@ -32,7 +32,7 @@ impl Worker {
             return;
         }
         let mut quota = ResumeQuota::default();
-        let running = std::mem::take(&mut self.ready);
+        let running = self.ready.take();
         let waiting = std::mem::take(&mut self.retry_first).into_iter().chain(std::mem::take(&mut self.paused));
         for id in waiting {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
@@ -72,9 +72,9 @@ impl Worker {
                 self.paused.push(id);
                 continue;
             }
-            push_ready(&mut self.ready, connection);
+            self.ready.push_resumed(connection);
         }
-        self.ready.extend(running);
+        self.ready.restore(running);
     }
 
     /// How long until a pause may end, in milliseconds. A rate-limited connection has a deadline; every other pause is

@@ -15,7 +15,7 @@ impl Worker {
     /// on the first worker sessions, wills and messages. If it returns true, messages may have been staged: the driver
     /// transmits them, and frees idle buffers of sockets.
     pub fn handle_timeout(&mut self, now_ms: u64) -> bool {
-        self.in_round = false;
+        self.is_reading = false;
         let Outputs { shared, dispatcher, index, .. } = &mut self.outputs;
         let has_expired = *index == 0 && shared.expire(dispatcher, now_ms);
         if now_ms < self.next_sweep_ms {

@@ -16,6 +16,7 @@ mod packets;
 mod pressure;
 mod qos;
 mod rate;
+mod read_order;
 mod retained;
 mod rights;
 mod seeds;

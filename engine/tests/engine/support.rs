@@ -20,7 +20,7 @@ pub(crate) const V5: ProtocolVersion = ProtocolVersion::Mqtt5;
 pub(crate) const ALL: [ProtocolVersion; 3] = [V31, V3, V5];
 
 /// Most bytes of one receive.
-const RECV_BYTES: usize = 64 * 1024;
+pub(crate) const RECV_BYTES: usize = 64 * 1024;
 
 pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
@@ -171,8 +171,7 @@ impl World {
     pub(crate) fn feed(&mut self, peer: &mut Peer, bytes: &[u8]) -> Outcome {
         let paused = self.worker.paused();
         let flushed = peer.socket.borrow().flushed.len();
-        peer.socket.borrow_mut().incoming.extend(bytes);
-        self.worker.handle_readable(peer.id());
+        self.offer(peer, bytes);
         self.run();
         let mut socket = peer.socket.borrow_mut();
         Outcome {
@@ -196,8 +195,14 @@ impl World {
         }
     }
 
+    /// The client sends bytes, which the worker has not handled yet.
+    pub(crate) fn offer(&mut self, peer: &mut Peer, bytes: &[u8]) {
+        peer.socket.borrow_mut().incoming.extend(bytes);
+        self.worker.handle_readable(peer.id());
+    }
+
     /// One turn of the worker. False if it had no event.
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let mut happened = false;
         loop {
             while let Some(read) = self.worker.poll_read(self.now_ms) {
