@@ -5,12 +5,14 @@
 
 mod children;
 mod epochs;
+mod names;
 
 use wisp_wire::{TopicFilter, TopicName};
 
 use self::children::Children;
 use self::epochs::Epochs;
 pub(crate) use self::epochs::TopicEpochs;
+use self::names::{Name, Names};
 use crate::base::limits::Limits;
 use crate::base::reached::LimitName;
 use crate::base::sync::{RwLock, rank};
@@ -20,12 +22,19 @@ use crate::state::subscribers::Subscribers;
 /// All subscriptions.
 #[derive(Debug)]
 pub(crate) struct TopicTree<S> {
-    tree: RwLock<Node<S>, { rank::TREE }>,
+    tree: RwLock<Tree<S>, { rank::TREE }>,
     epochs: Epochs,
 }
 
+#[derive(Debug)]
+struct Tree<S> {
+    root: Node<S>,
+    names: Names,
+}
+
 /// One level of the tree. The path to a node spells a filter, without its `#`. With a topic for each client there are
-/// as many nodes as clients, so an empty part takes little memory.
+/// as many nodes as clients, so an empty part takes little memory. A look-up of a topic that matches nothing may visit very many
+/// nodes, so the parts that it needs lie together.
 #[derive(Debug)]
 struct Node<S> {
     children: Children<Box<Node<S>>>,
@@ -39,7 +48,7 @@ struct Node<S> {
 
 impl<S> Default for TopicTree<S> {
     fn default() -> Self {
-        Self { tree: RwLock::default(), epochs: Epochs::default() }
+        Self { tree: RwLock::new(Tree { root: Node::default(), names: Names::default() }), epochs: Epochs::default() }
     }
 }
 
@@ -62,7 +71,8 @@ impl<S: Indexed + Clone> TopicTree<S> {
     pub(crate) fn unsubscribe(&self, filter: TopicFilter<'_>, index: usize) -> bool {
         let levels: Vec<&str> = filter.as_str().split('/').collect();
         let mut tree = self.tree.write();
-        let removed = tree.remove(&levels, index);
+        let Tree { root, names } = &mut *tree;
+        let removed = root.remove(&levels, index, names);
         self.invalidate(filter);
         removed
     }
@@ -79,8 +89,11 @@ impl<S: Indexed + Clone> TopicTree<S> {
 
     /// The subscriptions that match `topic`, in no order.
     pub(crate) fn matching(&self, topic: TopicName<'_>) -> Vec<S> {
-        let mut found = Vec::new();
-        self.tree.read().collect(topic.as_str(), true, &mut |subscribers| found.extend_from_slice(subscribers));
+        let (mut found, tree) = (Vec::new(), self.tree.read());
+        let levels: Vec<Name> = topic.as_str().split('/').map(|level| tree.names.get(level)).collect();
+        // Wildcards at the first level do not match topics that begin with `$` [MQTT-4.7.2-1].
+        let wildcards = !topic.as_str().starts_with('$');
+        tree.root.collect(&levels, wildcards, &mut |subscribers| found.extend_from_slice(subscribers));
         found
     }
 
@@ -101,21 +114,32 @@ impl<S: Indexed + Clone> TopicTree<S> {
     }
 }
 
-impl<S: Indexed> Node<S> {
+impl<S: Indexed> Tree<S> {
     fn place(&mut self, filter: TopicFilter<'_>) -> &mut Subscribers<S> {
-        let mut node = self;
+        let mut node = &mut self.root;
         for level in filter.as_str().split('/') {
             node = match level {
                 "#" => return node.below.get_or_insert_default(),
                 "+" => node.any.get_or_insert_default(),
-                _ => node.children.get_or_insert(level),
+                _ => node.child_or_new(level, &mut self.names),
             };
         }
         &mut node.exact
     }
+}
+
+impl<S: Indexed> Node<S> {
+    fn child_or_new(&mut self, level: &str, names: &mut Names) -> &mut Self {
+        let mut name = names.get(level);
+        if self.children.get(name).is_none() {
+            name = names.add(level);
+            self.children.add(name);
+        }
+        self.children.get_mut(name).expect("it was there or is added")
+    }
 
     /// Removes one subscription and every node left empty on its path.
-    fn remove(&mut self, levels: &[&str], index: usize) -> bool {
+    fn remove(&mut self, levels: &[&str], index: usize, names: &mut Names) -> bool {
         match levels {
             [] => self.exact.remove(index),
             ["#"] => {
@@ -128,17 +152,19 @@ impl<S: Indexed> Node<S> {
             }
             ["+", rest @ ..] => {
                 let Some(child) = &mut self.any else { return false };
-                let removed = child.remove(rest, index);
+                let removed = child.remove(rest, index, names);
                 if child.is_empty() {
                     self.any = None;
                 }
                 removed
             }
             [level, rest @ ..] => {
-                let Some(child) = self.children.get_mut(level) else { return false };
-                let removed = child.remove(rest, index);
+                let name = names.get(level);
+                let Some(child) = self.children.get_mut(name) else { return false };
+                let removed = child.remove(rest, index, names);
                 if child.is_empty() {
-                    self.children.remove(level);
+                    self.children.remove(name);
+                    names.remove(level);
                 }
                 removed
             }
@@ -149,28 +175,20 @@ impl<S: Indexed> Node<S> {
         self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.is_none()
     }
 
-    /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked. Wildcards at the
-    /// first level do not match topics that begin with `$` [MQTT-4.7.2-1].
-    fn collect(&self, rest: &str, first: bool, found: &mut impl FnMut(&[S])) {
-        let wildcards = !(first && rest.starts_with('$'));
-        if wildcards && let Some(below) = &self.below {
+    /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked.
+    fn collect(&self, rest: &[Name], wildcards: bool, found: &mut impl FnMut(&[S])) {
+        if let Some(below) = self.below.as_deref().filter(|_| wildcards) {
             found(&below.all);
         }
-        let (level, deeper) = match rest.split_once('/') {
-            Some((level, deeper)) => (level, Some(deeper)),
-            None => (rest, None),
+        let Some((level, deeper)) = rest.split_first() else {
+            found(&self.exact.all);
+            return;
         };
-        let any = self.any.as_deref().filter(|_| wildcards);
-        for child in self.children.get(level).map(|child| &**child).into_iter().chain(any) {
-            match deeper {
-                Some(deeper) => child.collect(deeper, false, found),
-                None => {
-                    found(&child.exact.all);
-                    if let Some(below) = &child.below {
-                        found(&below.all);
-                    }
-                }
-            }
+        if let Some(child) = self.children.get(*level) {
+            child.collect(deeper, true, found);
+        }
+        if let Some(any) = self.any.as_deref().filter(|_| wildcards) {
+            any.collect(deeper, true, found);
         }
     }
 }
@@ -241,7 +259,8 @@ mod tests {
             assert!(tree.unsubscribe(filter(text), 7));
             assert!(!tree.unsubscribe(filter(text), 7));
         }
-        assert!(tree.tree.read().is_empty());
+        assert!(tree.tree.read().root.is_empty());
+        assert_eq!(tree.tree.read().names.get("a"), Name::UNKNOWN);
     }
 
     #[test]
