@@ -400,15 +400,30 @@ impl Staging<'_> {
                 blocking.get_or_insert(capacity);
             }
         }
-        for group in route.queues.iter().filter(|queue| queue.is_group()) {
-            if self.admit_to(group, len, self.is_patient, now_ms) == Admission::Wait {
+        if !route.queues.is_empty() {
+            return self.obstacle_at_queues(&route.queues, blocking, received, now_ms);
+        }
+        blocking.map(|capacity| Routed::Blocked(Arc::clone(capacity)))
+    }
+
+    /// The reason why the message cannot be staged now, if it also goes to queues. `blocking` is a full receiver besides them.
+    #[inline(never)]
+    fn obstacle_at_queues<'q>(
+        &self,
+        queues: &'q [Arc<TopicQueue>],
+        mut blocking: Option<&'q Arc<Capacity>>,
+        received: &Received<'_>,
+        now_ms: u64,
+    ) -> Option<Routed> {
+        for group in queues.iter().filter(|queue| queue.is_group()) {
+            if self.admit_to(group, received.raw.len(), self.is_patient, now_ms) == Admission::Wait {
                 blocking.get_or_insert(group.capacity());
             }
         }
         if let Some(capacity) = blocking {
             return Some(Routed::Blocked(Arc::clone(capacity)));
         }
-        let mut queues = route.queues.iter().filter(|queue| !queue.is_group());
+        let mut queues = queues.iter().filter(|queue| !queue.is_group());
         queues.find_map(|queue| self.obstacle_at(queue, received, now_ms))
     }
 
