@@ -7,12 +7,14 @@ mod children;
 mod epochs;
 mod names;
 
+use std::str::Split;
+
 use wisp_wire::{TopicFilter, TopicName};
 
 use self::children::Children;
 use self::epochs::Epochs;
 pub(crate) use self::epochs::TopicEpochs;
-use self::names::{Name, Names};
+use self::names::{Name, NameSet, Names};
 use crate::base::limits::Limits;
 use crate::base::reached::LimitName;
 use crate::base::sync::{RwLock, rank};
@@ -44,6 +46,9 @@ struct Node<S> {
     exact: Subscribers<S>,
     /// Subscriptions to the path and all below it: `path/#`.
     below: Option<Box<Subscribers<S>>>,
+    /// Names that each filter below the path has, or fewer: a topic without them matches none of these filters. So it does not
+    /// visit all combinations of `+` and names, which double with each level.
+    needs: NameSet,
 }
 
 impl<S> Default for TopicTree<S> {
@@ -54,7 +59,13 @@ impl<S> Default for TopicTree<S> {
 
 impl<S> Default for Node<S> {
     fn default() -> Self {
-        Self { children: Children::default(), any: None, exact: Subscribers::default(), below: None }
+        Self {
+            children: Children::default(),
+            any: None,
+            exact: Subscribers::default(),
+            below: None,
+            needs: NameSet::ALL,
+        }
     }
 }
 
@@ -62,7 +73,8 @@ impl<S: Indexed + Clone> TopicTree<S> {
     /// Adds a subscription, or replaces the one the receiver has to the same filter. True if there was one.
     pub(crate) fn subscribe(&self, filter: TopicFilter<'_>, subscriber: S) -> bool {
         let mut tree = self.tree.write();
-        let replaced = tree.place(filter).insert(subscriber);
+        let Tree { root, names } = &mut *tree;
+        let (replaced, _) = root.insert(filter.as_str().split('/'), subscriber, names);
         self.invalidate(filter);
         replaced
     }
@@ -73,6 +85,9 @@ impl<S: Indexed + Clone> TopicTree<S> {
         let mut tree = self.tree.write();
         let Tree { root, names } = &mut *tree;
         let removed = root.remove(&levels, index, names);
+        if root.is_empty() {
+            *root = Node::default();
+        }
         self.invalidate(filter);
         removed
     }
@@ -93,7 +108,8 @@ impl<S: Indexed + Clone> TopicTree<S> {
         let levels: Vec<Name> = topic.as_str().split('/').map(|level| tree.names.get(level)).collect();
         // Wildcards at the first level do not match topics that begin with `$` [MQTT-4.7.2-1].
         let wildcards = !topic.as_str().starts_with('$');
-        tree.root.collect(&levels, wildcards, &mut |subscribers| found.extend_from_slice(subscribers));
+        let names = levels.iter().fold(NameSet::NONE, |all, level| all.with(*level));
+        tree.root.collect(&levels, (names, wildcards), &mut |subscribers| found.extend_from_slice(subscribers));
         found
     }
 
@@ -114,28 +130,26 @@ impl<S: Indexed + Clone> TopicTree<S> {
     }
 }
 
-impl<S: Indexed> Tree<S> {
-    fn place(&mut self, filter: TopicFilter<'_>) -> &mut Subscribers<S> {
-        let mut node = &mut self.root;
-        for level in filter.as_str().split('/') {
-            node = match level {
-                "#" => return node.below.get_or_insert_default(),
-                "+" => node.any.get_or_insert_default(),
-                _ => node.child_or_new(level, &mut self.names),
-            };
-        }
-        &mut node.exact
-    }
-}
-
 impl<S: Indexed> Node<S> {
-    fn child_or_new(&mut self, level: &str, names: &mut Names) -> &mut Self {
-        let mut name = names.get(level);
-        if self.children.get(name).is_none() {
-            name = names.add(level);
-            self.children.add(name);
-        }
-        self.children.get_mut(name).expect("it was there or is added")
+    /// Adds a subscription to the filter with these levels. True if it replaces one, and the names that the levels have.
+    fn insert(&mut self, mut levels: Split<'_, char>, subscriber: S, names: &mut Names) -> (bool, NameSet) {
+        let (replaced, needs) = match levels.next() {
+            None => (self.exact.insert(subscriber), NameSet::NONE),
+            Some("#") => (self.below.get_or_insert_default().insert(subscriber), NameSet::NONE),
+            Some("+") => self.any.get_or_insert_default().insert(levels, subscriber, names),
+            Some(level) => {
+                let mut name = names.get(level);
+                if self.children.get(name).is_none() {
+                    name = names.add(level);
+                    self.children.add(name);
+                }
+                let child = self.children.get_mut(name).expect("it was there or is added");
+                let (replaced, needs) = child.insert(levels, subscriber, names);
+                (replaced, needs.with(name))
+            }
+        };
+        self.needs = self.needs.and(needs);
+        (replaced, needs)
     }
 
     /// Removes one subscription and every node left empty on its path.
@@ -175,8 +189,11 @@ impl<S: Indexed> Node<S> {
         self.children.is_empty() && self.any.is_none() && self.exact.all.is_empty() && self.below.is_none()
     }
 
-    /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked.
-    fn collect(&self, rest: &[Name], wildcards: bool, found: &mut impl FnMut(&[S])) {
+    /// Calls `found` with each list of subscriptions that match `rest`, the levels not yet walked of a topic with these names.
+    fn collect(&self, rest: &[Name], (names, wildcards): (NameSet, bool), found: &mut impl FnMut(&[S])) {
+        if !names.has(self.needs) {
+            return;
+        }
         if let Some(below) = self.below.as_deref().filter(|_| wildcards) {
             found(&below.all);
         }
@@ -185,10 +202,10 @@ impl<S: Indexed> Node<S> {
             return;
         };
         if let Some(child) = self.children.get(*level) {
-            child.collect(deeper, true, found);
+            child.collect(deeper, (names, true), found);
         }
         if let Some(any) = self.any.as_deref().filter(|_| wildcards) {
-            any.collect(deeper, true, found);
+            any.collect(deeper, (names, true), found);
         }
     }
 }
@@ -277,6 +294,22 @@ mod tests {
             let path = levels.join("/");
             if all_below { path + "/#" } else { path }
         })
+    }
+
+    #[test]
+    fn a_topic_without_a_name_that_all_filters_have_visits_none_of_them() {
+        let tree = TopicTree::default();
+        for number in 0..1 << 10 {
+            let levels: Vec<&str> = (0..10).map(|level| if number >> level & 1 == 1 { "+" } else { "a" }).collect();
+            tree.subscribe(filter(&(levels.join("/") + "/z")), Numbered(number));
+        }
+        let topic = |last: &str| ["a"; 10].join("/") + last;
+        assert_eq!(tree.matching(TopicName::new(&topic("/z")).unwrap()).len(), 1 << 10);
+        let names = NameSet::NONE.with(tree.tree.read().names.get("a"));
+        assert!(!names.has(tree.tree.read().root.needs));
+        assert_eq!(tree.matching(TopicName::new(&topic("/b")).unwrap()), []);
+        tree.subscribe(filter("a/#"), Numbered(7));
+        assert_eq!(tree.matching(TopicName::new(&topic("/b")).unwrap()), [Numbered(7)]);
     }
 
     proptest! {

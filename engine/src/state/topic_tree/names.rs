@@ -14,6 +14,30 @@ impl Name {
     pub(super) const UNKNOWN: Self = Self(u32::MAX);
 }
 
+/// A set of names, in which different names may be the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NameSet(u64);
+
+impl NameSet {
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const ALL: Self = Self(u64::MAX);
+
+    /// The set with one more name. [`Name::UNKNOWN`] is in no set, since no filter has it.
+    pub(super) fn with(self, name: Name) -> Self {
+        if name == Name::UNKNOWN { self } else { Self(self.0 | 1 << (name.0 % u64::BITS)) }
+    }
+
+    /// The names that are in both sets.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether it has all of these names.
+    pub(super) fn has(self, names: Self) -> bool {
+        names.0 & !self.0 == 0
+    }
+}
+
 /// The names that filters have.
 #[derive(Debug, Default)]
 pub(super) struct Names {
