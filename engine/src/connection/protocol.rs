@@ -258,7 +258,7 @@ impl Protocol {
     /// Sends more messages if the client has read those in its outbox. True if it has not.
     pub(crate) fn refill(&mut self, context: &mut Context<'_>) -> bool {
         let Phase::Connected(client) = &mut self.phase else { return false };
-        if !client.session.has_drained() {
+        if !client.session.begin_refill(context.now_ms) {
             return true;
         }
         self.outbox.end_refill();

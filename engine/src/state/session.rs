@@ -259,9 +259,9 @@ impl Session {
         outgoing.backlogs()
     }
 
-    /// Whether the client has read half of the bytes to which its outbox was filled.
-    pub(crate) fn has_drained(&self) -> bool {
-        self.outgoing.lock().has_drained()
+    /// Whether the client's outbox is to be filled again.
+    pub(crate) fn begin_refill(&self, now_ms: u64) -> bool {
+        self.outgoing.lock().begin_refill(now_ms)
     }
 
     /// Takes messages from the front of a queue.

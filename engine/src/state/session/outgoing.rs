@@ -89,7 +89,15 @@ struct Attachment {
     /// and not read; more with each message that the client acknowledges, as in the slow start of TCP.
     fill_bytes: usize,
     fill_bytes_max: usize,
+    /// How often the outbox was filled again since the client last acknowledged a message, and when.
+    refills: u8,
+    refilled_ms: u64,
 }
+
+/// How soon the outbox of a client that does not acknowledge is filled again at first, and how often that time doubles. The
+/// socket of a client that does not read takes megabytes as well.
+const REFILL_PAUSE_MS: u64 = 10;
+const REFILL_DOUBLINGS: u8 = 5;
 
 /// The bytes to which the outbox of a client that has just connected is filled.
 const FIRST_FILL_BYTES: usize = 64 * 1024;
@@ -141,7 +149,8 @@ impl Outgoing {
         let fill_bytes_max = limits.queue_bytes_max;
         let fill_bytes = FIRST_FILL_BYTES.min(fill_bytes_max);
         let outbox = Arc::clone(outbox);
-        let old = self.attached.replace(Attachment { outbox, window, fill_bytes, fill_bytes_max });
+        let attached = Attachment { outbox, window, fill_bytes, fill_bytes_max, refills: 0, refilled_ms: 0 };
+        let old = self.attached.replace(attached);
         self.inflight.rewind();
         old.map(|attached| attached.outbox)
     }
@@ -317,10 +326,17 @@ impl Outgoing {
         filled_bytes == 0 || filled_bytes < fill_bytes.min(outbox.capacity().bytes_max_now())
     }
 
-    /// Whether the client has read half of the bytes to which its outbox was filled.
-    pub(crate) fn has_drained(&self) -> bool {
-        let drained = |attached: &Attachment| attached.outbox.capacity().depth_bytes() <= attached.fill_bytes / 2;
-        self.attached.as_ref().is_some_and(drained)
+    /// Whether the outbox is to be filled again: the client has read half of its bytes. The longer it has not acknowledged a
+    /// message, the longer it waits.
+    pub(crate) fn begin_refill(&mut self, now_ms: u64) -> bool {
+        let Some(attached) = &mut self.attached else { return false };
+        let drained = attached.outbox.capacity().depth_bytes() <= attached.fill_bytes / 2;
+        let may = drained && now_ms >= attached.refilled_ms + (REFILL_PAUSE_MS << attached.refills);
+        if may {
+            attached.refills = (attached.refills + 1).min(REFILL_DOUBLINGS);
+            attached.refilled_ms = now_ms;
+        }
+        may
     }
 
     fn has_bytes_for(&self, message: &Message, context: &DeliveryContext<'_>) -> bool {
@@ -389,6 +405,7 @@ impl Outgoing {
         if let Some(attached) = &mut self.attached {
             let fill_bytes = attached.fill_bytes + delivery.message.cost_bytes();
             attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
+            attached.refills = 0;
         }
         if delivery.loan().is_some() {
             self.update_cold(|cold| cold.loans.acknowledge());
