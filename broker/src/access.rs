@@ -91,6 +91,12 @@ impl Drop for Access {
 
 impl Policy for Access {
     fn connect(&self, request: &ConnectRequest<'_>) -> Decision {
+        if let Some(name) = request.certificate_name {
+            // As with mosquitto's use_identity_as_username, whatever user and password the client sends.
+            let mut named = *request;
+            named.username = Some(name);
+            return Decision::AllowAs(self.inner.rights(&named, Login::Certificate));
+        }
         let state = self.inner.state();
         let origin = Origin::of(request.peer, request.username);
         let refuse = |reason| {

@@ -134,12 +134,14 @@ impl Config {
                 let listener = |listener: &ListenerConfig| crate::access::ListenerAccess {
                     address: listener.address,
                     allow_anonymous: listener.allow_anonymous,
+                    requires_certificate: listener.requires_certificate(),
                 };
                 access.bind(self.listeners.iter().map(listener).collect()).map_err(ConfigError::Access)
             }
             Guard::Nobody => {
                 let is_open = |listener: &&ListenerConfig| {
                     !listener.address.ip().is_loopback()
+                        && !listener.requires_certificate()
                         && listener.allow_anonymous.or(self.allow_anonymous) != Some(true)
                 };
                 self.listeners.iter().find(is_open).map_or(Ok(()), |open| Err(ConfigError::Open(open.address)))
@@ -244,6 +246,14 @@ impl ListenerConfig {
     /// Plain MQTT over TCP on `address`.
     pub fn new(address: SocketAddr) -> Self {
         Self { address, allow_anonymous: None, connections_max: None, transport: TransportKind::default() }
+    }
+
+    /// Whether every client has a certificate that was checked.
+    fn requires_certificate(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.transport.tls.as_ref().is_some_and(|tls| tls.requires_certificate);
+        #[cfg(not(feature = "tls"))]
+        false
     }
 }
 

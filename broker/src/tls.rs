@@ -79,6 +79,8 @@ pub struct TlsError {
 pub(crate) struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) name: Option<CertificateName>,
+    /// Whether every client has shown a certificate.
+    pub(crate) requires_certificate: bool,
 }
 
 impl ClientCertificates {
@@ -114,7 +116,8 @@ impl TlsSettings {
         config.ticketer = ring::Ticketer::new().map_err(impossible)?;
         config.send_tls13_tickets = 1;
         let name = self.clients.as_ref().and_then(|clients| clients.name);
-        Ok(Tls { config: Arc::new(config), name })
+        let requires_certificate = self.clients.as_ref().is_some_and(|clients| clients.required);
+        Ok(Tls { config: Arc::new(config), name, requires_certificate })
     }
 }
 

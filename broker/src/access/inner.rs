@@ -74,7 +74,9 @@ impl Inner {
     pub(super) fn admits_unchecked(&self, state: &State, has_name: bool, listener: u16) -> bool {
         let listener = self.listeners.get().and_then(|listeners| listeners.get(usize::from(listener)));
         let has_users = state.loaded.users.is_some();
-        let by_default = !has_users && listener.is_none_or(|listener| listener.address.ip().is_loopback());
+        let is_trusted =
+            |listener: &ListenerAccess| listener.requires_certificate || listener.address.ip().is_loopback();
+        let by_default = !has_users && listener.is_none_or(is_trusted);
         let said = listener.and_then(|listener| listener.allow_anonymous).or(state.options.allow_anonymous);
         (!has_name || !has_users) && said.unwrap_or(by_default)
     }
@@ -149,6 +151,8 @@ pub(super) enum Login {
     Unchecked,
     /// By the password with this hash.
     Checked(Arc<PasswordHash>),
+    /// By a certificate with its name in it, which was checked when it connected.
+    Certificate,
 }
 
 impl ClientRights {
@@ -180,6 +184,7 @@ impl Rights for ClientRights {
         let state = self.access.state();
         let admits_unchecked = || self.access.admits_unchecked(&state, self.user.is_some(), self.listener);
         match (&self.login, &self.user, &state.loaded.users) {
+            (Login::Certificate, ..) => true,
             (Login::Checked(hash), Some(user), Some(users)) => users.hash(user).is_some_and(|known| known == hash),
             _ => admits_unchecked(),
         }

@@ -30,6 +30,8 @@ pub struct AccessError(pub(super) String);
 pub(crate) struct ListenerAccess {
     pub(crate) address: SocketAddr,
     pub(crate) allow_anonymous: Option<bool>,
+    /// Whether every client has a certificate that was checked.
+    pub(crate) requires_certificate: bool,
 }
 
 impl AccessOptions {
@@ -43,7 +45,8 @@ impl AccessOptions {
 pub(super) fn check_listeners(options: &AccessOptions, listeners: &[ListenerAccess]) -> Result<(), AccessError> {
     let open = listeners.iter().find(|listener| {
         let allow = listener.allow_anonymous.or(options.allow_anonymous);
-        allow.is_none() && options.password_file.is_none() && !listener.address.ip().is_loopback()
+        let is_checked = options.password_file.is_some() || listener.requires_certificate;
+        allow.is_none() && !is_checked && !listener.address.ip().is_loopback()
     });
     match open {
         Some(listener) => Err(AccessError(crate::guard::open_listener(listener.address))),

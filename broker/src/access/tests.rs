@@ -41,7 +41,7 @@ fn options(folder: &Path, users: Option<&str>, rules: Option<&str>) -> AccessOpt
 }
 
 fn listener(address: &str, allow_anonymous: Option<bool>) -> ListenerAccess {
-    ListenerAccess { address: address.parse().unwrap(), allow_anonymous }
+    ListenerAccess { address: address.parse().unwrap(), allow_anonymous, requires_certificate: false }
 }
 
 fn load(options: AccessOptions, threads: bool, listeners: &[ListenerAccess]) -> Arc<Access> {
@@ -293,4 +293,28 @@ fn a_flood_of_checks_is_bounded_with_threads_and_without() {
             thread::yield_now();
         }
     }
+}
+
+#[test]
+fn the_name_in_a_certificate_is_the_user_and_needs_no_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "user sensor\ntopic write data\n";
+    let options = options(folder.path(), Some(&users(&[("sensor", "secret")])), Some(rules));
+    let required = ListenerAccess { requires_certificate: true, ..listener(OPEN, None) };
+    let access = load(options, false, &[required]);
+    let mut request = ConnectRequest::new("c", ProtocolVersion::Mqtt5);
+    (request.username, request.certificate_name) = (Some("other"), Some("sensor"));
+    let rights = finish(access.connect(&request)).unwrap();
+    assert_eq!(rights.user(), Some("sensor"));
+    assert!(rights.may_publish("data") && !rights.may_publish("other") && rights.may_stay());
+}
+
+#[test]
+fn a_listener_that_requires_certificates_is_not_open_to_everyone() {
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access::load(options(folder.path(), None, Some("topic read #\n")), false).unwrap();
+    let required = ListenerAccess { requires_certificate: true, ..listener(OPEN, None) };
+    assert!(access.bind(vec![listener(OPEN, None)]).is_err());
+    access.bind(vec![required]).unwrap();
+    assert!(finish(begin(&access, None, None, None, 0)).is_ok(), "it has a certificate without a name");
 }
