@@ -41,6 +41,9 @@ pub enum SessionsPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
+    /// Most resident memory of the broker. [`Limits::for_memory`] has the other limits follow from it. 0: they have their own
+    /// defaults.
+    pub memory_bytes_max: usize,
     /// Longest packet accepted, its fixed header included.
     pub packet_bytes_max: u32,
     /// Longest CONNECT accepted, the topic and the payload of its will left out.
@@ -115,6 +118,12 @@ pub struct Limits {
 /// traffic going, and so little that the sum stays close to the limit.
 pub(crate) const QUEUE_BYTES_WHEN_SCARCE: usize = 16 * 1024;
 
+/// The memory of a broker without clients, and of the system's books about it.
+const IDLE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The least memory that is divided among the limits that follow from [`Limits::memory_bytes_max`].
+const SHARED_BYTES_MIN: usize = 1024 * 1024;
+
 /// How many connections of one address, except loopback, may be without an accepted CONNECT by default.
 const UNAUTHENTICATED_PER_ADDRESS: u32 = 256;
 
@@ -134,6 +143,7 @@ pub const TOPIC_LEVELS_CEILING: u16 = 1024;
 impl Limits {
     /// The documented defaults.
     pub const DEFAULT: Self = Self {
+        memory_bytes_max: 0,
         packet_bytes_max: 16 * 1024 * 1024,
         connect_bytes_max: 64 * 1024,
         connections_count_max: 10_000,
@@ -182,6 +192,35 @@ impl Limits {
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+
+    /// The limits with which a broker takes at most about `memory_bytes_max` of resident memory. docs/limits.md has the shares.
+    /// 0 gives the defaults.
+    ///
+    /// ```
+    /// use wisp_engine::Limits;
+    ///
+    /// let limits = Limits::for_memory(256 << 20).with(|limits| limits.retained_bytes_max = 1 << 20);
+    /// assert!(limits.stored_bytes_max == 60 << 20 && limits.check().is_ok());
+    /// ```
+    pub fn for_memory(memory_bytes_max: usize) -> Self {
+        let mut limits = Self { memory_bytes_max, ..Self::DEFAULT };
+        if memory_bytes_max == 0 {
+            return limits;
+        }
+        // A quarter of a small broker at least, since a limit must not be nothing.
+        let shared = memory_bytes_max.saturating_sub(IDLE_BYTES).max(memory_bytes_max / 4).max(SHARED_BYTES_MIN);
+        limits.buffered_bytes_max = shared / 6;
+        limits.stored_bytes_max = shared / 4;
+        limits.retained_bytes_max = shared / 8;
+        limits.subscription_bytes_max = shared / 16;
+        limits.unauthenticated_bytes_max = (shared / 64).min(limits.unauthenticated_bytes_max);
+        limits.client_subscription_bytes_max =
+            (limits.subscription_bytes_max / 4).min(limits.client_subscription_bytes_max);
+        limits.queue_bytes_max = (limits.buffered_bytes_max / 16).min(limits.queue_bytes_max);
+        limits.packet_bytes_max = (limits.buffered_bytes_max / 4).min(limits.packet_bytes_max as usize) as u32;
+        limits.connect_bytes_max = limits.connect_bytes_max.min(limits.packet_bytes_max);
+        limits
     }
 
     /// Whether every limit is in its range.
@@ -314,7 +353,8 @@ macro_rules! limit {
 
 /// All limits that are numbers, in the order in which the documents have them.
 #[rustfmt::skip]
-pub static LIMITS: [Limit; 31] = [
+pub static LIMITS: [Limit; 32] = [
+    limit!(memory_bytes_max: usize, "memory-bytes-max", "BYTES", 0..=1 << 40, "Most memory of the broker: the limits in bytes follow from it, unless they are set themselves; 0: they do not"),
     limit!(packet_bytes_max: u32, "packet-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest packet accepted"),
     limit!(connect_bytes_max: u32, "connect-bytes-max", "BYTES", 64..=PACKET_BYTES_CEILING as u64, "Longest CONNECT accepted, the topic and payload of its will left out"),
     limit!(connections_count_max: u32, "connections-max", "COUNT", 1..=u32::MAX as u64, "Most connections at a time"),
@@ -388,6 +428,20 @@ mod tests {
                 assert_eq!(limits, Limits::DEFAULT);
             }
         }
+    }
+
+    #[test]
+    fn limits_for_any_memory_are_in_range_and_add_up_to_less() {
+        for memory_bytes in (0..=40).map(|bits| 1_usize << bits) {
+            let limits = Limits::for_memory(memory_bytes);
+            assert_eq!(limits.check(), Ok(()), "{memory_bytes}");
+            let (buffered, stored) = (limits.buffered_bytes_max, limits.stored_bytes_max);
+            let tolerated = buffered + buffered / 2 + stored + stored / 2 + limits.retained_bytes_max;
+            let all = tolerated + limits.subscription_bytes_max + limits.unauthenticated_bytes_max + IDLE_BYTES;
+            assert!(memory_bytes < 2 * IDLE_BYTES || all <= memory_bytes, "{all} of {memory_bytes}");
+            assert!(limits.queue_bytes_max <= buffered / 16);
+        }
+        assert_eq!(Limits::for_memory(0), Limits::DEFAULT);
     }
 
     #[test]

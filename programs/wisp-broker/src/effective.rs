@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wisp_broker::{Access, Config, ConfigBuilder, ListenerConfig};
+use wisp_broker::{Access, Config, ConfigBuilder, Limits, ListenerConfig};
 
 use crate::args::Args;
 use crate::file::ConfigFile;
@@ -77,14 +77,26 @@ impl Effective {
         settings.chain(queues).chain(listeners).collect()
     }
 
+    /// The settings of all layers. Limits that no layer has follow from the memory that the layers allow.
     fn from_layers(
+        file: Option<&ConfigFile>,
+        environment: impl Fn(&str) -> Option<OsString>,
+        flags: &[Option<Vec<String>>],
+    ) -> Result<Self, String> {
+        let effective = Self::over(Settings::default(), file, &environment, flags)?;
+        let limits = Limits::for_memory(effective.settings.limits.memory_bytes_max);
+        Self::over(Settings { limits, ..Settings::default() }, file, &environment, flags)
+    }
+
+    fn over(
+        settings: Settings,
         file: Option<&ConfigFile>,
         environment: impl Fn(&str) -> Option<OsString>,
         flags: &[Option<Vec<String>>],
     ) -> Result<Self, String> {
         let sources = vec![Source::Default; SETTINGS.len()];
         let mut effective = Self {
-            settings: Settings::default(),
+            settings,
             sources,
             queues: Vec::new(),
             listeners: Vec::new(),

@@ -275,7 +275,7 @@ fn an_empty_variable_counts_as_none() {
 #[test]
 fn what_is_printed_gives_the_same_again() {
     let text = (0..SETTINGS.len()).fold(String::new(), |text, index| {
-        let table = if SETTINGS[index].name == "packet-bytes-max" { "[limits]\n" } else { "" };
+        let table = if SETTINGS[index].name == "memory-bytes-max" { "[limits]\n" } else { "" };
         format!("{text}{table}{} = {}\n", SETTINGS[index].name, sample(index, 1).1)
     });
     for first in [resolve(None, &[], &[]), resolve(Some(&text), &[("WISP_WORKERS", "9")], &["--log", "warn"])] {
@@ -284,6 +284,18 @@ fn what_is_printed_gives_the_same_again() {
         assert_eq!(shown(&first), shown(&second));
         assert!(second.sources.iter().all(|source| matches!(source, Source::File { .. })));
     }
+}
+
+#[test]
+fn limits_follow_from_the_memory_of_any_layer_unless_a_layer_has_them() {
+    let file = Some("[limits]\nstored-bytes-max = 1_000_000\n");
+    let settings = resolve(file, &[("WISP_RETAINED_BYTES_MAX", "5")], &["--memory-bytes-max", "268435456"]).unwrap();
+    let (limits, derived) = (settings.settings.limits, Limits::for_memory(256 << 20));
+    assert_eq!((limits.stored_bytes_max, limits.retained_bytes_max), (1_000_000, 5));
+    assert_eq!(
+        (limits.buffered_bytes_max, limits.queue_bytes_max),
+        (derived.buffered_bytes_max, derived.queue_bytes_max)
+    );
 }
 
 #[test]
