@@ -7,7 +7,7 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-isolation release \
+	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-isolation release \
 	experiments experiments-quick experiment-programs experiment-modules
 
 help: ## Show the targets
@@ -97,6 +97,10 @@ endif
 
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away; with AGAINST or AGAINST_ROOT too
 	cargo run --release -p wisp-bench -- memory $(COMPARED)
+
+bench-secure: release ## Processor time and memory of TLS and WebSocket in the broker, beside plain TCP and mosquitto; some minutes
+	e2e/setup
+	cargo run --release -p wisp-bench -- secure $(ARGS)
 
 bench-isolation: release ## The harm that one bad client does to the others, beside mosquitto and nats-server; ARGS="--case NAME --broker wisp,wasmer --quick"
 	bench/isolation/peers

@@ -11,6 +11,10 @@ use wisp_lab::place::Place;
 
 /// The clients of a usual measurement of memory.
 pub(crate) const CLIENTS: u32 = 10_000;
+/// The messages, connections and repetitions of a usual measurement of TLS.
+const SECURE_MESSAGES: u64 = 500_000;
+const SECURE_CONNECTIONS: u64 = 1000;
+const SECURE_REPETITIONS: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
 /// Measure the Wisp broker against its peers.
 #[derive(Parser, Debug)]
@@ -40,6 +44,11 @@ pub enum Command {
     ///
     /// With --against or --against-root it compares two builds of Wisp instead, in alternating pairs; the status is that of smoke.
     Memory(Memory),
+    /// The cost of TLS and WebSocket in the broker, beside plain TCP and mosquitto: messages, handshakes, idle connections
+    ///
+    /// Needs release builds of wisp-broker and wisp-loadgen, and mosquitto. Takes some minutes; the machine should have nothing else
+    /// to do.
+    Secure(Secure),
     /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
     /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv,
@@ -125,6 +134,45 @@ impl Against {
     }
 }
 
+/// The arguments of `secure`.
+#[derive(Args, Debug)]
+pub struct Secure {
+    /// Which brokers, separated by commas: native, mosquitto
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "native,mosquitto", value_parser = parse_secure_broker)]
+    pub brokers: Vec<Broker>,
+    /// Messages of a sample
+    #[arg(long, value_name = "MESSAGES", default_value_t = SECURE_MESSAGES, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// Connections of a sample
+    #[arg(long, value_name = "COUNT", default_value_t = SECURE_CONNECTIONS, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    pub connections: u64,
+    /// How often everything is measured
+    #[arg(long, value_name = "TIMES", default_value_t = SECURE_REPETITIONS)]
+    pub repetitions: NonZeroU32,
+    /// Where the results go [default: docs/results/DATE-secure, if nothing was changed]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+impl Secure {
+    /// Whether nothing that matters for the figures was changed.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        self.brokers == [Broker::Native, Broker::Mosquitto]
+            && (self.count, self.connections) == (SECURE_MESSAGES, SECURE_CONNECTIONS)
+            && self.repetitions == SECURE_REPETITIONS
+    }
+}
+
+fn parse_secure_broker(name: &str) -> Result<Broker, String> {
+    let broker: Broker = name.parse().map_err(|error| format!("{error}"))?;
+    if matches!(broker, Broker::Native | Broker::Mosquitto) {
+        Ok(broker)
+    } else {
+        Err(format!("{name} is not started over TLS here"))
+    }
+}
+
 /// The arguments of `memory`.
 #[derive(Args, Debug)]
 pub struct Memory {
@@ -205,7 +253,7 @@ mod tests {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
         match Arguments::try_parse_from(all)?.command {
             Command::Smoke(options) => Ok(options.plan(2)),
-            Command::Memory(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
+            Command::Memory(_) | Command::Secure(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
         }
     }
 

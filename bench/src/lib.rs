@@ -33,6 +33,7 @@ pub mod plan;
 pub mod program;
 pub mod resident;
 pub mod results;
+pub mod secure;
 pub mod smoke;
 pub mod start;
 pub mod statistics;

@@ -81,6 +81,7 @@ pub fn drive_here(
     let target = broker.url().parse().map_err(Failure::setup)?;
     let Case { qos, point } = case;
     let config = Config {
+        tls: broker.tls(),
         qos: QoS::new(qos).ok_or_else(|| Failure::Setup(format!("there is no QoS {qos}")))?,
         window,
         senders: point.senders,

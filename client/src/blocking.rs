@@ -64,6 +64,10 @@ impl<H: Host> Driver<H> {
             inbox: Inbox::new(options.inbox_messages_max, options.inbox_bytes_max),
             answer_timeout: options.answer_timeout,
         };
+        if !options.transport.is_plain() {
+            // A handshake has several small packets in a row, each of which would wait for an acknowledgement.
+            let _ = driver.socket.set_nodelay();
+        }
         let is_open = driver.socket.shake_hands(driver.protocol.poll_timeout());
         if !is_open.map_err(|error| of_address(Error::transport(error)))? {
             let waiting = "for the broker to complete the handshake of TLS or WebSocket";

@@ -226,8 +226,8 @@ impl<L: Layer> ByteStream for TlsStream<L> {
                 return Ok(Read { bytes: 0, more: false });
             }
             let read = self.read_records(buffer)?;
-            // An answer to a record of the peer, such as a new key. If the socket is full, the next write sends it.
-            self.output.flush(&mut self.below)?;
+            // An answer to a record of the peer, such as a new key. If the socket is full or broken, the next write tells.
+            let _ = self.output.flush(&mut self.below);
             if read.bytes > 0 {
                 // The end, if it has come, is for the next read.
                 let more = read.more || !self.decrypted.is_empty() || self.is_ended || self.failure.is_some();

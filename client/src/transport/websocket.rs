@@ -233,8 +233,8 @@ impl<L: Layer> ByteStream for WebSocket<L> {
                 return Ok(Read { bytes: 0, more: false });
             }
             let unframed = self.unframe(&mut buffer[..bytes]);
-            // An answer to a control frame. If the socket is full, the next write sends it.
-            self.output.flush(&mut self.below)?;
+            // An answer to a control frame. If the socket is full or broken, the next write tells.
+            let _ = self.output.flush(&mut self.below);
             let bytes = unframed.map_err(io::Error::other)?;
             if bytes > 0 {
                 return Ok(Read { bytes, more: more || self.is_ended });

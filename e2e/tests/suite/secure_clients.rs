@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{self, Command};
 use std::{env, fs};
 
-use wisp_e2e::broker::free_addr;
+use wisp_e2e::broker::{Broker, free_addr};
 use wisp_e2e::host::{Host, native_program};
 use wisp_e2e::paho;
 use wisp_e2e::program::{Finished, Program};
@@ -137,6 +137,55 @@ fn refusals_of_mosquitto_are_explained() {
         let [line] = refused.stderr.as_slice() else { panic!("{url}: {:?}", refused.stderr) };
         assert!(!refused.status.success() && line.contains(part), "{url}: {line}");
     }
+}
+
+/// The same clients with Wisp's own listeners, and the load generator.
+#[test]
+fn wisp_pub_sub_and_the_load_generator_reach_wisp_over_every_transport() {
+    if !is_native() {
+        return;
+    }
+    let folder = env::temp_dir().join(format!("wisp-e2e-{}-own", process::id()));
+    let made = wisp(&["cert", folder.to_str().expect("a plain name"), "--client", "door"]);
+    assert!(made.status.success(), "{:?}", made.stderr);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (ca, cert, key) = (file("ca.pem"), file("door.pem"), file("door-key.pem"));
+    let identity = format!("tls.certificate = {:?}\ntls.key = {:?}\n", file("server.pem"), file("server-key.pem"));
+    let [tls, mutual, websocket, secure_websocket] = [(); 4].map(|()| free_addr());
+    let listener = |addr: SocketAddr, more: &str| format!("[[listener]]\naddress = \"{addr}\"\n{more}\n");
+    let configuration = [
+        listener(tls, &identity),
+        listener(mutual, &format!("{identity}tls.client-ca = {ca:?}\n")),
+        listener(websocket, "protocol = \"websocket\"\n"),
+        listener(secure_websocket, &format!("protocol = \"websocket\"\n{identity}")),
+    ];
+    fs::write(folder.join("wisp.toml"), configuration.concat()).expect("the folder is writable");
+    let broker = Broker::start_with(&["--config", &file("wisp.toml")]);
+    let identity = ["--cafile", &ca, "--cert", &cert, "--key", &key];
+    for (url, options) in [
+        (format!("mqtt://{}", broker.addr()), &[][..]),
+        (format!("mqtts://{tls}"), &["--cafile", &ca]),
+        (format!("mqtts://{mutual}"), &identity),
+        (format!("ws://{websocket}"), &[]),
+        (format!("wss://{secure_websocket}"), &["--cafile", &ca]),
+    ] {
+        let common = [&["-L", &url, "-t", "own", "-q", "2"][..], options].concat();
+        let published = wisp(&[&["pub", "-m", &url, "-r"][..], &common].concat());
+        assert!(published.status.success(), "{url}: {:?}", published.stderr);
+        let received = wisp(&[&["sub", "-C", "1", "-W", "20"][..], &common].concat());
+        assert_eq!(received.stdout, [url.as_str()], "{:?}", received.stderr);
+        for qos in ["0", "1", "2"] {
+            let mut command = Command::new(native_program("wisp-loadgen", "WISP_LOADGEN"));
+            command.args(["run", "--url", &url, "--count", "5000", "--qos", qos, "--size", "3000"]);
+            command.args(["--senders", "3", "--receivers", "3"]).args(options);
+            let finished = Program::run(command, b"");
+            assert!(finished.status.success(), "{url} at QoS {qos}: {:?} {:?}", finished.stdout, finished.stderr);
+        }
+    }
+    let refused = wisp(&["pub", "-L", &format!("mqtts://{mutual}"), "--cafile", &ca, "-t", "t", "-q", "1", "-n"]);
+    assert!(refused.stderr.iter().any(|line| line.contains("--cert FILE --key FILE")), "{:?}", refused.stderr);
+    drop(broker);
+    let _ = fs::remove_dir_all(&folder);
 }
 
 /// mosquitto_pub, OpenSSL and paho-mqtt accept the certificates.

@@ -12,6 +12,7 @@ use super::options::StartOptions;
 use super::running::last_lines;
 use super::settings::{self, WISP_FLAGS};
 use super::shell_words::{split, with_address};
+use super::transport::Entrance;
 use crate::failure::Failure;
 use crate::paths;
 
@@ -20,6 +21,7 @@ impl Broker {
     pub(super) fn command(
         &self,
         address: SocketAddr,
+        entrance: Option<&Entrance>,
         options: &StartOptions,
         folder: &Path,
     ) -> Result<Command, Failure> {
@@ -36,7 +38,8 @@ impl Broker {
         let mut command = match self {
             Self::Mosquitto => {
                 let mut command = Command::new(paths::mosquitto()?);
-                command.arg("-c").arg(configured(settings::mosquitto(address))?);
+                let listeners = entrance.map(Entrance::mosquitto).unwrap_or_default();
+                command.arg("-c").arg(configured([settings::mosquitto(address), listeners].concat())?);
                 command
             }
             Self::NatsServer => {
@@ -67,7 +70,14 @@ impl Broker {
             }
             _ => {
                 let mut command = Command::new(options.build.program()?);
-                command.arg("--listen").arg(address.to_string()).args(self.wisp_flags(options.workers));
+                match entrance {
+                    Some(entrance) => {
+                        let configuration = write_configuration(folder, &entrance.wisp(address))?;
+                        command.arg("--config").arg(configuration)
+                    }
+                    None => command.arg("--listen").arg(address.to_string()),
+                };
+                command.args(self.wisp_flags(options.workers));
                 command
             }
         };

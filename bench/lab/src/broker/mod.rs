@@ -17,6 +17,7 @@ mod running;
 mod settings;
 mod shell_words;
 mod start;
+mod transport;
 mod usage;
 
 pub use build::Build;
@@ -27,6 +28,7 @@ pub use options::StartOptions;
 pub use running::{Running, last_lines};
 pub use settings::{MOSQUITTO_SETTINGS, NATS_SETTINGS, RUMQTTD_SETTINGS};
 pub use shell_words::InvalidWords;
+pub use transport::Transport;
 pub use usage::Usage;
 
 #[cfg(test)]

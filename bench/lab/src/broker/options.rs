@@ -2,6 +2,7 @@
 
 use super::build::Build;
 use super::kinds::Mode;
+use super::transport::Transport;
 use crate::machine;
 
 /// How a broker is to be started.
@@ -11,6 +12,8 @@ pub struct StartOptions {
     pub build: Build,
     /// Workers of a broker that has such a setting.
     pub workers: usize,
+    /// The transport of its clients.
+    pub transport: Transport,
     /// How a runtime is to run the module; none for its usual one, which is ahead of time. Of a broker under no runtime it
     /// has to be none.
     pub mode: Option<Mode>,
@@ -25,6 +28,7 @@ impl Default for StartOptions {
         Self {
             build: Build::Own,
             workers: machine::processors(),
+            transport: Transport::Tcp,
             mode: None,
             arguments: Vec::new(),
             settings: Vec::new(),

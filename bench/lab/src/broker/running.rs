@@ -8,9 +8,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use wisp_client::TlsOptions;
+
 use super::files::unwritable;
 use super::kinds::Broker;
 use super::readiness::{Probe, Readiness};
+use super::transport::Entrance;
 use super::usage::Usage;
 use crate::failure::{Failure, Interrupt};
 use crate::process::{kill, kill_group, spawn};
@@ -28,6 +31,8 @@ pub struct Running {
     child: Mutex<Child>,
     process: u32,
     address: SocketAddr,
+    /// The listener for its clients, if it is not the one of plain TCP.
+    entrance: Option<Entrance>,
     startup: Duration,
     /// Its own folder, gone when it is.
     folder: PathBuf,
@@ -42,6 +47,7 @@ impl Running {
         broker: Broker,
         mut command: Command,
         address: SocketAddr,
+        entrance: Option<Entrance>,
         folder: PathBuf,
         timeout: Duration,
         interrupt: &Interrupt,
@@ -54,7 +60,8 @@ impl Running {
             Failure::Setup(format!("cannot start {} ({program}): {error}", broker.name()))
         })?;
         let process = child.id();
-        let mut running = Self { broker, child: Mutex::new(child), process, address, startup: Duration::ZERO, folder };
+        let child = Mutex::new(child);
+        let mut running = Self { broker, child, process, address, entrance, startup: Duration::ZERO, folder };
         running.wait_until_it_answers(begin, timeout, interrupt)?;
         Ok(running)
     }
@@ -103,10 +110,19 @@ impl Running {
         self.address
     }
 
-    /// The same as a URL, as in `mqtt://127.0.0.1:1883`.
+    /// The URL for clients, as in `mqtt://127.0.0.1:1883`.
     #[must_use]
     pub fn url(&self) -> String {
+        if let Some(entrance) = &self.entrance {
+            return entrance.url();
+        }
         format!("{}://{}", self.broker.protocol().scheme(), self.address)
+    }
+
+    /// The certificates for clients, where the transport is TLS.
+    #[must_use]
+    pub fn tls(&self) -> TlsOptions {
+        self.entrance.as_ref().map(Entrance::tls).unwrap_or_default()
     }
 
     /// Its process, which is the broker itself where that is a native program, and the runtime's where it is a module.

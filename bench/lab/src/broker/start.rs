@@ -1,11 +1,13 @@
 //! Starting a broker.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::files::{free_address, own_folder};
 use super::kinds::Broker;
 use super::options::StartOptions;
 use super::running::Running;
+use super::transport::{Entrance, Transport};
 use crate::failure::{Failure, Interrupt};
 use crate::paths::Scratch;
 
@@ -20,7 +22,9 @@ impl Broker {
     /// If something is missing, with the command that installs it.
     pub fn look_for(&self, options: &StartOptions, scratch: &Scratch) -> Result<(), Failure> {
         let address = free_address();
-        self.command(address, options, &own_folder(scratch, address)?).map(drop)
+        let folder = own_folder(scratch, address)?;
+        let entrance = self.entrance(options, &folder)?;
+        self.command(address, entrance.as_ref(), options, &folder).map(drop)
     }
 
     /// Starts it on a free port, and waits until it answers a client.
@@ -40,8 +44,24 @@ impl Broker {
     ) -> Result<Running, Failure> {
         let address = free_address();
         let folder = own_folder(scratch, address)?;
+        let entrance = self.entrance(options, &folder)?;
         // The scripts that are asked get the terminal's signals, too, and then fail.
-        let command = self.command(address, options, &folder).or_else(|failure| interrupt.check().and(Err(failure)))?;
-        Running::start(self.clone(), command, address, folder, timeout, interrupt)
+        let command = self
+            .command(address, entrance.as_ref(), options, &folder)
+            .or_else(|failure| interrupt.check().and(Err(failure)))?;
+        Running::start(self.clone(), command, address, entrance, folder, timeout, interrupt)
+    }
+
+    /// The listener for clients of another transport than plain TCP.
+    fn entrance(&self, options: &StartOptions, folder: &Path) -> Result<Option<Entrance>, Failure> {
+        if options.transport == Transport::Tcp {
+            return Ok(None);
+        }
+        // The launchers of modules hand in no configuration with a printed command.
+        if !matches!(self, Self::Native | Self::Mosquitto) {
+            let (name, transport) = (self.name(), options.transport);
+            return Err(Failure::Setup(format!("{name} is started with plain TCP only, not {transport}")));
+        }
+        Entrance::new(options.transport, free_address(), folder).map(Some)
     }
 }

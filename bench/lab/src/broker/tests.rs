@@ -98,7 +98,7 @@ fn further_settings_are_in_the_file_of_a_broker_that_has_one() {
     let fails = |broker: Broker| broker.start(&options, &scratch, &Interrupt::default()).unwrap_err();
     assert!(matches!(fails(Broker::Native), Failure::Setup(why) if why.contains("native is told nothing in a file")));
     // It is not known to be there.
-    if let Ok(command) = Broker::Mosquitto.command(free_address(), &options, &scratch.file("")) {
+    if let Ok(command) = Broker::Mosquitto.command(free_address(), None, &options, &scratch.file("")) {
         let file = command.get_args().last().unwrap();
         assert!(fs::read_to_string(file).unwrap().ends_with("\nset_tcp_nodelay true\n"));
     }

@@ -16,10 +16,6 @@ use crate::transport::tls::explain::{Peer, explain};
 use crate::transport::tls_options::TlsOptions;
 use crate::url::ServerUrl;
 
-/// The protocol above TLS that a WebSocket client names. A client of MQTT names none: some services take a name for the
-/// wish to log in in another way.
-const HTTP: &[u8] = b"http/1.1";
-
 /// The settings of TLS connections to one broker.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -41,9 +37,6 @@ impl Settings {
         let mut config = client_config(options)?;
         if options.full_handshakes {
             config.resumption = Resumption::disabled();
-        }
-        if url.is_websocket() {
-            config.alpn_protocols = vec![HTTP.to_vec()];
         }
         Ok(Self { config: Arc::new(config), name, peer })
     }

@@ -71,7 +71,7 @@ impl Choice {
             Self::Start(broker, options) => {
                 let running = broker.start(options, scratch, interrupt)?;
                 let target = running.url().parse().map_err(Failure::setup)?;
-                Ok(Subject { target, tls: TlsOptions::default(), running: Some(running) })
+                Ok(Subject { target, tls: running.tls(), running: Some(running) })
             }
             Self::Running(KnownBroker { target, tls }) => {
                 local_address(target).map_err(Failure::setup)?;
