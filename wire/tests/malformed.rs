@@ -72,7 +72,7 @@ const BODIES: &[(ProtocolVersion, u8, &[u8], DecodeError)] = &[
     (V5, 0x10, b"\x00\x00\x04\x02\x00\x00\x00\x01a", E::ProtocolName),
     (V5, 0x10, b"\x00\x04MQTT\x03\x02\x00\x00\x00\x01a", E::ProtocolLevel),
     (V5, 0x10, b"\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x01a", E::ProtocolLevel),
-    (V5, 0x10, b"\x00\x04MQTT\x84\x02\x00\x00\x00\x01a", E::ProtocolLevel),
+    (V5, 0x10, b"\x00\x04MQTT\x85\x02\x00\x00\x00\x01a", E::ProtocolLevel),
     (V5, 0x10, b"\x00\x06MQIsdp\x04\x02\x00\x00\x00\x01a", E::ProtocolLevel),
     (V5, 0x10, b"\x00\x04MQTT\x04\x03\x00\x00\x00\x01a", E::ConnectFlagReserved),
     (V5, 0x10, b"\x00\x04MQTT\x04\x0A\x00\x00\x00\x01a", E::WillQosWithoutWill),
@@ -381,6 +381,18 @@ fn the_version_of_a_refused_connect_is_known() {
     assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x04MQTT\x07"), Some(7));
     assert_eq!(Connect::peek_level(b"\x10\x0D\x00\x06MQIsdp\x07"), None);
     assert_eq!(Connect::peek_level(&refused[..8]), None);
+    // The highest bit is that of bridges, in versions 3.1 and 3.1.1 only.
+    for (start, version) in [
+        (&b"\x10\x0D\x00\x04MQTT\x84"[..], Some(ProtocolVersion::Mqtt311)),
+        (b"\x10\x0D\x00\x06MQIsdp\x83", Some(ProtocolVersion::Mqtt31)),
+        (b"\x10\x0D\x00\x04MQTT\x85", None),
+        (b"\x10\x0D\x00\x04MQTT\x83", None),
+        (b"\x10\x0D\x00\x06MQIsdp\x84", None),
+    ] {
+        assert_eq!(Connect::peek_version(start), version, "{start:?}");
+        assert!(Connect::peek_is_bridge(start) && !Connect::peek_is_bridge(&start[..start.len() - 1]));
+    }
+    assert!(!Connect::peek_is_bridge(b"\x10\x0D\x00\x04MQTT\x04") && !Connect::peek_is_bridge(b"\x30\x00"));
     assert_eq!(Connect::peek_has_will(refused), Some(false));
     assert_eq!(Connect::peek_has_will(b"\x10\x0D\x00\x04MQTT\x05\x06"), Some(true));
     assert_eq!(Connect::peek_has_will(&refused[..9]), None);

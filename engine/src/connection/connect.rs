@@ -36,13 +36,13 @@ impl Protocol {
     pub(super) fn connect(
         &mut self,
         connect: &Connect<'_>,
-        packet_bytes: usize,
+        packet: &[u8],
         answers: &mut Option<Box<Answers>>,
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let shared = context.shared;
         let will_bytes = connect.will.as_ref().map_or(0, |will| will.topic.as_str().len() + will.payload.len());
-        if packet_bytes - will_bytes > shared.limits.connect_bytes_max as usize {
+        if packet.len() - will_bytes > shared.limits.connect_bytes_max as usize {
             return Err(refuse_too_long(Some(connect.version), context.replies));
         }
         let asked = Asked::of(&connect.properties);
@@ -102,6 +102,7 @@ impl Protocol {
             wants_reasons: asked.wants_reasons,
             packet_bytes_max: packet_bytes_max as usize,
             aliases: ReceivedAliases::default(),
+            is_bridge: Connect::peek_is_bridge(packet),
             is_restricted: shared.restricts_messages || grant.as_ref().is_some_and(|grant| grant.is_restricted),
             grant,
             replays,
@@ -278,8 +279,8 @@ const WILL_BYTES_MAX: usize = 2 * u16::MAX as usize;
 /// read a CONNACK of MQTT 5.
 fn refusal_version(bytes: &[u8]) -> ProtocolVersion {
     match Connect::peek_level(bytes) {
-        // Bridges set the highest bit of level 3 or 4, and connect without it after the refusal in MQTT 3's form.
-        Some(0..=5 | 0x83 | 0x84) | None => ProtocolVersion::Mqtt311,
+        // A bridge with a level that its protocol name does not have.
+        Some(0..=5 | 0x83) | None => ProtocolVersion::Mqtt311,
         Some(_) => ProtocolVersion::Mqtt5,
     }
 }

@@ -104,6 +104,8 @@ pub(super) struct Client {
     pub(super) grant: Option<Box<Grant>>,
     /// The policy or the rights are asked about messages.
     pub(super) is_restricted: bool,
+    /// It is a bridge of version 3.1 or 3.1.1: it gets no messages of its own, and RETAIN as it was published.
+    pub(super) is_bridge: bool,
     /// The replays for new subscriptions.
     pub(super) replays: Vec<ReplayCursor>,
     /// The will of the connection that had the session, until that one is released.
@@ -202,7 +204,7 @@ impl Protocol {
             Phase::Connected(client) => client,
             Phase::New => {
                 return match packet {
-                    Packet::Connect(connect) => self.connect(&connect, raw.bytes.len(), answers, context),
+                    Packet::Connect(connect) => self.connect(&connect, raw.bytes, answers, context),
                     _ => Err(End::silent(EndReason::NotConnect)),
                 };
             }

@@ -51,6 +51,7 @@ impl Protocol {
                     *code
                 }
                 Some(Verdict::Allow | Verdict::AllowAs(_)) | None => {
+                    let options = if client.is_bridge { bridged(options) } else { options };
                     client.grant(filter, Subscription { options, id }, context)
                 }
             })
@@ -182,6 +183,11 @@ impl Client {
             });
         }
     }
+}
+
+/// The options of a bridge's subscription. It would send its own messages back for ever otherwise.
+fn bridged(options: SubscriptionOptions) -> SubscriptionOptions {
+    SubscriptionOptions { no_local: true, retain_as_published: true, ..options }
 }
 
 /// The limit that leaves no room for another subscription.

@@ -193,9 +193,7 @@ fn malformed_bytes_are_answered_where_the_standard_has_an_answer() {
     );
     let (old, new): (&[u8], &[u8]) = (&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0]);
     // Bridges set the highest bit of the level.
-    for (level, refusal) in
-        [(2, old), (3, old), (6, new), (0x7f, new), (0x83, old), (0x84, old), (0x85, new), (255, new)]
-    {
+    for (level, refusal) in [(2, old), (3, old), (6, new), (0x7f, new), (0x83, old), (0x85, new), (255, new)] {
         let mut future = connect(V5, "c");
         future[8] = level;
         let mut peer = world.accept();

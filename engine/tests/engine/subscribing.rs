@@ -3,7 +3,28 @@
 use wisp_engine::Limits;
 use wisp_wire::{QoS, SubscriptionOptions};
 
-use crate::support::{V3, V5, World, publish, subscribe, subscribe_with, unsubscribe};
+use crate::support::{V3, V5, V31, World, connect, publish, subscribe, subscribe_with, unsubscribe};
+
+#[test]
+fn a_bridge_gets_none_of_its_own_messages_and_retain_as_it_was_published() {
+    for (version, level) in [(V31, 0x83), (V3, 0x84)] {
+        let mut world = World::new(Limits::DEFAULT);
+        let mut bytes = connect(version, "bridge");
+        // Behind the protocol name.
+        let at = 4 + usize::from(bytes[3]);
+        bytes[at] = level;
+        let mut bridge = world.accept();
+        assert!(world.feed(&mut bridge, &bytes).end.is_none());
+        world.feed(&mut bridge, &subscribe(version, &["#"]));
+        bridge.take();
+        let mut sender = world.connected(V5, "sender");
+        let retained = crate::packets::message_with(crate::packets::QOS_0, 0, "t", "other", true, &[]);
+        world.feed(&mut bridge, &publish(version, "t", b"own"));
+        world.feed(&mut sender, &retained);
+        let heard: Vec<_> = bridge.publishes().into_iter().map(|message| (message.payload, message.retain)).collect();
+        assert_eq!(heard, [(b"other".to_vec(), true)]);
+    }
+}
 
 #[test]
 fn requested_subscriptions_are_granted() {

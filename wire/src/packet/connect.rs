@@ -44,6 +44,11 @@ pub struct Will<'a> {
     pub properties: Properties<'a>,
 }
 
+/// The bit of the protocol level that bridges set.
+const BRIDGE: u8 = 0x80;
+const BRIDGE_31: u8 = BRIDGE | 3;
+const BRIDGE_311: u8 = BRIDGE | 4;
+
 mod flag {
     pub(super) const RESERVED: u8 = 0x01;
     pub(super) const CLEAN_START: u8 = 0x02;
@@ -68,6 +73,16 @@ impl<'a> Connect<'a> {
         let mut reader = body_of(input)?;
         let is_mqtt = reader.binary().ok()? == ProtocolVersion::Mqtt5.name().as_bytes();
         reader.byte().ok().filter(|_| is_mqtt)
+    }
+
+    /// Whether the CONNECT at the front of `input` is that of a bridge: before MQTT 5 mosquitto's bridges set the highest bit of
+    /// the protocol level.
+    pub fn peek_is_bridge(input: &[u8]) -> bool {
+        let level = body_of(input).and_then(|mut reader| {
+            reader.binary().ok()?;
+            reader.byte().ok()
+        });
+        level.is_some_and(|level| level & BRIDGE != 0)
     }
 
     /// Whether the CONNECT at the front of `input` has a will, if enough of it has arrived.
@@ -170,11 +185,11 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, DecodeError>
     }
     let level_of: fn(u8) -> Option<ProtocolVersion> = match reader.take(usize::from(name_len))? {
         b"MQTT" => |level| match level {
-            4 => Some(ProtocolVersion::Mqtt311),
+            4 | BRIDGE_311 => Some(ProtocolVersion::Mqtt311),
             5 => Some(ProtocolVersion::Mqtt5),
             _ => None,
         },
-        b"MQIsdp" => |level| (level == 3).then_some(ProtocolVersion::Mqtt31),
+        b"MQIsdp" => |level| matches!(level, 3 | BRIDGE_31).then_some(ProtocolVersion::Mqtt31),
         _ => return Err(DecodeError::ProtocolName),
     };
     level_of(reader.byte()?).ok_or(DecodeError::ProtocolLevel)
