@@ -149,7 +149,7 @@ impl PasswordHash {
         Ok(Self { kind, salt: salt.into(), hash: hash.into() })
     }
 
-    /// The hash of `password` with a salt of random bytes.
+    /// The hash of `password` with a salt of random bytes. `$6$` and `$7$` use 12 of them, since mosquitto 2.0 reads no others.
     ///
     /// # Errors
     /// If there is no memory for Argon2id.
@@ -160,8 +160,12 @@ impl PasswordHash {
         memory: &mut Memory,
     ) -> Result<Self, OutOfMemory> {
         let mut hash = vec![0; HASH_BYTES];
-        kind.derive(password, &salt, &mut hash, memory)?;
-        Ok(Self { kind, salt: Box::new(salt), hash: hash.into() })
+        let salt = match kind {
+            HashKind::Sha512 | HashKind::Pbkdf2 { .. } => &salt[..SALT_LENGTHS[0]],
+            HashKind::Argon2id { .. } => &salt[..],
+        };
+        kind.derive(password, salt, &mut hash, memory)?;
+        Ok(Self { kind, salt: salt.into(), hash: hash.into() })
     }
 
     /// Whether the hash is that of `password`. An empty password never is, as in mosquitto. The comparison takes the same
@@ -292,6 +296,25 @@ mod tests {
             for wrong in [b"secreT".as_slice(), b"", b"secret\0more"] {
                 assert_eq!(hash.verify(wrong, &mut memory), Ok(false), "{wrong:?} for {kind:?}");
             }
+        }
+    }
+
+    const MADE_BY_2_0: &str = "$7$101$77rgr4iQxFgKfjzB$g5n9UyRWQf5soXk4Pa+c61DHhv7fIhnVWMRsKxsYDE79KRYPFKZPpDWKsmhkooHuqIBL2Aj4d2e6HFGhDCaOpA==";
+
+    const MADE_BY_2_0_SHA512: &str =
+        "$6$c+fFjOUA6I586enx$01P48QlDGBV8nJiERNVjbw4vUL8SLsEJ1ZJ35TNSShz0qQGa7sjVVjCIonMbdP9W+Tm8flqol17fkw0M9atk+A==";
+
+    #[test]
+    fn hashes_that_mosquitto_has_written_are_read() {
+        // mosquitto_passwd 2.0.11: user, password secret. The last one has a salt of 64 bytes, as 2.1 writes it.
+        let long = Base64::encode_string(&[7; 64]);
+        let mut hash = [0; HASH_BYTES];
+        pbkdf2::pbkdf2_hmac::<Sha512>(b"secret", &[7; 64], 1_000, &mut hash);
+        let long = format!("$7$1000${long}${}", Base64::encode_string(&hash));
+        for text in [MADE_BY_2_0, MADE_BY_2_0_SHA512, &long] {
+            let hash = PasswordHash::parse(text).unwrap();
+            assert_eq!(hash.verify(b"secret", &mut Memory::default()), Ok(true), "{text}");
+            assert_eq!(hash.to_string(), text);
         }
     }
 

@@ -7,6 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use wisp_arguments::{parse_qos, parse_version};
 use wisp_client::{InvalidUrl, ProtocolVersion, QoS, RetainHandling, ServerUrl, SubscriptionId};
 
+use crate::passwd::Passwd;
+
 /// Publish to an MQTT broker, or receive from it.
 #[derive(Parser)]
 #[command(name = "wisp", version)]
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     Pub(Publish),
     /// Print the messages of topics, one per line
     Sub(Subscribe),
+    /// Make or change a password file for a broker
+    Passwd(Passwd),
     /// Make a CA, and certificates for a broker and its clients
     #[cfg(not(target_family = "wasm"))]
     Cert(Cert),

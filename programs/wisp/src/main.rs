@@ -1,4 +1,5 @@
-//! `wisp pub` and `wisp sub`: publish and receive from the command line. `wisp cert`: certificates for a first try.
+//! `wisp pub` and `wisp sub`: publish and receive from the command line. `wisp passwd`: password files. `wisp cert`: certificates
+//! for a first try.
 //!
 //! Exit status 0 on success, 1 when the connection failed, 2 when the command line was wrong, 27 when the time of
 //! `wisp sub --timeout-s` is over. A standard output that is
@@ -9,6 +10,7 @@ mod args;
 mod cert;
 mod connect;
 mod failure;
+mod passwd;
 mod publish;
 mod subscribe;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Pub(options) => publish::run(options),
         Command::Sub(options) => subscribe::run(options),
+        Command::Passwd(options) => passwd::run(options),
         #[cfg(not(target_family = "wasm"))]
         Command::Cert(options) => cert::run(options),
     };
