@@ -265,6 +265,8 @@ impl ListenerConfig {
     /// The first file that cannot be used.
     pub fn tls(mut self, settings: &TlsSettings) -> Result<Self, TlsError> {
         self.transport.tls = Some(settings.load()?);
+        #[cfg(feature = "websocket")]
+        self.transport.announce();
         Ok(self)
     }
 }
@@ -275,6 +277,8 @@ impl ListenerConfig {
     #[must_use]
     pub fn web_socket(mut self, settings: WebSocketSettings) -> Self {
         self.transport.web_socket = Some(Arc::new(settings));
+        #[cfg(feature = "tls")]
+        self.transport.announce();
         self
     }
 }

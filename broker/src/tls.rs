@@ -18,8 +18,12 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// The protocol that clients may name in their TLS hello.
+/// The protocol that clients of MQTT over TLS may name in their hello.
 const ALPN: &[u8] = b"mqtt";
+
+/// The protocol of WebSocket, which browsers name (RFC 7301: `http/1.1`).
+#[cfg(feature = "websocket")]
+const ALPN_WEB_SOCKET: &[u8] = b"http/1.1";
 
 /// Far more than a chain or a list takes. The limit ends the reading of an endless device.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -81,6 +85,14 @@ pub(crate) struct Tls {
     pub(crate) name: Option<CertificateName>,
     /// Whether every client has shown a certificate.
     pub(crate) requires_certificate: bool,
+}
+
+impl Tls {
+    /// WebSocket lies between TLS and MQTT.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn set_web_socket(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![ALPN_WEB_SOCKET.to_vec()];
+    }
 }
 
 impl ClientCertificates {

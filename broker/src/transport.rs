@@ -43,6 +43,16 @@ pub(crate) struct TransportKind {
     pub(crate) splitting: Option<std::sync::Arc<Network>>,
 }
 
+impl TransportKind {
+    /// Has TLS announce the protocol above it.
+    #[cfg(all(feature = "tls", feature = "websocket"))]
+    pub(crate) fn announce(&mut self) {
+        if let (Some(tls), Some(_)) = (&mut self.tls, &self.web_socket) {
+            tls.set_web_socket();
+        }
+    }
+}
+
 /// The bytes of one connection. Any thread may send while its owner receives.
 #[derive(Debug)]
 pub(crate) enum Transport<S> {

@@ -341,3 +341,13 @@ fn openssl_agrees_on_the_protocol_and_resumes_its_session() {
     let other = s_client(&secured, &["-alpn", "h2"]).expect("openssl is here");
     assert!(other.contains("no application protocol"), "{other}");
 }
+
+#[test]
+fn a_browser_names_the_protocol_of_websocket() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let secured = secured("wss-alpn", &[], |_| "protocol = \"websocket\"".to_owned());
+    let Some(browser) = s_client(&secured, &["-alpn", "http/1.1"]) else { return };
+    assert!(browser.contains("ALPN protocol: http/1.1"), "{browser}");
+}
