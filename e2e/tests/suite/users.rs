@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wisp_e2e::Version;
 use wisp_e2e::broker::{Broker, free_addr};
-use wisp_e2e::host::{Ability, Host, cannot};
+use wisp_e2e::host::{Ability, Host, cannot, native_program};
 use wisp_e2e::mosquitto;
 use wisp_e2e::packet::{Connect, Publish, Will};
 use wisp_e2e::program::Program;
@@ -224,6 +224,27 @@ fn start_mosquitto(folder: &Folder, users: &str, rules: &str) -> (Program, Socke
 }
 
 #[test]
+fn mosquitto_reads_the_files_of_wisp_passwd() {
+    if cannot(Ability::Files) || cannot(Ability::Clients) {
+        return;
+    }
+    let folder = Folder::new();
+    let users = folder.path("users");
+    for (user, options) in [("joe", &["-c", "-H", "sha512-pbkdf2"][..]), ("ann", &["-H", "sha512"])] {
+        let arguments = [&["passwd"], options, &["-b", &users, user, user]].concat();
+        let finished = Program::run(Host::Native.client_command(&arguments), b"");
+        assert!(finished.status.success(), "{:?}", finished.stderr);
+    }
+    let rules = folder.write("rules", "pattern readwrite #\n");
+    let broker = Broker::start_with(&["--password-file", &users]);
+    let (_mosquitto, addr) = start_mosquitto(&folder, &users, &rules);
+    for addr in [addr, broker.addr()] {
+        assert_eq!(["joe", "ann"].map(|user| code(addr, Version::V311, Some((user, user)))), [0, 0]);
+        assert_eq!(code(addr, Version::V311, Some(("joe", "ann"))), 5);
+    }
+}
+
+#[test]
 fn each_user_has_the_rights_that_mosquitto_gives_it() {
     if cannot(Ability::Files) {
         return;
@@ -237,6 +258,92 @@ fn each_user_has_the_rights_that_mosquitto_gives_it() {
     assert_eq!(ours, theirs);
     let of_joe = &ours[0];
     assert_eq!(of_joe.2, ["$foo/x", "a/b/c", "all", "b", "b/x", "r"]);
+}
+
+#[test]
+fn a_mosquitto_conf_runs_without_an_edit() {
+    if cannot(Ability::Addresses) {
+        return;
+    }
+    let folder = Folder::new();
+    let users = ["joe", "ann", "bob", "root"].map(|user| folder.add_user(user, user, &[]));
+    let rules = folder.write("rules", &format!("{RULES}user root\ntopic write #\ntopic write $foo/#\n"));
+    let addr = free_addr();
+    let more = format!("# added\nlistener {} {}\nmax_connections 50\n", addr.port(), addr.ip());
+    fs::create_dir(folder.path("conf.d")).expect("the folder can be written");
+    fs::write(folder.path("conf.d/listener.conf"), more).expect("the folder can be written");
+    let text = format!(
+        "per_listener_settings false\nallow_anonymous false\npassword_file {}\nacl_file {rules}\nmax_queued_messages 500\n\
+         persistence true\npersistence_location {}\nlog_dest stderr\nlog_type all\nuser root\ninclude_dir {}\n",
+        users[0],
+        folder.path(""),
+        folder.path("conf.d"),
+    );
+    let configuration = folder.write("mosquitto.conf", &text);
+    let outcomes = ["/usr/sbin/mosquitto".into(), native_program("wisp-broker", "WISP_BROKER_BIN")].map(|program| {
+        let is_mosquitto = program.starts_with("/usr");
+        let mut command = Command::new(program);
+        command.args([if is_mosquitto { "-c" } else { "--mosquitto-config" }, &configuration]);
+        let mut program = Program::start(command);
+        wait_until("the broker accepts", || TcpStream::connect(addr).is_ok());
+        assert_eq!(code(addr, Version::V5, None), 0x87);
+        let outcome = probe(addr);
+        if !is_mosquitto {
+            let log = program.stderr().join("\n");
+            assert!(log.contains("mosquitto.conf:6: persistence true has no effect"), "{log}");
+        }
+        program.kill();
+        outcome
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+}
+
+#[test]
+fn a_bridge_of_mosquitto_passes_messages_both_ways_and_none_back() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let broker = Broker::start();
+    let (folder, addr) = (Folder::new(), free_addr());
+    let text = format!(
+        "listener {} {}\nallow_anonymous true\nuser root\nconnection wisp\naddress {}\ntopic t/# both 1\n",
+        addr.port(),
+        addr.ip(),
+        broker.addr()
+    );
+    let mut command = Command::new("/usr/sbin/mosquitto");
+    command.args(["-c", &folder.write("mosquitto.conf", &text)]);
+    let _mosquitto = Program::start(command);
+    wait_until("mosquitto accepts", || TcpStream::connect(addr).is_ok());
+    let mut ends = [broker.addr(), addr].map(|addr| {
+        let mut subscriber = RawClient::connect(addr, Version::V311, "subscriber");
+        subscriber.subscribe(&["t/#"]);
+        (RawClient::connect(addr, Version::V311, "publisher"), subscriber)
+    });
+    for from in [0, 1] {
+        // Until the bridge is there nothing arrives on the other side.
+        let mut first = 0;
+        wait_until("a message that crosses the bridge", || {
+            first += 1;
+            ends[from].0.publish(&format!("t/{from}/first"), format!("{first}").as_bytes());
+            let arrived = ends[1 - from].1.read_within(std::time::Duration::from_millis(300));
+            arrived.is_some()
+        });
+        for number in 1..=20 {
+            ends[from].0.publish(&format!("t/{from}/more"), format!("{number}").as_bytes());
+        }
+        for end in &mut ends {
+            let mut found = Vec::new();
+            while found.len() < 20 {
+                let packet = end.1.read_packet();
+                let (topic, payload) = packet.publish(Version::V311);
+                if topic.ends_with("more") {
+                    found.push(String::from_utf8_lossy(payload).into_owned());
+                }
+            }
+            assert_eq!(found, (1..=20).map(|number| number.to_string()).collect::<Vec<_>>(), "once each, in order");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Args {
     pub(crate) action: Action,
     /// The file of `--config`.
     pub(crate) config: Option<PathBuf>,
+    /// The file of `--mosquitto-config`.
+    pub(crate) mosquitto_config: Option<PathBuf>,
     /// The values of each setting that has a flag, in the order of [`SETTINGS`]. They are legal.
     pub(crate) flags: Vec<Option<Vec<String>>>,
 }
@@ -57,9 +59,9 @@ pub(crate) fn try_parse(args: impl IntoIterator<Item = OsString>) -> Result<Args
         ("print-config", Action::Print),
     ];
     let action = actions.into_iter().find(|(flag, _)| matches.get_flag(flag)).map_or(Action::Run, |(_, action)| action);
-    let config = matches.remove_one("config");
+    let (config, mosquitto_config) = (matches.remove_one("config"), matches.remove_one("mosquitto-config"));
     let mut values = |setting: &Setting| matches.remove_many(setting.name).map(Iterator::collect);
-    Ok(Args { action, config, flags: SETTINGS.iter().map(&mut values).collect() })
+    Ok(Args { action, config, mosquitto_config, flags: SETTINGS.iter().map(&mut values).collect() })
 }
 
 fn command() -> Command {
@@ -76,6 +78,14 @@ fn command() -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Read this TOML file; - reads standard input"),
+        )
+        .arg(
+            Arg::new("mosquitto-config")
+                .long("mosquitto-config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("config")
+                .help("Read this mosquitto.conf instead; directives without an effect are named"),
         )
         .arg(
             Arg::new("check-config")

@@ -14,7 +14,7 @@ use crate::file::ConfigFile;
 use crate::listeners::ListenerSettings;
 use crate::settings::{SETTINGS, Section, Setting, Settings};
 use crate::tables::Table;
-use crate::{listeners, queues};
+use crate::{listeners, mosquitto, queues};
 
 /// The keys that take effect when the configuration is read again.
 const RELOADED: [&str; 4] = ["password-file", "acl-file", "allow-anonymous", "check-files-s"];
@@ -34,6 +34,8 @@ pub(crate) struct Effective {
     listeners: Vec<Table>,
     /// The name of the file, if there is one.
     file: Option<String>,
+    /// Directives of a mosquitto.conf that have no effect.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A table of the file for a listener, and its settings.
@@ -52,6 +54,12 @@ impl Effective {
     pub(crate) fn resolve(args: &Args, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
         // An empty variable counts as unset, since some environments cannot remove a variable.
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
+        if let Some(path) = &args.mosquitto_config {
+            let converted = mosquitto::convert(path)?;
+            let file = ConfigFile { name: format!("{} as TOML", path.display()), text: converted.toml };
+            let effective = Self::from_layers(Some(&file), environment, &args.flags)?;
+            return Ok(Self { notes: converted.notes, ..effective });
+        }
         let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
         let file = path.as_deref().map(ConfigFile::read).transpose()?;
         Self::from_layers(file.as_ref(), environment, &args.flags)
@@ -63,11 +71,11 @@ impl Effective {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Option<Self>, String> {
         let path = args.config.clone().or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
-        let is_standard_input = path.is_some_and(|path| path.as_os_str() == "-");
+        let is_standard_input = args.mosquitto_config.is_none() && path.is_some_and(|path| path.as_os_str() == "-");
         (!is_standard_input).then(|| Self::resolve(args, environment)).transpose()
     }
 
-    /// The keys and tables that differ, besides those of users and rules.
+    /// The keys and tables that differ, besides the ones of users and rules.
     pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
         let is_fixed = |setting: &&Setting| !RELOADED.contains(&setting.name);
         let differs = |setting: &&Setting| setting.show(&self.settings) != setting.show(&other.settings);
@@ -101,6 +109,7 @@ impl Effective {
             queues: Vec::new(),
             listeners: Vec::new(),
             file: file.map(|file| file.name.clone()),
+            notes: Vec::new(),
         };
         if let Some(file) = file {
             let contents = file.contents()?;

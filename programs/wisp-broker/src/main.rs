@@ -6,6 +6,7 @@ mod effective;
 mod file;
 mod listeners;
 mod log_writer;
+mod mosquitto;
 mod queues;
 mod reload;
 mod settings;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use wisp_broker::{Access, Config, Host, RunError, Signal, SysHost, run};
 
 use crate::args::{Action, Args, STATUS_USAGE};
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         Ok(effective) => effective,
         Err(message) => return refuse(&message),
     };
+    if args.action != Action::Run {
+        effective.notes.iter().for_each(|note| eprintln!("wisp-broker: {note}"));
+    }
     match args.action {
         Action::Run => serve(&args, &effective),
         Action::Check => match configure(&effective) {
@@ -69,6 +73,7 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
         .with_ansi(false)
         .init();
     flush_before_panics(log.clone());
+    effective.notes.iter().for_each(|note| warn!("{note}"));
     let (config, access) = match configure(effective) {
         Ok(configured) => configured,
         Err(message) => return refuse(&message),

@@ -402,6 +402,8 @@ fn listeners_that_are_printed_give_the_same_again_and_say_where_they_came_from()
 #[test]
 fn a_launcher_is_told_the_listeners_in_their_order_and_the_workers() {
     let needs = |flags: &[&str]| resolve(Some(LISTENERS), &[], flags).unwrap().needs().unwrap();
+    let files = needs(&["--acl-file", "a b/rules", "--password-file", "users"]);
+    assert!(files.ends_with("file users\nfile a b/rules\n"), "{files}");
     assert_eq!(needs(&[]), "listener 127.0.0.1:8883\nlistener [::]:8884\n");
     assert_eq!(
         needs(&["--listen", "127.0.0.1:1", "--workers", "3"]),
