@@ -186,5 +186,5 @@ fn connect_answer(session_present: bool, code: ReasonCode, properties: Propertie
 }
 
 fn reason_of(properties: Properties<'_>) -> Option<String> {
-    properties.reason_string().map(str::to_owned)
+    properties.reason_string().filter(|reason| !reason.is_empty()).map(str::to_owned)
 }

@@ -220,7 +220,7 @@ impl Client {
 
     fn acknowledge_publish(&self, qos: QoS, packet_id: PacketId, code: ReasonCode, text: &str, out: &mut Vec<u8>) {
         let reasons = [Property::ReasonString(text)];
-        let has_reason = code.is_error() && self.wants_reasons && self.packet_bytes_max >= 256;
+        let has_reason = code.is_error() && !text.is_empty() && self.wants_reasons && self.packet_bytes_max >= 256;
         let properties = if has_reason { Properties::from_slice(&reasons) } else { Properties::EMPTY };
         match qos {
             QoS::AtMostOnce => {}
@@ -234,6 +234,7 @@ impl Client {
 fn refusal_text(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::QuotaExceeded => "receiver queue full",
+        ReasonCode::NotAuthorized => "this server does not let the client publish to the topic",
         ReasonCode::TopicNameInvalid => "the topic name has more levels or bytes than this server allows",
         ReasonCode::PayloadFormatInvalid => "the payload is not UTF-8, although its format indicator says so",
         _ => "",

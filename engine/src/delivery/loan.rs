@@ -140,6 +140,12 @@ pub(crate) const LOANS_MIN: usize = 8;
 const PERIOD_MS: u64 = 500;
 
 impl LoanPace {
+    /// Whether the loans of this queue count. In a shared subscription each member keeps its window, as the standard has
+    /// it.
+    pub(crate) fn counts(queue: &QueueInfo) -> bool {
+        !queue.is_group
+    }
+
     /// Whether nothing is on loan.
     pub(crate) fn is_idle(&self) -> bool {
         self.on_loan == 0

@@ -12,7 +12,7 @@ use crate::setup::{Peers, Setup};
 
 const JOBS: u64 = 100;
 const JOB_BYTES: usize = 200;
-const QUEUE_TOPIC: &str = "$queue/jobs";
+const QUEUE: &str = "$queue/jobs";
 const SHARED: &str = "$share/workers/jobs";
 const SHARED_TOPIC: &str = "jobs";
 /// The quick worker comes when the slow one has had all the time it needs to take every job.
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(5);
 const SLOW_JOB: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(20);
 
-pub(super) const QUEUE: Case = Case {
+pub(super) const CASE: Case = Case {
     name: "queue-slow-worker",
     section: Section::Receivers,
     question: "A worker of MQTT 3.1.1 that takes half a second for a job subscribes to a topic queue (for mosquitto a shared \
@@ -32,21 +32,12 @@ pub(super) const QUEUE: Case = Case {
         Figure { name: "held_jobs", title: "jobs held by the slow worker", target: Target::None },
     ],
     setup: Setup { peers: Peers::Mosquitto, ..Setup::DEFAULTS },
-    run: |attack| {
-        let names = if attack.subject.is_wisp() { (QUEUE_TOPIC, QUEUE_TOPIC) } else { (SHARED, SHARED_TOPIC) };
-        run(attack, names)
-    },
+    run,
 };
 
-pub(super) const GROUP: Case = Case {
-    name: "group-slow-member",
-    question: "The same with a shared subscription.",
-    run: |attack| run(attack, (SHARED, SHARED_TOPIC)),
-    ..QUEUE
-};
-
-fn run(attack: &Attack<'_>, (filter, topic): (&str, &str)) -> io::Result<Outcome> {
+fn run(attack: &Attack<'_>) -> io::Result<Outcome> {
     let address = attack.address();
+    let (filter, topic) = if attack.subject.is_wisp() { (QUEUE, QUEUE) } else { (SHARED, SHARED_TOPIC) };
     let mut slow = Client::connect(address, "slow", &Options::default())?;
     slow.subscribe(&[filter], QoS::AtLeastOnce)?;
     let mut publisher = Client::connect(address, "publisher", &Options::default())?;

@@ -364,7 +364,7 @@ impl Outgoing {
             self.released.record(&delivery);
             return false;
         }
-        if delivery.loan().is_some() {
+        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
             self.update_cold(|cold| cold.loans.lend());
         }
         self.inflight.push(delivery);
@@ -407,7 +407,7 @@ impl Outgoing {
             attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
             attached.refills = 0;
         }
-        if delivery.loan().is_some() {
+        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
             self.update_cold(|cold| cold.loans.acknowledge());
         }
     }
@@ -419,9 +419,12 @@ impl Outgoing {
         }
     }
 
-    /// Whether the client may have one more message on loan. One that has set its window has said how many it wants.
-    fn admits_loan(&self, offer: Offer, outbox: &Outbox) -> bool {
-        outbox.receiver().sets_window || self.cold.as_ref().is_none_or(|cold| cold.loans.admits(offer.extra_loans))
+    /// Whether the client may have one more message of the queue on loan. One that has set its window has said how many
+    /// it wants.
+    fn admits_loan(&self, queue: &QueueInfo, offer: Offer, outbox: &Outbox) -> bool {
+        !LoanPace::counts(queue)
+            || outbox.receiver().sets_window
+            || self.cold.as_ref().is_none_or(|cold| cold.loans.admits(offer.extra_loans))
     }
 
     /// PUBACK ends a message at QoS 1, with any reason code.
@@ -492,7 +495,7 @@ impl Outgoing {
                 let bytes = context.buffer.len() + next.message.cost_bytes();
                 offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
                 let has_window = self.has_window() && self.has_bytes_for(&next.message, context) && !self.has_unsent();
-                offered.is_bounded = !gone && has_window && !self.admits_loan(offer, &outbox);
+                offered.is_bounded = !gone && has_window && !self.admits_loan(queue, offer, &outbox);
                 if offered.waits_for_outbox || offered.is_bounded || !(gone || has_window) {
                     break;
                 }

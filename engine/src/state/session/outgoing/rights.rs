@@ -10,7 +10,7 @@ use super::super::granted::Granted;
 use super::{OfferOutcome, Outgoing};
 use crate::base::capacity::Capacity;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::loan::{ConsumerOptions, Offer, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{ConsumerOptions, LoanPace, Offer, QueueInfo, Queued, Returned};
 use crate::policy::Rights;
 
 /// Most messages of a queue that a consumer without the right to them passes over at a time.
@@ -53,16 +53,19 @@ impl Outgoing {
         let Some(rights) = rights.filter(|rights| rights.restricts_messages()) else { return Vec::new() };
         // Sent on an earlier connection, and would be sent again.
         let denied = self.inflight.take_where(|sent| !rights.may_receive(sent.message.topic().as_str()));
-        let mut returned = Vec::new();
+        let (mut returned, mut loans) = (Vec::new(), 0);
         for delivery in denied {
             *context.denied += 1;
             match delivery.loan() {
-                Some(_) => returned.extend(delivery.into_returned()),
+                Some(loan) => {
+                    loans += usize::from(LoanPace::counts(&loan.queue));
+                    returned.extend(delivery.into_returned());
+                }
                 None => self.released.record(&delivery),
             }
         }
-        if !returned.is_empty() {
-            self.update_cold(|cold| cold.loans.take_back(returned.len()));
+        if loans > 0 {
+            self.update_cold(|cold| cold.loans.take_back(loans));
         }
         self.released.flush(capacity);
         returned
