@@ -74,6 +74,7 @@ lint: ## Formatting, clippy and rustdoc, warnings denied; the rules on words, fe
 	cargo run --quiet --package wisp-lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	.ci/each-feature
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 
 deny: ## Licences and sources of all dependencies
