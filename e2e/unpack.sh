@@ -43,12 +43,22 @@ suite_apt() { # FOLDER ARGUMENTS...
         -o Debug::NoLocking=1 "${@:2}" >&2
 }
 
+# Links libNAME.so.1.2.3 as libNAME.so.1.2 and libNAME.so.1. Some packages leave this to their installation.
+link_libraries() { # FOLDER
+    local library name
+    for library in "$1"/root/usr/lib/*-linux-gnu/lib*.so.*.*; do
+        name=$(basename "$library")
+        while name=${name%.*} && [[ $name == *.so.* ]]; do
+            [[ -e $(dirname "$library")/$name ]] || ln -s "$(basename "$library")" "$(dirname "$library")/$name"
+        done
+    done
+}
+
 # Writes FOLDER/bin/NAME, which starts FOLDER/root/PROGRAM with the C library it was unpacked with.
 write_launcher() { # FOLDER PROGRAM
     local launcher
     launcher=$1/bin/$(basename "$2")
-    # Some packages leave the links to their libraries to ldconfig, which runs when they are installed.
-    "$(command -v ldconfig || echo /sbin/ldconfig)" -n "$1"/root/usr/lib/*-linux-gnu
+    link_libraries "$1"
     mkdir -p "$1/bin"
     sed "s|PROGRAM|$2|" >"$launcher" <<'EOF'
 #!/bin/sh

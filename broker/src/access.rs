@@ -74,12 +74,15 @@ impl Access {
         Ok(())
     }
 
-    /// Takes the listeners of the broker.
+    /// Takes the listeners of the broker. A connection names its listener by number, so other listeners need users and rules
+    /// of their own: one that is open must not open another of the same number.
     pub(crate) fn bind(&self, listeners: Vec<ListenerAccess>) -> Result<(), AccessError> {
         check_listeners(&self.inner.state().options, &listeners)?;
-        // A second broker with the same users has the same rules, for listeners of the first.
-        let _ = self.inner.listeners.set(listeners);
-        Ok(())
+        if *self.inner.listeners.get_or_init(|| listeners.clone()) == listeners {
+            Ok(())
+        } else {
+            Err(AccessError("an Access serves the listeners of one configuration: load another one".to_owned()))
+        }
     }
 }
 

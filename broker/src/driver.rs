@@ -43,11 +43,11 @@ pub(crate) struct Driver<H: Host> {
     unflushed: Vec<ConnectionId>,
     /// Connections of any worker with output buffers that this one frees when they are no longer used.
     buffered: Vec<ConnectionId>,
-    /// Connections of this worker whose sending direction is to be shut down when the last packet has been sent.
+    /// Connections of this worker to shut down for sending when the last packet has been sent.
     lingering: Vec<ConnectionId>,
     memory: MemoryRelease,
     transports: Turn,
-    /// Connections of this worker whose transports have bytes that no event announces.
+    /// Connections of this worker with bytes in their transports that no event announces.
     postponed: Vec<ConnectionId>,
 }
 

@@ -70,7 +70,7 @@ impl Subject {
         all
     }
 
-    /// Another order in each repetition: what a machine does at the same time hits others.
+    /// The subjects in another order for each repetition, so that other work on the machine does not always disturb the same one.
     pub(super) fn shuffled(subjects: &[Self], repetition: u32) -> Vec<Self> {
         let mut shuffled = subjects.to_vec();
         fastrand::Rng::with_seed(u64::from(repetition)).shuffle(&mut shuffled);

@@ -102,7 +102,7 @@ impl Failures {
         failing.next = failing.next.max(now + failing.delay());
     }
 
-    /// Forgets the addresses whose last failure is long past, or else the half that failed least.
+    /// Forgets the addresses that have not failed for long, or else the half that failed least.
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, failing| now < failing.last + FORGET);
         if self.0.len() >= ADDRESSES_MAX {

@@ -14,8 +14,8 @@ pub struct AccessOptions {
     pub password_file: Option<PathBuf>,
     /// Access rules, in the format of mosquitto's `acl_file`. Without it every client may use all topics.
     pub acl_file: Option<PathBuf>,
-    /// Whether clients whose user nothing checks may connect. `None`: on loopback listeners, if there is no password file. A
-    /// listener may say otherwise.
+    /// Whether clients may connect without a check of their user. `None`: on loopback listeners, if there is no password file.
+    /// A listener may say otherwise.
     pub allow_anonymous: Option<bool>,
     /// How often the files are looked at for changes. `None`: only [`Access::reload`](super::Access::reload) reads them again.
     pub check_files: Option<Duration>,

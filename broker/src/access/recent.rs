@@ -19,7 +19,7 @@ pub(super) struct Recent {
     wrong: Generations<()>,
 }
 
-/// Entries in two maps: when the young one is full it becomes the old one, whose entries are forgotten.
+/// Entries in two maps. When the young map is full it becomes the old one, and the entries of the old map are forgotten.
 #[derive(Debug)]
 struct Generations<V> {
     young: HashMap<Digest, V, RandomState>,

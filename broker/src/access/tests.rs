@@ -266,7 +266,7 @@ fn an_address_that_keeps_failing_waits_and_a_known_password_does_not() {
         more += 1;
     }
     assert!(busy > 0, "checks of the address wait, and no more than a few");
-    // A client of the same address whose password is known, and one of another address, are let in at once.
+    // The address does not delay a client with a known password, nor one at another address.
     assert!(matches!(begin(&access, Some("joe"), Some("secret"), peer, 0), Decision::AllowAs(_)));
     assert_eq!(code(finish(begin(&access, Some("joe"), Some("x"), Some("192.0.2.2:9"), 0))), code(REFUSED));
 }
@@ -307,6 +307,15 @@ fn the_name_in_a_certificate_is_the_user_and_needs_no_password() {
     let rights = finish(access.connect(&request)).unwrap();
     assert_eq!(rights.user(), Some("sensor"));
     assert!(rights.may_publish("data") && !rights.may_publish("other") && rights.may_stay());
+}
+
+#[test]
+fn an_open_listener_opens_no_listener_of_another_broker_with_the_same_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access::load(options(folder.path(), Some(&users(&[("a", "b")])), None), false).unwrap();
+    access.bind(vec![listener(OPEN, Some(true))]).unwrap();
+    assert!(access.bind(vec![listener(OPEN, Some(true))]).is_ok(), "the same configuration again");
+    assert!(access.bind(vec![listener(OPEN, None)]).is_err(), "clients without a user would be let in");
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn send_some<S: Stream>(stream: &S, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// The end of a connection whose first bytes are not TLS.
+/// The end of a connection that does not begin with TLS.
 fn refuse_other_protocol(first: &[u8]) -> Option<Received> {
     /// The first byte of MQTT's CONNECT.
     const CONNECT: u8 = 0x10;
@@ -352,7 +352,7 @@ fn text_of(error: &rustls::Error) -> &'static str {
             _ => "the client's certificate is not valid",
         },
         E::PeerIncompatible(_) => "the client has no TLS version, cipher suite or key in common with the broker",
-        E::NoApplicationProtocol => "the client's TLS asks for another protocol than mqtt",
+        E::NoApplicationProtocol => "the client's TLS asks by ALPN for a protocol that the listener does not have",
         E::InvalidMessage(_) | E::DecryptError => "the client sent broken TLS",
         _ => "the client broke the rules of TLS",
     }

@@ -59,9 +59,16 @@ impl<L: Layer> WebSocket<L> {
         let upgrade = Upgrade::new(request, version);
         let mut output = Pending::default();
         output.bytes.extend_from_slice(upgrade.request().as_bytes());
+        Self { upgrade: Some(upgrade), output, ..Self::opened(below) }
+    }
+}
+
+impl<L> WebSocket<L> {
+    /// The state after the upgrade.
+    fn opened(below: L) -> Self {
         Self {
             below,
-            upgrade: Some(upgrade),
+            upgrade: None,
             early: Vec::new(),
             header: Vec::new(),
             frame: None,
@@ -69,13 +76,11 @@ impl<L: Layer> WebSocket<L> {
             is_fragmented: false,
             is_ended: false,
             is_closed: false,
-            output,
+            output: Pending::default(),
             random: fastrand::Rng::new(),
         }
     }
-}
 
-impl<L> WebSocket<L> {
     /// Moves the payload of the data frames in `bytes` to their beginning, and returns its length.
     fn unframe(&mut self, bytes: &mut [u8]) -> Result<usize, Error> {
         let (mut at, mut kept) = (0, 0);

@@ -67,8 +67,8 @@ pub struct Limits {
     /// Longest keep-alive granted to a client of MQTT 5. A client that asks for a longer one, or for none, gets this
     /// one.
     pub keep_alive_s_max: u16,
-    /// Longest time a sender is held back for a full receiver, or a full shared subscription group, without progress. `None`: a short moment with
-    /// [`StallPolicy::Drop`], else 30 s.
+    /// Longest time a sender is held back for a full receiver, or a full shared subscription group, without progress. `None`: a
+    /// short moment with [`StallPolicy::Drop`], else 30 s.
     pub stall_ms_max: Option<u64>,
     /// The treatment of a full receiver.
     pub stall_policy: StallPolicy,
@@ -194,7 +194,7 @@ impl Limits {
         self
     }
 
-    /// The limits with which a broker takes at most about `memory_bytes_max` of resident memory. docs/limits.md has the shares.
+    /// The limits for a broker of about `memory_bytes_max` bytes of resident memory, by estimates. docs/limits.md has the shares.
     /// 0 gives the defaults.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! A subscriber with a small window, and one message whose PUBACK is lost.
+//! A subscriber with a small window never acknowledges one of its messages: the PUBACK is lost.
 
 use std::io;
 use std::num::NonZeroU16;

@@ -1,19 +1,7 @@
 use super::*;
 
 fn open() -> WebSocket<()> {
-    WebSocket {
-        below: (),
-        upgrade: None,
-        early: Vec::new(),
-        header: Vec::new(),
-        frame: None,
-        control: Vec::new(),
-        is_fragmented: false,
-        is_ended: false,
-        is_closed: false,
-        output: Pending::default(),
-        random: fastrand::Rng::new(),
-    }
+    WebSocket::opened(())
 }
 
 fn frame(opcode: OpCode, is_final: bool, payload: &[u8]) -> Vec<u8> {
