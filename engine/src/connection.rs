@@ -39,6 +39,7 @@ use crate::event::Origin;
 use crate::policy::Answers;
 use crate::state::timers::NEVER;
 use crate::state::unauthenticated::Share;
+use crate::worker::read_order::RecentBytes;
 
 /// A connection's state in the worker that owns it.
 #[derive(Debug)]
@@ -58,8 +59,7 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// It is on the worker's list of connections to read.
     pub(crate) is_ready: bool,
-    /// Its last read took many bytes.
-    pub(crate) is_busy: bool,
+    pub(crate) recent_bytes: RecentBytes,
     /// It is on the worker's list of connections with a replay.
     pub(crate) is_replaying: bool,
     /// It is on the worker's list of connections with an input buffer.
@@ -170,7 +170,7 @@ impl Connection {
             deferred_end: None,
             phase: Phase::Open,
             is_ready: false,
-            is_busy: false,
+            recent_bytes: RecentBytes::default(),
             is_replaying: false,
             is_buffered: false,
             filed_ms: NEVER,

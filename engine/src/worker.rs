@@ -8,7 +8,7 @@
 
 mod close;
 mod deadlines;
-mod read_order;
+pub(crate) mod read_order;
 mod replies;
 mod resume;
 mod shed;
@@ -226,7 +226,7 @@ impl Worker {
 
     fn next_read(&mut self, now_ms: u64) -> Option<(ConnectionId, Target)> {
         while !self.transmit_due {
-            let id = self.ready.next()?;
+            let id = self.ready.next(self.outputs.dispatcher.sends_are_small())?;
             let paused = self.paused();
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.is_ready = false;
@@ -263,7 +263,7 @@ impl Worker {
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Received::Bytes { count, .. } = received {
-            self.ready.note_read(connection, count);
+            self.ready.note_read(connection, count, now_ms);
         }
         if let Target::Discard { .. } = target {
             match received {

@@ -18,8 +18,9 @@ use crate::flood::{END_TOPIC, FLOOD_FILTER, Flood, Tally};
 const SENDERS: usize = 2;
 const MESSAGES_EACH: u64 = 32 << 10;
 
+/// The queue of a receiver that reads holds more than what arrives while its thread does not run for a moment.
 fn flags(policy: &str) -> [&str; 6] {
-    ["--stall-ms-max", "500", "--stall-policy", policy, "--queue-bytes-max", "1048576"]
+    ["--stall-ms-max", "500", "--stall-policy", policy, "--queue-bytes-max", "4194304"]
 }
 
 fn subscriber(addr: SocketAddr, client_id: &str) -> RawClient {

@@ -30,8 +30,9 @@ const REFILL: u64 = 300;
 const LOOK_MS_MAX: u64 = 25;
 
 /// A receiver that has taken this many bytes since an episode ended without progress has shown that it reads: the
-/// buffers of a system hold less.
-const TAKEN_BYTES: u64 = 16 * 1024 * 1024;
+/// buffers of a system hold less. Linux keeps at most 4 MiB to be sent (tcp_wmem), and 128 KiB for a program that does
+/// not read (tcp_rmem), unless it is set otherwise.
+const TAKEN_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A full queue makes progress when this part of its bytes, an eighth, is taken.
 const PROGRESS_SHARE: u64 = 8;
@@ -311,7 +312,7 @@ mod tests {
     #[test]
     fn an_impatient_sender_waits_for_a_receiver_that_has_taken_much() {
         let hold = episodes();
-        hold.note_taken(TAKEN_BYTES as usize - 1);
+        hold.note_taken(8 * 1024 * 1024 - 1);
         assert_eq!(waits_ms(&hold, false, 0), 0);
         hold.note_taken(1);
         assert_eq!(waits_ms(&hold, false, 1_000), 101);

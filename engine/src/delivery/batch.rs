@@ -58,6 +58,9 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// messages only when they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
+/// A send of fewer bytes is small: what it costs by itself is more than a few percent of what its bytes cost.
+const SEND_BYTES: usize = 64 * 1024;
+
 /// A batch with this many pieces needs a flush.
 const FLUSH_PIECES: usize = 128 * 1024;
 
@@ -71,6 +74,8 @@ pub(crate) struct Batch {
     translated: Vec<u8>,
     /// The sum over all shares.
     staged_bytes: usize,
+    /// The shares that have messages.
+    receivers: usize,
 }
 
 /// The messages staged for one receiver, ready to be pushed.
@@ -168,7 +173,10 @@ impl Batch {
         self.nodes.push(PieceNode { piece, next: NONE });
         match self.nodes.get_mut(share.last as usize) {
             Some(last) => last.next = at,
-            None => share.first = at,
+            None => {
+                share.first = at;
+                self.receivers += 1;
+            }
         }
         share.last = at;
     }
@@ -190,6 +198,11 @@ impl Batch {
     /// Whether the batch should be delivered before more is staged.
     pub(crate) fn needs_flush(&self) -> bool {
         self.staged_bytes >= FLUSH_BYTES || self.nodes.len() >= FLUSH_PIECES || self.translated.len() > KEPT_BYTES
+    }
+
+    /// Whether the receivers' shares are small, in the mean.
+    pub(crate) fn sends_are_small(&self) -> bool {
+        self.staged_bytes < self.receivers * SEND_BYTES
     }
 
     /// Pushes all staged messages to their outboxes. The receivers stay marked for flush.
@@ -225,7 +238,7 @@ impl Batch {
     }
 
     fn clear_pieces(&mut self) {
-        self.staged_bytes = 0;
+        (self.staged_bytes, self.receivers) = (0, 0);
         self.nodes.clear();
         self.translated.clear();
         self.translated.shrink_to(KEPT_BYTES);
@@ -297,6 +310,22 @@ mod tests {
         assert!(batch.needs_flush());
         batch.push_all(b"x");
         assert!(!batch.needs_flush());
+    }
+
+    #[test]
+    fn sends_are_small_until_the_receivers_have_enough_in_the_mean() {
+        let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
+        assert!(!batch.sends_are_small(), "there are none");
+        batch.mark_for_flush(&a);
+        assert!(!batch.sends_are_small(), "a mark is not a message");
+        batch.stage(&a, scratch(0, SEND_BYTES - 1));
+        assert!(batch.sends_are_small());
+        batch.stage(&a, scratch(0, 1));
+        assert!(!batch.sends_are_small());
+        batch.stage(&b, scratch(0, 1));
+        assert!(batch.sends_are_small());
+        batch.drain(&[0; SEND_BYTES], |_| {});
+        assert!(!batch.sends_are_small());
     }
 
     #[test]

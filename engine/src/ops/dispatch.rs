@@ -149,6 +149,11 @@ impl Dispatcher {
         self.batch.needs_flush() || self.deliveries.bytes() + self.queued.bytes() >= STORED_BYTES_MAX
     }
 
+    /// Whether the staged messages make small sends.
+    pub(crate) fn sends_are_small(&self) -> bool {
+        self.batch.sends_are_small()
+    }
+
     /// The per-call context passed to sessions and queues.
     pub(crate) fn context<'a>(&'a mut self, limits: &'a Limits, now_ms: u64) -> DeliveryContext<'a> {
         debug_assert!(self.buffer.is_empty(), "each call empties it");

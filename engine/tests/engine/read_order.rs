@@ -2,7 +2,7 @@
 
 use wisp_engine::Limits;
 
-use crate::support::{Peer, RECV_BYTES, V3, World, publish};
+use crate::support::{Peer, RECV_BYTES, V3, World, publish, subscribe};
 
 /// A turn reads so much of busy senders, and finishes its last read.
 const TURN_BYTES: usize = 1024 * 1024;
@@ -32,5 +32,38 @@ fn a_client_beside_busy_senders_waits_for_a_part_of_them_and_they_take_turns() {
         if *most == 0 {
             break;
         }
+    }
+}
+
+#[test]
+fn a_turn_reads_more_of_busy_senders_that_spread_their_messages_over_many_receivers() {
+    const PEERS: usize = 40;
+    /// The mean share of a receiver with which a turn stops reading.
+    const SEND_BYTES: usize = 64 * 1024;
+
+    let mut world = World::new(Limits::DEFAULT);
+    let mut receivers: Vec<Peer> = (0..PEERS)
+        .map(|number| {
+            let mut receiver = world.connected(V3, &format!("receiver {number}"));
+            world.feed(&mut receiver, &subscribe(V3, &[&format!("topic/{number}")]));
+            receiver
+        })
+        .collect();
+    let packets: Vec<u8> = (0..PEERS).flat_map(|number| publish(V3, &format!("topic/{number}"), &[0; 1_000])).collect();
+    let bytes = packets.repeat(4 * RECV_BYTES / packets.len());
+    let mut senders: Vec<Peer> = (0..PEERS).map(|number| world.connected(V3, &format!("sender {number}"))).collect();
+    senders.iter_mut().for_each(|sender| world.offer(sender, &bytes));
+    let unread = |senders: &[Peer]| -> usize { senders.iter().map(Peer::unreceived_bytes).sum() };
+    world.turn();
+    loop {
+        receivers.iter_mut().for_each(|receiver| drop(receiver.take()));
+        let before = unread(&senders);
+        world.turn();
+        let read = before - unread(&senders);
+        if before < PEERS * SEND_BYTES + RECV_BYTES {
+            break;
+        }
+        let expected = PEERS * SEND_BYTES..PEERS * SEND_BYTES + 2 * RECV_BYTES;
+        assert!(expected.contains(&read), "{read} bytes");
     }
 }
