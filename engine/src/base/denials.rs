@@ -15,7 +15,7 @@ pub enum DeniedUse {
     Receive,
 }
 
-/// What was denied since the last report.
+/// Denials since the last report.
 #[derive(Debug)]
 pub struct Denial {
     /// The use.

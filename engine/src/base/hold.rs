@@ -37,11 +37,11 @@ const TAKEN_BYTES: u64 = 8 * 1024 * 1024;
 /// A full queue makes progress when this part of its bytes, an eighth, is taken.
 const PROGRESS_SHARE: u64 = 8;
 
-/// A receiver that drained in time when it was last full is waited for so many times as long: it reads, and its system may
+/// A receiver that drained in time when it was last full is waited for this many times as long: it reads, and its system may
 /// not let it run for a moment.
 const PROVEN: u64 = 4;
 
-/// After so many times full that it drained in time, a receiver has one more episode in its budget.
+/// A receiver that was full and drained in time this often has one more episode in its budget.
 const TIMES_IN_TIME: u64 = 8;
 
 /// A receiver keeps up if it drains to half, four eighths, in this many times the time for an eighth.
@@ -61,7 +61,7 @@ pub(crate) struct Hold {
     record: Option<Record>,
 }
 
-/// What is known of a receiver.
+/// The history of a receiver.
 #[derive(Debug, Default)]
 struct Record {
     /// When a waiting sender looked last.

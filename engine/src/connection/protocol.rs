@@ -257,7 +257,7 @@ impl Protocol {
         }
     }
 
-    /// Sends more messages if the client has read those in its outbox. True if it has not.
+    /// Sends more messages if the client has read the ones in its outbox. True if it has not.
     pub(crate) fn refill(&mut self, context: &mut Context<'_>) -> bool {
         let Phase::Connected(client) = &mut self.phase else { return false };
         if !client.session.begin_refill(context.now_ms) {

@@ -58,7 +58,7 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// messages only when they are delivered, and with thousands of receivers one read could otherwise stage gigabytes.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
-/// A send of fewer bytes is small: what it costs by itself is more than a few percent of what its bytes cost.
+/// A send of fewer bytes is small: the system call costs more than a few percent of copying its bytes.
 const SEND_BYTES: usize = 64 * 1024;
 
 /// A batch with this many pieces needs a flush.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A connection is *busy* if it has sent many bytes lately, in few reads or many. With a hundred busy senders one read of each takes so long
-//! that every other client waits for tens of milliseconds. So a turn reads a part of them, sends what it has read, and the
+//! that every other client waits for tens of milliseconds. So a turn reads a part of them, sends the messages, and the
 //! next one asks for new events first. If the messages of each sender are spread over many receivers, the turn reads more
 //! of them, since a hundred small sends take longer than a few large reads.
 
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::connection::Connection;
 use crate::delivery::outbox::ConnectionId;
 
-/// A connection that has sent so many bytes lately is busy.
+/// A connection that has sent this many bytes lately is busy.
 const BUSY_BYTES: usize = 16 * 1024;
 
 /// Bytes are forgotten at this rate, so a connection is busy if it sends faster for a while. The size of its last read

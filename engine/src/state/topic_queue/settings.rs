@@ -82,11 +82,11 @@ impl std::error::Error for InvalidQueue {
 }
 
 impl QueueSettings {
-    /// What [`QueueSettings::messages_max`] may be.
+    /// The range of [`QueueSettings::messages_max`].
     pub const MESSAGES_MAX: RangeInclusive<u64> = 1..=1 << 30;
-    /// What [`QueueSettings::bytes_max`] may be.
+    /// The range of [`QueueSettings::bytes_max`].
     pub const BYTES_MAX: RangeInclusive<u64> = 1024..=1 << 40;
-    /// What [`QueueSettings::deliveries_max`] may be.
+    /// The range of [`QueueSettings::deliveries_max`].
     pub const DELIVERIES_MAX: RangeInclusive<u64> = 1..=u16::MAX as u64;
 
     /// The settings of a configured queue, with the limits' defaults.
