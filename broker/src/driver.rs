@@ -146,8 +146,9 @@ impl<H: Host> Driver<H> {
             return Some(Duration::ZERO);
         }
         let capabilities = self.server.host.capabilities();
-        // The first worker expires the state of other workers' connections, and no event wakes it for that.
-        let may_idle = self.index != 0 || self.server.connections.count() == 0;
+        // The first worker expires the state of other workers' connections and gives memory back, and no event wakes it
+        // for that.
+        let may_idle = self.index != 0 || (self.server.connections.count() == 0 && !self.memory.is_pending());
         let timeout = match self.worker.poll_timeout(turn_ms) {
             // The turn took a part of it. The clock is read only if that matters: on some hosts it is a slow call.
             Some(ms @ 2..IDLE_TICK_MS) => {

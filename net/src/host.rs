@@ -61,6 +61,11 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// milliseconds.
     fn release_memory(&self) {}
 
+    /// Has all threads allocate from one heap, where the C library would give each its own. Then memory that one thread
+    /// has freed serves the others, and a broker takes less. Comes before threads are started. For the program to
+    /// decide, not for a library in it.
+    fn share_heap(&self) {}
+
     /// Finds the folders that the process was granted, where the standard library does not by itself. Comes before the
     /// first file is opened.
     fn find_folders(&self) {}

@@ -8,6 +8,9 @@ use std::ops::RangeInclusive;
 
 use crate::base::hold::HoldRule;
 
+/// Most bytes of free memory that one worker keeps for the next messages, however large the limits are.
+pub(crate) const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The treatment of a full receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallPolicy {
@@ -229,6 +232,11 @@ impl Limits {
     /// The first limit that is not.
     pub fn check(&self) -> Result<(), LimitOutOfRange> {
         LIMITS.iter().try_for_each(|limit| limit.check(limit.get(self)))
+    }
+
+    /// Most bytes of free memory that one worker keeps for the next messages.
+    pub(crate) fn pool_bytes_max(&self) -> usize {
+        (self.stored_bytes_max / 16).min(POOL_BYTES_MAX)
     }
 
     /// Whether any message is retained.

@@ -342,7 +342,7 @@ impl Dispatcher {
         self.cache.evict_stale(&shared.tree);
         if now_ms >= self.next_trim_ms {
             self.next_trim_ms = now_ms + TRIM_MS;
-            pool::trim();
+            pool::trim(shared.limits.pool_bytes_max());
         }
     }
 }

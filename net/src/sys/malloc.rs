@@ -8,3 +8,12 @@ pub(super) fn trim() {
         libc::malloc_trim(0);
     }
 }
+
+/// Has all threads allocate from one heap. By default glibc makes as many as eight for each processor.
+pub(super) fn share_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it has no precondition. A value that glibc does not accept is ignored.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}

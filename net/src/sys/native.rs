@@ -82,6 +82,10 @@ impl Host for SysHost {
         Some(rlimit::increase_nofile_limit(count).unwrap_or(soft))
     }
 
+    fn share_heap(&self) {
+        super::malloc::share_heap();
+    }
+
     fn release_memory(&self) {
         super::malloc::trim();
     }

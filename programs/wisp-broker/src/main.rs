@@ -27,6 +27,8 @@ use crate::reload::Reload;
 
 fn main() -> ExitCode {
     SysHost.find_folders();
+    // Workers hand memory to each other all the time, with the messages.
+    SysHost.share_heap();
     let args = match args::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(end) => return end,

@@ -10,8 +10,8 @@ use crate::setup::{Peers, Setup};
 
 const CYCLES: usize = 3;
 const PAYLOAD_BYTES: usize = 100;
-/// A session is drained when its client has received nothing for so long.
-const SILENCE: Duration = Duration::from_millis(50);
+/// A session is drained when its client has received nothing for so long, and then only the answer to a ping.
+const SILENCE: Duration = Duration::from_millis(20);
 
 pub(super) const CASE: Case = Case {
     name: "away-cycles",
@@ -38,9 +38,16 @@ fn run(attack: &Attack<'_>) -> io::Result<Outcome> {
         full_mib.push(rss_mib(attack)?);
         for number in 0..sessions {
             let mut client = Client::connect(attack.address(), &format!("away{number}"), &options)?;
-            client.set_read_timeout(SILENCE)?;
-            while client.receive_messages(Acks::All, |_| drained += 1)? {
-                client.flush()?;
+            loop {
+                let before = drained;
+                client.set_read_timeout(SILENCE)?;
+                while client.receive_messages(Acks::All, |_| drained += 1)? {
+                    client.flush()?;
+                }
+                if drained == before {
+                    break;
+                }
+                client.ping()?;
             }
             client.disconnect()?;
         }

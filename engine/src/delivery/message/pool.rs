@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use triomphe::{Arc, UniqueArc};
 
 use super::memory::{Header, Memory};
+use crate::base::limits::POOL_BYTES_MAX;
 
 /// Sizes are rounded up to a multiple of this.
 const STEP_BYTES: usize = 128;
@@ -13,15 +14,13 @@ const STEP_BYTES: usize = 128;
 /// Longer messages are not kept: copying them takes more than allocating.
 const KEPT_BYTES_MAX: usize = if cfg!(loom) { 0 } else { 4096 };
 
-/// Most bytes that one thread keeps.
-const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 const SIZES: usize = KEPT_BYTES_MAX / STEP_BYTES + 1;
 
 struct Pool {
     /// By size in steps.
     by_size: [Kept; SIZES],
     bytes: usize,
+    bytes_max: usize,
 }
 
 struct Kept {
@@ -32,7 +31,11 @@ struct Kept {
 
 thread_local! {
     static POOL: RefCell<Pool> = const {
-        RefCell::new(Pool { by_size: [const { Kept { free: Vec::new(), fewest: 0 } }; SIZES], bytes: 0 })
+        RefCell::new(Pool {
+            by_size: [const { Kept { free: Vec::new(), fewest: 0 } }; SIZES],
+            bytes: 0,
+            bytes_max: POOL_BYTES_MAX,
+        })
     };
 }
 
@@ -65,7 +68,7 @@ pub(super) fn give(memory: Arc<Memory>) {
     // The thread's pool is gone while the thread ends.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
-        if pool.bytes + len <= POOL_BYTES_MAX {
+        if pool.bytes + len <= pool.bytes_max {
             pool.bytes += len;
             pool.by_size[len / STEP_BYTES].free.push(memory);
         }
@@ -77,10 +80,11 @@ pub(crate) fn is_empty() -> bool {
     POOL.try_with(|pool| pool.borrow().bytes == 0).unwrap_or(true)
 }
 
-/// Frees the memory that was not needed since the last call.
-pub(crate) fn trim() {
+/// Frees the memory that was not needed since the last call. From now on the thread keeps at most `bytes_max`.
+pub(crate) fn trim(bytes_max: usize) {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
+        pool.bytes_max = bytes_max;
         for step in 0..SIZES {
             let kept = &mut pool.by_size[step];
             let unused = kept.fewest;
