@@ -16,10 +16,9 @@ mod options;
 mod recent;
 mod refusals;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use tracing::{info, warn};
 use wisp_access::DigestKey;
 use wisp_engine::sync::Ordering;
 use wisp_engine::{ConnectRequest, Decision, Policy};
@@ -27,12 +26,14 @@ use wisp_wire::ReasonCode;
 
 use self::checker::{Checker, Job};
 use self::failures::Origin;
-use self::files::{Loaded, Stamps};
+use self::files::Loaded;
 use self::inner::{Inner, Login, State};
 pub(crate) use self::options::ListenerAccess;
 use self::options::check_listeners;
 pub use self::options::{AccessError, AccessOptions};
 use self::refusals::Reason;
+use crate::stamps::Stamps;
+use crate::watch::Watched;
 
 /// Users and rights from mosquitto's files. Clone the [`Arc`] it comes in to [reload](Self::reload) it.
 #[derive(Debug)]
@@ -49,9 +50,10 @@ impl Access {
         let mut random = [0; 32];
         getrandom::fill(&mut random)
             .map_err(|error| AccessError(format!("the host gives no random numbers: {error}")))?;
-        let stamps = Stamps::of(&options);
+        let stamps = Stamps::of(options.files());
         let loaded = Loaded::read(&options)?;
         loaded.log(&options);
+        loaded.log_counts();
         let inner = Inner::new(State { options, loaded }, stamps, DigestKey::new(random), threads);
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
@@ -62,14 +64,20 @@ impl Access {
     /// # Errors
     /// As [`Access::load`], and if a listener beyond loopback would be open to everyone. Then nothing changes.
     pub fn reload(&self, options: Option<AccessOptions>) -> Result<(), AccessError> {
+        // Two reloads at a time could leave the older of two files.
+        let mut seen = self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reload_as(options, &mut seen)
+    }
+
+    fn reload_as(&self, options: Option<AccessOptions>, seen: &mut Stamps) -> Result<(), AccessError> {
         let options = options.unwrap_or_else(|| self.inner.state().options.clone());
-        let stamps = Stamps::of(&options);
+        let stamps = Stamps::of(options.files());
         let loaded = Loaded::read(&options)?;
         if let Some(listeners) = self.inner.listeners.get() {
             check_listeners(&options, listeners)?;
         }
         loaded.log(&options);
-        *self.inner.stamps.lock() = stamps;
+        *seen = stamps;
         self.inner.replace(State { options, loaded });
         Ok(())
     }
@@ -147,33 +155,20 @@ impl Policy for Access {
     }
 
     fn version(&self) -> u64 {
-        self.look_at_files();
         self.inner.version.load(Ordering::Acquire)
     }
 }
 
-impl Access {
-    /// Reads the files again if they have changed, and if it is time to look.
-    fn look_at_files(&self) {
-        let Some(every) = self.inner.state().options.check_files else { return };
-        let now_ms = self.inner.started.elapsed().as_millis() as u64;
-        let due_ms = self.inner.next_look_ms.load(Ordering::Relaxed);
-        let next_ms = now_ms + every.as_millis() as u64;
-        let is_mine = now_ms >= due_ms
-            && self.inner.next_look_ms.compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if !is_mine {
-            return;
-        }
-        let stamps = Stamps::of(&self.inner.state().options);
-        if *self.inner.stamps.lock() == stamps {
-            return;
+impl Watched for Access {
+    fn refresh(&self) -> Option<Result<(), String>> {
+        let mut seen = self.inner.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = Stamps::of(self.inner.state().options.files());
+        if *seen == stamps {
+            return None;
         }
         // Also if they are refused, so that each fault is told once.
-        *self.inner.stamps.lock() = stamps;
-        match self.reload(None) {
-            Ok(()) => info!("users and rules were read again, since their files have changed"),
-            Err(error) => warn!("users and rules stay as they were: {error}"),
-        }
+        *seen = stamps;
+        Some(self.reload_as(None, &mut seen).map_err(|error| error.to_string()))
     }
 }
 

@@ -5,15 +5,17 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store};
 
 use crate::guard::open_listener;
 #[cfg(feature = "tls")]
-use crate::tls::{TlsError, TlsSettings};
+use crate::tls::Tls;
 use crate::transport::TransportKind;
 #[cfg(feature = "websocket")]
 use crate::transport::WebSocketSettings;
+use crate::watch::{FileWatch, Watched};
 
 /// The port IANA registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
@@ -37,6 +39,8 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) options: Options,
     pub(crate) observer: Option<Observer>,
+    pub(crate) watch: FileWatch,
+    check_files: Option<Duration>,
     allow_anonymous: Option<bool>,
     /// The check of the clients.
     guard: Guard,
@@ -103,6 +107,8 @@ impl Config {
             limits: Limits::DEFAULT,
             options: Options::default(),
             observer: None,
+            watch: FileWatch::default(),
+            check_files: None,
             allow_anonymous: None,
             guard: Guard::Nobody,
         })
@@ -122,9 +128,31 @@ impl Config {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+
+    /// Looks at the files of users, rules and certificates.
+    pub fn file_watch(&self) -> &FileWatch {
+        &self.watch
+    }
 }
 
 impl Config {
+    /// The files of users, rules and certificates, each with its name in the log.
+    fn files(&self) -> Vec<(String, Arc<dyn Watched>)> {
+        #[cfg_attr(not(any(feature = "access", feature = "tls")), expect(unused_mut, reason = "there are no files"))]
+        let mut files: Vec<(String, Arc<dyn Watched>)> = Vec::new();
+        #[cfg(feature = "access")]
+        if let Guard::Access(access) = &self.guard {
+            files.push(("users and rules".to_owned(), Arc::clone(access) as _));
+        }
+        #[cfg(feature = "tls")]
+        for listener in &self.listeners {
+            if let Some(tls) = &listener.transport.tls {
+                files.push((format!("the certificates of {}", listener.address), Arc::clone(tls) as _));
+            }
+        }
+        files
+    }
+
     /// Refuses listeners that would be open to everyone without a word about it.
     fn check_guard(&self) -> Result<(), ConfigError> {
         match &self.guard {
@@ -222,12 +250,19 @@ impl ConfigBuilder {
         self
     }
 
+    /// How often to look whether the files of users, rules and certificates have changed, to read them again. `None`, the
+    /// default: never, and `reload` of `Access` and `Tls` reads them. [`Config::file_watch`] changes it while the broker runs.
+    pub fn check_files(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.0.check_files = every.into();
+        self
+    }
+
     /// Checks the configuration.
     ///
     /// # Errors
     /// The first setting with which no broker can start.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let Self(config) = self;
+        let Self(mut config) = self;
         config.options.check(&config.limits).map_err(ConfigError::Options)?;
         match config.listeners.len() {
             0 => return Err(ConfigError::NoListener),
@@ -238,6 +273,7 @@ impl ConfigBuilder {
             return Err(ConfigError::TooManyWorkers(count));
         }
         config.check_guard()?;
+        config.watch = FileWatch::new(config.files(), config.check_files);
         Ok(config)
     }
 }
@@ -259,15 +295,11 @@ impl ListenerConfig {
 
 #[cfg(feature = "tls")]
 impl ListenerConfig {
-    /// The same with TLS. Reads the files and checks them.
-    ///
-    /// # Errors
-    /// The first file that cannot be used.
-    pub fn tls(mut self, settings: &TlsSettings) -> Result<Self, TlsError> {
-        self.transport.tls = Some(settings.load()?);
-        #[cfg(feature = "websocket")]
-        self.transport.announce();
-        Ok(self)
+    /// The same with TLS, which listeners may share.
+    #[must_use]
+    pub fn tls(mut self, tls: &Arc<Tls>) -> Self {
+        self.transport.tls = Some(Arc::clone(tls));
+        self
     }
 }
 
@@ -277,8 +309,6 @@ impl ListenerConfig {
     #[must_use]
     pub fn web_socket(mut self, settings: WebSocketSettings) -> Self {
         self.transport.web_socket = Some(Arc::new(settings));
-        #[cfg(feature = "tls")]
-        self.transport.announce();
         self
     }
 }

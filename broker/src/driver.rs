@@ -275,6 +275,7 @@ impl<H: Host> Driver<H> {
         if self.index == 0 {
             self.server.log.flush(now_ms);
             self.memory.check(&self.server, now_ms);
+            self.server.watch.poll();
         }
         let Self { server, sockets, unflushed, buffered, lingering, .. } = self;
         lingering.retain(|id| {

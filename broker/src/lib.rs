@@ -29,19 +29,23 @@ mod quota;
 mod server;
 #[cfg(test)]
 mod simulation;
+#[cfg(any(feature = "access", feature = "tls"))]
+mod stamps;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod watch;
 
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 pub use server::{Broker, RunError, StartError, StopError, run};
 #[cfg(feature = "tls")]
-pub use tls::{CertificateFiles, CertificateName, ClientCertificates, TlsError, TlsSettings};
+pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsError, TlsSettings};
 #[cfg(feature = "websocket")]
 pub use transport::WebSocketSettings;
+pub use watch::FileWatch;
 pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason, Event, Fault,
     FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric,

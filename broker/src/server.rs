@@ -17,12 +17,14 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::listener::{Acceptor, Bound};
 use crate::state::Server;
+use crate::watch::Watching;
 
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
     server: Arc<Server<H>>,
     local_addrs: Vec<SocketAddr>,
     threads: Vec<Thread>,
+    _watching: Watching,
 }
 
 /// The thread of a worker.
@@ -131,8 +133,8 @@ impl Broker {
 impl<H: Host> Broker<H> {
     /// Starts a broker on `host`, on threads of its own.
     pub fn start_on(host: H, config: Config) -> Result<Self, StartError> {
-        let Prepared { server, local_addrs, workers } = prepare(host, config)?;
-        let mut broker = Self { server, local_addrs, threads: Vec::new() };
+        let Prepared { server, local_addrs, workers, watching } = prepare(host, config)?;
+        let mut broker = Self { server, local_addrs, threads: Vec::new(), _watching: watching };
         for (index, worker) in workers.into_iter().enumerate() {
             broker.spawn(index, worker)?;
         }
@@ -208,11 +210,11 @@ pub fn run<H: Host>(
     config: Config,
     ready: impl FnOnce(&[SocketAddr], Box<dyn Fn() + Send>),
 ) -> Result<(), RunError> {
-    let Prepared { server, local_addrs, workers } = prepare(host, config).map_err(RunError::Start)?;
+    let Prepared { server, local_addrs, workers, watching } = prepare(host, config).map_err(RunError::Start)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
     let stopper = Arc::clone(&server);
-    let mut broker = Broker { server, local_addrs, threads: Vec::new() };
+    let mut broker = Broker { server, local_addrs, threads: Vec::new(), _watching: watching };
     for (index, worker) in workers.enumerate() {
         broker.spawn(index + 1, worker).map_err(RunError::Start)?;
     }
@@ -226,6 +228,7 @@ pub(crate) struct Prepared<H: Host> {
     pub(crate) server: Arc<Server<H>>,
     pub(crate) local_addrs: Vec<SocketAddr>,
     pub(crate) workers: Vec<Driver<H>>,
+    pub(crate) watching: Watching,
 }
 
 pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
@@ -249,10 +252,11 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
-    let server = Arc::new(Server::new(host, engine, registrars, config.observer));
+    let watching = config.watch.begin(host.capabilities().threads);
+    let server = Arc::new(Server::new(host, engine, registrars, config.observer, config.watch));
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
-    Ok(Prepared { workers: workers.collect(), server, local_addrs })
+    Ok(Prepared { workers: workers.collect(), server, local_addrs, watching })
 }
 
 /// Opens a listener. `[::]` stands for all addresses of both families, also on a machine without IPv6.

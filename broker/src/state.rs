@@ -11,6 +11,7 @@ use crate::config::Observer;
 use crate::connections::Connections;
 use crate::log::Log;
 use crate::mailbox::Mailbox;
+use crate::watch::FileWatch;
 
 /// The registrar of a host's poller.
 pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
@@ -23,6 +24,7 @@ pub(crate) struct Server<H: Host> {
     pub(crate) mailboxes: Vec<Mailbox<RegistrarOf<H>, H::Stream>>,
     pub(crate) observer: Option<Observer>,
     pub(crate) log: Log,
+    pub(crate) watch: FileWatch,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -33,6 +35,7 @@ impl<H: Host> Server<H> {
         engine: Arc<Shared>,
         registrars: Vec<RegistrarOf<H>>,
         observer: Option<Observer>,
+        watch: FileWatch,
     ) -> Self {
         Self {
             host,
@@ -41,6 +44,7 @@ impl<H: Host> Server<H> {
             mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
             observer,
             log: Log::default(),
+            watch,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
         }

@@ -34,7 +34,7 @@ use crate::simulation::transport::{Network, Splitting};
 pub(crate) struct TransportKind {
     /// TLS.
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<crate::tls::Tls>,
+    pub(crate) tls: Option<std::sync::Arc<crate::tls::Tls>>,
     /// WebSocket, over TLS if both are there.
     #[cfg(feature = "websocket")]
     pub(crate) web_socket: Option<std::sync::Arc<WebSocketSettings>>,
@@ -43,13 +43,13 @@ pub(crate) struct TransportKind {
     pub(crate) splitting: Option<std::sync::Arc<Network>>,
 }
 
+#[cfg(feature = "tls")]
 impl TransportKind {
-    /// Has TLS announce the protocol above it.
-    #[cfg(all(feature = "tls", feature = "websocket"))]
-    pub(crate) fn announce(&mut self) {
-        if let (Some(tls), Some(_)) = (&mut self.tls, &self.web_socket) {
-            tls.set_web_socket();
-        }
+    fn has_web_socket(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        return self.web_socket.is_some();
+        #[cfg(not(feature = "websocket"))]
+        false
     }
 }
 
@@ -78,7 +78,10 @@ impl<S: Stream> Transport<S> {
             return Ok(Self::Splitting(Splitting::new(stream, token, network)));
         }
         #[cfg(feature = "tls")]
-        let lower = Lower::new(stream, kind.tls.as_ref())?;
+        let lower = match &kind.tls {
+            Some(tls) => Lower::tls(stream, tls, kind.has_web_socket())?,
+            None => Lower::Plain(stream),
+        };
         #[cfg(not(feature = "tls"))]
         let lower = Lower::Plain(stream);
         #[cfg(feature = "websocket")]

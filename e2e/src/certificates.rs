@@ -61,6 +61,30 @@ impl Authority {
         })
     }
 
+    /// Puts another certificate and its key into the files of one.
+    pub fn renew(&self, old: &Certificate, new: &Certificate) {
+        self.replace(&old.certificate, Some(&new.certificate));
+        self.replace(&old.key, Some(&new.key));
+    }
+
+    /// Copies a file; the path of the copy.
+    pub fn path_of_copy(&self, file: &str) -> String {
+        let copy = format!("{file}.copy");
+        fs::copy(file, &copy).expect("the folder is writable");
+        copy
+    }
+
+    /// Puts a copy of another file in the place of a file, in one step. Without one the file is removed.
+    pub fn replace(&self, file: &str, by: Option<&str>) {
+        match by {
+            Some(by) => {
+                let copy = self.path("copy");
+                fs::copy(by, &copy).and_then(|_| fs::rename(&copy, file)).expect("the folder is writable");
+            }
+            None => fs::remove_file(file).expect("the folder is writable"),
+        }
+    }
+
     /// A certificate for a server that has expired.
     pub fn expired_server(&self) -> Certificate {
         self.issue(&["localhost"], |params| {

@@ -1,9 +1,8 @@
 //! The files of users and rules.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use tracing::{info, warn};
 use wisp_access::{FileError, Note, Rules, Users};
@@ -20,20 +19,6 @@ pub(super) struct Loaded {
     pub(super) rules: Option<Rules>,
 }
 
-/// The signs of a change of a file: its time and its length.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamps([Option<(Option<SystemTime>, u64)>; 2]);
-
-impl Stamps {
-    pub(super) fn of(options: &AccessOptions) -> Self {
-        let stamp = |path: &Option<PathBuf>| {
-            let metadata = fs::metadata(path.as_ref()?).ok()?;
-            Some((metadata.modified().ok(), metadata.len()))
-        };
-        Self([stamp(&options.password_file), stamp(&options.acl_file)])
-    }
-}
-
 impl Loaded {
     pub(super) fn read(options: &AccessOptions) -> Result<Self, AccessError> {
         let users = options.password_file.as_deref().map(|path| parse(path, "password-file", Users::parse));
@@ -41,7 +26,7 @@ impl Loaded {
         Ok(Self { users: users.transpose()?, rules: rules.transpose()? })
     }
 
-    /// Says how much was read, and which lines the operator should know about.
+    /// Says which lines the operator should know about.
     pub(super) fn log(&self, options: &AccessOptions) {
         if let (Some(users), Some(path)) = (&self.users, &options.password_file) {
             let is_file_open = is_readable_by_all(path);
@@ -59,6 +44,10 @@ impl Loaded {
                 warn!("acl-file without a password-file: a client may take any user name, and has that user's rights");
             }
         }
+    }
+
+    /// Says how much was read.
+    pub(super) fn log_counts(&self) {
         info!(
             users = self.users.as_ref().map(Users::len),
             rules = self.rules.as_ref().map(Rules::len),
@@ -95,7 +84,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(unix)]
 fn is_readable_by_all(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 /// A sandbox shows no rights of files.

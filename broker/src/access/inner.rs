@@ -11,10 +11,11 @@ use wisp_wire::ReasonCode;
 
 use super::checker::{Check, Checker, Job};
 use super::failures::Failures;
-use super::files::{Loaded, Stamps};
+use super::files::Loaded;
 use super::options::{AccessOptions, ListenerAccess};
 use super::recent::Recent;
 use super::refusals::{Reason, Refusals};
+use crate::stamps::Stamps;
 
 /// The state of the policy.
 #[derive(Debug)]
@@ -28,10 +29,8 @@ pub(super) struct Inner {
     pub(super) failures: Mutex<Failures, { rank::LEAF }>,
     pub(super) refusals: Refusals,
     pub(super) checker: Checker,
-    pub(super) started: Instant,
-    /// When the files are to be looked at next, in milliseconds since `started`.
-    pub(super) next_look_ms: AtomicU64,
-    pub(super) stamps: Mutex<Stamps, { rank::LEAF }>,
+    /// Of the files as they were read last. Held while they are read.
+    pub(super) stamps: std::sync::Mutex<Stamps>,
 }
 
 /// The files as they were read, and the options.
@@ -52,9 +51,7 @@ impl Inner {
             failures: Mutex::default(),
             refusals: Refusals::default(),
             checker: Checker::new(threads),
-            started: Instant::now(),
-            next_look_ms: AtomicU64::new(0),
-            stamps: Mutex::new(stamps),
+            stamps: std::sync::Mutex::new(stamps),
         }
     }
 

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 /// The options of [`Access`](super::Access).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +16,6 @@ pub struct AccessOptions {
     /// Whether clients may connect without a check of their user. `None`: on loopback listeners, if there is no password file.
     /// A listener may say otherwise.
     pub allow_anonymous: Option<bool>,
-    /// How often the files are looked at for changes. `None`: only [`Access::reload`](super::Access::reload) reads them again.
-    pub check_files: Option<Duration>,
 }
 
 /// Why files were not taken. `Display` is one line with the file, the line in it, and a way out. The state from before stays.
@@ -38,6 +35,10 @@ impl AccessOptions {
     /// Whether anything is asked for that a broker without a policy does not do.
     pub fn is_needed(&self) -> bool {
         self.password_file.is_some() || self.acl_file.is_some() || self.allow_anonymous == Some(false)
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.password_file, &self.acl_file].into_iter().flatten().map(PathBuf::as_path)
     }
 }
 

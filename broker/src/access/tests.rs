@@ -12,6 +12,7 @@ use wisp_wire::{ProtocolVersion, ReasonCode};
 
 use super::Access;
 use super::options::{AccessOptions, ListenerAccess};
+use crate::watch::Watched;
 
 const LOOPBACK: &str = "127.0.0.1:1883";
 const OPEN: &str = "0.0.0.0:1883";
@@ -219,28 +220,19 @@ fn a_broken_file_or_one_that_opens_a_listener_changes_nothing() {
 }
 
 #[test]
-fn changed_files_are_noticed_if_they_are_looked_at_and_a_fault_is_told_once() {
+fn changed_files_are_read_again_and_a_fault_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = options(folder.path(), Some(&users(&[("joe", "secret")])), None);
-    options.check_files = Some(Duration::from_millis(1));
+    let options = options(folder.path(), Some(&users(&[("joe", "secret")])), None);
     let access = load(options, true, &[listener(LOOPBACK, None)]);
     let version = access.version();
-    let changes_to = |text: &str| {
-        write(folder.path(), "users", text);
-        let begun = Instant::now();
-        while access.version() == version && begun.elapsed() < Duration::from_secs(1) {
-            thread::sleep(Duration::from_millis(2));
-        }
-    };
-    changes_to("a:broken, and longer than before by some bytes\n");
-    assert_eq!(access.version(), version);
-    let text = users(&[("joe", "secret"), ("ann", "secret")]);
-    write(folder.path(), "users", &text);
-    let begun = Instant::now();
-    while access.version() == version {
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        thread::sleep(Duration::from_millis(2));
-    }
+    assert_eq!(access.refresh(), None, "nothing has changed");
+    write(folder.path(), "users", "a:broken, and longer than before by some bytes\n");
+    let error = access.refresh().unwrap().unwrap_err();
+    assert!(error.contains("users:1:"), "{error}");
+    assert_eq!((access.refresh(), access.version()), (None, version));
+    write(folder.path(), "users", &users(&[("joe", "secret"), ("ann", "secret")]));
+    assert_eq!(access.refresh(), Some(Ok(())));
+    assert_ne!(access.version(), version);
     assert!(ask(&access, Some("ann"), Some("secret")).is_ok());
 }
 

@@ -114,7 +114,7 @@ impl Run {
             .observer(observe);
         let config = config.build().expect("a legal configuration");
         let prepared = prepare(host.clone(), config).expect("the host can run it");
-        let Prepared { server, local_addrs, workers } = prepared;
+        let Prepared { server, local_addrs, workers, .. } = prepared;
         let count = 3 + rng.below(4) as usize;
         let clients = (0..count).map(|index| Client::new(index, rng.fork())).collect();
         let ledger = Ledger::new(Arc::clone(&store));

@@ -22,11 +22,9 @@ pub(crate) enum Lower<S> {
 
 impl<S: Stream> Lower<S> {
     #[cfg(feature = "tls")]
-    pub(super) fn new(stream: S, tls: Option<&crate::tls::Tls>) -> io::Result<Self> {
-        Ok(match tls {
-            Some(tls) => Self::Tls(Box::new(TlsStream::new(stream, tls).map_err(io::Error::other)?)),
-            None => Self::Plain(stream),
-        })
+    pub(super) fn tls(stream: S, tls: &crate::tls::Tls, has_web_socket: bool) -> io::Result<Self> {
+        let stream = TlsStream::new(stream, tls.config(has_web_socket), tls.name).map_err(io::Error::other)?;
+        Ok(Self::Tls(Box::new(stream)))
     }
 
     pub(super) fn stream(&self) -> &S {

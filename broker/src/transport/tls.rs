@@ -8,14 +8,15 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::ops::Range;
+use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError, HandshakeKind, ServerConnection};
+use rustls::{AlertDescription, CertificateError, HandshakeKind, ServerConfig, ServerConnection};
 use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{OtherProtocol, Received, TransportNote};
 use wisp_net::Stream;
 
 use super::turn::Turn;
-use crate::tls::{CertificateName, Tls, name_in};
+use crate::tls::{CertificateName, name_in};
 
 /// Most bytes received or sealed at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -65,8 +66,12 @@ impl<S> std::fmt::Debug for TlsStream<S> {
 }
 
 impl<S: Stream> TlsStream<S> {
-    pub(crate) fn new(stream: S, tls: &Tls) -> Result<Self, rustls::Error> {
-        let mut connection = ServerConnection::new(tls.config.clone())?;
+    pub(crate) fn new(
+        stream: S,
+        config: Arc<ServerConfig>,
+        name: Option<CertificateName>,
+    ) -> Result<Self, rustls::Error> {
+        let mut connection = ServerConnection::new(config)?;
         // Sealed bytes are sent at once, and `PIECE_BYTES` bounds them.
         connection.set_buffer_limit(None);
         let state = State {
@@ -77,7 +82,7 @@ impl<S: Stream> TlsStream<S> {
             handshake_bytes: 0,
             end: None,
         };
-        Ok(Self { stream, name: tls.name, state: Mutex::new(state) })
+        Ok(Self { stream, name, state: Mutex::new(state) })
     }
 
     pub(crate) fn stream(&self) -> &S {

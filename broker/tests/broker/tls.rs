@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Strea
 use tempfile::TempDir;
 use wisp_broker::{
     Broker, CertificateFiles, CertificateName, ClientCertificates, Config, ConnectRequest, Decision, Limits,
-    ListenerConfig, Policy, TlsSettings,
+    ListenerConfig, Policy, Tls, TlsSettings,
 };
 
 use crate::support::{V5, connect, wait_until};
@@ -83,9 +83,13 @@ impl Authority {
     }
 }
 
-fn start(settings: &TlsSettings, limits: Limits) -> (Broker, Arc<Names>) {
+fn start(settings: TlsSettings, limits: Limits) -> (Broker, Arc<Names>) {
+    start_with(&Tls::load(settings).unwrap(), limits)
+}
+
+fn start_with(tls: &Arc<Tls>, limits: Limits) -> (Broker, Arc<Names>) {
     let names = Arc::<Names>::default();
-    let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into()).tls(settings).unwrap();
+    let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into()).tls(tls);
     let config = Config::builder().listener(listener).limits(limits).policy(Arc::clone(&names) as Arc<dyn Policy>);
     (Broker::start(config.build().unwrap()).unwrap(), names)
 }
@@ -128,7 +132,7 @@ fn the_name_in_a_certificate_reaches_the_policy_also_when_the_session_is_resumed
         let mut clients = ClientCertificates::new(authority.path("ca.pem"));
         clients.name = part;
         settings.clients = Some(clients);
-        let (broker, names) = start(&settings, Limits::DEFAULT);
+        let (broker, names) = start(settings, Limits::DEFAULT);
         let config = authority.client_config(Some(&client));
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let client = connect_client(&broker, &config, "client");
@@ -147,7 +151,7 @@ fn a_client_gets_the_certificate_for_the_server_that_it_names() {
     let two = authority.issue("two", &["two.example"], None);
     let mut settings = TlsSettings::new(&one.chain, &one.key);
     settings.certificates.push(two.clone());
-    let (broker, _) = start(&settings, Limits::DEFAULT);
+    let (broker, _) = start(settings, Limits::DEFAULT);
     let config = authority.client_config(None);
     let certificate_for = |server: &str| {
         let mut client = open(&broker, &config, server);
@@ -169,7 +173,7 @@ fn handshakes_count_for_what_newcomers_may_hold() {
     let authority = Authority::new();
     let server = authority.issue("server", &["localhost"], None);
     let limits = Limits::DEFAULT.with(|limits| limits.unauthenticated_bytes_max = 10_000);
-    let (broker, _) = start(&TlsSettings::new(&server.chain, &server.key), limits);
+    let (broker, _) = start(TlsSettings::new(&server.chain, &server.key), limits);
     let config = authority.client_config(None);
     // A hello of 16 KiB, of which 4,000 bytes come.
     let half = [&b"\x16\x03\x01\x3f\xff\x01\x00\x3f\xfb"[..], &[3; 3_991]].concat();
@@ -195,8 +199,60 @@ fn handshakes_count_for_what_newcomers_may_hold() {
 fn a_broken_handshake_is_counted() {
     let authority = Authority::new();
     let server = authority.issue("server", &["localhost"], None);
-    let (broker, _) = start(&TlsSettings::new(&server.chain, &server.key), Limits::DEFAULT);
+    let (broker, _) = start(TlsSettings::new(&server.chain, &server.key), Limits::DEFAULT);
     let mut stream = TcpStream::connect(broker.local_addrs()[0]).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     wait_until("the count", || broker.stats().connections_rejected == 1);
+}
+
+#[test]
+fn a_session_is_resumed_only_under_the_files_it_began_with() {
+    let authority = Authority::new();
+    let server = authority.issue("server", &["localhost"], None);
+    let tls = Tls::load(TlsSettings::new(&server.chain, &server.key)).unwrap();
+    let (broker, _) = start_with(&tls, Limits::DEFAULT);
+    let config = authority.client_config(None);
+    let handshake = || connect_client(&broker, &config, "client").conn.handshake_kind();
+    assert_eq!([handshake(), handshake()], [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
+    assert_eq!(tls.reload(None), Ok(false), "the contents are the same");
+    assert_eq!(handshake(), Some(HandshakeKind::Resumed));
+    let other = authority.issue("other", &["localhost"], None);
+    std::fs::copy(&other.chain, &server.chain).unwrap();
+    let error = tls.reload(None).unwrap_err();
+    assert_eq!(error.file(), server.key, "{error}");
+    assert_eq!(handshake(), Some(HandshakeKind::Resumed), "nothing has changed");
+    std::fs::copy(&other.key, &server.key).unwrap();
+    assert_eq!(tls.reload(None), Ok(true));
+    let client = connect_client(&broker, &config, "client");
+    assert_eq!(client.conn.handshake_kind(), Some(HandshakeKind::Full));
+    assert_eq!(client.conn.peer_certificates().unwrap()[0], CertificateDer::from_pem_file(&other.chain).unwrap());
+    assert_eq!(handshake(), Some(HandshakeKind::Resumed));
+}
+
+#[test]
+fn a_reload_checks_clients_no_less_than_before() {
+    let authority = Authority::new();
+    let server = authority.issue("server", &["localhost"], None);
+    let with = |change: fn(&mut ClientCertificates)| {
+        let mut settings = TlsSettings::new(&server.chain, &server.key);
+        let mut clients = ClientCertificates::new(authority.path("ca.pem"));
+        change(&mut clients);
+        settings.clients = Some(clients);
+        settings
+    };
+    let required = with(|_| {});
+    let (optional, named) =
+        (with(|clients| clients.required = false), with(|clients| clients.name = Some(CertificateName::CommonName)));
+    let none = TlsSettings::new(&server.chain, &server.key);
+    for (old, new) in
+        [(&required, &optional), (&required, &none), (&named, &required), (&optional, &none), (&none, &required)]
+    {
+        let tls = Tls::load(old.clone()).unwrap();
+        assert!(tls.reload(Some(new.clone())).is_err(), "{old:?} -> {new:?}");
+        assert_eq!(tls.reload(None), Ok(false));
+    }
+    let (broker, _) = start(required, Limits::DEFAULT);
+    let mut client = open(&broker, &authority.client_config(None), "localhost");
+    let _ = client.write_all(&connect(V5, "client", 0, &[]));
+    assert!(client.read_exact(&mut [0; 2]).is_err(), "a client without a certificate");
 }

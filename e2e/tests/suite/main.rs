@@ -42,6 +42,7 @@ mod subscriptions;
 mod takeover;
 mod takeover_hammer;
 mod tls;
+mod tls_reload;
 mod topic_alias;
 mod unexpected_answers;
 mod users;

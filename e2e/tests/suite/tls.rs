@@ -23,6 +23,8 @@ pub(crate) struct Secured {
     pub(crate) broker: Broker,
     pub(crate) authority: Authority,
     pub(crate) addr: SocketAddr,
+    /// Its certificate.
+    pub(crate) server: Certificate,
     _file: ConfigFile,
 }
 
@@ -38,12 +40,12 @@ pub(crate) fn secured(name: &str, flags: &[&str], lines: impl FnOnce(&Authority)
     );
     let file = ConfigFile::new(name, &text);
     let broker = Broker::start_with(&[&["--config", file.path()], flags].concat());
-    Secured { broker, authority, addr, _file: file }
+    Secured { broker, authority, addr, server, _file: file }
 }
 
 impl Secured {
     /// Publishes with mosquitto_pub over TLS.
-    fn publish(&self, version: Version, more: &[&str], topic: &str, payload: &[u8]) -> Finished {
+    pub(crate) fn publish(&self, version: Version, more: &[&str], topic: &str, payload: &[u8]) -> Finished {
         let ca = self.authority.file();
         let arguments = [&["--cafile", &ca, "-t", topic, "-s", "-q", "1"], more].concat();
         run_publisher(self.addr, version, &arguments, payload)
@@ -307,7 +309,7 @@ fn a_handshake_that_is_too_long_is_refused() {
 }
 
 /// Runs s_client with these arguments; None if there is no openssl here.
-fn s_client(secured: &Secured, arguments: &[&str]) -> Option<String> {
+pub(crate) fn s_client(secured: &Secured, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &secured.addr.to_string(), "-CAfile", &secured.authority.file()]);
     command.args(["-verify_return_error", "-servername", "localhost"]).args(arguments);

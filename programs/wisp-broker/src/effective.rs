@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wisp_broker::{Access, Config, ConfigBuilder, Limits, ListenerConfig};
+use wisp_broker::{Access, Config, ConfigBuilder, Limits, ListenerConfig, Tls, TlsSettings};
 
 use crate::args::Args;
 use crate::file::ConfigFile;
@@ -37,9 +37,6 @@ pub(crate) struct Effective {
     /// Directives of a mosquitto.conf that have no effect.
     pub(crate) notes: Vec<String>,
 }
-
-/// A table of the file for a listener, and its settings.
-type Listener<'a> = (&'a Table, &'a ListenerSettings);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Source {
@@ -75,13 +72,15 @@ impl Effective {
         (!is_standard_input).then(|| Self::resolve(args, environment)).transpose()
     }
 
-    /// The keys and tables that differ, besides the ones of users and rules.
+    /// The keys and tables that differ, besides the ones that a reload takes up.
     pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
         let is_fixed = |setting: &&Setting| !RELOADED.contains(&setting.name);
         let differs = |setting: &&Setting| setting.show(&self.settings) != setting.show(&other.settings);
         let settings = SETTINGS.iter().filter(is_fixed).filter(differs).map(|setting| setting.name);
         let queues = (self.settings.queues != other.settings.queues).then_some("[[queue]]");
-        let listeners = (self.settings.listeners != other.settings.listeners).then_some("[[listener]]");
+        let (old, new) = (&self.settings.listeners, &other.settings.listeners);
+        let is_same = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.can_become(new));
+        let listeners = (!is_same).then_some("[[listener]]");
         settings.chain(queues).chain(listeners).collect()
     }
 
@@ -174,19 +173,19 @@ impl Effective {
         format!("{}:{line}: {what}", self.file.as_deref().unwrap_or_default())
     }
 
-    /// All addresses to listen on, in the order of the listeners, each with its table. Looks names up.
-    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<Listener<'_>>)>, String> {
+    /// All addresses to listen on, in the order of the listeners, each with the number of its table. Looks names up.
+    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<usize>)>, String> {
         let mut all = Vec::new();
         for address in &self.settings.listen {
             let found = address.resolve().map_err(|error| format!("listen = {address}: {error}"))?;
             all.extend(found.into_iter().map(|address| (address, None)));
         }
-        for (table, listener) in self.listeners.iter().zip(&self.settings.listeners) {
+        for (index, (table, listener)) in self.listeners.iter().zip(&self.settings.listeners).enumerate() {
             let found = listener.address.resolve().map_err(|error| {
                 let line = table.line_of(&listeners::KEYS, "address");
                 self.locate(line, &format!("address = {}: {error}", listener.address))
             })?;
-            all.extend(found.into_iter().map(|address| (address, Some((table, listener)))));
+            all.extend(found.into_iter().map(|address| (address, Some(index))));
         }
         Ok(all)
     }
@@ -198,12 +197,31 @@ impl Effective {
         is_needed.then(|| Access::load(options, threads)).transpose().map_err(|error| error.to_string())
     }
 
-    /// The configuration of the library. Reads the files of certificates.
-    pub(crate) fn config(&self, access: Option<&Arc<Access>>) -> Result<Config, String> {
+    /// The TLS of each table of a listener that has it. Reads the files of certificates.
+    pub(crate) fn load_tls(&self) -> Result<Vec<Option<Arc<Tls>>>, String> {
+        let load = |(table, listener): (&Table, &ListenerSettings)| {
+            let tls = listener.tls().map(Tls::load).transpose();
+            tls.map_err(|error| self.locate(table.line, &error.to_string()))
+        };
+        self.listeners.iter().zip(&self.settings.listeners).map(load).collect()
+    }
+
+    /// The TLS that each table of a listener gets from the tables that were read again. A table that differs otherwise
+    /// than by its files keeps its own.
+    pub(crate) fn tls_from(&self, new: &Self) -> Vec<Option<TlsSettings>> {
+        let (old, new) = (&self.settings.listeners, &new.settings.listeners);
+        let taken = |(index, old): (usize, &ListenerSettings)| {
+            new.get(index).filter(|new| old.can_become(new)).unwrap_or(old).tls()
+        };
+        old.iter().enumerate().map(taken).collect()
+    }
+
+    /// The configuration of the library.
+    pub(crate) fn config(&self, access: Option<&Arc<Access>>, tls: &[Option<Arc<Tls>>]) -> Result<Config, String> {
         let mut builder = access.into_iter().fold(self.settings.builder(), ConfigBuilder::access);
         for (address, listener) in self.addresses()? {
             let config = match listener {
-                Some((table, settings)) => settings.config(address).map_err(|error| self.locate(table.line, &error))?,
+                Some(index) => self.settings.listeners[index].config(address, tls[index].as_ref()),
                 None => ListenerConfig::new(address),
             };
             builder = builder.listener(config);

@@ -1,9 +1,10 @@
 //! The listeners of the file with settings of their own, `[[listener]]`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use wisp_broker::{
-    CertificateFiles, CertificateName, ClientCertificates, ListenerConfig, TlsSettings, WebSocketSettings,
+    CertificateFiles, CertificateName, ClientCertificates, ListenerConfig, Tls, TlsSettings, WebSocketSettings,
 };
 
 use crate::address::Address;
@@ -212,18 +213,37 @@ impl ListenerSettings {
         self.allow_anonymous == Some(false)
     }
 
+    /// The files and rules of its TLS, if it has any.
+    pub(crate) fn tls(&self) -> Option<TlsSettings> {
+        self.tls.settings()
+    }
+
+    /// Whether a reload can give the listener these settings: only names of files differ, and clients are asked for
+    /// certificates as before.
+    pub(crate) fn can_become(&self, new: &Self) -> bool {
+        let fixed = |listener: &Self| {
+            let tls = TlsKeys {
+                certificates: vec![String::new(); listener.tls.certificates.len().min(1)],
+                keys: Vec::new(),
+                client_ca: listener.tls.client_ca.as_ref().map(|_| String::new()),
+                revocation_lists: Vec::new(),
+                ..listener.tls.clone()
+            };
+            Self { tls, ..listener.clone() }
+        };
+        let has_lists = |listener: &Self| !listener.tls.revocation_lists.is_empty();
+        fixed(self) == fixed(new) && (has_lists(new) || !has_lists(self))
+    }
+
     /// The listener of the library.
-    pub(crate) fn config(&self, address: SocketAddr) -> Result<ListenerConfig, String> {
+    pub(crate) fn config(&self, address: SocketAddr, tls: Option<&Arc<Tls>>) -> ListenerConfig {
         let mut config = ListenerConfig::new(address);
         config.allow_anonymous = self.allow_anonymous;
         config.connections_max = self.connections_max;
         if self.is_web_socket {
             config = config.web_socket(self.web_socket.clone());
         }
-        match self.tls.settings() {
-            Some(settings) => config.tls(&settings).map_err(|error| error.to_string()),
-            None => Ok(config),
-        }
+        tls.into_iter().fold(config, ListenerConfig::tls)
     }
 
     /// The files that the listener reads.

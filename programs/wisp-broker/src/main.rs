@@ -15,15 +15,14 @@ mod tables;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use tracing::{debug, info, warn};
-use wisp_broker::{Access, Config, Host, RunError, Signal, SysHost, run};
+use wisp_broker::{Config, Host, RunError, Signal, SysHost, run};
 
 use crate::args::{Action, Args, STATUS_USAGE};
 use crate::effective::Effective;
 use crate::log_writer::LogWriter;
-use crate::reload::Reload;
+use crate::reload::{Files, Reload};
 
 fn main() -> ExitCode {
     SysHost.find_folders();
@@ -59,10 +58,13 @@ fn refuse(message: &str) -> ExitCode {
     ExitCode::from(STATUS_USAGE)
 }
 
-/// Reads the files of users and rules, and checks the configuration.
-fn configure(effective: &Effective) -> Result<(Config, Option<Arc<Access>>), String> {
+/// Reads the files of users, rules and certificates, and checks the configuration.
+fn configure(effective: &Effective) -> Result<(Config, Files), String> {
     let access = effective.load_access(SysHost.capabilities().threads)?;
-    Ok((effective.config(access.as_ref())?, access))
+    let tls = effective.load_tls()?;
+    let config = effective.config(access.as_ref(), &tls)?;
+    let watch = config.file_watch().clone();
+    Ok((config, Files { access, tls, watch }))
 }
 
 fn serve(args: &Args, effective: &Effective) -> ExitCode {
@@ -76,11 +78,11 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
         .init();
     flush_before_panics(log.clone());
     effective.notes.iter().for_each(|note| warn!("{note}"));
-    let (config, access) = match configure(effective) {
+    let (config, files) = match configure(effective) {
         Ok(configured) => configured,
         Err(message) => return refuse(&message),
     };
-    let reload = Reload::new(args.clone(), effective.clone(), access);
+    let reload = Reload::new(args.clone(), effective.clone(), files);
     let outcome = run(SysHost, config, |addrs, stop| {
         announce(addrs);
         let on_signal = move |signal| match signal {

@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     pub(crate) password_file: Option<Box<str>>,
     pub(crate) acl_file: Option<Box<str>>,
     pub(crate) allow_anonymous: Option<bool>,
-    /// 0: the files of users and rules are not looked at.
+    /// 0: the files of users, rules and certificates are not looked at.
     pub(crate) check_files_s: u64,
     pub(crate) limits: Limits,
     pub(crate) queues: Vec<QueueSettings>,
@@ -60,13 +60,18 @@ impl Settings {
         options.password_file = self.password_file.as_deref().map(Into::into);
         options.acl_file = self.acl_file.as_deref().map(Into::into);
         options.allow_anonymous = self.allow_anonymous;
-        options.check_files = (self.check_files_s > 0).then(|| Duration::from_secs(self.check_files_s));
         options
+    }
+
+    /// How often to look whether files have changed.
+    pub(crate) fn check_files(&self) -> Option<Duration> {
+        (self.check_files_s > 0).then(|| Duration::from_secs(self.check_files_s))
     }
 
     /// The configuration of the library without listeners.
     pub(crate) fn builder(&self) -> ConfigBuilder {
-        let builder = Config::builder().workers(self.workers).limits(self.limits).allow_anonymous(self.allow_anonymous);
+        let builder = Config::builder().workers(self.workers).limits(self.limits).check_files(self.check_files());
+        let builder = builder.allow_anonymous(self.allow_anonymous);
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -215,7 +220,7 @@ const CHECK_FILES_S: Setting = Setting {
     name: "check-files-s",
     section: Section::Top,
     value_name: "S",
-    help: "How often to look whether the files of users and rules have changed; 0: never, SIGHUP has them read again",
+    help: "How often to look whether the files of users, rules and certificates have changed; 0: never, SIGHUP has them read again",
     kind: Kind::Count {
         range: 0..=86_400,
         get: |settings| settings.check_files_s,

@@ -92,7 +92,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn nothing_given_is_the_default_of_the_library() {
     let effective = resolve(Some(""), &[], &[]).unwrap();
-    let (config, default) = (effective.config(None).unwrap(), wisp_broker::Config::default());
+    let (config, default) = (effective.config(None, &[]).unwrap(), wisp_broker::Config::default());
     let addresses = |config: &wisp_broker::Config| config.listeners().iter().map(|one| one.address).collect::<Vec<_>>();
     assert_eq!((addresses(&config), config.limits()), (addresses(&default), default.limits()));
     assert_eq!(config.workers(), None);
@@ -223,7 +223,7 @@ fn what_is_wrong_with_a_listener_is_said_with_its_line() {
         assert_eq!(error(text), message, "for {text:?}");
     }
     let text = "[[listener]]\nconnections-max = 1\naddress = \"no-such-host.invalid:1\"";
-    let message = resolve(Some(text), &[], &[]).unwrap().config(None).err().unwrap();
+    let message = resolve(Some(text), &[], &[]).unwrap().config(None, &[None]).err().unwrap();
     let start = "wisp.toml:3: address = no-such-host.invalid:1: no address is known for no-such-host.invalid: ";
     assert!(message.starts_with(start), "{message}");
 }
@@ -369,7 +369,7 @@ allow-anonymous = true
 #[test]
 fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresses_that_are_given() {
     let listeners = |environment: &[(&str, &str)], flags: &[&str]| {
-        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config(None).unwrap();
+        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config(None, &[None, None]).unwrap();
         let listener = |one: &ListenerConfig| (one.address.to_string(), one.allow_anonymous, one.connections_max);
         config.listeners().iter().map(listener).collect::<Vec<_>>()
     };
@@ -380,6 +380,40 @@ fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresse
     assert_eq!(listeners(&[], &["--listen", "127.0.0.1:1"]), beside);
     let none = resolve(Some(&format!("listen = []\n{LISTENERS}")), &[], &[]).unwrap();
     assert_eq!(none.settings.listen, []);
+}
+
+const SECURE: &str = "[[listener]]
+address = 8883
+tls.certificate = \"a.pem\"
+tls.key = \"a.key\"
+tls.client-ca = \"ca.pem\"
+tls.crl = \"crl.pem\"
+";
+
+#[test]
+fn a_reload_takes_other_files_of_a_listener_and_leaves_the_rest_to_a_restart() {
+    let started = resolve(Some(SECURE), &[], &[]).unwrap();
+    let files = |effective: &Effective| effective.settings.listeners[0].tls();
+    for (from, to, is_taken) in [
+        ("\"a.pem\"", "\"b.pem\"", true),
+        ("\"a.key\"", "\"b.key\"", true),
+        ("\"ca.pem\"", "\"other.pem\"", true),
+        ("\"crl.pem\"", "[\"crl.pem\", \"more.pem\"]", true),
+        ("tls.crl = \"crl.pem\"", "", false),
+        ("tls.crl = \"crl.pem\"", "tls.crl = \"crl.pem\"\ntls.client-certificate = \"optional\"", false),
+        ("tls.crl = \"crl.pem\"", "tls.crl = \"crl.pem\"\ntls.client-name = \"common-name\"", false),
+        ("8883", "8884", false),
+        (&SECURE[SECURE.find("tls.client-ca").unwrap()..], "", false),
+        (&SECURE[SECURE.find("tls.").unwrap()..], "", false),
+    ] {
+        let new = resolve(Some(&SECURE.replace(from, to)), &[], &[]).unwrap();
+        assert_eq!(started.differences(&new).is_empty(), is_taken, "{from} -> {to}");
+        let expected = if is_taken { files(&new) } else { files(&started) };
+        assert_eq!(started.tls_from(&new), [expected], "{from} -> {to}");
+    }
+    let none = resolve(None, &[], &["--listen", "127.0.0.1:1883"]).unwrap();
+    assert_eq!(started.tls_from(&none), [files(&started)]);
+    assert!(started.differences(&none).contains(&"[[listener]]"));
 }
 
 #[test]
