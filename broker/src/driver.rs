@@ -55,8 +55,8 @@ pub(crate) struct Driver<H: Host> {
 struct Socket<S: Stream> {
     half: Arc<SendHalf<S>>,
     transport: Arc<Transport<S>>,
-    /// Its place among the connections of a listener with a limit, given up when this is dropped.
-    _place: Option<Place>,
+    /// Its place among the connections of its listener, given up when this is dropped.
+    _place: Place,
 }
 
 impl<H: Host> Driver<H> {

@@ -40,7 +40,7 @@ mod watch;
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
-pub use server::{Broker, RunError, StartError, StopError, run};
+pub use server::{Broker, Control, RunError, StartError, StopError, run};
 #[cfg(feature = "tls")]
 pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsError, TlsSettings};
 #[cfg(feature = "websocket")]

@@ -36,12 +36,11 @@ pub(crate) struct Bound<H: Host> {
     pub(crate) socket: H::Listener,
     pub(crate) address: SocketAddr,
     pub(crate) transport: TransportKind,
-    quota: Option<Quota>,
+    quota: Quota,
 }
 
 impl<H: Host> Bound<H> {
-    pub(crate) fn new(socket: H::Listener, address: SocketAddr, config: ListenerConfig) -> Self {
-        let quota = config.connections_max.map(Quota::new);
+    pub(crate) fn new(socket: H::Listener, address: SocketAddr, config: ListenerConfig, quota: Quota) -> Self {
         Self { socket, address, transport: config.transport, quota }
     }
 }
@@ -102,20 +101,16 @@ impl<H: Host> Acceptor<H> {
 
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let listener = &self.listeners[usize::from(origin.listener)];
-        let place = listener.quota.as_ref().map(Quota::take);
-        let listener_admits = !matches!(place, Some(None));
+        let place = listener.quota.take();
         let open = server.connections.count();
-        if !server.engine.admits_connection(open, listener_admits) {
-            if listener_admits {
-                server.log.refusing(open, server.now_ms());
-            } else {
-                server.log.refusing_on(listener.address, server.now_ms());
-            }
-            return;
+        let is_admitted = server.engine.admits_connection(open, place.is_some());
+        let Some(place) = place else { return server.log.refusing_on(listener.address, server.now_ms()) };
+        if !is_admitted {
+            return server.log.refusing(open, server.now_ms());
         }
         let worker = self.next_worker;
         self.next_worker = (worker + 1) % server.mailboxes.len();
-        let accepted = Accepted { stream, origin, place: place.flatten() };
+        let accepted = Accepted { stream, origin, place };
         if let Err(error) = deal(server, worker, accepted, &listener.transport) {
             warn!(%error, "the host cannot watch a new connection; it is closed");
         }
@@ -125,7 +120,7 @@ impl<H: Host> Acceptor<H> {
 struct Accepted<S> {
     stream: S,
     origin: Origin,
-    place: Option<Place>,
+    place: Place,
 }
 
 fn deal<H: Host>(

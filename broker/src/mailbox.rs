@@ -29,7 +29,7 @@ pub(crate) struct NewConnection<S: Stream> {
     pub(crate) half: Arc<SendHalf<S>>,
     pub(crate) transport: Arc<Transport<S>>,
     pub(crate) origin: Origin,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Place,
 }
 
 impl<R: Registrar, S: Stream> Mailbox<R, S> {

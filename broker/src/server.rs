@@ -10,12 +10,13 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use tracing::{info, warn};
-use wisp_engine::{Shared, StatsSnapshot};
+use wisp_engine::{LimitOutOfRange, Limits, Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::listener::{Acceptor, Bound};
+use crate::quota::Quota;
 use crate::state::Server;
 use crate::watch::Watching;
 
@@ -123,6 +124,46 @@ impl Error for RunError {
     }
 }
 
+/// Stops and changes a running broker, from any thread.
+pub struct Control<H: Host = SysHost>(Arc<Server<H>>);
+
+impl<H: Host> Control<H> {
+    /// Has the broker close its connections and end.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Takes up the [live](wisp_engine::Limit::is_live) limits of `limits`, for connections to come. Gives the names of those
+    /// that have changed.
+    ///
+    /// # Errors
+    /// If a limit is out of range. Then nothing changes.
+    pub fn set_limits(&self, limits: &Limits) -> Result<Vec<&'static str>, LimitOutOfRange> {
+        let changed = self.0.engine.set_live_limits(limits)?;
+        if changed.contains(&"connections-max") {
+            raise_descriptor_limit(&self.0.host, limits, self.0.mailboxes.len(), self.0.quotas.len());
+        }
+        Ok(changed)
+    }
+
+    /// Limits the connections to come of a listener, by its index in the configuration. True if the limit was another one.
+    pub fn set_listener_connections_max(&self, listener: usize, max: Option<u32>) -> bool {
+        self.0.quotas.get(listener).is_some_and(|quota| quota.set_max(max))
+    }
+}
+
+impl<H: Host> Clone for Control<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<H: Host> fmt::Debug for Control<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Control")
+    }
+}
+
 impl Broker {
     /// Starts a broker on the host this program was compiled for. It accepts connections when this returns.
     pub fn start(config: Config) -> Result<Self, StartError> {
@@ -144,6 +185,11 @@ impl<H: Host> Broker<H> {
     /// The addresses it listens on, with the actual ports in place of port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Changes the broker while it runs.
+    pub fn control(&self) -> Control<H> {
+        Control(Arc::clone(&self.server))
     }
 
     /// The broker's counts and gauges.
@@ -201,24 +247,19 @@ impl<H: Host> Drop for StopOnPanic<H> {
 }
 
 /// Runs a broker with its first worker on the calling thread, for hosts without threads. Calls `ready` once the broker
-/// accepts connections, with its addresses and a way to stop it. Returns when the broker has ended.
+/// accepts connections, with its addresses and a way to stop and change it. Returns when the broker has ended.
 ///
 /// # Errors
 /// If the broker did not start, or stopped by itself.
-pub fn run<H: Host>(
-    host: H,
-    config: Config,
-    ready: impl FnOnce(&[SocketAddr], Box<dyn Fn() + Send>),
-) -> Result<(), RunError> {
+pub fn run<H: Host>(host: H, config: Config, ready: impl FnOnce(&[SocketAddr], Control<H>)) -> Result<(), RunError> {
     let Prepared { server, local_addrs, workers, watching } = prepare(host, config).map_err(RunError::Start)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
-    let stopper = Arc::clone(&server);
     let mut broker = Broker { server, local_addrs, threads: Vec::new(), _watching: watching };
     for (index, worker) in workers.enumerate() {
         broker.spawn(index + 1, worker).map_err(RunError::Start)?;
     }
-    ready(&broker.local_addrs, Box::new(move || stopper.stop()));
+    ready(&broker.local_addrs, broker.control());
     let outcome = first.run().map_err(StopError::Host);
     outcome.and(broker.join()).map_err(RunError::Stop)
 }
@@ -234,26 +275,27 @@ pub(crate) struct Prepared<H: Host> {
 pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
     let engine = Arc::new(engine(&config));
-    raise_descriptor_limit(&host, &config, workers);
+    raise_descriptor_limit(&host, &config.limits, workers.get(), config.listeners.len());
     if !host.capabilities().peer_address {
         info!("this host tells no addresses of clients: unauthenticated-per-address-max has no effect");
     }
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    for config in config.listeners {
+    let quotas: Vec<Quota> = config.listeners.iter().map(|listener| Quota::new(listener.connections_max)).collect();
+    for (config, quota) in config.listeners.into_iter().zip(quotas.iter().cloned()) {
         let address = config.address;
         let listener = listen(&host, address).map_err(|error| StartError::Listen(address, error))?;
         // A host that inherited the listener may not know its address. Then the configured one is used.
         let address = listener.local_addr().unwrap_or(address);
         local_addrs.push(address);
-        listeners.push(Bound::new(listener, address, config));
+        listeners.push(Bound::new(listener, address, config, quota));
     }
     let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
     let watching = config.watch.begin(host.capabilities().threads);
-    let server = Arc::new(Server::new(host, engine, registrars, config.observer, config.watch));
+    let server = Arc::new(Server::new(host, engine, registrars, config.observer, config.watch, quotas));
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs, watching })
@@ -270,14 +312,14 @@ fn listen<H: Host>(host: &H, address: SocketAddr) -> io::Result<H::Listener> {
 }
 
 /// Has the host allow a descriptor for each connection, and says so if it does not.
-fn raise_descriptor_limit<H: Host>(host: &H, config: &Config, workers: NonZeroUsize) {
+fn raise_descriptor_limit<H: Host>(host: &H, limits: &Limits, workers: usize, listeners: usize) {
     /// Standard streams, files, and whatever else the program has open.
     const OTHERS: usize = 64;
     /// A poller, its waker and its registrar.
     const PER_WORKER: usize = 3;
-    let connections = config.limits.connections_count_max;
+    let connections = limits.connections_count_max;
     // Each listener keeps one in reserve.
-    let own = OTHERS + PER_WORKER * workers.get() + 2 * config.listeners.len();
+    let own = OTHERS + PER_WORKER * workers + 2 * listeners;
     let wanted = u64::from(connections) + own as u64;
     if let Some(limit) = host.raise_descriptor_limit(wanted)
         && limit < wanted

@@ -11,6 +11,7 @@ use crate::config::Observer;
 use crate::connections::Connections;
 use crate::log::Log;
 use crate::mailbox::Mailbox;
+use crate::quota::Quota;
 use crate::watch::FileWatch;
 
 /// The registrar of a host's poller.
@@ -25,6 +26,8 @@ pub(crate) struct Server<H: Host> {
     pub(crate) observer: Option<Observer>,
     pub(crate) log: Log,
     pub(crate) watch: FileWatch,
+    /// Of each listener.
+    pub(crate) quotas: Vec<Quota>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -36,6 +39,7 @@ impl<H: Host> Server<H> {
         registrars: Vec<RegistrarOf<H>>,
         observer: Option<Observer>,
         watch: FileWatch,
+        quotas: Vec<Quota>,
     ) -> Self {
         Self {
             host,
@@ -45,6 +49,7 @@ impl<H: Host> Server<H> {
             observer,
             log: Log::default(),
             watch,
+            quotas,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
         }

@@ -170,10 +170,11 @@ impl Worker {
             Mail::Accept(outbox, origin) => {
                 let id = outbox.connection();
                 let shared = &self.outputs.shared;
-                let share = shared.unauthenticated.enter(origin.peer, &shared.limits);
+                let limits = shared.live_limits();
+                let share = shared.unauthenticated.enter(origin.peer, &limits);
                 let is_admitted = share.is_ok();
-                let mut connection = Connection::new(outbox, origin, share.ok(), &shared.limits, now_ms);
-                self.deadlines.file(&mut connection, now_ms + shared.limits.connect_timeout_ms);
+                let mut connection = Connection::new(outbox, origin, share.ok(), &limits, now_ms);
+                self.deadlines.file(&mut connection, now_ms + limits.connect_timeout_ms);
                 self.connections.insert(id, Box::new(connection));
                 if is_admitted {
                     self.handle_readable(id);

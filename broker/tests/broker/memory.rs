@@ -18,7 +18,7 @@ fn a_stopped_broker_frees_the_messages_of_queues_and_sessions() {
         let host = MemoryHost::new();
         let clients = host.clone();
         let mut thread = None;
-        run(host, config(1, Limits::DEFAULT).build().unwrap(), |addrs, stop| {
+        run(host, config(1, Limits::DEFAULT).build().unwrap(), |addrs, control| {
             let address = addrs[0];
             thread = Some(thread::spawn(move || {
                 let mut receiver = Client::open(&clients, address, V5);
@@ -32,9 +32,9 @@ fn a_stopped_broker_frees_the_messages_of_queues_and_sessions() {
                     sender.send(&publish_qos1("$queue/q", id, &[0; MESSAGE_BYTES]));
                     assert_eq!(sender.packet()[..2], [0x40, 2]);
                 }
-                stop();
+                control.stop();
                 // It has a share of the broker, which is not to be freed on this thread.
-                stop
+                control
             }));
         })
         .unwrap();

@@ -89,3 +89,26 @@ fn messages_of_a_rate_limited_client_arrive_after_it_has_disconnected() {
     drop(sender);
     (0..COUNT).for_each(|number| assert_eq!(receiver.number(), number));
 }
+
+#[test]
+fn a_rate_that_is_set_later_counts_for_the_connections_to_come() {
+    let net = Net::start(1, PATIENT);
+    let (mut sender, mut receiver) = pair(&net);
+    let slow = PATIENT.with(|limits| {
+        limits.messages_per_s_max = 200;
+        // No limit for connections to come.
+        limits.inflight_count_max = 1;
+    });
+    assert_eq!(net.broker.control().set_limits(&slow), Ok(vec!["messages-per-s-max"]));
+    assert_eq!(net.broker.control().set_limits(&slow), Ok(Vec::new()));
+    let messages: Vec<u8> = (0..1_000).flat_map(|number| numbered(V3, "paced", number, 10)).collect();
+    // At 200 a second it would take four seconds.
+    let elapsed = time_to_handle(&mut sender, &mut receiver, &messages, 1_000);
+    assert!(elapsed < Duration::from_millis(3_900), "the sender from before is not slowed down: {elapsed:?}");
+    let mut sender = net.client(V3, "later");
+    let messages: Vec<u8> = (0..400).flat_map(|number| numbered(V3, "paced", number, 10)).collect();
+    let elapsed = time_to_handle(&mut sender, &mut receiver, &messages, 400);
+    assert!(elapsed > Duration::from_millis(900), "400 messages in {elapsed:?}");
+    let wrong = PATIENT.with(|limits| limits.connections_count_max = 0);
+    assert!(net.broker.control().set_limits(&wrong).is_err());
+}

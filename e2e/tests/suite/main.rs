@@ -13,6 +13,7 @@ mod keep_alive;
 mod libraries;
 mod limit_log;
 mod limits;
+mod limits_reload;
 mod loadgen;
 mod malformed;
 mod malformed_cases;

@@ -275,6 +275,21 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// These limits with the [live](Limit::is_live) ones of others.
+    pub(crate) fn with_live(self, new: &Self) -> Self {
+        Self {
+            connections_count_max: new.connections_count_max,
+            unauthenticated_count_max: new.unauthenticated_count_max,
+            unauthenticated_per_address_max: new.unauthenticated_per_address_max,
+            unauthenticated_bytes_max: new.unauthenticated_bytes_max,
+            messages_per_s_max: new.messages_per_s_max,
+            bytes_per_s_max: new.bytes_per_s_max,
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::DEFAULT
@@ -297,7 +312,22 @@ pub struct Limit {
     set: fn(&mut Limits, u64),
 }
 
+/// The limits about connections to come, which no session and no queue has a copy of.
+const LIVE: [&str; 6] = [
+    "connections-max",
+    "unauthenticated-max",
+    "unauthenticated-per-address-max",
+    "unauthenticated-bytes-max",
+    "messages-per-s-max",
+    "bytes-per-s-max",
+];
+
 impl Limit {
+    /// Whether a running broker takes up another value, for connections to come: [`Shared::set_live_limits`](crate::Shared::set_live_limits).
+    pub fn is_live(&self) -> bool {
+        LIVE.contains(&self.name)
+    }
+
     /// Its value.
     pub fn get(&self, limits: &Limits) -> u64 {
         (self.get)(limits)
@@ -413,6 +443,18 @@ pub static LIMITS: [Limit; 32] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_live_limits_are_the_ones_that_are_taken_over() {
+        for limit in &LIMITS {
+            let mut new = Limits::DEFAULT;
+            limit.set(&mut new, limit.range.start() + 7).unwrap();
+            let taken = Limits::DEFAULT.with_live(&new);
+            assert_eq!(taken == new, limit.is_live(), "{}", limit.name);
+            assert_eq!(taken == Limits::DEFAULT, !limit.is_live(), "{}", limit.name);
+        }
+        assert!(LIVE.iter().all(|name| LIMITS.iter().any(|limit| limit.name == *name)));
+    }
 
     #[test]
     fn the_defaults_are_in_range() {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::base::budget::Budget;
 use crate::base::denials::Denials;
-use crate::base::limits::{LimitOutOfRange, Limits};
+use crate::base::limits::{LIMITS, LimitOutOfRange, Limits};
 use crate::base::reached::ReachedLimits;
 use crate::base::slot::Slots;
 use crate::base::spent::SpentBudgets;
-use crate::base::sync::{AtomicU64, Mutex, Ordering, rank};
+use crate::base::sync::{AtomicU64, Mutex, Ordering, RwLock, rank};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::metrics::{Counters, StatsSnapshot};
 use crate::policy::{AllowAll, Policy};
@@ -30,8 +30,10 @@ use crate::store::{MemoryStore, Store};
 /// The shared state of a broker.
 #[derive(Debug)]
 pub struct Shared {
-    /// The limits in force. They are in range.
+    /// The limits that the broker was started with. They are in range.
     pub(crate) limits: Limits,
+    /// The same, with the live ones as they are now.
+    live_limits: RwLock<Limits, { rank::LEAF }>,
     /// All subscriptions to topics.
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
@@ -197,6 +199,7 @@ impl Shared {
         let (receiver_slots, stored) = (Arc::default(), Arc::new(Budget::new(limits.stored_bytes_max)));
         let shared = Self {
             limits,
+            live_limits: RwLock::new(limits),
             tree: TopicTree::default(),
             registry: Registry::default(),
             unauthenticated: Arc::default(),
@@ -227,15 +230,28 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The limits in force.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The limits for connections to come: the ones of the start, with the live ones as they are now.
+    pub fn live_limits(&self) -> Limits {
+        *self.live_limits.read()
+    }
+
+    /// Takes up the [live](crate::Limit::is_live) limits of `limits`, for connections to come. Gives the names of the ones that have
+    /// changed.
+    ///
+    /// # Errors
+    /// If a limit is out of range. Then nothing changes.
+    pub fn set_live_limits(&self, limits: &Limits) -> Result<Vec<&'static str>, LimitOutOfRange> {
+        limits.check()?;
+        let mut current = self.live_limits.write();
+        let old = std::mem::replace(&mut *current, self.limits.with_live(limits));
+        let changed = LIMITS.iter().filter(|limit| limit.get(&old) != limit.get(&current));
+        Ok(changed.map(|limit| limit.name).collect())
     }
 
     /// Whether one more connection than the `open` ones is allowed, if its listener allows it. One that is not is counted;
     /// the driver closes it at once.
     pub fn admits_connection(&self, open: u64, listener_admits: bool) -> bool {
-        let admits = listener_admits && open < u64::from(self.limits.connections_count_max);
+        let admits = listener_admits && open < u64::from(self.live_limits.read().connections_count_max);
         if !admits {
             self.counters.add(StatsSnapshot { connections_refused: 1, ..StatsSnapshot::default() });
         }

@@ -24,7 +24,8 @@ impl Worker {
 
     /// Ends newcomers while they exceed a limit together.
     pub(super) fn shed_newcomers(&mut self) {
-        while let Some(exceeded) = self.outputs.shared.unauthenticated.exceeded(&self.outputs.shared.limits) {
+        let limits = self.outputs.shared.live_limits();
+        while let Some(exceeded) = self.outputs.shared.unauthenticated.exceeded(&limits) {
             let Some(id) = self.newcomers.pop_front() else { return };
             if !self.connections.get(&id).is_some_and(|connection| is_newcomer(connection)) {
                 continue;

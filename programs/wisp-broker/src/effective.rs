@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wisp_broker::{Access, Config, ConfigBuilder, Limits, ListenerConfig, Tls, TlsSettings};
+use wisp_broker::{Access, Config, ConfigBuilder, Limits, ListenerConfig, Tls};
 
 use crate::args::Args;
 use crate::file::ConfigFile;
 use crate::listeners::ListenerSettings;
-use crate::settings::{SETTINGS, Section, Setting, Settings};
+use crate::settings::{Kind, SETTINGS, Section, Setting, Settings};
 use crate::tables::Table;
 use crate::{listeners, mosquitto, queues};
 
@@ -74,7 +74,10 @@ impl Effective {
 
     /// The keys and tables that differ, besides the ones that a reload takes up.
     pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let is_fixed = |setting: &&Setting| !RELOADED.contains(&setting.name);
+        let is_fixed = |setting: &&Setting| {
+            let is_live = matches!(setting.kind, Kind::Number(limit) if limit.is_live());
+            !is_live && !RELOADED.contains(&setting.name)
+        };
         let differs = |setting: &&Setting| setting.show(&self.settings) != setting.show(&other.settings);
         let settings = SETTINGS.iter().filter(is_fixed).filter(differs).map(|setting| setting.name);
         let queues = (self.settings.queues != other.settings.queues).then_some("[[queue]]");
@@ -174,7 +177,7 @@ impl Effective {
     }
 
     /// All addresses to listen on, in the order of the listeners, each with the number of its table. Looks names up.
-    fn addresses(&self) -> Result<Vec<(SocketAddr, Option<usize>)>, String> {
+    pub(crate) fn addresses(&self) -> Result<Vec<(SocketAddr, Option<usize>)>, String> {
         let mut all = Vec::new();
         for address in &self.settings.listen {
             let found = address.resolve().map_err(|error| format!("listen = {address}: {error}"))?;
@@ -206,21 +209,26 @@ impl Effective {
         self.listeners.iter().zip(&self.settings.listeners).map(load).collect()
     }
 
-    /// The TLS that each table of a listener gets from the tables that were read again. A table that differs otherwise
-    /// than by its files keeps its own.
-    pub(crate) fn tls_from(&self, new: &Self) -> Vec<Option<TlsSettings>> {
+    /// The settings that each table of a listener gets from the tables that were read again. A table that differs by more than a
+    /// reload can take up keeps its own.
+    pub(crate) fn listeners_from<'a>(&'a self, new: &'a Self) -> Vec<&'a ListenerSettings> {
         let (old, new) = (&self.settings.listeners, &new.settings.listeners);
-        let taken = |(index, old): (usize, &ListenerSettings)| {
-            new.get(index).filter(|new| old.can_become(new)).unwrap_or(old).tls()
+        let taken = |(index, old): (usize, &'a ListenerSettings)| {
+            new.get(index).filter(|new| old.can_become(new)).unwrap_or(old)
         };
         old.iter().enumerate().map(taken).collect()
     }
 
     /// The configuration of the library.
-    pub(crate) fn config(&self, access: Option<&Arc<Access>>, tls: &[Option<Arc<Tls>>]) -> Result<Config, String> {
+    pub(crate) fn config(
+        &self,
+        addresses: &[(SocketAddr, Option<usize>)],
+        access: Option<&Arc<Access>>,
+        tls: &[Option<Arc<Tls>>],
+    ) -> Result<Config, String> {
         let mut builder = access.into_iter().fold(self.settings.builder(), ConfigBuilder::access);
-        for (address, listener) in self.addresses()? {
-            let config = match listener {
+        for &(address, table) in addresses {
+            let config = match table {
                 Some(index) => self.settings.listeners[index].config(address, tls[index].as_ref()),
                 None => ListenerConfig::new(address),
             };

@@ -218,8 +218,13 @@ impl ListenerSettings {
         self.tls.settings()
     }
 
-    /// Whether a reload can give the listener these settings: only names of files differ, and clients are asked for
-    /// certificates as before.
+    /// Most of its connections, if it has a limit of its own.
+    pub(crate) fn connections_max(&self) -> Option<u32> {
+        self.connections_max
+    }
+
+    /// Whether a reload can give the listener these settings: only names of files and `connections-max` differ, and
+    /// clients are asked for certificates as before.
     pub(crate) fn can_become(&self, new: &Self) -> bool {
         let fixed = |listener: &Self| {
             let tls = TlsKeys {
@@ -229,7 +234,7 @@ impl ListenerSettings {
                 revocation_lists: Vec::new(),
                 ..listener.tls.clone()
             };
-            Self { tls, ..listener.clone() }
+            Self { tls, connections_max: None, ..listener.clone() }
         };
         let has_lists = |listener: &Self| !listener.tls.revocation_lists.is_empty();
         fixed(self) == fixed(new) && (has_lists(new) || !has_lists(self))

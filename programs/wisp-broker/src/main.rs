@@ -62,9 +62,11 @@ fn refuse(message: &str) -> ExitCode {
 fn configure(effective: &Effective) -> Result<(Config, Files), String> {
     let access = effective.load_access(SysHost.capabilities().threads)?;
     let tls = effective.load_tls()?;
-    let config = effective.config(access.as_ref(), &tls)?;
+    let addresses = effective.addresses()?;
+    let config = effective.config(&addresses, access.as_ref(), &tls)?;
     let watch = config.file_watch().clone();
-    Ok((config, Files { access, tls, watch }))
+    let tables = addresses.into_iter().map(|(_, table)| table).collect();
+    Ok((config, Files { access, tls, watch, tables }))
 }
 
 fn serve(args: &Args, effective: &Effective) -> ExitCode {
@@ -83,14 +85,14 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
         Err(message) => return refuse(&message),
     };
     let reload = Reload::new(args.clone(), effective.clone(), files);
-    let outcome = run(SysHost, config, |addrs, stop| {
+    let outcome = run(SysHost, config, |addrs, control| {
         announce(addrs);
         let on_signal = move |signal| match signal {
             Signal::Terminate => {
                 info!("shutdown requested");
-                stop();
+                control.stop();
             }
-            Signal::Other("SIGHUP") => reload.run(),
+            Signal::Other("SIGHUP") => reload.run(&control),
             Signal::Other(name) => info!("{name} ignored: it has no meaning for the broker"),
         };
         if let Err(error) = SysHost.on_signal(Box::new(on_signal)) {

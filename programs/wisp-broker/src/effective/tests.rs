@@ -5,7 +5,6 @@ use wisp_broker::{FullPolicy, QueueSettings};
 use super::*;
 use crate::address::Address;
 use crate::args;
-use crate::settings::Kind;
 use crate::tables::{Key, KeyKind};
 
 const EXAMPLE: &str = include_str!("../../../../docs/wisp.toml");
@@ -21,6 +20,10 @@ fn resolve(text: Option<&str>, environment: &[(&str, &str)], flags: &[&str]) -> 
     let variable =
         |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
     Effective::from_layers(text.map(file).as_ref(), variable, &flags)
+}
+
+fn config(effective: &Effective) -> Result<Config, String> {
+    effective.config(&effective.addresses()?, None, &effective.load_tls()?)
 }
 
 fn error(text: &str) -> String {
@@ -92,7 +95,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_default() {
 #[test]
 fn nothing_given_is_the_default_of_the_library() {
     let effective = resolve(Some(""), &[], &[]).unwrap();
-    let (config, default) = (effective.config(None, &[]).unwrap(), wisp_broker::Config::default());
+    let (config, default) = (config(&effective).unwrap(), wisp_broker::Config::default());
     let addresses = |config: &wisp_broker::Config| config.listeners().iter().map(|one| one.address).collect::<Vec<_>>();
     assert_eq!((addresses(&config), config.limits()), (addresses(&default), default.limits()));
     assert_eq!(config.workers(), None);
@@ -223,7 +226,7 @@ fn what_is_wrong_with_a_listener_is_said_with_its_line() {
         assert_eq!(error(text), message, "for {text:?}");
     }
     let text = "[[listener]]\nconnections-max = 1\naddress = \"no-such-host.invalid:1\"";
-    let message = resolve(Some(text), &[], &[]).unwrap().config(None, &[None]).err().unwrap();
+    let message = resolve(Some(text), &[], &[]).unwrap().addresses().err().unwrap();
     let start = "wisp.toml:3: address = no-such-host.invalid:1: no address is known for no-such-host.invalid: ";
     assert!(message.starts_with(start), "{message}");
 }
@@ -369,7 +372,7 @@ allow-anonymous = true
 #[test]
 fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresses_that_are_given() {
     let listeners = |environment: &[(&str, &str)], flags: &[&str]| {
-        let config = resolve(Some(LISTENERS), environment, flags).unwrap().config(None, &[None, None]).unwrap();
+        let config = config(&resolve(Some(LISTENERS), environment, flags).unwrap()).unwrap();
         let listener = |one: &ListenerConfig| (one.address.to_string(), one.allow_anonymous, one.connections_max);
         config.listeners().iter().map(listener).collect::<Vec<_>>()
     };
@@ -403,16 +406,23 @@ fn a_reload_takes_other_files_of_a_listener_and_leaves_the_rest_to_a_restart() {
         ("tls.crl = \"crl.pem\"", "tls.crl = \"crl.pem\"\ntls.client-certificate = \"optional\"", false),
         ("tls.crl = \"crl.pem\"", "tls.crl = \"crl.pem\"\ntls.client-name = \"common-name\"", false),
         ("8883", "8884", false),
+        ("8883", "8883\nconnections-max = 7", true),
         (&SECURE[SECURE.find("tls.client-ca").unwrap()..], "", false),
         (&SECURE[SECURE.find("tls.").unwrap()..], "", false),
     ] {
         let new = resolve(Some(&SECURE.replace(from, to)), &[], &[]).unwrap();
         assert_eq!(started.differences(&new).is_empty(), is_taken, "{from} -> {to}");
         let expected = if is_taken { files(&new) } else { files(&started) };
-        assert_eq!(started.tls_from(&new), [expected], "{from} -> {to}");
+        assert_eq!(started.listeners_from(&new)[0].tls(), expected, "{from} -> {to}");
+    }
+    for setting in SETTINGS.iter() {
+        let Kind::Number(limit) = &setting.kind else { continue };
+        let other = (limit.range.start() + 7).to_string();
+        let new = resolve(Some(SECURE), &[(&setting.variable(), &other)], &[]).unwrap();
+        assert_eq!(!started.differences(&new).contains(&setting.name), limit.is_live(), "{}", setting.name);
     }
     let none = resolve(None, &[], &["--listen", "127.0.0.1:1883"]).unwrap();
-    assert_eq!(started.tls_from(&none), [files(&started)]);
+    assert_eq!(started.listeners_from(&none), [&started.settings.listeners[0]]);
     assert!(started.differences(&none).contains(&"[[listener]]"));
 }
 
@@ -497,6 +507,10 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
         };
         let row = format!("| `{}` | `{}` | {values} | `{default}` |", setting.name, setting.variable());
         assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
+        let taken_up = CONFIGURATION.lines().find(|line| line.ends_with("`connections-max` of a listener | |"));
+        let is_live = matches!(setting.kind, Kind::Number(limit) if limit.is_live());
+        let is_named = taken_up.is_some_and(|line| line.contains(&format!("`{}`", setting.name)));
+        assert_eq!(is_named, is_live, "docs/configuration.md on SIGHUP: {}", setting.name);
         let explained = setting.section == Section::Top || LIMITS.contains(&format!("`--{}`", setting.name));
         assert!(explained, "docs/limits.md does not explain {}", setting.name);
     }
