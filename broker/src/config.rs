@@ -303,6 +303,17 @@ impl ListenerConfig {
     }
 }
 
+#[cfg(feature = "proxy-protocol")]
+impl ListenerConfig {
+    /// The same behind a proxy: each connection begins with a header of the PROXY protocol, version 1 or 2, whose address counts
+    /// as the client's. Nobody but the proxy may reach the listener.
+    #[must_use]
+    pub fn proxy_protocol(mut self) -> Self {
+        self.transport.has_proxy_header = true;
+        self
+    }
+}
+
 #[cfg(feature = "websocket")]
 impl ListenerConfig {
     /// The same with MQTT over WebSocket.

@@ -130,6 +130,8 @@ fn deal<H: Host>(
     kind: &TransportKind,
 ) -> io::Result<()> {
     let Accepted { mut stream, origin, place } = accepted;
+    // Behind a proxy the address of the socket is not the client's.
+    let (peer, origin) = (origin.peer, kind.origin(origin));
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "small packets may be delayed on this connection");
     }
@@ -137,7 +139,7 @@ fn deal<H: Host>(
     let id = server.connections.reserve();
     let dealt = mailbox.send_with(|| {
         mailbox.registrar.add(&mut stream, token(id))?;
-        let transport = Arc::new(Transport::new(kind, stream, token(id))?);
+        let transport = Arc::new(Transport::new(kind, stream, peer, token(id))?);
         let half = Arc::new(SendHalf::new(id, server.engine.new_outbox(id, worker), Arc::clone(&transport)));
         server.connections.insert(Arc::clone(&half));
         Ok(WorkerMessage::NewConnection(NewConnection { half, transport, origin, place }))

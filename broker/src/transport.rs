@@ -4,10 +4,12 @@
 //! only a [transparent](Transport::is_transparent) transport sends packets from where they lie.
 //!
 //! ```text
-//! socket -- lower.rs: as it is, or tls.rs -- websocket.rs, if so configured -- engine
+//! socket -- proxy.rs, if so configured -- lower.rs: as it is, or tls.rs -- websocket.rs, if so configured -- engine
 //! ```
 
 mod lower;
+#[cfg(feature = "proxy-protocol")]
+mod proxy;
 #[cfg(feature = "tls")]
 mod tls;
 mod turn;
@@ -15,12 +17,14 @@ mod turn;
 mod websocket;
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
-use wisp_engine::Received;
+use wisp_engine::{Origin, Received};
 use wisp_net::{Stream, Token};
 
 pub(crate) use self::lower::Lower;
+#[cfg(feature = "proxy-protocol")]
+use self::proxy::ProxyGate;
 pub(crate) use self::turn::Turn;
 #[cfg(feature = "websocket")]
 use self::websocket::WebSocket;
@@ -32,6 +36,9 @@ use crate::simulation::transport::{Network, Splitting};
 /// The transport for the connections of a listener: MQTT over TCP, with the layers between them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TransportKind {
+    /// Each connection begins with a PROXY header.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) has_proxy_header: bool,
     /// TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<crate::tls::Tls>>,
@@ -41,6 +48,17 @@ pub(crate) struct TransportKind {
     /// Splits and delays bytes.
     #[cfg(test)]
     pub(crate) splitting: Option<std::sync::Arc<Network>>,
+}
+
+impl TransportKind {
+    /// The origin of a new connection, without the address of the socket if a header is to tell the client's.
+    pub(crate) fn origin(&self, accepted: Origin) -> Origin {
+        #[cfg(feature = "proxy-protocol")]
+        if self.has_proxy_header {
+            return Origin { peer: None, ..accepted };
+        }
+        accepted
+    }
 }
 
 #[cfg(feature = "tls")]
@@ -61,18 +79,42 @@ pub(crate) enum Transport<S> {
     /// MQTT over WebSocket.
     #[cfg(feature = "websocket")]
     WebSocket(Box<WebSocket<S>>),
+    /// One of these behind a PROXY header.
+    #[cfg(feature = "proxy-protocol")]
+    Proxied(Box<Proxied<S>>),
     /// Splits and delays bytes.
     #[cfg(test)]
     Splitting(Splitting<S>),
 }
 
+/// A transport behind a PROXY header.
+#[cfg(feature = "proxy-protocol")]
+#[derive(Debug)]
+pub(crate) struct Proxied<S> {
+    gate: ProxyGate,
+    transport: Transport<S>,
+}
+
 impl<S: Stream> Transport<S> {
-    /// A transport over a socket that was just accepted and is registered under `token`.
+    /// A transport over a socket that was just accepted from `peer` and is registered under `token`.
     ///
     /// # Errors
     /// If the host has no randomness for TLS.
+    #[cfg_attr(
+        not(feature = "proxy-protocol"),
+        expect(unused_variables, reason = "only a header is from another peer")
+    )]
+    pub(crate) fn new(kind: &TransportKind, stream: S, peer: Option<SocketAddr>, token: Token) -> io::Result<Self> {
+        let transport = Self::without_header(kind, stream, token)?;
+        #[cfg(feature = "proxy-protocol")]
+        if kind.has_proxy_header {
+            return Ok(Self::Proxied(Box::new(Proxied { gate: ProxyGate::new(peer), transport })));
+        }
+        Ok(transport)
+    }
+
     #[cfg_attr(not(test), expect(unused_variables, reason = "the transport in tests asks for events"))]
-    pub(crate) fn new(kind: &TransportKind, stream: S, token: Token) -> io::Result<Self> {
+    fn without_header(kind: &TransportKind, stream: S, token: Token) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(network) = &kind.splitting {
             return Ok(Self::Splitting(Splitting::new(stream, token, network)));
@@ -97,6 +139,8 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.stream(),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.stream(),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.stream(),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream(),
         }
@@ -108,6 +152,10 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.receive(buffer, turn),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.receive(buffer, turn),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) if !proxied.gate.is_open() => proxied.gate.receive(proxied.transport.stream(), turn),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.receive(buffer, turn),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.receive(buffer),
         }
@@ -123,6 +171,8 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.send(bytes),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.send(bytes),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.send(bytes),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.send(bytes),
         }
@@ -134,6 +184,8 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.writable(),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.writable(),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.writable(),
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
@@ -145,6 +197,8 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.shutdown(how),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.shutdown(how),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.shutdown(how),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream().shutdown(how),
         }
@@ -156,6 +210,10 @@ impl<S: Stream> Transport<S> {
             Self::Lower(lower) => lower.end(),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.end(),
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) if !proxied.gate.is_open() => {}
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.end(),
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
@@ -163,6 +221,10 @@ impl<S: Stream> Transport<S> {
 
     /// Whether the socket carries the bytes as they are, so that packets may be sent from where they lie.
     pub(crate) fn is_transparent(&self) -> bool {
-        matches!(self, Self::Lower(Lower::Plain(_)))
+        match self {
+            #[cfg(feature = "proxy-protocol")]
+            Self::Proxied(proxied) => proxied.transport.is_transparent(),
+            _ => matches!(self, Self::Lower(Lower::Plain(_))),
+        }
     }
 }

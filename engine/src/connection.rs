@@ -21,6 +21,7 @@ mod publish;
 pub(crate) mod rate_limit;
 mod subscribe;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use other_protocol::OtherProtocol;
@@ -38,7 +39,7 @@ use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
 use crate::state::timers::NEVER;
-use crate::state::unauthenticated::Share;
+use crate::state::unauthenticated::{AddressFull, Share};
 use crate::worker::read_order::RecentBytes;
 
 /// A connection's state in the worker that owns it.
@@ -120,6 +121,8 @@ pub struct TransportNote {
     pub held_bytes: usize,
     /// The name in the client's certificate, once that is verified.
     pub certificate_name: Option<Box<str>>,
+    /// The address of the client, where a proxy tells it. From then on it is the peer of the connection.
+    pub peer: Option<SocketAddr>,
 }
 
 /// The place for the bytes of the next receive.
@@ -401,11 +404,21 @@ impl Connection {
     }
 
     /// Notes what the transport holds and knows. Only until its CONNECT is accepted.
-    pub(crate) fn note_transport(&mut self, note: TransportNote) {
-        let Some(share) = &mut self.share else { return };
+    ///
+    /// # Errors
+    /// If the peer's address has as many connections as allowed.
+    pub(crate) fn note_transport(&mut self, note: TransportNote, limits: &Limits) -> Result<(), AddressFull> {
+        let Some(share) = &mut self.share else { return Ok(()) };
         share.hold_below(note.held_bytes);
         if let Some(name) = note.certificate_name {
             self.answers.get_or_insert_default().certificate_name = Some(name);
+        }
+        match note.peer {
+            Some(peer) => {
+                self.protocol.set_peer(peer);
+                share.enter_address(peer, limits)
+            }
+            None => Ok(()),
         }
     }
 

@@ -199,8 +199,9 @@ impl Worker {
     /// Notes what the transport of a connection holds and knows, until its CONNECT is accepted. The bytes count for
     /// `unauthenticated-bytes-max`. Comes before [`Worker::handle_bytes`] with the result of the same receive.
     pub fn handle_transport(&mut self, id: ConnectionId, note: TransportNote) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.note_transport(note);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.note_transport(note, &self.outputs.shared.live_limits()).is_err() {
+            self.end(id, EndReason::TooManyUnauthenticatedOfAddress);
         }
     }
 

@@ -229,7 +229,7 @@ impl State {
         if self.handshake_bytes > HANDSHAKE_BYTES_MAX {
             self.end = Some(Received::Rejected("the client's TLS handshake is longer than allowed"));
         }
-        let mut note = TransportNote { held_bytes: self.handshake_bytes, certificate_name: None };
+        let mut note = TransportNote { held_bytes: self.handshake_bytes, ..TransportNote::default() };
         if !self.connection.is_handshaking() {
             note.held_bytes = 0;
             match self.certificate_name(name) {

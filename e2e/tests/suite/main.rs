@@ -23,6 +23,7 @@ mod mosquitto_clients;
 mod newcomers;
 mod packet_size;
 mod payloads;
+mod proxy_protocol;
 mod qos;
 mod queue_settings;
 mod queues;

@@ -12,6 +12,7 @@
 //! reason, if there is one, is in that buffer too. The session, which may outlive the connection, is in
 //! [`crate::state::session`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wisp_wire::{DecodeError, Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode};
@@ -123,6 +124,11 @@ impl Protocol {
     /// The peer's address and the listener.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Takes another address for the peer's: a proxy has told it.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.origin.peer = Some(peer);
     }
 
     /// The client's outbox.

@@ -41,18 +41,12 @@ pub(crate) struct Share {
 impl Unauthenticated {
     /// Counts a new connection, unless its address has as many as allowed.
     pub(crate) fn enter(self: &Arc<Self>, peer: Option<SocketAddr>, limits: &Limits) -> Result<Share, AddressFull> {
-        let limited = peer.map(|peer| peer.ip().to_canonical()).zip(peer.and_then(|peer| most_of(peer.ip(), limits)));
-        let address = limited.map(|(address, most)| (network_of(address), most));
-        if let Some((address, most)) = address {
-            let mut addresses = self.addresses.lock();
-            let count = addresses.entry(address).or_default();
-            if *count >= most {
-                return Err(AddressFull);
-            }
-            *count += 1;
-        }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Share { all: Arc::clone(self), address: address.map(|(address, _)| address), bytes: 0, below_bytes: 0 })
+        let mut share = Share { all: Arc::clone(self), address: None, bytes: 0, below_bytes: 0 };
+        match peer {
+            Some(peer) => share.enter_address(peer, limits).map(|()| share),
+            None => Ok(share),
+        }
     }
 
     /// The limit that all of them together exceed.
@@ -80,6 +74,21 @@ fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Share {
+    /// Counts the connection for its address, once that is known, unless the address has as many as allowed.
+    pub(crate) fn enter_address(&mut self, peer: SocketAddr, limits: &Limits) -> Result<(), AddressFull> {
+        let Some(most) = most_of(peer.ip(), limits).filter(|_| self.address.is_none()) else { return Ok(()) };
+        let address = network_of(peer.ip().to_canonical());
+        let mut addresses = self.all.addresses.lock();
+        let count = addresses.entry(address).or_default();
+        if *count >= most {
+            return Err(AddressFull);
+        }
+        *count += 1;
+        drop(addresses);
+        self.address = Some(address);
+        Ok(())
+    }
+
     /// Notes how many bytes of packets the connection holds now.
     pub(crate) fn hold(&mut self, bytes: usize) {
         self.count(bytes + self.below_bytes);
@@ -145,6 +154,24 @@ mod tests {
             let _first = enter(loopback, &one).unwrap();
             assert!(enter(loopback, &one).is_err(), "{loopback}: unless a limit is set");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_told_later_has_the_same_limit() {
+        let all = Arc::<Unauthenticated>::default();
+        let one = Limits::DEFAULT.with(|limits| limits.unauthenticated_per_address_max = Some(1));
+        let [mut first, mut second] = [all.enter(None, &one).unwrap(), all.enter(None, &one).unwrap()];
+        let address = peer("192.0.2.1").unwrap();
+        assert_eq!(first.enter_address(address, &one), Ok(()));
+        assert_eq!(
+            (second.enter_address(address, &one), all.enter(Some(address), &one).err()),
+            (Err(AddressFull), Some(AddressFull))
+        );
+        drop(second);
+        assert!(all.enter(Some(address), &one).is_err(), "the second never counted");
+        drop(first);
+        assert!(all.enter(Some(address), &one).is_ok());
+        assert_eq!(all.connections.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) struct ListenerSettings {
     allow_anonymous: Option<bool>,
     connections_max: Option<u32>,
     tls: TlsKeys,
+    has_proxy_header: bool,
     web_socket: WebSocketSettings,
 }
 
@@ -33,7 +34,7 @@ struct TlsKeys {
 }
 
 /// All settings of a listener, in the order in which they are shown.
-pub(crate) static KEYS: [Key<ListenerSettings>; 12] = [
+pub(crate) static KEYS: [Key<ListenerSettings>; 13] = [
     Key {
         name: "address",
         kind: KeyKind::Address,
@@ -67,6 +68,15 @@ pub(crate) static KEYS: [Key<ListenerSettings>; 12] = [
         get: |listener| listener.connections_max.map(|count| count.to_string()),
         set: |listener, values| {
             listener.connections_max = values[0].parse().ok();
+            Ok(())
+        },
+    },
+    Key {
+        name: "proxy-protocol",
+        kind: KeyKind::Truth,
+        get: |listener| listener.has_proxy_header.then(|| "true".to_owned()),
+        set: |listener, values| {
+            listener.has_proxy_header = values[0] == "true";
             Ok(())
         },
     },
@@ -248,6 +258,9 @@ impl ListenerSettings {
         if self.is_web_socket {
             config = config.web_socket(self.web_socket.clone());
         }
+        if self.has_proxy_header {
+            config = config.proxy_protocol();
+        }
         tls.into_iter().fold(config, ListenerConfig::tls)
     }
 
@@ -272,6 +285,7 @@ fn resolve_one(table: &Table) -> Result<ListenerSettings, Located> {
         is_web_socket: false,
         allow_anonymous: None,
         connections_max: None,
+        has_proxy_header: false,
         tls: TlsKeys::default(),
         web_socket: WebSocketSettings::default(),
     };

@@ -27,6 +27,7 @@ struct Listener {
     host: Option<String>,
     allow_anonymous: Option<bool>,
     connections_max: Option<u64>,
+    has_proxy_header: bool,
     password_file: Option<String>,
     acl_file: Option<String>,
     /// Keys of its table for TLS and WebSocket, with their values.
@@ -105,6 +106,8 @@ impl Found {
             "bind_address" => self.default.host = Some(first.to_owned()),
             "socket_domain" => self.listener().host = Some(any_address(first)?),
             "max_connections" => self.listener().connections_max = count(first)?.filter(|count| *count > 0),
+            "enable_proxy_protocol" if ["1", "2"].contains(&first) => self.listener().has_proxy_header = true,
+            "enable_proxy_protocol" => return Err(format!("{} is not 1 or 2", first.escape_debug())),
             "listener_allow_anonymous" => self.listener().allow_anonymous = Some(truth(first)?),
             "protocol" if first == "websockets" => self.set_key("protocol", "websocket"),
             "protocol" => return Err(format!("{} is not supported: mqtt or websockets is", first.escape_debug())),
@@ -228,6 +231,9 @@ impl Found {
             }
             if let Some(count) = listener.connections_max {
                 line(&mut toml, "connections-max", &count);
+            }
+            if listener.has_proxy_header {
+                line(&mut toml, "proxy-protocol", &true);
             }
             for (key, values) in &listener.keys {
                 let values: Vec<String> = values.iter().map(|value| toml_text(value)).collect();

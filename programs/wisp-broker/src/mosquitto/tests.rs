@@ -66,6 +66,18 @@ fn tls_and_websocket_of_a_listener_become_keys_of_its_table() {
 }
 
 #[test]
+fn a_listener_behind_a_proxy_expects_its_header() {
+    for version in ["1", "2"] {
+        let found =
+            toml(&format!("listener 1884\nenable_proxy_protocol {version}\nproxy_protocol_v2_require_tls false\n"));
+        assert!(found.ends_with("[[listener]]\naddress = \"1884\"\nproxy-protocol = true\n"), "{found}");
+    }
+    assert!(error("listener 1\nenable_proxy_protocol 3").ends_with("mosquitto.conf:2: 3 is not 1 or 2"));
+    let error = error("listener 1\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true");
+    assert!(error.starts_with("mosquitto.conf:3: proxy_protocol_v2_require_tls true is not supported"), "{error}");
+}
+
+#[test]
 fn anonymous_clients_connect_only_if_the_file_says_so() {
     assert!(toml("listener 1883").contains("allow-anonymous = false\n"));
     assert!(toml("listener 1883\nallow_anonymous true").contains("allow-anonymous = true\n"));
