@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store};
+use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store, SysOptions};
 
 use crate::guard::open_listener;
 #[cfg(feature = "tls")]
@@ -19,6 +19,9 @@ use crate::watch::{FileWatch, Watched};
 
 /// The port IANA registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
+
+/// Seconds between two updates of the topics of `$SYS`, unless set.
+const SYS_INTERVAL_S: u16 = 10;
 
 /// Most worker threads of one broker.
 pub const WORKERS_MAX: usize = 256;
@@ -101,11 +104,12 @@ pub(crate) struct Observer(Arc<dyn Fn(&Event) + Send + Sync>);
 impl Config {
     /// A configuration without a listener, otherwise with the defaults.
     pub fn builder() -> ConfigBuilder {
+        let sys = SysOptions { interval_s: SYS_INTERVAL_S, unix_ms: 0 };
         ConfigBuilder(Self {
             listeners: Vec::new(),
             workers: None,
             limits: Limits::DEFAULT,
-            options: Options::default(),
+            options: Options { sys, ..Options::default() },
             observer: None,
             watch: FileWatch::default(),
             check_files: None,
@@ -132,6 +136,11 @@ impl Config {
     /// Looks at the files of users, rules and certificates.
     pub fn file_watch(&self) -> &FileWatch {
         &self.watch
+    }
+
+    /// Seconds between two updates of the topics of `$SYS`; 0 if there are none.
+    pub fn sys_interval_s(&self) -> u16 {
+        self.options.sys.interval_s
     }
 }
 
@@ -213,6 +222,12 @@ impl ConfigBuilder {
     /// The Response Information of MQTT 5, from which clients that ask for it make response topics.
     pub fn response_information(mut self, text: impl Into<Box<str>>) -> Self {
         self.0.options.response_information = Some(text.into());
+        self
+    }
+
+    /// Seconds between two updates of the topics of `$SYS`, 10 by default. 0: there are no such topics.
+    pub fn sys_interval_s(mut self, seconds: u16) -> Self {
+        self.0.options.sys.interval_s = seconds;
         self
     }
 

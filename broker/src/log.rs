@@ -9,6 +9,9 @@ use tracing::{debug, field::display, info, warn};
 use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Denial, DeniedUse, EndReason, Event, Fault, Origin, Unsaved};
 
+const ADD_WRITE_RULE: &str = "to allow it, add a rule \"topic write TOPIC\" to the acl-file";
+const ADD_READ_RULE: &str = "to allow it, add a rule \"topic read TOPIC\" to the acl-file";
+
 /// How long a limit that has a line in the log is only counted.
 const QUIET_MS: u64 = 60_000;
 
@@ -96,20 +99,15 @@ impl Log {
 
     fn denied(&self, denial: &Denial, now_ms: u64) {
         let Denial { denied, client_id, user, topic, count } = denial;
-        let (what, right) = match denied {
-            DeniedUse::Publish => ("PUBLISH was denied", "write"),
-            DeniedUse::Will => ("a will was denied", "write"),
-            DeniedUse::Receive => ("a subscriber may not read a topic, and does not get it", "read"),
+        let (what, remedy) = match denied {
+            DeniedUse::Publish => ("PUBLISH was denied", ADD_WRITE_RULE),
+            DeniedUse::Will => ("a will was denied", ADD_WRITE_RULE),
+            DeniedUse::Receive => ("a subscriber may not read a topic, and does not get it", ADD_READ_RULE),
+            DeniedUse::Reserved => ("PUBLISH to $SYS was denied", "only the broker publishes there: use another topic"),
         };
         if self.is_first(what, Some(client_id), *count, now_ms) {
             let (client, user) = (&**client_id, user.as_deref());
-            warn!(
-                client,
-                user,
-                topic = &**topic,
-                count,
-                "{what}: to allow it, add a rule \"topic {right} TOPIC\" to the acl-file"
-            );
+            warn!(client, user, topic = &**topic, count, "{what}: {remedy}");
         }
     }
 

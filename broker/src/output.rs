@@ -203,7 +203,7 @@ impl<S: Stream> Output<S> {
 
     /// Sends bytes that are not in the outbox, and stores the rest that the socket does not take. True if it took all.
     fn send_direct(&mut self, bytes: &[u8], messages: usize, outbox: &Outbox) -> bool {
-        let sent = self.send(bytes);
+        let sent = self.send(bytes, outbox);
         let all = sent == bytes.len();
         if !all {
             self.chunk.bytes.extend_from_slice(&bytes[sent..]);
@@ -226,7 +226,7 @@ impl<S: Stream> Output<S> {
                 }
                 self.longest_bytes = self.longest_bytes.max(self.chunk.bytes.len());
             }
-            let sent = self.send(&self.chunk.bytes[self.sent..]);
+            let sent = self.send(&self.chunk.bytes[self.sent..], outbox);
             self.sent += sent;
             total += sent;
             if self.sent < self.chunk.bytes.len() {
@@ -241,10 +241,13 @@ impl<S: Stream> Output<S> {
     /// Sends a prefix of `bytes` and returns its length. If it is not all, an event will announce that the socket is
     /// writable. A broken connection counts as taking everything: its owner gets an event from the host, and until then
     /// no sender is held back for it.
-    fn send(&self, bytes: &[u8]) -> usize {
+    fn send(&self, bytes: &[u8], outbox: &Outbox) -> usize {
         let Some(transport) = &self.transport else { return bytes.len() };
         match transport.send(bytes) {
-            Ok(count) => count,
+            Ok(count) => {
+                outbox.count_sent(count);
+                count
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => bytes.len(),
         }

@@ -333,8 +333,10 @@ fn raise_descriptor_limit<H: Host>(host: &H, limits: &Limits, workers: usize, li
 }
 
 fn engine(config: &Config) -> Shared {
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    Shared::with_options(config.limits, config.options.clone(), seed).expect("the builder has checked it")
+    let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut options = config.options.clone();
+    options.sys.unix_ms = unix_time.as_millis() as u64;
+    Shared::with_options(config.limits, options, unix_time.as_nanos() as u64).expect("the builder has checked it")
 }
 
 fn worker_count<H: Host>(host: &H, wished: Option<NonZeroUsize>) -> Result<NonZeroUsize, StartError> {

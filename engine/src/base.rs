@@ -8,6 +8,7 @@ pub(crate) mod known_topics;
 pub(crate) mod limits;
 pub(crate) mod packet_ids;
 pub(crate) mod reached;
+pub(crate) mod reserved;
 pub(crate) mod slot;
 pub(crate) mod spent;
 pub mod sync;

@@ -276,9 +276,13 @@ impl Connection {
         let limit = self.rate_limit.as_ref();
         let admitted = limit.map_or(end, |limit| start + limit.admissible_prefix(&scratch.bytes()[start..end]));
         let mut rest = start;
+        let mut packets = 0;
         let stopped = loop {
             match self.handle_packet(&scratch.bytes()[rest..admitted], Some(rest), context) {
-                Step::Next(used) => rest += used,
+                Step::Next(used) => {
+                    rest += used;
+                    packets += 1;
+                }
                 Step::Connected(used, cause) => {
                     rest += used;
                     break Step::Connected(used, cause);
@@ -289,6 +293,7 @@ impl Connection {
                 break Step::Next(0);
             }
         };
+        count_packets(packets, &stopped, context);
         scratch.filled = rest;
         self.framing.held.extend_from_slice(&scratch.bytes()[rest..end]);
         if let Some(limit) = &mut self.rate_limit {
@@ -347,7 +352,9 @@ impl Connection {
 
     fn handle_long(&mut self, context: &mut Context<'_>) -> Reading {
         let packet = std::mem::take(&mut self.framing.held);
-        match self.handle_packet(&packet, None, context) {
+        let step = self.handle_packet(&packet, None, context);
+        count_packets(u64::from(matches!(step, Step::Next(_))), &step, context);
+        match step {
             Step::Next(used) => {
                 debug_assert_eq!(used, packet.len(), "a long packet is read to its end and no further");
                 self.framing.expected = 0;
@@ -454,4 +461,10 @@ impl Connection {
     pub(crate) fn held_bytes(&self) -> usize {
         self.framing.held.len()
     }
+}
+
+/// Counts the packets handled in a read: `packets` and the one with the result `last`, if it was handled.
+fn count_packets(packets: u64, last: &Step, context: &mut Context<'_>) {
+    let last = u64::from(matches!(last, Step::Connected(..) | Step::Ended(_)));
+    context.dispatcher.counts().packets_received += packets + last;
 }

@@ -84,7 +84,7 @@ pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Rights, SubscribeRequest, Verdict,
 };
-pub use state::shared::{InvalidOptions, Options, Shared, Unsaved, is_mqtt_text};
+pub use state::shared::{InvalidOptions, Options, Shared, SysOptions, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 pub use store::{CommitState, MemoryStore, Record, Store, Ticket};
 pub use worker::{Read, Worker};

@@ -40,23 +40,32 @@ macro_rules! metrics {
             $( #[doc = $gauge_help] pub $gauge: u64, )+
         }
 
-        /// The counters. Each worker adds its own once a batch.
+        /// The counters of one worker, or of what happens outside the workers.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $( $counter: AtomicU64, )+
         }
 
         impl Counters {
-            /// Adds to the counters.
+            /// Adds to the counters, from any thread.
             pub(crate) fn add(&self, more: StatsSnapshot) {
                 $( if more.$counter > 0 {
                     self.$counter.fetch_add(more.$counter, Ordering::Relaxed);
                 } )+
             }
 
-            /// The counters now. The gauges are zero.
-            pub(crate) fn snapshot(&self) -> StatsSnapshot {
-                StatsSnapshot { $( $counter: self.$counter.load(Ordering::Relaxed), )+ ..StatsSnapshot::default() }
+            /// Moves counts to the counters of one worker. Only this worker changes them, so no operation has to be atomic
+            /// as a whole, and no other core's cache has the line.
+            pub(crate) fn take_from(&self, counts: &mut StatsSnapshot) {
+                $( if counts.$counter > 0 {
+                    let sum = self.$counter.load(Ordering::Relaxed) + std::mem::take(&mut counts.$counter);
+                    self.$counter.store(sum, Ordering::Relaxed);
+                } )+
+            }
+
+            /// Adds the counters to those of `stats`.
+            pub(crate) fn add_to(&self, stats: &mut StatsSnapshot) {
+                $( stats.$counter += self.$counter.load(Ordering::Relaxed); )+
             }
         }
 
@@ -82,16 +91,27 @@ macro_rules! metrics {
 
 metrics! {
     counters {
+        bytes_received, "bytes", "Bytes of MQTT received, without those of TLS and WebSocket.";
+        bytes_sent, "bytes", "Bytes of MQTT sent, without those of TLS and WebSocket.";
+        packets_received, "packets", "MQTT packets of all types received.";
+        packets_sent, "packets", "MQTT packets of all types sent.";
         messages_received, "messages", "PUBLISH packets accepted from senders.";
         messages_delivered, "messages", "PUBLISH packets handed to receivers, one for each receiver.";
+        payload_bytes_received, "bytes", "Bytes of the payloads of accepted PUBLISH packets.";
+        publishes_sent, "packets", "PUBLISH packets sent to clients, with retained messages and repeated packets.";
+        payload_bytes_sent, "bytes", "Bytes of the payloads of these packets.";
         messages_dropped, "messages",
             "Messages that a subscribed receiver did not get: it was stuck, or accepts only shorter packets.";
         retained_refused, "messages",
             "Messages that were delivered but not retained, because the limit on retained messages is reached.";
+        connections_accepted, "connections", "Connections opened, without refused ones.";
         connections_refused, "connections",
             "Connections closed at once because there are as many as allowed, in all or on their listener.";
+        connects_received, "packets", "CONNECT packets received.";
         connects_denied, "connections", "CONNECTs that the policy has refused.";
-        publishes_denied, "messages", "PUBLISH packets and wills that the policy has denied.";
+        sessions_expired, "sessions", "Sessions that ended because their clients were away too long.";
+        publishes_denied, "messages",
+            "PUBLISH packets and wills that were denied: by the policy, or because only the broker publishes there.";
         subscribes_denied, "filters", "Filters of SUBSCRIBE packets that the policy has denied.";
         deliveries_denied, "messages",
             "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
@@ -100,8 +120,14 @@ metrics! {
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";
+        sessions_connected, "sessions", "Sessions of connected clients.";
         sessions_kept, "sessions", "Sessions that outlive their connections.";
-        retained, "messages", "Retained messages.";
+        sessions_highest, "sessions", "Most sessions at a time since the start.";
+        subscriptions, "subscriptions", "Subscriptions, without shared ones.";
+        shared_subscriptions, "subscriptions", "Subscriptions to shared groups and topic queues.";
+        subscription_bytes, "bytes", "Bytes of all subscriptions, by an estimate.";
+        retained, "messages", "Retained messages, without the broker's own.";
+        retained_bytes, "bytes", "Bytes of these messages.";
         buffered_bytes, "bytes", "Bytes in all queues of connections and input buffers.";
         stored_bytes, "bytes",
             "Bytes of stored messages: in topic queues, waiting for clients, and unacknowledged.";
@@ -113,12 +139,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_document_has_each_row() {
+        let document = include_str!("../../docs/monitoring.md");
+        for Metric { name, kind, unit, help, .. } in METRICS {
+            let kind = if *kind == MetricKind::Counter { "counter" } else { "gauge" };
+            let row = format!("| `{name}` | {kind} | {unit} | {help} |");
+            assert!(document.contains(&row), "docs/monitoring.md has not got the row\n{row}");
+        }
+    }
+
+    #[test]
     fn each_row_has_a_name_and_a_value_of_its_own() {
-        let counters = Counters::default();
-        let counts = StatsSnapshot { messages_received: 1, messages_dropped: 2, ..StatsSnapshot::default() };
+        let (counters, worker) = (Counters::default(), Counters::default());
+        let mut counts = StatsSnapshot { messages_received: 1, messages_dropped: 2, ..StatsSnapshot::default() };
         counters.add(counts);
-        counters.add(counts);
-        let stats = StatsSnapshot { sessions: 7, ..counters.snapshot() };
+        worker.take_from(&mut counts);
+        assert_eq!(counts, StatsSnapshot::default());
+        worker.take_from(&mut counts);
+        let mut stats = StatsSnapshot { sessions: 7, ..StatsSnapshot::default() };
+        [counters, worker].iter().for_each(|counters| counters.add_to(&mut stats));
         let shown = |name| METRICS.iter().find(|metric| metric.name == name).map(|metric| (metric.value)(&stats));
         assert_eq!(
             (shown("messages_received"), shown("messages_dropped"), shown("sessions")),

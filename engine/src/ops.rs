@@ -8,3 +8,4 @@ pub(crate) mod replay;
 pub(crate) mod routes;
 pub(crate) mod sessions;
 pub(crate) mod subscriptions;
+pub(crate) mod sys;

@@ -255,6 +255,11 @@ impl Answers {
         Ok(verdict)
     }
 
+    /// Whether nothing was answered yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
     /// Adds the answer that the packet waited for.
     pub(crate) fn give(&mut self, verdict: Verdict) {
         self.given.push(verdict);

@@ -32,6 +32,7 @@ use crate::delivery::batch::Staged;
 use crate::delivery::outbox::ConnectionId;
 use crate::event::{Event, Mail};
 use crate::ops::dispatch::Dispatcher;
+use crate::ops::sys::Sys;
 use crate::state::shared::Shared;
 use crate::state::timers::NEVER;
 
@@ -85,6 +86,8 @@ pub struct Worker {
     policy_version: u64,
     /// The number of queues with dropped messages that were reported.
     reported_drops: u64,
+    /// The topics of `$SYS`, on the first worker.
+    sys: Option<Box<Sys>>,
 }
 
 /// The outputs of a turn, and the state that produces them.
@@ -133,7 +136,9 @@ impl Worker {
     /// the host.
     pub fn new(shared: Arc<Shared>, index: usize, recv_bytes: usize) -> Self {
         let policy_version = shared.policy.version();
-        Self {
+        let sys = Sys::new(shared.sys).filter(|_| index == 0);
+        let dispatcher = Dispatcher::new(&shared);
+        let mut worker = Self {
             connections: HashMap::default(),
             ready: ReadOrder::default(),
             is_reading: false,
@@ -149,19 +154,16 @@ impl Worker {
             lingering: Vec::new(),
             transmit_due: false,
             scratch: Scratch::new(recv_bytes),
-            outputs: Outputs {
-                shared,
-                index,
-                dispatcher: Dispatcher::default(),
-                replies: Replies::default(),
-                events: VecDeque::new(),
-            },
+            outputs: Outputs { shared, index, dispatcher, replies: Replies::default(), events: VecDeque::new() },
             deadlines: Deadlines::default(),
             buffered: Vec::new(),
             next_sweep_ms: 0,
             policy_version,
             reported_drops: 0,
-        }
+            sys: sys.map(Box::new),
+        };
+        worker.publish_sys(0);
+        worker
     }
 
     /// Handles a message from another worker or the acceptor.
@@ -169,6 +171,7 @@ impl Worker {
         match mail {
             Mail::Accept(outbox, origin) => {
                 let id = outbox.connection();
+                self.outputs.dispatcher.counts().connections_accepted += 1;
                 let shared = &self.outputs.shared;
                 let limits = shared.live_limits();
                 let share = shared.unauthenticated.enter(origin.peer, &limits);
@@ -212,6 +215,7 @@ impl Worker {
         debug_assert!(self.reading.is_none(), "the bytes of the last read are handled first");
         if !self.is_reading {
             self.is_reading = true;
+            self.publish_sys(now_ms);
             self.resume(now_ms);
             self.refill(now_ms);
             self.ready.begin_turn(self.scratch.recv_bytes);
@@ -224,6 +228,16 @@ impl Worker {
             Target::Held { from } => &mut self.connections.get_mut(&connection)?.framing.held[from..],
         };
         Some(Read { connection, buffer })
+    }
+
+    /// Publishes the values of `$SYS` that have changed, if it is time.
+    fn publish_sys(&mut self, now_ms: u64) {
+        if let Some(sys) = &mut self.sys
+            && sys.is_due(now_ms)
+        {
+            let Outputs { shared, dispatcher, .. } = &mut self.outputs;
+            sys.publish(shared, dispatcher, now_ms);
+        }
     }
 
     fn next_read(&mut self, now_ms: u64) -> Option<(ConnectionId, Target)> {
@@ -266,6 +280,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Received::Bytes { count, .. } = received {
             self.ready.note_read(connection, count, now_ms);
+            self.outputs.dispatcher.counts().bytes_received += count as u64;
         }
         if let Target::Discard { .. } = target {
             match received {
@@ -336,7 +351,7 @@ impl Worker {
             dispatcher.flush_staged(shared, now_ms);
             dispatcher.drain(self.scratch.bytes(), &mut transmit);
             self.scratch.clear();
-            dispatcher.flush_counters(shared);
+            dispatcher.flush_counters();
             dispatcher.finish_wills(shared);
             for (id, worker) in dispatcher.take_stuck() {
                 events.push_back(Event::Mail(worker, Mail::End(id, EndReason::Stuck)));

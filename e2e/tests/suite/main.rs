@@ -41,6 +41,7 @@ mod shared_hammer;
 mod statements;
 mod stuck_receiver;
 mod subscriptions;
+mod sys;
 mod takeover;
 mod takeover_hammer;
 mod tls;

@@ -11,6 +11,8 @@ pub(crate) struct Budget {
     kept_bytes: AtomicUsize,
     /// Messages dropped because they passed the tolerance.
     overflowed_messages: AtomicU64,
+    /// Bytes that sockets have taken.
+    sent_bytes: AtomicU64,
     /// How often a queue has dropped messages that were not reported yet.
     drops: AtomicU64,
 }
@@ -23,6 +25,7 @@ impl Budget {
             bytes_max,
             kept_bytes: AtomicUsize::new(0),
             overflowed_messages: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
             drops: AtomicU64::new(0),
         }
     }
@@ -73,6 +76,16 @@ impl Budget {
     /// Messages dropped because all buffers together passed the tolerance.
     pub(crate) fn overflowed_messages(&self) -> u64 {
         self.overflowed_messages.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that a socket has taken. Beside the bytes in use, which the same send changes.
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that sockets have taken.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// Notes that a queue has dropped messages and had none to report before.

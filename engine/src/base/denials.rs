@@ -13,6 +13,8 @@ pub enum DeniedUse {
     Will,
     /// Messages for a subscription.
     Receive,
+    /// A PUBLISH or a will to a topic that only the broker publishes to.
+    Reserved,
 }
 
 /// Denials since the last report.
@@ -32,7 +34,7 @@ pub struct Denial {
 
 /// The counts since the last report.
 #[derive(Debug, Default)]
-pub(crate) struct Denials([Row; 3]);
+pub(crate) struct Denials([Row; USES.len()]);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -48,7 +50,7 @@ struct First {
 }
 
 /// All uses, each at the place of its number.
-const USES: [DeniedUse; 3] = [DeniedUse::Publish, DeniedUse::Will, DeniedUse::Receive];
+const USES: [DeniedUse; 4] = [DeniedUse::Publish, DeniedUse::Will, DeniedUse::Receive, DeniedUse::Reserved];
 
 impl Denials {
     /// Counts a denial. No lock of the rank of a leaf is held.

@@ -14,8 +14,9 @@ use super::other_protocol::OtherProtocol;
 use super::protocol::{Client, Next, Phase, Protocol, reply};
 use crate::base::limits::Limits;
 use crate::base::reached::LimitName;
+use crate::base::sync::Ordering;
 use crate::delivery::aliases::ReceivedAliases;
-use crate::delivery::outbox::{Outbox, ReceiverInfo};
+use crate::delivery::outbox::{Outbox, ReceiverInfo, WireFormat};
 use crate::event::Event;
 use crate::ops::sessions::{AttachRequest, Attached, TooManySessions};
 use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Rights, Verdict};
@@ -184,6 +185,9 @@ impl Protocol {
         context: &mut Context<'_>,
     ) {
         let (client_id, new) = (session.client_id(), self.outbox.connection());
+        context.shared.connected.fetch_add(1, Ordering::Relaxed);
+        let has_final_packet = taken_over.is_some_and(|old| old.receiver().format == WireFormat::V5);
+        context.dispatcher.counts().packets_sent += 1 + u64::from(has_final_packet);
         if let Some(old) = taken_over.map(|old| old.connection()) {
             context.events.push_back(Event::TakenOver { client_id: Arc::clone(client_id), old, new });
         }

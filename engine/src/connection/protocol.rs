@@ -22,6 +22,7 @@ use super::disconnect::{End, EndReason};
 use super::grant::Grant;
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
+use crate::base::sync::Ordering;
 use crate::delivery::aliases::ReceivedAliases;
 use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
@@ -210,7 +211,13 @@ impl Protocol {
             Phase::Connected(client) => client,
             Phase::New => {
                 return match packet {
-                    Packet::Connect(connect) => self.connect(&connect, raw.bytes, answers, context),
+                    Packet::Connect(connect) => {
+                        // It is handled again when the policy has answered.
+                        if answers.as_ref().is_none_or(|answers| answers.is_empty()) {
+                            context.dispatcher.counts().connects_received += 1;
+                        }
+                        self.connect(&connect, raw.bytes, answers, context)
+                    }
                     _ => Err(End::silent(EndReason::NotConnect)),
                 };
             }
@@ -378,6 +385,7 @@ impl Protocol {
     pub(crate) fn close(&mut self, reason: EndReason, shared: &Shared, dispatcher: &mut Dispatcher, now_ms: u64) {
         if let Phase::Connected(client) = std::mem::replace(&mut self.phase, Phase::Ended) {
             let Client { session, replays, new_expiry_s, previous_will, .. } = *client;
+            shared.connected.fetch_sub(1, Ordering::Relaxed);
             dispatcher.publish_later(shared, previous_will);
             session.keep_replays(replays);
             let how = (reason.publishes_will(), new_expiry_s);

@@ -11,10 +11,12 @@ use crate::base::capacity::Capacity;
 use crate::base::denials::DeniedUse;
 use crate::base::limits::Limits;
 use crate::base::reached::LimitName;
+use crate::base::reserved::is_reserved;
 use crate::delivery::aliases::AliasError;
 use crate::delivery::outbox::Outbox;
 use crate::ops::dispatch::Routed;
 use crate::ops::dispatch::forms::Received;
+use crate::ops::routes::RESERVED;
 use crate::policy::{Answers, PendingDecision, PublishRequest, Verdict};
 use crate::state::session::NotOwner;
 use crate::store::Record;
@@ -85,6 +87,13 @@ impl Protocol {
                     client.acknowledge_publish(publish.qos, id, ReasonCode::QuotaExceeded, text, context.replies);
                 }
             }
+            (Outcome::Refused(RESERVED), id) => {
+                client.note_reserved(publish, context);
+                if let Some(id) = id {
+                    let code = if version.is_v5() { RESERVED } else { ReasonCode::Success };
+                    client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
+                }
+            }
             (Outcome::Refused(code), Some(id)) if version.is_v5() => {
                 client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
             }
@@ -149,10 +158,21 @@ impl Client {
         }
     }
 
+    #[cold]
+    fn note_reserved(&self, publish: &Publish<'_>, context: &mut Context<'_>) {
+        // Not `topic_of`: with a second caller it would no longer be a part of its first, which each message takes.
+        let aliases_max = context.shared.limits.topic_alias_max;
+        let by_alias = || self.aliases.resolve(publish.properties.topic_alias()?, aliases_max).ok();
+        if let Some(topic) = publish.topic.or_else(by_alias) {
+            self.denied(topic, RESERVED, context);
+        }
+    }
+
     fn denied(&self, topic: TopicName<'_>, code: ReasonCode, context: &mut Context<'_>) -> Outcome {
         context.dispatcher.counts().publishes_denied += 1;
         let user = self.grant.as_ref().and_then(|grant| grant.rights.user());
-        context.shared.denials.note(DeniedUse::Publish, self.session.client_id(), user, topic.as_str());
+        let denied = if is_reserved(topic) { DeniedUse::Reserved } else { DeniedUse::Publish };
+        context.shared.denials.note(denied, self.session.client_id(), user, topic.as_str());
         Outcome::Denied(code)
     }
 

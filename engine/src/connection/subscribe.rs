@@ -146,7 +146,7 @@ impl Client {
             return refuse(LimitName::TopicQueues, ReasonCode::QuotaExceeded);
         }
         if is_new {
-            shared.charge_subscription(text);
+            shared.charge_subscription(text, kind);
         }
         subscriptions.insert(text);
         drop(subscriptions);

@@ -10,6 +10,7 @@ use crate::delivery::batch::Batch;
 use crate::delivery::loan::{ConsumerOptions, DeadLetter, Loan, QueueInfo, Queued, Returned, SubscriptionIds};
 use crate::delivery::message::{Head, Message};
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::metrics::StatsSnapshot;
 
 /// A message for one session.
 #[derive(Debug)]
@@ -82,10 +83,8 @@ pub(crate) struct DeliveryContext<'a> {
     pub(crate) buffer: &'a mut Vec<u8>,
     /// Outboxes to flush are marked here.
     pub(crate) batch: &'a mut Batch,
-    /// Counts messages that are not delivered.
-    pub(crate) dropped: &'a mut u64,
-    /// Counts messages that clients have no right to.
-    pub(crate) denied: &'a mut u64,
+    /// The worker's counts.
+    pub(crate) counts: &'a mut StatsSnapshot,
     /// Queues with messages at QoS 0 for consumers that must read before they get more.
     pub(crate) watched: &'a mut Vec<Arc<QueueInfo>>,
     /// Messages that were delivered too often.
@@ -97,7 +96,7 @@ pub(crate) struct DeliveryContext<'a> {
 impl DeliveryContext<'_> {
     /// Counts a message that its receiver does not get.
     pub(crate) fn count_dropped(&mut self, capacity: &Capacity) {
-        *self.dropped += 1;
+        self.counts.messages_dropped += 1;
         capacity.count_dropped(1);
     }
 
@@ -120,7 +119,10 @@ pub(crate) fn write_message(
     let (start, receiver) = (context.buffer.len(), outbox.receiver());
     let written = message.encode(receiver.format.version(), head, context.now_ms, context.buffer);
     let fits = written.is_ok() && context.buffer.len() - start <= receiver.packet_bytes_max as usize;
-    if !fits {
+    if fits {
+        context.counts.publishes_sent += 1;
+        context.counts.payload_bytes_sent += message.payload_bytes() as u64;
+    } else {
         context.buffer.truncate(start);
     }
     fits

@@ -150,6 +150,12 @@ impl Message {
         self.parts().3
     }
 
+    /// The bytes of the payload.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        let header = self.header();
+        (header.body_len - header.properties_len) as usize - usize::from(header.topic_len)
+    }
+
     /// The bytes that it counts for in a queue.
     pub(crate) fn cost_bytes(&self) -> usize {
         self.header().body_len as usize + OVERHEAD_BYTES

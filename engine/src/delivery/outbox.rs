@@ -288,6 +288,11 @@ impl Outbox {
         self.capacity.remove(bytes, messages);
     }
 
+    /// Counts the bytes of one send for the statistics.
+    pub fn count_sent(&self, bytes: usize) {
+        self.budget.count_sent(bytes);
+    }
+
     /// Bytes pushed and not yet sent.
     pub fn depth_bytes(&self) -> usize {
         self.capacity.depth_bytes()

@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod forms;
+mod own;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,15 +23,16 @@ use crate::base::capacity::{Admission, Capacity};
 use crate::base::denials::DeniedUse;
 use crate::base::limits::{Limits, StallPolicy};
 use crate::base::reached::LimitName;
+use crate::base::reserved::is_reserved;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::batch::{Batch, Staged};
 use crate::delivery::bundles::Bundles;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::{Message, pool};
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
-use crate::metrics::StatsSnapshot;
+use crate::metrics::{Counters, StatsSnapshot};
 use crate::ops::queues::queue_name;
-use crate::ops::routes::{Route, RouteCache, Target};
+use crate::ops::routes::{RESERVED, Route, RouteCache, Target};
 use crate::state::retained::Retained;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
@@ -47,7 +49,7 @@ pub(crate) enum Routed {
     Done(bool),
     /// A receiver with this capacity is full. Nothing was staged.
     Blocked(Arc<Capacity>),
-    /// It is refused. Nothing was staged.
+    /// It is refused. Nothing was staged. [`RESERVED`]: only the broker publishes to the topic.
     Refused(ReasonCode),
 }
 
@@ -71,6 +73,8 @@ pub(crate) struct Dispatcher {
     /// Connections whose outboxes must drain before their sessions send more, and their workers.
     refills: Vec<(ConnectionId, usize)>,
     counts: StatsSnapshot,
+    /// The counters to which they are moved once a batch.
+    counters: Arc<Counters>,
     /// The sender of the messages that are routed now has waited too long in vain.
     is_impatient: bool,
     /// When memory that was not used is freed next.
@@ -80,10 +84,17 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// The state of a new worker.
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self { counters: shared.new_counters(), ..Self::default() }
+    }
+
     /// Stages `received` for all its receivers.
     pub(crate) fn publish(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
         let routed = self.route(shared, received, now_ms);
-        if matches!(routed, Routed::Refused(_)) && (received.publish.qos == QoS::AtMostOnce || received.is_will) {
+        if matches!(routed, Routed::Refused(code) if code != RESERVED)
+            && (received.publish.qos == QoS::AtMostOnce || received.is_will)
+        {
             self.counts.messages_dropped += 1;
         }
         routed
@@ -93,7 +104,9 @@ impl Dispatcher {
         let route = match self.cache.lookup(shared, received.topic) {
             Ok(route) => route,
             Err(unroutable) => {
-                shared.reached.note(unroutable.limit(), Some(received.client_id));
+                if let Some(limit) = unroutable.limit() {
+                    shared.reached.note(limit, Some(received.client_id));
+                }
                 return Routed::Refused(unroutable.reason_code());
             }
         };
@@ -125,6 +138,7 @@ impl Dispatcher {
             }
         }
         self.counts.messages_received += 1;
+        self.counts.payload_bytes_received += received.publish.payload.len() as u64;
         let reached = staging.stage(route, &mut stored, &shared.limits, &mut self.counts);
         if let Some(group) = reached.lagging_group {
             shared.reached.note(LimitName::StallMs, Some(&group.name));
@@ -162,8 +176,7 @@ impl Dispatcher {
             now_ms,
             buffer: &mut self.buffer,
             batch: &mut self.batch,
-            dropped: &mut self.counts.messages_dropped,
-            denied: &mut self.counts.deliveries_denied,
+            counts: &mut self.counts,
             watched: &mut self.watched,
             dead: &mut self.dead,
             refills: &mut self.refills,
@@ -283,12 +296,14 @@ impl Dispatcher {
             debug_assert!(false, "an encoded will can be decoded");
             return Routed::Done(false);
         };
-        if let Some(rights) = &will.rights
-            && !rights.may_publish(topic.as_str())
-        {
+        let rights = will.rights.as_ref();
+        let is_denied = rights.is_some_and(|rights| !rights.may_publish(topic.as_str()));
+        if is_denied || is_reserved(topic) {
             self.counts.publishes_denied += 1;
-            shared.denials.note(DeniedUse::Will, &will.client_id, rights.user(), topic.as_str());
-            return Routed::Done(false);
+            let denied = if is_reserved(topic) { DeniedUse::Reserved } else { DeniedUse::Will };
+            let user = rights.and_then(|rights| rights.user());
+            shared.denials.note(denied, &will.client_id, user, topic.as_str());
+            return Routed::Refused(RESERVED);
         }
         let received = Received {
             publish,
@@ -317,7 +332,7 @@ impl Dispatcher {
         std::mem::take(&mut self.refills)
     }
 
-    /// This worker's counts since they were last added to the shared ones.
+    /// This worker's counts since they were last added to its counters.
     pub(crate) fn counts(&mut self) -> &mut StatsSnapshot {
         &mut self.counts
     }
@@ -327,9 +342,9 @@ impl Dispatcher {
         self.batch.push_all(scratch);
     }
 
-    /// Adds this worker's counts since the last call to the shared counts.
-    pub(crate) fn flush_counters(&mut self, shared: &Shared) {
-        shared.counters.add(std::mem::take(&mut self.counts));
+    /// Adds this worker's counts since the last call to its counters.
+    pub(crate) fn flush_counters(&mut self) {
+        self.counters.take_from(&mut self.counts);
     }
 
     /// Whether memory is kept for the next messages, which [`Dispatcher::evict_stale`] frees in time.
@@ -462,6 +477,7 @@ impl Staging<'_> {
         let received = stored.received;
         let mut forms = Forms::new(received);
         let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None };
+        let mut written = 0;
         counts.deliveries_denied += route.denied;
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
             reached.matched = true;
@@ -494,7 +510,10 @@ impl Staging<'_> {
             {
                 let piece = forms.piece_for(target, outbox.receiver().format, self.batch);
                 match piece.filter(|piece| piece.len <= outbox.receiver().packet_bytes_max as usize) {
-                    Some(piece) => self.batch.stage(outbox, piece),
+                    Some(piece) => {
+                        self.batch.stage(outbox, piece);
+                        written += 1;
+                    }
                     None => {
                         // Longer than the client accepts [MQTT-3.1.2-25].
                         capacity.count_dropped(1);
@@ -505,6 +524,8 @@ impl Staging<'_> {
             }
             counts.messages_delivered += 1;
         }
+        counts.publishes_sent += written;
+        counts.payload_bytes_sent += written * received.publish.payload.len() as u64;
         for queue in &route.queues {
             if queue.is_group() && queue.capacity().is_lagging() {
                 counts.messages_dropped += 1;

@@ -47,7 +47,7 @@ impl ReplayCursor {
                 return true;
             }
             if shared.grants_rights && !session.may_receive(retained.message.topic().as_str()) {
-                *context.denied += 1;
+                context.counts.deliveries_denied += 1;
                 return true;
             }
             let delivered = match self.qos.min(retained.message.qos()) {

@@ -10,6 +10,7 @@ use wisp_wire::{QoS, ReasonCode, SubscriptionId, TopicName};
 
 use crate::base::denials::DeniedUse;
 use crate::base::reached::LimitName;
+use crate::base::reserved::is_reserved;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::outbox::Outbox;
@@ -56,6 +57,11 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// The receivers of a message of the broker itself.
+    pub(crate) fn of_own(shared: &Shared, topic: TopicName<'_>) -> Self {
+        Self::new(shared.tree.matching(topic), |receiver| shared.may_receive(receiver, topic))
+    }
+
     fn len(&self) -> usize {
         self.targets.len() + self.queues.len()
     }
@@ -113,19 +119,25 @@ impl Target {
     }
 }
 
+/// The code for a sender to a topic that only the broker publishes to. No other refusal of a message has it.
+pub(crate) const RESERVED: ReasonCode = ReasonCode::NotAuthorized;
+
 /// The reason why a message is not routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unroutable {
     Topic(TopicTooLarge),
     TooManyQueues,
+    /// Only the broker publishes there.
+    Reserved,
 }
 
 impl Unroutable {
-    /// The limit that is reached.
-    pub(crate) fn limit(self) -> LimitName {
+    /// The limit that is reached, unless the topic is reserved.
+    pub(crate) fn limit(self) -> Option<LimitName> {
         match self {
-            Self::Topic(too_large) => too_large.limit(),
-            Self::TooManyQueues => LimitName::TopicQueues,
+            Self::Topic(too_large) => Some(too_large.limit()),
+            Self::TooManyQueues => Some(LimitName::TopicQueues),
+            Self::Reserved => None,
         }
     }
 
@@ -134,6 +146,7 @@ impl Unroutable {
         match self {
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::TooManyQueues => ReasonCode::QuotaExceeded,
+            Self::Reserved => RESERVED,
         }
     }
 }
@@ -233,6 +246,10 @@ impl RouteCache {
 
     fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {
         TopicTooLarge::check(topic.as_str(), &shared.limits).map_err(Unroutable::Topic)?;
+        // Here, so that topics in the cache need no check. The broker's own messages do not use the cache.
+        if is_reserved(topic) {
+            return Err(Unroutable::Reserved);
+        }
         let epochs = shared.tree.epochs_of(topic);
         // Both are read before the tree, so that a change in between is noticed at the next look-up.
         let changes = shared.tree.changes();

@@ -181,6 +181,7 @@ impl Shared {
             let due = session.lifetime().expire(&self.timers, (session.index(), &session), now_ms);
             if due.ended {
                 shard.remove(&session);
+                dispatcher.counts().sessions_expired += 1;
             }
             dispatcher.publish_later(self, due.will);
             drop(shard);

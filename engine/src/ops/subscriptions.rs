@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wisp_wire::{SubscriptionId, TopicFilter};
 
+use crate::base::sync::Ordering;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{ConsumerOptions, SubscriptionIds};
 use crate::ops::queues::queue_name;
@@ -38,6 +39,11 @@ impl<'a> FilterKind<'a> {
             None => Some(Self::Plain(filter)),
         }
     }
+
+    /// Whether several consumers share the messages.
+    fn is_shared(self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
 }
 
 /// The identifier of one subscription, in the form that deliveries have.
@@ -70,15 +76,19 @@ impl Shared {
         self.join_queue(text, within, Consumer { session: Arc::clone(session), options })
     }
 
-    /// Counts the bytes of a new subscription.
-    pub(crate) fn charge_subscription(&self, filter: &str) {
+    /// Counts a new subscription and its bytes.
+    pub(crate) fn charge_subscription(&self, filter: &str, kind: FilterKind<'_>) {
         self.subscriptions.charge(footprint_bytes(filter));
+        self.subscription_counts[usize::from(kind.is_shared())].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Removes a subscription that the session has dropped from the topic tree or its queue.
     pub(crate) fn remove_subscription(&self, filter: &str, session: &Session, now_ms: u64) {
         let parsed = TopicFilter::new(filter).expect("only legal filters are kept");
-        match FilterKind::of(parsed) {
+        let kind = FilterKind::of(parsed);
+        let is_shared = kind.is_some_and(FilterKind::is_shared);
+        self.subscription_counts[usize::from(is_shared)].fetch_sub(1, Ordering::Relaxed);
+        match kind {
             Some(FilterKind::Plain(filter)) => {
                 let removed = self.tree.unsubscribe(filter, session.index());
                 debug_assert!(removed, "the router has every filter of a session");

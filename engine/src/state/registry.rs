@@ -22,6 +22,8 @@ pub(crate) struct Registry {
     hasher: RandomState,
     shards: [Mutex<HashSet<ByClientId, RandomState>, { rank::REGISTRY }>; SHARDS],
     count: AtomicUsize,
+    /// The highest count.
+    highest: AtomicUsize,
     /// Sessions that outlive their connections.
     kept: AtomicUsize,
 }
@@ -56,6 +58,7 @@ impl Default for Registry {
             hasher: RandomState::default(),
             shards: std::array::from_fn(|_| Mutex::default()),
             count: AtomicUsize::new(0),
+            highest: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
         }
     }
@@ -65,17 +68,30 @@ impl Registry {
     /// Locks the part of the registry that `client_id` falls into.
     pub(crate) fn shard(&self, client_id: &str) -> Shard<'_> {
         let sessions = self.shards[self.hasher.hash_one(client_id) as usize % SHARDS].lock();
-        Shard { sessions, count: &self.count }
+        Shard { sessions, count: &self.count, highest: &self.highest }
     }
+
+    /// The number of parts for [`Registry::for_each_in`].
+    pub(crate) const PARTS: usize = SHARDS;
 
     /// Calls `visit` with every session. A part of the registry is locked meanwhile.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Session)) {
-        self.shards.iter().for_each(|shard| shard.lock().iter().for_each(|found| visit(&found.0)));
+        (0..Self::PARTS).for_each(|part| self.for_each_in(part, &mut visit));
+    }
+
+    /// Calls `visit` with every session in a part of the registry, which is locked meanwhile.
+    pub(crate) fn for_each_in(&self, part: usize, mut visit: impl FnMut(&Session)) {
+        self.shards[part].lock().iter().for_each(|found| visit(&found.0));
     }
 
     /// The number of sessions.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// The highest number of sessions since the start.
+    pub(crate) fn highest(&self) -> usize {
+        self.highest.load(Ordering::Relaxed)
     }
 
     /// The number of sessions that outlive their connections.
@@ -99,6 +115,7 @@ impl Registry {
 pub(crate) struct Shard<'a> {
     sessions: MutexGuard<'a, HashSet<ByClientId, RandomState>>,
     count: &'a AtomicUsize,
+    highest: &'a AtomicUsize,
 }
 
 impl Shard<'_> {
@@ -110,7 +127,8 @@ impl Shard<'_> {
     /// Adds a session, or replaces the one of the same client.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
         if self.sessions.replace(ByClientId(Arc::clone(session))).is_none() {
-            self.count.fetch_add(1, Ordering::Relaxed);
+            let before = self.count.fetch_add(1, Ordering::Relaxed);
+            self.highest.fetch_max(before + 1, Ordering::Relaxed);
         }
     }
 

@@ -35,7 +35,10 @@ struct State {
     by_topic: BTreeMap<Box<str>, Retained>,
     /// The messages that expire: the time and the topic.
     by_expiry: BTreeSet<(u64, Box<str>)>,
+    /// Bytes of the messages of clients.
     bytes: usize,
+    /// The number of the broker's own messages. No limit counts them.
+    own: usize,
 }
 
 impl Default for RetainedStore {
@@ -48,7 +51,7 @@ impl Default for RetainedStore {
 #[derive(Clone, Debug)]
 pub(crate) struct Retained {
     pub(crate) message: Message,
-    /// The client that sent it. Its own subscriptions with No Local do not get the message.
+    /// The client that sent it; `None` for the broker itself. Its own subscriptions with No Local do not get the message.
     pub(crate) sender: Option<Arc<str>>,
 }
 
@@ -103,7 +106,7 @@ impl RetainedStore {
     fn check(&self, topic: &str, bytes: usize, limits: &Limits) -> Result<(), RetainedFull> {
         let state = self.state.read();
         let replaced = state.by_topic.get(topic).map(|retained| retained.message.cost_bytes());
-        if state.by_topic.len() + usize::from(replaced.is_none()) > limits.retained_count_max as usize {
+        if state.by_topic.len() - state.own + usize::from(replaced.is_none()) > limits.retained_count_max as usize {
             return Err(RetainedFull::Count);
         }
         let fits = state.bytes - replaced.unwrap_or(0) + bytes <= limits.retained_bytes_max;
@@ -129,6 +132,15 @@ impl RetainedStore {
         state.by_topic.insert(topic.into(), retained);
         self.note_next_expiry(&state);
         Ok(())
+    }
+
+    /// Stores a message of the broker itself, whatever the limits.
+    pub(crate) fn store_own(&self, message: Message) {
+        let topic = message.topic().as_str().to_owned();
+        let mut state = self.state.write();
+        state.remove(&topic);
+        state.own += 1;
+        state.by_topic.insert(topic.into(), Retained { message, sender: None });
     }
 
     /// Removes the message of a topic.
@@ -213,15 +225,20 @@ impl RetainedStore {
         Visited::All
     }
 
-    /// The number of retained messages.
-    pub(crate) fn count(&self) -> usize {
-        self.state.read().by_topic.len()
+    /// The number of retained messages, without the broker's own, and their bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = self.state.read();
+        (state.by_topic.len() - state.own, state.bytes)
     }
 }
 
 impl State {
     fn remove(&mut self, topic: &str) {
-        let Some(Retained { message, .. }) = self.by_topic.remove(topic) else { return };
+        let Some(Retained { message, sender }) = self.by_topic.remove(topic) else { return };
+        if sender.is_none() {
+            self.own -= 1;
+            return;
+        }
         self.bytes -= message.cost_bytes();
         if let Some(at_ms) = message.expires_at_ms() {
             self.by_expiry.remove(&(at_ms, topic.into()));
@@ -238,7 +255,7 @@ mod tests {
 
     fn retained(topic: &str, payload: &[u8]) -> Retained {
         let topic = TopicName::new(topic).unwrap();
-        Retained { message: Message::from_publish(&Publish::new(topic, payload), topic, 0), sender: None }
+        Retained { message: Message::from_publish(&Publish::new(topic, payload), topic, 0), sender: Some("s".into()) }
     }
 
     /// The matching topics, with at most `most` of them in each step.
@@ -265,9 +282,9 @@ mod tests {
         let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
         store.store(retained("a", b"1"), &limits).unwrap();
         store.store(retained("a", b"22"), &limits).unwrap();
-        assert_eq!((store.count(), found(&store, "a", 9)), (1, vec!["a".to_owned()]));
+        assert_eq!((store.size().0, found(&store, "a", 9)), (1, vec!["a".to_owned()]));
         store.store(retained("a", b""), &limits).unwrap();
-        assert_eq!((store.count(), store.state.read().bytes), (0, 0));
+        assert_eq!((store.size().0, store.state.read().bytes), (0, 0));
     }
 
     #[test]
@@ -281,6 +298,18 @@ mod tests {
         let limits = Limits { retained_bytes_max: bytes, ..Limits::DEFAULT };
         store.store(retained("a", b"3"), &limits).unwrap();
         assert_eq!(store.store(retained("a", b"33"), &limits), Err(RetainedFull::Bytes));
+    }
+
+    #[test]
+    fn the_brokers_own_messages_count_for_no_limit() {
+        let (store, limits) = (RetainedStore::default(), Limits { retained_count_max: 1, ..Limits::DEFAULT });
+        for (topic, payload) in [("$SYS/a", b"1"), ("$SYS/b", b"1"), ("$SYS/a", b"2")] {
+            store.store_own(retained(topic, payload).message);
+        }
+        store.store(retained("a", b"1"), &limits).unwrap();
+        assert_eq!(store.store(retained("b", b"1"), &limits), Err(RetainedFull::Count));
+        assert_eq!(store.size(), (1, retained("a", b"1").message.cost_bytes()));
+        assert_eq!(found(&store, "$SYS/#", 9), ["$SYS/a", "$SYS/b"]);
     }
 
     #[test]
@@ -319,7 +348,7 @@ mod tests {
             let topic = TopicName::new(topic).unwrap();
             let properties = [Property::MessageExpiryInterval(seconds)];
             let publish = Publish { properties: Properties::from_slice(&properties), ..Publish::new(topic, b"1") };
-            Retained { message: Message::from_publish(&publish, topic, 0), sender: None }
+            Retained { message: Message::from_publish(&publish, topic, 0), sender: Some("s".into()) }
         };
         assert_eq!(store.next_expiry_ms(), None);
         for (topic, seconds) in [("a", 3), ("b", 1), ("c", 2)] {
@@ -328,14 +357,14 @@ mod tests {
         store.store(retained("b", b"for ever"), &limits).unwrap();
         assert_eq!(store.next_expiry_ms(), Some(2_000));
         store.remove_expired(1_999);
-        assert_eq!(store.count(), 3);
+        assert_eq!(store.size().0, 3);
         store.remove_expired(2_000);
         assert_eq!(
             (found(&store, "#", 9), store.next_expiry_ms()),
             (vec!["a".to_owned(), "b".to_owned()], Some(3_000))
         );
         store.remove_expired(3_000);
-        assert_eq!((store.count(), store.next_expiry_ms()), (1, None));
+        assert_eq!((store.size().0, store.next_expiry_ms()), (1, None));
         assert!(store.state.read().by_expiry.is_empty());
     }
 

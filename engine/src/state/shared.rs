@@ -56,6 +56,12 @@ pub struct Shared {
     pub(crate) stored: Arc<Budget>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
+    /// The numbers of subscriptions: to topics, and to groups and topic queues.
+    pub(crate) subscription_counts: [AtomicU64; 2],
+    /// Connected clients.
+    pub(crate) connected: AtomicU64,
+    /// The topics of `$SYS`.
+    pub(crate) sys: SysOptions,
     /// The budgets of receivers that have left.
     pub(crate) spent: SpentBudgets,
     /// The prefix for response topics, sent to clients that ask for it (MQTT 5 section 3.2.2.3.15).
@@ -70,8 +76,10 @@ pub struct Shared {
     pub(crate) store: Arc<dyn Store>,
     /// Whether the store wants records.
     pub(crate) is_durable: bool,
-    /// Counts since the start.
-    pub(crate) counters: Counters,
+    /// Counts since the start, of what happens outside the workers.
+    counters: Counters,
+    /// The counts of each worker.
+    worker_counters: Mutex<Vec<Arc<Counters>>, { rank::LEAF }>,
     /// Limits that were reached and are not reported yet.
     pub(crate) reached: ReachedLimits,
     /// Messages that rights have denied, not reported yet.
@@ -96,6 +104,17 @@ pub struct Options {
     pub policy: Arc<dyn Policy>,
     /// Keeps records beyond the life of the process.
     pub store: Arc<dyn Store>,
+    /// The topics of `$SYS`.
+    pub sys: SysOptions,
+}
+
+/// When the broker publishes to the topics of `$SYS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SysOptions {
+    /// Seconds between two updates. 0, the default: there are no such topics.
+    pub interval_s: u16,
+    /// Unix time in milliseconds when the engine's time is 0. Updates come when Unix time is a multiple of the interval.
+    pub unix_ms: u64,
 }
 
 /// State that exists in memory only.
@@ -117,6 +136,7 @@ impl Default for Options {
             response_information: None,
             policy: Arc::new(AllowAll),
             store: Arc::new(MemoryStore),
+            sys: SysOptions::default(),
         }
     }
 }
@@ -211,6 +231,9 @@ impl Shared {
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
             stored,
             subscriptions: Budget::new(limits.subscription_bytes_max),
+            subscription_counts: [AtomicU64::new(0), AtomicU64::new(0)],
+            connected: AtomicU64::new(0),
+            sys: options.sys,
             spent: SpentBudgets::default(),
             response_information: options.response_information,
             restricts_messages: options.policy.restricts_messages(),
@@ -219,6 +242,7 @@ impl Shared {
             is_durable: options.store.is_durable(),
             store: options.store,
             counters: Counters::default(),
+            worker_counters: Mutex::default(),
             reached: ReachedLimits::default(),
             denials: Denials::default(),
             receiver_slots,
@@ -263,13 +287,30 @@ impl Shared {
         self.counters.add(StatsSnapshot { connections_rejected: 1, ..StatsSnapshot::default() });
     }
 
+    /// The counters of a new worker.
+    pub(crate) fn new_counters(&self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.worker_counters.lock().push(Arc::clone(&counters));
+        counters
+    }
+
     /// The counts since the start, and the gauges of this moment.
     pub fn stats(&self) -> StatsSnapshot {
-        let mut stats = self.counters.snapshot();
+        let mut stats = StatsSnapshot::default();
+        self.counters.add_to(&mut stats);
+        self.worker_counters.lock().iter().for_each(|counters| counters.add_to(&mut stats));
         stats.messages_dropped += self.budget.overflowed_messages();
+        stats.packets_sent += stats.publishes_sent;
+        stats.bytes_sent += self.budget.sent_bytes();
         stats.sessions = self.registry.count() as u64;
+        stats.sessions_connected = self.connected.load(Ordering::Relaxed);
         stats.sessions_kept = self.registry.kept() as u64;
-        stats.retained = self.retained.count() as u64;
+        stats.sessions_highest = self.registry.highest() as u64;
+        let [plain, shared] = self.subscription_counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        (stats.subscriptions, stats.shared_subscriptions) = (plain, shared);
+        stats.subscription_bytes = self.subscriptions.used_bytes() as u64;
+        let (retained, retained_bytes) = self.retained.size();
+        (stats.retained, stats.retained_bytes) = (retained as u64, retained_bytes as u64);
         stats.buffered_bytes = self.budget.used_bytes() as u64;
         stats.stored_bytes = self.stored.used_bytes() as u64;
         stats
@@ -282,7 +323,7 @@ impl Shared {
         }
         let mut unsaved = Unsaved {
             sessions: self.registry.kept() as u64,
-            retained_messages: self.retained.count() as u64,
+            retained_messages: self.retained.size().0 as u64,
             queued_messages: 0,
         };
         self.registry.for_each(|session| {

@@ -186,7 +186,7 @@ impl TopicQueue {
             match self.settings.policy {
                 FullPolicy::DropOldest => self.drop_oldest(&mut state, bytes, context),
                 FullPolicy::DropNewest if self.capacity().is_full_with(bytes, 1) => {
-                    *context.dropped += 1;
+                    context.counts.messages_dropped += 1;
                     continue;
                 }
                 FullPolicy::DropNewest | FullPolicy::Refuse => {}
@@ -205,7 +205,7 @@ impl TopicQueue {
         while self.capacity().is_at_its_own_limit(bytes, 1) {
             let Some(oldest) = state.messages.pop_front() else { break };
             self.info.release(&oldest.message);
-            *context.dropped += 1;
+            context.counts.messages_dropped += 1;
         }
     }
 
@@ -295,7 +295,7 @@ impl TopicQueue {
                 self.info.release(&queued.message);
                 match &self.settings.dead_letter {
                     Some(name) => context.dead.push(DeadLetter { queue: name.clone(), message: queued.message }),
-                    None => *context.dropped += 1,
+                    None => context.counts.messages_dropped += 1,
                 }
             } else {
                 state.expires_ms.note(&queued.message);

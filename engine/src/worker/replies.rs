@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wisp_wire::packet_len;
+
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
@@ -59,9 +61,11 @@ impl Replies {
     /// Pushes the bytes appended since the last call to `outbox`, or collects them for the end of the turn.
     pub(super) fn take(&mut self, outbox: &Arc<Outbox>, is_final: bool, shared: &Shared, dispatcher: &mut Dispatcher) {
         let Collected { bytes, spans } = &mut self.collected;
-        if !is_final && bytes.len() == spans.last().map_or(0, |span| span.end) {
+        let start = spans.last().map_or(0, |span| span.end);
+        if !is_final && bytes.len() == start {
             return;
         }
+        dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
         if shared.is_durable {
             spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final });
         } else {
@@ -119,6 +123,19 @@ impl Collected {
     }
 }
 
+/// The number of packets in `bytes`, which has whole ones.
+fn packet_count(mut bytes: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some(&len) = bytes.get(1) {
+        // Nearly all replies are short.
+        let short = (len < 0x80).then_some(2 + usize::from(len));
+        let len = short.or_else(|| packet_len(bytes, u32::MAX).ok().flatten()).unwrap_or(bytes.len());
+        bytes = bytes.get(len..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 fn push(packets: &[u8], outbox: &Arc<Outbox>, is_final: bool, dispatcher: &mut Dispatcher) {
     if is_final {
         outbox.push_final(packets);
@@ -126,4 +143,16 @@ fn push(packets: &[u8], outbox: &Arc<Outbox>, is_final: bool, dispatcher: &mut D
         outbox.push([packets].into_iter(), packets.len(), 0);
     }
     dispatcher.mark_for_flush(outbox);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::packet_count;
+
+    #[test]
+    fn packets_of_any_length_are_counted() {
+        let long = [&[0x90, 0xc9, 1][..], &[0; 201]].concat();
+        let packets = [&[0x40, 2, 0, 1][..], &long, &[0xd0, 0], &[0x40, 3, 0, 1, 0x87]];
+        assert_eq!((0..=4).map(|count| packet_count(&packets[..count].concat())).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    }
 }

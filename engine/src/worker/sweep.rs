@@ -31,6 +31,9 @@ impl Worker {
         if self.outputs.index == 0 {
             self.report_limits();
         }
+        if let Some(sys) = &mut self.sys {
+            sys.survey(&self.outputs.shared);
+        }
         true
     }
 

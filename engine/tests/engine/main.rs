@@ -25,6 +25,7 @@ mod shared;
 mod states;
 mod subscribing;
 mod support;
+mod sys;
 mod takeover;
 mod topic_queues;
 mod wills;

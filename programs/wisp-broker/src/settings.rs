@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
+    pub(crate) sys_interval_s: u16,
     pub(crate) response_information: Option<Box<str>>,
     pub(crate) password_file: Option<Box<str>>,
     pub(crate) acl_file: Option<Box<str>>,
@@ -41,6 +42,7 @@ impl Default for Settings {
             listen: config.listeners().iter().map(|listener| Address::Ip(listener.address)).collect(),
             workers: config.workers(),
             log: LevelFilter::INFO,
+            sys_interval_s: config.sys_interval_s(),
             response_information: None,
             password_file: None,
             acl_file: None,
@@ -71,7 +73,7 @@ impl Settings {
     /// The configuration of the library without listeners.
     pub(crate) fn builder(&self) -> ConfigBuilder {
         let builder = Config::builder().workers(self.workers).limits(self.limits).check_files(self.check_files());
-        let builder = builder.allow_anonymous(self.allow_anonymous);
+        let builder = builder.allow_anonymous(self.allow_anonymous).sys_interval_s(self.sys_interval_s);
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -129,7 +131,7 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut settings = vec![LISTEN, WORKERS, LOG, RESPONSE_INFORMATION];
+    let mut settings = vec![LISTEN, WORKERS, LOG, SYS_INTERVAL_S, RESPONSE_INFORMATION];
     settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
@@ -169,6 +171,18 @@ const LOG: Setting = Setting {
         set: |settings, word| {
             settings.log = LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
         },
+    },
+};
+
+const SYS_INTERVAL_S: Setting = Setting {
+    name: "sys-interval-s",
+    section: Section::Top,
+    value_name: "S",
+    help: "How often the topics of $SYS are updated; 0: there are none",
+    kind: Kind::Count {
+        range: 0..=u16::MAX as u64,
+        get: |settings| settings.sys_interval_s.into(),
+        set: |settings, seconds| settings.sys_interval_s = u16::try_from(seconds).unwrap_or(u16::MAX),
     },
 };
 

@@ -379,6 +379,7 @@ impl Outgoing {
             Some(Resend::Release(id)) => {
                 let written = PubRel::new(id).encode(outbox.receiver().format.version(), context.buffer);
                 debug_assert!(written.is_ok(), "a PUBREL without properties can be encoded");
+                context.counts.packets_sent += 1;
                 return false;
             }
             Some(Resend::Message(id, delivery)) => {

@@ -53,6 +53,7 @@ struct Found {
     limits: BTreeMap<&'static str, u64>,
     /// From errors alone to everything.
     log: Option<usize>,
+    sys_interval_s: Option<u16>,
     notes: Vec<String>,
 }
 
@@ -123,6 +124,7 @@ impl Found {
             "allow_anonymous" => self.security(name)?.allow_anonymous = Some(truth(first)?),
             "password_file" => self.security(name)?.password_file = Some(value.to_owned()),
             "acl_file" => self.security(name)?.acl_file = Some(value.to_owned()),
+            "sys_interval" => self.sys_interval_s = Some(interval_s(first)?),
             "log_type" => self.log = self.log.max(Some(log_level(first)?)),
             "persistent_client_expiration" => _ = self.limits.insert("session-expiry-s-max", seconds(first)?),
             "retain_available" if !truth(first)? => _ = self.limits.insert("retained-max", 0),
@@ -221,6 +223,9 @@ impl Found {
         if let Some(level) = self.log {
             line(&mut toml, "log", &toml_text(LOG_LEVELS[level]));
         }
+        if let Some(seconds) = self.sys_interval_s {
+            line(&mut toml, "sys-interval-s", &seconds);
+        }
         toml.push_str("\n[limits]\n");
         self.limits.iter().for_each(|(key, value)| line(&mut toml, key, value));
         for listener in &self.listeners {
@@ -309,6 +314,11 @@ fn count(text: &str) -> Result<Option<u64>, String> {
 fn port(text: &str) -> Result<u16, String> {
     let port = u16::try_from(number(text)?).ok().filter(|port| *port > 0);
     port.ok_or_else(|| format!("{} is not a port from 1 to 65535", text.escape_debug()))
+}
+
+fn interval_s(text: &str) -> Result<u16, String> {
+    let seconds = u16::try_from(number(text)?).ok();
+    seconds.ok_or_else(|| format!("{} is not a number from 0 to 65535", text.escape_debug()))
 }
 
 fn any_address(domain: &str) -> Result<String, String> {

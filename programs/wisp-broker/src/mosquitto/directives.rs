@@ -174,7 +174,7 @@ pub(super) static DIRECTIVES: [Directive; 141] = [
     directive("set_tcp_nodelay", Truth, NotNeeded("it is always on"), &[]),
     directive("socket_domain", Text, Honoured("address of [[listener]]"), &[]),
     directive("start_type", Text, Bridge, &[]),
-    directive("sys_interval", Number, Ignored("there are no $SYS topics"), &["0"]),
+    directive("sys_interval", Number, Honoured("sys-interval-s"), &[]),
     directive("threshold", Text, Bridge, &[]),
     directive("tls_engine", Text, Refused("keys are read from files"), &[]),
     directive("tls_engine_kpass_sha1", Text, Ignored("keys are read from files"), &[]),

@@ -99,7 +99,7 @@ fn anonymous_clients_connect_only_if_the_file_says_so() {
 fn limits_are_brought_into_range() {
     let text = "max_queued_messages 50\nmax_queued_bytes 1\nmax_inflight_messages 0\nmax_keepalive 0\nmax_packet_size 2000\n\
         max_topic_alias 0\npersistent_client_expiration 2d\nretain_available false\nglobal_max_connections 9\nlog_type notice\n\
-        log_type error\nglobal_max_clients -1\n";
+        log_type error\nglobal_max_clients -1\nsys_interval 0\n";
     let found = toml(text);
     for line in [
         "queue-messages-max = 50",
@@ -114,6 +114,7 @@ fn limits_are_brought_into_range() {
         "connections-max = 9",
         "sessions-max = 4294967295",
         "log = \"info\"",
+        "sys-interval-s = 0",
     ] {
         assert!(found.lines().any(|found| found == line), "{line} is missing in\n{found}");
     }
@@ -137,6 +138,7 @@ fn the_form_of_the_file_is_that_of_mosquitto() {
         ("max_queued_messages 99999999999", "1: 99999999999 is not a number, or out of range"),
         ("persistent_client_expiration 2", "1: 2 is not a number with one of the units"),
         ("log_type x", "1: x is no log type"),
+        ("sys_interval 65536", "1: 65536 is not a number from 0 to 65535"),
     ] {
         assert!(error(text).contains(part) && !error(text).contains('\n'), "{text:?}: {}", error(text));
     }

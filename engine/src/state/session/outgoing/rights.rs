@@ -55,7 +55,7 @@ impl Outgoing {
         let denied = self.inflight.take_where(|sent| !rights.may_receive(sent.message.topic().as_str()));
         let (mut returned, mut loans) = (Vec::new(), 0);
         for delivery in denied {
-            *context.denied += 1;
+            context.counts.deliveries_denied += 1;
             match delivery.loan() {
                 Some(loan) => {
                     loans += usize::from(LoanPace::counts(&loan.queue));
@@ -86,7 +86,7 @@ impl Outgoing {
         pending.retain(|waiting| {
             let is_allowed = granted.may_receive(waiting.message.topic().as_str());
             if !is_allowed {
-                *context.denied += 1;
+                context.counts.deliveries_denied += 1;
                 released.record(waiting);
             }
             is_allowed
@@ -99,7 +99,7 @@ impl Outgoing {
         let Some(granted) = self.granted().filter(|granted| context.now_ms < granted.recheck_until_ms) else { return };
         deliveries.retain(|delivery| {
             let is_allowed = granted.may_receive(delivery.message.topic().as_str());
-            *context.denied += u64::from(!is_allowed);
+            context.counts.deliveries_denied += u64::from(!is_allowed);
             is_allowed
         });
     }
