@@ -65,8 +65,9 @@ impl Log {
     /// An event of the engine.
     pub(crate) fn event(&self, event: &Event, now_ms: u64) {
         match event {
-            Event::Connected { client_id, version, origin, keep_alive_s, clean_start, .. } => debug!(
+            Event::Connected { client_id, user, version, origin, keep_alive_s, clean_start, .. } => info!(
                 client = &**client_id,
+                user = user.as_deref(),
                 peer = origin.peer.map(display),
                 listener = origin.listener,
                 version = ?version,

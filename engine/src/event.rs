@@ -50,6 +50,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Arc<str>,
+        /// The user that its rights are about, or else the user name of its CONNECT.
+        user: Option<Box<str>>,
         /// Its version of MQTT.
         version: ProtocolVersion,
         /// The peer's address and the listener.

@@ -4,6 +4,7 @@
 mod bounded_memory;
 mod churn;
 mod cli;
+mod client_log;
 mod config;
 mod connect;
 mod descriptors;

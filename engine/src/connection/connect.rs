@@ -86,7 +86,7 @@ impl Protocol {
             let refused = refuse(connect.version, ReasonCode::QuotaExceeded, context.replies);
             End { reason: EndReason::TooManySessions, ..refused }
         })?;
-        self.announce(connect, &session, keep_alive_s, taken_over.as_ref(), context);
+        self.announce(connect, (&session, rights.as_ref()), keep_alive_s, taken_over.as_ref(), context);
         let dropped = session.capacity().take_dropped();
         if dropped > 0 {
             let client_id = Some(Arc::clone(session.client_id()));
@@ -179,13 +179,14 @@ impl Protocol {
     fn announce(
         &self,
         connect: &Connect<'_>,
-        session: &Session,
+        (session, rights): (&Session, Option<&Arc<dyn Rights>>),
         keep_alive_s: u16,
         taken_over: Option<&Arc<Outbox>>,
         context: &mut Context<'_>,
     ) {
         let (client_id, new) = (session.client_id(), self.outbox.connection());
         context.shared.connected.fetch_add(1, Ordering::Relaxed);
+        let user = rights.and_then(|rights| rights.user()).or(connect.username);
         let has_final_packet = taken_over.is_some_and(|old| old.receiver().format == WireFormat::V5);
         context.dispatcher.counts().packets_sent += 1 + u64::from(has_final_packet);
         if let Some(old) = taken_over.map(|old| old.connection()) {
@@ -194,6 +195,7 @@ impl Protocol {
         context.events.push_back(Event::Connected {
             connection: new,
             client_id: Arc::clone(client_id),
+            user: user.map(Box::from),
             version: connect.version,
             origin: self.origin,
             keep_alive_s,

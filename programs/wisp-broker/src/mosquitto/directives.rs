@@ -100,7 +100,7 @@ pub(super) static DIRECTIVES: [Directive; 141] = [
     directive("clientid", Text, Bridge, &[]),
     directive("clientid_prefixes", Text, Refused("every client identifier is allowed"), &[]),
     directive("connection", Text, Bridge, &[]),
-    directive("connection_messages", Truth, Ignored("log = \"debug\" logs connects"), &["true", "1"]),
+    directive("connection_messages", Truth, Ignored("log = \"warn\" leaves them out"), &["true", "1"]),
     directive("crlfile", Text, Honoured("tls.crl of [[listener]]"), &[]),
     directive("dhparamfile", Text, NotNeeded("mosquitto 2.1 ignores it too"), &[]),
     directive("disable_client_cert_date_checks", Truth, Ignored("expired certificates are refused"), &["false", "0"]),
