@@ -3,7 +3,6 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -71,11 +70,20 @@ impl FileWatch {
     }
 
     /// Starts the thread if there is work for one. If the host gives none now, the first worker looks.
+    #[cfg(any(not(target_family = "wasm"), target_feature = "atomics"))]
     fn spawn(&self, state: &mut State) {
         if state.threads && state.next.is_some() && !state.has_thread && !self.0.files.is_empty() {
             let inner = Arc::clone(&self.0);
-            state.has_thread = thread::Builder::new().name("wisp-files".into()).spawn(move || inner.run()).is_ok();
+            state.has_thread = std::thread::Builder::new().name("wisp-files".into()).spawn(move || inner.run()).is_ok();
         }
+    }
+}
+
+/// Hosts without threads. A module for them is not to ask for the clock of a thread that waits.
+#[cfg(not(any(not(target_family = "wasm"), target_feature = "atomics")))]
+impl FileWatch {
+    fn spawn(&self, state: &mut State) {
+        debug_assert!(!state.threads, "the host has no threads");
     }
 }
 
@@ -92,6 +100,7 @@ impl Inner {
     }
 
     /// The thread. It ends when there is nothing to look for any more.
+    #[cfg(any(not(target_family = "wasm"), target_feature = "atomics"))]
     fn run(&self) {
         let mut state = self.state();
         while let Some(at) = state.next {
@@ -152,6 +161,7 @@ impl Drop for Watching {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
 
     use super::*;
 
