@@ -19,6 +19,7 @@ pub(crate) mod pause;
 pub(crate) mod protocol;
 mod publish;
 pub(crate) mod rate_limit;
+mod recent_bytes;
 mod subscribe;
 
 use std::net::SocketAddr;
@@ -34,13 +35,13 @@ use self::patience::Patience;
 use self::pause::{Pause, PauseCause};
 use self::protocol::{Next, Protocol, Raw};
 use self::rate_limit::RateLimiter;
+use self::recent_bytes::RecentBytes;
 use crate::base::limits::Limits;
 use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
 use crate::state::timers::NEVER;
 use crate::state::unauthenticated::{AddressFull, Share};
-use crate::worker::read_order::RecentBytes;
 
 /// A connection's state in the worker that owns it.
 #[derive(Debug)]

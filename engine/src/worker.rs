@@ -8,7 +8,7 @@
 
 mod close;
 mod deadlines;
-pub(crate) mod read_order;
+mod read_order;
 mod replies;
 mod resume;
 mod shed;

@@ -34,7 +34,9 @@ const LINES_MAX: usize = 3;
 fn main() -> ExitCode {
     let named: Vec<String> = std::env::args().skip(1).collect();
     let folders = if named.is_empty() { HELD.map(str::to_owned).to_vec() } else { named };
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    // Cargo sets it when it runs the program. The folder at compile time may be another checkout with the same target folder.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let repository = package.as_deref().and_then(|package| package.ancestors().nth(2)).unwrap_or(Path::new("."));
     let mut found = 0;
     for folder in &folders {
         match check(repository, Path::new(folder)) {

@@ -5,44 +5,15 @@
 //!   one turn: [ resumed, then light ] -> [ busy: the ones that wait longest ]
 //! ```
 //!
-//! A connection is *busy* if it has sent many bytes lately, in few reads or many. With a hundred busy senders one read of each takes so long
-//! that every other client waits for tens of milliseconds. So a turn reads a part of them, sends the messages, and the
-//! next one asks for new events first. If the messages of each sender are spread over many receivers, the turn reads more
-//! of them, since a hundred small sends take longer than a few large reads.
+//! A connection is *busy* if it has sent many bytes lately, in few reads or many. With a hundred busy senders one read of
+//! each takes so long that every other client waits for tens of milliseconds. So a turn reads a part of them, sends the
+//! messages, and the next one asks for new events first. If the messages of each sender are spread over many receivers,
+//! the turn reads more of them, since a hundred small sends take longer than a few large reads.
 
 use std::collections::VecDeque;
 
 use crate::connection::Connection;
 use crate::delivery::outbox::ConnectionId;
-
-/// A connection that has sent this many bytes lately is busy.
-const BUSY_BYTES: usize = 16 * 1024;
-
-/// Bytes are forgotten at this rate, so a connection is busy if it sends faster for a while. The size of its last read
-/// would not tell: a fast sender that is read in each turn has little to read in each.
-const FORGOTTEN_BYTES_PER_MS: usize = 1024;
-
-/// No more bytes than these are remembered, so a silent connection is soon no longer busy.
-const REMEMBERED_BYTES_MAX: usize = 64 * 1024;
-
-/// The bytes that a connection has sent lately.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RecentBytes {
-    bytes: usize,
-    at_ms: u64,
-}
-
-impl RecentBytes {
-    fn add(&mut self, bytes: usize, now_ms: u64) {
-        let forgotten = now_ms.saturating_sub(self.at_ms) as usize * FORGOTTEN_BYTES_PER_MS;
-        self.bytes = (self.bytes.saturating_sub(forgotten) + bytes).min(REMEMBERED_BYTES_MAX);
-        self.at_ms = now_ms;
-    }
-
-    fn is_busy(self) -> bool {
-        self.bytes >= BUSY_BYTES
-    }
-}
 
 /// A turn that has read this many full reads, or [`TURN_BYTES_MIN`], has read enough.
 const TURN_READS: usize = 4;
@@ -103,8 +74,8 @@ impl ReadOrder {
         self.bytes_left = (TURN_READS * recv_bytes).max(TURN_BYTES_MIN);
     }
 
-    /// The next connection of this turn. Once the turn has read enough it goes on only while `sends_are_small`, and then
-    /// ends.
+    /// The next connection of this turn. Once the turn has read enough it goes on only while `sends_are_small`, and
+    /// then ends.
     pub(super) fn next(&mut self, sends_are_small: bool) -> Option<ConnectionId> {
         if let Some(id) = self.turn.pop_front() {
             return Some(id);
