@@ -365,7 +365,8 @@ hand_in_config() {
 ask_needs() { # COMMAND [ARGUMENTS...]
   needs=
   [[ ${WISP_MODULE:-wisp-broker} == wisp-broker ]] || return 0
-  if [[ -n $config || ${flags[*]} == *-file* || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-} ]]; then
+  local flag_needs='-file|--admin'
+  if [[ -n $config || ${flags[*]} =~ $flag_needs || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-}${WISP_ADMIN:-} ]]; then
     needs=$("$@" "${flags[@]}" --print-needs <"${config:-/dev/null}") || exit
   fi
 }

@@ -44,6 +44,9 @@ pub struct Config {
     pub(crate) observer: Option<Observer>,
     pub(crate) watch: FileWatch,
     check_files: Option<Duration>,
+    /// The address of the admin listener.
+    #[cfg(feature = "admin")]
+    pub(crate) admin: Option<SocketAddr>,
     allow_anonymous: Option<bool>,
     /// The check of the clients.
     guard: Guard,
@@ -113,6 +116,8 @@ impl Config {
             observer: None,
             watch: FileWatch::default(),
             check_files: None,
+            #[cfg(feature = "admin")]
+            admin: None,
             allow_anonymous: None,
             guard: Guard::Nobody,
         })
@@ -136,6 +141,14 @@ impl Config {
     /// Looks at the files of users, rules and certificates.
     pub fn file_watch(&self) -> &FileWatch {
         &self.watch
+    }
+
+    /// Whether there is an admin listener.
+    pub(crate) fn has_admin(&self) -> bool {
+        #[cfg(feature = "admin")]
+        return self.admin.is_some();
+        #[cfg(not(feature = "admin"))]
+        false
     }
 
     /// Seconds between two updates of the topics of `$SYS`; 0 if there are none.
@@ -259,6 +272,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Listens on one more address for the operator: metrics and health by HTTP, and no MQTT.
+    #[cfg(feature = "admin")]
+    pub fn admin(mut self, address: impl Into<Option<SocketAddr>>) -> Self {
+        self.0.admin = address.into();
+        self
+    }
+
     /// Calls `observe` with each event, on the worker on which it happens. It must not block.
     pub fn observer(mut self, observe: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.0.observer = Some(Observer(Arc::new(observe)));
@@ -281,7 +301,8 @@ impl ConfigBuilder {
         config.options.check(&config.limits).map_err(ConfigError::Options)?;
         match config.listeners.len() {
             0 => return Err(ConfigError::NoListener),
-            count if u16::try_from(count).is_err() => return Err(ConfigError::TooManyListeners(count)),
+            // The admin listener has a number too.
+            count if u16::try_from(count + 1).is_err() => return Err(ConfigError::TooManyListeners(count)),
             _ => {}
         }
         if let Some(count) = config.workers.filter(|count| count.get() > WORKERS_MAX) {
@@ -349,7 +370,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoListener => write!(f, "no address to listen on"),
-            Self::TooManyListeners(count) => write!(f, "{count} listeners: at most {} are possible", u16::MAX),
+            Self::TooManyListeners(count) => write!(f, "{count} listeners: at most {} are possible", u16::MAX - 1),
             Self::TooManyWorkers(count) => write!(f, "workers = {count}: not a number from 1 to {WORKERS_MAX}"),
             Self::Options(error) => error.fmt(f),
             Self::Open(address) => f.write_str(&open_listener(*address)),

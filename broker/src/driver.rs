@@ -261,6 +261,7 @@ impl<H: Host> Driver<H> {
                 }
             }
             Event::Closed(id) => self.close(id),
+            event if self.server.is_of_admin(&event) => {}
             event => {
                 self.server.log.event(&event, now_ms);
                 if let Some(observer) = &self.server.observer {

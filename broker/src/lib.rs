@@ -16,6 +16,8 @@
 
 #[cfg(feature = "access")]
 mod access;
+#[cfg(feature = "admin")]
+mod admin;
 mod config;
 mod connections;
 mod driver;

@@ -99,11 +99,18 @@ impl<H: Host> Acceptor<H> {
         Backlog::MayHaveMore
     }
 
+    /// The connections of the admin listener, which are no clients.
+    fn admin_connections(&self) -> u64 {
+        let admin = self.listeners.iter().filter(|listener| listener.transport.is_admin());
+        admin.map(|listener| listener.quota.open()).sum()
+    }
+
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let listener = &self.listeners[usize::from(origin.listener)];
         let place = listener.quota.take();
-        let open = server.connections.count();
-        let is_admitted = server.engine.admits_connection(open, place.is_some());
+        let open = server.connections.count().saturating_sub(self.admin_connections());
+        let is_admin = listener.transport.is_admin() && place.is_some();
+        let is_admitted = is_admin || server.engine.admits_connection(open, place.is_some());
         let Some(place) = place else { return server.log.refusing_on(listener.address, server.now_ms()) };
         if !is_admitted {
             return server.log.refusing(open, server.now_ms());

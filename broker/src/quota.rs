@@ -42,6 +42,11 @@ impl Quota {
         self.0.max.swap(max, Ordering::Relaxed) != max
     }
 
+    /// The connections now.
+    pub(crate) fn open(&self) -> u64 {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
     /// None if the listener has as many connections as allowed.
     pub(crate) fn take(&self) -> Option<Place> {
         // Only the acceptor adds.

@@ -13,17 +13,21 @@ use tracing::{info, warn};
 use wisp_engine::{LimitOutOfRange, Limits, Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
 use crate::listener::{Acceptor, Bound};
 use crate::quota::Quota;
 use crate::state::Server;
 use crate::watch::Watching;
 
+/// Most connections to the admin listener at a time. They do not count for `connections-max`.
+const ADMIN_CONNECTIONS_MAX: u32 = 64;
+
 /// A running broker. Dropping it ends it like [`Broker::shutdown`].
 pub struct Broker<H: Host = SysHost> {
     server: Arc<Server<H>>,
     local_addrs: Vec<SocketAddr>,
+    admin_addr: Option<SocketAddr>,
     threads: Vec<Thread>,
     _watching: Watching,
 }
@@ -141,7 +145,7 @@ impl<H: Host> Control<H> {
     pub fn set_limits(&self, limits: &Limits) -> Result<Vec<&'static str>, LimitOutOfRange> {
         let changed = self.0.engine.set_live_limits(limits)?;
         if changed.contains(&"connections-max") {
-            raise_descriptor_limit(&self.0.host, limits, self.0.mailboxes.len(), self.0.quotas.len());
+            raise_descriptor_limit(&self.0.host, limits, self.0.mailboxes.len(), self.0.listeners());
         }
         Ok(changed)
     }
@@ -174,8 +178,8 @@ impl Broker {
 impl<H: Host> Broker<H> {
     /// Starts a broker on `host`, on threads of its own.
     pub fn start_on(host: H, config: Config) -> Result<Self, StartError> {
-        let Prepared { server, local_addrs, workers, watching } = prepare(host, config)?;
-        let mut broker = Self { server, local_addrs, threads: Vec::new(), _watching: watching };
+        let Prepared { server, local_addrs, admin_addr, workers, watching } = prepare(host, config)?;
+        let mut broker = Self { server, local_addrs, admin_addr, threads: Vec::new(), _watching: watching };
         for (index, worker) in workers.into_iter().enumerate() {
             broker.spawn(index, worker)?;
         }
@@ -190,6 +194,11 @@ impl<H: Host> Broker<H> {
     /// Changes the broker while it runs.
     pub fn control(&self) -> Control<H> {
         Control(Arc::clone(&self.server))
+    }
+
+    /// The address of the admin listener, with the actual port in place of port 0.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
     }
 
     /// The broker's counts and gauges.
@@ -252,10 +261,11 @@ impl<H: Host> Drop for StopOnPanic<H> {
 /// # Errors
 /// If the broker did not start, or stopped by itself.
 pub fn run<H: Host>(host: H, config: Config, ready: impl FnOnce(&[SocketAddr], Control<H>)) -> Result<(), RunError> {
-    let Prepared { server, local_addrs, workers, watching } = prepare(host, config).map_err(RunError::Start)?;
+    let Prepared { server, local_addrs, admin_addr, workers, watching } =
+        prepare(host, config).map_err(RunError::Start)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
-    let mut broker = Broker { server, local_addrs, threads: Vec::new(), _watching: watching };
+    let mut broker = Broker { server, local_addrs, admin_addr, threads: Vec::new(), _watching: watching };
     for (index, worker) in workers.enumerate() {
         broker.spawn(index + 1, worker).map_err(RunError::Start)?;
     }
@@ -268,6 +278,7 @@ pub fn run<H: Host>(host: H, config: Config, ready: impl FnOnce(&[SocketAddr], C
 pub(crate) struct Prepared<H: Host> {
     pub(crate) server: Arc<Server<H>>,
     pub(crate) local_addrs: Vec<SocketAddr>,
+    pub(crate) admin_addr: Option<SocketAddr>,
     pub(crate) workers: Vec<Driver<H>>,
     pub(crate) watching: Watching,
 }
@@ -275,14 +286,18 @@ pub(crate) struct Prepared<H: Host> {
 pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
     let engine = Arc::new(engine(&config));
-    raise_descriptor_limit(&host, &config.limits, workers.get(), config.listeners.len());
+    raise_descriptor_limit(&host, &config.limits, workers.get(), (config.listeners.len(), config.has_admin()));
     if !host.capabilities().peer_address {
         info!("this host tells no addresses of clients: unauthenticated-per-address-max has no effect");
     }
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    let quotas: Vec<Quota> = config.listeners.iter().map(|listener| Quota::new(listener.connections_max)).collect();
-    for (config, quota) in config.listeners.into_iter().zip(quotas.iter().cloned()) {
+    let admin = admin_listener(&config, &engine);
+    let has_admin = admin.is_some();
+    let quota = |listener: &ListenerConfig| Quota::new(listener.connections_max);
+    let quotas: Vec<Quota> = config.listeners.iter().map(quota).collect();
+    let all_quotas: Vec<Quota> = quotas.iter().cloned().chain(admin.as_ref().map(quota)).collect();
+    for (config, quota) in config.listeners.into_iter().chain(admin).zip(all_quotas) {
         let address = config.address;
         let listener = listen(&host, address).map_err(|error| StartError::Listen(address, error))?;
         // A host that inherited the listener may not know its address. Then the configured one is used.
@@ -293,12 +308,32 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
     let pollers = pollers.map_err(StartError::Host)?;
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
+    let admin_addr = if has_admin { local_addrs.pop() } else { None };
+    if let Some(address) = admin_addr {
+        info!(%address, "the admin listener is open: /metrics, /healthz, /readyz");
+    }
+    let admin_listener = has_admin.then_some(local_addrs.len() as u16);
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
     let watching = config.watch.begin(host.capabilities().threads);
-    let server = Arc::new(Server::new(host, engine, registrars, config.observer, config.watch, quotas));
+    let server =
+        Arc::new(Server::new(host, engine, registrars, (config.observer, admin_listener), config.watch, quotas));
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
-    Ok(Prepared { workers: workers.collect(), server, local_addrs, watching })
+    Ok(Prepared { workers: workers.collect(), server, local_addrs, admin_addr, watching })
+}
+
+/// The admin listener, which comes behind the others.
+#[cfg(feature = "admin")]
+fn admin_listener(config: &Config, engine: &Arc<Shared>) -> Option<ListenerConfig> {
+    let mut listener = ListenerConfig::new(config.admin?);
+    listener.connections_max = Some(ADMIN_CONNECTIONS_MAX);
+    listener.transport.admin = Some(Arc::new(crate::admin::Pages::new(engine)));
+    Some(listener)
+}
+
+#[cfg(not(feature = "admin"))]
+fn admin_listener(_: &Config, _: &Arc<Shared>) -> Option<ListenerConfig> {
+    None
 }
 
 /// Opens a listener. `[::]` stands for all addresses of both families, also on a machine without IPv6.
@@ -312,14 +347,15 @@ fn listen<H: Host>(host: &H, address: SocketAddr) -> io::Result<H::Listener> {
 }
 
 /// Has the host allow a descriptor for each connection, and says so if it does not.
-fn raise_descriptor_limit<H: Host>(host: &H, limits: &Limits, workers: usize, listeners: usize) {
+fn raise_descriptor_limit<H: Host>(host: &H, limits: &Limits, workers: usize, (listeners, admin): (usize, bool)) {
     /// Standard streams, files, and whatever else the program has open.
     const OTHERS: usize = 64;
     /// A poller, its waker and its registrar.
     const PER_WORKER: usize = 3;
     let connections = limits.connections_count_max;
     // Each listener keeps one in reserve.
-    let own = OTHERS + PER_WORKER * workers + 2 * listeners;
+    let of_admin = if admin { 2 + ADMIN_CONNECTIONS_MAX as usize } else { 0 };
+    let own = OTHERS + PER_WORKER * workers + 2 * listeners + of_admin;
     let wanted = u64::from(connections) + own as u64;
     if let Some(limit) = host.raise_descriptor_limit(wanted)
         && limit < wanted

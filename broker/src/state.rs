@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use wisp_engine::Shared;
 use wisp_engine::sync::{AtomicBool, Ordering};
+use wisp_engine::{Event, Shared};
 use wisp_net::{Host, Poller, Registrar};
 
 use crate::config::Observer;
@@ -28,6 +28,8 @@ pub(crate) struct Server<H: Host> {
     pub(crate) watch: FileWatch,
     /// Of each listener.
     pub(crate) quotas: Vec<Quota>,
+    /// The number of the admin listener, whose connections have no client.
+    admin_listener: Option<u16>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -37,7 +39,7 @@ impl<H: Host> Server<H> {
         host: H,
         engine: Arc<Shared>,
         registrars: Vec<RegistrarOf<H>>,
-        observer: Option<Observer>,
+        (observer, admin_listener): (Option<Observer>, Option<u16>),
         watch: FileWatch,
         quotas: Vec<Quota>,
     ) -> Self {
@@ -50,9 +52,20 @@ impl<H: Host> Server<H> {
             log: Log::default(),
             watch,
             quotas,
+            admin_listener,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The number of listeners for clients, and whether there is an admin listener.
+    pub(crate) fn listeners(&self) -> (usize, bool) {
+        (self.quotas.len(), self.admin_listener.is_some())
+    }
+
+    /// Whether the event is about a connection of the admin listener.
+    pub(crate) fn is_of_admin(&self, event: &Event) -> bool {
+        matches!(event, Event::Refused { origin, .. } if Some(origin.listener) == self.admin_listener)
     }
 
     /// Milliseconds since the start.

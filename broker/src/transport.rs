@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! socket -- proxy.rs, if so configured -- lower.rs: as it is, or tls.rs -- websocket.rs, if so configured -- engine
+//!        '- admin.rs: HTTP, answered here
 //! ```
 
+#[cfg(feature = "admin")]
+mod admin;
 mod lower;
 #[cfg(feature = "proxy-protocol")]
 mod proxy;
@@ -22,6 +25,8 @@ use std::net::{Shutdown, SocketAddr};
 use wisp_engine::{Origin, Received};
 use wisp_net::{Stream, Token};
 
+#[cfg(feature = "admin")]
+use self::admin::Admin;
 pub(crate) use self::lower::Lower;
 #[cfg(feature = "proxy-protocol")]
 use self::proxy::ProxyGate;
@@ -45,12 +50,23 @@ pub(crate) struct TransportKind {
     /// WebSocket, over TLS if both are there.
     #[cfg(feature = "websocket")]
     pub(crate) web_socket: Option<std::sync::Arc<WebSocketSettings>>,
+    /// HTTP for the operator, and no MQTT.
+    #[cfg(feature = "admin")]
+    pub(crate) admin: Option<std::sync::Arc<crate::admin::Pages>>,
     /// Splits and delays bytes.
     #[cfg(test)]
     pub(crate) splitting: Option<std::sync::Arc<Network>>,
 }
 
 impl TransportKind {
+    /// Whether the listener is the admin listener.
+    pub(crate) fn is_admin(&self) -> bool {
+        #[cfg(feature = "admin")]
+        return self.admin.is_some();
+        #[cfg(not(feature = "admin"))]
+        false
+    }
+
     /// The origin of a new connection, without the address of the socket if a header is to tell the client's.
     pub(crate) fn origin(&self, accepted: Origin) -> Origin {
         #[cfg(feature = "proxy-protocol")]
@@ -82,6 +98,9 @@ pub(crate) enum Transport<S> {
     /// One of these behind a PROXY header.
     #[cfg(feature = "proxy-protocol")]
     Proxied(Box<Proxied<S>>),
+    /// HTTP for the operator.
+    #[cfg(feature = "admin")]
+    Admin(Box<Admin<S>>),
     /// Splits and delays bytes.
     #[cfg(test)]
     Splitting(Splitting<S>),
@@ -119,6 +138,10 @@ impl<S: Stream> Transport<S> {
         if let Some(network) = &kind.splitting {
             return Ok(Self::Splitting(Splitting::new(stream, token, network)));
         }
+        #[cfg(feature = "admin")]
+        if let Some(pages) = &kind.admin {
+            return Ok(Self::Admin(Box::new(Admin::new(stream, pages))));
+        }
         #[cfg(feature = "tls")]
         let lower = match &kind.tls {
             Some(tls) => Lower::tls(stream, tls, kind.has_web_socket())?,
@@ -141,6 +164,8 @@ impl<S: Stream> Transport<S> {
             Self::WebSocket(web_socket) => web_socket.stream(),
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.stream(),
+            #[cfg(feature = "admin")]
+            Self::Admin(admin) => admin.stream(),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream(),
         }
@@ -156,6 +181,8 @@ impl<S: Stream> Transport<S> {
             Self::Proxied(proxied) if !proxied.gate.is_open() => proxied.gate.receive(proxied.transport.stream(), turn),
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.receive(buffer, turn),
+            #[cfg(feature = "admin")]
+            Self::Admin(admin) => admin.receive(buffer, turn),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.receive(buffer),
         }
@@ -173,6 +200,9 @@ impl<S: Stream> Transport<S> {
             Self::WebSocket(web_socket) => web_socket.send(bytes),
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.send(bytes),
+            // No client is connected, so the engine has nothing to send but the reason of the end.
+            #[cfg(feature = "admin")]
+            Self::Admin(_) => Ok(bytes.len()),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.send(bytes),
         }
@@ -186,6 +216,8 @@ impl<S: Stream> Transport<S> {
             Self::WebSocket(web_socket) => web_socket.writable(),
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.writable(),
+            #[cfg(feature = "admin")]
+            Self::Admin(admin) => admin.writable(),
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
@@ -199,6 +231,8 @@ impl<S: Stream> Transport<S> {
             Self::WebSocket(web_socket) => web_socket.shutdown(how),
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.shutdown(how),
+            #[cfg(feature = "admin")]
+            Self::Admin(admin) => admin.shutdown(how),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream().shutdown(how),
         }
@@ -214,6 +248,8 @@ impl<S: Stream> Transport<S> {
             Self::Proxied(proxied) if !proxied.gate.is_open() => {}
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.end(),
+            #[cfg(feature = "admin")]
+            Self::Admin(_) => {}
             #[cfg(test)]
             Self::Splitting(_) => {}
         }

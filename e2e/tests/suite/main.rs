@@ -1,6 +1,7 @@
 //! The end-to-end suite. Each test starts a broker of its own on the host that `WISP_HOST` names, so
 //! tests neither share state nor depend on their order.
 
+mod admin;
 mod bounded_memory;
 mod churn;
 mod cli;

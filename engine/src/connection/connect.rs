@@ -318,7 +318,7 @@ fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), Re
     if asked.has_authentication_method {
         return Err(ReasonCode::BadAuthenticationMethod);
     }
-    if !shared.budget.tolerates(0) {
+    if !shared.admits_clients() {
         shared.reached.note(LimitName::BufferedBytes, Some(connect.client_id));
         // The messages that its session sends again would need even more.
         return Err(ReasonCode::ServerBusy);

@@ -282,6 +282,11 @@ impl Shared {
         admits
     }
 
+    /// Whether clients may connect: the buffers have room for what their sessions send.
+    pub fn admits_clients(&self) -> bool {
+        self.budget.tolerates(0)
+    }
+
     /// Counts a connection that its transport rejected.
     pub(crate) fn count_rejected_connection(&self) {
         self.counters.add(StatsSnapshot { connections_rejected: 1, ..StatsSnapshot::default() });

@@ -2,6 +2,7 @@
 //! and the file.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +18,8 @@ pub(crate) const STATUS_USAGE: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct Args {
     pub(crate) action: Action,
+    /// The admin listener of another broker, which is asked instead of running this one.
+    pub(crate) health: Option<SocketAddr>,
     /// The file of `--config`.
     pub(crate) config: Option<PathBuf>,
     /// The file of `--mosquitto-config`.
@@ -59,9 +62,10 @@ pub(crate) fn try_parse(args: impl IntoIterator<Item = OsString>) -> Result<Args
         ("print-config", Action::Print),
     ];
     let action = actions.into_iter().find(|(flag, _)| matches.get_flag(flag)).map_or(Action::Run, |(_, action)| action);
+    let health = matches.remove_one("health");
     let (config, mosquitto_config) = (matches.remove_one("config"), matches.remove_one("mosquitto-config"));
     let mut values = |setting: &Setting| matches.remove_many(setting.name).map(Iterator::collect);
-    Ok(Args { action, config, mosquitto_config, flags: SETTINGS.iter().map(&mut values).collect() })
+    Ok(Args { action, health, config, mosquitto_config, flags: SETTINGS.iter().map(&mut values).collect() })
 }
 
 fn command() -> Command {
@@ -105,6 +109,14 @@ fn command() -> Command {
                 .long("print-needs")
                 .action(ArgAction::SetTrue)
                 .help("Show what a sandbox has to grant: the addresses to listen on, the number of workers; and end"),
+        )
+        .arg(
+            Arg::new("health")
+                .long("health")
+                .value_name("ADDR:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .conflicts_with_all(["check-config", "print-config"])
+                .help("Ask the broker whose --admin is this address whether it is ready, and end: status 0 if it is, else 1"),
         )
         .args(SETTINGS.iter().map(flag))
 }

@@ -239,7 +239,8 @@ impl Effective {
 
     /// What a launcher of a sandbox has to hand in, a line each.
     pub(crate) fn needs(&self) -> Result<String, String> {
-        let listeners = self.addresses()?.into_iter().map(|(address, _)| format!("listener {address}\n"));
+        let addresses = self.addresses()?.into_iter().map(|(address, _)| address).chain(self.settings.admin);
+        let listeners = addresses.map(|address| format!("listener {address}\n"));
         let workers = self.settings.workers.map(|count| format!("workers {count}\n"));
         let users = [&self.settings.password_file, &self.settings.acl_file].into_iter().flatten().map(|file| &**file);
         let files = users.chain(self.settings.listeners.iter().flat_map(ListenerSettings::files));

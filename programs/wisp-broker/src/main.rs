@@ -4,6 +4,7 @@ mod address;
 mod args;
 mod effective;
 mod file;
+mod health;
 mod listeners;
 mod log_writer;
 mod mosquitto;
@@ -32,6 +33,15 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(end) => return end,
     };
+    if let Some(address) = args.health {
+        return match health::ask(&SysHost, address) {
+            Ok(answer) => say(&format!("wisp-broker: {answer}\n")),
+            Err(message) => {
+                eprintln!("wisp-broker: {message}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let effective = match Effective::resolve(&args, |name| std::env::var_os(name)) {
         Ok(effective) => effective,
         Err(message) => return refuse(&message),

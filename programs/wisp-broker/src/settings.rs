@@ -1,6 +1,7 @@
 //! Every setting of the program, each defined once: its name, its range, and the field of its value. The flags, the
 //! environment variables, the keys of the file and the output of `--print-config` all come from this table.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -22,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) sys_interval_s: u16,
     pub(crate) response_information: Option<Box<str>>,
     pub(crate) password_file: Option<Box<str>>,
@@ -42,6 +44,7 @@ impl Default for Settings {
             listen: config.listeners().iter().map(|listener| Address::Ip(listener.address)).collect(),
             workers: config.workers(),
             log: LevelFilter::INFO,
+            admin: None,
             sys_interval_s: config.sys_interval_s(),
             response_information: None,
             password_file: None,
@@ -74,6 +77,7 @@ impl Settings {
     pub(crate) fn builder(&self) -> ConfigBuilder {
         let builder = Config::builder().workers(self.workers).limits(self.limits).check_files(self.check_files());
         let builder = builder.allow_anonymous(self.allow_anonymous).sys_interval_s(self.sys_interval_s);
+        let builder = builder.admin(self.admin);
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -110,6 +114,8 @@ pub(crate) enum Kind {
     Word { words: &'static [&'static str], get: fn(&Settings) -> &'static str, set: fn(&mut Settings, &str) },
     /// Any text that MQTT can carry; an empty text unsets it.
     Text { get: fn(&Settings) -> Option<&str>, set: fn(&mut Settings, Option<&str>) },
+    /// An address with a port, or a port of loopback; an empty text unsets it.
+    Address { get: fn(&Settings) -> Option<SocketAddr>, set: fn(&mut Settings, Option<SocketAddr>) },
     /// `true`, `false`, or `auto` for neither.
     Truth { get: fn(&Settings) -> Option<bool>, set: fn(&mut Settings, Option<bool>) },
     /// A number that is no limit.
@@ -131,7 +137,7 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut settings = vec![LISTEN, WORKERS, LOG, SYS_INTERVAL_S, RESPONSE_INFORMATION];
+    let mut settings = vec![LISTEN, WORKERS, LOG, ADMIN, SYS_INTERVAL_S, RESPONSE_INFORMATION];
     settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
@@ -172,6 +178,14 @@ const LOG: Setting = Setting {
             settings.log = LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
         },
     },
+};
+
+const ADMIN: Setting = Setting {
+    name: "admin",
+    section: Section::Top,
+    value_name: "ADDR:PORT",
+    help: "Address for /metrics, /healthz and /readyz by HTTP, without any check of who asks; a port alone is one of 127.0.0.1",
+    kind: Kind::Address { get: |settings| settings.admin, set: |settings, address| settings.admin = address },
 };
 
 const SYS_INTERVAL_S: Setting = Setting {
@@ -328,6 +342,7 @@ impl Setting {
                 }
                 set(settings, Some(text).filter(|text| !text.is_empty()));
             }
+            Kind::Address { set, .. } => set(settings, admin_address(text)?),
             Kind::Truth { set, .. } => match text {
                 "true" => set(settings, Some(true)),
                 "false" => set(settings, Some(false)),
@@ -364,10 +379,21 @@ impl Setting {
             },
             Kind::Word { get, .. } => format!("\"{}\"", get(settings)),
             Kind::Text { get, .. } => toml_text(get(settings).unwrap_or_default()),
+            Kind::Address { get, .. } => {
+                format!("\"{}\"", get(settings).map(|addr| addr.to_string()).unwrap_or_default())
+            }
             Kind::Truth { get, .. } => get(settings).map_or_else(|| format!("\"{AUTO}\""), |truth| truth.to_string()),
             Kind::Count { get, .. } => get(settings).to_string(),
             Kind::Number(limit) => limit.get(&settings.limits).to_string(),
         }
+    }
+}
+
+fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    let port = || text.parse().ok().map(|port: u16| (Ipv4Addr::LOCALHOST, port).into());
+    match text.parse().ok().or_else(port) {
+        None if !text.is_empty() => Err("not an IP address and a port, like 127.0.0.1:9090, nor a port".to_owned()),
+        address => Ok(address),
     }
 }
 
@@ -416,6 +442,7 @@ mod tests {
                 Kind::Workers => "7".to_owned(),
                 Kind::Word { words, .. } => words[words.len() - 1].to_owned(),
                 Kind::Text { .. } => "seven".to_owned(),
+                Kind::Address { .. } => "[::1]:7".to_owned(),
                 Kind::Truth { .. } => "true".to_owned(),
                 Kind::Count { range, .. } => (range.start() + 7).to_string(),
                 Kind::Number(limit) => (limit.range.start() + 7).to_string(),
@@ -445,6 +472,16 @@ mod tests {
             assert!(set(setting, &"x".repeat(65_535)).is_ok());
             assert!(set(setting, &"x".repeat(65_536)).is_err());
             assert!(set(setting, "a\0b").is_err());
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_of_this_machine_unless_it_says_otherwise() {
+        for (text, shown) in [("7", "127.0.0.1:7"), ("[::]:7", "[::]:7"), ("10.0.0.1:7", "10.0.0.1:7"), ("", "")] {
+            assert_eq!(set(&ADMIN, text), Ok(format!("\"{shown}\"")));
+        }
+        for wrong in ["x", "localhost:7", "70000", "1.2.3.4", ":7"] {
+            assert!(set(&ADMIN, wrong).is_err(), "{wrong}");
         }
     }
 

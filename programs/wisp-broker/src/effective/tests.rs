@@ -47,6 +47,10 @@ fn sample(index: usize, layer: usize) -> (String, String) {
             (word.to_owned(), format!("\"{word}\""))
         }
         Kind::Text { .. } => (format!("layer {layer}"), format!("\"layer {layer}\"")),
+        Kind::Address { .. } => {
+            let addr = format!("127.0.0.1:{}", 3000 + layer);
+            (addr.clone(), format!("\"{addr}\""))
+        }
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
         // Two values serve three layers.
         Kind::Truth { .. } => {
@@ -453,6 +457,8 @@ fn a_launcher_is_told_the_listeners_in_their_order_and_the_workers() {
         needs(&["--listen", "127.0.0.1:1", "--workers", "3"]),
         "listener 127.0.0.1:1\nlistener 127.0.0.1:8883\nlistener [::]:8884\nworkers 3\n"
     );
+    // The broker opens it behind the others.
+    assert_eq!(needs(&["--admin", "9"]), "listener 127.0.0.1:8883\nlistener [::]:8884\nlistener 127.0.0.1:9\n");
 }
 
 #[test]
@@ -501,6 +507,7 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
             Kind::Workers => "1 to 256, or `\"auto\"`".to_owned(),
             Kind::Word { words, .. } => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
             Kind::Text { .. } => "a text".to_owned(),
+            Kind::Address { .. } => "an address with a port, or a port".to_owned(),
             Kind::Truth { .. } => "`true`, `false` or `\"auto\"`".to_owned(),
             Kind::Count { range, .. } => format!("{} to {}", range.start(), range.end()),
             Kind::Number(limit) => format!("{} to {}", limit.range.start(), limit.range.end()),

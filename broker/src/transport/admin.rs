@@ -1,0 +1,322 @@
+//! HTTP/1.1 on a connection of the admin listener. The requests are answered here, and no byte of them reaches the engine.
+//!
+//! For the engine it is a connection whose CONNECT does not come. So `connect-timeout-ms` ends it, and the bounds on such
+//! connections and their bytes hold for it.
+
+use std::fmt::Write;
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use httparse::{Error, Header, Request, Status};
+use wisp_engine::Received;
+use wisp_engine::sync::{Mutex, rank};
+use wisp_net::Stream;
+
+use super::turn::Turn;
+use crate::admin::{Page, Pages};
+
+/// Longest request.
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+const HEADERS_MAX: usize = 64;
+
+/// Most requests on one connection, so that none occupies a worker for long.
+const REQUESTS_MAX: u32 = 100;
+
+/// A connection of the admin listener.
+#[derive(Debug)]
+pub(crate) struct Admin<S> {
+    socket: S,
+    pages: Arc<Pages>,
+    state: Mutex<State, { rank::TRANSPORT }>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was received and is not answered, one byte more than a request at most.
+    request: Vec<u8>,
+    /// The answer, of which `sent` bytes are sent.
+    answer: Vec<u8>,
+    sent: usize,
+    requests: u32,
+    /// The answer is the last one.
+    is_last: bool,
+    /// Nothing more is sent. What is received is discarded, until the peer closes.
+    is_shut: bool,
+}
+
+impl<S: Stream> Admin<S> {
+    pub(crate) fn new(socket: S, pages: &Arc<Pages>) -> Self {
+        Self { socket, pages: Arc::clone(pages), state: Mutex::default() }
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.socket
+    }
+
+    /// Receives once and answers. There are never bytes for the engine.
+    pub(crate) fn receive(&self, buffer: &mut [u8], turn: &mut Turn) -> Received {
+        let mut state = self.state.lock();
+        match self.socket.recv(buffer) {
+            Ok(0) => return Received::Closed,
+            Ok(count) => {
+                // The host's buffer may have more, which no event announces.
+                turn.again |= count == buffer.len();
+                state.take(&buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::WouldBlock,
+            Err(_) => return Received::Failed,
+        }
+        let advanced = state.advance(&self.socket, &self.pages);
+        turn.note.get_or_insert_default().held_bytes = state.request.len();
+        if advanced.is_ok() { Received::WouldBlock } else { Received::Failed }
+    }
+
+    /// The socket is writable again: sends the rest of an answer, and answers further requests.
+    pub(crate) fn writable(&self) {
+        // An error shows at the next receive.
+        let _ = self.state.lock().advance(&self.socket, &self.pages);
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+}
+
+impl State {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.is_last {
+            return;
+        }
+        let room = REQUEST_BYTES_MAX + 1 - self.request.len();
+        self.request.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.len() > room {
+            // A part is lost, so the request after the next answer could not be read.
+            self.requests = REQUESTS_MAX - 1;
+        }
+    }
+
+    /// Sends, and answers complete requests, until the socket is full or a request is incomplete.
+    fn advance<S: Stream>(&mut self, socket: &S, pages: &Pages) -> io::Result<()> {
+        loop {
+            while self.sent < self.answer.len() {
+                match socket.send(&self.answer[self.sent..]) {
+                    Ok(count) => self.sent += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            (self.answer, self.sent) = (Vec::new(), 0);
+            if self.is_last {
+                if !self.is_shut {
+                    self.is_shut = true;
+                    // The peer may have closed already.
+                    let _ = socket.shutdown(Shutdown::Write);
+                }
+                return Ok(());
+            }
+            if !self.answer_next(pages) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Answers the next request. False if it is incomplete.
+    fn answer_next(&mut self, pages: &Pages) -> bool {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut request = Request::new(&mut headers);
+        let (page, used) = match request.parse(&self.request) {
+            Ok(Status::Complete(used)) if used <= REQUEST_BYTES_MAX => (answer(&request, pages), used),
+            Ok(Status::Partial) if self.request.len() <= REQUEST_BYTES_MAX => return false,
+            Ok(_) | Err(Error::TooManyHeaders) => (refusal("431 Request Header Fields Too Large"), 0),
+            Err(_) => (refusal("400 Bad Request"), 0),
+        };
+        self.requests += 1;
+        self.is_last = used == 0 || self.requests >= REQUESTS_MAX || is_last(&request);
+        self.answer = encode(&page, self.is_last);
+        if self.is_last {
+            self.request = Vec::new();
+        } else {
+            self.request.drain(..used);
+        }
+        true
+    }
+}
+
+fn answer(request: &Request<'_, '_>, pages: &Pages) -> Page {
+    if request.method != Some("GET") {
+        return refusal("405 Method Not Allowed");
+    }
+    let path = request.path.unwrap_or_default();
+    pages.get(path.split('?').next().unwrap_or_default())
+}
+
+fn refusal(status: &'static str) -> Page {
+    Page::line(status, status)
+}
+
+/// Whether the connection ends after the answer: the client asks for it, or the request has a body, which is not read.
+fn is_last(request: &Request<'_, '_>) -> bool {
+    let header = |name: &str| -> Option<&Header<'_>> {
+        request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    let connection = header("connection").map(|header| header.value.to_ascii_lowercase()).unwrap_or_default();
+    let asks = connection.split(|byte| *byte == b',').any(|token| token.trim_ascii() == b"close");
+    let has_body = header("transfer-encoding").is_some()
+        || header("content-length").is_some_and(|header| header.value.trim_ascii() != b"0");
+    asks || has_body || request.version != Some(1)
+}
+
+fn encode(page: &Page, is_last: bool) -> Vec<u8> {
+    let Page { status, content_type, body } = page;
+    let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
+    let close = if is_last { "Connection: close\r\n" } else { "" };
+    let mut answer = String::with_capacity(body.len() + 256);
+    write!(
+        answer,
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
+         {allow}{close}\r\n{body}",
+        body.len()
+    )
+    .expect("a string takes all that is written");
+    answer.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use wisp_engine::{Limits, Shared};
+
+    use super::*;
+
+    /// A socket that takes `room` bytes more.
+    struct Socket(Mutex<Taken, { rank::LEAF }>);
+
+    struct Taken {
+        room: usize,
+        sent: Vec<u8>,
+        is_shut: bool,
+    }
+
+    impl Stream for Socket {
+        fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let mut taken = self.0.lock();
+            let count = bytes.len().min(taken.room);
+            taken.room -= count;
+            taken.sent.extend_from_slice(&bytes[..count]);
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }
+
+        fn shutdown(&self, _: Shutdown) -> io::Result<()> {
+            self.0.lock().is_shut = true;
+            Ok(())
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn socket(room: usize) -> Socket {
+        Socket(Mutex::new(Taken { room, sent: Vec::new(), is_shut: false }))
+    }
+
+    fn pages() -> Pages {
+        Pages::new(&Arc::new(Shared::new(Limits::DEFAULT, 1)))
+    }
+
+    /// The answers to pieces that arrive one after the other, and whether the connection ends.
+    fn answers(pieces: &[&[u8]]) -> (String, bool) {
+        let (socket, mut state) = (socket(usize::MAX), State::default());
+        for piece in pieces {
+            state.take(piece);
+            state.advance(&socket, &pages()).unwrap();
+            assert!(state.request.len() <= REQUEST_BYTES_MAX + 1);
+        }
+        let mut taken = socket.0.lock();
+        (String::from_utf8(std::mem::take(&mut taken.sent)).unwrap(), taken.is_shut)
+    }
+
+    fn statuses(sent: &str) -> Vec<&str> {
+        sent.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|status| &status[..3]).collect()
+    }
+
+    #[test]
+    fn a_request_in_any_pieces_is_answered_and_the_connection_stays() {
+        let request = b"GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\
+            Cache-Control: no-store\r\n\r\nok\n";
+        for at in 1..request.len() {
+            let (first, second) = request.split_at(at);
+            assert_eq!(answers(&[first, second]), (expected.to_owned(), false));
+        }
+        let two = [&request[..], request].concat();
+        assert_eq!(answers(&[&two]), (expected.repeat(2), false));
+    }
+
+    #[test]
+    fn other_requests_are_refused() {
+        let get = |rest: &str| format!("GET /healthz HTTP/1.1\r\n{rest}\r\n").into_bytes();
+        let many = "A: b\r\n".repeat(HEADERS_MAX + 1);
+        let cases: [(&[u8], &str, bool); 11] = [
+            (b"GET /nothing HTTP/1.1\r\n\r\n", "404", false),
+            (b"POST /metrics HTTP/1.1\r\n\r\n", "405", false),
+            (b"HEAD /metrics HTTP/1.1\r\n\r\n", "405", false),
+            (b"GET /healthz HTTP/1.0\r\n\r\n", "200", true),
+            (b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c", "400", true),
+            (b"GET http:// \r\n\r\n", "400", true),
+            (&get("connection: x, CLOSE\r\n"), "200", true),
+            (&get("Content-Length: 3\r\n"), "200", true),
+            (&get("Content-Length: 0\r\n"), "200", false),
+            (&get("Transfer-Encoding: chunked\r\n"), "200", true),
+            (&get(&many), "431", true),
+        ];
+        for (request, status, ends) in cases {
+            let (sent, has_ended) = answers(&[request]);
+            assert_eq!((statuses(&sent), has_ended), (vec![status], ends), "{}", String::from_utf8_lossy(request));
+            assert_eq!(sent.contains("\r\nConnection: close\r\n"), ends);
+            assert_eq!(sent.contains("\r\nAllow: GET\r\n"), status == "405");
+        }
+    }
+
+    #[test]
+    fn a_request_without_end_is_refused_and_takes_bounded_memory() {
+        let piece = [b'a'; 1000];
+        let pieces: Vec<&[u8]> = [&b"GET /"[..]].into_iter().chain([&piece[..]; 20]).collect();
+        let (sent, has_ended) = answers(&pieces);
+        assert_eq!((statuses(&sent), has_ended), (vec!["431"], true));
+        let (sent, has_ended) = answers(&[&pieces.concat()]);
+        assert_eq!((statuses(&sent), has_ended), (vec!["431"], true));
+    }
+
+    #[test]
+    fn a_connection_has_a_bounded_number_of_requests() {
+        let request = b"GET /readyz HTTP/1.1\r\n\r\n";
+        let (sent, has_ended) = answers(&vec![&request[..]; 150]);
+        assert_eq!((statuses(&sent).len(), has_ended), (REQUESTS_MAX as usize, true));
+        assert_eq!(sent.matches("Connection: close").count(), 1);
+        // More at once than are kept: what is lost is not guessed.
+        let (sent, has_ended) = answers(&[&request.repeat(1000)]);
+        assert_eq!((statuses(&sent).len(), has_ended), (1, true));
+    }
+
+    #[test]
+    fn a_full_socket_gets_the_rest_of_the_answer_later() {
+        let (socket, pages) = (socket(0), pages());
+        let mut state = State::default();
+        state.take(b"GET /metrics HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
+        while !socket.0.lock().is_shut {
+            state.advance(&socket, &pages).unwrap();
+            socket.0.lock().room = 100;
+        }
+        let sent = String::from_utf8(std::mem::take(&mut socket.0.lock().sent)).unwrap();
+        assert_eq!(statuses(&sent), ["200", "200"]);
+        assert!(sent.contains("wisp_sessions 0\n") && sent.ends_with("\r\n\r\nok\n"), "{sent}");
+        state.take(b"more");
+        assert!(state.advance(&socket, &pages).is_ok() && state.request.is_empty() && socket.0.lock().sent.is_empty());
+    }
+}
