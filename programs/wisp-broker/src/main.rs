@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Err(end) => return end,
     };
     if let Some(address) = args.health {
-        return match health::ask(&SysHost, address) {
+        return match health::ask(address) {
             Ok(answer) => say(&format!("wisp-broker: {answer}\n")),
             Err(message) => {
                 eprintln!("wisp-broker: {message}");
