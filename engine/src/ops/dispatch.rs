@@ -101,7 +101,7 @@ impl Dispatcher {
     }
 
     fn route(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
-        let route = match self.cache.lookup(shared, received.topic) {
+        let mut route = match self.cache.lookup(shared, received.topic) {
             Ok(route) => route,
             Err(unroutable) => {
                 if let Some(limit) = unroutable.limit() {
@@ -135,6 +135,11 @@ impl Dispatcher {
                 // outdated [MQTT-3.3.1-5].
                 shared.retained.remove(received.topic.as_str());
                 self.counts.retained_refused += 1;
+            }
+            // A client may have subscribed since the look-up, and been sent the retained message before this one.
+            match self.cache.lookup(shared, received.topic) {
+                Ok(fresh) => route = fresh,
+                Err(unroutable) => return Routed::Refused(unroutable.reason_code()),
             }
         }
         self.counts.messages_received += 1;
