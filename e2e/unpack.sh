@@ -46,7 +46,7 @@ suite_apt() { # FOLDER ARGUMENTS...
 # Links libNAME.so.1.2.3 as libNAME.so.1.2 and libNAME.so.1. Some packages leave this to their installation.
 link_libraries() { # FOLDER
     local library name
-    for library in "$1"/root/usr/lib/*-linux-gnu/lib*.so.*.*; do
+    for library in "$1/root"/usr/lib/*-linux-gnu/lib*.so.*.*; do
         name=$(basename "$library")
         while name=${name%.*} && [[ $name == *.so.* ]]; do
             [[ -e $(dirname "$library")/$name ]] || ln -s "$(basename "$library")" "$(dirname "$library")/$name"

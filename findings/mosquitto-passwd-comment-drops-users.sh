@@ -25,7 +25,7 @@ unpack() { # PACKAGE=VERSION...
     # shellcheck disable=SC2016 # the words in $() are apt's own
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
         awk -v codename="$codename" '$2 == codename && $3 == "main" && !found++ { print $1 }')
-    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/root"
+    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/tree"
     : >"$tmp/status"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg target=Packages] $mirror trixie main" >"$tmp/sources"
     local apt=(apt-get -qq -o Dir::Etc::sourcelist="$tmp/sources" -o Dir::Etc::sourceparts=/dev/null
@@ -33,8 +33,8 @@ unpack() { # PACKAGE=VERSION...
         -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o APT::Install-Recommends=false -o Debug::NoLocking=1)
     "${apt[@]}" update
     "${apt[@]}" install -y --download-only "$@" >/dev/null
-    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/root"; done
-    run=("$tmp"/root/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/root/usr/lib/*-linux-gnu)")
+    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/tree"; done
+    run=("$tmp"/tree/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/tree/usr/lib/*-linux-gnu)")
 }
 check() { # WHAT EXPECTED SEEN
     echo "$1: $3"
@@ -42,17 +42,17 @@ check() { # WHAT EXPECTED SEEN
 }
 
 unpack mosquitto=2.0.21-1 mosquitto-clients=2.0.21-1
-passwd() { "${run[@]}" "$tmp/root/usr/bin/mosquitto_passwd" "$@" >"$tmp/said" 2>&1; }
+passwd() { "${run[@]}" "$tmp/tree/usr/bin/mosquitto_passwd" "$@" >"$tmp/said" 2>&1; }
 names() { cut -d: -f1 "$tmp/users" | paste -sd, | sed 's/,/, /g'; }
 # Each time with a broker of its own, that reads the file as it is then.
 can_log_in() { # USER PASSWORD
     local port broker answer=no
     port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
     printf 'listener %s 127.0.0.1\npassword_file %s\nuser %s\n' "$port" "$tmp/users" "$(id -un)" >"$tmp/mosquitto.conf"
-    "${run[@]}" "$tmp/root/usr/sbin/mosquitto" -c "$tmp/mosquitto.conf" >"$tmp/log" 2>&1 &
+    "${run[@]}" "$tmp/tree/usr/sbin/mosquitto" -c "$tmp/mosquitto.conf" >"$tmp/log" 2>&1 &
     broker=$!
     for _ in {1..50}; do (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null && break; sleep 0.1; done
-    "${run[@]}" "$tmp/root/usr/bin/mosquitto_pub" -p "$port" -u "$1" -P "$2" -q 1 -t t -m m 2>/dev/null && answer=yes
+    "${run[@]}" "$tmp/tree/usr/bin/mosquitto_pub" -p "$port" -u "$1" -P "$2" -q 1 -t t -m m 2>/dev/null && answer=yes
     kill $broker
     echo $answer
 }

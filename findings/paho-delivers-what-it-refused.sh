@@ -24,7 +24,7 @@ unpack() { # PACKAGE=VERSION...
     # shellcheck disable=SC2016 # the words in $() are apt's own
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
         awk -v codename="$codename" '$2 == codename && $3 == "main" && !found++ { print $1 }')
-    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/root"
+    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/tree"
     : >"$tmp/status"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg target=Packages] $mirror trixie main" >"$tmp/sources"
     local apt=(apt-get -qq -o Dir::Etc::sourcelist="$tmp/sources" -o Dir::Etc::sourceparts=/dev/null
@@ -32,8 +32,8 @@ unpack() { # PACKAGE=VERSION...
         -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o APT::Install-Recommends=false -o Debug::NoLocking=1)
     "${apt[@]}" update
     "${apt[@]}" install -y --download-only "$@" >/dev/null
-    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/root"; done
-    run=("$tmp"/root/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/root/usr/lib/*-linux-gnu)")
+    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/tree"; done
+    run=("$tmp"/tree/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/tree/usr/lib/*-linux-gnu)")
 }
 
 unpack mosquitto=2.0.21-1
@@ -41,7 +41,7 @@ python3 -m venv "$tmp/venv"
 "$tmp/venv/bin/pip" install -q --disable-pip-version-check paho-mqtt==2.2.0
 port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 printf '%s\n' "listener $port 127.0.0.1" 'allow_anonymous true' "user $(id -un)" >"$tmp/mosquitto.conf"
-"${run[@]}" "$tmp/root/usr/sbin/mosquitto" -c "$tmp/mosquitto.conf" >"$tmp/log" 2>&1 &
+"${run[@]}" "$tmp/tree/usr/sbin/mosquitto" -c "$tmp/mosquitto.conf" >"$tmp/log" 2>&1 &
 for _ in {1..50}; do (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null && break; sleep 0.1; done
 cat >"$tmp/claim.py" <<'PY'
 import sys, time

@@ -22,7 +22,7 @@ unpack() { # PACKAGE=VERSION...
     # shellcheck disable=SC2016 # the words in $() are apt's own
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
         awk -v codename="$codename" '$2 == codename && $3 == "main" && !found++ { print $1 }')
-    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/root"
+    mkdir -p "$tmp"/{lists,cache/archives}/partial "$tmp/tree"
     : >"$tmp/status"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg target=Packages] $mirror trixie main" >"$tmp/sources"
     local apt=(apt-get -qq -o Dir::Etc::sourcelist="$tmp/sources" -o Dir::Etc::sourceparts=/dev/null
@@ -30,8 +30,8 @@ unpack() { # PACKAGE=VERSION...
         -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o APT::Install-Recommends=false -o Debug::NoLocking=1)
     "${apt[@]}" update
     "${apt[@]}" install -y --download-only "$@" >/dev/null
-    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/root"; done
-    run=("$tmp"/root/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/root/usr/lib/*-linux-gnu)")
+    for package in "$tmp"/cache/archives/*.deb; do dpkg -x "$package" "$tmp/tree"; done
+    run=("$tmp"/tree/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "$tmp"/tree/usr/lib/*-linux-gnu)")
 }
 check() { # WHAT EXPECTED SEEN
     echo "$1: $3"
@@ -75,7 +75,7 @@ sed "s/PORT/$port/" >"$tmp/accept.wat" <<'WAT'
 WAT
 "$tmp/venv/bin/python" -c 'import sys, wasmtime; sys.stdout.buffer.write(wasmtime.wat2wasm(sys.stdin.read()))' \
     <"$tmp/accept.wat" >"$tmp/accept.wasm"
-timeout 20 "${run[@]}" "$tmp/root/usr/bin/wasmedge" "$tmp/accept.wasm" >"$tmp/seen" 2>"$tmp/log" &
+timeout 20 "${run[@]}" "$tmp/tree/usr/bin/wasmedge" "$tmp/accept.wasm" >"$tmp/seen" 2>"$tmp/log" &
 guest=$!
 for _ in {1..50}; do (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null && break; sleep 0.1; done
 wait $guest || { cat "$tmp/log" >&2; exit 1; }

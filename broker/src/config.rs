@@ -341,8 +341,8 @@ impl ListenerConfig {
 
 #[cfg(feature = "proxy-protocol")]
 impl ListenerConfig {
-    /// The same behind a proxy: each connection begins with a header of the PROXY protocol, version 1 or 2, whose address counts
-    /// as the client's. Nobody but the proxy may reach the listener.
+    /// The listener is behind a proxy: each connection begins with a header of the PROXY protocol, version 1 or 2, and the
+    /// address in the header counts as the client's. Only the proxy may reach the listener.
     #[must_use]
     pub fn proxy_protocol(mut self) -> Self {
         self.transport.has_proxy_header = true;

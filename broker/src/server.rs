@@ -137,8 +137,8 @@ impl<H: Host> Control<H> {
         self.0.stop();
     }
 
-    /// Takes up the [live](wisp_engine::Limit::is_live) limits of `limits`, for connections to come. Gives the names of those
-    /// that have changed.
+    /// Takes up the [live](wisp_engine::Limit::is_live) limits of `limits`, for connections to come. Returns the names of the
+    /// limits that have changed.
     ///
     /// # Errors
     /// If a limit is out of range. Then nothing changes.

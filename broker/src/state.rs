@@ -28,7 +28,7 @@ pub(crate) struct Server<H: Host> {
     pub(crate) watch: FileWatch,
     /// Of each listener.
     pub(crate) quotas: Vec<Quota>,
-    /// The number of the admin listener, whose connections have no client.
+    /// The number of the admin listener. Its connections speak HTTP, so log and observer do not hear of them.
     admin_listener: Option<u16>,
     started: Instant,
     stopping: AtomicBool,

@@ -38,7 +38,7 @@ struct State {
     has_thread: bool,
 }
 
-/// A running broker whose files are looked at, until this is dropped.
+/// Has the files of a running broker looked at until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watching(FileWatch);
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on a connection of the admin listener. The requests are answered here, and no byte of them reaches the engine.
 //!
-//! For the engine it is a connection whose CONNECT does not come. So `connect-timeout-ms` ends it, and the bounds on such
-//! connections and their bytes hold for it.
+//! For the engine an HTTP connection is one whose CONNECT does not come. So `connect-timeout-ms` ends it, and the bounds on
+//! connections without a CONNECT and on their bytes hold for it.
 
 use std::fmt::Write;
 use std::io;
@@ -34,7 +34,7 @@ pub(crate) struct Admin<S> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was received and is not answered, one byte more than a request at most.
+    /// Bytes of requests that are not answered yet, one byte more than a request at most.
     request: Vec<u8>,
     /// The answer, of which `sent` bytes are sent.
     answer: Vec<u8>,
@@ -42,7 +42,7 @@ struct State {
     requests: u32,
     /// The answer is the last one.
     is_last: bool,
-    /// Nothing more is sent. What is received is discarded, until the peer closes.
+    /// The last answer was sent. Further bytes are discarded until the peer closes.
     is_shut: bool,
 }
 
@@ -299,7 +299,7 @@ mod tests {
         let (sent, has_ended) = answers(&vec![&request[..]; 150]);
         assert_eq!((statuses(&sent).len(), has_ended), (REQUESTS_MAX as usize, true));
         assert_eq!(sent.matches("Connection: close").count(), 1);
-        // More at once than are kept: what is lost is not guessed.
+        // More requests at once than the buffer keeps: the connection ends, since the rest of them is lost.
         let (sent, has_ended) = answers(&[&request.repeat(1000)]);
         assert_eq!((statuses(&sent).len(), has_ended), (1, true));
     }

@@ -259,8 +259,8 @@ impl Shared {
         *self.live_limits.read()
     }
 
-    /// Takes up the [live](crate::Limit::is_live) limits of `limits`, for connections to come. Gives the names of the ones that have
-    /// changed.
+    /// Takes up the [live](crate::Limit::is_live) limits of `limits`, for connections to come. Returns the names of the limits
+    /// that have changed.
     ///
     /// # Errors
     /// If a limit is out of range. Then nothing changes.
