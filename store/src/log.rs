@@ -1,0 +1,318 @@
+//! The log: changes are appended by all threads, and written and synchronised by one.
+
+mod batch;
+mod evacuation;
+mod groups;
+mod state;
+mod writer;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use batch::Batch;
+use evacuation::Piece;
+use state::State;
+use writer::Writer;
+
+use crate::error::{FlushError, OpenError};
+use crate::files::Files;
+use crate::format::Put;
+use crate::recovery::{self, Live, Recovery};
+use crate::settings::{Settings, Stats};
+
+/// A store that is open.
+///
+/// ```
+/// use wisp_store::{FsFiles, Log, Settings};
+///
+/// let folder = tempfile::tempdir()?;
+/// let open = || Log::open(FsFiles::new(folder.path()), &Settings::default());
+/// let (log, live) = open()?;
+/// assert!(live.is_empty());
+/// log.put(1, 7, None, false, &[b"hello ", b"world"]);
+/// log.put(2, 7, None, false, &[b"bye"]);
+/// log.delete(2);
+/// assert!(log.flush()? >= log.position());
+/// drop(log);
+///
+/// let (_, live) = open()?;
+/// assert_eq!((live.len(), live[0].key, &live[0].body[..]), (1, 1, &b"hello world"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    settings: Settings,
+    state: Mutex<State>,
+    writer: Mutex<Writer>,
+    /// The sequence number of the last change that was appended.
+    position: AtomicU64,
+    /// The same of the last one that a flush has made as safe as the setting says.
+    synced: AtomicU64,
+    /// Bytes that wait for a flush, and bytes that a flush has taken and not written.
+    waiting: AtomicUsize,
+    unwritten: AtomicUsize,
+    wants_compaction: AtomicBool,
+    recovery: Recovery,
+}
+
+/// Changes that are appended together. The log's lock is held.
+#[derive(Debug)]
+pub struct Changes<'a> {
+    state: &'a mut State,
+}
+
+impl Changes<'_> {
+    /// Puts an object in place of the one with the same key, whose order it keeps, or behind all others. A reference to an
+    /// object that is not live is left out. An object that is `shared` goes with the last one that refers to it, or when the
+    /// store is opened and nothing refers to it.
+    ///
+    /// A key that others refer to is not deleted and then put again: their references would count for the new object.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the key is 0.
+    pub fn put(&mut self, key: u64, kind: u8, refers_to: Option<u64>, shared: bool, body: &[&[u8]]) {
+        assert_ne!(key, 0, "0 is no key");
+        let refers_to = refers_to.filter(|target| *target != 0);
+        self.state.put(&Put { key, kind, refers_to, shared, order: None, body: &[] }, body);
+    }
+
+    /// Deletes the object of a key, if it is live, and each shared one to which nothing refers any more.
+    pub fn delete(&mut self, key: u64) {
+        self.state.delete(key);
+    }
+}
+
+impl Log {
+    /// Opens the store in a folder, or makes one in an empty folder. The objects come in the order of their first put.
+    ///
+    /// # Errors
+    ///
+    /// The folder is none or is in use, belongs to something else or to a newer version, or is damaged.
+    pub fn open(files: impl Files + 'static, settings: &Settings) -> Result<(Self, Vec<Live>), OpenError> {
+        let mut files: Box<dyn Files> = Box::new(files);
+        let mut opened = recovery::open(&mut *files)?;
+        let mut state = State::new(opened.index, opened.ahead, opened.next_sequence);
+        let position = opened.next_sequence - 1;
+        if !opened.orphans.is_empty() {
+            for key in opened.orphans {
+                state.delete(key);
+            }
+            // An orphan may have been the last to refer to another shared object.
+            opened.live.retain(|object| state.index.get(object.key).is_some());
+        }
+        let writer = Writer::new(files, opened.identity, settings, opened.ahead, opened.next_group);
+        let log = Self {
+            settings: settings.clone(),
+            waiting: AtomicUsize::new(state.groups.len()),
+            state: Mutex::new(state),
+            writer: Mutex::new(writer),
+            position: AtomicU64::new(position),
+            synced: AtomicU64::new(position),
+            unwritten: AtomicUsize::new(0),
+            wants_compaction: AtomicBool::new(false),
+            recovery: opened.recovery,
+        };
+        Ok((log, opened.live))
+    }
+
+    /// Appends changes that belong together: after a crash all of them are there, or none.
+    pub fn append(&self, changes: impl FnOnce(&mut Changes<'_>)) {
+        let mut state = self.state();
+        state.groups.may_end();
+        changes(&mut Changes { state: &mut state });
+        if !state.groups.is_empty() {
+            self.waiting.store(state.groups.len(), Ordering::Relaxed);
+            self.position.store(state.next_sequence - 1, Ordering::Release);
+        }
+    }
+
+    /// Appends one change: see [`Changes::put`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the key is 0.
+    pub fn put(&self, key: u64, kind: u8, refers_to: Option<u64>, shared: bool, body: &[&[u8]]) {
+        self.append(|changes| changes.put(key, kind, refers_to, shared, body));
+    }
+
+    /// Appends one change: see [`Changes::delete`].
+    pub fn delete(&self, key: u64) {
+        self.append(|changes| changes.delete(key));
+    }
+
+    /// The position of the last change: it is safe once [`Log::synced`] is not below.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// The position up to which all changes are as safe as the setting says.
+    #[must_use]
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// The bytes that are appended and not written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Whether compaction has more to do: then a flush is worth its while even if nothing was appended.
+    #[must_use]
+    pub fn wants_compaction(&self) -> bool {
+        self.wants_compaction.load(Ordering::Relaxed)
+    }
+
+    /// The findings of opening.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Counters and sizes. Waits for a flush that is going on.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let stats = self.writer().stats;
+        let state = self.state();
+        Stats {
+            objects: state.index.len() as u64,
+            live_bytes: state.index.live_bytes(),
+            disk_bytes: state.index.disk_bytes(),
+            segments: state.index.segments().len() as u64,
+            ..stats
+        }
+    }
+
+    /// Writes all that was appended with one write, synchronises it with one sync if the setting says so, and returns
+    /// [`Log::synced`]. A bounded piece of compaction goes with the same write. Other threads append meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The write failed: everything is kept, and the next flush tries again. Or a sync failed: the log is of no use any more.
+    pub fn flush(&self) -> Result<u64, FlushError> {
+        let mut writer = self.writer();
+        writer.check()?;
+        let (batch, piece) = match writer.stuck.take() {
+            Some(batch) => (Some(batch), None),
+            None => self.collect(&mut writer),
+        };
+        if let Some(mut batch) = batch {
+            if let Err(error) = writer.write(&mut batch) {
+                let batch = batch.without_moves();
+                self.unwritten.store(batch.groups.len(), Ordering::Relaxed);
+                writer.stuck = (!batch.groups.is_empty()).then_some(batch);
+                return Err(error);
+            }
+            writer.settle()?;
+            self.unwritten.store(0, Ordering::Relaxed);
+            let mut state = self.state();
+            state.index.set_length(batch.segment, writer.length_of(batch.segment));
+            let dropped = batch.apply(&mut state.index);
+            self.note_debt(&writer, &state);
+            let target = self.settings.segment_target(state.index.live_bytes());
+            drop(state);
+            self.synced.store(batch.end - 1, Ordering::Release);
+            writer.dropped(dropped);
+            writer.stats.moved_bytes += batch.moved_bytes;
+            writer.spare = batch.groups.into_bytes();
+            writer.prepare_next(target);
+        } else {
+            writer.settle()?;
+        }
+        if let Some(piece) = piece {
+            writer.evacuation.advance(&piece);
+        }
+        Ok(self.synced())
+    }
+
+    /// Takes all that was appended, with the next piece of compaction.
+    fn collect(&self, writer: &mut Writer) -> (Option<Batch>, Option<Piece>) {
+        let piece = self.next_piece(writer);
+        let mut state = self.state();
+        let survivors = piece.as_ref().map(|piece| piece.survivors(&mut state.index)).unwrap_or_default();
+        let mut drops = state.index.droppable(state.target);
+        drops.extend(writer.evacuation.finished(&state.index).filter(|segment| !drops.contains(segment)));
+        let moves = (survivors.len() + drops.len()) as u64;
+        if state.groups.is_empty() && moves == 0 {
+            self.note_debt(writer, &state);
+            return (None, piece);
+        }
+        let spare = std::mem::take(&mut writer.spare);
+        let mut batch = Batch::take(&mut state, spare);
+        let first_move = state.take_sequences(moves);
+        let list_sequence = state.list_sequence;
+        let list = (!writer.is_head(batch.segment)).then(|| state.index.lengths_below(batch.segment));
+        writer.evacuation.earn(batch.groups.len() as u64 + state.index.take_killed());
+        let moved = piece.as_ref().map_or(0, Piece::len);
+        let length = writer.length_of(batch.segment) + batch.groups.len() as u64 + moved;
+        if length >= self.settings.segment_target(state.index.live_bytes()) {
+            state.end_segment();
+        }
+        self.unwritten.store(batch.groups.len(), Ordering::Relaxed);
+        self.waiting.store(0, Ordering::Relaxed);
+        drop(state);
+        if let Some(list) = list {
+            batch.prepend_segments(list_sequence, &list);
+        }
+        if moves > 0 {
+            batch.append_moves(first_move, &survivors, drops);
+        }
+        (Some(batch), piece)
+    }
+
+    fn next_piece(&self, writer: &mut Writer) -> Option<Piece> {
+        {
+            let state = self.state();
+            writer.evacuation.choose(&state, self.settings.segment_target(state.index.live_bytes()));
+        }
+        match writer.read_piece() {
+            Ok(piece) => piece,
+            Err(_) => {
+                writer.evacuation.give_up();
+                writer.stats.compaction_failures += 1;
+                None
+            }
+        }
+    }
+
+    fn note_debt(&self, writer: &Writer, state: &State) {
+        let target = self.settings.segment_target(state.index.live_bytes());
+        self.wants_compaction.store(writer.evacuation.has_more(state, target), Ordering::Relaxed);
+    }
+
+    /// Compacts everything: afterwards hardly more than the live objects is on the disk. Takes as long as it takes to read and
+    /// write them all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::flush`]. Everything that was compacted before stays so.
+    pub fn compact(&self) -> Result<(), FlushError> {
+        while self.position() > self.synced() {
+            self.flush()?;
+        }
+        {
+            let mut writer = self.writer();
+            let mut state = self.state();
+            if writer.is_head(state.target) {
+                state.end_segment();
+            }
+            writer.evacuation.want_all_below(state.target);
+        }
+        self.wants_compaction.store(true, Ordering::Relaxed);
+        while self.wants_compaction() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic ends the broker; in tests the other threads need not fail for it too.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
