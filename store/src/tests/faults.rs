@@ -126,7 +126,7 @@ fn a_large_flush_is_several_groups_and_a_crash_leaves_the_first_ones() {
         log.flush().expect_err("the machine stops");
         let live = live(&files.after(crash, &mut random));
         assert!(live.iter().zip(1..).all(|(found, key)| *found == object(key, &[key as u8; 1000])));
-        assert!(live.len() % 2 == 0, "half of the changes that belong together: {}", live.len());
+        assert!(live.len().is_multiple_of(2), "half of the changes that belong together: {}", live.len());
         parts.insert(live.len());
     }
     // Nothing, and several parts of it.
