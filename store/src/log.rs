@@ -52,6 +52,9 @@ pub struct Log {
     waiting: AtomicUsize,
     unwritten: AtomicUsize,
     wants_compaction: AtomicBool,
+    has_unsynced: AtomicBool,
+    /// As of the last flush.
+    stats: Mutex<Stats>,
     recovery: Recovery,
 }
 
@@ -111,8 +114,11 @@ impl Log {
             synced: AtomicU64::new(position),
             unwritten: AtomicUsize::new(0),
             wants_compaction: AtomicBool::new(false),
+            has_unsynced: AtomicBool::new(false),
+            stats: Mutex::default(),
             recovery: opened.recovery,
         };
+        log.publish_stats(&log.writer());
         Ok((log, opened.live))
     }
 
@@ -165,24 +171,35 @@ impl Log {
         self.wants_compaction.load(Ordering::Relaxed)
     }
 
+    /// Whether the last flush was written and not synchronised: then a flush is worth its while once the interval is over.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        self.has_unsynced.load(Ordering::Relaxed)
+    }
+
     /// The findings of opening.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
     }
 
-    /// Counters and sizes. Waits for a flush that is going on.
+    /// Counters and sizes, as of the last flush.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let stats = self.writer().stats;
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_stats(&self, writer: &Writer) {
         let state = self.state();
-        Stats {
+        let stats = Stats {
             objects: state.index.len() as u64,
             live_bytes: state.index.live_bytes(),
             disk_bytes: state.index.disk_bytes(),
             segments: state.index.segments().len() as u64,
-            ..stats
-        }
+            ..writer.stats
+        };
+        drop(state);
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
     /// Writes all that was appended with one write, synchronises it with one sync if the setting says so, and returns
@@ -193,10 +210,17 @@ impl Log {
     /// The write failed: everything is kept, and the next flush tries again. Or a sync failed: the log is of no use any more.
     pub fn flush(&self) -> Result<u64, FlushError> {
         let mut writer = self.writer();
+        let outcome = self.flush_with(&mut writer);
+        self.has_unsynced.store(writer.has_unsynced(), Ordering::Relaxed);
+        self.publish_stats(&writer);
+        outcome.map(|()| self.synced())
+    }
+
+    fn flush_with(&self, writer: &mut Writer) -> Result<(), FlushError> {
         writer.check()?;
         let (batch, piece) = match writer.stuck.take() {
             Some(batch) => (Some(batch), None),
-            None => self.collect(&mut writer),
+            None => self.collect(writer),
         };
         if let Some(mut batch) = batch {
             if let Err(error) = writer.write(&mut batch) {
@@ -210,7 +234,7 @@ impl Log {
             let mut state = self.state();
             state.index.set_length(batch.segment, writer.length_of(batch.segment));
             let dropped = batch.apply(&mut state.index);
-            self.note_debt(&writer, &state);
+            self.note_debt(writer, &state);
             let target = self.settings.segment_target(state.index.live_bytes());
             drop(state);
             self.synced.store(batch.end - 1, Ordering::Release);
@@ -224,7 +248,7 @@ impl Log {
         if let Some(piece) = piece {
             writer.evacuation.advance(&piece);
         }
-        Ok(self.synced())
+        Ok(())
     }
 
     /// Takes all that was appended, with the next piece of compaction.

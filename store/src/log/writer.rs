@@ -78,6 +78,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn has_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
     /// Reads the next piece of the segment that is being compacted.
     pub(super) fn read_piece(&mut self) -> std::io::Result<Option<Piece>> {
         let identity = self.identity;

@@ -17,6 +17,8 @@ use crate::report::Problem;
 
 const BASE: u64 = SEGMENT_HEADER_BYTES as u64;
 
+const WRONG_CHECKSUM: &str = "the checksum of a group is wrong";
+
 /// At damage: refuse the store, or list it and read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strictness {
@@ -125,10 +127,14 @@ impl<'a> Survey<'a> {
     /// Refuses the store, or lists the problem.
     fn problem(&mut self, file: &str, offset: u64, what: &'static str) -> Result<(), OpenError> {
         if self.strictness == Strictness::Refuse {
-            return Err(OpenError::Damaged { folder: self.files.folder(), file: file.to_owned(), offset, what });
+            return Err(self.damaged(file, offset, what));
         }
         self.problems.push(Problem { file: file.to_owned(), offset, bytes: 0, what });
         Ok(())
+    }
+
+    fn damaged(&self, file: &str, offset: u64, what: &'static str) -> OpenError {
+        OpenError::Damaged { folder: self.files.folder(), file: file.to_owned(), offset, what }
     }
 
     fn find_identity(&mut self, numbers: &[u32]) -> Result<Identity, OpenError> {
@@ -184,14 +190,24 @@ impl<'a> Survey<'a> {
 
     /// The segments that count, but for the last.
     fn read_list(&mut self, identity: Identity, head: &Head, numbers: &[u32]) -> Result<BTreeMap<u32, u64>, OpenError> {
-        let mut list = None;
-        for record in walk(&head.bytes, identity, head.number).flat_map(|group| group.records()).flatten() {
-            match record {
-                (_, _, Record::Segments(segments)) if list.is_none() => list = Some(BTreeMap::from_iter(segments)),
-                (_, _, Record::Dropped { segment }) => {
-                    list.as_mut().map(|list| list.remove(&segment));
+        let mut list: Option<BTreeMap<u32, u64>> = None;
+        let mut walk = walk(&head.bytes, identity, head.number);
+        let mut next = walk.next();
+        while let Some(group) = next {
+            for (_, _, record) in group.records().flatten() {
+                match record {
+                    Record::Segments(segments) if list.is_none() => list = Some(BTreeMap::from_iter(segments)),
+                    Record::Dropped { segment } => _ = list.as_mut().map(|list| list.remove(&segment)),
+                    _ => {}
                 }
-                _ => {}
+            }
+            next = walk.next();
+            if next.is_none() && walk.tail() == Tail::Damaged {
+                // Without the drops in the damaged group, a segment that was dropped would be missed.
+                if self.strictness == Strictness::Refuse {
+                    return Err(self.damaged(&file_name(head.number), walk.offset(), WRONG_CHECKSUM));
+                }
+                next = walk.find_next();
             }
         }
         if let Some(list) = list {
@@ -248,7 +264,7 @@ impl<'a> Survey<'a> {
             if tail == Tail::Clean || (tail == Tail::Torn && tolerated == Tail::Torn) {
                 break;
             }
-            self.problem(&name, end, "the checksum of a group is wrong")?;
+            self.problem(&name, end, WRONG_CHECKSUM)?;
             let next = walk.find_next();
             let found = next.map_or(bytes.len() as u64, |group| group.place.offset);
             if let Some(problem) = self.problems.last_mut() {

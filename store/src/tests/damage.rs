@@ -132,6 +132,28 @@ fn damage_in_the_middle_is_refused_with_file_offset_and_remedy() {
 }
 
 #[test]
+fn damage_to_the_drop_of_a_segment_is_not_taken_for_a_missing_segment() {
+    let files = MemoryFiles::new();
+    let (log, _) = open(&files, 1 << 20);
+    // With the first flush the store drops the segment with which it was made.
+    for key in 1..=3 {
+        put(&log, &object(key, b"x"));
+        log.flush().expect("it flushes");
+    }
+    assert_eq!(files.bytes(&file_name(1)), None);
+    let name = file_name(2);
+    let bytes = files.bytes(&name).expect("the head");
+    let second = 32 + bytes[32..].windows(4).skip(1).position(|four| four == b"grp\n").expect("a group") as u64 + 1;
+    let mut damaged = bytes.clone();
+    damaged[second as usize + 6] ^= 1;
+    files.set_bytes(&name, damaged);
+    let error = Log::open(files.copy(), &Settings::default()).map(|_| ()).expect_err("it is damaged");
+    assert!(matches!(&error, OpenError::Damaged { file, offset, .. } if *file == name && *offset == second), "{error}");
+    let problems = crate::offline::check(files.copy()).expect("a store").problems;
+    assert_eq!(problems.iter().map(|problem| problem.offset).collect::<Vec<_>>(), [second]);
+}
+
+#[test]
 fn a_segment_that_is_missing_is_refused_by_name() {
     let (files, _) = folder();
     let without = MemoryFiles::new();

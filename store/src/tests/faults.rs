@@ -75,10 +75,10 @@ fn an_idle_log_synchronises_its_rest_when_it_is_time() {
     let (log, _) = Log::open(files.clone(), &Settings { sync: every, ..settings(1 << 20) }).expect("it opens");
     put(&log, &object(1, b"x"));
     log.flush().expect("it flushes");
-    assert_eq!(log.stats().syncs, 0);
+    assert_eq!((log.stats().syncs, log.has_unsynced()), (0, true));
     files.advance(Duration::from_millis(60));
     log.flush().expect("nothing is pending");
-    assert_eq!((log.stats().writes, log.stats().syncs), (1, 1));
+    assert_eq!((log.stats().writes, log.stats().syncs, log.has_unsynced()), (1, 1, false));
     assert_eq!(live(&files.after(Crash::PowerCut, &mut Random(3))), [object(1, b"x")]);
 }
 
