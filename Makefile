@@ -3,12 +3,13 @@
 PORT ?= 1883
 FUZZ_SECONDS ?= 60
 LISTEN = 127.0.0.1:$(PORT)
+PREFIX ?= /usr/local
 LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-loom test-wasm \
 	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-isolation release \
-	experiments experiments-quick experiment-programs experiment-modules
+	experiments experiments-quick experiment-programs experiment-modules install deb image
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
@@ -29,6 +30,15 @@ wasm: ## Build the WebAssembly modules into target/wasm
 aot: wasm ## Compile the modules ahead of time
 	wasm-targets/runtimes $(HOSTS)
 	wasm-targets/aot $(HOSTS)
+
+install: release ## The programs into PREFIX/bin, by default /usr/local/bin
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix $(or $(CARGO_TARGET_DIR),target)/release/,wisp-broker wisp wisp-loadgen)
+
+deb: release ## A Debian package with a service for systemd, into target/debian
+	packaging/deb
+
+image: ## OCI images of the native broker and of the module, into target/images
+	packaging/image
 
 release: # The programs that suites and benchmarks start
 	cargo build --release -p wisp-broker-program -p wisp-client-program -p wisp-loadgen-program -p wisp-transfer -p wisp-compute

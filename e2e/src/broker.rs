@@ -50,7 +50,15 @@ impl Broker {
         let broker = Host::Native.command(addr, flags);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("{setup} && exec \"$0\" \"$@\"")).arg(broker.get_program()).args(broker.get_args());
-        Broker::of(Program::start(shell), addr).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
+        Broker::start_by(shell, addr)
+    }
+
+    /// Starts a broker on `addr` by this command.
+    ///
+    /// # Panics
+    /// With the broker's log if it does not start.
+    pub fn start_by(command: Command, addr: SocketAddr) -> Broker {
+        Broker::of(Program::start(command), addr).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
     }
 
     /// Starts a broker on exactly this address.

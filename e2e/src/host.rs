@@ -44,6 +44,8 @@ pub enum Ability {
     Clients,
     /// The broker can read files that its flags name.
     Files,
+    /// A service manager can start the broker: its sockets and descriptors reach it.
+    ServiceManager,
 }
 
 impl Host {
@@ -68,9 +70,10 @@ impl Host {
 
     /// The reason why the host lacks an ability; None if it has it. This is the only place that decides it.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{Addresses, Clients, Codes, Files, PortZero, Signals, Windows, Wisp};
+        use Ability::{Addresses, Clients, Codes, Files, PortZero, ServiceManager, Signals, Windows, Wisp};
         match (self, ability) {
             (Host::Native, _) => None,
+            (_, ServiceManager) => Some("a service manager starts the native program"),
             (Host::Mosquitto, Codes) => Some("it closes some connections without a DISCONNECT"),
             (Host::Mosquitto, Windows) => Some("it sends too many once room was made"),
             (Host::Mosquitto, _) => Some("it is not Wisp"),

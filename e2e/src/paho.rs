@@ -96,6 +96,6 @@ fn script(addr: SocketAddr, version: Version) -> Command {
 }
 
 /// The Python interpreter of the environment that the set-up script creates.
-pub(crate) fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     cache().join("python-paho-mqtt-2.1.0/bin/python")
 }

@@ -19,6 +19,21 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// The capabilities of this host.
     fn capabilities(&self) -> Capabilities;
 
+    /// Takes the listeners that a service manager has opened for the process (systemd's socket activation: `LISTEN_FDS`).
+    /// [`Self::listen`] returns each of them for its own address, port 0 aside. Comes before threads are started. For the program to
+    /// decide, not for a library in it. Hosts without service managers have none.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a descriptor is no listening TCP socket, else the host's own.
+    fn inherit_listeners(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The addresses of the listeners of [`Self::inherit_listeners`] that [`Self::listen`] was not asked for.
+    fn unclaimed_listeners(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
     /// Opens a listener on `addr`; port 0 picks a free one. A host with inherited listeners
     /// ([`Capabilities::listen`] is false) returns the next of them and ignores `addr`.
     ///

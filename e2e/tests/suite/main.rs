@@ -36,6 +36,7 @@ mod restart;
 mod retained;
 mod rumqttc_peer;
 mod secure_clients;
+mod service;
 mod session_limits;
 mod sessions;
 mod shared;

@@ -39,6 +39,10 @@ mod imp;
 #[allow(unsafe_code, reason = "a call into the C library")]
 mod malloc;
 
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a descriptor becomes a socket")]
+mod activation;
+
 #[cfg(any(unix, wisp_host = "wasix"))]
 mod hangup;
 

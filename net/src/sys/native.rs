@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, TERM_SIGNALS};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::activation;
 use super::hangup::{Hangup, Hangups};
 use crate::{Capabilities, Event, Host, Listener, Poller, Registrar, Signal, Stream, Token};
 
@@ -48,6 +49,9 @@ impl Host for SysHost {
     }
 
     fn listen(&self, addr: SocketAddr) -> io::Result<SysListener> {
+        if let Some(socket) = activation::claim(addr) {
+            return SysListener::new(socket);
+        }
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         // A restarted broker must not wait until its predecessor's connections have left TIME_WAIT. A
         // port with a listener is refused all the same.
@@ -56,11 +60,17 @@ impl Host for SysHost {
             // All addresses of both families, whatever the system's default is.
             socket.set_only_v6(false)?;
         }
-        socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG_CONNECTIONS_MAX)?;
-        let reserve = RefCell::new(socket.as_fd().try_clone_to_owned().ok());
-        Ok(SysListener { socket: mio::net::TcpListener::from_std(socket.into()), reserve })
+        SysListener::new(socket)
+    }
+
+    fn inherit_listeners(&self) -> io::Result<()> {
+        activation::take()
+    }
+
+    fn unclaimed_listeners(&self) -> Vec<SocketAddr> {
+        activation::unclaimed()
     }
 
     fn connect(&self, addr: SocketAddr) -> io::Result<SysStream> {
@@ -114,6 +124,14 @@ pub struct SysListener {
     socket: mio::net::TcpListener,
     /// A copy of its descriptor, only for [`Listener::shed`].
     reserve: RefCell<Option<OwnedFd>>,
+}
+
+impl SysListener {
+    fn new(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let reserve = RefCell::new(socket.as_fd().try_clone_to_owned().ok());
+        Ok(Self { socket: mio::net::TcpListener::from_std(socket.into()), reserve })
+    }
 }
 
 impl Listener for SysListener {

@@ -10,6 +10,7 @@ mod log_writer;
 mod mosquitto;
 mod queues;
 mod reload;
+mod service;
 mod settings;
 mod tables;
 
@@ -24,6 +25,7 @@ use crate::args::{Action, Args, STATUS_USAGE};
 use crate::effective::Effective;
 use crate::log_writer::LogWriter;
 use crate::reload::{Files, Reload};
+use crate::service::State;
 
 fn main() -> ExitCode {
     SysHost.find_folders();
@@ -94,15 +96,27 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
         Ok(configured) => configured,
         Err(message) => return refuse(&message),
     };
+    if let Err(error) = SysHost.inherit_listeners() {
+        return refuse(&format!("the listeners of the service manager cannot be used: {error}"));
+    }
     let reload = Reload::new(args.clone(), effective.clone(), files);
     let outcome = run(SysHost, config, |addrs, control| {
         announce(addrs);
+        for address in SysHost.unclaimed_listeners() {
+            warn!(%address, "the service manager opened a listener that is not configured: write its address in `listen`, or remove it there");
+        }
+        service::tell(State::Ready);
         let on_signal = move |signal| match signal {
             Signal::Terminate => {
                 info!("shutdown requested");
+                service::tell(State::Stopping);
                 control.stop();
             }
-            Signal::Other("SIGHUP") => reload.run(&control),
+            Signal::Other("SIGHUP") => {
+                service::tell(State::Reloading);
+                reload.run(&control);
+                service::tell(State::Ready);
+            }
             Signal::Other(name) => info!("{name} ignored: it has no meaning for the broker"),
         };
         if let Err(error) = SysHost.on_signal(Box::new(on_signal)) {
