@@ -176,7 +176,8 @@ impl State {
         }
         match self.end {
             _ if filled > 0 => {
-                let more = !drained || !self.incoming.is_empty() || self.end.is_some();
+                // A buffer that is full may have left decrypted bytes behind, which no event announces.
+                let more = filled == buffer.len() || !drained || !self.incoming.is_empty() || self.end.is_some();
                 Received::Bytes { count: filled, more }
             }
             Some(end) => end,
