@@ -70,20 +70,11 @@ impl FileWatch {
     }
 
     /// Starts the thread if there is work for one. If the host gives none now, the first worker looks.
-    #[cfg(any(not(target_family = "wasm"), target_feature = "atomics"))]
     fn spawn(&self, state: &mut State) {
         if state.threads && state.next.is_some() && !state.has_thread && !self.0.files.is_empty() {
             let inner = Arc::clone(&self.0);
-            state.has_thread = std::thread::Builder::new().name("wisp-files".into()).spawn(move || inner.run()).is_ok();
+            state.has_thread = wisp_net::spawn_thread("wisp-files", move || inner.run()).is_ok();
         }
-    }
-}
-
-/// Hosts without threads. A module for them is not to ask for the clock of a thread that waits.
-#[cfg(not(any(not(target_family = "wasm"), target_feature = "atomics")))]
-impl FileWatch {
-    fn spawn(&self, state: &mut State) {
-        debug_assert!(!state.threads, "the host has no threads");
     }
 }
 
@@ -100,7 +91,6 @@ impl Inner {
     }
 
     /// The thread. It ends when there is nothing to look for any more.
-    #[cfg(any(not(target_family = "wasm"), target_feature = "atomics"))]
     fn run(&self) {
         let mut state = self.state();
         while let Some(at) = state.next {

@@ -84,4 +84,4 @@ pub mod memory;
 mod sys;
 
 pub use host::{Capabilities, Event, Host, Listener, Poller, Registrar, Signal, Stream, Token};
-pub use sys::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
+pub use sys::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream, spawn_thread};

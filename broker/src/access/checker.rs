@@ -192,7 +192,6 @@ impl std::fmt::Debug for Password {
     }
 }
 
-#[cfg(any(not(target_family = "wasm"), target_feature = "atomics"))]
 mod threads {
     use super::*;
 
@@ -207,7 +206,7 @@ mod threads {
     /// Starts a thread. False if the host gives none.
     pub(super) fn spawn<C: Check>(access: &Arc<C>) -> bool {
         let access = Arc::clone(access);
-        std::thread::Builder::new().name("wisp-passwords".into()).spawn(move || work(&access)).is_ok()
+        wisp_net::spawn_thread("wisp-passwords", move || work(&access)).is_ok()
     }
 
     fn work<C: Check>(access: &Arc<C>) {
@@ -243,19 +242,5 @@ mod threads {
         }
         queue.threads -= 1;
         None
-    }
-}
-
-/// Hosts without threads.
-#[cfg(not(any(not(target_family = "wasm"), target_feature = "atomics")))]
-mod threads {
-    use super::*;
-
-    pub(super) fn max() -> usize {
-        0
-    }
-
-    pub(super) fn spawn<C: Check>(_: &Arc<C>) -> bool {
-        false
     }
 }

@@ -11,6 +11,8 @@
 //! | WASI preview 1 | wasip1.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
 //! | WasmEdge | wasmedge.rs | oneoff.rs, armed.rs, sift.rs, poll.rs, wasi.rs |
 //! | WASI 0.2 | wasip2.rs | armed.rs |
+//!
+//! threads.rs is of all of them.
 
 #[cfg(unix)]
 #[path = "native.rs"]
@@ -69,4 +71,7 @@ compile_error!(
     "no host for this target: a wasm build needs --cfg wisp_host=\"wasix\", \"wasip1\", \"wasmedge\" or \"wasip2\""
 );
 
+mod threads;
+
 pub use imp::{SysHost, SysListener, SysPoller, SysRegistrar, SysStream};
+pub use threads::spawn_thread;
