@@ -7,9 +7,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wisp_engine::{Event, InvalidOptions, Limits, Options, Policy, QueueSettings, Store, SysOptions};
+use wisp_engine::{Event, InvalidOptions, Limits, ListenerLimits, Options, Policy, QueueSettings, Store, SysOptions};
 
 use crate::guard::open_listener;
+#[cfg(feature = "proxy-protocol")]
+use crate::network::Network;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::transport::TransportKind;
@@ -78,6 +80,8 @@ pub struct ListenerConfig {
     pub allow_anonymous: Option<bool>,
     /// Most connections of this listener at a time, if it has a limit besides `connections-max`.
     pub connections_max: Option<u32>,
+    /// Other limits of its connections that differ from the broker's.
+    pub limits: ListenerLimits,
     pub(crate) transport: TransportKind,
 }
 
@@ -298,6 +302,7 @@ impl ConfigBuilder {
     /// The first setting with which no broker can start.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self(mut config) = self;
+        config.options.listeners = config.listeners.iter().map(|listener| listener.limits).collect();
         config.options.check(&config.limits).map_err(ConfigError::Options)?;
         match config.listeners.len() {
             0 => return Err(ConfigError::NoListener),
@@ -317,7 +322,8 @@ impl ConfigBuilder {
 impl ListenerConfig {
     /// Plain MQTT over TCP on `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: None, connections_max: None, transport: TransportKind::default() }
+        let (limits, transport) = (ListenerLimits::default(), TransportKind::default());
+        Self { address, allow_anonymous: None, connections_max: None, limits, transport }
     }
 
     /// Whether every client has a certificate that was checked.
@@ -342,10 +348,12 @@ impl ListenerConfig {
 #[cfg(feature = "proxy-protocol")]
 impl ListenerConfig {
     /// The listener is behind a proxy: each connection begins with a header of the PROXY protocol, version 1 or 2, and the
-    /// address in the header counts as the client's. Only the proxy may reach the listener.
+    /// address in the header counts as the client's. With `proxies` others are closed at once; without any, only the proxy may
+    /// reach the listener. A host that tells no addresses of peers does not start with `proxies`.
     #[must_use]
-    pub fn proxy_protocol(mut self) -> Self {
+    pub fn proxy_protocol(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
         self.transport.has_proxy_header = true;
+        self.transport.proxies = proxies.into_iter().collect();
         self
     }
 }

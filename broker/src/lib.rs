@@ -26,6 +26,8 @@ mod listener;
 mod log;
 mod mailbox;
 mod memory;
+#[cfg(feature = "proxy-protocol")]
+mod network;
 mod output;
 mod quota;
 mod server;
@@ -42,6 +44,8 @@ mod watch;
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
+#[cfg(feature = "proxy-protocol")]
+pub use network::{InvalidNetwork, Network};
 pub use server::{Broker, Control, RunError, StartError, StopError, run};
 #[cfg(feature = "tls")]
 pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsError, TlsSettings};
@@ -50,10 +54,10 @@ pub use transport::WebSocketSettings;
 pub use watch::FileWatch;
 pub use wisp_engine::{
     AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason, Event, Fault,
-    FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, METRICS, MemoryStore, Metric,
-    MetricKind, Origin, OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings,
-    Record, Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket,
-    Unsaved, Verdict, is_mqtt_text,
+    FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits, METRICS,
+    MemoryStore, Metric, MetricKind, Origin, OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy,
+    PublishRequest, QueueSettings, Record, Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest,
+    TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 

@@ -107,6 +107,10 @@ impl<H: Host> Acceptor<H> {
 
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let listener = &self.listeners[usize::from(origin.listener)];
+        if !listener.transport.accepts(origin.peer) {
+            server.engine.count_rejected_connection();
+            return server.log.no_proxy(listener.address, origin.peer, server.now_ms());
+        }
         let place = listener.quota.take();
         let open = server.connections.count().saturating_sub(self.admin_connections());
         let is_admin = listener.transport.is_admin() && place.is_some();

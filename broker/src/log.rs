@@ -55,6 +55,14 @@ impl Log {
         }
     }
 
+    /// A connection to a listener for proxies comes from elsewhere.
+    pub(crate) fn no_proxy(&self, listener: SocketAddr, peer: Option<SocketAddr>, now_ms: u64) {
+        if self.is_first("not a trusted proxy", None, 1, now_ms) {
+            let peer = peer.map(display);
+            warn!(%listener, peer, "connection closed: it comes from no proxy of proxy-protocol-from: add the address, or use another listener");
+        }
+    }
+
     /// The host could not accept a connection.
     pub(crate) fn cannot_accept(&self, error: &io::Error, connections: u64, now_ms: u64) {
         if self.is_first("the host's connections", None, 1, now_ms) {

@@ -44,6 +44,8 @@ struct Thread {
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The listener is for certain proxies, and the host tells no addresses of peers.
+    NoPeerAddresses(SocketAddr),
     /// More than one worker was asked for on a host without threads.
     NoThreads,
     /// The host cannot create a poller or thread.
@@ -77,6 +79,11 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {addr}: the address is in use")
             }
             Self::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            Self::NoPeerAddresses(addr) => write!(
+                f,
+                "this host tells no addresses of peers, so the proxies of {addr} are not known: remove proxy-protocol-from, and \
+                 have a firewall let only them reach the listener"
+            ),
             Self::NoThreads => write!(f, "this host has no threads: only one worker is possible"),
             Self::Host(error) => write!(f, "the host cannot create a poller or thread: {error}"),
         }
@@ -87,7 +94,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Listen(_, error) | Self::Host(error) => Some(error),
-            Self::NoThreads => None,
+            Self::NoPeerAddresses(_) | Self::NoThreads => None,
         }
     }
 }
@@ -288,6 +295,10 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let engine = Arc::new(engine(&config));
     raise_descriptor_limit(&host, &config.limits, workers.get(), (config.listeners.len(), config.has_admin()));
     if !host.capabilities().peer_address {
+        let of_proxies = config.listeners.iter().find(|listener| listener.transport.has_proxies());
+        if let Some(listener) = of_proxies {
+            return Err(StartError::NoPeerAddresses(listener.address));
+        }
         info!("this host tells no addresses of clients: unauthenticated-per-address-max has no effect");
     }
     let mut listeners = Vec::new();

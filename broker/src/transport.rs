@@ -44,6 +44,9 @@ pub(crate) struct TransportKind {
     /// Each connection begins with a PROXY header.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) has_proxy_header: bool,
+    /// The proxies that may send it; all, if there are none.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) proxies: std::sync::Arc<[crate::network::Network]>,
     /// TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<crate::tls::Tls>>,
@@ -65,6 +68,24 @@ impl TransportKind {
         return self.admin.is_some();
         #[cfg(not(feature = "admin"))]
         false
+    }
+
+    /// Whether the listener is for certain proxies alone.
+    pub(crate) fn has_proxies(&self) -> bool {
+        #[cfg(feature = "proxy-protocol")]
+        return !self.proxies.is_empty();
+        #[cfg(not(feature = "proxy-protocol"))]
+        false
+    }
+
+    /// Whether a connection from this address is accepted. One whose address the host does not know is not from a certain proxy.
+    #[cfg_attr(not(feature = "proxy-protocol"), expect(unused_variables, reason = "only proxies are told apart"))]
+    pub(crate) fn accepts(&self, peer: Option<SocketAddr>) -> bool {
+        #[cfg(feature = "proxy-protocol")]
+        if self.has_proxies() {
+            return peer.is_some_and(|peer| self.proxies.iter().any(|proxies| proxies.contains(peer.ip())));
+        }
+        true
     }
 
     /// The origin of a new connection, without the address of the socket if a header is to tell the client's.

@@ -6,6 +6,7 @@ pub(crate) mod denials;
 pub(crate) mod hold;
 pub(crate) mod known_topics;
 pub(crate) mod limits;
+pub(crate) mod listener_limits;
 pub(crate) mod packet_ids;
 pub(crate) mod reached;
 pub(crate) mod reserved;

@@ -164,8 +164,8 @@ enum Step {
 impl Connection {
     pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, share: Option<Share>, limits: &Limits, now_ms: u64) -> Self {
         Self {
-            protocol: Protocol::new(outbox, origin, now_ms),
-            framing: Framing::default(),
+            protocol: Protocol::new(outbox, origin, (now_ms, limits.connect_timeout_ms)),
+            framing: Framing::new(limits.packet_bytes_max),
             pause: None,
             share: share.map(Box::new),
             patience: Patience::default(),
@@ -311,7 +311,7 @@ impl Connection {
                 Reading::More
             }
             Step::Incomplete => {
-                let known = packet_len(&self.framing.held, context.shared.limits.packet_bytes_max);
+                let known = packet_len(&self.framing.held, self.framing.packet_bytes_max);
                 self.framing.expected = known.ok().flatten().map_or(0, |len| len as u32);
                 if let (Some(limit), Some(_)) = (&mut self.rate_limit, self.framing.long_packet()) {
                     limit.spend_part(self.framing.held.len());
@@ -380,11 +380,11 @@ impl Connection {
     /// Handles the packet at the front of `bytes`. They lie at `in_scratch` if they are in the scratch buffer.
     #[inline]
     fn handle_packet(&mut self, bytes: &[u8], in_scratch: Option<usize>, context: &mut Context<'_>) -> Step {
-        let limit = context.shared.limits.packet_bytes_max;
+        let limit = self.framing.packet_bytes_max;
         let (packet, len) = match decode(bytes, self.protocol.version(), limit) {
             Ok(Some(decoded)) => decoded,
             Ok(None) => {
-                let refused = self.protocol.refuse_long_connect(bytes, &context.shared.limits, context.replies);
+                let refused = self.protocol.refuse_long_connect(bytes, limit, context);
                 return refused.map_or(Step::Incomplete, Step::Ended);
             }
             Err(error) => return Step::Ended(self.protocol.refuse_bytes(error, bytes, context.replies)),

@@ -74,6 +74,7 @@ pub use base::denials::{Denial, DeniedUse};
 pub use base::limits::{
     LIMITS, Limit, LimitOutOfRange, Limits, PACKET_BYTES_CEILING, SessionsPolicy, StallPolicy, TOPIC_LEVELS_CEILING,
 };
+pub use base::listener_limits::ListenerLimits;
 pub use base::sync;
 pub use connection::disconnect::{EndReason, Fault};
 pub use connection::{OtherProtocol, Received, TransportNote};

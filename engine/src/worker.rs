@@ -173,7 +173,7 @@ impl Worker {
                 let id = outbox.connection();
                 self.outputs.dispatcher.counts().connections_accepted += 1;
                 let shared = &self.outputs.shared;
-                let limits = shared.live_limits();
+                let limits = shared.live_limits_of(origin.listener);
                 let share = shared.unauthenticated.enter(origin.peer, &limits);
                 let is_admitted = share.is_ok();
                 let mut connection = Connection::new(outbox, origin, share.ok(), &limits, now_ms);
@@ -316,7 +316,7 @@ impl Worker {
             self.buffered.push(id);
         }
         // Packets move it to later times, except that CONNECT may bring a short keep-alive.
-        let deadline_ms = connection.protocol.deadline(&self.outputs.shared.limits).map_or(NEVER, |(at_ms, _)| at_ms);
+        let deadline_ms = connection.protocol.deadline().map_or(NEVER, |(at_ms, _)| at_ms);
         if deadline_ms < connection.filed_ms {
             self.deadlines.file(connection, deadline_ms);
         }

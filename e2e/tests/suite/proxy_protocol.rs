@@ -12,6 +12,7 @@ use wisp_e2e::host::{Ability, Host, cannot};
 use wisp_e2e::mosquitto::run_publisher;
 use wisp_e2e::packet::Connect;
 use wisp_e2e::peer::paho;
+use wisp_e2e::program::Program;
 use wisp_e2e::raw::RawClient;
 use wisp_e2e::wait::wait_until;
 
@@ -81,6 +82,44 @@ fn a_connection_without_the_header_is_refused_and_named_once() {
     let line = broker.wait_log(text);
     assert!(Host::current() != Host::Native || line.contains("peer=127.0.0.1:"), "{line}");
     assert_eq!(broker.log().iter().filter(|line| line.to_lowercase().contains(text)).count(), 1, "{:?}", broker.log());
+    RawClient::connect(broker.addr(), Version::V311, "plain").ping();
+}
+
+#[test]
+fn with_a_list_of_proxies_a_header_from_elsewhere_is_not_read() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let trusted = "proxy-protocol-from = [\"::1\", \"127.0.0.0/8\"]";
+    if Host::current() == Host::Wasmtime {
+        // The broker does not learn where connections come from.
+        let text = format!("[[listener]]\naddress = \"{}\"\nproxy-protocol = true\n{trusted}\n", free_addr());
+        let file = ConfigFile::new("proxy-list", &text);
+        let refused = Program::run(Host::current().command(free_addr(), &["--config", file.path()]), b"");
+        assert_eq!(refused.status.code(), Some(2), "{:?}", refused.stderr);
+        assert!(refused.stderr.iter().any(|line| line.contains("remove proxy-protocol-from")), "{:?}", refused.stderr);
+        return;
+    }
+    let (_broker, addr, _file) = behind("proxy-trusted", &[], trusted);
+    let mut client = RawClient::open(addr, Version::V5);
+    client.send(&[binary(CLIENT), Connect::new(Version::V5, "trusted").encode()].concat());
+    assert_eq!(client.read_packet().conn_ack(Version::V5).code, 0);
+
+    let (broker, addr, _file) = behind("proxy-stranger", &[], "proxy-protocol-from = \"192.0.2.0/24\"");
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(addr).expect("the broker accepts connections");
+        // Claims to be a client behind the proxy.
+        let _ = stream.write_all(&[binary(CLIENT), Connect::new(Version::V5, "stranger").encode()].concat());
+        assert_eq!(read_to_end(&mut stream), b"");
+    }
+    let line = broker.wait_log("it comes from no proxy of proxy-protocol-from");
+    assert!(line.contains("peer=127.0.0.1:"), "{line}");
+    assert_eq!(
+        broker.log().iter().filter(|line| line.contains("comes from no proxy")).count(),
+        1,
+        "{:?}",
+        broker.log()
+    );
     RawClient::connect(broker.addr(), Version::V311, "plain").ping();
 }
 

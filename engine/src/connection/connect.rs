@@ -42,8 +42,8 @@ impl Protocol {
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         let shared = context.shared;
-        let will_bytes = connect.will.as_ref().map_or(0, |will| will.topic.as_str().len() + will.payload.len());
-        if packet.len() - will_bytes > shared.limits.connect_bytes_max as usize {
+        let limits = shared.limits_of(self.origin.listener);
+        if packet.len() - will_bytes(connect) > limits.connect_bytes_max as usize {
             return Err(refuse_too_long(Some(connect.version), context.replies));
         }
         let asked = Asked::of(&connect.properties);
@@ -53,16 +53,16 @@ impl Protocol {
             Err(pending) => return Ok(Next::Undecided(pending)),
         };
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let keep_alive_s = granted_keep_alive_s(connect, &shared.limits);
+        let keep_alive_s = granted_keep_alive_s(connect, &limits);
         let packet_bytes_max = asked.packet_bytes_max;
         let receiver = ReceiverInfo {
             format: connect.version.into(),
             packet_bytes_max,
-            topic_aliases_max: asked.topic_aliases_max.min(shared.limits.topic_alias_max),
+            topic_aliases_max: asked.topic_aliases_max.min(limits.topic_alias_max),
             sets_window: asked.receive_maximum.is_some(),
         };
         let acknowledged =
-            |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, shared);
+            |present| acknowledgement((connect, &asked), assigned.as_deref(), keep_alive_s, present, (shared, &limits));
         if acknowledged(true).len() > packet_bytes_max as usize {
             return Err(End::silent(EndReason::ReplyTooLong));
         }
@@ -72,7 +72,7 @@ impl Protocol {
             client_id,
             clean_start: connect.clean_start,
             outbox: &self.outbox,
-            window: asked.receive_maximum.unwrap_or(u16::MAX).min(shared.limits.inflight_count_max),
+            window: asked.receive_maximum.unwrap_or(u16::MAX).min(limits.inflight_count_max),
             expiry_s: expiry_s(connect, &asked, shared),
             will: will
                 .and_then(|will| Will::new(will, connect.version, (client_id, rights.as_ref()), &shared.stored))
@@ -92,9 +92,9 @@ impl Protocol {
             let client_id = Some(Arc::clone(session.client_id()));
             context.events.push_back(Event::Dropped { client_id, origin: self.origin, messages: dropped });
         }
-        let replays = session.take_replays();
         let grant = rights.map(|rights| Box::new(Grant::new(rights)));
         self.phase = Phase::Connected(Box::new(Client {
+            replays: session.take_replays(),
             session,
             version: connect.version,
             silence_ms_max: (keep_alive_s > 0).then(|| u64::from(keep_alive_s) * 1500),
@@ -102,11 +102,11 @@ impl Protocol {
             new_expiry_s: None,
             wants_reasons: asked.wants_reasons,
             packet_bytes_max: packet_bytes_max as usize,
+            aliases_max: limits.topic_alias_max,
             aliases: ReceivedAliases::default(),
             is_bridge: Connect::peek_is_bridge(packet),
             is_restricted: shared.restricts_messages || grant.as_ref().is_some_and(|grant| grant.is_restricted),
             grant,
-            replays,
             previous_will,
             can_send_more: false,
         }));
@@ -205,15 +205,21 @@ impl Protocol {
 
     /// Ends the connection if `bytes`, the beginning of its CONNECT, show that the packet is too long. So it is not
     /// received to its end.
-    pub(super) fn refuse_long_connect(&self, bytes: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Option<End> {
-        let len = packet_len(bytes, limits.packet_bytes_max).ok()??;
-        if !matches!(self.phase, Phase::New) || len <= limits.connect_bytes_max as usize {
+    pub(super) fn refuse_long_connect(
+        &self,
+        bytes: &[u8],
+        packet_bytes_max: u32,
+        context: &mut Context<'_>,
+    ) -> Option<End> {
+        let len = packet_len(bytes, packet_bytes_max).ok()??;
+        let connect_bytes_max = context.shared.limits.connect_bytes_max as usize;
+        if !matches!(self.phase, Phase::New { .. }) || len <= connect_bytes_max {
             return None;
         }
         // Without the byte with the flags there may be a will.
         let will_bytes_max = if Connect::peek_has_will(bytes) == Some(false) { 0 } else { WILL_BYTES_MAX };
-        let too_long = len - limits.connect_bytes_max as usize > will_bytes_max;
-        too_long.then(|| refuse_too_long(Connect::peek_version(bytes), out))
+        let too_long = len - connect_bytes_max > will_bytes_max;
+        too_long.then(|| refuse_too_long(Connect::peek_version(bytes), context.replies))
     }
 
     /// Answers a malformed CONNECT in the client's version, if the bytes show a version with a code for the fault. Other
@@ -291,6 +297,11 @@ fn refusal_version(bytes: &[u8]) -> ProtocolVersion {
     }
 }
 
+/// The bytes of its will, which do not count for the length of a CONNECT.
+fn will_bytes(connect: &Connect<'_>) -> usize {
+    connect.will.as_ref().map_or(0, |will| will.topic.as_str().len() + will.payload.len())
+}
+
 /// How long the session outlives the connection. Before MQTT 5 it either ends with the connection or is kept.
 fn expiry_s(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> u32 {
     let wish = match connect.version {
@@ -358,9 +369,8 @@ fn acknowledgement(
     assigned: Option<&str>,
     keep_alive_s: u16,
     session_present: bool,
-    shared: &Shared,
+    (shared, limits): (&Shared, &Limits),
 ) -> Vec<u8> {
-    let limits = &shared.limits;
     let mut properties = Vec::new();
     if connect.version.is_v5() {
         properties.extend(NonZeroU16::new(limits.receive_maximum).map(Property::ReceiveMaximum));

@@ -75,8 +75,10 @@ impl Scratch {
 }
 
 /// Bytes of one connection that were received and not yet handled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Framing {
+    /// Longest packet accepted.
+    pub(crate) packet_bytes_max: u32,
     pub(crate) held: Vec<u8>,
     /// The length of the packet that `held` begins with, if `held` is a part of it; 0 if it is not known.
     pub(crate) expected: u32,
@@ -87,6 +89,11 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
+    /// No bytes yet, of packets of at most `packet_bytes_max`.
+    pub(crate) fn new(packet_bytes_max: u32) -> Self {
+        Self { packet_bytes_max, held: Vec::new(), expected: 0, has_packets: false, charged: 0 }
+    }
+
     /// The length of the long packet that is being assembled.
     pub(crate) fn long_packet(&self) -> Option<usize> {
         Some(self.expected as usize).filter(|&len| len > LONG_PACKET_BYTES)

@@ -21,7 +21,6 @@ use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::grant::Grant;
 use crate::base::capacity::Capacity;
-use crate::base::limits::Limits;
 use crate::base::sync::Ordering;
 use crate::delivery::aliases::ReceivedAliases;
 use crate::delivery::outbox::Outbox;
@@ -83,7 +82,10 @@ pub(crate) struct Protocol {
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    New,
+    New {
+        /// Longest time to CONNECT.
+        timeout_ms: u64,
+    },
     Connected(Box<Client>),
     Ended,
 }
@@ -101,6 +103,8 @@ pub(super) struct Client {
     /// Whether the client accepts reason strings on acknowledgements (MQTT 5 section 3.1.2.11.7).
     pub(super) wants_reasons: bool,
     pub(super) packet_bytes_max: usize,
+    /// Most topic aliases that the client may assign.
+    pub(super) aliases_max: u16,
     pub(super) aliases: ReceivedAliases,
     /// The rights that the policy has given.
     pub(super) grant: Option<Box<Grant>>,
@@ -117,9 +121,9 @@ pub(super) struct Client {
 }
 
 impl Protocol {
-    /// The protocol state of a new connection.
-    pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, now_ms: u64) -> Self {
-        Self { outbox, origin, heard_ms: now_ms, phase: Phase::New }
+    /// The protocol state of a new connection, which has `timeout_ms` for its CONNECT.
+    pub(crate) fn new(outbox: Arc<Outbox>, origin: Origin, (now_ms, timeout_ms): (u64, u64)) -> Self {
+        Self { outbox, origin, heard_ms: now_ms, phase: Phase::New { timeout_ms } }
     }
 
     /// The peer's address and the listener.
@@ -141,7 +145,7 @@ impl Protocol {
     pub(crate) fn version(&self) -> ProtocolVersion {
         match &self.phase {
             Phase::Connected(client) => client.version,
-            Phase::New | Phase::Ended => ProtocolVersion::Mqtt311,
+            Phase::New { .. } | Phase::Ended => ProtocolVersion::Mqtt311,
         }
     }
 
@@ -149,7 +153,7 @@ impl Protocol {
     pub(crate) fn client_id(&self) -> Option<&Arc<str>> {
         match &self.phase {
             Phase::Connected(client) => Some(client.session.client_id()),
-            Phase::New | Phase::Ended => None,
+            Phase::New { .. } | Phase::Ended => None,
         }
     }
 
@@ -157,7 +161,7 @@ impl Protocol {
     pub(crate) fn capacities(&self) -> impl Iterator<Item = &Arc<Capacity>> {
         let session = match &self.phase {
             Phase::Connected(client) => Some(client.session.capacity()),
-            Phase::New | Phase::Ended => None,
+            Phase::New { .. } | Phase::Ended => None,
         };
         session.into_iter().chain([self.outbox.capacity()])
     }
@@ -209,7 +213,7 @@ impl Protocol {
     ) -> Result<Next, End> {
         let client = match &mut self.phase {
             Phase::Connected(client) => client,
-            Phase::New => {
+            Phase::New { .. } => {
                 return match packet {
                     Packet::Connect(connect) => {
                         // It is handled again when the policy has answered.
@@ -331,7 +335,7 @@ impl Protocol {
 
     /// Ends the connection because `bytes` are not MQTT.
     pub(crate) fn refuse_bytes(&mut self, error: DecodeError, bytes: &[u8], out: &mut Vec<u8>) -> End {
-        if matches!(self.phase, Phase::New) {
+        if matches!(self.phase, Phase::New { .. }) {
             return Self::refuse_connect_bytes(error, bytes, out);
         }
         self.end(EndReason::Malformed(error), out)
@@ -361,9 +365,9 @@ impl Protocol {
 
     /// When the connection is overdue unless another packet comes, and the reason to end it then: no CONNECT in time, or
     /// silence beyond the keep-alive.
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<(u64, EndReason)> {
+    pub(crate) fn deadline(&self) -> Option<(u64, EndReason)> {
         match &self.phase {
-            Phase::New => Some((self.heard_ms + limits.connect_timeout_ms, EndReason::ConnectTimeout)),
+            Phase::New { timeout_ms } => Some((self.heard_ms + timeout_ms, EndReason::ConnectTimeout)),
             Phase::Connected(client) => {
                 let silence_ms = client.silence_ms_max?;
                 Some((self.heard_ms + silence_ms + 1, EndReason::KeepAliveTimeout))

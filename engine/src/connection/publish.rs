@@ -57,7 +57,7 @@ impl Protocol {
     ) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         let limits = &context.shared.limits;
-        let aliases_max = limits.topic_alias_max;
+        let aliases_max = client.aliases_max;
         let outcome = match client.check(publish, limits) {
             Err(reason) => Outcome::End(reason),
             Ok(()) if !publish.payload_keeps_format() => Outcome::Refused(ReasonCode::PayloadFormatInvalid),
@@ -125,7 +125,7 @@ impl Client {
             return Err(EndReason::SubscriptionIdentifierFromClient);
         }
         let (Some(alias), Some(topic)) = (publish.properties.topic_alias(), publish.topic) else { return Ok(()) };
-        self.aliases.assign(alias, topic, limits.topic_alias_max).map_err(|error| match error {
+        self.aliases.assign(alias, topic, self.aliases_max).map_err(|error| match error {
             AliasError::TooMuch => EndReason::BuffersExhausted,
             AliasError::AboveMaximum | AliasError::Unknown => EndReason::TopicAlias,
         })
@@ -161,8 +161,7 @@ impl Client {
     #[cold]
     fn note_reserved(&self, publish: &Publish<'_>, context: &mut Context<'_>) {
         // Not `topic_of`: with a second caller it would no longer be a part of its first, which each message takes.
-        let aliases_max = context.shared.limits.topic_alias_max;
-        let by_alias = || self.aliases.resolve(publish.properties.topic_alias()?, aliases_max).ok();
+        let by_alias = || self.aliases.resolve(publish.properties.topic_alias()?, self.aliases_max).ok();
         if let Some(topic) = publish.topic.or_else(by_alias) {
             self.denied(topic, RESERVED, context);
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::base::budget::Budget;
 use crate::base::denials::Denials;
 use crate::base::limits::{LIMITS, LimitOutOfRange, Limits};
+use crate::base::listener_limits::ListenerLimits;
 use crate::base::reached::ReachedLimits;
 use crate::base::slot::Slots;
 use crate::base::spent::SpentBudgets;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub(crate) limits: Limits,
     /// The same, with the live ones as they are now.
     live_limits: RwLock<Limits, { rank::LEAF }>,
+    /// The own limits of each listener.
+    listeners: Box<[ListenerLimits]>,
     /// All subscriptions to topics.
     pub(crate) tree: TopicTree<Subscriber>,
     /// All sessions.
@@ -106,6 +109,8 @@ pub struct Options {
     pub store: Arc<dyn Store>,
     /// The topics of `$SYS`.
     pub sys: SysOptions,
+    /// The limits that listeners have of their own, by the index of the listener. Others have none.
+    pub listeners: Vec<ListenerLimits>,
 }
 
 /// When the broker publishes to the topics of `$SYS`.
@@ -137,6 +142,7 @@ impl Default for Options {
             policy: Arc::new(AllowAll),
             store: Arc::new(MemoryStore),
             sys: SysOptions::default(),
+            listeners: Vec::new(),
         }
     }
 }
@@ -148,6 +154,7 @@ impl Options {
     /// The first limit that is out of range, or else the first option that makes no sense.
     pub fn check(&self, limits: &Limits) -> Result<(), InvalidOptions> {
         limits.check().map_err(InvalidOptions::Limit)?;
+        self.listeners.iter().try_for_each(ListenerLimits::check).map_err(InvalidOptions::Limit)?;
         if !self.response_information.as_deref().is_none_or(is_mqtt_text) {
             return Err(InvalidOptions::ResponseInformation);
         }
@@ -220,6 +227,7 @@ impl Shared {
         let shared = Self {
             limits,
             live_limits: RwLock::new(limits),
+            listeners: options.listeners.into(),
             tree: TopicTree::default(),
             registry: Registry::default(),
             unauthenticated: Arc::default(),
@@ -259,6 +267,20 @@ impl Shared {
         *self.live_limits.read()
     }
 
+    /// The limits of a connection of this listener, without the live ones.
+    pub(crate) fn limits_of(&self, listener: u16) -> Limits {
+        self.own_limits(listener).of(&self.limits)
+    }
+
+    /// The limits for connections to come of this listener.
+    pub(crate) fn live_limits_of(&self, listener: u16) -> Limits {
+        self.own_limits(listener).of(&self.live_limits.read())
+    }
+
+    fn own_limits(&self, listener: u16) -> ListenerLimits {
+        self.listeners.get(usize::from(listener)).copied().unwrap_or_default()
+    }
+
     /// Takes up the [live](crate::Limit::is_live) limits of `limits`, for connections to come. Returns the names of the limits
     /// that have changed.
     ///
@@ -287,8 +309,8 @@ impl Shared {
         self.budget.tolerates(0)
     }
 
-    /// Counts a connection that its transport rejected.
-    pub(crate) fn count_rejected_connection(&self) {
+    /// Counts a connection that its transport or its listener rejected.
+    pub fn count_rejected_connection(&self) {
         self.counters.add(StatsSnapshot { connections_rejected: 1, ..StatsSnapshot::default() });
     }
 

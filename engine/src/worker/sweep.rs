@@ -97,7 +97,7 @@ impl Worker {
                 debug_assert!(false, "a closed connection has no deadline");
                 break;
             };
-            let deadline = connection.protocol.deadline(&self.outputs.shared.limits);
+            let deadline = connection.protocol.deadline();
             let next_ms = match (connection.phase, deadline) {
                 // It is not read, so it may have sent something.
                 (Phase::Open, Some(_)) if connection.pause.is_some() => now_ms + SWEEP_MS,

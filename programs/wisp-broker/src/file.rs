@@ -211,7 +211,7 @@ fn table_values(kind: &KeyKind, value: &Spanned<DeValue<'_>>) -> Result<Vec<Stri
             text.to_string()
         }
         (KeyKind::Texts, DeValue::Array(items)) => return items.iter().map(text_of).collect(),
-        (KeyKind::Number(_) | KeyKind::Address, DeValue::Integer(number)) => decimal(number),
+        (KeyKind::Number(_) | KeyKind::Limit(_) | KeyKind::Address, DeValue::Integer(number)) => decimal(number),
         (KeyKind::Truth, DeValue::Boolean(truth)) => truth.to_string(),
         (kind, _) => return Err(expected(kind_name(kind), value.span().start, value)),
     };
@@ -222,7 +222,7 @@ fn kind_name(kind: &KeyKind) -> &'static str {
     match kind {
         KeyKind::Text | KeyKind::Word(_) => "a string",
         KeyKind::Texts => "a string or an array of strings",
-        KeyKind::Number(_) => "a whole number",
+        KeyKind::Number(_) | KeyKind::Limit(_) => "a whole number",
         KeyKind::Truth => "true or false",
         KeyKind::Address => "an address or a port",
     }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wisp_broker::{
-    CertificateFiles, CertificateName, ClientCertificates, ListenerConfig, Tls, TlsSettings, WebSocketSettings,
+    CertificateFiles, CertificateName, ClientCertificates, ListenerConfig, ListenerLimits, Network, Tls, TlsSettings,
+    WebSocketSettings,
 };
 
 use crate::address::Address;
@@ -17,8 +18,10 @@ pub(crate) struct ListenerSettings {
     is_web_socket: bool,
     allow_anonymous: Option<bool>,
     connections_max: Option<u32>,
+    limits: ListenerLimits,
     tls: TlsKeys,
     has_proxy_header: bool,
+    proxies: Vec<Network>,
     web_socket: WebSocketSettings,
 }
 
@@ -33,8 +36,23 @@ struct TlsKeys {
     revocation_lists: Vec<String>,
 }
 
+/// A limit of its own.
+macro_rules! limit {
+    ($field:ident, $name:literal) => {
+        Key {
+            name: $name,
+            kind: KeyKind::Limit($name),
+            get: |listener| listener.limits.$field.map(|number| number.to_string()),
+            set: |listener, values| {
+                listener.limits.$field = values[0].parse().ok();
+                Ok(())
+            },
+        }
+    };
+}
+
 /// All settings of a listener, in the order in which they are shown.
-pub(crate) static KEYS: [Key<ListenerSettings>; 13] = [
+pub(crate) static KEYS: [Key<ListenerSettings>; 20] = [
     Key {
         name: "address",
         kind: KeyKind::Address,
@@ -71,12 +89,28 @@ pub(crate) static KEYS: [Key<ListenerSettings>; 13] = [
             Ok(())
         },
     },
+    limit!(packet_bytes_max, "packet-bytes-max"),
+    limit!(connect_timeout_ms, "connect-timeout-ms"),
+    limit!(keep_alive_s_max, "keep-alive-s-max"),
+    limit!(topic_alias_max, "topic-alias-max"),
+    limit!(messages_per_s_max, "messages-per-s-max"),
+    limit!(bytes_per_s_max, "bytes-per-s-max"),
     Key {
         name: "proxy-protocol",
         kind: KeyKind::Truth,
         get: |listener| listener.has_proxy_header.then(|| "true".to_owned()),
         set: |listener, values| {
             listener.has_proxy_header = values[0] == "true";
+            Ok(())
+        },
+    },
+    Key {
+        name: "proxy-protocol-from",
+        kind: KeyKind::Texts,
+        get: |listener| texts(&listener.proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        set: |listener, values| {
+            let parse = |text: &String| text.parse().map_err(|error: wisp_broker::InvalidNetwork| error.to_string());
+            listener.proxies = values.iter().map(parse).collect::<Result<_, _>>()?;
             Ok(())
         },
     },
@@ -255,11 +289,12 @@ impl ListenerSettings {
         let mut config = ListenerConfig::new(address);
         config.allow_anonymous = self.allow_anonymous;
         config.connections_max = self.connections_max;
+        config.limits = self.limits;
         if self.is_web_socket {
             config = config.web_socket(self.web_socket.clone());
         }
         if self.has_proxy_header {
-            config = config.proxy_protocol();
+            config = config.proxy_protocol(self.proxies.iter().copied());
         }
         tls.into_iter().fold(config, ListenerConfig::tls)
     }
@@ -285,13 +320,18 @@ fn resolve_one(table: &Table) -> Result<ListenerSettings, Located> {
         is_web_socket: false,
         allow_anonymous: None,
         connections_max: None,
+        limits: ListenerLimits::default(),
         has_proxy_header: false,
+        proxies: Vec::new(),
         tls: TlsKeys::default(),
         web_socket: WebSocketSettings::default(),
     };
     table.apply(&KEYS, &mut settings)?;
     let located = |(key, error): (&str, &str)| (table.line_of(&KEYS, key), format!("{key}: {error}"));
     settings.tls.check().map_err(located)?;
+    if !settings.proxies.is_empty() && !settings.has_proxy_header {
+        return Err(located(("proxy-protocol-from", "it needs proxy-protocol = true")));
+    }
     for key in ["websocket.path", "websocket.origin"] {
         if table.value(&KEYS, key).is_some() && !settings.is_web_socket {
             return Err(located((key, "it needs protocol = \"websocket\"")));

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
+use wisp_broker::LIMITS;
+
 /// A key of a table, for settings of type `T`.
 pub(crate) struct Key<T> {
     /// With a dot if it is in a table within the table.
@@ -22,6 +24,8 @@ pub(crate) enum KeyKind {
     Texts,
     Word(&'static [&'static str]),
     Number(RangeInclusive<u64>),
+    /// A number in the range of the limit of this name.
+    Limit(&'static str),
     Truth,
     /// A text, or a whole number for a port.
     Address,
@@ -53,11 +57,19 @@ impl<T> Key<T> {
             KeyKind::Text | KeyKind::Texts | KeyKind::Truth | KeyKind::Address => Ok(()),
             KeyKind::Word(words) if words.contains(&value) => Ok(()),
             KeyKind::Word(words) => Err(format!("not one of {}", words.join(", "))),
-            KeyKind::Number(range) => match value.parse() {
-                Ok(number) if range.contains(&number) => Ok(()),
-                _ => Err(format!("not a number from {} to {}", range.start(), range.end())),
+            KeyKind::Number(range) => check_number(range, value),
+            KeyKind::Limit(name) => match LIMITS.iter().find(|limit| limit.name == *name) {
+                Some(limit) => check_number(&limit.range, value),
+                None => Err(format!("there is no limit {name}")),
             },
         }
+    }
+}
+
+fn check_number(range: &RangeInclusive<u64>, value: &str) -> Result<(), String> {
+    match value.parse() {
+        Ok(number) if range.contains(&number) => Ok(()),
+        _ => Err(format!("not a number from {} to {}", range.start(), range.end())),
     }
 }
 

@@ -225,6 +225,18 @@ fn what_is_wrong_with_a_listener_is_said_with_its_line() {
             "[[listener]]\naddress = 1\nconnections-max = 0",
             "wisp.toml:3: connections-max = 0: not a number from 1 to 4294967295".to_owned(),
         ),
+        (
+            "[[listener]]\naddress = 1\npacket-bytes-max = 63",
+            "wisp.toml:3: packet-bytes-max = 63: not a number from 64 to 268435460".to_owned(),
+        ),
+        (
+            "[[listener]]\naddress = 1\nproxy-protocol-from = \"10.0.0.0/8\"",
+            "wisp.toml:3: proxy-protocol-from: it needs proxy-protocol = true".to_owned(),
+        ),
+        (
+            "[[listener]]\naddress = 1\nproxy-protocol = true\nproxy-protocol-from = [\"::1\", \"proxy\"]",
+            "wisp.toml:4: proxy-protocol-from = [::1, proxy]: not an address or a network, like 192.0.2.7 or 10.0.0.0/8".to_owned(),
+        ),
     ];
     for (text, message) in cases {
         assert_eq!(error(text), message, "for {text:?}");
@@ -389,6 +401,17 @@ fn listeners_of_the_file_take_the_place_of_the_default_and_stand_beside_addresse
     assert_eq!(none.settings.listen, []);
 }
 
+#[test]
+fn a_listener_has_limits_of_its_own_and_the_others_for_the_rest() {
+    let text = "[limits]\npacket-bytes-max = 5000\n[[listener]]\naddress = 1\nallow-anonymous = true\npacket-bytes-max = 100\n\
+        connect-timeout-ms = 7\nkeep-alive-s-max = 8\ntopic-alias-max = 0\nmessages-per-s-max = 9\nbytes-per-s-max = 10\n";
+    let config = config(&resolve(Some(text), &[], &[]).unwrap()).unwrap();
+    let own = config.listeners()[0].limits.of(config.limits());
+    assert_eq!((own.packet_bytes_max, own.connect_timeout_ms, own.keep_alive_s_max), (100, 7, 8));
+    assert_eq!((own.topic_alias_max, own.messages_per_s_max, own.bytes_per_s_max), (0, 9, 10));
+    assert_eq!((config.limits().packet_bytes_max, own.receive_maximum), (5000, config.limits().receive_maximum));
+}
+
 const SECURE: &str = "[[listener]]
 address = 8883
 tls.certificate = \"a.pem\"
@@ -479,6 +502,11 @@ fn the_documents_name_every_key_of_a_table_with_its_values() {
                 KeyKind::Address => "an address or a port".to_owned(),
                 KeyKind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
                 KeyKind::Number(range) => format!("{} to {}", range.start(), range.end()),
+                KeyKind::Limit(name) => {
+                    let limit =
+                        wisp_broker::LIMITS.iter().find(|limit| limit.name == *name).expect("there is such a limit");
+                    format!("{} to {}", limit.range.start(), limit.range.end())
+                }
             };
             let row = format!("| `{}` | {values} |", key.name);
             assert!(CONFIGURATION.contains(&row), "docs/configuration.md has not got the row\n{row}");
