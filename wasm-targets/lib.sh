@@ -358,22 +358,43 @@ hand_in_config() {
   exec <"$config"
 }
 
-# Asks the guest itself what its file, the environment and the flags name, so that they have one parser.
-# The guest is started by COMMAND. Sets needs to its answer, a line for each: `listener ADDR:PORT`,
-# `workers N` and `file PATH`. Ends with its message and status if something is wrong. Without any file
-# there is nothing to ask: needs stays empty.
-ask_needs() { # COMMAND [ARGUMENTS...]
+# Asks the guest itself what its file, the environment and the flags name, so that they have one parser, and grants it
+# the folders of the files. The script has the functions `guest`, which starts the guest, and `grant`, which adds a
+# folder to the options for it. Sets needs to the answer, a line for each: `listener ADDR:PORT`, `workers N` and
+# `file PATH`. Ends with the guest's message and status if something is wrong. Without any file there is nothing to
+# ask: needs stays empty.
+ask_needs() {
+  local at mosquitto= flag_needs='-file|--admin'
   needs=
   [[ ${WISP_MODULE:-wisp-broker} == wisp-broker ]] || return 0
-  local flag_needs='-file|--admin'
-  if [[ -n $config || ${flags[*]} =~ $flag_needs || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-}${WISP_ADMIN:-} ]]; then
-    needs=$("$@" "${flags[@]}" --print-needs <"${config:-/dev/null}") || exit
+  for ((at = 0; at < ${#flags[@]}; at++)); do
+    case ${flags[at]} in
+      --mosquitto-config) mosquitto=${flags[at + 1]:-} ;;
+      --mosquitto-config=*) mosquitto=${flags[at]#*=} ;;
+    esac
+  done
+  if [[ -n $config$mosquitto || ${flags[*]} =~ $flag_needs || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-}${WISP_ADMIN:-} ]]; then
+    # It may include a folder, so it cannot be handed in.
+    [[ -z $mosquitto ]] || grant_once "$(dirname "$mosquitto")"
+    needs=$(guest "${flags[@]}" --print-needs <"${config:-/dev/null}") || exit
+    if [[ $needs == folder\ * ]]; then
+      while read -r folder; do grant_once "$folder"; done < <(sed -n 's/^folder //p' <<<"$needs")
+      needs=$(guest "${flags[@]}" --print-needs) || exit
+    fi
   fi
+  while read -r folder; do grant_once "$folder"; done < <(sed -n 's/^file //p' <<<"$needs" | while read -r file; do dirname "$file"; done)
 }
 
-# The folders of the files that the guest needs, one a line.
-folders_needed() {
-  sed -n 's/^file //p' <<<"$needs" | while read -r file; do dirname "$file"; done | sort -u
+# Grants a folder, unless that has been done.
+declare -A granted=()
+grant_once() { # FOLDER
+  if [[ ! -d $1 ]]; then
+    say "cannot read the folder $1"
+    exit 2
+  fi
+  [[ -z ${granted[$1]:-} ]] || return 0
+  granted[$1]=yes
+  grant "$1"
 }
 
 # Appends to the runtime's options the variables that go on into the sandbox: the project's own and

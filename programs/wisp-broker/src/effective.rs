@@ -237,7 +237,8 @@ impl Effective {
         builder.build().map_err(|error| error.to_string())
     }
 
-    /// What a launcher of a sandbox has to hand in, a line each.
+    /// What a launcher of a sandbox has to hand in, a line each. Before that come the folders that a mosquitto.conf includes:
+    /// without them it cannot be read.
     pub(crate) fn needs(&self) -> Result<String, String> {
         let addresses = self.addresses()?.into_iter().map(|(address, _)| address).chain(self.settings.admin);
         let listeners = addresses.map(|address| format!("listener {address}\n"));

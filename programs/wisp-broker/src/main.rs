@@ -44,6 +44,12 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let (Action::PrintNeeds, Some(path)) = (args.action, &args.mosquitto_config) {
+        let folders = mosquitto::closed_folders(path);
+        if !folders.is_empty() {
+            return say(&folders.iter().map(|folder| format!("folder {folder}\n")).collect::<String>());
+        }
+    }
     let effective = match Effective::resolve(&args, |name| std::env::var_os(name)) {
         Ok(effective) => effective,
         Err(message) => return refuse(&message),

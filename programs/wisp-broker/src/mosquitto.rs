@@ -12,6 +12,7 @@ mod directives;
 mod lines;
 
 pub(crate) use self::convert::convert;
+pub(crate) use self::lines::closed_folders;
 
 #[cfg(test)]
 mod tests;

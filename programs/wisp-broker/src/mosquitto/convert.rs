@@ -27,6 +27,7 @@ struct Listener {
     host: Option<String>,
     allow_anonymous: Option<bool>,
     connections_max: Option<u64>,
+    topic_alias_max: Option<u64>,
     has_proxy_header: bool,
     password_file: Option<String>,
     acl_file: Option<String>,
@@ -36,6 +37,8 @@ struct Listener {
     ca: Option<String>,
     /// Where client certificates are asked for.
     requires_certificate: Option<String>,
+    /// Where their common names become user names.
+    takes_names: Option<String>,
 }
 
 /// The directives read up to now.
@@ -107,6 +110,7 @@ impl Found {
             "bind_address" => self.default.host = Some(first.to_owned()),
             "socket_domain" => self.listener().host = Some(any_address(first)?),
             "max_connections" => self.listener().connections_max = count(first)?.filter(|count| *count > 0),
+            "max_topic_alias" => self.listener().topic_alias_max = Some(in_range("topic-alias-max", count(first)?)?),
             "enable_proxy_protocol" if ["1", "2"].contains(&first) => self.listener().has_proxy_header = true,
             "enable_proxy_protocol" => return Err(format!("{} is not 1 or 2", first.escape_debug())),
             "listener_allow_anonymous" => self.listener().allow_anonymous = Some(truth(first)?),
@@ -117,6 +121,7 @@ impl Found {
             "crlfile" => self.set_key("tls.crl", value),
             "cafile" => self.listener().ca = Some(value.to_owned()),
             "require_certificate" => self.listener().requires_certificate = truth(first)?.then(|| place.to_owned()),
+            "use_identity_as_username" => self.listener().takes_names = truth(first)?.then(|| place.to_owned()),
             "websockets_origin" => {
                 self.listener().keys.entry("websocket.origin").or_default().push(value.to_owned());
             }
@@ -180,17 +185,14 @@ impl Found {
             "max_inflight_messages" => &["inflight-max", "receive-maximum"],
             "max_keepalive" => &["keep-alive-s-max"],
             "max_packet_size" => &["packet-bytes-max"],
-            "max_topic_alias" => &["topic-alias-max"],
             "global_max_connections" => &["connections-max"],
             "global_max_clients" => &["sessions-max"],
             _ => return Err(format!("{name} cannot be converted")),
         };
-        // 0 and -1 are no limit, except for topic aliases.
-        let no_limit = |count: &u64| *count > 0 || name == "max_topic_alias";
-        let count = count(first)?.filter(no_limit).unwrap_or(u64::MAX);
+        // 0 and -1 are no limit.
+        let count = count(first)?.filter(|count| *count > 0);
         for key in keys {
-            let limit = LIMITS.iter().find(|limit| limit.name == *key).ok_or_else(|| format!("there is no {key}"))?;
-            self.limits.insert(key, count.clamp(*limit.range.start(), *limit.range.end()));
+            self.limits.insert(key, in_range(key, count)?);
         }
         Ok(())
     }
@@ -237,6 +239,9 @@ impl Found {
             if let Some(count) = listener.connections_max {
                 line(&mut toml, "connections-max", &count);
             }
+            if let Some(count) = listener.topic_alias_max {
+                line(&mut toml, "topic-alias-max", &count);
+            }
             if listener.has_proxy_header {
                 line(&mut toml, "proxy-protocol", &true);
             }
@@ -273,10 +278,17 @@ impl Found {
 impl Listener {
     /// Has client certificates required, if they are asked for.
     fn ask_for_certificates(&mut self) -> Result<(), String> {
-        let Some(place) = &self.requires_certificate else { return Ok(()) };
+        let Some(place) = &self.requires_certificate else {
+            // mosquitto lets nobody in then.
+            let error = |place| Err(format!("{place}: use_identity_as_username needs require_certificate"));
+            return self.takes_names.as_ref().map_or(Ok(()), error);
+        };
         let ca = self.ca.clone().ok_or_else(|| format!("{place}: require_certificate needs a cafile"))?;
         self.keys.insert("tls.client-ca", vec![ca]);
         self.keys.insert("tls.client-certificate", vec!["required".to_owned()]);
+        if self.takes_names.is_some() {
+            self.keys.insert("tls.client-name", vec!["common-name".to_owned()]);
+        }
         Ok(())
     }
 
@@ -304,6 +316,12 @@ fn number(text: &str) -> Result<i64, String> {
     };
     let number = parsed.ok().filter(|number| i32::try_from(*number).is_ok() || u32::try_from(*number).is_ok());
     number.ok_or_else(|| format!("{} is not a number, or out of range", text.escape_debug()))
+}
+
+/// The value of a limit that comes closest to a count; the largest for no limit.
+fn in_range(key: &str, count: Option<u64>) -> Result<u64, String> {
+    let limit = LIMITS.iter().find(|limit| limit.name == key).ok_or_else(|| format!("there is no {key}"))?;
+    Ok(count.unwrap_or(u64::MAX).clamp(*limit.range.start(), *limit.range.end()))
 }
 
 /// A count; `None` for a negative number, which is no limit.

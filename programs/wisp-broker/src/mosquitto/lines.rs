@@ -41,6 +41,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>, String> {
     Ok(lines)
 }
 
+/// The folders that a file includes and that cannot be opened, as in a sandbox that was not granted them yet. None if the file
+/// itself cannot be read: that is an error where it is needed.
+pub(crate) fn closed_folders(path: &Path) -> Vec<String> {
+    let included =
+        read_one(path).into_iter().flatten().filter(|line| line.name == "include_dir").map(|line| line.value);
+    included.filter(|folder| fs::read_dir(folder).is_err()).collect()
+}
+
 fn read_one(path: &Path) -> Result<Vec<Line>, String> {
     let shown = path.display();
     let bytes = fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;

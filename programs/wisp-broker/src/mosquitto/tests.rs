@@ -66,6 +66,15 @@ fn tls_and_websocket_of_a_listener_become_keys_of_its_table() {
 }
 
 #[test]
+fn the_name_in_a_certificate_becomes_the_user() {
+    let text = "listener 1\ncertfile c\nkeyfile k\ncafile ca\nuse_identity_as_username true\n";
+    let found = toml(&format!("{text}require_certificate true\n"));
+    assert!(found.contains("tls.client-name = \"common-name\"\n"), "{found}");
+    assert!(error(text).ends_with("mosquitto.conf:5: use_identity_as_username needs require_certificate"));
+    assert!(error("use_subject_as_username true").contains("is not supported"));
+}
+
+#[test]
 fn a_listener_behind_a_proxy_expects_its_header() {
     for version in ["1", "2"] {
         let found =
@@ -177,6 +186,11 @@ fn included_files_are_read_in_their_place_and_order() {
     let found = convert(&folder.path().join("mosquitto.conf")).unwrap().toml;
     assert!(found.contains("keep-alive-s-max = 9\n") && !found.contains("connections-max"), "{found}");
     assert!(found.ends_with("address = \"2\"\n\n[[listener]]\naddress = \"1\"\n"), "{found}");
+    let path = folder.path().join("mosquitto.conf");
+    assert_eq!(super::closed_folders(&path), Vec::<String>::new());
+    write("mosquitto.conf", &format!("{main}include_dir /no/such folder\n"));
+    assert_eq!(super::closed_folders(&path), ["/no/such folder"]);
+    write("mosquitto.conf", &main);
     write("conf.d/a.conf", "\ninclude_dir x\n");
     let error = convert(&folder.path().join("mosquitto.conf")).unwrap_err();
     assert!(error.contains("a.conf:2: include_dir in an included file"), "{error}");
