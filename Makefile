@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-loom test-wasm \
+.PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-parts test-loom test-wasm \
 	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-isolation release \
 	experiments experiments-quick experiment-programs experiment-modules install deb image
 
@@ -61,6 +61,10 @@ test-native: release ## All tests that need no WebAssembly runtime
 	cargo test --workspace --exclude wisp-e2e
 	e2e/setup
 	WISP_HOST=native cargo test -p wisp-e2e
+
+test-parts: release ## Tests with Node.js and a browser, natively; both are installed if they are missing
+	e2e/setup-parts
+	WISP_E2E_PARTS=1 WISP_HOST=native cargo test -p wisp-e2e --test suite -- browser:: mqtt_js
 
 test-loom: ## Every interleaving of the lock protocols, on small cases
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \

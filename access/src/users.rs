@@ -154,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_user_costs_a_whole_check() {
+        let kind = HashKind::Argon2id { version: 19, memory_kib: 64, passes: 1, lanes: 1 };
+        let hash = PasswordHash::new(kind, b"secret", [3; SALT_BYTES], &mut Memory::default()).unwrap();
+        let users = Users::parse(format!("joe:{hash}\n").as_bytes()).unwrap();
+        for name in ["joe", "ann", ""] {
+            // A check is the only use of it.
+            let mut memory = Memory::default();
+            let refused = users.verify(name, b"guess", &DigestKey::new([9; 32]), &mut memory).unwrap();
+            assert!(refused.is_none() && format!("{memory:?}") == "Memory(64 KiB)", "{name}");
+        }
+    }
+
+    #[test]
     fn a_file_without_users_lets_nobody_in() {
         for text in ["", "# nobody\n"] {
             let users = Users::parse(text.as_bytes()).unwrap();

@@ -2,7 +2,8 @@
 
 paho_session.py HOST PORT PROTOCOL CLIENT_ID clean|kept [WILL_TOPIC WILL_TEXT WILL_QOS WILL_RETAIN]
 
-WISP_E2E_SCHEME is mqtt, mqtts, ws or wss; WISP_E2E_CA is the file of the authority that is trusted.
+WISP_E2E_SCHEME is mqtt, mqtts, ws or wss; WISP_E2E_CA is the file of the authority that is trusted; WISP_E2E_USER is a user
+and a password, USER:PASSWORD.
 """
 
 import collections
@@ -28,6 +29,8 @@ def connect(host, port, protocol, client_id, keeping, will):
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=int(protocol), **more)
     if scheme in ("mqtts", "wss"):
         client.tls_set(ca_certs=os.environ["WISP_E2E_CA"])
+    if "WISP_E2E_USER" in os.environ:
+        client.username_pw_set(*os.environ["WISP_E2E_USER"].split(":"))
     if will:
         topic, text, qos, retain = will
         client.will_set(topic, text, int(qos), retain == "1")

@@ -1,5 +1,5 @@
 //! The harness of the end-to-end suite: it starts a broker *process* on one of the hosts, and drives
-//! it over real sockets with real clients (mosquitto's, paho-mqtt, rumqttc, mqtt for Node.js) and with raw bytes.
+//! it over real sockets with real clients (mosquitto's, paho-mqtt, rumqttc, mqtt for Node.js and in Chromium) and with raw bytes.
 //!
 //! The suite itself is in tests/suite. It runs against the host in `WISP_HOST` (see [`host::Host`]). A test
 //! that the host cannot run reports the reason, from one table, [`host::Host::lacks`]. The harness links none
@@ -13,6 +13,7 @@ use std::env;
 use std::path::PathBuf;
 
 pub mod broker;
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod host;

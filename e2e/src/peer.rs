@@ -161,7 +161,7 @@ pub fn message_line(qos: u8, retain: bool, topic: &str, payload: &[u8]) -> Strin
     format!("message {qos} {} {topic} {}", u8::from(retain), hex(payload))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -231,20 +231,30 @@ pub fn mqtt_js_program(options: &Options) -> Program {
 fn mqtt_js_command() -> Command {
     let mut command = Command::new("node");
     command.arg(clients().join("mqtt_js_session.cjs"));
-    // The set-up script uses the same folder name.
-    command.env("NODE_PATH", crate::cache().join("node-mqtt-5.16.0/node_modules"));
+    command.env("NODE_PATH", mqtt_js_folder().parent().expect("it lies in node_modules"));
     command
 }
 
-/// True if there is no Node.js; the test then returns. It is reported as in [`crate::host::cannot`].
+/// The package mqtt, if it is installed. The set-up script uses the same folder name.
+pub(crate) fn mqtt_js_folder() -> PathBuf {
+    crate::cache().join("node-mqtt-5.16.0/node_modules/mqtt")
+}
+
+/// True if there is no Node.js; the test then returns, as with [`is_missing`].
 pub fn node_is_missing() -> bool {
     let version = Command::new("node").arg("--version").output();
-    if version.is_ok_and(|output| output.status.success()) {
-        return false;
-    }
+    !version.is_ok_and(|output| output.status.success()) && is_missing("node")
+}
+
+/// Reports that a test is not run, as [`crate::host::cannot`] does.
+///
+/// # Panics
+/// If nothing may be missing: `make test-parts` sets `WISP_E2E_PARTS`.
+pub fn is_missing(part: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(std::env::var_os("WISP_E2E_PARTS").is_none(), "{test} needs {part}, which is not installed");
     // A closed standard error cannot be reported anywhere.
-    drop(writeln!(std::io::stderr(), "not run: {test} needs node, which is not installed"));
+    drop(writeln!(std::io::stderr(), "not run: {test} needs {part}, which is not installed"));
     true
 }
 

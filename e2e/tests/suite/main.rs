@@ -2,7 +2,9 @@
 //! tests neither share state nor depend on their order.
 
 mod admin;
+mod attempts;
 mod bounded_memory;
+mod browser;
 mod churn;
 mod cli;
 mod client_log;
@@ -11,17 +13,20 @@ mod connect;
 mod descriptors;
 mod flood;
 mod flow_control;
+mod handshakes;
 mod keep_alive;
 mod libraries;
 mod limit_log;
 mod limits;
 mod limits_reload;
+mod listener_limits;
 mod loadgen;
 mod malformed;
 mod malformed_cases;
 mod matching;
 mod message_properties;
 mod mosquitto_clients;
+mod mosquitto_files;
 mod newcomers;
 mod packet_size;
 mod payloads;

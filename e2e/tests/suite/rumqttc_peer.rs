@@ -1,14 +1,15 @@
 //! rumqttc, a client library in Rust, as a [`Peer`]: its two modules, for MQTT 3.1.1 and for MQTT 5.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rumqttc::Outgoing;
 use rumqttc::mqttbytes::qos as old_qos;
 use rumqttc::v5::mqttbytes::qos as new_qos;
 use rumqttc::v5::mqttbytes::v5;
+use rumqttc::{Outgoing, Transport};
 use wisp_e2e::Version;
 use wisp_e2e::peer::{Options, Peer, message_line};
 use wisp_e2e::wait::TIMEOUT;
@@ -19,9 +20,24 @@ const QOS: &str = "0, 1 or 2";
 const RUNS: &str = "the connection runs";
 /// Pending requests of the library.
 const REQUESTS_MAX: usize = 1000;
+/// The library's own default is 10 KiB.
+const PACKET_BYTES_MAX: u32 = 1024 * 1024;
 
 pub(crate) fn rumqttc(options: &Options) -> Box<dyn Peer> {
     if options.version.is_v5() { Box::new(new(options)) } else { Box::new(old(options)) }
+}
+
+/// The transport that the options name: plain, or TLS that trusts an authority.
+fn transport(options: &Options) -> Transport {
+    let variable = |name: &str| options.environment.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
+    match variable("WISP_E2E_SCHEME").unwrap_or("mqtt") {
+        "mqtt" => Transport::tcp(),
+        "mqtts" => {
+            let authority = variable("WISP_E2E_CA").expect("there is an authority");
+            Transport::tls(fs::read(authority).expect("its certificate is there"), None, None)
+        }
+        other => panic!("no test has rumqttc over {other}"),
+    }
 }
 
 /// The state that the connection's thread shares with the test.
@@ -120,7 +136,8 @@ fn old(options: &Options) -> Running<rumqttc::Client> {
     assert_eq!(options.version, Version::V311, "the library speaks no other");
     let mut settings =
         rumqttc::MqttOptions::new(&options.client_id, options.addr.ip().to_string(), options.addr.port());
-    settings.set_clean_session(options.clean);
+    settings.set_clean_session(options.clean).set_transport(transport(options));
+    settings.set_max_packet_size(PACKET_BYTES_MAX as usize, PACKET_BYTES_MAX as usize);
     if let Some((topic, text, qos, retain)) = &options.will {
         settings.set_last_will(rumqttc::LastWill::new(topic, text.as_bytes(), old_qos(*qos).expect(QOS), *retain));
     }
@@ -161,7 +178,8 @@ impl Client for rumqttc::Client {
 fn new(options: &Options) -> Running<rumqttc::v5::Client> {
     let host = options.addr.ip().to_string();
     let mut settings = rumqttc::v5::MqttOptions::new(&options.client_id, host, options.addr.port());
-    settings.set_clean_start(options.clean);
+    settings.set_clean_start(options.clean).set_transport(transport(options));
+    settings.set_max_packet_size(Some(PACKET_BYTES_MAX));
     settings.set_session_expiry_interval((!options.clean).then_some(3600));
     if let Some((topic, text, qos, retain)) = &options.will {
         let qos = new_qos(*qos).expect(QOS);

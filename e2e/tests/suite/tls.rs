@@ -17,6 +17,7 @@ use wisp_e2e::raw::RawClient;
 use wisp_e2e::wait::{TIMEOUT, wait_until};
 
 use crate::config::ConfigFile;
+use crate::rumqttc_peer::rumqttc;
 
 /// A broker with a plain listener, and one with TLS.
 pub(crate) struct Secured {
@@ -142,6 +143,15 @@ fn mqtt_js_exchanges_messages_over_tls() {
     }
     let secured = secured("tls-mqtt-js", &[], |_| String::new());
     exchange(mqtt_js, secured.addr, &[("WISP_E2E_SCHEME", "mqtts"), ("WISP_E2E_CA", &secured.authority.file())]);
+}
+
+#[test]
+fn rumqttc_exchanges_messages_over_tls() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let secured = secured("tls-rumqttc", &[], |_| String::new());
+    exchange(rumqttc, secured.addr, &[("WISP_E2E_SCHEME", "mqtts"), ("WISP_E2E_CA", &secured.authority.file())]);
 }
 
 #[test]

@@ -16,10 +16,10 @@ use wisp_e2e::raw::RawClient;
 use wisp_e2e::wait::wait_until;
 
 /// A folder for the files of one test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("wisp-e2e-users-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -27,11 +27,11 @@ impl Folder {
         Folder(folder)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().expect("UTF-8").to_owned()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         // In one step, so that a broker that looks meanwhile sees one of the two files.
         fs::write(self.0.join("new"), text).expect("the folder can be written");
         fs::rename(self.0.join("new"), self.0.join(name)).expect("the folder can be written");
@@ -39,7 +39,7 @@ impl Folder {
     }
 
     /// Adds a user with mosquitto's own program.
-    fn add_user(&self, name: &str, password: &str, options: &[&str]) -> String {
+    pub(crate) fn add_user(&self, name: &str, password: &str, options: &[&str]) -> String {
         let path = self.path("users");
         let mut command = Command::new("mosquitto_passwd");
         if !Path::new(&path).exists() {
@@ -59,13 +59,13 @@ impl Drop for Folder {
     }
 }
 
-fn code(addr: SocketAddr, version: Version, user: Option<(&str, &str)>) -> u8 {
+pub(crate) fn code(addr: SocketAddr, version: Version, user: Option<(&str, &str)>) -> u8 {
     let mut client = RawClient::open(addr, version);
     client.send(&Connect { user, ..Connect::new(version, "c") }.encode());
     client.read_packet().conn_ack(version).code
 }
 
-fn connect_as(addr: SocketAddr, id: &str, user: &str) -> RawClient {
+pub(crate) fn connect_as(addr: SocketAddr, id: &str, user: &str) -> RawClient {
     let mut client = RawClient::open(addr, Version::V5);
     client.send(&Connect::new(Version::V5, id).user(user, user).encode());
     assert_eq!(client.read_packet().conn_ack(Version::V5).code, 0, "{user}");
@@ -73,7 +73,7 @@ fn connect_as(addr: SocketAddr, id: &str, user: &str) -> RawClient {
 }
 
 /// The code of the PUBACK.
-fn publish(client: &mut RawClient, topic: &str, retain: bool) -> u8 {
+pub(crate) fn publish(client: &mut RawClient, topic: &str, retain: bool) -> u8 {
     let publish = Publish::new(topic, topic).qos(1);
     let publish = if retain { publish.retained() } else { publish };
     client.send(&publish.encode(Version::V5, 7));
