@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) receive_max: Option<NonZeroU16>,
     /// The kernel's receive buffer of the socket, if it is not to be the system's default.
     pub(crate) receive_buffer_bytes: Option<usize>,
+    /// The user and the password.
+    pub(crate) user: Option<(&'static str, String)>,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             session_expiry_s: 0,
             receive_max: None,
             receive_buffer_bytes: None,
+            user: None,
         }
     }
 }
@@ -111,8 +114,8 @@ impl Client {
             client_id: id,
             properties: Properties::from_slice(&properties),
             will: None,
-            username: None,
-            password: None,
+            username: options.user.as_ref().map(|(user, _)| *user),
+            password: options.user.as_ref().map(|(_, password)| password.as_bytes()),
         }))?;
         Ok(client)
     }

@@ -6,6 +6,8 @@ pub(crate) struct Setup {
     pub(crate) wisp: &'static [&'static str],
     /// Lines of mosquitto's configuration.
     pub(crate) mosquitto: &'static [&'static str],
+    /// The text of a password file, with which clients without a user name may connect all the same.
+    pub(crate) users: Option<&'static str>,
     /// The peers that can run the case.
     pub(crate) peers: Peers,
 }
@@ -22,7 +24,7 @@ pub(crate) enum Peers {
 
 impl Setup {
     /// All brokers at their defaults.
-    pub(crate) const DEFAULTS: Self = Self { wisp: &[], mosquitto: &[], peers: Peers::All };
+    pub(crate) const DEFAULTS: Self = Self { wisp: &[], mosquitto: &[], users: None, peers: Peers::All };
     /// Enough connections for every case.
     pub(crate) const MANY_CONNECTIONS: [&'static str; 2] = ["--connections-max", "19500"];
 }

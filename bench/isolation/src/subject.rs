@@ -80,7 +80,13 @@ impl Subject {
         scratch: &Scratch,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
-        let arguments = setup.wisp.iter().map(|word| (*word).to_owned()).collect();
+        let mut arguments: Vec<String> = setup.wisp.iter().map(|word| (*word).to_owned()).collect();
+        if let Some(users) = setup.users {
+            let file = scratch.file("wisp-users");
+            fs::write(&file, users).map_err(|error| Failure::Setup(format!("cannot prepare users: {error}")))?;
+            let file = file.display().to_string();
+            arguments.extend(["--password-file", &file, "--allow-anonymous", "true"].map(str::to_owned));
+        }
         let options = StartOptions { build: build.clone(), arguments, ..StartOptions::default() };
         let running = broker.start(&options, scratch, interrupt)?;
         Ok(Self { address: running.address(), process: Process::Wisp(running) })
@@ -98,7 +104,17 @@ impl Subject {
         let folder = scratch.file(&format!("{name}-{}", address.port()));
         fs::create_dir_all(&folder).map_err(unwritable)?;
         let (file, words) = (folder.join("configuration"), folder.join("stderr"));
-        fs::write(&file, program.peer.configuration(address, &folder, setup.mosquitto)).map_err(unwritable)?;
+        let mut configuration = program.peer.configuration(address, &folder, setup.mosquitto);
+        if let Some(users) = setup.users {
+            let file = folder.join("users");
+            fs::write(&file, users).map_err(unwritable)?;
+            configuration += &format!("password_file {}\n", file.display());
+            if rustix::process::getuid().is_root() {
+                // Another user could not read it.
+                configuration += "user root\n";
+            }
+        }
+        fs::write(&file, configuration).map_err(unwritable)?;
         let stderr = File::create(&words).map_err(unwritable)?;
         let mut command = Command::new(&program.path);
         command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);

@@ -18,6 +18,7 @@ mod slow_worker;
 mod stuck_receivers;
 mod takeovers;
 mod unreleased;
+mod wrong_passwords;
 
 use crate::case::Case;
 
@@ -48,6 +49,8 @@ pub(crate) const CASES: &[Case] = &[
     filters::NEW_TOPICS,
     filters::DEEP,
     churn::CASE,
+    wrong_passwords::PBKDF2,
+    wrong_passwords::ARGON2ID,
 ];
 
 #[cfg(test)]
