@@ -62,9 +62,10 @@ test-native: release ## All tests that need no WebAssembly runtime
 	e2e/setup
 	WISP_HOST=native cargo test -p wisp-e2e
 
-test-parts: release ## Tests with Node.js and a browser, natively; both are installed if they are missing
+test-parts: release ## Tests with Node.js, a browser, runc and debootstrap, natively; all are installed if they are missing
 	e2e/setup-parts
 	WISP_E2E_PARTS=1 WISP_HOST=native cargo test -p wisp-e2e --test suite -- browser:: mqtt_js
+	packaging/check
 
 test-loom: ## Every interleaving of the lock protocols, on small cases
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(LOOM_TARGET_DIR) \
