@@ -1,7 +1,7 @@
 //! Files of mosquitto of three kinds that people have, on Wisp without an edit: natively beside mosquitto itself, and on each host.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::process::Command;
 
 use wisp_e2e::Version;
@@ -140,7 +140,11 @@ fn the_file_of_a_container_with_two_listeners() {
     if cannot(Ability::Files) {
         return;
     }
-    let (folder, inner, outer) = (Folder::new(), free_addr(), free_addr());
+    let (folder, inner, mut outer) = (Folder::new(), free_addr(), free_addr());
+    if Host::current() == Host::Wasip2 {
+        // Without an address the listener is on `[::]`, which is IPv6 alone there.
+        outer.set_ip(Ipv6Addr::LOCALHOST.into());
+    }
     let users = folder.add_user("joe", "joe", &[]);
     let text = format!(
         "per_listener_settings true\npersistence false\nlog_dest stdout\nuser root\n\n# inside\nlistener {} {}\n\
