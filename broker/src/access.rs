@@ -27,7 +27,7 @@ use wisp_wire::ReasonCode;
 use self::checker::{Checker, Job};
 use self::failures::Origin;
 use self::files::Loaded;
-use self::inner::{Inner, Login, State};
+use self::inner::{ClientRights, Inner, Login, State};
 pub(crate) use self::options::ListenerAccess;
 use self::options::check_listeners;
 pub use self::options::{AccessError, AccessOptions};
@@ -152,6 +152,10 @@ impl Policy for Access {
 
     fn grants_rights(&self) -> bool {
         true
+    }
+
+    fn restored_rights(&self, client_id: &str, user: Option<&str>) -> Option<Arc<dyn wisp_engine::Rights>> {
+        Some(Arc::new(ClientRights::new(Arc::clone(&self.inner), client_id, user, 0, Login::Unchecked)))
     }
 
     fn version(&self) -> u64 {

@@ -53,11 +53,12 @@ pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsErr
 pub use transport::WebSocketSettings;
 pub use watch::FileWatch;
 pub use wisp_engine::{
-    AllowAll, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason, Event, Fault,
-    FullPolicy, InvalidOptions, InvalidQueue, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits, METRICS,
-    MemoryStore, Metric, MetricKind, Origin, OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy,
-    PublishRequest, QueueSettings, Record, Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest,
-    TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, is_mqtt_text,
+    AllowAll, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, EndReason,
+    Event, Fault, FullPolicy, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits,
+    ListenerLimits, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin,
+    OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Restoration, Restored,
+    Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved,
+    Verdict, WaitingState, WillObject, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 

@@ -383,6 +383,7 @@ fn engine(config: &Config) -> Shared {
     let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut options = config.options.clone();
     options.sys.unix_ms = unix_time.as_millis() as u64;
+    options.unix_ms_at_start = options.sys.unix_ms;
     Shared::with_options(config.limits, options, unix_time.as_nanos() as u64).expect("the builder has checked it")
 }
 

@@ -1,5 +1,5 @@
 //! One simulated run with a second implementation of each door: a transport that splits and delays bytes, a policy that answers late,
-//! refuses or never answers, and a store that commits late, out of order, or not at all.
+//! refuses or never answers, and a store that commits late.
 //!
 //! The drivers of production are turned by hand in one thread, under virtual time; everything random follows from a seed.
 //!

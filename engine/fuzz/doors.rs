@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wisp_engine::{
-    CommitState, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Record, Store, SubscribeRequest,
+    Change, CommitState, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Store, SubscribeRequest,
     Ticket, Verdict,
 };
 use wisp_wire::ReasonCode;
@@ -94,7 +94,7 @@ impl Late {
 }
 
 impl Store for Late {
-    fn append(&self, _: usize, _: &Record<'_>) {}
+    fn append(&self, _: usize, _: &[Change<'_>]) {}
 
     fn commit(&self, _: usize) -> Ticket {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);

@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     pub(crate) filed_ms: u64,
     /// Groups of replies that wait for the store.
     pub(crate) uncommitted: u32,
+    /// Its outbox is held since the last packet, and the replies do not know it yet.
+    pub(crate) has_hold: bool,
 }
 
 /// A connection is open, or at a stage of its end.
@@ -179,6 +181,7 @@ impl Connection {
             is_buffered: false,
             filed_ms: NEVER,
             uncommitted: 0,
+            has_hold: false,
         }
     }
 
@@ -391,16 +394,18 @@ impl Connection {
         };
         let raw = Raw { bytes: &bytes[..len], in_scratch };
         let next = self.protocol.handle(packet, raw, &mut self.answers, context);
-        if let Ok(Next::Connected { .. }) = next {
+        if let Ok(Next::Connected { waits_for_store, .. }) = next {
             self.share = None;
+            self.has_hold = waits_for_store;
         }
         match next {
-            Ok(Next::Connected { taken_over: Some(old) }) => Step::Connected(len, PauseCause::Takeover(old)),
-            Ok(Next::Connected { taken_over: None }) if self.protocol.has_due_will(context.shared) => {
+            Ok(Next::Connected { taken_over: Some(old), .. }) => Step::Connected(len, PauseCause::Takeover(old)),
+            Ok(Next::Connected { taken_over: None, .. }) if self.protocol.has_due_will(context.shared) => {
                 Step::Connected(len, PauseCause::PreviousWill)
             }
-            Ok(Next::Continue | Next::Connected { taken_over: None }) => Step::Next(len),
+            Ok(Next::Continue | Next::Connected { taken_over: None, .. }) => Step::Next(len),
             Ok(Next::Blocked(capacity)) => Step::Paused(PauseCause::Capacity(capacity)),
+            Ok(Next::StoreFull) => Step::Paused(PauseCause::StoreFull),
             Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
             Err(end) => Step::Ended(end),
         }

@@ -85,9 +85,12 @@ pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Rights, SubscribeRequest, Verdict,
 };
-pub use state::shared::{InvalidOptions, Options, Shared, SysOptions, Unsaved, is_mqtt_text};
+pub use state::shared::{InvalidOptions, Options, Restoration, Shared, SysOptions, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
-pub use store::{CommitState, MemoryStore, Record, Store, Ticket};
+pub use store::{
+    BadObject, Change, CommitState, Key, MemoryStore, MessageObject, Object, ObjectFault, Restored, Store, Ticket,
+    WaitingState, WillObject,
+};
 pub use worker::{Read, Worker};
 
 #[cfg(loom)]
@@ -149,6 +152,6 @@ mod test_receivers {
     }
 
     pub(crate) fn session() -> Arc<Session> {
-        Arc::new(Session::new("client", &SHARED.limits, &SHARED.stored, SHARED.receiver_slots.take()))
+        Arc::new(Session::new(("client", None), &SHARED.limits, &SHARED.stored, SHARED.receiver_slots.take()))
     }
 }

@@ -117,6 +117,8 @@ metrics! {
             "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
         connections_rejected, "connections",
             "Connections ended because their TLS or WebSocket handshake or framing was wrong.";
+        objects_dropped, "objects",
+            "Stored objects dropped at the start, because their session or message was missing or there was no room.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";

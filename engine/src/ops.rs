@@ -5,6 +5,7 @@ pub(crate) mod eviction;
 pub(crate) mod expire;
 pub(crate) mod queues;
 pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod routes;
 pub(crate) mod sessions;
 pub(crate) mod subscriptions;

@@ -43,6 +43,12 @@ pub trait Policy: Debug + Send + Sync {
         false
     }
 
+    /// The rights of a client that was away when the broker started, if the policy gives rights: for a topic that its session stays
+    /// subscribed to, and for its will. `None`: the client gets rights when it connects, and its will is not published.
+    fn restored_rights(&self, _client_id: &str, _user: Option<&str>) -> Option<Arc<dyn Rights>> {
+        None
+    }
+
     /// A number that changes when rights have changed. Each worker asks several times a second, and then asks the rights of its
     /// clients anew.
     fn version(&self) -> u64 {

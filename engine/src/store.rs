@@ -1,82 +1,97 @@
-//! The door for durable storage: the changes to record, and when they may be acknowledged.
+//! The door for durable storage: the objects that outlive the process, their changes, and when a change may be acknowledged.
 //!
-//! A worker collects the records of a turn in a group, commits the group, and holds the replies of the turn (PUBACK,
-//! PUBREC, SUBACK and the others) until the store has committed it. Groups of one worker are acknowledged in the
-//! worker's order, in any order of commits. [`MemoryStore`] keeps nothing, so no reply waits.
+//! The state that is kept consists of [`Object`]s under [`Key`]s: sessions that outlive their connections, their subscriptions, the
+//! messages that wait for them or are unacknowledged, packet identifiers at QoS 2, and retained messages. A worker appends each change
+//! in the moment of its effect, under the lock under which it takes effect. So the one order of all changes agrees with the order of
+//! the effects, and each prefix of it is a state that the broker was in.
+//!
+//! A worker holds the replies of a turn (PUBACK, PUBREC, SUBACK and the others) until everything that was appended before them is
+//! committed. A message at QoS 2 is sent to a client when the message and its packet identifier are. [`MemoryStore`] keeps nothing, so
+//! nothing waits.
+//!
+//! Not kept: `$queue` topic queues, messages that wait for shared subscription groups, sessions that end with their connections, and
+//! messages at QoS 0 without RETAIN.
+
+pub(crate) mod journal;
+mod key;
+mod object;
+#[cfg(test)]
+mod object_tests;
 
 use std::fmt::Debug;
 
-use wisp_wire::PacketId;
+pub use self::key::Key;
+pub use self::object::{BadObject, MessageObject, Object, ObjectFault, WaitingState, WillObject};
 
-/// Keeps records. Called by all workers, in the middle of their turns: it must not block for long.
+/// A change of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// There is an object, or another one in place of the one with this key.
+    Put {
+        /// Its key.
+        key: Key,
+        /// The object.
+        object: Object<'a>,
+    },
+    /// There is no object with this key any more. There may have been none.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// An object as a store gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Its key.
+    pub key: Key,
+    /// Its [kind](Object::kind).
+    pub kind: u8,
+    /// Its [head](Object::encode_head) and [tail](Object::tail).
+    pub body: Vec<u8>,
+}
+
+/// Keeps objects. Called by all workers in the middle of their turns, with locks held: it must not block for long, nor call the
+/// engine.
 pub trait Store: Debug + Send + Sync {
-    /// Whether records are wanted at all. Asked once, at the start.
+    /// Whether changes are wanted at all. Asked once, at the start.
     fn is_durable(&self) -> bool {
         true
     }
 
-    /// Adds a record to the group that `worker` is collecting.
-    fn append(&self, worker: usize, record: &Record<'_>);
+    /// Appends changes of `worker` to the one order of the changes of all workers. After a crash all changes of a call are there, or
+    /// none.
+    ///
+    /// An object that [is shared](Object::is_shared) goes when the last object goes that [refers to](Object::refers_to) it, or when that
+    /// one is replaced by one that does not.
+    fn append(&self, worker: usize, changes: &[Change<'_>]);
 
-    /// Ends the group of the records that `worker` has appended since the last call. The ticket names it.
+    /// A ticket that is committed when everything that was appended so far, by any worker, is durable.
     fn commit(&self, worker: usize) -> Ticket;
 
-    /// Whether a group is committed.
+    /// Whether a ticket is committed. Tickets are committed in the order of their calls.
     fn state(&self, ticket: Ticket) -> CommitState;
+
+    /// Whether it takes more changes. While it does not, the senders of messages that it should keep are held back.
+    fn admits(&self) -> bool {
+        true
+    }
 }
 
-/// Names a group of records.
+/// Names everything that was appended before a call of [`Store::commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// The state of a group of records.
+/// The state of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitState {
-    /// It is durable.
+    /// All its changes are durable.
     Committed,
     /// The store is not done yet.
     Pending,
-    /// It is lost. None of its changes is acknowledged; the connections that sent them are ended.
+    /// The store has failed for good: neither these changes nor any later ones become durable. None of them is acknowledged; the
+    /// connections that sent them are ended. The driver ends the broker.
     Failed,
-}
-
-/// A change that a reply acknowledges. A client repeats a packet that was not acknowledged, and then its record comes again, also if
-/// the first was committed after all: a message is the same one while its packet identifier was not released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Record<'a> {
-    /// A message at QoS 1 or 2 was accepted.
-    Published {
-        /// The client that sent it.
-        client_id: &'a str,
-        /// Its packet identifier.
-        packet_id: PacketId,
-        /// The topic name.
-        topic: &'a str,
-        /// The payload.
-        payload: &'a [u8],
-    },
-    /// A client has released the packet identifier of a message at QoS 2 (PUBREL).
-    Released {
-        /// The client.
-        client_id: &'a str,
-        /// The packet identifier.
-        packet_id: PacketId,
-    },
-    /// A subscription was added or replaced.
-    Subscribed {
-        /// The client.
-        client_id: &'a str,
-        /// The filter.
-        filter: &'a str,
-    },
-    /// A subscription was removed.
-    Unsubscribed {
-        /// The client.
-        client_id: &'a str,
-        /// The filter.
-        filter: &'a str,
-    },
 }
 
 /// The store of a broker that keeps everything in memory.
@@ -88,7 +103,7 @@ impl Store for MemoryStore {
         false
     }
 
-    fn append(&self, _: usize, _: &Record<'_>) {}
+    fn append(&self, _: usize, _: &[Change<'_>]) {}
 
     fn commit(&self, _: usize) -> Ticket {
         Ticket(0)

@@ -159,7 +159,7 @@ fn loom_a_message_during_a_takeover_reaches_the_new_connection_once() {
             let session = sending.registry.shard("c").get("c").unwrap();
             let delivery = Delivery::new(Message::from_publish(&publish, topic, 0), QoS::AtLeastOnce, false, None);
             let mut dispatcher = Dispatcher::default();
-            session.deliver(&mut vec![delivery], &mut dispatcher.context(&sending.limits, 0));
+            session.deliver(&mut vec![delivery], &mut dispatcher.context(&sending, 0));
         });
         assert!(new.read(&connect(false)));
         publishing.join().unwrap();
@@ -244,7 +244,7 @@ fn loom_a_queue_delivers_a_message_that_races_with_an_acknowledgement() {
             let publish = Publish { qos: QoS::AtLeastOnce, ..Publish::new(topic, b"x") };
             let queued = Queued { message: Message::from_publish(&publish, topic, 0), deliveries: 0 };
             let (queue, mut dispatcher) = (shared.queues.get("$queue/q").unwrap(), Dispatcher::default());
-            queue.push(&mut vec![queued], &mut dispatcher.context(&shared.limits, 0));
+            queue.push(&mut vec![queued], &mut dispatcher.context(shared, 0));
             dispatcher.flush_staged(shared, 0);
             dispatcher.drain(&[], |staged| staged.push());
         };

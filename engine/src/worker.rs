@@ -137,7 +137,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, index: usize, recv_bytes: usize) -> Self {
         let policy_version = shared.policy.version();
         let sys = Sys::new(shared.sys).filter(|_| index == 0);
-        let dispatcher = Dispatcher::new(&shared);
+        let dispatcher = Dispatcher::new(&shared, index);
         let mut worker = Self {
             connections: HashMap::default(),
             ready: ReadOrder::default(),
@@ -306,6 +306,9 @@ impl Worker {
         let is_newcomer = connection.share.is_some();
         let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
         replies.take(connection.protocol.outbox(), has_ended, shared, dispatcher);
+        if std::mem::take(&mut connection.has_hold) {
+            replies.end_hold_later(connection.protocol.outbox());
+        }
         connection.protocol.resume_sending(&mut self.outputs.context(now_ms));
         if connection.protocol.is_replaying() && !connection.is_replaying {
             connection.is_replaying = true;

@@ -420,7 +420,7 @@ impl Client {
         let is_it = |sent: &Sent| matches!(sent, Sent::Release { id: other } if *other == id);
         let place = self.unacknowledged.iter().position(is_it);
         self.unacknowledged.remove(place.expect("a PUBREL comes before its PUBCOMP"));
-        ledger.confirm(Kept::Released { client: self.id.clone(), packet_id: id.get() });
+        ledger.completed(&self.id, id.get());
     }
 
     /// SUBACK or UNSUBACK.
@@ -431,7 +431,9 @@ impl Client {
         wish.is_confirmed = true;
         let (client, filter) = (self.id.clone(), wish.filter.to_owned());
         if !wish.is_wanted {
-            ledger.confirm(Kept::Unsubscribed { client, filter });
+            if self.is_kept {
+                ledger.confirm(Kept::Unsubscribed { client, filter });
+            }
             return;
         }
         let code = code.expect("a code for each filter");
@@ -440,8 +442,8 @@ impl Client {
             wish.is_wanted = false;
             return;
         }
-        ledger.confirm(Kept::Subscribed { client, filter });
         if self.is_kept {
+            ledger.confirm(Kept::Subscribed { client, filter });
             ledger.subscribed(&self.id, (wish.filter, wish.qos));
         }
     }

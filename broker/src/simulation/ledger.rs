@@ -39,6 +39,11 @@ impl Interval {
         let is_during = publication.sent > self.from && self.until.is_none_or(|until| accepted < until);
         is_during && filter.matches(TopicName::new(publication.topic).expect("legal"))
     }
+
+    /// The same at a QoS with acknowledgement.
+    fn owes(&self, publication: &Publication, accepted: u64) -> bool {
+        self.qos.min(publication.qos) > QoS::AtMostOnce && self.covers(publication, accepted)
+    }
 }
 
 /// The acknowledgements of one run, and the deliveries that they promise.
@@ -52,7 +57,7 @@ pub(super) struct Ledger {
     arrived: HashSet<(String, usize)>,
     /// The last number that arrived for the first time, by receiver, sender, topic and QoS.
     last: HashMap<(String, String, &'static str, QoS), usize>,
-    /// How often a record that the store keeps under this name was acknowledged.
+    /// How often a change was acknowledged.
     acknowledged: HashMap<Kept, u32>,
 }
 
@@ -118,16 +123,28 @@ impl Ledger {
             return;
         }
         publication.acknowledged.get_or_insert(now);
-        let kept = Kept::Published { client: publication.sender.clone(), payload: publication.payload.clone() };
-        assert!(self.store.count(&kept) > 0, "message {number} was acknowledged before the store had committed it");
+        let publication = &self.publications[number];
+        for interval in self.intervals.iter().filter(|interval| interval.owes(publication, now)) {
+            let change = Kept::Waiting { client: interval.client.clone(), payload: publication.payload.clone() };
+            assert!(
+                self.store.count(&change) > 0,
+                "message {number} was acknowledged before it was stored: {interval:?}"
+            );
+        }
     }
 
-    /// A client got the acknowledgement of a record.
-    pub(super) fn confirm(&mut self, record: Kept) {
-        let committed = self.store.count(&record);
-        let acknowledged = self.acknowledged.entry(record.clone()).or_default();
+    /// A client got the acknowledgement of a change.
+    pub(super) fn confirm(&mut self, change: Kept) {
+        let committed = self.store.count(&change);
+        let acknowledged = self.acknowledged.entry(change.clone()).or_default();
         *acknowledged += 1;
-        assert!(committed >= *acknowledged, "{record:?} was acknowledged before the store had committed it");
+        assert!(committed >= *acknowledged, "{change:?} was acknowledged before the store had committed it");
+    }
+
+    /// A client got PUBCOMP. The store has had nothing to do for a message that was refused.
+    pub(super) fn completed(&self, client: &str, packet_id: u16) {
+        let change = Kept::Released { client: client.to_owned(), packet_id };
+        assert!(self.store.has_settled(&change), "{change:?} was acknowledged before the store had committed it");
     }
 
     pub(super) fn subscribed(&mut self, client: &str, (filter, qos): (&'static str, QoS)) {
@@ -173,8 +190,7 @@ impl Ledger {
         for interval in &self.intervals {
             for (number, publication) in self.publications.iter().enumerate() {
                 let Some(acknowledged) = publication.acknowledged else { continue };
-                let is_owed =
-                    interval.covers(publication, acknowledged) && interval.qos.min(publication.qos) > QoS::AtMostOnce;
+                let is_owed = interval.owes(publication, acknowledged);
                 assert!(
                     !is_owed || self.arrived.contains(&(interval.client.clone(), number)),
                     "message {number} was acknowledged and did not come: {publication:?} to {interval:?}"

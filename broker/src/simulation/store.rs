@@ -1,19 +1,33 @@
-//! A store that commits late, in any order, and sometimes not at all.
+//! A store that commits late. It knows for which clients a message was stored, and until when each change was not committed.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use wisp_engine::{CommitState, Record, Store, Ticket};
+use wisp_engine::{Change, CommitState, Key, Object, Store, Ticket};
 
 use super::{Rng, lock};
 
-/// A record, as the store keeps it.
+/// A change, as clients know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kept {
-    Published { client: String, payload: Vec<u8> },
-    Released { client: String, packet_id: u16 },
-    Subscribed { client: String, filter: String },
-    Unsubscribed { client: String, filter: String },
+    /// A message waits for a client.
+    Waiting {
+        client: String,
+        payload: Vec<u8>,
+    },
+    /// A client has released the packet identifier of a message that it has sent.
+    Released {
+        client: String,
+        packet_id: u16,
+    },
+    Subscribed {
+        client: String,
+        filter: String,
+    },
+    Unsubscribed {
+        client: String,
+        filter: String,
+    },
 }
 
 #[derive(Debug)]
@@ -23,103 +37,120 @@ pub(super) struct LateStore(Mutex<State>);
 struct State {
     rng: Rng,
     turn: u64,
-    /// The share of groups that is lost, as one in this number.
-    fails_one_in: Option<u64>,
-    /// For each worker.
-    collecting: HashMap<usize, Vec<Kept>>,
-    pending: Vec<Group>,
-    states: Vec<CommitState>,
-    committed: HashMap<Kept, u32>,
-}
-
-#[derive(Debug)]
-struct Group {
-    ticket: usize,
-    due: u64,
-    records: Vec<Kept>,
+    /// The number of calls, and how many are committed.
+    appended: u64,
+    committed: u64,
+    /// When so many calls will be committed.
+    due: Vec<(u64, u64)>,
+    /// The clients of sessions, and what an object with a key means when it goes.
+    clients: HashMap<Key, String>,
+    messages: HashMap<Key, Vec<u8>>,
+    gone: HashMap<Key, Kept>,
+    /// The calls in which each change was made.
+    made: HashMap<Kept, Vec<u64>>,
 }
 
 impl LateStore {
-    pub(super) fn new(rng: Rng, fails_one_in: Option<u64>) -> Self {
+    pub(super) fn new(rng: Rng) -> Self {
         Self(Mutex::new(State {
             rng,
             turn: 0,
-            fails_one_in,
-            collecting: HashMap::new(),
-            pending: Vec::new(),
-            states: Vec::new(),
-            committed: HashMap::new(),
+            appended: 0,
+            committed: 0,
+            due: Vec::new(),
+            clients: HashMap::new(),
+            messages: HashMap::new(),
+            gone: HashMap::new(),
+            made: HashMap::new(),
         }))
     }
 
-    /// Decides about the groups that are due in this turn.
+    /// Commits what is due in this turn.
     pub(super) fn commit_due(&self, turn: u64) {
         let mut state = lock(&self.0);
         state.turn = turn;
-        let (due, pending) = state.pending.drain(..).partition(|group| group.due <= turn);
-        state.pending = pending;
-        let due: Vec<Group> = due;
-        due.into_iter().for_each(|group| state.settle(group));
+        let (due, later): (Vec<_>, _) = state.due.drain(..).partition(|(when, _)| *when <= turn);
+        state.due = later;
+        state.committed = due.into_iter().map(|(_, calls)| calls).fold(state.committed, u64::max);
     }
 
-    pub(super) fn be_reliable(&self) {
-        lock(&self.0).fails_one_in = None;
+    /// Whether a change that was made, if it was, is committed.
+    pub(super) fn has_settled(&self, change: &Kept) -> bool {
+        let state = lock(&self.0);
+        state.made.get(change).into_iter().flatten().all(|call| *call <= state.committed)
     }
 
-    /// How often a record was committed.
-    pub(super) fn count(&self, record: &Kept) -> u32 {
-        lock(&self.0).committed.get(record).copied().unwrap_or(0)
+    /// How often a change was committed.
+    pub(super) fn count(&self, change: &Kept) -> u32 {
+        let state = lock(&self.0);
+        let calls = state.made.get(change).into_iter().flatten();
+        calls.filter(|call| **call <= state.committed).count() as u32
     }
 }
 
 impl State {
-    fn settle(&mut self, group: Group) {
-        if self.fails_one_in.is_some_and(|times| self.rng.one_in(times)) {
-            self.states[group.ticket] = CommitState::Failed;
-            return;
-        }
-        self.states[group.ticket] = CommitState::Committed;
-        for record in group.records {
-            *self.committed.entry(record).or_default() += 1;
+    fn client(&self, session: Key) -> String {
+        self.clients.get(&session).cloned().unwrap_or_default()
+    }
+
+    fn note(&mut self, change: Kept) {
+        self.made.entry(change).or_default().push(self.appended);
+    }
+
+    fn put(&mut self, key: Key, object: &Object<'_>) {
+        match object {
+            Object::Session { client_id, .. } => _ = self.clients.insert(key, (*client_id).to_owned()),
+            Object::Message(message) => _ = self.messages.insert(key, message.payload.to_vec()),
+            Object::Subscription { session, filter, .. } => {
+                let (client, filter) = (self.client(*session), (*filter).to_owned());
+                self.note(Kept::Subscribed { client: client.clone(), filter: filter.clone() });
+                self.gone.insert(key, Kept::Unsubscribed { client, filter });
+            }
+            Object::Waiting { session, message: Some(message), .. } => {
+                let payload =
+                    self.messages.get(message).expect("a message comes before the sessions that it waits for");
+                let change = Kept::Waiting { client: self.client(*session), payload: payload.clone() };
+                self.note(change);
+            }
+            Object::Incoming { session, packet_id } => {
+                let change = Kept::Released { client: self.client(*session), packet_id: packet_id.get() };
+                self.gone.insert(key, change);
+            }
+            _ => {}
         }
     }
 }
 
 impl Store for LateStore {
-    fn append(&self, worker: usize, record: &Record<'_>) {
-        let kept = match *record {
-            Record::Published { client_id, payload, .. } => {
-                Kept::Published { client: client_id.into(), payload: payload.into() }
+    fn append(&self, _: usize, changes: &[Change<'_>]) {
+        let mut state = lock(&self.0);
+        state.appended += 1;
+        for change in changes {
+            match change {
+                Change::Put { key, object } => state.put(*key, object),
+                Change::Delete { key } => {
+                    if let Some(change) = state.gone.remove(key) {
+                        state.note(change);
+                    }
+                }
             }
-            Record::Released { client_id, packet_id } => {
-                Kept::Released { client: client_id.into(), packet_id: packet_id.get() }
-            }
-            Record::Subscribed { client_id, filter } => {
-                Kept::Subscribed { client: client_id.into(), filter: filter.into() }
-            }
-            Record::Unsubscribed { client_id, filter } => {
-                Kept::Unsubscribed { client: client_id.into(), filter: filter.into() }
-            }
-            _ => return,
-        };
-        lock(&self.0).collecting.entry(worker).or_default().push(kept);
+        }
     }
 
-    fn commit(&self, worker: usize) -> Ticket {
+    fn commit(&self, _: usize) -> Ticket {
         let mut state = lock(&self.0);
-        let records = state.collecting.remove(&worker).unwrap_or_default();
-        let (ticket, delay) = (state.states.len(), state.rng.below(10));
-        let group = Group { ticket, due: state.turn + delay, records };
-        state.states.push(CommitState::Pending);
+        let (delay, appended) = (state.rng.below(10), state.appended);
         if delay == 0 {
-            state.settle(group);
+            state.committed = appended;
         } else {
-            state.pending.push(group);
+            let when = state.turn + delay;
+            state.due.push((when, appended));
         }
-        Ticket(ticket as u64)
+        Ticket(appended)
     }
 
     fn state(&self, ticket: Ticket) -> CommitState {
-        lock(&self.0).states[ticket.0 as usize]
+        let is_committed = ticket.0 <= lock(&self.0).committed;
+        if is_committed { CommitState::Committed } else { CommitState::Pending }
     }
 }

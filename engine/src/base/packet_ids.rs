@@ -67,6 +67,11 @@ impl PacketIds {
         self.is_full(block) || self.position(block).is_ok_and(|at| self.blocks[at][word] & bit != 0)
     }
 
+    /// All identifiers, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PacketId> {
+        (1..=u16::MAX).filter_map(PacketId::new).filter(|id| self.contains(*id))
+    }
+
     /// Adds a block at its position.
     fn add_block(&mut self, block: usize, at: usize, ids: Block) {
         let (word, bit) = bit(block);

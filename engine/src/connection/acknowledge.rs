@@ -5,15 +5,14 @@ use wisp_wire::{PacketId, Properties, PubComp, PubRel, ReasonCode};
 use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::protocol::{Next, Phase, Protocol, reply};
-use crate::state::session::NotOwner;
 use crate::state::session::outgoing::Acknowledged;
-use crate::store::Record;
+use crate::state::session::{NotOwner, incoming_key};
 
 impl Protocol {
     pub(super) fn puback(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.can_send_more = true;
-        let acknowledged = client.session.puback(self.outbox.connection(), id);
+        let acknowledged = client.session.puback(self.outbox.connection(), id, context.recorder());
         self.acknowledged(acknowledged, context)
     }
 
@@ -21,7 +20,7 @@ impl Protocol {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.can_send_more = true;
         let (session, version) = (&client.session, client.version);
-        let acknowledged = session.pubrec(self.outbox.connection(), id, code);
+        let acknowledged = session.pubrec(self.outbox.connection(), id, code, context.recorder());
         if !code.is_error() && matches!(acknowledged, Acknowledged::Known | Acknowledged::Unknown) {
             // Before MQTT 5 there is no code for an unknown identifier, so PUBREL is sent anyway.
             let known = acknowledged == Acknowledged::Known || !version.is_v5();
@@ -34,7 +33,7 @@ impl Protocol {
     pub(super) fn pubcomp(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {
         let Phase::Connected(client) = &mut self.phase else { return Err(End::silent(EndReason::Closed)) };
         client.can_send_more = true;
-        let acknowledged = client.session.pubcomp(self.outbox.connection(), id);
+        let acknowledged = client.session.pubcomp(self.outbox.connection(), id, context.recorder());
         self.acknowledged(acknowledged, context)
     }
 
@@ -55,9 +54,12 @@ impl Protocol {
             Ok(incoming) => incoming,
             Err(NotOwner) => return Err(End::silent(EndReason::TakenOver)),
         };
-        incoming.release(packet_id);
+        if incoming.release(packet_id)
+            && let Some(session) = client.session.key()
+        {
+            context.recorder().delete(incoming_key(session, packet_id));
+        }
         drop(incoming);
-        context.record(&Record::Released { client_id: client.session.client_id(), packet_id });
         let code = ReasonCode::Success;
         reply(PubComp { packet_id, code, properties: Properties::EMPTY }.encode(client.version, context.replies));
         Ok(Next::Continue)

@@ -82,7 +82,7 @@ impl Protocol {
         };
         let attached = shared.attach_session(request, context.dispatcher, context.now_ms, acknowledged);
         context.events.extend(evicted.into_iter().map(|client_id| Event::Evicted { client_id }));
-        let Attached { session, taken_over, previous_will } = attached.map_err(|TooManySessions| {
+        let Attached { session, taken_over, previous_will, waits_for_store } = attached.map_err(|TooManySessions| {
             let refused = refuse(connect.version, ReasonCode::QuotaExceeded, context.replies);
             End { reason: EndReason::TooManySessions, ..refused }
         })?;
@@ -110,7 +110,7 @@ impl Protocol {
             previous_will,
             can_send_more: false,
         }));
-        Ok(Next::Connected { taken_over })
+        Ok(Next::Connected { taken_over, waits_for_store })
     }
 
     /// The identifier assigned to the client, if it has none, and the rights that the policy gives it. The inner `Err` if

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::event::Event;
 use crate::ops::dispatch::Dispatcher;
 use crate::state::shared::Shared;
-use crate::store::Record;
+use crate::store::journal::Recorder;
 
 /// The worker's state, lent to a connection while it handles bytes.
 pub(crate) struct Context<'a> {
@@ -20,10 +20,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Adds a record to the group of this turn. The turn's replies wait until it is committed.
-    pub(crate) fn record(&self, record: &Record<'_>) {
-        if self.shared.is_durable {
-            self.shared.store.append(self.worker, record);
-        }
+    /// For changes of the objects that the store keeps. The turn's replies wait until they are committed.
+    pub(crate) fn recorder(&self) -> Recorder<'_> {
+        self.shared.journal.recorder(self.worker)
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum PauseCause {
     Policy(Arc<PendingDecision>),
     /// The store has not committed the changes of the last packets.
     Commit,
+    /// The store does not take more changes.
+    StoreFull,
 }
 
 /// Minimum bytes resumed per turn and full receiver. Paused senders may also have messages for other receivers, so even

@@ -49,6 +49,8 @@ pub(crate) enum Next {
     Continue,
     /// Handle the same packet again when this receiver has capacity.
     Blocked(Arc<Capacity>),
+    /// Handle the same packet again when the store takes more changes.
+    StoreFull,
     /// Handle the same packet again when the policy has answered.
     Undecided(Arc<PendingDecision>),
     /// The client is connected. CONNACK is in the outbox.
@@ -56,6 +58,8 @@ pub(crate) enum Next {
         /// The connection that had the session. It has its last packet and must be closed before this one is read
         /// again.
         taken_over: Option<Arc<Outbox>>,
+        /// The outbox is held until the store has committed the session.
+        waits_for_store: bool,
     },
 }
 
@@ -189,7 +193,7 @@ impl Protocol {
             match next {
                 Ok(Next::Undecided(_)) => {}
                 // The policy is not asked a second time about the same packet.
-                Ok(Next::Blocked(_)) => given.start_again(),
+                Ok(Next::Blocked(_) | Next::StoreFull) => given.start_again(),
                 _ => *answers = None,
             }
         }
@@ -270,7 +274,7 @@ impl Protocol {
             && std::mem::take(&mut client.can_send_more)
         {
             let Context { shared, dispatcher, now_ms, .. } = context;
-            shared.resume_session(&client.session, &mut dispatcher.context(&shared.limits, *now_ms));
+            shared.resume_session(&client.session, dispatcher, *now_ms);
         }
     }
 
@@ -296,7 +300,7 @@ impl Protocol {
         grant.refresh();
         let Context { shared, dispatcher, now_ms, .. } = context;
         client.is_restricted = shared.restricts_messages || grant.is_restricted;
-        client.session.refresh_rights(&mut dispatcher.context(&shared.limits, *now_ms));
+        client.session.refresh_rights(&mut dispatcher.context(shared, *now_ms));
         true
     }
 

@@ -19,7 +19,6 @@ use crate::ops::dispatch::forms::Received;
 use crate::ops::routes::RESERVED;
 use crate::policy::{Answers, PendingDecision, PublishRequest, Verdict};
 use crate::state::session::NotOwner;
-use crate::store::Record;
 
 /// The outcome of a PUBLISH for its sender.
 enum Outcome {
@@ -31,6 +30,7 @@ enum Outcome {
     /// The client has as many messages at QoS 2 under way as allowed.
     AboveReceiveMaximum,
     Blocked(Arc<Capacity>),
+    StoreFull,
     Undecided(Arc<PendingDecision>),
     /// The policy has denied it.
     Denied(ReasonCode),
@@ -43,6 +43,7 @@ impl From<Routed> for Outcome {
             Routed::Done(matched) => Self::Accepted { matched },
             Routed::Refused(code) => Self::Refused(code),
             Routed::Blocked(capacity) => Self::Blocked(capacity),
+            Routed::StoreFull => Self::StoreFull,
         }
     }
 }
@@ -73,6 +74,7 @@ impl Protocol {
         let version = client.version;
         match (outcome, publish.packet_id) {
             (Outcome::Blocked(capacity), _) => return Ok(Next::Blocked(capacity)),
+            (Outcome::StoreFull, _) => return Ok(Next::StoreFull),
             (Outcome::Undecided(pending), _) => return Ok(Next::Undecided(pending)),
             (Outcome::End(reason), _) => return Err(self.end(reason, context.replies)),
             (Outcome::Accepted { .. }, None) => {}
@@ -202,17 +204,13 @@ impl Client {
             format: self.version.into(),
             client_id,
             is_will: false,
+            incoming: None,
         };
         let Some(packet_id) = publish.packet_id else {
             return context.dispatcher.publish(context.shared, &received, context.now_ms).into();
         };
-        let record = Record::Published { client_id, packet_id, topic: topic.as_str(), payload: publish.payload };
         if publish.qos == QoS::AtLeastOnce {
-            let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
-            if let Routed::Done(_) = routed {
-                context.record(&record);
-            }
-            return routed.into();
+            return context.dispatcher.publish(context.shared, &received, context.now_ms).into();
         }
         // While this is locked the session keeps its connection, so routing and recording the identifier are one step.
         let mut incoming = match self.session.incoming(outbox.connection()) {
@@ -220,8 +218,7 @@ impl Client {
             Err(NotOwner) => return Outcome::End(EndReason::TakenOver),
         };
         if incoming.contains(packet_id) {
-            // The message has been received before [MQTT-4.3.3-10]. The store may have lost the record of it.
-            context.record(&record);
+            // The message has been received before [MQTT-4.3.3-10].
             return Outcome::Accepted { matched: true };
         }
         if self.version.is_v5() && incoming.unreleased() >= usize::from(context.shared.limits.receive_maximum) {
@@ -229,10 +226,10 @@ impl Client {
             context.shared.reached.note(LimitName::ReceiveMaximum, Some(client_id));
             return Outcome::AboveReceiveMaximum;
         }
+        let received = Received { incoming: self.session.key(), ..received };
         let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
             incoming.insert(packet_id, &context.shared.stored);
-            context.record(&record);
         }
         routed.into()
     }

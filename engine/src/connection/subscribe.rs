@@ -20,7 +20,7 @@ use crate::state::session::Subscription;
 use crate::state::session::subscriptions::{Subscriptions, footprint_bytes};
 use crate::state::shared::Shared;
 use crate::state::topic_tree::TopicTooLarge;
-use crate::store::Record;
+use crate::store::Object;
 
 impl Protocol {
     pub(super) fn subscribe(
@@ -105,9 +105,8 @@ impl Client {
 
     fn remove(&mut self, filter: &str, context: &mut Context<'_>) -> ReasonCode {
         let client_id = self.session.client_id();
-        // Recorded even without a subscription: the store may have failed to commit the record of an earlier removal.
-        context.record(&Record::Unsubscribed { client_id, filter });
         let mut subscriptions = self.session.subscriptions();
+        context.recorder().delete_all(subscriptions.key_of(filter).into_iter());
         // The tree is changed only for an existing subscription, since every change makes all workers resolve their
         // routes again.
         if !subscriptions.remove(filter) {
@@ -148,10 +147,16 @@ impl Client {
         if is_new {
             shared.charge_subscription(text, kind);
         }
-        subscriptions.insert(text);
+        let key = self.session.key().map(|session| {
+            let recorder = context.recorder();
+            let key = subscriptions.key_of(text).unwrap_or_else(|| recorder.new_key());
+            let Subscription { options, id } = wanted;
+            recorder.put(key, Object::Subscription { session, filter: text, options, id });
+            key
+        });
+        subscriptions.insert(text, key);
         drop(subscriptions);
         let qos = wanted.options.qos;
-        context.record(&Record::Subscribed { client_id: &client_id, filter: text });
         context.events.push_back(Event::Subscribed { client_id, filter: text.into(), qos });
         match kind {
             FilterKind::Plain(filter) => self.replay_retained(filter, wanted, is_new),

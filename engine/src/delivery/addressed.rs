@@ -1,5 +1,6 @@
 //! A message addressed to one session, and how it is written for the session's connection.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use wisp_wire::{PacketId, QoS, SubscriptionId};
@@ -11,6 +12,8 @@ use crate::delivery::loan::{ConsumerOptions, DeadLetter, Loan, QueueInfo, Queued
 use crate::delivery::message::{Head, Message};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::metrics::StatsSnapshot;
+use crate::store::journal::Recorder;
+use crate::store::{Change, Key, Object, WaitingState};
 
 /// A message for one session.
 #[derive(Debug)]
@@ -19,6 +22,10 @@ pub(crate) struct Delivery {
     /// The lower QoS of the message's and the subscription's.
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// It has a packet identifier and waits for the store before it is sent for the first time.
+    pub(crate) is_unsent: bool,
+    /// Its key in the store less the message's. 0 if the store does not keep it.
+    ordinal: u32,
     /// Boxed, since most messages have no extras and thousands may be in flight.
     extras: Option<Box<Extras>>,
 }
@@ -33,7 +40,40 @@ impl Delivery {
     /// A message that matched the session's own subscriptions.
     pub(crate) fn new(message: Message, qos: QoS, retain: bool, subscription_ids: SubscriptionIds) -> Self {
         let extras = subscription_ids.map(|ids| Box::new(Extras { subscription_ids: Some(ids), loan: None }));
-        Self { message, qos, retain, extras }
+        Self { message, qos, retain, is_unsent: false, ordinal: 0, extras }
+    }
+
+    /// Sets its key in the store: the message's and `ordinal`, which is not 0.
+    pub(crate) fn set_ordinal(&mut self, ordinal: u32) {
+        debug_assert!(ordinal > 0 && self.message.key().is_some(), "the message has a key, and this one another");
+        self.ordinal = ordinal;
+    }
+
+    /// The key of this message for this session in the store.
+    pub(crate) fn key(&self) -> Option<Key> {
+        if self.ordinal == 0 {
+            return None;
+        }
+        self.message.key().map(|message| message.plus(u64::from(self.ordinal)))
+    }
+
+    /// Whether it has to be stored with its packet identifier before it is sent.
+    pub(crate) fn waits_for_store(&self) -> bool {
+        self.ordinal > 0 && self.qos == QoS::ExactlyOnce
+    }
+
+    /// The change that puts it into the store.
+    pub(crate) fn change(&self, session: Key, state: WaitingState) -> Option<Change<'_>> {
+        let is_released = matches!(state, WaitingState::Released(_));
+        let object = Object::Waiting {
+            session,
+            message: if is_released { None } else { self.message.key() },
+            qos: self.qos,
+            retain: self.retain,
+            subscription_ids: Cow::Borrowed(if is_released { &[] } else { self.subscription_ids() }),
+            state,
+        };
+        self.key().map(|key| Change::Put { key, object })
     }
 
     /// A message on loan from a topic queue or group.
@@ -42,7 +82,7 @@ impl Delivery {
         let loan = Loan { queue: Arc::clone(queue), deliveries: deliveries.saturating_add(1) };
         let extras = Extras { subscription_ids: options.subscription_ids.clone(), loan: Some(loan) };
         let retain = message.retain() && options.retain_as_published;
-        Self { message, qos, retain, extras: Some(Box::new(extras)) }
+        Self { message, qos, retain, is_unsent: false, ordinal: 0, extras: Some(Box::new(extras)) }
     }
 
     /// The queue it is on loan from, to which it returns if this client does not acknowledge it.
@@ -79,6 +119,8 @@ impl Delivery {
 pub(crate) struct DeliveryContext<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) now_ms: u64,
+    /// For changes of the objects that the store keeps.
+    pub(crate) recorder: Recorder<'a>,
     /// Empty between calls. Packets are written here and pushed to an outbox in one piece.
     pub(crate) buffer: &'a mut Vec<u8>,
     /// Outboxes to flush are marked here.

@@ -18,6 +18,8 @@ use wisp_wire::{
 };
 
 use self::memory::{Header, Memory, NEVER};
+use crate::store::journal::Recorder;
+use crate::store::{Key, MessageObject};
 
 /// An estimate of the bytes that a message takes beyond its own: its header and its entry in a queue.
 const OVERHEAD_BYTES: usize = 128;
@@ -84,7 +86,11 @@ fn is_forwarded(property: &Property<'_>) -> bool {
 impl Message {
     /// Stores a message that was published to `topic` at `now_ms`.
     pub(crate) fn from_publish(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64) -> Self {
-        let topic = topic.as_str().as_bytes();
+        Self::with_key(publish, topic, now_ms, None)
+    }
+
+    /// The same, with the key that the message has in the store.
+    pub(crate) fn with_key(publish: &Publish<'_>, topic: TopicName<'_>, now_ms: u64, key: Option<Key>) -> Self {
         let mut properties = Vec::new();
         let mut expires_at_ms = NEVER;
         if !publish.properties.is_empty() {
@@ -93,23 +99,59 @@ impl Message {
             let interval_s = publish.properties.message_expiry_interval_s();
             expires_at_ms = interval_s.map_or(NEVER, |seconds| now_ms + u64::from(seconds) * 1000);
         }
-        let body_len = topic.len() + properties.len() + publish.payload.len();
-        let header = Header {
+        let (qos, retain) = (publish.qos, publish.retain);
+        Self::build((expires_at_ms, qos, retain, key), topic.as_str(), &properties, publish.payload)
+    }
+
+    /// A message that the store has kept.
+    pub(crate) fn restored(object: &MessageObject<'_>, key: Option<Key>, recorder: Recorder<'_>) -> Self {
+        let MessageObject { topic, properties, payload, qos, retain, expires_ms } = *object;
+        let expires_at_ms = expires_ms.map_or(NEVER, |unix_ms| recorder.engine_ms(unix_ms));
+        Self::build((expires_at_ms, qos, retain, key), topic, properties, payload)
+    }
+
+    /// A message with the same content, for a place in the store of its own.
+    pub(crate) fn copy_with_key(&self, key: Key) -> Self {
+        let (Header { expires_at_ms, qos, retain, .. }, topic, properties, payload) = self.parts();
+        Self::build((expires_at_ms, qos, retain, Some(key)), topic.as_str(), properties, payload)
+    }
+
+    fn build(
+        (expires_at_ms, qos, retain, key): (u64, QoS, bool, Option<Key>),
+        topic: &str,
+        properties: &[u8],
+        payload: &[u8],
+    ) -> Self {
+        let body_len = topic.len() + properties.len() + payload.len();
+        let mut memory = pool::take(body_len);
+        memory.header = Header {
             expires_at_ms,
             body_len: body_len as u32,
             properties_len: properties.len() as u32,
             topic_len: topic.len() as u16,
-            qos: publish.qos,
-            retain: publish.retain,
+            qos,
+            retain,
+            key,
         };
-        let mut memory = pool::take(body_len);
-        memory.header = header;
         let (head, rest) = memory.slice.split_at_mut(topic.len());
-        head.copy_from_slice(topic);
+        head.copy_from_slice(topic.as_bytes());
         let (middle, rest) = rest.split_at_mut(properties.len());
-        middle.copy_from_slice(&properties);
-        rest[..publish.payload.len()].copy_from_slice(publish.payload);
+        middle.copy_from_slice(properties);
+        rest[..payload.len()].copy_from_slice(payload);
         Self(Some(memory.shareable()))
+    }
+
+    /// The key that the message has in the store.
+    pub(crate) fn key(&self) -> Option<Key> {
+        self.header().key
+    }
+
+    /// The message as the store keeps it.
+    pub(crate) fn as_object(&self, recorder: Recorder<'_>) -> MessageObject<'_> {
+        let (header, topic, properties, payload) = self.parts();
+        let expires_ms = self.expires_at_ms().map(|at_ms| recorder.to_unix_ms(at_ms).max(1));
+        let Header { qos, retain, .. } = header;
+        MessageObject { topic: topic.as_str(), properties, payload, qos, retain, expires_ms }
     }
 
     fn memory(&self) -> &Memory {

@@ -102,6 +102,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Incoming {
     chunk: Chunk,
+    /// The packets are not taken until the store has committed the state that they report.
+    is_held: bool,
     /// Only if the client accepts aliases.
     aliases: Option<Box<AssignedAliases>>,
 }
@@ -230,7 +232,7 @@ impl Outbox {
         bytes: usize,
         messages: usize,
     ) {
-        let Incoming { chunk, aliases } = incoming;
+        let Incoming { chunk, aliases, .. } = incoming;
         let before = chunk.bytes.len();
         chunk.bytes.reserve(bytes);
         for piece in pieces {
@@ -258,7 +260,8 @@ impl Outbox {
     /// be written into the packets, or if the budget has no space for the rest that the socket does not take.
     pub fn bypass(&self, bytes: usize, messages: usize) -> bool {
         let incoming = self.incoming.lock();
-        let blocked = self.is_closed() || !incoming.chunk.bytes.is_empty() || incoming.aliases.is_some();
+        let waits = incoming.is_held || !incoming.chunk.bytes.is_empty();
+        let blocked = self.is_closed() || waits || incoming.aliases.is_some();
         if blocked || !self.budget.tolerates(bytes) {
             return false;
         }
@@ -271,7 +274,7 @@ impl Outbox {
     pub fn take(&self, chunk: &mut Chunk) -> bool {
         debug_assert!(chunk.bytes.is_empty() && chunk.messages == 0, "the bytes taken before must be sent first");
         let mut incoming = self.incoming.lock();
-        if incoming.chunk.bytes.is_empty() {
+        if incoming.chunk.bytes.is_empty() || incoming.is_held {
             return false;
         }
         std::mem::swap(&mut incoming.chunk, chunk);
@@ -280,7 +283,18 @@ impl Outbox {
 
     /// Whether no packets wait to be taken.
     pub fn is_empty(&self) -> bool {
-        self.incoming.lock().chunk.bytes.is_empty()
+        let incoming = self.incoming.lock();
+        incoming.chunk.bytes.is_empty() || incoming.is_held
+    }
+
+    /// Keeps all packets, of which the first follows, until [`Outbox::end_hold`].
+    pub(crate) fn hold(&self) {
+        self.incoming.lock().is_held = true;
+    }
+
+    /// Packets may be taken from now on.
+    pub(crate) fn end_hold(&self) {
+        self.incoming.lock().is_held = false;
     }
 
     /// Notes that the peer's socket took `bytes`, which completed `messages`.

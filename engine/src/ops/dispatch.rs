@@ -12,6 +12,7 @@
 
 pub(crate) mod forms;
 mod own;
+mod stored;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
 
 use self::forms::{Forms, Received};
+use self::stored::{Kept, SharedMessage, deliver_at};
 use crate::base::capacity::{Admission, Capacity};
 use crate::base::denials::DeniedUse;
 use crate::base::limits::{Limits, StallPolicy};
@@ -38,6 +40,8 @@ use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::topic_queue::{FullPolicy, TopicQueue};
 use crate::state::will::Will;
+use crate::store::journal::Recorder;
+use crate::store::{CommitState, Ticket};
 
 /// How often memory is freed that was not used since. A burst after a shorter pause finds its memory.
 const TRIM_MS: u64 = 2_000;
@@ -49,6 +53,8 @@ pub(crate) enum Routed {
     Done(bool),
     /// A receiver with this capacity is full. Nothing was staged.
     Blocked(Arc<Capacity>),
+    /// The store does not take more changes at the moment. Nothing was staged.
+    StoreFull,
     /// It is refused. Nothing was staged. [`RESERVED`]: only the broker publishes to the topic.
     Refused(ReasonCode),
 }
@@ -56,6 +62,8 @@ pub(crate) enum Routed {
 /// One worker's state for routing and delivering messages.
 #[derive(Debug, Default)]
 pub(crate) struct Dispatcher {
+    /// The worker's index.
+    worker: usize,
     cache: RouteCache,
     batch: Batch,
     deliveries: Bundles<Session, Delivery>,
@@ -72,6 +80,8 @@ pub(crate) struct Dispatcher {
     stuck: Vec<(ConnectionId, usize)>,
     /// Connections whose outboxes must drain before their sessions send more, and their workers.
     refills: Vec<(ConnectionId, usize)>,
+    /// Sessions with messages at QoS 2 that wait for the store, in the order of the tickets.
+    gated: VecDeque<(Ticket, Arc<Session>)>,
     counts: StatsSnapshot,
     /// The counters to which they are moved once a batch.
     counters: Arc<Counters>,
@@ -85,8 +95,13 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     /// The state of a new worker.
-    pub(crate) fn new(shared: &Shared) -> Self {
-        Self { counters: shared.new_counters(), ..Self::default() }
+    pub(crate) fn new(shared: &Shared, worker: usize) -> Self {
+        Self { worker, counters: shared.new_counters(), ..Self::default() }
+    }
+
+    /// For changes of the objects that the store keeps.
+    pub(crate) fn recorder<'a>(&self, shared: &'a Shared) -> Recorder<'a> {
+        shared.journal.recorder(self.worker)
     }
 
     /// Stages `received` for all its receivers.
@@ -101,6 +116,7 @@ impl Dispatcher {
     }
 
     fn route(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
+        let (recorder, is_durable) = (self.recorder(shared), shared.journal.is_durable());
         let mut route = match self.cache.lookup(shared, received.topic) {
             Ok(route) => route,
             Err(unroutable) => {
@@ -123,17 +139,21 @@ impl Dispatcher {
             }
             return obstacle;
         }
-        let mut stored = SharedMessage { received, now_ms, message: None };
+        if is_durable && !recorder.admits() && is_stored(route, received) {
+            return Routed::StoreFull;
+        }
+        let mut stored = SharedMessage::new(received, now_ms, recorder);
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
-            let retained = Retained { message: stored.get(), sender: Some(Arc::clone(received.client_id)) };
-            if let Err(full) = shared.retained.store(retained, &shared.limits) {
+            let sender = Some(Arc::clone(received.client_id));
+            let retained = Retained { message: stored.get(), sender, key: None };
+            if let Err(full) = shared.retained.store(retained, &shared.limits, recorder) {
                 shared.reached.note(full.limit(), Some(received.client_id));
                 if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
                     return Routed::Refused(ReasonCode::QuotaExceeded);
                 }
                 // The message is delivered but not retained. The topic's older retained message is removed, since it is
                 // outdated [MQTT-3.3.1-5].
-                shared.retained.remove(received.topic.as_str());
+                shared.retained.remove(received.topic.as_str(), recorder);
                 self.counts.retained_refused += 1;
             }
             // A client may have subscribed since the look-up, and been sent the retained message before this one.
@@ -154,7 +174,11 @@ impl Dispatcher {
             // connected, since the fault is its receivers'.
             return Routed::Refused(ReasonCode::QuotaExceeded);
         }
-        Routed::Done(reached.matched)
+        let matched = reached.matched;
+        if is_durable {
+            stored.record(reached.kept);
+        }
+        Routed::Done(matched)
     }
 
     /// Calls `transmit` for each receiver that is marked for flush, with the messages at QoS 0 staged for it.
@@ -174,11 +198,12 @@ impl Dispatcher {
     }
 
     /// The per-call context passed to sessions and queues.
-    pub(crate) fn context<'a>(&'a mut self, limits: &'a Limits, now_ms: u64) -> DeliveryContext<'a> {
+    pub(crate) fn context<'a>(&'a mut self, shared: &'a Shared, now_ms: u64) -> DeliveryContext<'a> {
         debug_assert!(self.buffer.is_empty(), "each call empties it");
         DeliveryContext {
-            limits,
+            limits: &shared.limits,
             now_ms,
+            recorder: shared.journal.recorder(self.worker),
             buffer: &mut self.buffer,
             batch: &mut self.batch,
             counts: &mut self.counts,
@@ -204,7 +229,10 @@ impl Dispatcher {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         deliveries.drain(|session, items| {
             let dropped = self.counts.messages_dropped;
-            session.deliver(items, &mut self.context(&shared.limits, now_ms));
+            let ticket = session.deliver(items, &mut self.context(shared, now_ms));
+            // Left if the session has just ended.
+            self.recorder(shared).delete_all(items.iter().filter_map(Delivery::key));
+            self.resume_after(ticket, session);
             if self.counts.messages_dropped > dropped && !session.is_attached() {
                 shared.reached.note(LimitName::QueueBytes, Some(session.client_id()));
             }
@@ -216,7 +244,7 @@ impl Dispatcher {
         while self.queued.bytes() > 0 {
             let mut queued = std::mem::take(&mut self.queued);
             queued.drain(|queue, items| {
-                queue.push(items, &mut self.context(&shared.limits, now_ms));
+                queue.push(items, &mut self.context(shared, now_ms));
                 // Messages are left if the queue is gone. They go to a new queue of the same name.
                 if let (false, Some(name)) = (items.is_empty(), queue_name(&queue.info().name)) {
                     items.drain(..).for_each(|queued| self.publish_to_queue(shared, name, queued.message));
@@ -228,6 +256,20 @@ impl Dispatcher {
                 self.queued = queued;
             }
         }
+    }
+
+    /// Has a session send more when a ticket is committed.
+    pub(crate) fn resume_after(&mut self, ticket: Option<Ticket>, session: &Arc<Session>) {
+        self.gated.extend(ticket.map(|ticket| (ticket, Arc::clone(session))));
+    }
+
+    /// The next session whose messages the store has committed.
+    pub(crate) fn next_committed(&mut self, shared: &Shared) -> Option<Arc<Session>> {
+        let (ticket, _) = self.gated.front()?;
+        if shared.journal.recorder(self.worker).state(*ticket) == CommitState::Pending {
+            return None;
+        }
+        self.gated.pop_front().map(|(_, session)| session)
     }
 
     fn publish_dead_letters(&mut self, shared: &Shared) {
@@ -271,7 +313,7 @@ impl Dispatcher {
 
     /// Whether the worker must retry soon even if no event arrives.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.wills.is_empty() || !self.watched.is_empty()
+        !self.wills.is_empty() || !self.watched.is_empty() || !self.gated.is_empty()
     }
 
     /// Publishes the waiting wills that fit, and offers the messages of watched queues again.
@@ -282,14 +324,17 @@ impl Dispatcher {
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
             let Some(will) = self.wills.pop_front() else { break };
             match self.publish_will(shared, &will, now_ms) {
-                Routed::Blocked(_) => self.wills.push_back(will),
+                Routed::Blocked(_) | Routed::StoreFull => self.wills.push_back(will),
                 Routed::Done(_) | Routed::Refused(_) => self.published_wills.push(Arc::clone(&will.client_id)),
             }
+        }
+        while let Some(session) = self.next_committed(shared) {
+            shared.resume_session(&session, self, now_ms);
         }
         for info in std::mem::take(&mut self.watched) {
             info.end_watch();
             if let Some(queue) = shared.queues.find(&info) {
-                queue.pump(&mut self.context(&shared.limits, now_ms));
+                queue.pump(&mut self.context(shared, now_ms));
             }
         }
     }
@@ -318,6 +363,7 @@ impl Dispatcher {
             format: will.version.into(),
             client_id: &will.client_id,
             is_will: true,
+            incoming: None,
         };
         self.publish(shared, &received, now_ms)
     }
@@ -367,19 +413,13 @@ impl Dispatcher {
     }
 }
 
-/// A stored message, made when the first receiver needs it.
-struct SharedMessage<'a> {
-    received: &'a Received<'a>,
-    now_ms: u64,
-    message: Option<Message>,
-}
-
-impl SharedMessage<'_> {
-    fn get(&mut self) -> Message {
-        let Self { received, now_ms, message } = self;
-        let make = || Message::from_publish(&received.publish, received.topic, *now_ms);
-        message.get_or_insert_with(make).clone()
-    }
+/// Whether the store keeps the message for a receiver, for later subscribers, or its packet identifier.
+#[cold]
+fn is_stored(route: &Route, received: &Received<'_>) -> bool {
+    let mut waiting =
+        route.targets.iter().filter(|target| target.session.key().is_some() && target.qos != QoS::AtMostOnce);
+    let waits = received.publish.qos != QoS::AtMostOnce && waiting.next().is_some();
+    waits || received.publish.retain || received.incoming.is_some()
 }
 
 /// The receivers that a message has reached.
@@ -390,6 +430,8 @@ struct Reached<'r> {
     taken: bool,
     /// A shared subscription group that does not keep up: the message is dropped for it.
     lagging_group: Option<&'r QueueInfo>,
+    /// Its part that the store keeps.
+    kept: Option<Box<Kept<'r>>>,
 }
 
 /// The tables in which messages are staged.
@@ -481,7 +523,7 @@ impl Staging<'_> {
     ) -> Reached<'r> {
         let received = stored.received;
         let mut forms = Forms::new(received);
-        let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None };
+        let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None, kept: None };
         let mut written = 0;
         counts.deliveries_denied += route.denied;
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
@@ -507,7 +549,10 @@ impl Staging<'_> {
             }
             reached.taken = true;
             if qos != QoS::AtMostOnce {
-                let delivery = deliver_at(target, qos, stored.get());
+                let delivery = match target.session.key() {
+                    None => deliver_at(target, qos, stored.get()),
+                    Some(session) => stored.keep(&mut reached.kept, target, (qos, session), route.targets.len()),
+                };
                 let bytes = delivery.message.cost_bytes();
                 self.deliveries.stage(&target.session, delivery, bytes);
             } else if let Some(outbox) = &target.outbox
@@ -544,9 +589,4 @@ impl Staging<'_> {
         }
         reached
     }
-}
-
-fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
-    let retain = message.retain() && target.retain_as_published;
-    Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }

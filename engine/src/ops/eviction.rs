@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::limits::SessionsPolicy;
 use crate::ops::dispatch::Dispatcher;
+use crate::ops::sessions::record_end;
 use crate::state::evictable::Candidate;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
@@ -47,6 +48,7 @@ impl Shared {
             return false;
         }
         shard.remove(&session);
+        record_end(&session, dispatcher.recorder(self));
         let will = session.lifetime().will.take();
         // While the shard is locked, so that the client cannot be back before its will is noted.
         dispatcher.publish_later(self, will);

@@ -7,7 +7,7 @@ impl Shared {
     /// Ends sessions, publishes wills and removes messages that are due. One worker calls this in each turn. False if
     /// nothing was due.
     pub(crate) fn expire(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
-        self.retained.remove_expired(now_ms);
+        self.retained.remove_expired(dispatcher.recorder(self), now_ms);
         let sessions_expired = self.expire_sessions(dispatcher, now_ms);
         self.expire_queues(dispatcher, now_ms) || sessions_expired
     }
@@ -15,7 +15,7 @@ impl Shared {
     fn expire_queues(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
         let due = self.queues.due(now_ms);
         for queue in &due {
-            if queue.expire(&mut dispatcher.context(&self.limits, now_ms)) {
+            if queue.expire(&mut dispatcher.context(self, now_ms)) {
                 self.remove_queue(queue);
             }
         }

@@ -110,14 +110,4 @@ impl Shared {
             }
         }
     }
-
-    /// Sends the messages that a session's window admits after acknowledgements, and offers it the messages of its
-    /// queues.
-    pub(crate) fn resume_session(&self, session: &Session, context: &mut DeliveryContext<'_>) {
-        for info in session.resume(context) {
-            if let Some(queue) = self.queues.find(&info) {
-                queue.pump_for(session, context);
-            }
-        }
-    }
 }

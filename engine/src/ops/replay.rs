@@ -5,12 +5,15 @@ use std::sync::Arc;
 use wisp_wire::{QoS, TopicFilter};
 
 use crate::delivery::addressed::{Delivery, DeliveryContext, write_message};
-use crate::delivery::message::Head;
+use crate::delivery::loan::SubscriptionIds;
+use crate::delivery::message::{Head, Message};
 use crate::delivery::outbox::Outbox;
 use crate::ops::dispatch::Dispatcher;
 use crate::state::retained::{ReplayCursor, Retained, Visited};
 use crate::state::session::Session;
 use crate::state::shared::Shared;
+use crate::store::journal::Recorder;
+use crate::store::{Change, Key, Object, Ticket, WaitingState};
 
 /// The progress of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl ReplayCursor {
     pub(crate) fn step(
         &mut self,
         shared: &Shared,
-        session: &Session,
+        session: &Arc<Session>,
         outbox: &Arc<Outbox>,
         dispatcher: &mut Dispatcher,
         now_ms: u64,
@@ -38,8 +41,8 @@ impl ReplayCursor {
             // The replay continues on the next connection.
             return Replayed::Blocked;
         }
-        let mut context = dispatcher.context(&shared.limits, now_ms);
-        let mut stepped = Replayed::Some;
+        let mut context = dispatcher.context(shared, now_ms);
+        let (mut stepped, mut ticket) = (Replayed::Some, None);
         // Delivered while the store is locked. If the message were replaced in between, the new one, published live,
         // could arrive first.
         let visited = shared.retained.visit(filter, self.after.as_deref(), now_ms, |retained| {
@@ -52,13 +55,14 @@ impl ReplayCursor {
             }
             let delivered = match self.qos.min(retained.message.qos()) {
                 QoS::AtMostOnce => self.send_at_most_once(retained, session, outbox, &mut context),
-                qos => self.enqueue(retained, qos, session, &mut context),
+                qos => self.enqueue(retained, qos, session, &mut ticket, &mut context),
             };
             if !delivered {
                 stepped = Replayed::Blocked;
             }
             delivered
         });
+        dispatcher.resume_after(ticket, session);
         dispatcher.mark_for_flush(outbox);
         match visited {
             Visited::All => Replayed::All,
@@ -95,12 +99,43 @@ impl ReplayCursor {
         true
     }
 
-    fn enqueue(&self, retained: &Retained, qos: QoS, session: &Session, context: &mut DeliveryContext<'_>) -> bool {
+    fn enqueue(
+        &self,
+        retained: &Retained,
+        qos: QoS,
+        session: &Session,
+        ticket: &mut Option<Ticket>,
+        context: &mut DeliveryContext<'_>,
+    ) -> bool {
         if !session.capacity().admits_backlog(retained.message.cost_bytes(), 1) {
             return false;
         }
-        let delivery = Delivery::new(retained.message.clone(), qos, true, self.subscription_ids.clone());
-        session.deliver(&mut vec![delivery], context);
+        let ids = self.subscription_ids.clone();
+        let delivery = match session.key() {
+            // The broker's own messages are out of date after a restart.
+            Some(session) if retained.sender.is_some() => {
+                keep(&retained.message, (qos, ids, session), context.recorder)
+            }
+            _ => Delivery::new(retained.message.clone(), qos, true, ids),
+        };
+        let mut deliveries = vec![delivery];
+        let next = session.deliver(&mut deliveries, context);
+        *ticket = ticket.or(next);
+        context.recorder.delete_all(deliveries.iter().filter_map(Delivery::key));
         true
     }
+}
+
+/// The delivery of a message to a session that the store keeps. The message has a place of its own in the store, since other deliveries
+/// of it come and go.
+fn keep(message: &Message, (qos, ids, session): (QoS, SubscriptionIds, Key), recorder: Recorder<'_>) -> Delivery {
+    let key = recorder.new_keys(2);
+    let message = message.copy_with_key(key);
+    let mut delivery = Delivery::new(message.clone(), qos, true, ids);
+    delivery.set_ordinal(1);
+    let put = Change::Put { key, object: Object::Message(message.as_object(recorder)) };
+    let changes: Vec<Change<'_>> = [put].into_iter().chain(delivery.change(session, WaitingState::Pending)).collect();
+    recorder.append(&changes);
+    drop(changes);
+    delivery
 }

@@ -13,7 +13,10 @@ use crate::policy::Rights;
 use crate::state::registry::Shard;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
+use crate::state::timers::Lifetime;
 use crate::state::will::Will;
+use crate::store::Object;
+use crate::store::journal::Recorder;
 
 /// A valid CONNECT.
 pub(crate) struct AttachRequest<'a> {
@@ -37,6 +40,8 @@ pub(crate) struct Attached {
     pub(crate) taken_over: Option<Arc<Outbox>>,
     /// The will of that connection, to be published after its last messages.
     pub(crate) previous_will: Option<Box<Will>>,
+    /// The client learns of it when the store has committed it: its outbox is held until then.
+    pub(crate) waits_for_store: bool,
 }
 
 /// The session of a client that connects, with the lock under which it was found.
@@ -63,24 +68,36 @@ impl Shared {
     ) -> Result<Attached, TooManySessions> {
         let Found { mut shard, present, discarded } = self.find_session(&mut request, dispatcher, now_ms)?;
         let connack = connack(present.is_some());
+        let recorder = dispatcher.recorder(self);
         let session = present.clone().unwrap_or_else(|| {
             let slot = self.receiver_slots.take();
-            let session = Arc::new(Session::new(request.client_id, &self.limits, &self.stored, slot));
+            let key = (recorder.is_durable() && request.expiry_s > 0).then(|| recorder.new_session_key());
+            let session = Arc::new(Session::new((request.client_id, key), &self.limits, &self.stored, slot));
             if let Some(discarded) = &discarded {
                 self.spent.remember(Receiver::Session(request.client_id), discarded.capacity(), now_ms);
+                record_end(discarded, recorder);
             }
             self.spent.restore(Receiver::Session(request.client_id), session.capacity());
             shard.insert(&session);
             session
         });
-        let mut context = dispatcher.context(&self.limits, now_ms);
+        let was_kept = discarded.as_ref().is_some_and(|discarded| discarded.key().is_some());
+        let waits_for_store = was_kept || session.key().is_some();
+        if waits_for_store {
+            request.outbox.hold();
+        }
+        let mut context = dispatcher.context(self, now_ms);
         // Before the session sends again what an earlier client, perhaps of another user, has not acknowledged.
         let returned = session.set_rights(request.rights, &mut context);
-        let mut taken_over = session.attach(request.outbox, request.window, (&connack, &final_packet), &mut context);
+        let (mut taken_over, ticket) =
+            session.attach(request.outbox, request.window, (&connack, &final_packet), &mut context);
+        dispatcher.resume_after(ticket, &session);
         let mut lifetime = session.lifetime();
         let mut previous_will = lifetime.will.take().filter(|will| taken_over.is_some() && will.delay_s() == 0);
         lifetime.begin(&self.timers, session.index(), request.expiry_s, request.will);
         self.registry.count_kept(&mut lifetime);
+        let user = request.rights.and_then(|rights| rights.user());
+        record_session(&session, &mut lifetime, user, recorder);
         drop(lifetime);
         drop(shard);
         if let Some(discarded) = discarded {
@@ -93,16 +110,16 @@ impl Shared {
         }
         self.spent.restore(Receiver::Connection(request.client_id), request.outbox.capacity());
         if present.is_some() {
-            self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
+            self.return_loans(returned, &mut dispatcher.context(self, now_ms));
             self.invalidate_routes(&session);
             self.rejoin_queues(&session);
-            self.resume_session(&session, &mut dispatcher.context(&self.limits, now_ms));
+            self.resume_session(&session, dispatcher, now_ms);
         }
         dispatcher.mark_for_flush(request.outbox);
         if let Some(old) = &taken_over {
             dispatcher.mark_for_flush(old);
         }
-        Ok(Attached { session, taken_over, previous_will })
+        Ok(Attached { session, taken_over, previous_will, waits_for_store })
     }
 
     /// Looks the client's session up. If it needs a new one that is kept, and there are as many as allowed, the session
@@ -118,7 +135,8 @@ impl Shared {
             let found = shard.get(request.client_id);
             let (is_kept, is_counted) = found.as_ref().map_or((false, false), |found| {
                 let lifetime = found.lifetime();
-                (lifetime.expiry_s > 0, lifetime.is_counted)
+                // One that was restored may have expired before the first timers ran.
+                (lifetime.expiry_s > 0 && !lifetime.is_over(now_ms), lifetime.is_counted)
             });
             let adds_one = request.expiry_s > 0 && !is_counted;
             if !adds_one || self.registry.kept() < self.limits.sessions_count_max as usize {
@@ -144,6 +162,7 @@ impl Shared {
     ) {
         let mut shard = self.registry.shard(session.client_id());
         let Ok(returned) = session.detach(outbox.connection(), now_ms) else { return };
+        let user = if session.key().is_some() { session.user() } else { None };
         self.spent.remember(Receiver::Connection(session.client_id()), outbox.capacity(), now_ms);
         let mut lifetime = session.lifetime();
         if !will {
@@ -152,16 +171,20 @@ impl Shared {
         lifetime.expiry_s = expiry_s.unwrap_or(lifetime.expiry_s);
         self.registry.count_kept(&mut lifetime);
         let due = lifetime.leave(&self.timers, (session.index(), session), now_ms);
+        if !due.ended && session.key().is_some() {
+            record_session(session, &mut lifetime, user.as_deref(), dispatcher.recorder(self));
+        }
         drop(lifetime);
         if due.ended {
             self.spent.remember(Receiver::Session(session.client_id()), session.capacity(), now_ms);
             shard.remove(session);
+            record_end(session, dispatcher.recorder(self));
         }
         // While the shard is locked, so that the client cannot be back before its will is noted.
         dispatcher.publish_later(self, due.will);
         drop(shard);
         self.invalidate_routes(session);
-        self.return_loans(returned, &mut dispatcher.context(&self.limits, now_ms));
+        self.return_loans(returned, &mut dispatcher.context(self, now_ms));
         if due.ended {
             let (_, will) = self.end_session(session, dispatcher, now_ms);
             dispatcher.publish_later(self, will);
@@ -178,9 +201,16 @@ impl Shared {
                 // The client has reconnected meanwhile, which has removed the timer.
                 continue;
             }
-            let due = session.lifetime().expire(&self.timers, (session.index(), &session), now_ms);
+            let user = if session.key().is_some() { session.user() } else { None };
+            let mut lifetime = session.lifetime();
+            let due = lifetime.expire(&self.timers, (session.index(), &session), now_ms);
+            if !due.ended && due.will.is_some() {
+                record_session(&session, &mut lifetime, user.as_deref(), dispatcher.recorder(self));
+            }
+            drop(lifetime);
             if due.ended {
                 shard.remove(&session);
+                record_end(&session, dispatcher.recorder(self));
                 dispatcher.counts().sessions_expired += 1;
             }
             dispatcher.publish_later(self, due.will);
@@ -191,6 +221,19 @@ impl Shared {
             }
         }
         any
+    }
+
+    /// Sends the messages that a session's window admits after acknowledgements, and offers it the messages of its
+    /// queues.
+    pub(crate) fn resume_session(&self, session: &Arc<Session>, dispatcher: &mut Dispatcher, now_ms: u64) {
+        let mut context = dispatcher.context(self, now_ms);
+        let (queues, ticket) = session.resume(&mut context);
+        for info in queues {
+            if let Some(queue) = self.queues.find(&info) {
+                queue.pump_for(session, &mut context);
+            }
+        }
+        dispatcher.resume_after(ticket, session);
     }
 
     /// Has routes resolved again, since they name the connection of a session.
@@ -221,15 +264,44 @@ impl Shared {
         dispatcher: &mut Dispatcher,
         now_ms: u64,
     ) -> (Option<Arc<Outbox>>, Option<Box<Will>>) {
-        let ended = session.end(&final_packet);
-        ended.filters.iter().for_each(|filter| self.remove_subscription(filter, session, now_ms));
+        let ended = session.end(&final_packet, dispatcher.recorder(self));
+        ended.filters.iter().for_each(|(filter, _)| self.remove_subscription(filter, session, now_ms));
         let mut lifetime = session.lifetime();
         let will = lifetime.will.take();
         lifetime.begin(&self.timers, session.index(), 0, None);
         self.registry.count_kept(&mut lifetime);
         drop(lifetime);
-        self.return_loans(ended.returned, &mut dispatcher.context(&self.limits, now_ms));
+        self.return_loans(ended.returned, &mut dispatcher.context(self, now_ms));
         (ended.outbox, will)
+    }
+}
+
+/// Appends the state of a session, or that the store does not keep it any more.
+pub(crate) fn record_session(session: &Session, lifetime: &mut Lifetime, user: Option<&str>, recorder: Recorder<'_>) {
+    let Some(key) = session.key() else { return };
+    let was_recorded = std::mem::replace(&mut lifetime.is_recorded, lifetime.expiry_s > 0);
+    if lifetime.is_recorded {
+        let object = Object::Session {
+            client_id: session.client_id(),
+            expiry_s: lifetime.expiry_s,
+            // 0 is for a connected client.
+            away_since_ms: lifetime.left_ms().map(|left_ms| recorder.to_unix_ms(left_ms).max(1)),
+            user,
+            will: lifetime.will.as_ref().map(|will| will.as_object()),
+        };
+        recorder.put(key, object);
+    } else if was_recorded {
+        recorder.delete(key);
+    }
+}
+
+/// Appends that a session has ended, while its shard of the registry is locked. Its subscriptions and messages are removed later, and are not
+/// restored without it.
+pub(crate) fn record_end(session: &Session, recorder: Recorder<'_>) {
+    if let Some(key) = session.key()
+        && std::mem::take(&mut session.lifetime().is_recorded)
+    {
+        recorder.delete(key);
     }
 }
 

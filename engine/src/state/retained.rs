@@ -21,6 +21,8 @@ use crate::base::sync::{AtomicU64, Ordering, RwLock, rank};
 use crate::delivery::loan::SubscriptionIds;
 use crate::delivery::message::Message;
 use crate::state::timers::NEVER;
+use crate::store::journal::Recorder;
+use crate::store::{Key, Object};
 
 /// All retained messages.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Retained {
     pub(crate) message: Message,
     /// The client that sent it; `None` for the broker itself. Its own subscriptions with No Local do not get the message.
     pub(crate) sender: Option<Arc<str>>,
+    /// Its key in the store, if the store keeps it. The next message of the topic has the same.
+    pub(crate) key: Option<Key>,
 }
 
 /// The limit on retained messages or on their bytes is reached.
@@ -115,23 +119,39 @@ impl RetainedStore {
 
     /// Stores a message in place of the topic's present one. A message without payload only removes that one
     /// [MQTT-3.3.1-6, MQTT-3.3.1-7].
-    pub(crate) fn store(&self, retained: Retained, limits: &Limits) -> Result<(), RetainedFull> {
+    pub(crate) fn store(
+        &self,
+        mut retained: Retained,
+        limits: &Limits,
+        recorder: Recorder<'_>,
+    ) -> Result<(), RetainedFull> {
         let topic = retained.message.topic().as_str().to_owned();
         let bytes = retained.message.cost_bytes();
         if retained.message.payload().is_empty() {
-            self.remove(&topic);
+            self.remove(&topic, recorder);
             return Ok(());
         }
         self.check(&topic, bytes, limits)?;
         let mut state = self.state.write();
-        state.remove(&topic);
-        state.bytes += bytes;
-        if let Some(at_ms) = retained.message.expires_at_ms() {
-            state.by_expiry.insert((at_ms, topic.as_str().into()));
+        let replaced = state.remove(&topic);
+        if recorder.is_durable()
+            && let Some(sender) = &retained.sender
+        {
+            // In place of the message before, so that a crash leaves one of the two.
+            let key = replaced.unwrap_or_else(|| recorder.new_key());
+            recorder.put(key, Object::Retained { sender, message: retained.message.as_object(recorder) });
+            retained.key = Some(key);
         }
-        state.by_topic.insert(topic.into(), retained);
+        state.insert(topic.into(), retained);
         self.note_next_expiry(&state);
         Ok(())
+    }
+
+    /// Takes a message that was stored before the start, beyond the limits too.
+    pub(crate) fn restore(&self, retained: Retained) {
+        let mut state = self.state.write();
+        state.insert(retained.message.topic().as_str().into(), retained);
+        self.note_next_expiry(&state);
     }
 
     /// Stores a message of the broker itself, whatever the limits.
@@ -140,13 +160,13 @@ impl RetainedStore {
         let mut state = self.state.write();
         state.remove(&topic);
         state.own += 1;
-        state.by_topic.insert(topic.into(), Retained { message, sender: None });
+        state.by_topic.insert(topic.into(), Retained { message, sender: None, key: None });
     }
 
     /// Removes the message of a topic.
-    pub(crate) fn remove(&self, topic: &str) {
+    pub(crate) fn remove(&self, topic: &str, recorder: Recorder<'_>) {
         let mut state = self.state.write();
-        state.remove(topic);
+        recorder.delete_all(state.remove(topic).into_iter());
         self.note_next_expiry(&state);
     }
 
@@ -161,7 +181,7 @@ impl RetainedStore {
     }
 
     /// Removes messages that have expired, up to a bounded number. Nobody gets the others either.
-    pub(crate) fn remove_expired(&self, now_ms: u64) {
+    pub(crate) fn remove_expired(&self, recorder: Recorder<'_>, now_ms: u64) {
         if self.next_expiry_ms().is_none_or(|next_ms| next_ms > now_ms) {
             return;
         }
@@ -172,7 +192,7 @@ impl RetainedStore {
                 break;
             }
             let topic = topic.clone();
-            state.remove(&topic);
+            recorder.delete_all(state.remove(&topic).into_iter());
         }
         self.note_next_expiry(&state);
     }
@@ -233,16 +253,26 @@ impl RetainedStore {
 }
 
 impl State {
-    fn remove(&mut self, topic: &str) {
-        let Some(Retained { message, sender }) = self.by_topic.remove(topic) else { return };
+    fn insert(&mut self, topic: Box<str>, retained: Retained) {
+        self.bytes += retained.message.cost_bytes();
+        if let Some(at_ms) = retained.message.expires_at_ms() {
+            self.by_expiry.insert((at_ms, topic.clone()));
+        }
+        self.by_topic.insert(topic, retained);
+    }
+
+    /// Removes the message of a topic. Returns its key in the store.
+    fn remove(&mut self, topic: &str) -> Option<Key> {
+        let Retained { message, sender, key } = self.by_topic.remove(topic)?;
         if sender.is_none() {
             self.own -= 1;
-            return;
+            return None;
         }
         self.bytes -= message.cost_bytes();
         if let Some(at_ms) = message.expires_at_ms() {
             self.by_expiry.remove(&(at_ms, topic.into()));
         }
+        key
     }
 }
 
@@ -252,10 +282,20 @@ mod tests {
     use wisp_wire::{Properties, Property, Publish, TopicName};
 
     use super::*;
+    use crate::store::MemoryStore;
+    use crate::store::journal::Journal;
+
+    fn journal() -> Journal {
+        Journal::new(Arc::new(MemoryStore), 0)
+    }
 
     fn retained(topic: &str, payload: &[u8]) -> Retained {
         let topic = TopicName::new(topic).unwrap();
-        Retained { message: Message::from_publish(&Publish::new(topic, payload), topic, 0), sender: Some("s".into()) }
+        Retained {
+            message: Message::from_publish(&Publish::new(topic, payload), topic, 0),
+            sender: Some("s".into()),
+            key: None,
+        }
     }
 
     /// The matching topics, with at most `most` of them in each step.
@@ -280,10 +320,10 @@ mod tests {
     #[test]
     fn a_message_replaces_the_one_before_and_an_empty_one_clears_it() {
         let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
-        store.store(retained("a", b"1"), &limits).unwrap();
-        store.store(retained("a", b"22"), &limits).unwrap();
+        store.store(retained("a", b"1"), &limits, journal().recorder(0)).unwrap();
+        store.store(retained("a", b"22"), &limits, journal().recorder(0)).unwrap();
         assert_eq!((store.size().0, found(&store, "a", 9)), (1, vec!["a".to_owned()]));
-        store.store(retained("a", b""), &limits).unwrap();
+        store.store(retained("a", b""), &limits, journal().recorder(0)).unwrap();
         assert_eq!((store.size().0, store.state.read().bytes), (0, 0));
     }
 
@@ -291,13 +331,13 @@ mod tests {
     fn count_and_bytes_are_bounded_but_replacing_is_allowed() {
         let store = RetainedStore::default();
         let limits = Limits { retained_count_max: 1, ..Limits::DEFAULT };
-        store.store(retained("a", b"1"), &limits).unwrap();
-        assert_eq!(store.store(retained("b", b"1"), &limits), Err(RetainedFull::Count));
-        store.store(retained("a", b"2"), &limits).unwrap();
+        store.store(retained("a", b"1"), &limits, journal().recorder(0)).unwrap();
+        assert_eq!(store.store(retained("b", b"1"), &limits, journal().recorder(0)), Err(RetainedFull::Count));
+        store.store(retained("a", b"2"), &limits, journal().recorder(0)).unwrap();
         let bytes = retained("a", b"2").message.cost_bytes();
         let limits = Limits { retained_bytes_max: bytes, ..Limits::DEFAULT };
-        store.store(retained("a", b"3"), &limits).unwrap();
-        assert_eq!(store.store(retained("a", b"33"), &limits), Err(RetainedFull::Bytes));
+        store.store(retained("a", b"3"), &limits, journal().recorder(0)).unwrap();
+        assert_eq!(store.store(retained("a", b"33"), &limits, journal().recorder(0)), Err(RetainedFull::Bytes));
     }
 
     #[test]
@@ -306,8 +346,8 @@ mod tests {
         for (topic, payload) in [("$SYS/a", b"1"), ("$SYS/b", b"1"), ("$SYS/a", b"2")] {
             store.store_own(retained(topic, payload).message);
         }
-        store.store(retained("a", b"1"), &limits).unwrap();
-        assert_eq!(store.store(retained("b", b"1"), &limits), Err(RetainedFull::Count));
+        store.store(retained("a", b"1"), &limits, journal().recorder(0)).unwrap();
+        assert_eq!(store.store(retained("b", b"1"), &limits, journal().recorder(0)), Err(RetainedFull::Count));
         assert_eq!(store.size(), (1, retained("a", b"1").message.cost_bytes()));
         assert_eq!(found(&store, "$SYS/#", 9), ["$SYS/a", "$SYS/b"]);
     }
@@ -316,7 +356,7 @@ mod tests {
     fn a_step_visits_a_bounded_number_of_topics() {
         let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
         for number in 0..STEP_TOPICS * 2 + 7 {
-            store.store(retained(&format!("t/{number:05}/x"), b"1"), &limits).unwrap();
+            store.store(retained(&format!("t/{number:05}/x"), b"1"), &limits, journal().recorder(0)).unwrap();
         }
         assert_eq!(found(&store, "+/+/y", 1), Vec::<String>::new());
         assert_eq!(found(&store, "+/+/x", usize::MAX).len(), STEP_TOPICS * 2 + 7);
@@ -326,7 +366,7 @@ mod tests {
     fn topics_that_cannot_match_are_skipped() {
         let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
         let stored = (0..100).flat_map(|site| (0..200).map(move |device| format!("site{site}/dev{device}/state")));
-        stored.for_each(|topic| store.store(retained(&topic, b"1"), &limits).unwrap());
+        stored.for_each(|topic| store.store(retained(&topic, b"1"), &limits, journal().recorder(0)).unwrap());
         for (filter, matches) in [("+/dev5/+", 100), ("+/+/none", 0), ("+/dev7/#", 100), ("+/zz", 0)] {
             let (mut steps, mut found, mut after) = (0, 0, None::<Box<str>>);
             while let Visited::UpTo(topic) = store.visit(TopicFilter::new(filter).unwrap(), after.as_deref(), 0, |_| {
@@ -348,22 +388,22 @@ mod tests {
             let topic = TopicName::new(topic).unwrap();
             let properties = [Property::MessageExpiryInterval(seconds)];
             let publish = Publish { properties: Properties::from_slice(&properties), ..Publish::new(topic, b"1") };
-            Retained { message: Message::from_publish(&publish, topic, 0), sender: Some("s".into()) }
+            Retained { message: Message::from_publish(&publish, topic, 0), sender: Some("s".into()), key: None }
         };
         assert_eq!(store.next_expiry_ms(), None);
         for (topic, seconds) in [("a", 3), ("b", 1), ("c", 2)] {
-            store.store(expiring(topic, seconds), &limits).unwrap();
+            store.store(expiring(topic, seconds), &limits, journal().recorder(0)).unwrap();
         }
-        store.store(retained("b", b"for ever"), &limits).unwrap();
+        store.store(retained("b", b"for ever"), &limits, journal().recorder(0)).unwrap();
         assert_eq!(store.next_expiry_ms(), Some(2_000));
-        store.remove_expired(1_999);
+        store.remove_expired(journal().recorder(0), 1_999);
         assert_eq!(store.size().0, 3);
-        store.remove_expired(2_000);
+        store.remove_expired(journal().recorder(0), 2_000);
         assert_eq!(
             (found(&store, "#", 9), store.next_expiry_ms()),
             (vec!["a".to_owned(), "b".to_owned()], Some(3_000))
         );
-        store.remove_expired(3_000);
+        store.remove_expired(journal().recorder(0), 3_000);
         assert_eq!((store.size().0, store.next_expiry_ms()), (1, None));
         assert!(store.state.read().by_expiry.is_empty());
     }
@@ -377,7 +417,7 @@ mod tests {
             most in 1..4_usize,
         ) {
             let (store, limits) = (RetainedStore::default(), Limits::DEFAULT);
-            topics.iter().for_each(|topic| store.store(retained(topic, b"1"), &limits).unwrap());
+            topics.iter().for_each(|topic| store.store(retained(topic, b"1"), &limits, journal().recorder(0)).unwrap());
             let wanted = TopicFilter::new(&filter).unwrap();
             let matches = |topic: &&String| wanted.matches(TopicName::new(topic).unwrap());
             let matching: Vec<String> = topics.iter().filter(matches).cloned().collect();

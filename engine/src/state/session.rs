@@ -6,7 +6,7 @@
 //! the session by now, the call returns [`NotOwner`] and changes nothing.
 
 mod granted;
-mod inflight;
+pub(crate) mod inflight;
 pub(crate) mod outgoing;
 pub(crate) mod subscriptions;
 
@@ -30,11 +30,15 @@ use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::policy::Rights;
 use crate::state::retained::ReplayCursor;
 use crate::state::timers::Lifetime;
+use crate::store::journal::Recorder;
+use crate::store::{Key, Ticket};
 
 /// The session of one client.
 #[derive(Debug)]
 pub(crate) struct Session {
     client_id: Arc<str>,
+    /// Its key in the store, if it outlived its connection when it began and the store keeps such sessions.
+    key: Option<Key>,
     slot: Slot,
     capacity: Arc<Capacity>,
     incoming: Mutex<Incoming, { rank::INCOMING }>,
@@ -49,7 +53,7 @@ pub(crate) type FinalPacket<'a> = &'a dyn Fn(&Outbox) -> Vec<u8>;
 /// The parts of an ended session that the caller has to clean up.
 pub(crate) struct EndedSession {
     /// Its subscriptions, still to be removed from the topic tree and from queues.
-    pub(crate) filters: Vec<Box<str>>,
+    pub(crate) filters: Vec<(Box<str>, Option<Key>)>,
     /// Messages that return to their queues.
     pub(crate) returned: Vec<Returned>,
     /// The connection that had the session.
@@ -83,14 +87,20 @@ impl Incoming {
         self.unreleased.get_or_insert_with(|| Box::new(PacketIds::new(stored))).insert(id);
     }
 
-    /// Forgets the message: its sender will not repeat it.
-    pub(crate) fn release(&mut self, id: PacketId) {
-        let Some(ids) = &mut self.unreleased else { return };
-        ids.remove(id);
+    /// Forgets the message: its sender will not repeat it. False if it was not there.
+    pub(crate) fn release(&mut self, id: PacketId) -> bool {
+        let Some(ids) = &mut self.unreleased else { return false };
+        let was_there = ids.remove(id);
         if ids.len() == 0 {
             self.unreleased = None;
         }
+        was_there
     }
+}
+
+/// The key of a packet identifier that the client of a session has sent a message at QoS 2 with.
+pub(crate) fn incoming_key(session: Key, id: PacketId) -> Key {
+    session.plus(u64::from(id.get()))
 }
 
 /// The options of a subscription.
@@ -107,16 +117,23 @@ impl Indexed for Session {
 }
 
 impl Session {
-    pub(crate) fn new(client_id: &str, limits: &Limits, stored: &Arc<Budget>, slot: Slot) -> Self {
+    /// A session, which the store keeps under `key`.
+    pub(crate) fn new(
+        (client_id, key): (&str, Option<Key>),
+        limits: &Limits,
+        stored: &Arc<Budget>,
+        slot: Slot,
+    ) -> Self {
         let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
         let capacity = Capacity::new(bytes, messages, limits.receiver_hold(), Arc::clone(stored));
         Self {
             client_id: client_id.into(),
+            key,
             slot,
             capacity: Arc::new(capacity),
             incoming: Mutex::default(),
             subscriptions: Mutex::default(),
-            outgoing: Mutex::default(),
+            outgoing: Mutex::new(Outgoing::new(key)),
             lifetime: Mutex::default(),
         }
     }
@@ -124,6 +141,11 @@ impl Session {
     /// The client's identifier.
     pub(crate) fn client_id(&self) -> &Arc<str> {
         &self.client_id
+    }
+
+    /// Its key in the store, if the store keeps it.
+    pub(crate) fn key(&self) -> Option<Key> {
+        self.key
     }
 
     /// The depth and limits of the messages at QoS 1 and 2 that wait for the client or are unacknowledged.
@@ -187,14 +209,15 @@ impl Session {
     }
 
     /// Attaches the session to the connection of `outbox`, with `connack` as the first packet there, and returns the
-    /// outbox of the connection that had it. That one gets `final_packet`, and nothing after it.
+    /// outbox of the connection that had it. That one gets `final_packet`, and nothing after it. The session is to be resumed when the
+    /// ticket is committed, if there is one.
     pub(crate) fn attach(
         &self,
         outbox: &Arc<Outbox>,
         window: u16,
         (connack, final_packet): (&[u8], FinalPacket<'_>),
         context: &mut DeliveryContext<'_>,
-    ) -> Option<Arc<Outbox>> {
+    ) -> (Option<Arc<Outbox>>, Option<Ticket>) {
         let mut incoming = self.incoming.lock();
         incoming.owner = Some(outbox.connection());
         let mut outgoing = self.outgoing.lock();
@@ -204,8 +227,8 @@ impl Session {
             old.push_final(&final_packet(old));
         }
         outbox.push([connack].into_iter(), connack.len(), 0);
-        outgoing.pump(&self.capacity, context);
-        old
+        let ticket = outgoing.pump(&self.capacity, context);
+        (old, ticket)
     }
 
     /// Detaches the session from `connection`, if that still has it. Returns the messages on loan from topic queues.
@@ -226,37 +249,45 @@ impl Session {
     }
 
     /// Ends the session, which is no longer in the registry. Its connection, if any, gets `final_packet`.
-    pub(crate) fn end(&self, final_packet: FinalPacket<'_>) -> EndedSession {
+    pub(crate) fn end(&self, final_packet: FinalPacket<'_>, recorder: Recorder<'_>) -> EndedSession {
         // Routes may name the session for a moment longer, so what it has stored is freed here.
-        *self.incoming.lock() = Incoming::default();
+        let incoming = std::mem::take(&mut *self.incoming.lock());
         let mut subscriptions = self.subscriptions.lock();
         let filters = subscriptions.end();
+        if let Some(key) = self.key {
+            let unreleased = incoming.unreleased.iter().flat_map(|ids| ids.iter());
+            let keys = filters.iter().filter_map(|(_, key)| *key);
+            recorder.delete_all(keys.chain(unreleased.map(|id| incoming_key(key, id))));
+        }
         drop(subscriptions);
         let mut outgoing = self.outgoing.lock();
         let outbox = outgoing.outbox().cloned();
         if let Some(outbox) = &outbox {
             outbox.push_final(&final_packet(outbox));
         }
-        EndedSession { filters, returned: outgoing.end(&self.capacity), outbox }
+        EndedSession { filters, returned: outgoing.end(&self.capacity, recorder), outbox }
     }
 
-    /// Enqueues messages and sends as many as the window admits. Empties `deliveries` unless the session has ended.
-    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, context: &mut DeliveryContext<'_>) {
+    /// Enqueues messages and sends as many as the window admits. Empties `deliveries` unless the session has ended. The session is to
+    /// be resumed when the ticket is committed, if there is one.
+    #[must_use]
+    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>, context: &mut DeliveryContext<'_>) -> Option<Ticket> {
         let mut outgoing = self.outgoing.lock();
-        if !outgoing.is_ended() {
-            outgoing.drop_denied(deliveries, context);
-            outgoing.enqueue(deliveries, &self.capacity, context);
-            outgoing.pump(&self.capacity, context);
+        if outgoing.is_ended() {
+            return None;
         }
+        outgoing.drop_denied(deliveries, context);
+        outgoing.enqueue(deliveries, &self.capacity, context);
+        outgoing.pump(&self.capacity, context)
     }
 
     /// Sends the messages that the window admits after acknowledgements. Returns the queues with messages for this
-    /// client.
-    pub(crate) fn resume(&self, context: &mut DeliveryContext<'_>) -> Vec<Arc<QueueInfo>> {
+    /// client, and the ticket after which the session is to be resumed again, if there is one.
+    pub(crate) fn resume(&self, context: &mut DeliveryContext<'_>) -> (Vec<Arc<QueueInfo>>, Option<Ticket>) {
         let mut outgoing = self.outgoing.lock();
         outgoing.note_time(context.now_ms);
-        outgoing.pump(&self.capacity, context);
-        outgoing.backlogs()
+        let ticket = outgoing.pump(&self.capacity, context);
+        (outgoing.backlogs(), ticket)
     }
 
     /// Whether the client's outbox is to be filled again.
@@ -293,16 +324,34 @@ impl Session {
         change(&mut outgoing)
     }
 
-    pub(crate) fn puback(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
-        self.acknowledge(connection, |outgoing| outgoing.puback(id))
+    pub(crate) fn puback(&self, connection: ConnectionId, id: PacketId, recorder: Recorder<'_>) -> Acknowledged {
+        self.acknowledge(connection, |outgoing| outgoing.puback(id, recorder))
     }
 
-    pub(crate) fn pubrec(&self, connection: ConnectionId, id: PacketId, code: ReasonCode) -> Acknowledged {
-        self.acknowledge(connection, |outgoing| outgoing.pubrec(id, code))
+    pub(crate) fn pubrec(
+        &self,
+        connection: ConnectionId,
+        id: PacketId,
+        code: ReasonCode,
+        recorder: Recorder<'_>,
+    ) -> Acknowledged {
+        self.acknowledge(connection, |outgoing| outgoing.pubrec(id, code, recorder))
     }
 
-    pub(crate) fn pubcomp(&self, connection: ConnectionId, id: PacketId) -> Acknowledged {
-        self.acknowledge(connection, |outgoing| outgoing.pubcomp(id))
+    pub(crate) fn pubcomp(&self, connection: ConnectionId, id: PacketId, recorder: Recorder<'_>) -> Acknowledged {
+        self.acknowledge(connection, |outgoing| outgoing.pubcomp(id, recorder))
+    }
+
+    /// The client has left before the broker started.
+    pub(crate) fn restore(&self, unreleased: impl Iterator<Item = PacketId>, stored: &Arc<Budget>) {
+        let mut incoming = self.incoming.lock();
+        unreleased.for_each(|id| incoming.insert(id, stored));
+        self.capacity.set_unattended(true, 0);
+    }
+
+    /// The sending half, to be filled with restored messages.
+    pub(crate) fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock()
     }
 
     /// The topic queues and groups that the client receives from.

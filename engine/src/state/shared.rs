@@ -26,7 +26,8 @@ use crate::state::topic_queue::{InvalidQueue, QueueSettings};
 use crate::state::topic_tree::TopicTree;
 use crate::state::unauthenticated::Unauthenticated;
 use crate::state::will::DueWills;
-use crate::store::{MemoryStore, Store};
+use crate::store::journal::Journal;
+use crate::store::{BadObject, MemoryStore, Restored, Store};
 
 /// The shared state of a broker.
 #[derive(Debug)]
@@ -75,10 +76,8 @@ pub struct Shared {
     pub(crate) restricts_messages: bool,
     /// Whether the policy gives clients rights.
     pub(crate) grants_rights: bool,
-    /// Keeps records beyond the life of the process.
-    pub(crate) store: Arc<dyn Store>,
-    /// Whether the store wants records.
-    pub(crate) is_durable: bool,
+    /// The changes of the objects that outlive the process.
+    pub(crate) journal: Journal,
     /// Counts since the start, of what happens outside the workers.
     counters: Counters,
     /// The counts of each worker.
@@ -105,8 +104,10 @@ pub struct Options {
     pub response_information: Option<Box<str>>,
     /// Decides whether a client may connect, publish and subscribe.
     pub policy: Arc<dyn Policy>,
-    /// Keeps records beyond the life of the process.
+    /// Keeps sessions, their messages and retained messages beyond the life of the process.
     pub store: Arc<dyn Store>,
+    /// Unix time in milliseconds when the engine's time is 0. A durable store needs it.
+    pub unix_ms_at_start: u64,
     /// The topics of `$SYS`.
     pub sys: SysOptions,
     /// The limits that listeners have of their own, by the index of the listener. Others have none.
@@ -120,6 +121,24 @@ pub struct SysOptions {
     pub interval_s: u16,
     /// Unix time in milliseconds when the engine's time is 0. Updates come when Unix time is a multiple of the interval.
     pub unix_ms: u64,
+}
+
+/// The result of a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restoration {
+    /// Sessions. Some may have expired meanwhile; they end at once.
+    pub sessions: u64,
+    /// Their subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait for them or are unacknowledged, one for each session.
+    pub messages: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Objects that were dropped, since their session or message was not there, or there was no room for a topic queue.
+    pub objects_dropped: u64,
+    /// Limits that are lower than the restored number, which is here beside their names. Everything is kept.
+    pub above_limits: Vec<(&'static str, u64)>,
 }
 
 /// State that exists in memory only.
@@ -141,6 +160,7 @@ impl Default for Options {
             response_information: None,
             policy: Arc::new(AllowAll),
             store: Arc::new(MemoryStore),
+            unix_ms_at_start: 0,
             sys: SysOptions::default(),
             listeners: Vec::new(),
         }
@@ -247,8 +267,7 @@ impl Shared {
             restricts_messages: options.policy.restricts_messages(),
             grants_rights: options.policy.grants_rights(),
             policy: options.policy,
-            is_durable: options.store.is_durable(),
-            store: options.store,
+            journal: Journal::new(options.store, options.unix_ms_at_start),
             counters: Counters::default(),
             worker_counters: Mutex::default(),
             reached: ReachedLimits::default(),
@@ -343,10 +362,29 @@ impl Shared {
         stats
     }
 
-    /// The state that is lost when the broker ends. `None` with a durable store.
+    /// Takes up the objects that the store has kept, in the order in which the objects were first put. Before any worker. Sessions that have expired
+    /// meanwhile end, and wills that are due are published, as soon as the first worker looks.
+    ///
+    /// # Errors
+    /// The first object that this version cannot read. The broker cannot be used then.
+    pub fn restore(&mut self, objects: impl IntoIterator<Item = Restored>) -> Result<Restoration, BadObject> {
+        let restoration = self.restore_objects(objects.into_iter())?;
+        let objects_dropped = restoration.objects_dropped;
+        self.counters.add(StatsSnapshot { objects_dropped, ..StatsSnapshot::default() });
+        Ok(restoration)
+    }
+
+    /// Counts a will that was denied outside the workers.
+    pub(crate) fn count_denied_will(&self) {
+        self.counters.add(StatsSnapshot { publishes_denied: 1, ..StatsSnapshot::default() });
+    }
+
+    /// The state that is lost when the broker ends. With a durable store these are the messages of topic queues and groups, and `None`
+    /// without any.
     pub fn unsaved(&self) -> Option<Unsaved> {
-        if self.is_durable {
-            return None;
+        if self.journal.is_durable() {
+            let queued_messages = self.queues.queued_messages();
+            return (queued_messages > 0).then_some(Unsaved { queued_messages, ..Unsaved::default() });
         }
         let mut unsaved = Unsaved {
             sessions: self.registry.kept() as u64,

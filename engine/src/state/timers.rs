@@ -15,6 +15,8 @@ pub(crate) struct Lifetime {
     pub(crate) will: Option<Box<Will>>,
     /// Whether the session is counted among the kept ones.
     pub(crate) is_counted: bool,
+    /// Whether the store has the session.
+    pub(crate) is_recorded: bool,
     /// When the client has left; [`NEVER`] while it is connected.
     left_ms: u64,
     will_at_ms: u64,
@@ -32,6 +34,7 @@ impl Default for Lifetime {
             expiry_s: 0,
             will: None,
             is_counted: false,
+            is_recorded: false,
             left_ms: NEVER,
             will_at_ms: NEVER,
             ends_at_ms: NEVER,
@@ -83,6 +86,30 @@ impl Lifetime {
             self.filed_ms = next;
         }
         Due { will, ended }
+    }
+
+    /// The client left before the broker started. `at_ms` is the engine's time so many seconds after the client left.
+    pub(crate) fn restore<K: Clone>(
+        &mut self,
+        timers: &Timers<K>,
+        (key, value): (usize, &K),
+        (expiry_s, will): (u32, Option<Box<Will>>),
+        at_ms: impl Fn(u32) -> u64,
+    ) {
+        self.left_ms = 0;
+        self.will_at_ms = will.as_ref().map_or(NEVER, |will| at_ms(will.delay_s().min(expiry_s)));
+        self.ends_at_ms = if expiry_s == FOREVER_S { NEVER } else { at_ms(expiry_s) };
+        (self.expiry_s, self.will, self.is_recorded) = (expiry_s, will, true);
+        let next_ms = self.will_at_ms.min(self.ends_at_ms);
+        if next_ms != NEVER {
+            timers.file(next_ms, key, value);
+            self.filed_ms = next_ms;
+        }
+    }
+
+    /// Whether the session has expired, though nobody has noticed.
+    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
+        self.ends_at_ms <= now_ms
     }
 
     /// When the client has left. `None` while it is connected.

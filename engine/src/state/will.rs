@@ -10,6 +10,7 @@ use wisp_wire::{self as wire, PacketId, Properties, Property, ProtocolVersion, P
 use crate::base::budget::Budget;
 use crate::base::sync::{AtomicUsize, Mutex, Ordering, rank};
 use crate::policy::Rights;
+use crate::store::WillObject;
 
 /// An estimate of the bytes that a will takes beyond its packet.
 const OVERHEAD_BYTES: usize = 128;
@@ -54,6 +55,23 @@ impl Will {
         let delay_s = will.properties.will_delay_interval_s().unwrap_or(0);
         let (client_id, rights) = (client_id.into(), rights.cloned());
         Some(Self { packet, version, client_id, rights, delay_s, budget: Arc::clone(budget) })
+    }
+
+    /// A will that was stored before the start.
+    pub(crate) fn restored(
+        object: &WillObject<'_>,
+        client_id: Arc<str>,
+        rights: Option<Arc<dyn Rights>>,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let WillObject { version, delay_s, packet } = *object;
+        budget.charge(packet.len() + OVERHEAD_BYTES);
+        Self { packet: packet.into(), version, client_id, rights, delay_s, budget: Arc::clone(budget) }
+    }
+
+    /// The will as the store keeps it.
+    pub(crate) fn as_object(&self) -> WillObject<'_> {
+        WillObject { version: self.version, delay_s: self.delay_s, packet: &self.packet }
     }
 
     /// The delay between the end of the connection and the will's publication (section 3.1.3.2.2).

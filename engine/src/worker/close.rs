@@ -36,7 +36,12 @@ impl Worker {
         }
         let end = connection.protocol.end(reason, self.outputs.replies.buffer());
         let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
-        replies.take(connection.protocol.outbox(), true, shared, dispatcher);
+        if reason == EndReason::StoreFailed {
+            // Nothing is committed any more, and the packet acknowledges nothing.
+            replies.pass(connection.protocol.outbox(), dispatcher);
+        } else {
+            replies.take(connection.protocol.outbox(), true, shared, dispatcher);
+        }
         self.begin_close(id, end.reason, end.has_disconnect_packet);
     }
 

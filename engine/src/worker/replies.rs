@@ -8,7 +8,9 @@
 //!                                '-- failed: dropped, the connections end
 //! ```
 //!
-//! Without a durable store no reply is held: the replies to a connection are pushed when it has been read.
+//! Without a durable store no reply is held: the replies to a connection are pushed when it has been read. The packets of a connection
+//! that has just got a kept session are in its outbox already, CONNACK first. They wait there, and the end of the hold is among the
+//! replies.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ struct Span {
     end: usize,
     /// They are the last ones to the connection.
     is_final: bool,
+    /// The packets in the outbox are held until then.
+    ends_hold: bool,
 }
 
 /// The state of the replies to a connection.
@@ -66,12 +70,27 @@ impl Replies {
             return;
         }
         dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
-        if shared.is_durable {
-            spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final });
+        if shared.journal.is_durable() {
+            spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final, ends_hold: false });
         } else {
             push(bytes, outbox, is_final, dispatcher);
             bytes.clear();
         }
+    }
+
+    /// Ends the hold of an outbox when everything so far is committed.
+    pub(super) fn end_hold_later(&mut self, outbox: &Arc<Outbox>) {
+        let Collected { bytes, spans } = &mut self.collected;
+        spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final: false, ends_hold: true });
+    }
+
+    /// Pushes the bytes appended since the last call to `outbox` at once, as the last ones.
+    pub(super) fn pass(&mut self, outbox: &Arc<Outbox>, dispatcher: &mut Dispatcher) {
+        let Collected { bytes, spans } = &mut self.collected;
+        let start = spans.last().map_or(0, |span| span.end);
+        dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
+        push(&bytes[start..], outbox, true, dispatcher);
+        bytes.truncate(start);
     }
 
     /// Whether replies wait for the store.
@@ -89,12 +108,17 @@ impl Replies {
         report: &mut dyn FnMut(ConnectionId, Outcome),
     ) {
         if !self.collected.spans.is_empty() {
-            let ticket = shared.store.commit(worker);
+            let recorder = shared.journal.recorder(worker);
+            let ticket = recorder.commit();
+            if self.groups.is_empty() && recorder.state(ticket) == CommitState::Committed {
+                self.collected.push(dispatcher);
+                return;
+            }
             self.collected.report(Outcome::Held, report);
             self.groups.push_back((ticket, std::mem::take(&mut self.collected)));
         }
         while let Some((ticket, _)) = self.groups.front() {
-            let state = shared.store.state(*ticket);
+            let state = shared.journal.recorder(worker).state(*ticket);
             if state == CommitState::Pending {
                 break;
             }
@@ -112,10 +136,14 @@ impl Replies {
 impl Collected {
     fn push(&mut self, dispatcher: &mut Dispatcher) {
         let mut start = 0;
-        for Span { outbox, end, is_final } in self.spans.drain(..) {
+        for Span { outbox, end, is_final, ends_hold } in self.spans.drain(..) {
+            if ends_hold {
+                outbox.end_hold();
+            }
             push(&self.bytes[start..end], &outbox, is_final, dispatcher);
             start = end;
         }
+        self.bytes.clear();
     }
 
     fn report(&self, outcome: Outcome, report: &mut dyn FnMut(ConnectionId, Outcome)) {

@@ -127,6 +127,7 @@ fn pause_outcome(
             None if paused_ms > shared.limits.connect_timeout_ms => PauseOutcome::End(EndReason::PolicyTimeout),
             None => PauseOutcome::Wait,
         },
+        PauseCause::StoreFull => resume_if(shared.journal.recorder(0).admits()),
         PauseCause::Commit => resume_if(connection.uncommitted == 0),
     })
 }

@@ -1,75 +1,19 @@
 //! The doors for policy and store: the packets and replies that wait for them, and the effects of their answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use wisp_engine::{
-    CommitState, ConnectRequest, Decision, EndReason, Limits, Options, PendingDecision, Policy, PublishRequest, Record,
-    StallPolicy, Store, Ticket, Verdict,
+    ConnectRequest, Decision, EndReason, Limits, Options, PendingDecision, Policy, PublishRequest, StallPolicy, Verdict,
 };
-use wisp_wire::{Connect, PacketId, Publish, QoS, ReasonCode, TopicName};
+use wisp_wire::{
+    Connect, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions, TopicName,
+};
 
+use crate::crash::store::{MirrorStore, Objects};
 use crate::events::Event;
-use crate::support::{V3, V5, World, connect, encoded, plain, publish, subscribe, unsubscribe};
-
-/// A store that decides nothing by itself.
-#[derive(Debug, Default)]
-struct HeldStore(Mutex<Groups>);
-
-#[derive(Debug, Default)]
-struct Groups {
-    collecting: Vec<String>,
-    /// The records of each group, and its state.
-    groups: Vec<(Vec<String>, CommitState)>,
-}
-
-impl HeldStore {
-    fn with<T>(&self, change: impl FnOnce(&mut Groups) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Decides about every group that has records, and about the others as committed.
-    fn decide(&self, state: CommitState) {
-        self.with(|groups| {
-            for (records, decided) in &mut groups.groups {
-                if *decided == CommitState::Pending {
-                    *decided = if records.is_empty() { CommitState::Committed } else { state };
-                }
-            }
-        });
-    }
-
-    fn committed(&self) -> Vec<String> {
-        self.with(|groups| {
-            let committed = groups.groups.iter().filter(|(_, state)| *state == CommitState::Committed);
-            committed.flat_map(|(records, _)| records.clone()).collect()
-        })
-    }
-}
-
-impl Store for HeldStore {
-    fn append(&self, _: usize, record: &Record<'_>) {
-        let text = match record {
-            Record::Published { packet_id, .. } => format!("published {}", packet_id.get()),
-            Record::Released { packet_id, .. } => format!("released {}", packet_id.get()),
-            Record::Subscribed { filter, .. } => format!("subscribed {filter}"),
-            Record::Unsubscribed { filter, .. } => format!("unsubscribed {filter}"),
-            other => panic!("{other:?}"),
-        };
-        self.with(|groups| groups.collecting.push(text));
-    }
-
-    fn commit(&self, _: usize) -> Ticket {
-        self.with(|groups| {
-            let records = std::mem::take(&mut groups.collecting);
-            groups.groups.push((records, CommitState::Pending));
-            Ticket(groups.groups.len() as u64 - 1)
-        })
-    }
-
-    fn state(&self, ticket: Ticket) -> CommitState {
-        self.with(|groups| groups.groups[ticket.0 as usize].1)
-    }
-}
+use crate::support::{
+    Peer, V3, V5, World, connect, encoded, plain, publish, publish_retained, subscribe, subscribe_with, unsubscribe,
+};
 
 /// A policy that answers when the test does.
 #[derive(Debug, Default)]
@@ -102,8 +46,8 @@ impl Policy for LatePolicy {
     }
 }
 
-fn with_store(policy: Option<Arc<LatePolicy>>) -> (World, Arc<HeldStore>) {
-    let store = Arc::<HeldStore>::default();
+fn with_store(policy: Option<Arc<LatePolicy>>) -> (World, Arc<MirrorStore>) {
+    let store = MirrorStore::new(Objects::default());
     let mut options = Options { store: Arc::clone(&store) as _, ..Options::default() };
     if let Some(policy) = policy {
         options.policy = policy;
@@ -111,107 +55,156 @@ fn with_store(policy: Option<Arc<LatePolicy>>) -> (World, Arc<HeldStore>) {
     (World::with_options(Limits::DEFAULT, options), store)
 }
 
-fn publish_at(qos: QoS, id: u16, topic: &str, dup: bool) -> Vec<u8> {
+fn publish_at(qos: QoS, id: u16, topic: &str) -> Vec<u8> {
     let packet_id = PacketId::new(id);
-    let publish = Publish { qos, packet_id, dup, ..Publish::new(TopicName::new(topic).unwrap(), b"x") };
+    let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new(topic).unwrap(), b"x") };
     encoded(|out| publish.encode(V3, out))
 }
 
-/// CONNECT of MQTT 3.1.1 with a session that is kept.
-fn connect_kept() -> Vec<u8> {
-    encoded(|out| Connect { clean_start: false, ..plain(V3, "known") }.encode(V3, out))
+/// CONNECT with a session that is kept.
+fn connect_kept(version: ProtocolVersion, id: &str) -> Vec<u8> {
+    let keeps = [Property::SessionExpiryInterval(60)];
+    let properties = if version.is_v5() { Properties::from_slice(&keeps) } else { Properties::EMPTY };
+    encoded(|out| Connect { clean_start: false, properties, ..plain(version, id) }.encode(version, out))
+}
+
+fn commit(world: &mut World, store: &MirrorStore) {
+    store.commit_all();
+    world.pass_ms(1);
+}
+
+/// A client with a kept session and a subscription to `t`, and everything is committed.
+fn subscriber(world: &mut World, store: &MirrorStore, qos: QoS) -> Peer {
+    let mut peer = world.accept();
+    world.feed(&mut peer, &connect_kept(V3, "receiver"));
+    world.feed(&mut peer, &subscribe_with(V3, &["t"], SubscriptionOptions::new(qos), &[]));
+    commit(world, store);
+    // SUBSCRIBE was read after CONNECT was committed.
+    commit(world, store);
+    assert!(matches!(peer.events()[..], [Event::ConnAck { present: false }, Event::SubAck(_)]));
+    peer
 }
 
 #[test]
-fn a_reply_waits_for_the_store_and_a_message_does_not() {
+fn a_session_and_its_subscription_are_stored_before_they_are_acknowledged() {
     let (mut world, store) = with_store(None);
-    let mut receiver = world.connected(V3, "receiver");
-    world.feed(&mut receiver, &subscribe(V3, &["t"]));
-    assert_eq!(receiver.events(), []);
-    store.decide(CommitState::Committed);
-    world.pass_ms(1);
-    assert!(matches!(receiver.events()[..], [Event::SubAck(_)]));
-    let mut sender = world.connected(V3, "sender");
-    world.feed(&mut sender, &publish_at(QoS::AtLeastOnce, 7, "t", false));
+    let mut peer = world.accept();
+    world.feed(&mut peer, &connect_kept(V5, "c"));
     world.pass_ms(1_000);
-    assert_eq!((sender.events(), receiver.publishes().len()), (vec![], 1));
-    store.decide(CommitState::Committed);
-    world.pass_ms(1);
-    assert_eq!(sender.events(), [Event::PubAck(7, ReasonCode::Success)]);
+    assert_eq!(peer.events(), [], "nothing is committed");
+    commit(&mut world, &store);
+    assert_eq!(peer.events(), [Event::ConnAck { present: false }]);
+    world.feed(&mut peer, &subscribe(V5, &["t"]));
+    world.pass_ms(1_000);
+    assert_eq!(peer.events(), []);
+    commit(&mut world, &store);
+    assert!(matches!(peer.events()[..], [Event::SubAck(_)]));
+    world.feed(&mut peer, &unsubscribe(V5, &["t"]));
+    assert_eq!(peer.events(), []);
+    commit(&mut world, &store);
+    assert!(matches!(peer.events()[..], [Event::UnsubAck(_)]));
 }
 
 #[test]
-fn a_connection_whose_records_are_lost_ends_without_its_replies() {
-    for (packet, version) in [(publish_at(QoS::AtLeastOnce, 7, "t", false), V3), (subscribe(V5, &["t"]), V5)] {
+fn a_message_is_acknowledged_when_it_is_stored_and_delivered_before_unless_it_is_at_qos_2() {
+    for (qos, early, code) in [(QoS::AtLeastOnce, 1, ReasonCode::Success), (QoS::ExactlyOnce, 0, ReasonCode::Success)] {
         let (mut world, store) = with_store(None);
-        let mut peer = world.connected(version, "c");
-        world.feed(&mut peer, &packet);
-        store.decide(CommitState::Failed);
+        let mut receiver = subscriber(&mut world, &store, qos);
+        let mut sender = world.connected(V3, "sender");
+        world.feed(&mut sender, &publish_at(qos, 7, "t"));
+        world.pass_ms(1_000);
+        assert_eq!((sender.events(), receiver.publishes().len()), (vec![], early), "{qos:?}");
+        commit(&mut world, &store);
+        let acknowledged = if qos == QoS::AtLeastOnce { Event::PubAck(7, code) } else { Event::PubRec(7, code) };
+        let messages = receiver.publishes();
+        assert_eq!((sender.events(), messages.len()), (vec![acknowledged], 1 - early), "{qos:?}");
+        assert!(messages.iter().all(|message| !message.dup));
+    }
+}
+
+#[test]
+fn pubrel_and_pubcomp_wait_for_the_store_also_on_the_next_connection() {
+    let (mut world, store) = with_store(None);
+    let mut receiver = subscriber(&mut world, &store, QoS::ExactlyOnce);
+    let mut sender = world.accept();
+    world.feed(&mut sender, &connect_kept(V3, "sender"));
+    world.feed(&mut sender, &publish_at(QoS::ExactlyOnce, 7, "t"));
+    (0..3).for_each(|_| commit(&mut world, &store));
+    assert_eq!(sender.events().len(), 2);
+    let id = receiver.publishes()[0].id;
+    world.feed(&mut sender, &[0x62, 2, 0, 7]);
+    world.feed(&mut receiver, &[0x50, 2, 0, id as u8]);
+    world.pass_ms(1_000);
+    assert_eq!((sender.events(), receiver.events()), (vec![], vec![]));
+    let mut again = world.accept();
+    world.feed(&mut again, &connect_kept(V3, "receiver"));
+    world.pass_ms(1_000);
+    assert_eq!(again.events(), [], "the first connection may have sent PUBREC in vain");
+    (0..3).for_each(|_| commit(&mut world, &store));
+    assert_eq!(sender.events(), [Event::PubComp(7, ReasonCode::Success)]);
+    let expected = [Event::ConnAck { present: true }, Event::PubRel(id, ReasonCode::Success)];
+    assert_eq!(again.events(), expected);
+}
+
+#[test]
+fn nothing_is_stored_for_sessions_that_end_with_their_connection_nor_at_qos_0() {
+    let (mut world, store) = with_store(None);
+    let mut kept = subscriber(&mut world, &store, QoS::AtLeastOnce);
+    let appended = store.appended();
+    let mut peer = world.connected(V5, "c");
+    world.feed(&mut peer, &subscribe_with(V5, &["u"], SubscriptionOptions::new(QoS::ExactlyOnce), &[]));
+    world.feed(&mut peer, &unsubscribe(V5, &["u"]));
+    world.feed(&mut peer, &subscribe(V5, &["u"]));
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let packet_id = PacketId::new(1);
+        let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new("u").unwrap(), b"x") };
+        world.feed(&mut peer, &encoded(|out| publish.encode(V5, out)));
+    }
+    world.feed(&mut peer, &publish(V5, "t", b"at QoS 0"));
+    assert_eq!((store.appended(), kept.publishes().len()), (appended, 1), "{:?}", store.pending_kinds());
+    assert_eq!(peer.events().iter().filter(|event| !matches!(event, Event::Message(_))).count(), 5, "no reply waits");
+}
+
+#[test]
+fn a_connection_whose_changes_are_lost_ends_without_its_replies() {
+    for version in [V3, V5] {
+        let (mut world, store) = with_store(None);
+        let mut peer = world.accept();
+        world.feed(&mut peer, &connect_kept(version, "c"));
+        commit(&mut world, &store);
+        assert_eq!(peer.events(), [Event::ConnAck { present: false }]);
+        world.feed(&mut peer, &subscribe(version, &["t"]));
+        store.fail();
         world.pass_ms(1);
         let expected =
             if version.is_v5() { vec![Event::Disconnect(ReasonCode::ImplementationSpecificError)] } else { vec![] };
-        store.decide(CommitState::Committed);
-        world.pass_ms(1);
         assert_eq!((peer.events(), peer.end()), (expected, Some(EndReason::StoreFailed)));
+        let mut other = world.accept();
+        world.feed(&mut other, &connect_kept(version, "d"));
+        world.pass_ms(1);
+        assert_eq!((other.events(), other.end()), (vec![], Some(EndReason::StoreFailed)));
     }
 }
 
 #[test]
-fn a_packet_repeated_after_a_lost_record_is_recorded_before_its_reply() {
-    let exactly_once = |dup| publish_at(QoS::ExactlyOnce, 7, "t", dup);
-    let release = vec![0x62, 2, 0, 7];
-    let cases = [
-        ("published 7", exactly_once(false), exactly_once(true)),
-        ("released 7", release.clone(), release),
-        ("unsubscribed t", unsubscribe(V3, &["t"]), unsubscribe(V3, &["t"])),
-    ];
-    for (record, first, second) in cases {
-        let (mut world, store) = with_store(None);
-        let mut old = world.accept();
-        world.feed(&mut old, &connect_kept());
-        world.feed(&mut old, &subscribe(V3, &["t"]));
-        store.decide(CommitState::Committed);
-        world.pass_ms(1);
-        world.feed(&mut old, &first);
-        store.decide(CommitState::Failed);
-        world.pass_ms(1);
-        assert_eq!(old.end(), Some(EndReason::StoreFailed), "{record}");
-        assert!(!store.committed().iter().any(|committed| committed == record));
-
-        let mut new = world.accept();
-        world.feed(&mut new, &connect_kept());
-        store.decide(CommitState::Committed);
-        world.pass_ms(1);
-        new.take();
-        world.feed(&mut new, &second);
-        assert_eq!(new.events(), [], "{record}");
-        store.decide(CommitState::Committed);
-        world.pass_ms(1);
-        assert_eq!(new.events().len(), 1, "{record} is acknowledged");
-        assert!(store.committed().iter().any(|committed| committed == record), "{record} is kept");
-    }
-}
-
-#[test]
-fn replies_that_failed_are_not_followed_by_later_ones() {
-    let policy = Arc::<LatePolicy>::default();
-    let (mut world, store) = with_store(Some(Arc::clone(&policy)));
-    let mut peer = world.connected(V3, "known");
-    // The second message waits for the policy, when the reply to the first is held already.
-    let packets = ["t", "late"].iter().zip(1..).map(|(topic, id)| publish_at(QoS::AtLeastOnce, id, topic, false));
-    world.feed(&mut peer, &packets.collect::<Vec<_>>().concat());
-    policy.answer_all(Verdict::Allow);
+fn senders_of_stored_messages_wait_while_the_store_is_full_and_others_do_not() {
+    let (mut world, store) = with_store(None);
+    let mut receiver = subscriber(&mut world, &store, QoS::AtLeastOnce);
+    let mut other = world.connected(V3, "other");
+    world.feed(&mut other, &subscribe(V3, &["u"]));
+    store.set_full(true);
+    let mut sender = world.connected(V3, "sender");
+    world.feed(&mut sender, &[publish(V3, "t", b"x"), publish(V3, "u", b"x")].concat());
+    let packet = publish_at(QoS::AtLeastOnce, 1, "t");
+    assert!(world.feed(&mut sender, &[packet.clone(), packet].concat()).blocked);
+    assert_eq!((receiver.publishes().len(), other.publishes().len()), (1, 1), "only the ones at QoS 0");
+    let mut retaining = world.connected(V5, "retaining");
+    assert!(world.feed(&mut retaining, &publish_retained("r", b"x")).blocked);
+    store.set_full(false);
     world.pass_ms(1);
-    store.with(|groups| {
-        for (records, state) in &mut groups.groups {
-            let is_first = records.iter().any(|record| record == "published 1");
-            *state = if is_first { CommitState::Failed } else { CommitState::Committed };
-        }
-    });
-    world.pass_ms(1);
-    store.decide(CommitState::Committed);
-    world.pass_ms(1);
-    assert_eq!((peer.events(), peer.end()), (vec![], Some(EndReason::StoreFailed)));
+    assert_eq!((receiver.publishes().len(), world.worker.paused()), (2, 1), "the sender waits for the store's commit");
+    commit(&mut world, &store);
+    assert_eq!((sender.events().len(), world.worker.paused(), world.stats().retained), (2, 0, 1));
 }
 
 fn with_policy(limits: Limits) -> (World, Arc<LatePolicy>) {

@@ -4,6 +4,7 @@
 
 mod aliases;
 mod connecting;
+mod crash;
 mod doors;
 mod events;
 mod expiry;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use wisp_engine::{
-    Chunk, ConnectionId, EndReason, Event, Limits, Mail, Options, Origin, Outbox, Received, Shared, StatsSnapshot,
-    Worker,
+    Chunk, ConnectionId, EndReason, Event, Limits, Mail, Options, Origin, Outbox, Received, Restoration, Restored,
+    Shared, StatsSnapshot, Worker,
 };
 use wisp_wire::{
     Connect, Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, Subscribe, SubscriptionOptions,
@@ -122,7 +122,21 @@ impl World {
     }
 
     pub(crate) fn with_options(limits: Limits, options: Options) -> Self {
-        let shared = Arc::new(Shared::with_options(limits, options, 7).unwrap());
+        Self::restored(limits, options, std::iter::empty()).0
+    }
+
+    /// A broker with the objects of a store.
+    pub(crate) fn restored(
+        limits: Limits,
+        options: Options,
+        objects: impl IntoIterator<Item = Restored>,
+    ) -> (Self, Restoration) {
+        let mut shared = Shared::with_options(limits, options, 7).unwrap();
+        let restoration = shared.restore(objects).unwrap();
+        (Self::of(Arc::new(shared)), restoration)
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
         Self {
             worker: Worker::new(Arc::clone(&shared), 0, RECV_BYTES),
             shared,
@@ -444,6 +458,12 @@ pub(crate) fn connect(version: ProtocolVersion, id: &str) -> Vec<u8> {
 
 pub(crate) fn publish(version: ProtocolVersion, topic: &str, payload: &[u8]) -> Vec<u8> {
     encoded(|out| Publish::new(TopicName::new(topic).unwrap(), payload).encode(version, out))
+}
+
+/// A message at QoS 0 with RETAIN, in MQTT 5.
+pub(crate) fn publish_retained(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let publish = Publish { retain: true, ..Publish::new(TopicName::new(topic).unwrap(), payload) };
+    encoded(|out| publish.encode(V5, out))
 }
 
 pub(crate) fn publish_with(topic: &str, properties: &[Property<'_>]) -> Vec<u8> {

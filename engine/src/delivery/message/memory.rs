@@ -3,6 +3,8 @@
 use triomphe::HeaderSlice;
 use wisp_wire::QoS;
 
+use crate::store::Key;
+
 /// The memory of a message.
 pub(super) type Memory = HeaderSlice<Header, [u8]>;
 
@@ -19,6 +21,8 @@ pub(super) struct Header {
     pub(super) topic_len: u16,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// The key of the message in the store.
+    pub(super) key: Option<Key>,
 }
 
 impl Header {
@@ -30,5 +34,6 @@ impl Header {
         topic_len: 0,
         qos: QoS::AtMostOnce,
         retain: false,
+        key: None,
     };
 }

@@ -8,6 +8,7 @@ use wisp_wire::{Properties, Property, Publish, QoS, TopicName};
 use crate::delivery::batch::{Batch, Piece, Source};
 use crate::delivery::outbox::WireFormat;
 use crate::ops::routes::Target;
+use crate::store::Key;
 
 /// The first byte of a PUBLISH at QoS 0 without DUP and RETAIN: it can be forwarded as it is.
 const PLAIN_PUBLISH: u8 = 0x30;
@@ -28,6 +29,8 @@ pub(crate) struct Received<'a> {
     pub(crate) client_id: &'a Arc<str>,
     /// It is a will, so it has no sender to answer.
     pub(crate) is_will: bool,
+    /// The sender's session, if the message is at QoS 2 and the store keeps its packet identifier.
+    pub(crate) incoming: Option<Key>,
 }
 
 /// The forms of one message.

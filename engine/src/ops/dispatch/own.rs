@@ -66,7 +66,7 @@ impl Dispatcher {
             packet_id: None,
             subscription_ids: target.subscription_ids.as_deref().unwrap_or_default(),
         };
-        let mut context = self.context(&shared.limits, now_ms);
+        let mut context = self.context(shared, now_ms);
         if outbox.capacity().is_full_with(message.cost_bytes(), 1)
             || !write_message(message, &head, outbox, &mut context)
         {

@@ -12,16 +12,18 @@
 //! ```
 
 mod place;
+mod restore;
 mod stragglers;
 
 use std::collections::VecDeque;
 
 use wisp_wire::{PacketId, QoS};
 
-use self::place::Place;
+pub(crate) use self::place::Place;
 use self::stragglers::Stragglers;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{Loan, Returned};
+use crate::store::Key;
 
 /// The number of packet identifiers.
 const IDS: usize = u16::MAX as usize;
@@ -38,7 +40,7 @@ pub(crate) struct Inflight {
     places: VecDeque<Place>,
     /// The identifier of the first place, less 1.
     first: u16,
-    /// Places at the end that were not yet sent on this connection.
+    /// Places at the end that were not yet sent on this connection, or wait for the store before they are sent at all.
     unsent: usize,
     /// Sent places that are not free, with those of stragglers.
     outstanding: usize,
@@ -60,7 +62,7 @@ pub(crate) enum InUse {
 
 /// A packet to send again.
 pub(crate) enum Resend<'a> {
-    Message(PacketId, &'a Delivery),
+    Message(PacketId, &'a mut Delivery),
     Release(PacketId),
 }
 
@@ -113,13 +115,13 @@ impl Inflight {
 
     /// Moves the first messages out of a ring that is long and nearly empty, or has a place for every identifier.
     fn separate_stragglers(&mut self) {
-        let is_sparse = |ring: &Self| ring.places.len() >= SHORT.max(SPARSE * ring.outstanding);
+        let is_sparse = |ring: &Self| ring.places.len() >= SHORT.max(SPARSE * (ring.outstanding + ring.unsent));
         while is_sparse(self) || self.places.len() >= IDS {
-            let id = self.id_at(0);
+            let (id, is_sent) = (self.id_at(0), self.places.len() > self.unsent);
             let Some(place) = self.places.pop_front() else { break };
             self.first = ((usize::from(self.first) + 1) % IDS) as u16;
             if !matches!(place, Place::Free) {
-                self.stragglers.get_or_insert_default().push(id, place);
+                self.stragglers.get_or_insert_default().push(id, place, is_sent);
             }
             self.trim();
         }
@@ -133,15 +135,34 @@ impl Inflight {
         self.places.push_back(Place::Sent(delivery));
     }
 
-    /// The next packet that was sent on an earlier connection. It counts as sent from now on.
+    /// Whether the window admits one more message that is not sent at once.
+    pub(crate) fn has_window_for_unsent(&self, window: usize) -> bool {
+        self.outstanding + self.unsent < window
+    }
+
+    /// Gives a message the next identifier. It is sent later, behind all others that are not sent yet.
+    pub(crate) fn push_unsent(&mut self, delivery: Delivery) {
+        debug_assert!(delivery.is_unsent, "it is sent for the first time later");
+        self.bytes += delivery.message.cost_bytes();
+        self.unsent += 1;
+        self.places.push_back(Place::Sent(delivery));
+    }
+
+    /// The keys in the store.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let stragglers = self.stragglers.iter().flat_map(|stragglers| stragglers.places());
+        self.places.iter().chain(stragglers).filter_map(Place::key)
+    }
+
+    /// The next packet that was sent on an earlier connection, or never. It counts as sent from now on.
     pub(crate) fn next_unsent(&mut self) -> Option<Resend<'_>> {
         self.trim();
         if let Some(id) = self.stragglers.as_mut().and_then(|stragglers| stragglers.next_unsent()) {
             self.outstanding += 1;
-            let (place, _) = self.stragglers.as_ref().and_then(|stragglers| stragglers.get(id))?;
+            let place = self.stragglers.as_mut().and_then(|stragglers| stragglers.get_mut(id))?;
             return Some(match place {
                 Place::Sent(delivery) => Resend::Message(id, delivery),
-                Place::Free | Place::Released => Resend::Release(id),
+                Place::Free | Place::Released(_) => Resend::Release(id),
             });
         }
         loop {
@@ -155,9 +176,9 @@ impl Inflight {
                 continue;
             }
             self.outstanding += 1;
-            return match &self.places[place] {
+            return match &mut self.places[place] {
                 Place::Sent(delivery) => Some(Resend::Message(id, delivery)),
-                Place::Free | Place::Released => Some(Resend::Release(id)),
+                Place::Free | Place::Released(_) => Some(Resend::Release(id)),
             };
         }
     }
@@ -167,7 +188,7 @@ impl Inflight {
         let in_ring = self.place_of(id).map(|place| &self.places[place]);
         match in_ring.filter(|place| !matches!(place, Place::Free)).or_else(|| self.straggler(id)) {
             None | Some(Place::Free) => InUse::Nothing,
-            Some(Place::Released) => InUse::Released,
+            Some(Place::Released(_)) => InUse::Released,
             Some(Place::Sent(delivery)) => InUse::Message(delivery.qos),
         }
     }
@@ -180,53 +201,62 @@ impl Inflight {
 
     /// The client has the message. The identifier stays in use.
     pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
-        if let Some(place) = self.stragglers.as_mut().and_then(|stragglers| stragglers.sent_mut(id)) {
-            let released = std::mem::replace(place, Place::Released);
-            return self.message_of(released);
-        }
-        let place = self.place_of(id)?;
-        self.replace(place, Place::Released)
+        let place = if self.straggler(id).is_some() {
+            self.stragglers.as_mut().and_then(|stragglers| stragglers.sent_mut(id))?
+        } else {
+            let place = self.place_of(id)?;
+            &mut self.places[place]
+        };
+        // A place whose message the client has already keeps its key.
+        let Place::Sent(delivery) = &*place else { return None };
+        let released = Place::released(delivery);
+        let before = std::mem::replace(place, released);
+        self.message_of(before)
     }
 
-    /// Frees the identifier. Returns the message if the client did not have it.
-    pub(crate) fn finish(&mut self, id: PacketId) -> Option<Delivery> {
+    /// Frees the identifier. Returns its place.
+    pub(crate) fn finish(&mut self, id: PacketId) -> Place {
         if self.straggler(id).is_some() {
             self.outstanding -= 1;
             return self.remove_straggler(id);
         }
-        let place = self.place_of(id)?;
+        let Some(place) = self.place_of(id) else { return Place::Free };
         if matches!(self.places[place], Place::Free) {
-            return None;
+            return Place::Free;
         }
         self.outstanding -= 1;
-        let delivery = self.replace(place, Place::Free);
+        let before = self.replace(place, Place::Free);
         self.trim();
-        delivery
+        before
     }
 
-    fn remove_straggler(&mut self, id: PacketId) -> Option<Delivery> {
-        let stragglers = self.stragglers.as_mut()?;
-        let place = stragglers.remove(id)?;
+    fn remove_straggler(&mut self, id: PacketId) -> Place {
+        let Some(stragglers) = &mut self.stragglers else { return Place::Free };
+        let place = stragglers.remove(id).unwrap_or(Place::Free);
         if stragglers.is_empty() {
             self.stragglers = None;
         }
-        self.message_of(place)
+        self.note_gone(&place);
+        place
     }
 
-    fn replace(&mut self, place: usize, by: Place) -> Option<Delivery> {
+    fn replace(&mut self, place: usize, by: Place) -> Place {
         let before = std::mem::replace(&mut self.places[place], by);
-        self.message_of(before)
+        self.note_gone(&before);
+        before
+    }
+
+    /// A place is no longer in use.
+    fn note_gone(&mut self, place: &Place) {
+        if let Place::Sent(delivery) = place {
+            self.bytes -= delivery.message.cost_bytes();
+        }
     }
 
     /// The message of a place that is no longer in use.
     fn message_of(&mut self, place: Place) -> Option<Delivery> {
-        match place {
-            Place::Sent(delivery) => {
-                self.bytes -= delivery.message.cost_bytes();
-                Some(delivery)
-            }
-            Place::Free | Place::Released => None,
-        }
+        self.note_gone(&place);
+        if let Place::Sent(delivery) = place { Some(delivery) } else { None }
     }
 
     fn trim(&mut self) {
@@ -237,26 +267,29 @@ impl Inflight {
         self.unsent = self.unsent.min(self.places.len());
     }
 
-    /// Takes the messages that `wanted` accepts, in their order. Identifiers at QoS 2 stay in use until the client has
-    /// released them, since it may have stored the message.
-    pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+    /// Takes the messages that `wanted` accepts, in their order, with their identifiers. Identifiers at QoS 2 stay in use until the
+    /// client has released them, since it may have stored the message.
+    pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(PacketId, Delivery)> {
         let mut taken = self.take_stragglers(&wanted);
         for place in 0..self.places.len() {
             let Place::Sent(delivery) = &self.places[place] else { continue };
             if !wanted(delivery) {
                 continue;
             }
-            let left = if delivery.qos == QoS::ExactlyOnce { Place::Released } else { Place::Free };
+            let left = if delivery.qos == QoS::ExactlyOnce { Place::released(delivery) } else { Place::Free };
             if matches!(left, Place::Free) && place < self.places.len() - self.unsent {
                 self.outstanding -= 1;
             }
-            taken.extend(self.replace(place, left));
+            let id = self.id_at(place);
+            if let Place::Sent(delivery) = self.replace(place, left) {
+                taken.push((id, delivery));
+            }
         }
         self.trim();
         taken
     }
 
-    fn take_stragglers(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+    fn take_stragglers(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(PacketId, Delivery)> {
         let mut taken = Vec::new();
         for id in self.stragglers.as_ref().map_or_else(Vec::new, |stragglers| stragglers.ids()) {
             let Some((Place::Sent(delivery), is_sent)) = self.stragglers.as_ref().and_then(|all| all.get(id)) else {
@@ -265,13 +298,18 @@ impl Inflight {
             if !wanted(delivery) {
                 continue;
             }
-            if delivery.qos == QoS::ExactlyOnce {
+            let before = if delivery.qos == QoS::ExactlyOnce {
+                let released = Place::released(delivery);
                 let place = self.stragglers.as_mut().and_then(|stragglers| stragglers.get_mut(id));
-                let released = place.map(|place| std::mem::replace(place, Place::Released));
-                taken.extend(released.and_then(|place| self.message_of(place)));
+                let before = place.map_or(Place::Free, |place| std::mem::replace(place, released));
+                self.note_gone(&before);
+                before
             } else {
                 self.outstanding -= usize::from(is_sent);
-                taken.extend(self.remove_straggler(id));
+                self.remove_straggler(id)
+            };
+            if let Place::Sent(delivery) = before {
+                taken.push((id, delivery));
             }
         }
         taken
@@ -280,7 +318,7 @@ impl Inflight {
     /// Takes the messages on loan from queues that `wanted` accepts.
     pub(crate) fn take_loans(&mut self, wanted: impl Fn(&Loan) -> bool) -> Vec<Returned> {
         let loans = self.take_where(|delivery| delivery.loan().is_some_and(&wanted));
-        loans.into_iter().filter_map(Delivery::into_returned).collect()
+        loans.into_iter().filter_map(|(_, delivery)| delivery.into_returned()).collect()
     }
 
     /// Frees the memory of free places.
@@ -311,7 +349,7 @@ mod tests {
             let id = inflight.next_id();
             assert_eq!(usize::from(id.get()), number % IDS + 1);
             inflight.push(delivery(QoS::AtLeastOnce));
-            assert!(inflight.finish(id).is_some());
+            assert!(matches!(inflight.finish(id), Place::Sent(_)));
         }
         assert_eq!((inflight.bytes(), inflight.places.len()), (0, 0));
     }
@@ -329,7 +367,7 @@ mod tests {
             if [0, 1, 100, 5_000, 2 * IDS].contains(&number) {
                 skipped.push(id);
             } else {
-                assert!(inflight.finish(id).is_some());
+                assert!(matches!(inflight.finish(id), Place::Sent(_)));
             }
             assert!(inflight.places.len() <= SHORT + 1, "{} places", inflight.places.len());
         }

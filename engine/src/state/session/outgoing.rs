@@ -7,6 +7,7 @@
 //!       the client connects again '--' sent again, in the original order, with DUP
 //! ```
 
+mod durable;
 mod rights;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
 use super::granted::Granted;
-use super::inflight::{InUse, Inflight, Resend};
+use super::inflight::{InUse, Inflight, Place, Resend};
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
@@ -23,10 +24,14 @@ use crate::delivery::loan::{ConsumerOptions, LoanPace, Offer, QueueInfo, Queued,
 use crate::delivery::message::{Message, NextExpiry};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::state::retained::ReplayCursor;
+use crate::store::journal::Recorder;
+use crate::store::{Key, Ticket};
 
 /// The sending half of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
+    /// The session's key in the store, if the store keeps it.
+    session: Option<Key>,
     attached: Option<Attachment>,
     ended: bool,
     /// Not yet sent, in the order of arrival.
@@ -38,6 +43,8 @@ pub(crate) struct Outgoing {
     /// Messages that have left but still count in the capacity. They are subtracted once a batch, since other workers
     /// use the capacity too.
     released: Released,
+    /// Messages at QoS 2 have packet identifiers, and are sent when this is committed.
+    gate: Option<Ticket>,
     cold: Option<Box<ColdState>>,
 }
 
@@ -49,8 +56,16 @@ struct Released {
 }
 
 impl Released {
+    /// Counts a message that has left, and removes it from the store.
+    fn record(&mut self, delivery: &Delivery, recorder: Recorder<'_>) {
+        self.count(delivery);
+        if let Some(key) = delivery.key() {
+            recorder.delete(key);
+        }
+    }
+
     /// Counts a message that has left. One on loan leaves its queue at once.
-    fn record(&mut self, delivery: &Delivery) {
+    fn count(&mut self, delivery: &Delivery) {
         match delivery.loan() {
             Some(loan) => loan.queue.release(&delivery.message),
             None => {
@@ -128,6 +143,11 @@ pub(crate) struct OfferOutcome {
 }
 
 impl Outgoing {
+    /// The sending half of a new session, which the store keeps under this key.
+    pub(crate) fn new(session: Option<Key>) -> Self {
+        Self { session, ..Self::default() }
+    }
+
     /// The client's connection.
     pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.attached.as_ref().map(|attached| &attached.outbox)
@@ -215,16 +235,20 @@ impl Outgoing {
 
     /// Ends the session. Returns the messages that other consumers get: all loans except the messages of shared
     /// subscriptions at QoS 2 that this client has begun to receive [MQTT-4.8.2-5].
-    pub(crate) fn end(&mut self, capacity: &Capacity) -> Vec<Returned> {
+    pub(crate) fn end(&mut self, capacity: &Capacity, recorder: Recorder<'_>) -> Vec<Returned> {
+        if self.session.is_some() {
+            let pending = self.pending.iter().filter_map(Delivery::key);
+            recorder.delete_all(pending.chain(self.inflight.keys()));
+        }
         self.ended = true;
         self.attached = None;
         let is_lost = |delivery: &Delivery| {
             delivery.qos == QoS::ExactlyOnce && delivery.loan().is_some_and(|loan| loan.queue.is_group)
         };
-        self.inflight.take_where(is_lost).iter().for_each(|delivery| self.released.record(delivery));
+        self.inflight.take_where(is_lost).iter().for_each(|(_, delivery)| self.released.count(delivery));
         let returned = self.inflight.take_loans(|_| true);
-        std::mem::take(&mut self.pending).iter().for_each(|delivery| self.released.record(delivery));
-        self.inflight.take_where(|_| true).iter().for_each(|delivery| self.released.record(delivery));
+        std::mem::take(&mut self.pending).iter().for_each(|delivery| self.released.count(delivery));
+        self.inflight.take_where(|_| true).iter().for_each(|(_, delivery)| self.released.count(delivery));
         self.released.flush(capacity);
         self.inflight = Inflight::default();
         self.cold = None;
@@ -252,10 +276,11 @@ impl Outgoing {
     fn enqueue_away(&mut self, delivery: Delivery, capacity: &Capacity, context: &mut DeliveryContext<'_>) {
         let bytes = delivery.message.cost_bytes();
         if capacity.is_full_with(bytes, 1) {
-            self.drop_expired(context.now_ms);
+            self.drop_expired(context);
             self.released.flush(capacity);
             if capacity.is_full_with(bytes, 1) {
                 context.count_dropped(capacity);
+                context.recorder.delete_all(delivery.key().into_iter());
                 return;
             }
         }
@@ -264,7 +289,8 @@ impl Outgoing {
         self.pending.push_back(delivery);
     }
 
-    fn drop_expired(&mut self, now_ms: u64) {
+    fn drop_expired(&mut self, context: &DeliveryContext<'_>) {
+        let now_ms = context.now_ms;
         if !self.expires_ms.is_due(now_ms) {
             return;
         }
@@ -273,7 +299,7 @@ impl Outgoing {
         pending.retain(|waiting| {
             let expired = waiting.message.is_expired(now_ms);
             if expired {
-                released.record(waiting);
+                released.record(waiting, context.recorder);
             } else {
                 expires_ms.note(&waiting.message);
             }
@@ -281,9 +307,24 @@ impl Outgoing {
         });
     }
 
-    /// Sends as many messages as the window admits.
-    pub(crate) fn pump(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) {
+    /// Sends as many messages as the window admits. If messages at QoS 2 come next that the store keeps, they get their packet
+    /// identifiers: returns the ticket for the next call.
+    pub(crate) fn pump(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) -> Option<Ticket> {
+        self.send_waiting(capacity, context);
+        let ticket = self.number_waiting(context)?;
+        if !self.is_past_gate(context) {
+            return Some(ticket);
+        }
+        // Committed at once.
+        self.pump(capacity, context)
+    }
+
+    /// Sends as many messages as the window admits, until one has to wait for the store.
+    fn send_waiting(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) {
         let Some(outbox) = self.outbox().cloned() else { return };
+        if !self.is_past_gate(context) {
+            return;
+        }
         let mut sent = 0;
         while self.has_window() && self.has_unsent() {
             if !self.has_room(&outbox, context) {
@@ -297,7 +338,7 @@ impl Outgoing {
                 continue;
             }
             let Some(next) = self.pending.front() else { break };
-            if !self.has_bytes_for(&next.message, context) {
+            if next.waits_for_store() || !self.has_bytes_for(&next.message, context) {
                 break;
             }
             if let Some(delivery) = self.pending.pop_front() {
@@ -354,16 +395,18 @@ impl Outgoing {
         context: &mut DeliveryContext<'_>,
     ) -> bool {
         if delivery.message.is_expired(context.now_ms) {
-            self.released.record(&delivery);
+            self.released.record(&delivery, context.recorder);
             return false;
         }
         // A first sending has DUP only in a topic queue, if another client has received the message before.
         let dup = delivery.loan().is_some_and(|loan| loan.deliveries > 1 && !loan.queue.is_group);
-        if !delivery.write(Some(self.inflight.next_id()), dup, outbox, context) {
+        let id = self.inflight.next_id();
+        if !delivery.write(Some(id), dup, outbox, context) {
             context.count_dropped(capacity);
-            self.released.record(&delivery);
+            self.released.record(&delivery, context.recorder);
             return false;
         }
+        self.record_sent(id, &delivery, context.recorder);
         if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
             self.update_cold(|cold| cold.loans.lend());
         }
@@ -383,26 +426,31 @@ impl Outgoing {
                 return false;
             }
             Some(Resend::Message(id, delivery)) => {
-                if delivery.write(Some(id), true, outbox, context) {
+                let dup = !std::mem::take(&mut delivery.is_unsent);
+                if delivery.write(Some(id), dup, outbox, context) {
                     return true;
                 }
                 id
             }
         };
         context.count_dropped(capacity);
-        self.finish(too_long);
+        self.finish(too_long, context.recorder);
         false
     }
 
-    fn finish(&mut self, id: PacketId) {
-        if let Some(delivery) = self.inflight.finish(id) {
+    fn finish(&mut self, id: PacketId, recorder: Recorder<'_>) {
+        let place = self.inflight.finish(id);
+        if let Some(key) = place.key() {
+            recorder.delete(key);
+        }
+        if let Place::Sent(delivery) = place {
             self.acknowledged(&delivery);
         }
     }
 
     /// The client has the message, or will not get it.
     fn acknowledged(&mut self, delivery: &Delivery) {
-        self.released.record(delivery);
+        self.released.count(delivery);
         if let Some(attached) = &mut self.attached {
             let fill_bytes = attached.fill_bytes + delivery.message.cost_bytes();
             attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
@@ -429,11 +477,11 @@ impl Outgoing {
     }
 
     /// PUBACK ends a message at QoS 1, with any reason code.
-    pub(crate) fn puback(&mut self, id: PacketId) -> Acknowledged {
+    pub(crate) fn puback(&mut self, id: PacketId, recorder: Recorder<'_>) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(QoS::AtLeastOnce) => {
-                self.finish(id);
+                self.finish(id, recorder);
                 Acknowledged::Known
             }
             InUse::Message(_) | InUse::Released => Acknowledged::Mismatch,
@@ -441,16 +489,17 @@ impl Outgoing {
     }
 
     /// PUBREC: the client has a message at QoS 2, or refuses it with a reason code from 0x80.
-    pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode) -> Acknowledged {
+    pub(crate) fn pubrec(&mut self, id: PacketId, code: ReasonCode, recorder: Recorder<'_>) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(QoS::AtMostOnce | QoS::AtLeastOnce) => Acknowledged::Mismatch,
             InUse::Message(QoS::ExactlyOnce) | InUse::Released if code.is_error() => {
-                self.finish(id);
+                self.finish(id, recorder);
                 Acknowledged::Known
             }
             InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
                 if let Some(delivery) = self.inflight.release(id) {
+                    self.record_released(id, &delivery, recorder);
                     self.acknowledged(&delivery);
                 }
                 Acknowledged::Known
@@ -459,12 +508,12 @@ impl Outgoing {
     }
 
     /// PUBCOMP frees the identifier of a message at QoS 2.
-    pub(crate) fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
+    pub(crate) fn pubcomp(&mut self, id: PacketId, recorder: Recorder<'_>) -> Acknowledged {
         match self.inflight.in_use(id) {
             InUse::Nothing => Acknowledged::Unknown,
             InUse::Message(_) => Acknowledged::Mismatch,
             InUse::Released => {
-                self.finish(id);
+                self.finish(id, recorder);
                 Acknowledged::Known
             }
         }
@@ -485,7 +534,7 @@ impl Outgoing {
             return OfferOutcome { is_away: true, ..offered };
         };
         // Messages that the session already has are older.
-        self.pump(capacity, context);
+        self.send_waiting(capacity, context);
         self.note_time(context.now_ms);
         let mut sent = 0;
         while offered.taken < offer.most {
@@ -507,7 +556,7 @@ impl Outgoing {
             if gone {
                 let expired = delivery.message.is_expired(context.now_ms);
                 sent += usize::from(!expired && delivery.write(None, false, &outbox, context));
-                self.released.record(&delivery);
+                self.released.record(&delivery, context.recorder);
             } else {
                 sent += usize::from(self.send(delivery, &outbox, capacity, context));
             }

@@ -1,6 +1,8 @@
 //! The filters of one session.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+use crate::store::Key;
 
 /// Most filters in a vector. Most sessions have one or a few; a vector takes little memory for these.
 const FEW: usize = 64;
@@ -15,8 +17,8 @@ pub(crate) struct Subscriptions {
 
 #[derive(Debug)]
 enum Filters {
-    Few(Vec<Box<str>>),
-    Many(BTreeSet<Box<str>>),
+    Few(Vec<(Box<str>, Option<Key>)>),
+    Many(BTreeMap<Box<str>, Option<Key>>),
 }
 
 impl Default for Filters {
@@ -47,7 +49,8 @@ impl Subscriptions {
             Filters::Few(filters) => (Some(filters), None),
             Filters::Many(filters) => (None, Some(filters)),
         };
-        few.into_iter().flatten().chain(many.into_iter().flatten()).map(|filter| &**filter)
+        let few = few.into_iter().flatten().map(|(filter, _)| &**filter);
+        few.chain(many.into_iter().flat_map(BTreeMap::keys).map(|filter| &**filter))
     }
 
     /// The bytes that all subscriptions take, by the estimate.
@@ -59,20 +62,28 @@ impl Subscriptions {
     pub(crate) fn contains(&self, filter: &str) -> bool {
         match &self.filters {
             Filters::Few(filters) => place_of(filters, filter).is_ok(),
-            Filters::Many(filters) => filters.contains(filter),
+            Filters::Many(filters) => filters.contains_key(filter),
         }
     }
 
-    /// Adds a subscription to `filter`.
-    pub(crate) fn insert(&mut self, filter: &str) {
+    /// The key in the store of the subscription to `filter`.
+    pub(crate) fn key_of(&self, filter: &str) -> Option<Key> {
+        match &self.filters {
+            Filters::Few(filters) => place_of(filters, filter).ok().and_then(|place| filters[place].1),
+            Filters::Many(filters) => filters.get(filter).copied().flatten(),
+        }
+    }
+
+    /// Adds a subscription to `filter`, which has this key in the store. One that is there stays as it is.
+    pub(crate) fn insert(&mut self, filter: &str, key: Option<Key>) {
         if self.contains(filter) {
             return;
         }
         self.bytes += footprint_bytes(filter);
         match &mut self.filters {
-            Filters::Many(filters) => _ = filters.insert(filter.into()),
+            Filters::Many(filters) => _ = filters.insert(filter.into(), key),
             Filters::Few(filters) if filters.len() == FEW => {
-                let filters = std::mem::take(filters).into_iter().chain([filter.into()]);
+                let filters = std::mem::take(filters).into_iter().chain([(filter.into(), key)]);
                 self.filters = Filters::Many(filters.collect());
             }
             Filters::Few(filters) => {
@@ -80,7 +91,7 @@ impl Subscriptions {
                     filters.reserve_exact(1);
                 }
                 let place = place_of(filters, filter).unwrap_or_else(|place| place);
-                filters.insert(place, filter.into());
+                filters.insert(place, (filter.into(), key));
             }
         }
     }
@@ -89,7 +100,7 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, filter: &str) -> bool {
         let removed = match &mut self.filters {
             Filters::Few(filters) => place_of(filters, filter).map(|place| filters.remove(place)).is_ok(),
-            Filters::Many(filters) => filters.remove(filter),
+            Filters::Many(filters) => filters.remove(filter).is_some(),
         };
         if removed {
             self.bytes -= footprint_bytes(filter);
@@ -97,8 +108,8 @@ impl Subscriptions {
         removed
     }
 
-    /// Ends the session: no subscription may be added any more. Returns the filters.
-    pub(crate) fn end(&mut self) -> Vec<Box<str>> {
+    /// Ends the session: no subscription may be added any more. Returns the filters and their keys.
+    pub(crate) fn end(&mut self) -> Vec<(Box<str>, Option<Key>)> {
         self.ended = true;
         self.bytes = 0;
         match std::mem::take(&mut self.filters) {
@@ -108,8 +119,8 @@ impl Subscriptions {
     }
 }
 
-fn place_of(filters: &[Box<str>], filter: &str) -> Result<usize, usize> {
-    filters.binary_search_by(|known| (**known).cmp(filter))
+fn place_of(filters: &[(Box<str>, Option<Key>)], filter: &str) -> Result<usize, usize> {
+    filters.binary_search_by(|(known, _)| (**known).cmp(filter))
 }
 
 #[cfg(test)]
@@ -122,7 +133,7 @@ mod tests {
             let mut subscriptions = Subscriptions::default();
             let filters: Vec<String> = (0..count).rev().map(|number| format!("{number:03}/x")).collect();
             for filter in filters.iter().chain(&filters) {
-                subscriptions.insert(filter);
+                subscriptions.insert(filter, None);
                 assert!(subscriptions.contains(filter));
             }
             assert_eq!((subscriptions.len(), subscriptions.bytes()), (count, count * footprint_bytes("000/x")));
@@ -131,7 +142,7 @@ mod tests {
             assert!(removed.iter().all(|filter| subscriptions.remove(filter)));
             let mut ended = subscriptions.end();
             ended.reverse();
-            assert!(ended.iter().map(|filter| &**filter).eq(left.iter().map(String::as_str)));
+            assert!(ended.iter().map(|(filter, _)| &**filter).eq(left.iter().map(String::as_str)));
             assert_eq!((subscriptions.len(), subscriptions.bytes(), subscriptions.ended), (0, 0, true));
         }
     }

@@ -26,10 +26,11 @@ struct Straggler {
 }
 
 impl Stragglers {
-    /// Adds a message that was sent on this connection, later than all that are here.
-    pub(super) fn push(&mut self, id: PacketId, place: Place) {
+    /// Adds a message that was given its identifier later than all that are here.
+    pub(super) fn push(&mut self, id: PacketId, place: Place, is_sent: bool) {
         self.count += 1;
-        self.by_id.insert(id.get(), Straggler { order: self.count, is_sent: true, place });
+        self.has_unsent |= !is_sent;
+        self.by_id.insert(id.get(), Straggler { order: self.count, is_sent, place });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,6 +79,11 @@ impl Stragglers {
             straggler.is_sent = true;
             PacketId::new(*id)
         })
+    }
+
+    /// The places of all, in no order.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.by_id.values().map(|straggler| &straggler.place)
     }
 
     /// All identifiers, in the order of sending.

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wisp_wire::QoS;
+
 use super::super::granted::Granted;
 use super::{OfferOutcome, Outgoing};
 use crate::base::capacity::Capacity;
@@ -54,14 +56,19 @@ impl Outgoing {
         // Sent on an earlier connection, and would be sent again.
         let denied = self.inflight.take_where(|sent| !rights.may_receive(sent.message.topic().as_str()));
         let (mut returned, mut loans) = (Vec::new(), 0);
-        for delivery in denied {
+        for (id, delivery) in denied {
             context.counts.deliveries_denied += 1;
             match delivery.loan() {
                 Some(loan) => {
                     loans += usize::from(LoanPace::counts(&loan.queue));
                     returned.extend(delivery.into_returned());
                 }
-                None => self.released.record(&delivery),
+                // The client may have stored it at QoS 2, so the identifier stays in use.
+                None if delivery.qos == QoS::ExactlyOnce => {
+                    self.record_released(id, &delivery, context.recorder);
+                    self.released.count(&delivery);
+                }
+                None => self.released.record(&delivery, context.recorder),
             }
         }
         if loans > 0 {
@@ -69,6 +76,11 @@ impl Outgoing {
         }
         self.released.flush(capacity);
         returned
+    }
+
+    /// Takes the rights of a client that left before the broker started.
+    pub(crate) fn restore_rights(&mut self, rights: Arc<dyn Rights>) {
+        self.update_cold(|cold| cold.granted = Some(Box::new(Granted::new(rights, 0))));
     }
 
     /// Asks the rights anew. The client has the messages that were sent to it, but gets no others that it has no right to.
@@ -87,7 +99,7 @@ impl Outgoing {
             let is_allowed = granted.may_receive(waiting.message.topic().as_str());
             if !is_allowed {
                 context.counts.deliveries_denied += 1;
-                released.record(waiting);
+                released.record(waiting, context.recorder);
             }
             is_allowed
         });
@@ -99,7 +111,10 @@ impl Outgoing {
         let Some(granted) = self.granted().filter(|granted| context.now_ms < granted.recheck_until_ms) else { return };
         deliveries.retain(|delivery| {
             let is_allowed = granted.may_receive(delivery.message.topic().as_str());
-            context.counts.deliveries_denied += u64::from(!is_allowed);
+            if !is_allowed {
+                context.counts.deliveries_denied += 1;
+                context.recorder.delete_all(delivery.key().into_iter());
+            }
             is_allowed
         });
     }

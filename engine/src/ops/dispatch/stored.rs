@@ -1,0 +1,95 @@
+//! A message that is stored once for all its receivers, made when the first of them needs it, and the changes that put it into the
+//! store.
+
+use std::borrow::Cow;
+
+use wisp_wire::QoS;
+
+use super::forms::Received;
+use crate::delivery::addressed::Delivery;
+use crate::delivery::message::Message;
+use crate::ops::routes::Target;
+use crate::state::session::incoming_key;
+use crate::store::journal::Recorder;
+use crate::store::{Change, Key, Object, WaitingState};
+
+/// A stored message.
+pub(super) struct SharedMessage<'a> {
+    pub(super) received: &'a Received<'a>,
+    now_ms: u64,
+    recorder: Recorder<'a>,
+    message: Option<Message>,
+}
+
+/// The part of a message that the store keeps: the message, and the sessions that it waits for.
+#[derive(Default)]
+pub(super) struct Kept<'r> {
+    message: Option<Message>,
+    waiting: Vec<Change<'r>>,
+}
+
+impl<'a> SharedMessage<'a> {
+    pub(super) fn new(received: &'a Received<'a>, now_ms: u64, recorder: Recorder<'a>) -> Self {
+        Self { received, now_ms, recorder, message: None }
+    }
+
+    pub(super) fn get(&mut self) -> Message {
+        let Self { received, now_ms, message, .. } = self;
+        let make = || Message::from_publish(&received.publish, received.topic, *now_ms);
+        message.get_or_insert_with(make).clone()
+    }
+
+    /// The delivery to a session that the store keeps, and so the delivery too. `receivers_max` is the most deliveries.
+    #[inline(never)]
+    pub(super) fn keep<'r>(
+        &self,
+        kept: &mut Option<Box<Kept<'r>>>,
+        target: &'r Target,
+        (qos, session): (QoS, Key),
+        receivers_max: usize,
+    ) -> Delivery {
+        let Self { received, now_ms, recorder, .. } = self;
+        let kept = kept.get_or_insert_default();
+        let message = kept.message.get_or_insert_with(|| {
+            let key = recorder.new_keys(1 + receivers_max as u64);
+            Message::with_key(&received.publish, received.topic, *now_ms, Some(key))
+        });
+        let mut delivery = deliver_at(target, qos, message.clone());
+        delivery.set_ordinal(kept.waiting.len() as u32 + 1);
+        let object = Object::Waiting {
+            session,
+            message: message.key(),
+            qos,
+            retain: delivery.retain,
+            subscription_ids: Cow::Borrowed(target.subscription_ids.as_deref().unwrap_or_default()),
+            state: WaitingState::Pending,
+        };
+        kept.waiting.extend(delivery.key().map(|key| Change::Put { key, object }));
+        delivery
+    }
+
+    /// Appends the message, the sessions that it waits for, and its sender's packet identifier, all or nothing.
+    pub(super) fn record(&self, kept: Option<Box<Kept<'_>>>) {
+        let Self { received, recorder, .. } = self;
+        if kept.is_none() && received.incoming.is_none() {
+            return;
+        }
+        let kept = kept.map_or_else(Kept::default, |kept| *kept);
+        let mut changes = Vec::with_capacity(kept.waiting.len() + 2);
+        if let Some((message, key)) = kept.message.as_ref().and_then(|message| Some((message, message.key()?))) {
+            changes.push(Change::Put { key, object: Object::Message(message.as_object(*recorder)) });
+        }
+        changes.extend(kept.waiting);
+        if let (Some(session), Some(packet_id)) = (received.incoming, received.publish.packet_id) {
+            let object = Object::Incoming { session, packet_id };
+            changes.push(Change::Put { key: incoming_key(session, packet_id), object });
+        }
+        recorder.append(&changes);
+    }
+}
+
+/// The delivery of a message at QoS 1 or 2.
+pub(super) fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
+    let retain = message.retain() && target.retain_as_published;
+    Delivery::new(message, qos, retain, target.subscription_ids.clone())
+}

@@ -1,0 +1,120 @@
+//! The journal: gives keys, and passes changes to the store.
+
+use std::sync::Arc;
+
+use super::{Change, CommitState, Key, Object, Store, Ticket};
+use crate::base::sync::{AtomicU64, Ordering};
+
+/// The keys of a session: its own, and one for each packet identifier that its client may send at QoS 2.
+const SESSION_KEYS: u64 = 1 << 16;
+
+/// The store, the next key, and the wall clock. Shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    /// Whether the store wants changes.
+    is_durable: bool,
+    next_key: AtomicU64,
+    /// Unix time in milliseconds when the engine's time is 0.
+    unix_ms_at_start: u64,
+}
+
+/// The journal as one worker uses it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorder<'a> {
+    journal: &'a Journal,
+    worker: usize,
+}
+
+impl Journal {
+    pub(crate) fn new(store: Arc<dyn Store>, unix_ms_at_start: u64) -> Self {
+        Self { is_durable: store.is_durable(), store, next_key: AtomicU64::new(1), unix_ms_at_start }
+    }
+
+    /// Whether anything is kept.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
+    /// Gives no key any more that an object with this key has, or may have if it is a session's.
+    pub(crate) fn skip_keys(&self, used: Key, is_session: bool) {
+        let count = if is_session { SESSION_KEYS } else { 1 };
+        self.next_key.fetch_max(used.get().saturating_add(count), Ordering::Relaxed);
+    }
+
+    /// The journal as `worker` uses it.
+    pub(crate) fn recorder(&self, worker: usize) -> Recorder<'_> {
+        Recorder { journal: self, worker }
+    }
+}
+
+impl Recorder<'_> {
+    /// Whether anything is kept.
+    pub(crate) fn is_durable(self) -> bool {
+        self.journal.is_durable
+    }
+
+    /// A key that no object has.
+    pub(crate) fn new_key(self) -> Key {
+        self.new_keys(1)
+    }
+
+    /// The first of `count` keys that no objects have.
+    pub(crate) fn new_keys(self, count: u64) -> Key {
+        let number = self.journal.next_key.fetch_add(count, Ordering::Relaxed);
+        Key::new(number).expect("the first key is 1, and there are more than will ever be given")
+    }
+
+    /// A key for a session.
+    pub(crate) fn new_session_key(self) -> Key {
+        self.new_keys(SESSION_KEYS)
+    }
+
+    /// Appends changes that belong together: after a crash all of them are there, or none.
+    pub(crate) fn append(self, changes: &[Change<'_>]) {
+        self.journal.store.append(self.worker, changes);
+    }
+
+    /// Appends an object.
+    pub(crate) fn put(self, key: Key, object: Object<'_>) {
+        self.append(&[Change::Put { key, object }]);
+    }
+
+    /// Appends that there is no object with this key.
+    pub(crate) fn delete(self, key: Key) {
+        self.append(&[Change::Delete { key }]);
+    }
+
+    /// Appends that there are no objects with these keys.
+    pub(crate) fn delete_all(self, keys: impl Iterator<Item = Key>) {
+        let changes: Vec<Change<'_>> = keys.map(|key| Change::Delete { key }).collect();
+        if !changes.is_empty() {
+            self.append(&changes);
+        }
+    }
+
+    /// A ticket for everything that was appended so far.
+    pub(crate) fn commit(self) -> Ticket {
+        self.journal.store.commit(self.worker)
+    }
+
+    /// Whether a ticket is committed.
+    pub(crate) fn state(self, ticket: Ticket) -> CommitState {
+        self.journal.store.state(ticket)
+    }
+
+    /// Whether the store takes more.
+    pub(crate) fn admits(self) -> bool {
+        self.journal.store.admits()
+    }
+
+    /// The wall clock at a time of the engine.
+    pub(crate) fn to_unix_ms(self, at_ms: u64) -> u64 {
+        self.journal.unix_ms_at_start.saturating_add(at_ms)
+    }
+
+    /// The engine's time at a time of the wall clock. It is 0 at the start and before.
+    pub(crate) fn engine_ms(self, unix_ms: u64) -> u64 {
+        unix_ms.saturating_sub(self.journal.unix_ms_at_start)
+    }
+}
