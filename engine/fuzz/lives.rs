@@ -297,7 +297,7 @@ impl World {
 
     /// What holds after each step.
     fn check(&self) {
-        let (stats, limits) = (self.shared.stats(), self.shared.limits());
+        let (stats, limits) = (self.shared.stats(), self.shared.live_limits());
         assert!(stats.sessions_kept <= u64::from(limits.sessions_count_max), "{stats:?}");
         assert!(stats.retained <= u64::from(limits.retained_count_max), "{stats:?}");
     }
