@@ -360,11 +360,11 @@ hand_in_config() {
 
 # Asks the guest itself what its file, the environment and the flags name, so that they have one parser, and grants it
 # the folders of the files. The script has the functions `guest`, which starts the guest, and `grant`, which adds a
-# folder to the options for it. Sets needs to the answer, a line for each: `listener ADDR:PORT`, `workers N` and
-# `file PATH`. Ends with the guest's message and status if something is wrong. Without any file there is nothing to
-# ask: needs stays empty.
+# folder to the options for it. Sets needs to the answer, a line for each: `listener ADDR:PORT`, `workers N`,
+# `file PATH` and `data FOLDER`, which `grant_writable` adds to the options. Ends with the guest's message and status if
+# something is wrong. Without any file there is nothing to ask: needs stays empty.
 ask_needs() {
-  local at mosquitto= flag_needs='-file|--admin'
+  local at mosquitto= flag_needs='-file|--admin|--data-dir'
   needs=
   [[ ${WISP_MODULE:-wisp-broker} == wisp-broker ]] || return 0
   for ((at = 0; at < ${#flags[@]}; at++)); do
@@ -373,7 +373,7 @@ ask_needs() {
       --mosquitto-config=*) mosquitto=${flags[at]#*=} ;;
     esac
   done
-  if [[ -n $config$mosquitto || ${flags[*]} =~ $flag_needs || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-}${WISP_ADMIN:-} ]]; then
+  if [[ -n $config$mosquitto || ${flags[*]} =~ $flag_needs || -n ${WISP_PASSWORD_FILE:-}${WISP_ACL_FILE:-}${WISP_ADMIN:-}${WISP_DATA_DIR:-} ]]; then
     # It may include a folder, so it cannot be handed in.
     [[ -z $mosquitto ]] || grant_once "$(dirname "$mosquitto")"
     needs=$(guest "${flags[@]}" --print-needs <"${config:-/dev/null}") || exit
@@ -383,7 +383,15 @@ ask_needs() {
     fi
   fi
   while read -r folder; do grant_once "$folder"; done < <(sed -n 's/^file //p' <<<"$needs" | while read -r file; do dirname "$file"; done)
+  while read -r folder; do
+    # It is made if its parent is there.
+    [[ -e $folder ]] || mkdir "$folder" || exit
+    grant_writable "$folder"
+  done < <(sed -n 's/^data //p' <<<"$needs")
 }
+
+# Grants a folder that the guest writes to. A script whose runtime tells the two apart has a function of its own.
+grant_writable() { grant "$1"; }
 
 # Grants a folder, unless that has been done.
 declare -A granted=()

@@ -49,6 +49,8 @@ pub struct Config {
     /// The address of the admin listener.
     #[cfg(feature = "admin")]
     pub(crate) admin: Option<SocketAddr>,
+    #[cfg(feature = "store")]
+    pub(crate) data_dir: Option<crate::DataDir>,
     allow_anonymous: Option<bool>,
     /// The check of the clients.
     guard: Guard,
@@ -122,6 +124,8 @@ impl Config {
             check_files: None,
             #[cfg(feature = "admin")]
             admin: None,
+            #[cfg(feature = "store")]
+            data_dir: None,
             allow_anonymous: None,
             guard: Guard::Nobody,
         })
@@ -273,6 +277,13 @@ impl ConfigBuilder {
     /// The durable storage. By default everything is in memory.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.0.options.store = store;
+        self
+    }
+
+    /// Keeps sessions, their messages and retained messages in a folder, in place of [`ConfigBuilder::store`].
+    #[cfg(feature = "store")]
+    pub fn data_dir(mut self, data_dir: impl Into<Option<crate::DataDir>>) -> Self {
+        self.0.data_dir = data_dir.into();
         self
     }
 

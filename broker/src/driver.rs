@@ -30,6 +30,10 @@ use crate::transport::{Transport, Turn};
 /// The longest wait if work may arise without an event.
 const IDLE_TICK_MS: u64 = 250;
 
+/// The most commits in one turn, on a host without threads.
+#[cfg(feature = "store")]
+const COMMITS_MAX: usize = 3;
+
 /// One worker and its sockets.
 pub(crate) struct Driver<H: Host> {
     server: Arc<Server<H>>,
@@ -137,12 +141,25 @@ impl<H: Host> Driver<H> {
             self.sweep(now_ms);
             self.accept(now_ms);
         }
+        #[cfg(feature = "store")]
+        if let Some(durable) = self.server.durable.clone() {
+            // On a host without threads what is committed goes out at once, and may have more committed.
+            let mut rounds = COMMITS_MAX;
+            while rounds > 0 && durable.end_turn() {
+                rounds -= 1;
+                self.transmit(now_ms);
+            }
+        }
     }
 
     /// How long to wait for events after a turn that began at `turn_ms`.
     fn timeout(&self, turn_ms: u64) -> Option<Duration> {
         let backlog = self.backlog();
         if !self.unflushed.is_empty() || !self.postponed.is_empty() || backlog == Backlog::MayHaveMore {
+            return Some(Duration::ZERO);
+        }
+        #[cfg(feature = "store")]
+        if self.server.durable.as_ref().is_some_and(|durable| durable.is_due()) {
             return Some(Duration::ZERO);
         }
         let capabilities = self.server.host.capabilities();

@@ -21,6 +21,8 @@ mod admin;
 mod config;
 mod connections;
 mod driver;
+#[cfg(feature = "store")]
+mod durable;
 mod guard;
 mod listener;
 mod log;
@@ -44,6 +46,8 @@ mod watch;
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
+#[cfg(feature = "store")]
+pub use durable::DataDir;
 #[cfg(feature = "proxy-protocol")]
 pub use network::{InvalidNetwork, Network};
 pub use server::{Broker, Control, RunError, StartError, StopError, run};
@@ -57,10 +61,12 @@ pub use wisp_engine::{
     Event, Fault, FullPolicy, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits,
     ListenerLimits, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin,
     OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueSettings, Restoration, Restored,
-    Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved,
-    Verdict, WaitingState, WillObject, is_mqtt_text,
+    Rights, SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest, TOPIC_LEVELS_CEILING,
+    Ticket, Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
+#[cfg(feature = "store")]
+pub use wisp_store::{OpenError, Sync as SyncMode};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

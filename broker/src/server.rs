@@ -10,14 +10,16 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use tracing::{info, warn};
-use wisp_engine::{LimitOutOfRange, Limits, Shared, StatsSnapshot};
+use wisp_engine::{LimitOutOfRange, Limits, Options, Shared, StatsSnapshot};
 use wisp_net::{Host, Listener, Poller, SysHost};
 
 use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
+#[cfg(feature = "store")]
+use crate::durable::{Commits, Durable};
 use crate::listener::{Acceptor, Bound};
 use crate::quota::Quota;
-use crate::state::Server;
+use crate::state::{OpenedStore, Server};
 use crate::watch::Watching;
 
 /// Most connections to the admin listener at a time. They do not count for `connections-max`.
@@ -29,6 +31,8 @@ pub struct Broker<H: Host = SysHost> {
     local_addrs: Vec<SocketAddr>,
     admin_addr: Option<SocketAddr>,
     threads: Vec<Thread>,
+    #[cfg(feature = "store")]
+    commits: Option<Commits>,
     _watching: Watching,
 }
 
@@ -50,6 +54,12 @@ pub enum StartError {
     NoThreads,
     /// The host cannot create a poller or thread.
     Host(io::Error),
+    /// The data folder cannot be used.
+    #[cfg(feature = "store")]
+    Open(wisp_store::OpenError),
+    /// An object in the data folder cannot be used.
+    #[cfg(feature = "store")]
+    Restore(wisp_engine::BadObject),
 }
 
 /// The reason why a broker stopped by itself. `Display` is one complete line.
@@ -60,6 +70,8 @@ pub enum StopError {
     WorkerPanicked(usize),
     /// The host can no longer wait for sockets.
     Host(io::Error),
+    /// The data folder can no longer be written.
+    Store(String),
 }
 
 /// Why [`run`] failed.
@@ -86,6 +98,10 @@ impl fmt::Display for StartError {
             ),
             Self::NoThreads => write!(f, "this host has no threads: only one worker is possible"),
             Self::Host(error) => write!(f, "the host cannot create a poller or thread: {error}"),
+            #[cfg(feature = "store")]
+            Self::Open(error) => write!(f, "data-dir: {error}"),
+            #[cfg(feature = "store")]
+            Self::Restore(error) => write!(f, "data-dir: {error}"),
         }
     }
 }
@@ -95,6 +111,10 @@ impl Error for StartError {
         match self {
             Self::Listen(_, error) | Self::Host(error) => Some(error),
             Self::NoPeerAddresses(_) | Self::NoThreads => None,
+            #[cfg(feature = "store")]
+            Self::Open(error) => Some(error),
+            #[cfg(feature = "store")]
+            Self::Restore(error) => Some(error),
         }
     }
 }
@@ -104,6 +124,7 @@ impl fmt::Display for StopError {
         match self {
             Self::WorkerPanicked(worker) => write!(f, "worker {worker} panicked"),
             Self::Host(error) => write!(f, "the host can no longer wait for sockets: {error}"),
+            Self::Store(reason) => write!(f, "data-dir: {reason}"),
         }
     }
 }
@@ -112,7 +133,7 @@ impl Error for StopError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Host(error) => Some(error),
-            Self::WorkerPanicked(_) => None,
+            Self::WorkerPanicked(_) | Self::Store(_) => None,
         }
     }
 }
@@ -185,12 +206,28 @@ impl Broker {
 impl<H: Host> Broker<H> {
     /// Starts a broker on `host`, on threads of its own.
     pub fn start_on(host: H, config: Config) -> Result<Self, StartError> {
-        let Prepared { server, local_addrs, admin_addr, workers, watching } = prepare(host, config)?;
-        let mut broker = Self { server, local_addrs, admin_addr, threads: Vec::new(), _watching: watching };
+        let (mut broker, workers) = Self::of(prepare(host, config)?)?;
         for (index, worker) in workers.into_iter().enumerate() {
             broker.spawn(index, worker)?;
         }
         Ok(broker)
+    }
+
+    /// A broker whose workers do not run yet.
+    fn of(prepared: Prepared<H>) -> Result<(Self, Vec<Driver<H>>), StartError> {
+        let Prepared { server, local_addrs, admin_addr, workers, watching } = prepared;
+        #[cfg(feature = "store")]
+        let commits = commits(&server).map_err(StartError::Host)?;
+        let broker = Self {
+            server,
+            local_addrs,
+            admin_addr,
+            threads: Vec::new(),
+            #[cfg(feature = "store")]
+            commits,
+            _watching: watching,
+        };
+        Ok((broker, workers))
     }
 
     /// The addresses it listens on, with the actual ports in place of port 0.
@@ -239,7 +276,13 @@ impl<H: Host> Broker<H> {
             Ok(outcome) => outcome.map_err(StopError::Host),
             Err(_) => Err(StopError::WorkerPanicked(worker)),
         });
-        outcomes.fold(Ok(()), Result::and)
+        let outcome = outcomes.fold(Ok(()), Result::and);
+        #[cfg(feature = "store")]
+        let outcome = match self.commits.take().and_then(Commits::end) {
+            Some(reason) => outcome.and(Err(StopError::Store(reason))),
+            None => outcome,
+        };
+        outcome
     }
 }
 
@@ -268,11 +311,9 @@ impl<H: Host> Drop for StopOnPanic<H> {
 /// # Errors
 /// If the broker did not start, or stopped by itself.
 pub fn run<H: Host>(host: H, config: Config, ready: impl FnOnce(&[SocketAddr], Control<H>)) -> Result<(), RunError> {
-    let Prepared { server, local_addrs, admin_addr, workers, watching } =
-        prepare(host, config).map_err(RunError::Start)?;
+    let (mut broker, workers) = prepare(host, config).and_then(Broker::of).map_err(RunError::Start)?;
     let mut workers = workers.into_iter();
     let first = workers.next().expect("there is at least one worker");
-    let mut broker = Broker { server, local_addrs, admin_addr, threads: Vec::new(), _watching: watching };
     for (index, worker) in workers.enumerate() {
         broker.spawn(index + 1, worker).map_err(RunError::Start)?;
     }
@@ -292,7 +333,8 @@ pub(crate) struct Prepared<H: Host> {
 
 pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, StartError> {
     let workers = worker_count(&host, config.workers)?;
-    let engine = Arc::new(engine(&config));
+    let (engine, store) = engine(&host, &config, workers.get())?;
+    let engine = Arc::new(engine);
     raise_descriptor_limit(&host, &config.limits, workers.get(), (config.listeners.len(), config.has_admin()));
     if !host.capabilities().peer_address {
         let of_proxies = config.listeners.iter().find(|listener| listener.transport.has_proxies());
@@ -327,7 +369,8 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
     let watching = config.watch.begin(host.capabilities().threads);
     let server =
-        Arc::new(Server::new(host, engine, registrars, (config.observer, admin_listener), config.watch, quotas));
+        Server::new(host, engine, registrars, (config.observer, admin_listener), config.watch, (quotas, store));
+    let server = Arc::new(server);
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs, admin_addr, watching })
@@ -379,9 +422,33 @@ fn raise_descriptor_limit<H: Host>(host: &H, limits: &Limits, workers: usize, (l
     }
 }
 
-fn engine(config: &Config) -> Shared {
+/// The engine, and the store that it has from the data folder.
+fn engine<H: Host>(host: &H, config: &Config, workers: usize) -> Result<(Shared, OpenedStore), StartError> {
+    let options = config.options.clone();
+    #[cfg(feature = "store")]
+    if let Some(data_dir) = &config.data_dir {
+        let capabilities = host.capabilities();
+        let (durable, objects) = Durable::open(data_dir, workers, capabilities.threads).map_err(StartError::Open)?;
+        let durable = Arc::new(durable);
+        let mut engine = engine_with(config, Options { store: Arc::clone(&durable) as _, ..options });
+        let restoration = engine.restore(objects).map_err(StartError::Restore)?;
+        durable.announce(data_dir, &restoration, capabilities.file_sync);
+        return Ok((engine, Some(durable)));
+    }
+    let _ = (host, workers);
+    Ok((engine_with(config, options), OpenedStore::default()))
+}
+
+/// Begins to commit the changes of a broker with a data folder.
+#[cfg(feature = "store")]
+fn commits<H: Host>(server: &Arc<Server<H>>) -> io::Result<Option<Commits>> {
+    let Some(durable) = &server.durable else { return Ok(None) };
+    let (woken, stopped) = (Arc::clone(server), Arc::clone(server));
+    Commits::begin(Arc::clone(durable), move |worker| woken.wake(worker), move || stopped.stop()).map(Some)
+}
+
+fn engine_with(config: &Config, mut options: Options) -> Shared {
     let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut options = config.options.clone();
     options.sys.unix_ms = unix_time.as_millis() as u64;
     options.unix_ms_at_start = options.sys.unix_ms;
     Shared::with_options(config.limits, options, unix_time.as_nanos() as u64).expect("the builder has checked it")

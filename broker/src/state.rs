@@ -14,6 +14,12 @@ use crate::mailbox::Mailbox;
 use crate::quota::Quota;
 use crate::watch::FileWatch;
 
+/// The store from the data folder, if there is one.
+#[cfg(feature = "store")]
+pub(crate) type OpenedStore = Option<Arc<crate::durable::Durable>>;
+#[cfg(not(feature = "store"))]
+pub(crate) type OpenedStore = ();
+
 /// The registrar of a host's poller.
 pub(crate) type RegistrarOf<H> = <<H as Host>::Poller as Poller>::Registrar;
 
@@ -26,6 +32,8 @@ pub(crate) struct Server<H: Host> {
     pub(crate) observer: Option<Observer>,
     pub(crate) log: Log,
     pub(crate) watch: FileWatch,
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "there is none"))]
+    pub(crate) durable: OpenedStore,
     /// Of each listener.
     pub(crate) quotas: Vec<Quota>,
     /// The number of the admin listener. Its connections speak HTTP, so log and observer do not hear of them.
@@ -41,7 +49,7 @@ impl<H: Host> Server<H> {
         registrars: Vec<RegistrarOf<H>>,
         (observer, admin_listener): (Option<Observer>, Option<u16>),
         watch: FileWatch,
-        quotas: Vec<Quota>,
+        (quotas, durable): (Vec<Quota>, OpenedStore),
     ) -> Self {
         Self {
             host,
@@ -51,6 +59,7 @@ impl<H: Host> Server<H> {
             observer,
             log: Log::default(),
             watch,
+            durable,
             quotas,
             admin_listener,
             started: Instant::now(),
@@ -75,6 +84,12 @@ impl<H: Host> Server<H> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Wakes a worker, if the host can.
+    #[cfg(feature = "store")]
+    pub(crate) fn wake(&self, worker: usize) {
+        self.mailboxes[worker].registrar.wake();
     }
 
     /// Tells every worker to close its connections and end.

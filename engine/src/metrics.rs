@@ -119,6 +119,10 @@ metrics! {
             "Connections ended because their TLS or WebSocket handshake or framing was wrong.";
         objects_dropped, "objects",
             "Stored objects dropped at the start, because their session or message was missing or there was no room.";
+        store_writes, "writes", "Writes to the data folder.";
+        store_written_bytes, "bytes", "Bytes written to the data folder.";
+        store_syncs, "syncs", "Syncs of the data folder.";
+        store_write_failures, "writes", "Writes to the data folder that failed and are tried again.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";
@@ -133,6 +137,10 @@ metrics! {
         buffered_bytes, "bytes", "Bytes in all queues of connections and input buffers.";
         stored_bytes, "bytes",
             "Bytes of stored messages: in topic queues, waiting for clients, and unacknowledged.";
+        store_objects, "objects", "Objects in the data folder: sessions, subscriptions, messages and others.";
+        store_live_bytes, "bytes", "Bytes of these objects.";
+        store_disk_bytes, "bytes", "Bytes in the data folder.";
+        store_pending_bytes, "bytes", "Bytes that wait to be written to the data folder.";
     }
 }
 

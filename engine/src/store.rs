@@ -76,6 +76,32 @@ pub trait Store: Debug + Send + Sync {
     fn admits(&self) -> bool {
         true
     }
+
+    /// Its counters and sizes, for the metrics.
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+}
+
+/// Counters since the start, and sizes, of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Writes.
+    pub writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Writes that failed and are tried again.
+    pub write_failures: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Bytes of these objects.
+    pub live_bytes: u64,
+    /// Bytes on the disk.
+    pub disk_bytes: u64,
+    /// Bytes that are not written yet.
+    pub pending_bytes: u64,
 }
 
 /// Names everything that was appended before a call of [`Store::commit`].

@@ -239,6 +239,8 @@ pub struct Capabilities {
     pub threads: bool,
     /// [`Registrar::wake`] ends a blocked wait.
     pub wake: bool,
+    /// A sync of a file reaches the disk.
+    pub file_sync: bool,
     /// [`Stream::set_nodelay`] has an effect.
     pub nodelay: bool,
     /// [`Listener::accept`] returns the peer's address.

@@ -72,6 +72,7 @@ impl Host for MemoryHost {
         Capabilities {
             threads: true,
             wake: true,
+            file_sync: true,
             nodelay: true,
             peer_address: true,
             connect: true,

@@ -359,6 +359,15 @@ impl Shared {
         (stats.retained, stats.retained_bytes) = (retained as u64, retained_bytes as u64);
         stats.buffered_bytes = self.budget.used_bytes() as u64;
         stats.stored_bytes = self.stored.used_bytes() as u64;
+        let store = self.journal.stats();
+        stats.store_writes = store.writes;
+        stats.store_written_bytes = store.written_bytes;
+        stats.store_syncs = store.syncs;
+        stats.store_write_failures = store.write_failures;
+        stats.store_objects = store.objects;
+        stats.store_live_bytes = store.live_bytes;
+        stats.store_disk_bytes = store.disk_bytes;
+        stats.store_pending_bytes = store.pending_bytes;
         stats
     }
 

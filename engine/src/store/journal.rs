@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, CommitState, Key, Object, Store, Ticket};
+use super::{Change, CommitState, Key, Object, Store, StoreStats, Ticket};
 use crate::base::sync::{AtomicU64, Ordering};
 
 /// The keys of a session: its own, and one for each packet identifier that its client may send at QoS 2.
@@ -40,6 +40,11 @@ impl Journal {
     pub(crate) fn skip_keys(&self, used: Key, is_session: bool) {
         let count = if is_session { SESSION_KEYS } else { 1 };
         self.next_key.fetch_max(used.get().saturating_add(count), Ordering::Relaxed);
+    }
+
+    /// The counters and sizes of the store.
+    pub(crate) fn stats(&self) -> StoreStats {
+        self.store.stats()
     }
 
     /// The journal as `worker` uses it.

@@ -38,6 +38,7 @@ impl Host for SysHost {
         Capabilities {
             threads: true,
             wake: true,
+            file_sync: true,
             nodelay: true,
             peer_address: true,
             connect: true,

@@ -68,6 +68,7 @@ impl Host for SysHost {
         Capabilities {
             threads: true,
             wake: false,
+            file_sync: true,
             nodelay: false,
             peer_address: false,
             connect: false,

@@ -53,6 +53,7 @@ impl Host for SysHost {
         Capabilities {
             threads: false,
             wake: false,
+            file_sync: true,
             nodelay: false,
             peer_address: true,
             connect: true,

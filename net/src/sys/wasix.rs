@@ -81,6 +81,8 @@ impl Host for SysHost {
         Capabilities {
             threads: true,
             wake: true,
+            // It answers that it has, and does nothing.
+            file_sync: false,
             nodelay: true,
             peer_address: true,
             connect: true,

@@ -245,7 +245,8 @@ impl Effective {
         let workers = self.settings.workers.map(|count| format!("workers {count}\n"));
         let users = [&self.settings.password_file, &self.settings.acl_file].into_iter().flatten().map(|file| &**file);
         let files = users.chain(self.settings.listeners.iter().flat_map(ListenerSettings::files));
-        Ok(listeners.chain(workers).chain(files.map(|file| format!("file {file}\n"))).collect())
+        let data = self.settings.data_dir.iter().map(|folder| format!("data {folder}\n"));
+        Ok(listeners.chain(workers).chain(files.map(|file| format!("file {file}\n"))).chain(data).collect())
     }
 
     fn set(&mut self, index: usize, values: &[String], source: Source) -> Result<(), String> {

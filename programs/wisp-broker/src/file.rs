@@ -248,16 +248,17 @@ fn values(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>
         (Kind::Addresses, DeValue::Array(items)) => {
             return items.iter().map(text_of).collect();
         }
-        (Kind::Addresses | Kind::Word { .. } | Kind::Text { .. } | Kind::Address { .. }, DeValue::String(text)) => {
-            text.to_string()
-        }
+        (
+            Kind::Addresses | Kind::Word { .. } | Kind::Text { .. } | Kind::Address { .. } | Kind::Sync { .. },
+            DeValue::String(text),
+        ) => text.to_string(),
         (Kind::Address { .. }, DeValue::Integer(number)) => decimal(number),
         (Kind::Workers | Kind::Truth { .. }, DeValue::String(text)) if text == AUTO => text.to_string(),
         (Kind::Truth { .. }, DeValue::Boolean(truth)) => truth.to_string(),
         (Kind::Workers | Kind::Count { .. } | Kind::Number { .. }, DeValue::Integer(number)) => decimal(number),
         (Kind::Addresses, _) => return Err(expected("a string or an array of strings", at, value)),
         (Kind::Workers, _) => return Err(expected("a whole number or \"auto\"", at, value)),
-        (Kind::Word { .. } | Kind::Text { .. } | Kind::Address { .. }, _) => {
+        (Kind::Word { .. } | Kind::Text { .. } | Kind::Address { .. } | Kind::Sync { .. }, _) => {
             return Err(expected("a string", at, value));
         }
         (Kind::Truth { .. }, _) => return Err(expected("true, false or \"auto\"", at, value)),

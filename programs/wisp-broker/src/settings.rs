@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use wisp_broker::{
-    AccessOptions, Config, ConfigBuilder, LIMITS, Limit, Limits, QueueSettings, SessionsPolicy, StallPolicy,
-    WORKERS_MAX, is_mqtt_text,
+    AccessOptions, Config, ConfigBuilder, DataDir, LIMITS, Limit, Limits, QueueSettings, SessionsPolicy, StallPolicy,
+    SyncMode, WORKERS_MAX, is_mqtt_text,
 };
 
 use crate::address::Address;
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) queues: Vec<QueueSettings>,
     /// The listeners with settings of their own.
     pub(crate) listeners: Vec<ListenerSettings>,
+    pub(crate) data_dir: Option<Box<str>>,
+    pub(crate) sync: SyncMode,
 }
 
 impl Default for Settings {
@@ -54,6 +56,8 @@ impl Default for Settings {
             limits: *config.limits(),
             queues: Vec::new(),
             listeners: Vec::new(),
+            data_dir: None,
+            sync: SyncMode::Always,
         }
     }
 }
@@ -68,6 +72,13 @@ impl Settings {
         options
     }
 
+    /// The folder in which the state is kept.
+    fn data_dir(&self) -> Option<DataDir> {
+        let mut data_dir = DataDir::new(self.data_dir.as_deref()?);
+        data_dir.sync = self.sync;
+        Some(data_dir)
+    }
+
     /// How often to look whether files have changed.
     pub(crate) fn check_files(&self) -> Option<Duration> {
         (self.check_files_s > 0).then(|| Duration::from_secs(self.check_files_s))
@@ -77,7 +88,7 @@ impl Settings {
     pub(crate) fn builder(&self) -> ConfigBuilder {
         let builder = Config::builder().workers(self.workers).limits(self.limits).check_files(self.check_files());
         let builder = builder.allow_anonymous(self.allow_anonymous).sys_interval_s(self.sys_interval_s);
-        let builder = builder.admin(self.admin);
+        let builder = builder.admin(self.admin).data_dir(self.data_dir());
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -118,6 +129,8 @@ pub(crate) enum Kind {
     Address { get: fn(&Settings) -> Option<SocketAddr>, set: fn(&mut Settings, Option<SocketAddr>) },
     /// `true`, `false`, or `auto` for neither.
     Truth { get: fn(&Settings) -> Option<bool>, set: fn(&mut Settings, Option<bool>) },
+    /// When the data folder is synchronised.
+    Sync { get: fn(&Settings) -> SyncMode, set: fn(&mut Settings, SyncMode) },
     /// A number that is no limit.
     Count { range: RangeInclusive<u64>, get: fn(&Settings) -> u64, set: fn(&mut Settings, u64) },
     /// A limit of the library.
@@ -138,7 +151,7 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let mut settings = vec![LISTEN, WORKERS, LOG, ADMIN, SYS_INTERVAL_S, RESPONSE_INFORMATION];
-    settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S]);
+    settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S, DATA_DIR, SYNC]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
         match limit.name {
@@ -256,6 +269,25 @@ const CHECK_FILES_S: Setting = Setting {
     },
 };
 
+const DATA_DIR: Setting = Setting {
+    name: "data-dir",
+    section: Section::Top,
+    value_name: "FOLDER",
+    help: "Folder that keeps sessions, their messages and retained messages beyond the end of the process",
+    kind: Kind::Text {
+        get: |settings| settings.data_dir.as_deref(),
+        set: |settings, text| settings.data_dir = text.map(Box::from),
+    },
+};
+
+const SYNC: Setting = Setting {
+    name: "sync",
+    section: Section::Top,
+    value_name: "WHEN",
+    help: "When the data folder is synchronised: always (before each acknowledgement), \"N ms\" (so often), or never",
+    kind: Kind::Sync { get: |settings| settings.sync, set: |settings, sync| settings.sync = sync },
+};
+
 const STALL_POLICY: Setting = Setting {
     name: "stall-policy",
     section: Section::Limits,
@@ -349,6 +381,7 @@ impl Setting {
                 AUTO => set(settings, None),
                 _ => return Err(format!("not true, false or {AUTO}")),
             },
+            Kind::Sync { set, .. } => set(settings, sync_mode(text)?),
             Kind::Count { range, set, .. } => {
                 let number = text.parse().ok().filter(|number| range.contains(number));
                 set(settings, number.ok_or_else(|| format!("not a number from {} to {}", range.start(), range.end()))?);
@@ -383,6 +416,11 @@ impl Setting {
                 format!("\"{}\"", get(settings).map(|addr| addr.to_string()).unwrap_or_default())
             }
             Kind::Truth { get, .. } => get(settings).map_or_else(|| format!("\"{AUTO}\""), |truth| truth.to_string()),
+            Kind::Sync { get, .. } => match get(settings) {
+                SyncMode::Always => "\"always\"".to_owned(),
+                SyncMode::Every(interval) => format!("\"{} ms\"", interval.as_millis()),
+                SyncMode::Never => "\"never\"".to_owned(),
+            },
             Kind::Count { get, .. } => get(settings).to_string(),
             Kind::Number(limit) => limit.get(&settings.limits).to_string(),
         }
@@ -394,6 +432,20 @@ fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
     match text.parse().ok().or_else(port) {
         None if !text.is_empty() => Err("not an IP address and a port, like 127.0.0.1:9090, nor a port".to_owned()),
         address => Ok(address),
+    }
+}
+
+/// `always`, `N ms` or `never`.
+fn sync_mode(text: &str) -> Result<SyncMode, String> {
+    const MS: RangeInclusive<u64> = 1..=60_000;
+    match text {
+        "always" => Ok(SyncMode::Always),
+        "never" => Ok(SyncMode::Never),
+        _ => {
+            let number = text.strip_suffix("ms").and_then(|number| number.trim_end().parse().ok());
+            let number = number.filter(|number| MS.contains(number)).map(Duration::from_millis);
+            number.map(SyncMode::Every).ok_or_else(|| "not always, never, nor from \"1 ms\" to \"60000 ms\"".to_owned())
+        }
     }
 }
 
@@ -444,6 +496,7 @@ mod tests {
                 Kind::Text { .. } => "seven".to_owned(),
                 Kind::Address { .. } => "[::1]:7".to_owned(),
                 Kind::Truth { .. } => "true".to_owned(),
+                Kind::Sync { .. } => "20 ms".to_owned(),
                 Kind::Count { range, .. } => (range.start() + 7).to_string(),
                 Kind::Number(limit) => (limit.range.start() + 7).to_string(),
             };

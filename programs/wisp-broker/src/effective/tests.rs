@@ -52,6 +52,7 @@ fn sample(index: usize, layer: usize) -> (String, String) {
             (addr.clone(), format!("\"{addr}\""))
         }
         Kind::Workers => ((2 + layer).to_string(), (2 + layer).to_string()),
+        Kind::Sync { .. } => (format!("{} ms", 2 + layer), format!("\"{} ms\"", 2 + layer)),
         // Two values serve three layers.
         Kind::Truth { .. } => {
             let truth = (layer == 1).to_string();
@@ -537,6 +538,7 @@ fn the_documents_name_every_setting_with_its_range_and_default() {
             Kind::Text { .. } => "a text".to_owned(),
             Kind::Address { .. } => "an address with a port, or a port".to_owned(),
             Kind::Truth { .. } => "`true`, `false` or `\"auto\"`".to_owned(),
+            Kind::Sync { .. } => "`\"always\"`, `\"1 ms\"` to `\"60000 ms\"`, `\"never\"`".to_owned(),
             Kind::Count { range, .. } => format!("{} to {}", range.start(), range.end()),
             Kind::Number(limit) => format!("{} to {}", limit.range.start(), limit.range.end()),
         };

@@ -57,6 +57,9 @@ struct Found {
     /// From errors alone to everything.
     log: Option<usize>,
     sys_interval_s: Option<u16>,
+    /// Where `persistence true` stands.
+    persistence: Option<String>,
+    persistence_location: Option<String>,
     notes: Vec<String>,
 }
 
@@ -130,6 +133,8 @@ impl Found {
             "password_file" => self.security(name)?.password_file = Some(value.to_owned()),
             "acl_file" => self.security(name)?.acl_file = Some(value.to_owned()),
             "sys_interval" => self.sys_interval_s = Some(interval_s(first)?),
+            "persistence" => self.persistence = truth(first)?.then(|| place.to_owned()),
+            "persistence_location" => self.persistence_location = Some(value.to_owned()),
             "log_type" => self.log = self.log.max(Some(log_level(first)?)),
             "persistent_client_expiration" => _ = self.limits.insert("session-expiry-s-max", seconds(first)?),
             "retain_available" if !truth(first)? => _ = self.limits.insert("retained-max", 0),
@@ -227,6 +232,17 @@ impl Found {
         }
         if let Some(seconds) = self.sys_interval_s {
             line(&mut toml, "sys-interval-s", &seconds);
+        }
+        match (self.persistence, &self.persistence_location) {
+            // The folder itself has mosquitto's own files.
+            (Some(_), Some(folder)) => {
+                line(&mut toml, "data-dir", &toml_text(&format!("{}/wisp", folder.trim_end_matches('/'))));
+            }
+            (Some(place), None) => {
+                let note = "persistence true has no effect: without persistence_location there is no folder for it";
+                self.notes.push(format!("{place}: {note}"));
+            }
+            (None, _) => {}
         }
         toml.push_str("\n[limits]\n");
         self.limits.iter().for_each(|(key, value)| line(&mut toml, key, value));

@@ -130,6 +130,18 @@ fn limits_are_brought_into_range() {
 }
 
 #[test]
+fn persistence_is_kept_in_a_folder_below_mosquittos() {
+    let folder = |text: &str| toml(text).lines().find(|line| line.starts_with("data-dir")).map(str::to_owned);
+    let location = "persistence_location /var/lib/mosquitto/";
+    assert_eq!(
+        folder(&format!("listener 1883\npersistence true\n{location}")),
+        Some("data-dir = \"/var/lib/mosquitto/wisp\"".to_owned())
+    );
+    assert_eq!(folder(&format!("listener 1883\n{location}\npersistence false")), None);
+    assert_eq!(folder("listener 1883\npersistence true"), None);
+}
+
+#[test]
 fn the_form_of_the_file_is_that_of_mosquitto() {
     assert!(
         converted("  listener 1883\r\n\r\n   \n# c\nmax_queued_messages 5 # x\nmax_queued_messages 0x10\nmax_qos 2 x")

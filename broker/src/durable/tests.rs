@@ -1,0 +1,93 @@
+//! A broker on a folder, in one process: restarted, and with workers that wait for commits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wisp_engine::{Change, CommitState, Key, Object, Store};
+use wisp_store::Sync;
+use wisp_wire::PacketId;
+
+use super::{Commits, DataDir, Durable};
+
+fn open(folder: &std::path::Path, sync: Sync, has_thread: bool) -> (Arc<Durable>, usize) {
+    let options = DataDir { folder: folder.to_owned(), sync };
+    let (durable, restored) = Durable::open(&options, 2, has_thread).expect("it opens");
+    (Arc::new(durable), restored.len())
+}
+
+/// Appends an object for the worker and asks for its commit.
+fn append(durable: &Durable, worker: usize, key: u64) -> wisp_engine::Ticket {
+    let session = Key::new(1).expect("it is not 0");
+    let packet_id = PacketId::new(7).expect("it is not 0");
+    let change =
+        Change::Put { key: Key::new(key).expect("it is not 0"), object: Object::Incoming { session, packet_id } };
+    durable.append(worker, &[change]);
+    durable.commit(worker)
+}
+
+#[test]
+fn the_thread_commits_and_wakes_the_worker_that_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (durable, restored) = open(folder.path(), Sync::Always, true);
+    assert_eq!(restored, 0);
+    let woken: Arc<[AtomicU64; 2]> = Arc::default();
+    let counts = Arc::clone(&woken);
+    let wake = move |worker: usize| {
+        counts[worker].fetch_add(1, Ordering::SeqCst);
+    };
+    let commits = Commits::begin(Arc::clone(&durable), wake, || panic!("nothing fails")).expect("a thread");
+    for key in 2..200 {
+        let before = woken[1].load(Ordering::SeqCst);
+        let ticket = append(&durable, 1, key);
+        // The worker sleeps until it is woken, unless the commit was there at once.
+        let began = Instant::now();
+        while durable.state(ticket) == CommitState::Pending && woken[1].load(Ordering::SeqCst) == before {
+            assert!(began.elapsed() < Duration::from_secs(60), "the worker sleeps for ever");
+            thread::yield_now();
+        }
+        while durable.state(ticket) == CommitState::Pending {
+            assert!(began.elapsed() < Duration::from_secs(60), "it is not committed");
+            thread::yield_now();
+        }
+    }
+    assert_eq!(woken[0].load(Ordering::SeqCst), 0, "the other worker waits for nothing");
+    assert_eq!(commits.end(), None);
+    drop(durable);
+    assert_eq!(open(folder.path(), Sync::Always, true).1, 198);
+}
+
+#[test]
+fn changes_without_a_commit_are_flushed_after_the_turn_and_at_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (durable, _) = open(folder.path(), Sync::Never, true);
+    let commits = Commits::begin(Arc::clone(&durable), |_| {}, || {}).expect("a thread");
+    let ticket = append(&durable, 0, 2);
+    durable.end_turn();
+    let began = Instant::now();
+    while durable.state(ticket) != CommitState::Committed {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not flushed");
+        thread::yield_now();
+    }
+    append(&durable, 0, 3);
+    assert_eq!(commits.end(), None);
+    drop(durable);
+    assert_eq!(open(folder.path(), Sync::Never, true).1, 2);
+}
+
+#[test]
+fn without_threads_the_turn_commits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (durable, _) = open(folder.path(), Sync::Always, false);
+    let commits = Commits::begin(Arc::clone(&durable), |_| {}, || {}).expect("no thread is needed");
+    let ticket = append(&durable, 0, 2);
+    assert_eq!((durable.state(ticket), durable.is_due()), (CommitState::Pending, true));
+    assert!(durable.end_turn(), "something is committed");
+    assert_eq!((durable.state(ticket), durable.is_due()), (CommitState::Committed, false));
+    assert!(!durable.end_turn(), "there is nothing more");
+    append(&durable, 0, 3);
+    assert_eq!(commits.end(), None);
+    drop(durable);
+    assert_eq!(open(folder.path(), Sync::Always, false).1, 2);
+}

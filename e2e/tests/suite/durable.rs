@@ -1,0 +1,316 @@
+//! A broker with a data folder, killed with SIGKILL under load and started again: what it has acknowledged is there, in order, and
+//! at QoS 2 once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wisp_e2e::Version;
+use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::client::Client;
+use wisp_e2e::host::{Ability, Host, cannot};
+use wisp_e2e::packet::{Connect, Publish, Received, acknowledge, kind};
+use wisp_e2e::random::Random;
+use wisp_e2e::raw::{Incoming, RawClient};
+use wisp_e2e::wait::{TIMEOUT, wait_until};
+
+const VERSION: Version = Version::V311;
+
+/// Messages that a sender has in flight.
+const WINDOW: usize = 20;
+
+/// A folder that is removed with its contents.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("wisp-e2e-data-{}-{number}", process::id()));
+        fs::create_dir(&path).expect("the temporary folder is writable");
+        Folder(path)
+    }
+
+    fn flags(&self) -> [&str; 2] {
+        ["--data-dir", self.0.to_str().expect("a path of text")]
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // If it cannot be removed, it stays in the temporary folder.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The next packet. `None`: the connection is broken.
+fn next(client: &mut RawClient, limit: Duration) -> Option<Option<Received>> {
+    match client.read_within(limit) {
+        Some(Incoming::Packet(packet)) => Some(Some(packet)),
+        Some(Incoming::Closed) => None,
+        None => Some(None),
+    }
+}
+
+/// Connects with a session that is kept. `None`: the broker is gone. `is_known`: it has acknowledged the session before.
+fn connect(addr: SocketAddr, id: &str, is_known: &mut bool) -> Option<RawClient> {
+    let mut client = RawClient::try_open(addr, VERSION).ok()?;
+    client.try_send(&Connect::kept(VERSION, id, 3600).encode()).ok()?;
+    let answer = next(&mut client, TIMEOUT)??.conn_ack(VERSION);
+    assert_eq!(answer.code, 0, "{id} is refused");
+    assert!(answer.session_present || !*is_known, "{id}: the session is lost");
+    *is_known = true;
+    Some(client)
+}
+
+/// Publishes the numbers from 0 on, as a client that keeps its session on its own side too.
+struct Sender {
+    id: String,
+    qos: u8,
+    is_known: bool,
+    next: u32,
+    /// The packets that the broker may not have: the number of each, and whether PUBREC has come.
+    unacknowledged: BTreeMap<u32, bool>,
+    acknowledged: BTreeSet<u32>,
+}
+
+impl Sender {
+    fn new(id: &str, qos: u8) -> Sender {
+        let (unacknowledged, acknowledged) = Default::default();
+        Sender { id: id.to_owned(), qos, is_known: false, next: 0, unacknowledged, acknowledged }
+    }
+
+    fn packet_id(number: u32) -> u16 {
+        (number % 60_000) as u16 + 1
+    }
+
+    fn bytes(&self, number: u32, again: bool) -> Vec<u8> {
+        let (topic, payload) = (format!("load/{}", self.id), number.to_string());
+        let publish = Publish::new(&topic, &payload).qos(self.qos).retained();
+        let publish = if again { publish.duplicate() } else { publish };
+        publish.encode(VERSION, Self::packet_id(number))
+    }
+
+    /// Sends until the broker is gone; once `ends` is set, until all is acknowledged.
+    fn run(&mut self, addr: SocketAddr, ends: &AtomicBool) -> Option<()> {
+        let mut client = connect(addr, &self.id, &mut self.is_known)?;
+        for (number, is_released) in &self.unacknowledged {
+            let packet_id = Self::packet_id(*number);
+            let bytes = if *is_released { acknowledge(kind::PUBREL, packet_id) } else { self.bytes(*number, true) };
+            client.try_send(&bytes).ok()?;
+        }
+        loop {
+            let is_last = ends.load(Ordering::Acquire);
+            if is_last && self.unacknowledged.is_empty() {
+                return Some(());
+            }
+            while !is_last && self.unacknowledged.len() < WINDOW {
+                let number = self.next;
+                self.next += 1;
+                self.unacknowledged.insert(number, false);
+                client.try_send(&self.bytes(number, false)).ok()?;
+            }
+            let packet = next(&mut client, TIMEOUT)?.expect("an acknowledgement comes");
+            let packet_id = packet.publish_acknowledgement(VERSION).packet_id;
+            let is_it = |number: &u32| Self::packet_id(*number) == packet_id;
+            let number = self.unacknowledged.keys().copied().find(is_it).expect("it is of a message in flight");
+            self.acknowledged.insert(number);
+            if packet.kind() == kind::PUBREC {
+                self.unacknowledged.insert(number, true);
+                client.try_send(&acknowledge(kind::PUBREL, packet_id)).ok()?;
+            } else {
+                self.unacknowledged.remove(&number);
+            }
+        }
+    }
+}
+
+/// Receives what the senders publish.
+#[derive(Default)]
+struct Receiver {
+    is_known: bool,
+    /// Packet identifiers at QoS 2 that the broker has not released.
+    unreleased: BTreeSet<u16>,
+    /// The numbers from each topic, in the order in which they came.
+    received: BTreeMap<String, Vec<u32>>,
+}
+
+impl Receiver {
+    /// Receives until the broker is gone, or `is_done` says so after a while without a message.
+    fn run(&mut self, addr: SocketAddr, is_done: impl Fn(&Self) -> bool) -> Option<()> {
+        let mut client = connect(addr, "receiver", &mut self.is_known)?;
+        loop {
+            let Some(packet) = next(&mut client, Duration::from_millis(50))? else {
+                if is_done(self) {
+                    return Some(());
+                }
+                continue;
+            };
+            let answer = match packet.kind() {
+                kind::PUBLISH => {
+                    let message = packet.message(VERSION);
+                    let is_new = message.qos == 1 || self.unreleased.insert(message.packet_id);
+                    let number = message.text().parse().expect("a number");
+                    if is_new {
+                        self.received.entry(message.topic).or_default().push(number);
+                    }
+                    acknowledge(if message.qos == 1 { kind::PUBACK } else { kind::PUBREC }, message.packet_id)
+                }
+                kind::PUBREL => {
+                    let packet_id = packet.publish_acknowledgement(VERSION).packet_id;
+                    self.unreleased.remove(&packet_id);
+                    acknowledge(kind::PUBCOMP, packet_id)
+                }
+                other => panic!("a packet of type {other}"),
+            };
+            client.try_send(&answer).ok()?;
+        }
+    }
+
+    fn has_all_of(&self, sender: &Sender) -> bool {
+        let received: BTreeSet<u32> =
+            self.received.get(&format!("load/{}", sender.id)).into_iter().flatten().copied().collect();
+        sender.acknowledged.is_subset(&received)
+    }
+
+    /// Each message once at QoS 2 and at least once at QoS 1, the first time in order.
+    fn check(&self, sender: &Sender) {
+        let received = &self.received[&format!("load/{}", sender.id)];
+        let mut seen = BTreeSet::new();
+        let first: Vec<u32> = received.iter().copied().filter(|number| seen.insert(*number)).collect();
+        assert!(first.is_sorted(), "{}: out of order: {first:?}", sender.id);
+        if sender.qos == 2 {
+            assert_eq!(received.len(), first.len(), "{}: a message came twice", sender.id);
+        }
+    }
+}
+
+/// The number of kills: `WISP_E2E_KILLS`, or a few.
+fn kills() -> u32 {
+    let default = if Host::current() == Host::Native { 20 } else { 3 };
+    env::var("WISP_E2E_KILLS").map_or(default, |kills| kills.parse().expect("a number"))
+}
+
+#[test]
+fn what_is_acknowledged_survives_kill_9_under_load_and_comes_once_at_qos_2() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let (folder, addr) = (Folder::new(), free_addr());
+    let mut random = Random::new(Instant::now().elapsed().as_nanos() as u64 ^ u64::from(process::id()));
+    let mut senders = [Sender::new("one", 1), Sender::new("two", 2), Sender::new("three", 2)];
+    let mut receiver = Receiver::default();
+    let never = AtomicBool::new(false);
+    for round in 0..kills() {
+        let mut broker = Broker::start_at(addr, &folder.flags());
+        if round == 0 {
+            let mut client = Client::kept(&broker, VERSION, "receiver");
+            client.subscribe("load/#", 2);
+            client.disconnect();
+        }
+        let receives = random.percent(50);
+        thread::scope(|scope| {
+            for sender in &mut senders {
+                scope.spawn(|| sender.run(addr, &never));
+            }
+            if receives {
+                scope.spawn(|| receiver.run(addr, |_| false));
+            }
+            thread::sleep(Duration::from_millis(5 + random.below(150)));
+            broker.kill();
+        });
+    }
+    let broker = Broker::start_at(addr, &folder.flags());
+    // All that is in flight is finished, and then all that was acknowledged is to come.
+    let ends = AtomicBool::new(true);
+    for sender in &mut senders {
+        sender.run(addr, &ends).expect("the broker runs");
+        assert!(!sender.acknowledged.is_empty(), "{}: nothing was acknowledged", sender.id);
+    }
+    let started = Instant::now();
+    let is_done = |receiver: &Receiver| {
+        let has_all = senders.iter().all(|sender| receiver.has_all_of(sender));
+        assert!(has_all || started.elapsed() < TIMEOUT, "acknowledged messages are lost");
+        has_all
+    };
+    receiver.run(addr, is_done).expect("the broker runs");
+    for sender in &senders {
+        receiver.check(sender);
+        // Retained is the last message that was acknowledged.
+        let mut client = Client::clean(&broker, VERSION, "reader");
+        client.subscribe(&format!("load/{}", sender.id), 0);
+        let last = sender.acknowledged.last().expect("some are");
+        assert_eq!(client.next_message().text(), last.to_string(), "{}", sender.id);
+        client.disconnect();
+    }
+}
+
+#[test]
+fn a_session_with_its_subscriptions_and_messages_is_there_after_a_clean_end_too() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let (folder, addr) = (Folder::new(), free_addr());
+    let mut broker = Broker::start_at(addr, &folder.flags());
+    for version in Version::ALL {
+        let id = format!("kept {version:?}");
+        let mut client = Client::kept(&broker, version, &id);
+        client.subscribe(&format!("{version:?}/+"), 2);
+        client.disconnect();
+        let mut publisher = Client::clean(&broker, version, "publisher");
+        for (number, qos) in [1, 2, 1].into_iter().enumerate() {
+            publisher.publish(&Publish::new(&format!("{version:?}/{qos}"), &number.to_string()).qos(qos));
+        }
+        publisher.disconnect();
+    }
+    broker.signal("TERM");
+    broker.finish();
+    let broker = Broker::start_at(addr, &folder.flags());
+    broker.wait_log("restored from");
+    for version in Version::ALL {
+        let mut client = Client::kept(&broker, version, &format!("kept {version:?}"));
+        let mut texts: Vec<String> = (0..3).map(|_| client.receive().text().to_owned()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["0", "1", "2"], "{version:?}");
+        client.nothing_came();
+        client.disconnect();
+    }
+}
+
+#[test]
+fn a_folder_in_use_damaged_or_foreign_is_refused_by_name() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let folder = Folder::new();
+    let refusal = || {
+        let command = Host::current().command(free_addr(), &folder.flags());
+        let mut program = wisp_e2e::program::Program::start(command);
+        wait_until("the end of the second broker", || program.ended().is_some());
+        let finished = program.finish();
+        assert_eq!(finished.status.code(), Some(2), "{:?}", finished.stderr);
+        finished.stderr.last().cloned().unwrap_or_default()
+    };
+    let mut broker = Broker::start_with(&folder.flags());
+    assert!(refusal().contains("in use by another process"), "{}", refusal());
+    let mut client = Client::clean(&broker, VERSION, "sender");
+    client.publish(&Publish::new("kept", "value").qos(1).retained());
+    client.publish(&Publish::new("kept", "other").qos(1).retained());
+    broker.kill();
+    let segment = folder.0.join("segment-0000000002.log");
+    let mut bytes = fs::read(&segment).expect("the segment is there");
+    bytes[90] ^= 1;
+    fs::write(&segment, bytes).expect("it can be written");
+    let refused = refusal();
+    assert!(refused.contains("segment-0000000002.log: damaged at offset"), "{refused}");
+    fs::remove_dir_all(&folder.0).expect("it is ours");
+    fs::create_dir(&folder.0).expect("it is gone");
+    fs::write(folder.0.join("letter.txt"), "dear").expect("it can be written");
+    assert!(refusal().contains("not a store"), "{}", refusal());
+}
