@@ -103,7 +103,10 @@ fn a_tail_is_torn_unless_a_later_group_proves_that_it_was_synchronised() {
     let mut broken = first.clone();
     broken[49] ^= 1;
     assert_eq!(walked(&[broken.clone(), next(0)].concat()), (0, Tail::Torn));
-    assert_eq!(walked(&[broken, next(length)].concat()), (0, Tail::Damaged));
+    assert_eq!(walked(&[broken.clone(), next(length)].concat()), (0, Tail::Damaged));
+    // The proof follows directly after a group that is none.
+    let third = GroupPlace { number: 7, first_sequence: 11, settled: length, ..place(2 * length) };
+    assert_eq!(walked(&[broken, next(0), group(&[0x03, 9], 1, third)].concat()), (0, Tail::Damaged));
 }
 
 fn any_put() -> impl Strategy<Value = (u64, u8, Option<u64>, bool, Option<u64>, Vec<u8>)> {

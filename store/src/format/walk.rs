@@ -52,15 +52,16 @@ impl<'a> Walk<'a> {
         }
         let proof = |group: &Group<'_>| group.place.settled > self.offset();
         let mut later = self.clone();
-        while let Some(group) = later.find_next() {
-            if proof(&group) {
+        while let Some(found) = later.find_next() {
+            // The groups that follow it directly are none that a search from its end would find.
+            if proof(&found) || later.by_ref().any(|next| proof(&next)) {
                 return Tail::Damaged;
             }
         }
         Tail::Torn
     }
 
-    /// Looks for the next whole group after the current place, however far away, and returns it.
+    /// Looks for the next whole group behind the first byte of the current place, however far away, and returns it.
     pub fn find_next(&mut self) -> Option<Group<'a>> {
         let from = self.at + 1;
         let last = self.bytes.len().checked_sub(GROUP_HEADER_BYTES)?;
