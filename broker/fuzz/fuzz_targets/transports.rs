@@ -131,8 +131,10 @@ impl Pair {
         let socket = Socket { room: usize::MAX.into(), ..Socket::default() };
         let transport = Transport::new(&settings, socket, None, Token(1)).expect("there is randomness");
         let name = "localhost".try_into().expect("a name");
-        let client =
+        let mut client =
             has_tls.then(|| ClientConnection::new(Arc::clone(&TLS.client), name).expect("the settings are complete"));
+        // What is written before the end of the handshake waits.
+        client.iter_mut().for_each(|client| client.set_buffer_limit(None));
         let under_way = if has_header { HEADER.to_vec() } else { Vec::new() };
         let mut pair =
             Self { transport, client, under_way, sent: Vec::new(), received: Vec::new(), is_clean: true, end: None };

@@ -82,9 +82,11 @@ impl Found {
             self.current = None;
         }
         let directive = find(&name).ok_or_else(|| format!("unknown configuration variable {}", name.escape_debug()))?;
+        // Options of plugins have any name behind its beginning.
+        let named = name.escape_debug();
         let first = value.split(' ').next().unwrap_or_default();
         match directive.value {
-            _ if value.is_empty() => return Err(format!("{name} has no value")),
+            _ if value.is_empty() => return Err(format!("{named} has no value")),
             Value::Truth => _ = truth(first)?,
             Value::Number => _ = number(first)?,
             Value::Text => {}
@@ -95,10 +97,10 @@ impl Found {
         let shown = value.escape_debug();
         match directive.answer {
             Answer::Honoured(_) => return self.honour(&place, &name, &value, first),
-            Answer::NotNeeded(why) => self.notes.push(format!("{place}: {name} is not needed: {why}")),
-            Answer::Ignored(why) => self.notes.push(format!("{place}: {name} {shown} has no effect: {why}")),
-            Answer::Bridge => self.notes.push(format!("{place}: {name} has no effect: there are no bridges")),
-            Answer::Refused(why) => return Err(format!("{name} {shown} is not supported: {why}")),
+            Answer::NotNeeded(why) => self.notes.push(format!("{place}: {named} is not needed: {why}")),
+            Answer::Ignored(why) => self.notes.push(format!("{place}: {named} {shown} has no effect: {why}")),
+            Answer::Bridge => self.notes.push(format!("{place}: {named} has no effect: there are no bridges")),
+            Answer::Refused(why) => return Err(format!("{named} {shown} is not supported: {why}")),
         }
         Ok(())
     }

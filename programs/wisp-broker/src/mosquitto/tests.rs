@@ -159,6 +159,7 @@ fn the_form_of_the_file_is_that_of_mosquitto() {
         ("max_queued_messages 99999999999", "1: 99999999999 is not a number, or out of range"),
         ("persistent_client_expiration 2", "1: 2 is not a number with one of the units"),
         ("log_type x", "1: x is no log type"),
+        ("auth_opt_\u{1}", "1: auth_opt_\\u{1} has no value"),
         ("sys_interval 65536", "1: 65536 is not a number from 0 to 65535"),
     ] {
         assert!(error(text).contains(part) && !error(text).contains('\n'), "{text:?}: {}", error(text));
