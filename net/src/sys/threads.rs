@@ -2,6 +2,7 @@
 //! the hosts apart: the latter is never set with a stable compiler.
 
 use std::io;
+use std::thread::JoinHandle;
 
 /// Starts a thread that runs `run`, if the host [has threads](crate::Capabilities::threads).
 ///
@@ -10,8 +11,8 @@ use std::io;
 /// # Errors
 /// If the host gives no thread.
 #[cfg(any(unix, wisp_host = "wasix", wisp_host = "wasip1"))]
-pub fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+pub fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
 /// Starts no thread: this host has none.
@@ -19,6 +20,6 @@ pub fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
 /// # Errors
 /// Always.
 #[cfg(not(any(unix, wisp_host = "wasix", wisp_host = "wasip1")))]
-pub fn spawn_thread(_: &str, _: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn spawn_thread(_: &str, _: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     Err(io::ErrorKind::Unsupported.into())
 }
