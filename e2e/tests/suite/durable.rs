@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use std::time::{Duration, Instant};
 use wisp_e2e::Version;
 use wisp_e2e::broker::{Broker, free_addr};
 use wisp_e2e::client::Client;
-use wisp_e2e::host::{Ability, Host, cannot};
+use wisp_e2e::host::{Ability, Host, cannot, native_program};
 use wisp_e2e::packet::{Connect, Publish, Received, acknowledge, kind};
+use wisp_e2e::program::Program;
 use wisp_e2e::random::Random;
 use wisp_e2e::raw::{Incoming, RawClient};
 use wisp_e2e::wait::{TIMEOUT, wait_until};
@@ -291,7 +293,7 @@ fn a_folder_in_use_damaged_or_foreign_is_refused_by_name() {
     let folder = Folder::new();
     let refusal = || {
         let command = Host::current().command(free_addr(), &folder.flags());
-        let mut program = wisp_e2e::program::Program::start(command);
+        let mut program = Program::start(command);
         wait_until("the end of the second broker", || program.ended().is_some());
         let finished = program.finish();
         assert_eq!(finished.status.code(), Some(2), "{:?}", finished.stderr);
@@ -313,4 +315,73 @@ fn a_folder_in_use_damaged_or_foreign_is_refused_by_name() {
     fs::create_dir(&folder.0).expect("it is gone");
     fs::write(folder.0.join("letter.txt"), "dear").expect("it can be written");
     assert!(refusal().contains("not a store"), "{}", refusal());
+}
+
+/// Runs `wisp-broker store`. Returns the status, standard output, and the last line of standard error.
+fn store(words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(native_program("wisp-broker", "WISP_BROKER_BIN"));
+    command.arg("store").args(words);
+    let finished = Program::run(command, b"");
+    let last = finished.stderr.last().cloned().unwrap_or_default();
+    (finished.status.code(), finished.stdout.join("\n"), last)
+}
+
+/// The retained messages below `kept/`.
+fn kept(broker: &Broker, count: usize) -> BTreeMap<String, String> {
+    let mut client = Client::clean(broker, VERSION, "reader");
+    client.subscribe("kept/#", 0);
+    let messages = (0..count).map(|_| client.next_message());
+    let texts = messages.map(|message| (message.topic.clone(), message.text().to_owned())).collect();
+    client.nothing_came();
+    client.disconnect();
+    texts
+}
+
+#[test]
+fn a_folder_is_checked_listed_and_repaired_by_the_command_line() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let (folder, parent) = (Folder::new(), Folder::new());
+    let new = Folder(parent.0.join("new"));
+    let [dir, new_dir] = [folder.flags()[1], new.flags()[1]];
+    let mut broker = Broker::start_with(&folder.flags());
+    let mut client = Client::clean(&broker, VERSION, "sender");
+    for (topic, payload) in [("kept/1", "first"), ("kept/2", "second"), ("kept/3", "third\u{1b}[31m")] {
+        client.publish(&Publish::new(topic, payload).qos(1).retained());
+    }
+    let used = format!("wisp-broker: {dir}: in use by another process");
+    for words in [vec!["check", dir], vec!["dump", dir], vec!["compact", dir], vec!["repair", dir, new_dir]] {
+        assert_eq!(store(&words), (Some(2), String::new(), used.clone()), "{words:?}");
+    }
+    broker.kill();
+
+    let (status, report, _) = store(&["check", dir]);
+    assert!(status == Some(0) && report.ends_with("3 objects\nwhole"), "{status:?} {report}");
+    let (status, dump, _) = store(&["dump", dir]);
+    let line = "client=\"sender\" topic=\"kept/3\" qos=1 retain payload-bytes=10 payload=\"third\\u{1b}[31m\"";
+    assert!(status == Some(0) && dump.lines().any(|found| found.ends_with(line)), "{status:?} {dump}");
+    let (reader, writer) = io::pipe().expect("there are pipes");
+    drop(reader);
+    let mut command = Command::new(native_program("wisp-broker", "WISP_BROKER_BIN"));
+    let unread = command.args(["store", "dump", dir]).stdout(writer).output().expect("it starts");
+    assert!(unread.status.success() && unread.stderr.is_empty(), "{unread:?}");
+
+    let segment = folder.0.join("segment-0000000002.log");
+    let mut bytes = fs::read(&segment).expect("the segment is there");
+    let place = bytes.windows(6).position(|window| window == b"second").expect("the payload is there");
+    bytes[place] ^= 1;
+    fs::write(&segment, bytes).expect("it can be written");
+    let (status, report, last) = store(&["check", dir]);
+    assert!(status == Some(1) && report.starts_with("damaged: segment-0000000002.log: offset "), "{status:?} {report}");
+    assert!(last.contains(&format!("`wisp-broker store repair {dir} NEWFOLDER`")), "{last}");
+    let (status, report, last) = store(&["repair", dir, new_dir]);
+    assert!(status == Some(0) && report.starts_with("damaged: segment-0000000002.log"), "{status:?} {report} {last}");
+    assert!(report.contains(&format!("\n2 objects saved to {new_dir}; {dir} stays")), "{report}");
+    let (status, report, _) = store(&["compact", new_dir]);
+    assert!(status == Some(0) && report.ends_with(" after, 2 objects"), "{status:?} {report}");
+    let broker = Broker::start_with(&new.flags());
+    let expected = [("kept/1", "first"), ("kept/3", "third\u{1b}[31m")];
+    let expected = expected.map(|(topic, text)| (topic.to_owned(), text.to_owned()));
+    assert_eq!(kept(&broker, 2), BTreeMap::from(expected));
 }

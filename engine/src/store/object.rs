@@ -114,7 +114,7 @@ pub struct WillObject<'a> {
 
 impl<'a> WillObject<'a> {
     /// The topic name. `None` if the packet is no PUBLISH with one.
-    pub(crate) fn topic(&self) -> Option<TopicName<'a>> {
+    pub fn topic(&self) -> Option<TopicName<'a>> {
         match decode(self.packet, self.version, u32::MAX) {
             Ok(Some((Packet::Publish(publish), len))) if len == self.packet.len() => publish.topic,
             _ => None,

@@ -10,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::settings::{Kind, SETTINGS, Section, Setting, Settings};
+use crate::store::task::{self, Task};
 
 /// The exit status after an error of the operator.
 pub(crate) const STATUS_USAGE: u8 = 2;
@@ -20,6 +21,8 @@ pub(crate) struct Args {
     pub(crate) action: Action,
     /// The admin listener of another broker, which is asked instead of running this one.
     pub(crate) health: Option<SocketAddr>,
+    /// Work on a data folder instead of running.
+    pub(crate) store: Option<Task>,
     /// The file of `--config`.
     pub(crate) config: Option<PathBuf>,
     /// The file of `--mosquitto-config`.
@@ -62,10 +65,10 @@ pub(crate) fn try_parse(args: impl IntoIterator<Item = OsString>) -> Result<Args
         ("print-config", Action::Print),
     ];
     let action = actions.into_iter().find(|(flag, _)| matches.get_flag(flag)).map_or(Action::Run, |(_, action)| action);
-    let health = matches.remove_one("health");
+    let (health, store) = (matches.remove_one("health"), task::take(&mut matches));
     let (config, mosquitto_config) = (matches.remove_one("config"), matches.remove_one("mosquitto-config"));
     let mut values = |setting: &Setting| matches.remove_many(setting.name).map(Iterator::collect);
-    Ok(Args { action, health, config, mosquitto_config, flags: SETTINGS.iter().map(&mut values).collect() })
+    Ok(Args { action, health, store, config, mosquitto_config, flags: SETTINGS.iter().map(&mut values).collect() })
 }
 
 fn command() -> Command {
@@ -119,6 +122,9 @@ fn command() -> Command {
                 .help("Ask the broker whose --admin is this address whether it is ready, and end: status 0 if it is, else 1"),
         )
         .args(SETTINGS.iter().map(flag))
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(task::command())
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -183,6 +189,29 @@ mod tests {
             let line = one_line(&args(&words).err().unwrap());
             assert!(!line.contains('\n') && line.contains(words[0]), "{line}");
         }
+    }
+
+    #[test]
+    fn a_task_for_a_store_is_complete_and_has_no_flags() {
+        let [one, new] = ["one", "new"].map(PathBuf::from);
+        let tasks = [
+            (vec!["check", "one"], Task::Check(one.clone())),
+            (vec!["dump", "one"], Task::Dump(one.clone())),
+            (vec!["compact", "one"], Task::Compact(one.clone())),
+            (vec!["repair", "one", "new"], Task::Repair(one, new)),
+        ];
+        for (words, task) in tasks {
+            let all = [&["store"], &words[..]].concat();
+            assert_eq!(args(&all).unwrap().store, Some(task));
+            for wrong in
+                [&all[..all.len() - 1], &[&all[..], &["more"]].concat(), &[&["--workers", "1"], &all[..]].concat()]
+            {
+                let line = one_line(&args(wrong).err().unwrap());
+                assert!(!line.contains('\n') && !line.is_empty(), "{line}");
+            }
+        }
+        assert!(args(&["store"]).is_err() && args(&["store", "burn", "one"]).is_err());
+        assert_eq!(args(&[]).unwrap().store, None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod queues;
 mod reload;
 mod service;
 mod settings;
+mod store;
 mod tables;
 
 use std::io::Write;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(end) => return end,
     };
+    if let Some(task) = &args.store {
+        return store::run(task);
+    }
     if let Some(address) = args.health {
         return match health::ask(address) {
             Ok(answer) => say(&format!("wisp-broker: {answer}\n")),
