@@ -404,8 +404,8 @@ impl Connection {
                 Step::Connected(len, PauseCause::PreviousWill)
             }
             Ok(Next::Continue | Next::Connected { taken_over: None, .. }) => Step::Next(len),
-            Ok(Next::Blocked(capacity)) => Step::Paused(PauseCause::Capacity(capacity)),
-            Ok(Next::StoreFull) => Step::Paused(PauseCause::StoreFull),
+            Ok(Next::Blocked(Some(capacity))) => Step::Paused(PauseCause::Capacity(capacity)),
+            Ok(Next::Blocked(None)) => Step::Paused(PauseCause::StoreFull),
             Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
             Err(end) => Step::Ended(end),
         }

@@ -47,10 +47,8 @@ pub(crate) struct Raw<'a> {
 pub(crate) enum Next {
     /// Handle the next packet.
     Continue,
-    /// Handle the same packet again when this receiver has capacity.
-    Blocked(Arc<Capacity>),
-    /// Handle the same packet again when the store takes more changes.
-    StoreFull,
+    /// Handle the same packet again when this receiver has capacity or, without one, when the store takes more changes.
+    Blocked(Option<Arc<Capacity>>),
     /// Handle the same packet again when the policy has answered.
     Undecided(Arc<PendingDecision>),
     /// The client is connected. CONNACK is in the outbox.
@@ -193,7 +191,7 @@ impl Protocol {
             match next {
                 Ok(Next::Undecided(_)) => {}
                 // The policy is not asked a second time about the same packet.
-                Ok(Next::Blocked(_) | Next::StoreFull) => given.start_again(),
+                Ok(Next::Blocked(_)) => given.start_again(),
                 _ => *answers = None,
             }
         }

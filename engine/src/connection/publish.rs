@@ -29,8 +29,8 @@ enum Outcome {
     Refused(ReasonCode),
     /// The client has as many messages at QoS 2 under way as allowed.
     AboveReceiveMaximum,
-    Blocked(Arc<Capacity>),
-    StoreFull,
+    /// A receiver with this capacity is full, or the store if there is none.
+    Blocked(Option<Arc<Capacity>>),
     Undecided(Arc<PendingDecision>),
     /// The policy has denied it.
     Denied(ReasonCode),
@@ -43,7 +43,6 @@ impl From<Routed> for Outcome {
             Routed::Done(matched) => Self::Accepted { matched },
             Routed::Refused(code) => Self::Refused(code),
             Routed::Blocked(capacity) => Self::Blocked(capacity),
-            Routed::StoreFull => Self::StoreFull,
         }
     }
 }
@@ -74,7 +73,6 @@ impl Protocol {
         let version = client.version;
         match (outcome, publish.packet_id) {
             (Outcome::Blocked(capacity), _) => return Ok(Next::Blocked(capacity)),
-            (Outcome::StoreFull, _) => return Ok(Next::StoreFull),
             (Outcome::Undecided(pending), _) => return Ok(Next::Undecided(pending)),
             (Outcome::End(reason), _) => return Err(self.end(reason, context.replies)),
             (Outcome::Accepted { .. }, None) => {}
@@ -196,7 +194,7 @@ impl Client {
         context: &mut Context<'_>,
     ) -> Outcome {
         let client_id = self.session.client_id();
-        let received = Received {
+        let mut received = Received {
             publish: *publish,
             topic,
             raw: raw.bytes,
@@ -226,7 +224,7 @@ impl Client {
             context.shared.reached.note(LimitName::ReceiveMaximum, Some(client_id));
             return Outcome::AboveReceiveMaximum;
         }
-        let received = Received { incoming: self.session.key(), ..received };
+        received.incoming = self.session.key();
         let routed = context.dispatcher.publish(context.shared, &received, context.now_ms);
         if let Routed::Done(_) = routed {
             incoming.insert(packet_id, &context.shared.stored);

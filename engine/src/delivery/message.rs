@@ -116,6 +116,7 @@ impl Message {
         Self::build((expires_at_ms, qos, retain, Some(key)), topic.as_str(), properties, payload)
     }
 
+    #[inline]
     fn build(
         (expires_at_ms, qos, retain, key): (u64, QoS, bool, Option<Key>),
         topic: &str,

@@ -15,6 +15,7 @@ mod own;
 mod stored;
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
@@ -51,10 +52,9 @@ const TRIM_MS: u64 = 2_000;
 pub(crate) enum Routed {
     /// It is staged for all its receivers; false if it has none.
     Done(bool),
-    /// A receiver with this capacity is full. Nothing was staged.
-    Blocked(Arc<Capacity>),
-    /// The store does not take more changes at the moment. Nothing was staged.
-    StoreFull,
+    /// A receiver with this capacity is full, or, without one, the store takes no more changes at the moment. Nothing
+    /// was staged.
+    Blocked(Option<Arc<Capacity>>),
     /// It is refused. Nothing was staged. [`RESERVED`]: only the broker publishes to the topic.
     Refused(ReasonCode),
 }
@@ -140,9 +140,9 @@ impl Dispatcher {
             return obstacle;
         }
         if is_durable && !recorder.admits() && is_stored(route, received) {
-            return Routed::StoreFull;
+            return Routed::Blocked(None);
         }
-        let mut stored = SharedMessage::new(received, now_ms, recorder);
+        let mut stored = SharedMessage::new(received, now_ms);
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
             let sender = Some(Arc::clone(received.client_id));
             let retained = Retained { message: stored.get(), sender, key: None };
@@ -164,7 +164,9 @@ impl Dispatcher {
         }
         self.counts.messages_received += 1;
         self.counts.payload_bytes_received += received.publish.payload.len() as u64;
-        let reached = staging.stage(route, &mut stored, &shared.limits, &mut self.counts);
+        // Without a durable store there is nothing to drop, and so no look at it for each message.
+        let mut kept = ManuallyDrop::new(None);
+        let reached = staging.stage(route, &mut stored, (&mut kept, recorder), &shared.limits, &mut self.counts);
         if let Some(group) = reached.lagging_group {
             shared.reached.note(LimitName::StallMs, Some(&group.name));
         }
@@ -174,11 +176,10 @@ impl Dispatcher {
             // connected, since the fault is its receivers'.
             return Routed::Refused(ReasonCode::QuotaExceeded);
         }
-        let matched = reached.matched;
         if is_durable {
-            stored.record(reached.kept);
+            stored.record(ManuallyDrop::into_inner(kept), recorder);
         }
-        Routed::Done(matched)
+        Routed::Done(reached.matched)
     }
 
     /// Calls `transmit` for each receiver that is marked for flush, with the messages at QoS 0 staged for it.
@@ -324,7 +325,7 @@ impl Dispatcher {
         for _ in 0..self.wills.len().min(WILLS_A_TURN) {
             let Some(will) = self.wills.pop_front() else { break };
             match self.publish_will(shared, &will, now_ms) {
-                Routed::Blocked(_) | Routed::StoreFull => self.wills.push_back(will),
+                Routed::Blocked(_) => self.wills.push_back(will),
                 Routed::Done(_) | Routed::Refused(_) => self.published_wills.push(Arc::clone(&will.client_id)),
             }
         }
@@ -430,8 +431,6 @@ struct Reached<'r> {
     taken: bool,
     /// A shared subscription group that does not keep up: the message is dropped for it.
     lagging_group: Option<&'r QueueInfo>,
-    /// Its part that the store keeps.
-    kept: Option<Box<Kept<'r>>>,
 }
 
 /// The tables in which messages are staged.
@@ -470,7 +469,7 @@ impl Staging<'_> {
         if !route.queues.is_empty() {
             return self.obstacle_at_queues(&route.queues, blocking, received, now_ms);
         }
-        blocking.map(|capacity| Routed::Blocked(Arc::clone(capacity)))
+        blocking.map(|capacity| Routed::Blocked(Some(Arc::clone(capacity))))
     }
 
     /// The reason why the message cannot be staged now, if it also goes to queues. `blocking` is a full receiver besides them.
@@ -488,7 +487,7 @@ impl Staging<'_> {
             }
         }
         if let Some(capacity) = blocking {
-            return Some(Routed::Blocked(Arc::clone(capacity)));
+            return Some(Routed::Blocked(Some(Arc::clone(capacity))));
         }
         let mut queues = queues.iter().filter(|queue| !queue.is_group());
         queues.find_map(|queue| self.obstacle_at(queue, received, now_ms))
@@ -509,7 +508,7 @@ impl Staging<'_> {
         let can_refuse = acknowledged && received.format == WireFormat::V5;
         match admission {
             Admission::Admitted => None,
-            Admission::Wait if !can_refuse => Some(Routed::Blocked(Arc::clone(queue.capacity()))),
+            Admission::Wait if !can_refuse => Some(Routed::Blocked(Some(Arc::clone(queue.capacity())))),
             Admission::Wait | Admission::Lagging => Some(Routed::Refused(ReasonCode::QuotaExceeded)),
         }
     }
@@ -518,12 +517,13 @@ impl Staging<'_> {
         self,
         route: &'r Route,
         stored: &mut SharedMessage<'_>,
+        (kept, recorder): (&mut Option<Box<Kept<'r>>>, Recorder<'_>),
         limits: &Limits,
         counts: &mut StatsSnapshot,
     ) -> Reached<'r> {
         let received = stored.received;
         let mut forms = Forms::new(received);
-        let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None, kept: None };
+        let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None };
         let mut written = 0;
         counts.deliveries_denied += route.denied;
         for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
@@ -551,7 +551,7 @@ impl Staging<'_> {
             if qos != QoS::AtMostOnce {
                 let delivery = match target.session.key() {
                     None => deliver_at(target, qos, stored.get()),
-                    Some(session) => stored.keep(&mut reached.kept, target, (qos, session), route.targets.len()),
+                    Some(session) => stored.keep((kept, recorder), target, (qos, session), route.targets.len()),
                 };
                 let bytes = delivery.message.cost_bytes();
                 self.deliveries.stage(&target.session, delivery, bytes);

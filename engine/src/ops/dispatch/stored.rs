@@ -17,7 +17,6 @@ use crate::store::{Change, Key, Object, WaitingState};
 pub(super) struct SharedMessage<'a> {
     pub(super) received: &'a Received<'a>,
     now_ms: u64,
-    recorder: Recorder<'a>,
     message: Option<Message>,
 }
 
@@ -29,12 +28,12 @@ pub(super) struct Kept<'r> {
 }
 
 impl<'a> SharedMessage<'a> {
-    pub(super) fn new(received: &'a Received<'a>, now_ms: u64, recorder: Recorder<'a>) -> Self {
-        Self { received, now_ms, recorder, message: None }
+    pub(super) fn new(received: &'a Received<'a>, now_ms: u64) -> Self {
+        Self { received, now_ms, message: None }
     }
 
     pub(super) fn get(&mut self) -> Message {
-        let Self { received, now_ms, message, .. } = self;
+        let Self { received, now_ms, message } = self;
         let make = || Message::from_publish(&received.publish, received.topic, *now_ms);
         message.get_or_insert_with(make).clone()
     }
@@ -43,12 +42,12 @@ impl<'a> SharedMessage<'a> {
     #[inline(never)]
     pub(super) fn keep<'r>(
         &self,
-        kept: &mut Option<Box<Kept<'r>>>,
+        (kept, recorder): (&mut Option<Box<Kept<'r>>>, Recorder<'_>),
         target: &'r Target,
         (qos, session): (QoS, Key),
         receivers_max: usize,
     ) -> Delivery {
-        let Self { received, now_ms, recorder, .. } = self;
+        let Self { received, now_ms, .. } = self;
         let kept = kept.get_or_insert_default();
         let message = kept.message.get_or_insert_with(|| {
             let key = recorder.new_keys(1 + receivers_max as u64);
@@ -69,15 +68,15 @@ impl<'a> SharedMessage<'a> {
     }
 
     /// Appends the message, the sessions that it waits for, and its sender's packet identifier, all or nothing.
-    pub(super) fn record(&self, kept: Option<Box<Kept<'_>>>) {
-        let Self { received, recorder, .. } = self;
+    pub(super) fn record(&self, kept: Option<Box<Kept<'_>>>, recorder: Recorder<'_>) {
+        let received = self.received;
         if kept.is_none() && received.incoming.is_none() {
             return;
         }
         let kept = kept.map_or_else(Kept::default, |kept| *kept);
         let mut changes = Vec::with_capacity(kept.waiting.len() + 2);
         if let Some((message, key)) = kept.message.as_ref().and_then(|message| Some((message, message.key()?))) {
-            changes.push(Change::Put { key, object: Object::Message(message.as_object(*recorder)) });
+            changes.push(Change::Put { key, object: Object::Message(message.as_object(recorder)) });
         }
         changes.extend(kept.waiting);
         if let (Some(session), Some(packet_id)) = (received.incoming, received.publish.packet_id) {

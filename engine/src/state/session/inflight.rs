@@ -102,6 +102,7 @@ impl Inflight {
     }
 
     /// The identifier of the next message.
+    #[inline]
     pub(crate) fn next_id(&mut self) -> PacketId {
         loop {
             self.separate_stragglers();

@@ -439,12 +439,16 @@ impl Outgoing {
     }
 
     fn finish(&mut self, id: PacketId, recorder: Recorder<'_>) {
-        let place = self.inflight.finish(id);
-        if let Some(key) = place.key() {
+        let key = match self.inflight.finish(id) {
+            Place::Free => None,
+            Place::Released(key) => key,
+            Place::Sent(delivery) => {
+                self.acknowledged(&delivery);
+                delivery.key()
+            }
+        };
+        if let Some(key) = key {
             recorder.delete(key);
-        }
-        if let Place::Sent(delivery) = place {
-            self.acknowledged(&delivery);
         }
     }
 
