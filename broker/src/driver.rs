@@ -143,7 +143,8 @@ impl<H: Host> Driver<H> {
         }
         #[cfg(feature = "store")]
         if let Some(durable) = self.server.durable.clone() {
-            // On a host without threads what is committed goes out at once, and may have more committed.
+            // On a host without threads the replies that a commit releases go out at once. Sending them may append
+            // further changes.
             let mut rounds = COMMITS_MAX;
             while rounds > 0 && durable.end_turn() {
                 rounds -= 1;

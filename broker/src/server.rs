@@ -213,7 +213,7 @@ impl<H: Host> Broker<H> {
         Ok(broker)
     }
 
-    /// A broker whose workers do not run yet.
+    /// The broker, and its workers, which do not run yet.
     fn of(prepared: Prepared<H>) -> Result<(Self, Vec<Driver<H>>), StartError> {
         let Prepared { server, local_addrs, admin_addr, workers, watching } = prepared;
         #[cfg(feature = "store")]

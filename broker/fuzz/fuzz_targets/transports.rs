@@ -1,7 +1,7 @@
 //! A connection over each transport of a listener: TLS, WebSocket, both, and a PROXY header before them. The transports have no
 //! sockets of their own, so they are compiled from the broker's files as they are, over a socket in memory.
 //!
-//! A real client of TLS takes part in the handshakes; what it sends is cut, delayed and changed, and the broker sends while its
+//! A real client of TLS takes part in the handshakes; its bytes are cut, delayed and changed, and the broker sends while its
 //! socket is full. Whatever comes, the bytes that reach the engine are the ones that the client sent, in their order, and a turn ends.
 
 #![no_main]
@@ -133,7 +133,7 @@ impl Pair {
         let name = "localhost".try_into().expect("a name");
         let mut client =
             has_tls.then(|| ClientConnection::new(Arc::clone(&TLS.client), name).expect("the settings are complete"));
-        // What is written before the end of the handshake waits.
+        // Bytes written before the end of the handshake wait.
         client.iter_mut().for_each(|client| client.set_buffer_limit(None));
         let under_way = if has_header { HEADER.to_vec() } else { Vec::new() };
         let mut pair =
@@ -191,7 +191,7 @@ impl Pair {
                     assert!(!self.is_clean, "the broker breaks the rules of TLS");
                     break;
                 }
-                // What the broker sends does not matter here.
+                // The broker's answer does not matter here.
                 let _ = io::copy(&mut client.reader(), &mut io::sink());
             }
         }

@@ -82,7 +82,7 @@ fn wait(durable: &Durable, is_late: bool) -> bool {
         if wanted.end {
             return false;
         }
-        // What is appended meanwhile makes a full disk no emptier.
+        // Changes appended meanwhile make a full disk no emptier.
         if !is_late && std::mem::take(&mut wanted.flush) {
             return true;
         }

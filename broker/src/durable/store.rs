@@ -112,7 +112,7 @@ impl Durable {
         Ok((durable, restored))
     }
 
-    /// Says what was found, and what is promised from now on.
+    /// Logs the counts of the restored objects, and the effective guarantee.
     pub(crate) fn announce(&self, options: &DataDir, restoration: &Restoration, host_syncs: bool) {
         let folder = options.folder.display();
         let recovery = self.log.recovery();
@@ -168,7 +168,7 @@ impl Durable {
         !self.has_thread && self.log.position() > self.log.synced() && self.trouble().retry.is_none()
     }
 
-    /// Has the thread flush what was appended up to a position, unless it was asked for that already.
+    /// Asks the thread to flush the changes up to a position, once for each position.
     fn ask(&self, position: u64) {
         if self.has_thread && self.asked.fetch_max(position, Ordering::Relaxed) < position {
             self.wanted().flush = true;

@@ -1,24 +1,16 @@
 //! Web pages in a real Chromium, with the package mqtt: over WebSocket, with TLS below it, and from another origin.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use wisp_e2e::Version;
-use wisp_e2e::broker::{Broker, free_addr};
+use wisp_e2e::broker::free_addr;
 use wisp_e2e::browser::{browser, browser_is_missing, pin};
 use wisp_e2e::host::{Ability, cannot};
 use wisp_e2e::peer::{Options, Session};
 use wisp_e2e::wait::wait_until;
 
-use crate::config::ConfigFile;
 use crate::tls::{exchange, secured};
-
-fn web(name: &str, lines: &str) -> (Broker, SocketAddr, ConfigFile) {
-    let addr = free_addr();
-    let text = format!("[[listener]]\naddress = \"{addr}\"\nprotocol = \"websocket\"\n{lines}\n");
-    let file = ConfigFile::new(name, &text);
-    (Broker::start_with(&["--config", file.path()]), addr, file)
-}
+use crate::websocket::web;
 
 #[test]
 fn a_page_exchanges_messages_over_web_socket() {

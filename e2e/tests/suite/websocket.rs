@@ -14,7 +14,7 @@ use crate::config::ConfigFile;
 use crate::tls::{exchange, read_to_end, secured};
 
 /// A broker with a listener for WebSocket that has these lines beside its address.
-fn web(name: &str, lines: &str) -> (Broker, SocketAddr, ConfigFile) {
+pub(crate) fn web(name: &str, lines: &str) -> (Broker, SocketAddr, ConfigFile) {
     let addr = free_addr();
     let text = format!("[[listener]]\naddress = \"{addr}\"\nprotocol = \"websocket\"\n{lines}\n");
     let file = ConfigFile::new(name, &text);

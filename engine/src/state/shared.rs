@@ -371,8 +371,9 @@ impl Shared {
         stats
     }
 
-    /// Takes up the objects that the store has kept, in the order in which the objects were first put. Before any worker. Sessions that have expired
-    /// meanwhile end, and wills that are due are published, as soon as the first worker looks.
+    /// Takes up the objects that the store has kept, in the order in which the objects were first put. Comes before any
+    /// worker. Sessions that have expired meanwhile end, and wills that are due are published, as soon as the first
+    /// worker looks.
     ///
     /// # Errors
     /// The first object that this version cannot read. The broker cannot be used then.
