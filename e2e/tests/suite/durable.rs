@@ -42,6 +42,12 @@ impl Folder {
     fn flags(&self) -> [&str; 2] {
         ["--data-dir", self.0.to_str().expect("a path of text")]
     }
+
+    /// With room for all that senders at full speed publish while the receiver is away.
+    fn roomy_flags(&self) -> [&str; 6] {
+        let [flag, dir] = self.flags();
+        [flag, dir, "--queue-bytes-max", "1073741824", "--queue-messages-max", "10000000"]
+    }
 }
 
 impl Drop for Folder {
@@ -193,6 +199,12 @@ impl Receiver {
     }
 }
 
+/// A full queue would excuse a loss. A limit that was reached is in the log after 250 ms at the latest, if the broker lives that long.
+fn assert_nothing_dropped(broker: &Broker) {
+    let dropped: Vec<String> = broker.log().into_iter().filter(|line| line.contains("limit reached")).collect();
+    assert!(dropped.is_empty(), "the queue is too small for this test: {dropped:?}");
+}
+
 /// The number of kills: `WISP_E2E_KILLS`, or a few.
 fn kills() -> u32 {
     let default = if Host::current() == Host::Native { 20 } else { 3 };
@@ -210,7 +222,7 @@ fn what_is_acknowledged_survives_kill_9_under_load_and_comes_once_at_qos_2() {
     let mut receiver = Receiver::default();
     let never = AtomicBool::new(false);
     for round in 0..kills() {
-        let mut broker = Broker::start_at(addr, &folder.flags());
+        let mut broker = Broker::start_at(addr, &folder.roomy_flags());
         if round == 0 {
             let mut client = Client::kept(&broker, VERSION, "receiver");
             client.subscribe("load/#", 2);
@@ -227,8 +239,9 @@ fn what_is_acknowledged_survives_kill_9_under_load_and_comes_once_at_qos_2() {
             thread::sleep(Duration::from_millis(5 + random.below(150)));
             broker.kill();
         });
+        assert_nothing_dropped(&broker);
     }
-    let broker = Broker::start_at(addr, &folder.flags());
+    let broker = Broker::start_at(addr, &folder.roomy_flags());
     // All that is in flight is finished, and then all that was acknowledged is to come.
     let ends = AtomicBool::new(true);
     for sender in &mut senders {
@@ -242,6 +255,7 @@ fn what_is_acknowledged_survives_kill_9_under_load_and_comes_once_at_qos_2() {
         has_all
     };
     receiver.run(addr, is_done).expect("the broker runs");
+    assert_nothing_dropped(&broker);
     for sender in &senders {
         receiver.check(sender);
         // Retained is the last message that was acknowledged.
