@@ -393,7 +393,13 @@ impl Connection {
             Err(error) => return Step::Ended(self.protocol.refuse_bytes(error, bytes, context.replies)),
         };
         let raw = Raw { bytes: &bytes[..len], in_scratch };
-        let next = self.protocol.handle(packet, raw, &mut self.answers, context);
+        let before = context.replies.len();
+        // The result stays in its place: copying one that was just written waits for all stores before it.
+        let mut next = self.protocol.handle(packet, raw, &mut self.answers, context);
+        self.protocol.conclude(&mut next, before, &mut self.answers, context);
+        if let Ok(Next::Continue) = next {
+            return Step::Next(len);
+        }
         if let Ok(Next::Connected { waits_for_store, .. }) = next {
             self.share = None;
             self.has_hold = waits_for_store;

@@ -176,7 +176,7 @@ impl Protocol {
     }
 
     /// Handles one packet. Replies are appended to the context's buffer; messages for receivers are staged with its
-    /// dispatcher.
+    /// dispatcher. [`Protocol::conclude`] comes next.
     pub(crate) fn handle(
         &mut self,
         packet: Packet<'_>,
@@ -185,8 +185,17 @@ impl Protocol {
         context: &mut Context<'_>,
     ) -> Result<Next, End> {
         self.heard_ms = context.now_ms;
-        let before = context.replies.len();
-        let next = self.dispatch(packet, raw, answers, context);
+        self.dispatch(packet, raw, answers, context)
+    }
+
+    /// Checks the replies behind the first `before` bytes, and forgets the policy's answers about a packet that was handled.
+    pub(crate) fn conclude(
+        &mut self,
+        next: &mut Result<Next, End>,
+        before: usize,
+        answers: &mut Option<Box<Answers>>,
+        context: &mut Context<'_>,
+    ) {
         if let Some(given) = answers {
             match next {
                 Ok(Next::Undecided(_)) => {}
@@ -195,14 +204,13 @@ impl Protocol {
                 _ => *answers = None,
             }
         }
-        match (&self.phase, next?) {
+        if let (Phase::Connected(client), Ok(_)) = (&self.phase, &next)
+            && context.replies.len() - before > client.packet_bytes_max
+        {
             // A reply longer than the client accepts must not be sent, and without it the exchange cannot continue
             // [MQTT-3.1.2-24].
-            (Phase::Connected(client), _) if context.replies.len() - before > client.packet_bytes_max => {
-                context.replies.truncate(before);
-                Err(self.end(EndReason::ReplyTooLong, context.replies))
-            }
-            (_, next) => Ok(next),
+            context.replies.truncate(before);
+            *next = Err(self.end(EndReason::ReplyTooLong, context.replies));
         }
     }
 

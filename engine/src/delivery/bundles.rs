@@ -53,7 +53,9 @@ impl<R: Indexed, T> Bundles<R, T> {
         self.bytes
     }
 
-    /// Stages an item that counts `bytes` for `receiver`.
+    /// Stages an item that counts `bytes` for `receiver`. Inlined, so that the item is made in its place: copying one that was just
+    /// made would wait for all stores before it, those of a whole message.
+    #[inline(always)]
     pub(crate) fn stage(&mut self, receiver: &Arc<R>, item: T, bytes: usize) {
         let slot = receiver.index();
         if self.bundle_of.len() <= slot {

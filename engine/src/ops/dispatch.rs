@@ -21,7 +21,7 @@ use std::sync::Arc;
 use wisp_wire::{Packet, Publish, QoS, ReasonCode, decode};
 
 use self::forms::{Forms, Received};
-use self::stored::{Kept, SharedMessage, deliver_at};
+use self::stored::{Kept, SharedMessage, deliver_at, is_stored};
 use crate::base::capacity::{Admission, Capacity};
 use crate::base::denials::DeniedUse;
 use crate::base::limits::{Limits, StallPolicy};
@@ -145,7 +145,7 @@ impl Dispatcher {
         let mut stored = SharedMessage::new(received, now_ms);
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
             let sender = Some(Arc::clone(received.client_id));
-            let retained = Retained { message: stored.get(), sender, key: None };
+            let retained = Retained { message: stored.share(false), sender, key: None };
             if let Err(full) = shared.retained.store(retained, &shared.limits, recorder) {
                 shared.reached.note(full.limit(), Some(received.client_id));
                 if received.publish.qos != QoS::AtMostOnce && received.format == WireFormat::V5 {
@@ -414,15 +414,6 @@ impl Dispatcher {
     }
 }
 
-/// Whether the store keeps the message for a receiver, for later subscribers, or its packet identifier.
-#[cold]
-fn is_stored(route: &Route, received: &Received<'_>) -> bool {
-    let mut waiting =
-        route.targets.iter().filter(|target| target.session.key().is_some() && target.qos != QoS::AtMostOnce);
-    let waits = received.publish.qos != QoS::AtMostOnce && waiting.next().is_some();
-    waits || received.publish.retain || received.incoming.is_some()
-}
-
 /// The receivers that a message has reached.
 struct Reached<'r> {
     /// It has receivers.
@@ -522,11 +513,11 @@ impl Staging<'_> {
         counts: &mut StatsSnapshot,
     ) -> Reached<'r> {
         let received = stored.received;
-        let mut forms = Forms::new(received);
+        let (mut forms, mut written) = (Forms::new(received), 0);
         let mut reached = Reached { matched: !route.queues.is_empty(), taken: false, lagging_group: None };
-        let mut written = 0;
         counts.deliveries_denied += route.denied;
-        for target in route.targets.iter().filter_map(|target| target.for_sender(received.client_id)) {
+        let mut targets = route.targets.iter().filter_map(|target| target.for_sender(received.client_id)).peekable();
+        while let Some(target) = targets.next() {
             reached.matched = true;
             let qos = target.qos.min(received.publish.qos);
             let capacity = match (&target.outbox, qos) {
@@ -540,21 +531,25 @@ impl Staging<'_> {
             };
             let own = qos != QoS::AtMostOnce && target.session.client_id() == received.client_id;
             if capacity.is_lagging() || own && capacity.is_full_with(received.raw.len(), 1) {
-                capacity.count_dropped(1);
-                counts.messages_dropped += 1;
-                if limits.stall_policy == StallPolicy::Disconnect {
-                    self.stuck.extend(target.outbox.as_ref().map(|outbox| (outbox.connection(), outbox.worker())));
-                }
+                self.stuck.extend(drop_for(target, capacity, (limits, counts)));
                 continue;
             }
             reached.taken = true;
             if qos != QoS::AtMostOnce {
-                let delivery = match target.session.key() {
-                    None => deliver_at(target, qos, stored.get()),
-                    Some(session) => stored.keep((kept, recorder), target, (qos, session), route.targets.len()),
-                };
-                let bytes = delivery.message.cost_bytes();
-                self.deliveries.stage(&target.session, delivery, bytes);
+                // Each arm makes the delivery in its place: see `Bundles::stage`.
+                match target.session.key() {
+                    None => {
+                        let is_last = targets.peek().is_none() && route.queues.is_empty();
+                        let message = stored.share(is_last);
+                        let bytes = message.cost_bytes();
+                        self.deliveries.stage(&target.session, deliver_at(target, qos, message), bytes);
+                    }
+                    Some(session) => {
+                        let delivery = stored.keep((kept, recorder), target, (qos, session), route.targets.len());
+                        let bytes = delivery.message.cost_bytes();
+                        self.deliveries.stage(&target.session, delivery, bytes);
+                    }
+                }
             } else if let Some(outbox) = &target.outbox
                 && !outbox.is_closed()
             {
@@ -583,10 +578,23 @@ impl Staging<'_> {
                 continue;
             }
             reached.taken = true;
-            let message = stored.get();
+            let message = stored.share(false);
             let bytes = message.cost_bytes();
             self.queued.stage(queue, Queued { message, deliveries: 0 }, bytes);
         }
         reached
     }
+}
+
+/// Drops a message for a receiver that is full. Returns its connection and worker if it ends by policy.
+#[cold]
+fn drop_for(
+    target: &Target,
+    capacity: &Capacity,
+    (limits, counts): (&Limits, &mut StatsSnapshot),
+) -> Option<(ConnectionId, usize)> {
+    capacity.count_dropped(1);
+    counts.messages_dropped += 1;
+    let outbox = target.outbox.as_ref().filter(|_| limits.stall_policy == StallPolicy::Disconnect);
+    outbox.map(|outbox| (outbox.connection(), outbox.worker()))
 }

@@ -2,6 +2,7 @@
 //! on another thread, than they were made, which is the slowest case for an allocator.
 
 use std::cell::RefCell;
+use std::hint::black_box;
 
 use triomphe::{Arc, UniqueArc};
 
@@ -42,6 +43,13 @@ thread_local! {
     };
 }
 
+/// Has the processor load memory that is written soon and that its caches have lost. It loads several lines at a time, and
+/// would write them one after the other.
+fn load(memory: &Memory) {
+    const LINE_BYTES: usize = 64;
+    black_box(memory.slice.iter().step_by(LINE_BYTES).fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
+}
+
 /// At least `len` bytes without another share, with any content.
 pub(super) fn take(len: usize) -> UniqueArc<Memory> {
     let step = len.div_ceil(STEP_BYTES);
@@ -50,6 +58,7 @@ pub(super) fn take(len: usize) -> UniqueArc<Memory> {
         let kept = pool.by_size.get_mut(step)?;
         let memory = kept.free.pop()?;
         kept.fewest = kept.fewest.min(kept.free.len());
+        kept.free.last().inspect(|next| load(next));
         pool.bytes -= step * STEP_BYTES;
         Some(memory)
     });

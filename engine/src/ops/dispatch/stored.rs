@@ -8,7 +8,7 @@ use wisp_wire::QoS;
 use super::forms::Received;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::message::Message;
-use crate::ops::routes::Target;
+use crate::ops::routes::{Route, Target};
 use crate::state::session::incoming_key;
 use crate::store::journal::Recorder;
 use crate::store::{Change, Key, Object, WaitingState};
@@ -32,10 +32,12 @@ impl<'a> SharedMessage<'a> {
         Self { received, now_ms, message: None }
     }
 
-    pub(super) fn get(&mut self) -> Message {
+    /// A share of the message. The last one is handed over: counting it while the copy is still on its way to memory would wait
+    /// for it.
+    pub(super) fn share(&mut self, is_last: bool) -> Message {
         let Self { received, now_ms, message } = self;
         let make = || Message::from_publish(&received.publish, received.topic, *now_ms);
-        message.get_or_insert_with(make).clone()
+        if is_last { message.take().unwrap_or_else(make) } else { message.get_or_insert_with(make).clone() }
     }
 
     /// The delivery to a session that the store keeps, and so the delivery too. `receivers_max` is the most deliveries.
@@ -88,7 +90,17 @@ impl<'a> SharedMessage<'a> {
 }
 
 /// The delivery of a message at QoS 1 or 2.
+#[inline(always)]
 pub(super) fn deliver_at(target: &Target, qos: QoS, message: Message) -> Delivery {
     let retain = message.retain() && target.retain_as_published;
     Delivery::new(message, qos, retain, target.subscription_ids.clone())
+}
+
+/// Whether the store keeps the message for a receiver, for later subscribers, or its packet identifier.
+#[cold]
+pub(super) fn is_stored(route: &Route, received: &Received<'_>) -> bool {
+    let mut waiting =
+        route.targets.iter().filter(|target| target.session.key().is_some() && target.qos != QoS::AtMostOnce);
+    let waits = received.publish.qos != QoS::AtMostOnce && waiting.next().is_some();
+    waits || received.publish.retain || received.incoming.is_some()
 }

@@ -200,7 +200,7 @@ impl Inflight {
         is_sent.then_some(place)
     }
 
-    /// The client has the message. The identifier stays in use.
+    /// The client has the message. The identifier stays in use. The caller subtracts the bytes of the message.
     pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
         let place = if self.straggler(id).is_some() {
             self.stragglers.as_mut().and_then(|stragglers| stragglers.sent_mut(id))?
@@ -211,11 +211,10 @@ impl Inflight {
         // A place whose message the client has already keeps its key.
         let Place::Sent(delivery) = &*place else { return None };
         let released = Place::released(delivery);
-        let before = std::mem::replace(place, released);
-        self.message_of(before)
+        if let Place::Sent(delivery) = std::mem::replace(place, released) { Some(delivery) } else { None }
     }
 
-    /// Frees the identifier. Returns its place.
+    /// Frees the identifier. Returns its place. The caller subtracts the bytes of the message.
     pub(crate) fn finish(&mut self, id: PacketId) -> Place {
         if self.straggler(id).is_some() {
             self.outstanding -= 1;
@@ -226,9 +225,14 @@ impl Inflight {
             return Place::Free;
         }
         self.outstanding -= 1;
-        let before = self.replace(place, Place::Free);
+        let before = std::mem::replace(&mut self.places[place], Place::Free);
         self.trim();
         before
+    }
+
+    /// Messages of so many bytes were released or finished.
+    pub(crate) fn subtract(&mut self, bytes: usize) {
+        self.bytes -= bytes;
     }
 
     fn remove_straggler(&mut self, id: PacketId) -> Place {
@@ -237,7 +241,6 @@ impl Inflight {
         if stragglers.is_empty() {
             self.stragglers = None;
         }
-        self.note_gone(&place);
         place
     }
 
@@ -252,12 +255,6 @@ impl Inflight {
         if let Place::Sent(delivery) = place {
             self.bytes -= delivery.message.cost_bytes();
         }
-    }
-
-    /// The message of a place that is no longer in use.
-    fn message_of(&mut self, place: Place) -> Option<Delivery> {
-        self.note_gone(&place);
-        if let Place::Sent(delivery) = place { Some(delivery) } else { None }
     }
 
     fn trim(&mut self) {
@@ -307,7 +304,9 @@ impl Inflight {
                 before
             } else {
                 self.outstanding -= usize::from(is_sent);
-                self.remove_straggler(id)
+                let before = self.remove_straggler(id);
+                self.note_gone(&before);
+                before
             };
             if let Place::Sent(delivery) = before {
                 taken.push((id, delivery));
@@ -343,6 +342,18 @@ mod tests {
         Delivery::new(Message::from_publish(&Publish::new(topic, b"x"), topic, 0), qos, false, None)
     }
 
+    /// Frees the identifier, and subtracts the bytes of its message. True if there was one.
+    fn finish(inflight: &mut Inflight, id: PacketId) -> bool {
+        let Place::Sent(delivery) = inflight.finish(id) else { return false };
+        inflight.subtract(delivery.message.cost_bytes());
+        true
+    }
+
+    fn release(inflight: &mut Inflight, id: PacketId) -> bool {
+        let released = inflight.release(id);
+        released.inspect(|delivery| inflight.subtract(delivery.message.cost_bytes())).is_some()
+    }
+
     #[test]
     fn identifiers_go_round_without_zero() {
         let mut inflight = Inflight::default();
@@ -350,7 +361,7 @@ mod tests {
             let id = inflight.next_id();
             assert_eq!(usize::from(id.get()), number % IDS + 1);
             inflight.push(delivery(QoS::AtLeastOnce));
-            assert!(matches!(inflight.finish(id), Place::Sent(_)));
+            assert!(finish(&mut inflight, id));
         }
         assert_eq!((inflight.bytes(), inflight.places.len()), (0, 0));
     }
@@ -368,12 +379,12 @@ mod tests {
             if [0, 1, 100, 5_000, 2 * IDS].contains(&number) {
                 skipped.push(id);
             } else {
-                assert!(matches!(inflight.finish(id), Place::Sent(_)));
+                assert!(finish(&mut inflight, id));
             }
             assert!(inflight.places.len() <= SHORT + 1, "{} places", inflight.places.len());
         }
         assert!(inflight.has_window(6) && !inflight.has_window(5));
-        assert!(inflight.release(skipped[1]).is_some());
+        assert!(release(&mut inflight, skipped[1]));
         assert_eq!(inflight.in_use(skipped[1]), InUse::Released);
         inflight.rewind();
         assert_eq!((inflight.in_use(skipped[0]), inflight.is_sent()), (InUse::Nothing, false));
@@ -383,7 +394,7 @@ mod tests {
             })
         });
         assert_eq!(again.collect::<Vec<_>>(), skipped, "in the order of sending");
-        skipped.iter().for_each(|id| drop(inflight.finish(*id)));
+        assert_eq!(skipped.iter().filter(|id| finish(&mut inflight, **id)).count(), skipped.len() - 1);
         assert_eq!((inflight.outstanding, inflight.bytes(), inflight.places.len()), (0, 0, 0));
         assert!(inflight.stragglers.is_none());
     }
@@ -399,7 +410,7 @@ mod tests {
         let first = send(&mut inflight);
         for _ in 0..SHORT {
             let id = send(&mut inflight);
-            inflight.finish(id);
+            assert!(finish(&mut inflight, id));
         }
         send(&mut inflight);
         assert_eq!(inflight.straggler(first).is_some(), inflight.stragglers.is_some());
@@ -417,10 +428,10 @@ mod tests {
             id
         };
         let ids: Vec<PacketId> = (0..5).map(|_| send(QoS::AtLeastOnce)).collect();
-        ids[1..].iter().for_each(|id| drop(inflight.finish(*id)));
+        assert!(ids[1..].iter().all(|id| finish(&mut inflight, *id)));
         inflight.rewind();
         assert!(inflight.next_unsent().is_some());
-        inflight.finish(ids[0]);
+        assert!(finish(&mut inflight, ids[0]));
         while inflight.next_unsent().is_some() {}
         assert!(inflight.has_window(1));
     }
@@ -457,12 +468,12 @@ mod tests {
                         inflight.push(delivery(qos));
                     }
                     (2, Some(chosen)) => {
-                        inflight.finish(model[&chosen].0);
+                        finish(&mut inflight, model[&chosen].0);
                         model.remove(&chosen);
                         seen.retain(|seen| *seen != chosen);
                     }
                     (3, Some(chosen)) => {
-                        inflight.release(model[&chosen].0);
+                        release(&mut inflight, model[&chosen].0);
                         model.get_mut(&chosen).unwrap().1 = None;
                     }
                     (4, _) => {
@@ -484,7 +495,7 @@ mod tests {
                             number += 1;
                             let id = inflight.next_id();
                             inflight.push(delivery(qos));
-                            inflight.finish(id);
+                            assert!(finish(&mut inflight, id));
                         }
                     }
                     _ => {}
@@ -498,6 +509,8 @@ mod tests {
                     prop_assert_eq!(inflight.in_use(*id), expected);
                 }
                 prop_assert_eq!(inflight.outstanding, seen.len());
+                let messages = model.values().filter(|(_, qos)| qos.is_some()).count();
+                prop_assert_eq!(inflight.bytes(), messages * delivery(qos).message.cost_bytes());
             }
         }
     }

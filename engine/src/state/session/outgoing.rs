@@ -8,6 +8,7 @@
 //! ```
 
 mod durable;
+mod gone;
 mod rights;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
+use self::gone::Gone;
 use super::granted::Granted;
 use super::inflight::{InUse, Inflight, Place, Resend};
 use crate::base::capacity::Capacity;
@@ -43,6 +45,8 @@ pub(crate) struct Outgoing {
     /// Messages that have left but still count in the capacity. They are subtracted once a batch, since other workers
     /// use the capacity too.
     released: Released,
+    /// Messages that were acknowledged and are not yet counted as released.
+    gone: Gone,
     /// Messages at QoS 2 have packet identifiers, and are sent when this is committed.
     gate: Option<Ticket>,
     cold: Option<Box<ColdState>>,
@@ -169,6 +173,7 @@ impl Outgoing {
         let fill_bytes_max = limits.queue_bytes_max;
         let fill_bytes = FIRST_FILL_BYTES.min(fill_bytes_max);
         let outbox = Arc::clone(outbox);
+        self.let_go();
         let attached = Attachment { outbox, window, fill_bytes, fill_bytes_max, refills: 0, refilled_ms: 0 };
         let old = self.attached.replace(attached);
         self.inflight.rewind();
@@ -177,6 +182,7 @@ impl Outgoing {
 
     /// Detaches the session from its connection. Returns the messages on loan from topic queues.
     pub(crate) fn detach(&mut self, capacity: &Capacity) -> Vec<Returned> {
+        self.let_go();
         self.released.flush(capacity);
         self.attached = None;
         let returned = self.inflight.take_loans(|loan| !loan.queue.is_group);
@@ -241,6 +247,7 @@ impl Outgoing {
             recorder.delete_all(pending.chain(self.inflight.keys()));
         }
         self.ended = true;
+        self.let_go();
         self.attached = None;
         let is_lost = |delivery: &Delivery| {
             delivery.qos == QoS::ExactlyOnce && delivery.loan().is_some_and(|loan| loan.queue.is_group)
@@ -321,6 +328,7 @@ impl Outgoing {
 
     /// Sends as many messages as the window admits, until one has to wait for the store.
     fn send_waiting(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) {
+        self.let_go();
         let Some(outbox) = self.outbox().cloned() else { return };
         if !self.is_past_gate(context) {
             return;
@@ -370,6 +378,7 @@ impl Outgoing {
     /// Whether the outbox is to be filled again: the client has read half of its bytes. The longer it has not acknowledged a
     /// message, the longer it waits.
     pub(crate) fn begin_refill(&mut self, now_ms: u64) -> bool {
+        self.let_go();
         let Some(attached) = &mut self.attached else { return false };
         let drained = attached.outbox.capacity().depth_bytes() <= attached.fill_bytes / 2;
         let may = drained && now_ms >= attached.refilled_ms + (REFILL_PAUSE_MS << attached.refills);
@@ -443,8 +452,9 @@ impl Outgoing {
             Place::Free => None,
             Place::Released(key) => key,
             Place::Sent(delivery) => {
-                self.acknowledged(&delivery);
-                delivery.key()
+                let key = delivery.key();
+                self.acknowledged(delivery);
+                key
             }
         };
         if let Some(key) = key {
@@ -453,15 +463,34 @@ impl Outgoing {
     }
 
     /// The client has the message, or will not get it.
-    fn acknowledged(&mut self, delivery: &Delivery) {
-        self.released.count(delivery);
-        if let Some(attached) = &mut self.attached {
-            let fill_bytes = attached.fill_bytes + delivery.message.cost_bytes();
-            attached.fill_bytes = fill_bytes.min(attached.fill_bytes_max);
-            attached.refills = 0;
+    fn acknowledged(&mut self, delivery: Delivery) {
+        if let Some(loan) = delivery.loan() {
+            // It leaves its queue at once.
+            loan.queue.release(&delivery.message);
+            if LoanPace::counts(&loan.queue) {
+                self.update_cold(|cold| cold.loans.acknowledge());
+            }
+            self.count_acknowledged(delivery.message.cost_bytes());
+        } else if self.gone.push(delivery) {
+            self.let_go();
         }
-        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
-            self.update_cold(|cold| cold.loans.acknowledge());
+    }
+
+    /// Counts the acknowledged messages as released.
+    fn let_go(&mut self) {
+        let (bytes, messages) = self.gone.take();
+        self.released.bytes += bytes;
+        self.released.messages += messages;
+        self.count_acknowledged(bytes);
+    }
+
+    fn count_acknowledged(&mut self, bytes: usize) {
+        self.inflight.subtract(bytes);
+        if let Some(attached) = &mut self.attached
+            && bytes > 0
+        {
+            attached.fill_bytes = (attached.fill_bytes + bytes).min(attached.fill_bytes_max);
+            attached.refills = 0;
         }
     }
 
@@ -504,7 +533,7 @@ impl Outgoing {
             InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
                 if let Some(delivery) = self.inflight.release(id) {
                     self.record_released(id, &delivery, recorder);
-                    self.acknowledged(&delivery);
+                    self.acknowledged(delivery);
                 }
                 Acknowledged::Known
             }
