@@ -10,6 +10,7 @@ use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Denial, DeniedUse, EndReason, Event, Fault, Origin, Unsaved};
 
 const ADD_WRITE_RULE: &str = "to allow it, add a rule \"topic write TOPIC\" to the acl-file";
+const DATA_DIR_FULL: &str = ": it takes no more, and senders of messages to keep are held back: make room on its disk";
 const ADD_READ_RULE: &str = "to allow it, add a rule \"topic read TOPIC\" to the acl-file";
 
 /// How long a limit that has a line in the log is only counted.
@@ -128,7 +129,8 @@ impl Log {
 
     fn limit_reached(&self, limit: &'static str, client: Option<&Arc<str>>, count: u64, now_ms: u64) {
         if self.is_first(limit, client, count, now_ms) {
-            warn!(client = client.map(|client| &**client), count, "limit reached: {limit}");
+            let remedy = if limit == "data-dir" { DATA_DIR_FULL } else { "" };
+            warn!(client = client.map(|client| &**client), count, "limit reached: {limit}{remedy}");
         }
     }
 

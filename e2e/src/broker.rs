@@ -137,6 +137,11 @@ impl Broker {
         kib * 1024
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
     /// The number of open descriptors of the process.
     pub fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.program.pid());

@@ -46,6 +46,8 @@ pub enum Ability {
     Files,
     /// A service manager can start the broker: its sockets and descriptors reach it.
     ServiceManager,
+    /// A user of the system may mount file systems that only the broker sees.
+    Mounts,
 }
 
 impl Host {
@@ -70,9 +72,11 @@ impl Host {
 
     /// The reason why the host lacks an ability; None if it has it. This is the only place that decides it.
     pub fn lacks(self, ability: Ability) -> Option<&'static str> {
-        use Ability::{Addresses, Clients, Codes, Files, PortZero, ServiceManager, Signals, Windows, Wisp};
+        use Ability::{Addresses, Clients, Codes, Files, Mounts, PortZero, ServiceManager, Signals, Windows, Wisp};
         match (self, ability) {
+            (Host::Native, Mounts) if !can_mount() => Some("the system lets nobody make a namespace"),
             (Host::Native, _) => None,
+            (_, Mounts) => Some("its launcher starts the runtime elsewhere"),
             (_, ServiceManager) => Some("a service manager starts the native program"),
             (Host::Mosquitto, Codes) => Some("it closes some connections without a DISCONNECT"),
             (Host::Mosquitto, Windows) => Some("it sends too many once room was made"),
@@ -137,6 +141,11 @@ pub fn cannot(ability: Ability) -> bool {
     // A closed standard error cannot be reported anywhere.
     drop(writeln!(std::io::stderr(), "not run on {host:?}: {test} needs {ability:?}: {reason}"));
     true
+}
+
+fn can_mount() -> bool {
+    let made = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).output();
+    made.is_ok_and(|made| made.status.success())
 }
 
 fn launcher(host: &str) -> PathBuf {

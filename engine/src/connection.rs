@@ -37,6 +37,7 @@ use self::protocol::{Next, Protocol, Raw};
 use self::rate_limit::RateLimiter;
 use self::recent_bytes::RecentBytes;
 use crate::base::limits::Limits;
+use crate::base::reached::LimitName;
 use crate::delivery::outbox::Outbox;
 use crate::event::Origin;
 use crate::policy::Answers;
@@ -411,7 +412,12 @@ impl Connection {
             }
             Ok(Next::Continue | Next::Connected { taken_over: None, .. }) => Step::Next(len),
             Ok(Next::Blocked(Some(capacity))) => Step::Paused(PauseCause::Capacity(capacity)),
-            Ok(Next::Blocked(None)) => Step::Paused(PauseCause::StoreFull),
+            Ok(Next::Blocked(None)) => {
+                context.dispatcher.counts().store_holds += 1;
+                let client_id = self.protocol.client_id().map(|client_id| &**client_id);
+                context.shared.reached.note(LimitName::DataDir, client_id);
+                Step::Paused(PauseCause::StoreFull)
+            }
             Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
             Err(end) => Step::Ended(end),
         }

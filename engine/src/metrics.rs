@@ -123,6 +123,7 @@ metrics! {
         store_written_bytes, "bytes", "Bytes written to the data folder.";
         store_syncs, "syncs", "Syncs of the data folder.";
         store_write_failures, "writes", "Writes to the data folder that failed and are tried again.";
+        store_holds, "holds", "Times that a sender was held back because the data folder took no more.";
     }
     gauges {
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 use wisp_engine::{Change, CommitState, Key, Restoration, Restored, Store, StoreStats, Ticket};
-use wisp_store::{FsFiles, Log, OpenError, Settings, Sync};
+use wisp_store::{Files, FsFiles, Log, OpenError, Settings, Sync};
 
 /// While more bytes than these wait for the disk, senders are held back.
 const PENDING_BYTES_MAX: usize = 64 << 20;
@@ -43,6 +43,7 @@ impl DataDir {
 /// The store of a running broker.
 pub(crate) struct Durable {
     pub(super) log: Log,
+    folder: PathBuf,
     sync: Sync,
     /// Whether a thread flushes.
     pub(super) has_thread: bool,
@@ -91,9 +92,19 @@ impl Durable {
         workers: usize,
         has_thread: bool,
     ) -> Result<(Self, Vec<Restored>), OpenError> {
+        Self::open_on(FsFiles::new(&options.folder), options, workers, has_thread)
+    }
+
+    /// Opens the store on these files.
+    pub(super) fn open_on(
+        files: impl Files + 'static,
+        options: &DataDir,
+        workers: usize,
+        has_thread: bool,
+    ) -> Result<(Self, Vec<Restored>), OpenError> {
         let mut settings = Settings::default();
         settings.sync = options.sync;
-        let (log, live) = Log::open(FsFiles::new(&options.folder), &settings)?;
+        let (log, live) = Log::open(files, &settings)?;
         let restored = live
             .into_iter()
             .filter_map(|object| Some(Restored { key: Key::new(object.key)?, kind: object.kind, body: object.body }));
@@ -102,6 +113,7 @@ impl Durable {
             asked: AtomicU64::new(log.position()),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             log,
+            folder: options.folder.clone(),
             sync: options.sync,
             has_thread,
             has_failed: AtomicBool::new(false),
@@ -221,8 +233,10 @@ impl Durable {
                 if trouble.logged.is_none_or(|at| now - at >= LOG_INTERVAL) {
                     trouble.logged = Some(now);
                     warn!(
-                        "{failure}. {} bytes wait; nothing of them is acknowledged, and senders at QoS 1 and 2 are held back",
-                        self.log.pending_bytes()
+                        "{failure}. {} bytes wait; nothing of them is acknowledged, and senders of messages to keep are held back: \
+                         make room on the disk of {}",
+                        self.log.pending_bytes(),
+                        self.folder.display()
                     );
                 }
                 Flushed::Later

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wisp_engine::{Change, CommitState, Key, Object, Store};
-use wisp_store::Sync;
-use wisp_wire::PacketId;
+use wisp_engine::{Change, CommitState, Key, MessageObject, Object, Store};
+use wisp_store::{MemoryFiles, Sync};
+use wisp_wire::{PacketId, QoS};
 
 use super::{Commits, DataDir, Durable};
 
@@ -90,4 +90,75 @@ fn without_threads_the_turn_commits() {
     assert_eq!(commits.end(), None);
     drop(durable);
     assert_eq!(open(folder.path(), Sync::Always, false).1, 2);
+}
+
+/// On files in memory, which can fail.
+fn open_on(files: &MemoryFiles, has_thread: bool) -> (Arc<Durable>, usize) {
+    let (durable, restored) =
+        Durable::open_on(files.clone(), &DataDir::new("memory"), 2, has_thread).expect("it opens");
+    (Arc::new(durable), restored.len())
+}
+
+#[test]
+fn a_failed_sync_ends_the_broker_and_nothing_that_it_covers_is_acknowledged() {
+    let files = MemoryFiles::new();
+    let (durable, _) = open_on(&files, true);
+    let (stopped, woken): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
+    let (stops, wakes) = (Arc::clone(&stopped), Arc::clone(&woken));
+    let wake = move |_| drop(wakes.fetch_add(1, Ordering::SeqCst));
+    let commits = Commits::begin(Arc::clone(&durable), wake, move || drop(stops.fetch_add(1, Ordering::SeqCst)));
+    let commits = commits.expect("a thread");
+    let first = append(&durable, 0, 2);
+    wait_until(|| durable.state(first) == CommitState::Committed);
+    files.fail_syncs(1);
+    let woken_before = woken.load(Ordering::SeqCst);
+    let ticket = append(&durable, 0, 3);
+    wait_until(|| durable.state(ticket) != CommitState::Pending);
+    assert_eq!(durable.state(ticket), CommitState::Failed);
+    let later = append(&durable, 1, 4);
+    assert_eq!(durable.state(later), CommitState::Failed, "the disk works again, and nobody knows what it has");
+    wait_until(|| stopped.load(Ordering::SeqCst) == 1);
+    assert!(woken.load(Ordering::SeqCst) > woken_before, "the worker learns of it");
+    let reason = commits.end().expect("a reason");
+    assert!(reason.ends_with("cannot synchronise: the device has failed"), "{reason}");
+}
+
+#[test]
+fn a_full_disk_holds_senders_back_beyond_64_mib_and_commits_when_there_is_room() {
+    let files = MemoryFiles::new();
+    let (durable, _) = open_on(&files, false);
+    let commits = Commits::begin(Arc::clone(&durable), |_| {}, || {}).expect("no thread is needed");
+    assert!(durable.admits());
+    files.set_capacity(Some(files.total_bytes() + 1000));
+    let payload = vec![0; 1 << 20];
+    let message = |key: u64| {
+        let (topic, properties, payload) = ("a", &[][..], &payload[..]);
+        let message =
+            MessageObject { topic, properties, payload, qos: QoS::AtLeastOnce, retain: true, expires_ms: None };
+        let object = Object::Retained { sender: "c", message };
+        durable.append(0, &[Change::Put { key: Key::new(key).expect("it is not 0"), object }]);
+        durable.commit(0)
+    };
+    let tickets: Vec<_> = (2..=66).map(message).collect();
+    assert!(!durable.end_turn() && !durable.admits());
+    assert!(tickets.iter().all(|ticket| durable.state(*ticket) == CommitState::Pending));
+    assert!(durable.stats().write_failures > 0);
+    files.set_capacity(None);
+    wait_until(|| {
+        durable.end_turn();
+        durable.state(tickets[64]) == CommitState::Committed
+    });
+    assert!(durable.admits());
+    assert_eq!(commits.end(), None);
+    drop(durable);
+    files.unlock();
+    assert_eq!(open_on(&files, false).1, 65);
+}
+
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain");
+        thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -11,6 +11,7 @@ mod client_log;
 mod config;
 mod connect;
 mod descriptors;
+mod disk;
 mod durable;
 mod flood;
 mod flow_control;
