@@ -38,6 +38,19 @@ pub(crate) fn enter_existing(files: &mut dyn Files) -> Result<Option<Identity>, 
     read_marker(files)
 }
 
+/// The identity of a store that another process may have open.
+pub(crate) fn look(files: &mut dyn Files) -> Result<Identity, OpenError> {
+    let names = begin(files, false)?;
+    match read_marker(files)? {
+        Some(identity) => Ok(identity),
+        None if names.iter().any(|name| name == MARKER || segment_number(name).is_some()) => {
+            let what = "missing or damaged";
+            Err(OpenError::Damaged { folder: files.folder(), file: MARKER.to_owned(), offset: 0, what })
+        }
+        None => Err(folder_error(files, "no store".to_owned())),
+    }
+}
+
 fn begin(files: &mut dyn Files, create: bool) -> Result<Vec<String>, OpenError> {
     if let Err(error) = files.prepare(create) {
         let reason = match error.kind() {

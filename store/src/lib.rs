@@ -15,6 +15,7 @@
 //! [`format`](mod@format) is pure: bytes in, records out. [`Files`] is the folder: the file system's, or one in memory with faults.
 //! [`offline`] checks, lists, compacts and repairs a store that is not open.
 
+mod backup;
 mod error;
 mod files;
 mod folder;
@@ -29,6 +30,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackupReport, backup, segments_in};
 pub use error::{FlushError, OpenError};
 #[cfg(any(test, feature = "test-files"))]
 pub use files::{Crash, MemoryFiles, Random};

@@ -1,5 +1,6 @@
 //! The log against a naive model, with crashes at every operation; cuts and flips; folders; sizes.
 
+mod backup;
 mod compaction;
 mod damage;
 mod faults;

@@ -1,4 +1,4 @@
-//! `wisp-broker store`: checks, lists, compacts and repairs a data folder that no broker has open.
+//! `wisp-broker store`: checks, lists, compacts and repairs a data folder that no broker has open, and copies one at any time.
 
 mod line;
 pub(crate) mod task;
@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use wisp_broker::{Host, SysHost};
 use wisp_store::offline::{self, CheckReport, OfflineError, RepairReport};
 use wisp_store::{Cut, FsFiles, OpenError, Problem, Settings};
 
@@ -70,6 +71,7 @@ fn perform(task: &Task, out: &mut impl Write) -> Result<(), Failure> {
         Task::Dump(folder) => dump(folder, out),
         Task::Compact(folder) => compact(folder, out),
         Task::Repair(folder, new) => repair(folder, new, out),
+        Task::Backup(folder, new) => backup(folder, new, out),
     }
 }
 
@@ -187,6 +189,19 @@ fn repair_text(report: &RepairReport, folder: &Path, new: &Path) -> String {
     text
 }
 
+fn backup(folder: &Path, new: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    /// Standard streams, and the files of the copy.
+    const OTHERS: u64 = 16;
+    SysHost.raise_descriptor_limit(wisp_store::segments_in(folder) + OTHERS);
+    let report = wisp_store::backup(folder, FsFiles::new(new)).map_err(|error| match error {
+        OpenError::Io { .. } => Failure::Bad(error.to_string()),
+        error => error.into(),
+    })?;
+    let (segments, bytes) = (Count(report.segments, "segment"), Count(report.bytes, "byte"));
+    writeln!(out, "copied: {bytes} in {segments} to {}", line::harmless(&new.display().to_string()))?;
+    Ok(())
+}
+
 /// A number of things.
 struct Count(u64, &'static str);
 
@@ -273,6 +288,9 @@ mod tests {
         for task in [Task::Check, Task::Dump, Task::Compact] {
             assert!(refusal(task(folder.clone())).ends_with(": in use by another process"));
         }
+        let copied = text_of(&Task::Backup(folder.clone(), folder.join("copy"))).unwrap();
+        assert!(copied.starts_with("copied: ") && copied.contains(" in 1 segment to "), "{copied}");
+        assert!(refusal(Task::Backup(folder.clone(), folder.join("copy"))).contains("not empty"));
         drop(log);
         assert!(refusal(Task::Repair(folder.clone(), folder.join("."))).contains("name a new one"));
     }

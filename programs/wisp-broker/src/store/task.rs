@@ -11,7 +11,10 @@ pub(crate) enum Task {
     Dump(PathBuf),
     Compact(PathBuf),
     Repair(PathBuf, PathBuf),
+    Backup(PathBuf, PathBuf),
 }
+
+const NEW_FOLDER: &str = "The folder to make: its parent is there, and it is missing or empty";
 
 /// The subcommand `store`.
 pub(crate) fn command() -> Command {
@@ -21,7 +24,9 @@ pub(crate) fn command() -> Command {
     let task =
         |name: &'static str, about| Command::new(name).about(about).arg(folder("DIR", "The folder of --data-dir"));
     Command::new("store")
-        .about("Check, list, compact or repair the folder of --data-dir while no broker uses it")
+        .about(
+            "Check, list, compact or repair the folder of --data-dir while no broker uses it, or copy it at any time",
+        )
         .after_help("docs/storage.md tells more.")
         .subcommand_required(true)
         .disable_help_subcommand(true)
@@ -33,7 +38,11 @@ pub(crate) fn command() -> Command {
         .subcommand(task("compact", "Write all that is live anew, and remove the rest"))
         .subcommand(
             task("repair", "Save all objects that can be read to a new folder; the old one stays as it is")
-                .arg(folder("NEWFOLDER", "The folder to make: its parent is there, and it is missing or empty")),
+                .arg(folder("NEWFOLDER", NEW_FOLDER)),
+        )
+        .subcommand(
+            task("backup", "Copy the folder, also while a broker uses it, as it is at one moment")
+                .arg(folder("NEWFOLDER", NEW_FOLDER)),
         )
 }
 
@@ -46,6 +55,7 @@ pub(crate) fn take(matches: &mut ArgMatches) -> Option<Task> {
         "check" => Some(Task::Check(folder)),
         "dump" => Some(Task::Dump(folder)),
         "compact" => Some(Task::Compact(folder)),
+        "backup" => Some(Task::Backup(folder, task.remove_one("NEWFOLDER")?)),
         _ => Some(Task::Repair(folder, task.remove_one("NEWFOLDER")?)),
     }
 }
