@@ -101,6 +101,9 @@ pub enum ConfigError {
     Options(InvalidOptions),
     /// Other machines reach the listener, nothing checks the clients, and it is not said that this shall be so.
     Open(SocketAddr),
+    /// The data folder may have too few bytes.
+    #[cfg(feature = "store")]
+    DiskBytes(u64),
     /// The files of users and rules do not fit the listeners.
     #[cfg(feature = "access")]
     Access(crate::AccessError),
@@ -324,6 +327,12 @@ impl ConfigBuilder {
         if let Some(count) = config.workers.filter(|count| count.get() > WORKERS_MAX) {
             return Err(ConfigError::TooManyWorkers(count));
         }
+        #[cfg(feature = "store")]
+        if let Some(bytes) = config.data_dir.as_ref().map(|data_dir| data_dir.disk_bytes_max)
+            && (1..crate::DISK_BYTES_LEAST).contains(&bytes)
+        {
+            return Err(ConfigError::DiskBytes(bytes));
+        }
         config.check_guard()?;
         config.watch = FileWatch::new(config.files(), config.check_files);
         Ok(config)
@@ -393,6 +402,10 @@ impl fmt::Display for ConfigError {
             Self::TooManyWorkers(count) => write!(f, "workers = {count}: not a number from 1 to {WORKERS_MAX}"),
             Self::Options(error) => error.fmt(f),
             Self::Open(address) => f.write_str(&open_listener(*address)),
+            #[cfg(feature = "store")]
+            Self::DiskBytes(bytes) => {
+                write!(f, "disk-bytes-max = {bytes}: neither 0 nor at least {}", crate::DISK_BYTES_LEAST)
+            }
             #[cfg(feature = "access")]
             Self::Access(error) => error.fmt(f),
         }

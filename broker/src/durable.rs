@@ -14,5 +14,5 @@ mod store;
 mod tests;
 
 pub(crate) use self::commits::Commits;
-pub use self::store::DataDir;
 pub(crate) use self::store::Durable;
+pub use self::store::{DISK_BYTES_LEAST, DataDir};

@@ -47,7 +47,7 @@ mod watch;
 pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 #[cfg(feature = "store")]
-pub use durable::DataDir;
+pub use durable::{DISK_BYTES_LEAST, DataDir};
 #[cfg(feature = "proxy-protocol")]
 pub use network::{InvalidNetwork, Network};
 pub use server::{Broker, Control, RunError, StartError, StopError, run};

@@ -51,6 +51,8 @@ pub struct Log {
     /// Bytes that wait for a flush, and bytes that a flush has taken and not written.
     waiting: AtomicUsize,
     unwritten: AtomicUsize,
+    /// As of the last flush.
+    room: AtomicU64,
     wants_compaction: AtomicBool,
     has_unsynced: AtomicBool,
     /// As of the last flush.
@@ -113,6 +115,7 @@ impl Log {
             position: AtomicU64::new(position),
             synced: AtomicU64::new(position),
             unwritten: AtomicUsize::new(0),
+            room: AtomicU64::new(0),
             wants_compaction: AtomicBool::new(false),
             has_unsynced: AtomicBool::new(false),
             stats: Mutex::default(),
@@ -165,6 +168,13 @@ impl Log {
         self.waiting.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// The bytes that may wait for a flush: with more, the disk would have more than `disk_bytes_max`. As of the last flush.
+    /// Deletions free room, so they are always appended, and small changes that go with them.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
+    }
+
     /// Whether compaction has more to do: then a flush is worth its while even if nothing was appended.
     #[must_use]
     pub fn wants_compaction(&self) -> bool {
@@ -199,6 +209,7 @@ impl Log {
             ..writer.stats
         };
         drop(state);
+        self.room.store(self.settings.room(stats.disk_bytes, stats.live_bytes), Ordering::Relaxed);
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
@@ -289,7 +300,7 @@ impl Log {
     fn next_piece(&self, writer: &mut Writer) -> Option<Piece> {
         {
             let state = self.state();
-            writer.evacuation.choose(&state, self.settings.segment_target(state.index.live_bytes()));
+            writer.evacuation.choose(&state, &self.settings);
         }
         match writer.read_piece() {
             Ok(piece) => piece,
@@ -302,8 +313,7 @@ impl Log {
     }
 
     fn note_debt(&self, writer: &Writer, state: &State) {
-        let target = self.settings.segment_target(state.index.live_bytes());
-        self.wants_compaction.store(writer.evacuation.has_more(state, target), Ordering::Relaxed);
+        self.wants_compaction.store(writer.evacuation.has_more(state, &self.settings), Ordering::Relaxed);
     }
 
     /// Compacts everything: afterwards hardly more than the live objects is on the disk. Takes as long as it takes to read and

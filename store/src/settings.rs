@@ -16,11 +16,14 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// When writes are synchronised.
     pub sync: Sync,
+    /// The most bytes on the disk, for a caller that appends nothing large while [`Log::room`](crate::Log::room) is not above
+    /// the [bytes that wait](crate::Log::pending_bytes). 0: no limit.
+    pub disk_bytes_max: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, sync: Sync::Always }
+        Self { segment_bytes: SEGMENT_BYTES, sync: Sync::Always, disk_bytes_max: 0 }
     }
 }
 
@@ -29,7 +32,25 @@ impl Settings {
     /// written, none of which can be given back, is small beside them.
     pub(crate) fn segment_target(&self, live_bytes: u64) -> u64 {
         let least = SEGMENT_BYTES_LEAST.min(self.segment_bytes);
-        (live_bytes / 4).clamp(least, self.segment_bytes)
+        let most = if self.disk_bytes_max == 0 { u64::MAX } else { self.disk_bytes_max / 16 };
+        (live_bytes / 4).min(most).clamp(least, self.segment_bytes)
+    }
+
+    /// The bytes that may be written beside `disk_bytes`, of which `live_bytes` are live. What compaction needs is left out: a
+    /// segment is written anew before it goes, and the one being written cannot go.
+    pub(crate) fn room(&self, disk_bytes: u64, live_bytes: u64) -> u64 {
+        match self.disk_bytes_max {
+            0 => u64::MAX,
+            most => most.saturating_sub(disk_bytes + 2 * self.segment_target(live_bytes)),
+        }
+    }
+
+    /// The bytes on the disk beyond which compaction begins. Three quarters of the limit are reached with less garbage.
+    pub(crate) fn tolerated(&self, disk_bytes: u64, live_bytes: u64) -> u64 {
+        let target = self.segment_target(live_bytes);
+        let is_tight = self.disk_bytes_max > 0 && disk_bytes + 2 * target >= self.disk_bytes_max / 4 * 3;
+        let garbage = if is_tight { live_bytes / 8 } else { live_bytes / 4 * 3 };
+        live_bytes + garbage + target
     }
 }
 

@@ -10,11 +10,11 @@ mod offline;
 mod runs;
 mod threads;
 
-use crate::{Live, Log, MemoryFiles, Random, Settings, Sync};
+use crate::{Live, Log, MemoryFiles, Random, Settings};
 
 /// Small segments, so that a short run has many.
 fn settings(segment_bytes: u64) -> Settings {
-    Settings { segment_bytes, sync: Sync::Always }
+    Settings { segment_bytes, ..Settings::default() }
 }
 
 fn open(files: &MemoryFiles, segment_bytes: u64) -> (Log, Vec<Live>) {

@@ -12,7 +12,7 @@ use wisp_engine::{Change, CommitState, Key, Restoration, Restored, Store, StoreS
 use wisp_store::{Files, FsFiles, Log, OpenError, Settings, Sync};
 
 /// While more bytes than these wait for the disk, senders are held back.
-const PENDING_BYTES_MAX: usize = 64 << 20;
+const PENDING_BYTES_MAX: u64 = 64 << 20;
 
 /// The pause after a write that has failed.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
@@ -31,12 +31,18 @@ pub struct DataDir {
     pub folder: PathBuf,
     /// When writes are synchronised. With an interval, or never, replies go out after the write.
     pub sync: Sync,
+    /// The most bytes in the folder: senders of messages to keep are held back before. 0, the default: as many as the disk
+    /// takes. [`DISK_BYTES_LEAST`] is the least.
+    pub disk_bytes_max: u64,
 }
+
+/// The least value of [`DataDir::disk_bytes_max`] but 0: several segments, and room to compact them.
+pub const DISK_BYTES_LEAST: u64 = 16 << 20;
 
 impl DataDir {
     /// A folder that is synchronised before each acknowledgement.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), sync: Sync::Always }
+        Self { folder: folder.into(), sync: Sync::Always, disk_bytes_max: 0 }
     }
 }
 
@@ -52,6 +58,8 @@ pub(crate) struct Durable {
     /// The last ticket of each worker.
     pub(super) tickets: Vec<AtomicU64>,
     has_failed: AtomicBool,
+    /// The last write has failed, and is tried again.
+    is_stuck: AtomicBool,
     trouble: Mutex<Trouble>,
     /// Whether the thread has to flush, or to end.
     wanted: Mutex<Wanted>,
@@ -104,6 +112,7 @@ impl Durable {
     ) -> Result<(Self, Vec<Restored>), OpenError> {
         let mut settings = Settings::default();
         settings.sync = options.sync;
+        settings.disk_bytes_max = options.disk_bytes_max;
         let (log, live) = Log::open(files, &settings)?;
         let restored = live
             .into_iter()
@@ -117,6 +126,7 @@ impl Durable {
             sync: options.sync,
             has_thread,
             has_failed: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
             trouble: Mutex::default(),
             wanted: Mutex::default(),
             changed: Condvar::new(),
@@ -212,6 +222,7 @@ impl Durable {
             return Flushed::Later;
         }
         let outcome = self.log.flush();
+        self.is_stuck.store(outcome.is_err(), Ordering::Relaxed);
         let mut trouble = self.trouble();
         match outcome {
             Ok(_) => {
@@ -322,7 +333,8 @@ impl Store for Durable {
     }
 
     fn admits(&self) -> bool {
-        self.log.pending_bytes() < PENDING_BYTES_MAX
+        !self.is_stuck.load(Ordering::Relaxed)
+            && (self.log.pending_bytes() as u64) < PENDING_BYTES_MAX.min(self.log.room())
     }
 
     fn stats(&self) -> StoreStats {

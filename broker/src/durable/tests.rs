@@ -12,7 +12,7 @@ use wisp_wire::{PacketId, QoS};
 use super::{Commits, DataDir, Durable};
 
 fn open(folder: &std::path::Path, sync: Sync, has_thread: bool) -> (Arc<Durable>, usize) {
-    let options = DataDir { folder: folder.to_owned(), sync };
+    let options = DataDir { sync, ..DataDir::new(folder) };
     let (durable, restored) = Durable::open(&options, 2, has_thread).expect("it opens");
     (Arc::new(durable), restored.len())
 }
@@ -105,8 +105,8 @@ fn a_failed_sync_ends_the_broker_and_nothing_that_it_covers_is_acknowledged() {
     let (durable, _) = open_on(&files, true);
     let (stopped, woken): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
     let (stops, wakes) = (Arc::clone(&stopped), Arc::clone(&woken));
-    let wake = move |_| drop(wakes.fetch_add(1, Ordering::SeqCst));
-    let commits = Commits::begin(Arc::clone(&durable), wake, move || drop(stops.fetch_add(1, Ordering::SeqCst)));
+    let wake = move |_| _ = wakes.fetch_add(1, Ordering::SeqCst);
+    let commits = Commits::begin(Arc::clone(&durable), wake, move || _ = stops.fetch_add(1, Ordering::SeqCst));
     let commits = commits.expect("a thread");
     let first = append(&durable, 0, 2);
     wait_until(|| durable.state(first) == CommitState::Committed);
@@ -124,7 +124,7 @@ fn a_failed_sync_ends_the_broker_and_nothing_that_it_covers_is_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_holds_senders_back_beyond_64_mib_and_commits_when_there_is_room() {
+fn a_full_disk_or_64_mib_that_wait_hold_senders_back_until_there_is_room() {
     let files = MemoryFiles::new();
     let (durable, _) = open_on(&files, false);
     let commits = Commits::begin(Arc::clone(&durable), |_| {}, || {}).expect("no thread is needed");
@@ -140,6 +140,7 @@ fn a_full_disk_holds_senders_back_beyond_64_mib_and_commits_when_there_is_room()
         durable.commit(0)
     };
     let tickets: Vec<_> = (2..=66).map(message).collect();
+    assert!(!durable.admits(), "65 MiB wait");
     assert!(!durable.end_turn() && !durable.admits());
     assert!(tickets.iter().all(|ticket| durable.state(*ticket) == CommitState::Pending));
     assert!(durable.stats().write_failures > 0);
@@ -149,10 +150,19 @@ fn a_full_disk_holds_senders_back_beyond_64_mib_and_commits_when_there_is_room()
         durable.state(tickets[64]) == CommitState::Committed
     });
     assert!(durable.admits());
+    files.set_capacity(Some(files.total_bytes() + 1000));
+    message(67);
+    assert!(durable.admits(), "nothing has failed yet");
+    assert!(!durable.end_turn() && !durable.admits());
+    files.set_capacity(None);
+    wait_until(|| {
+        durable.end_turn();
+        durable.admits()
+    });
     assert_eq!(commits.end(), None);
     drop(durable);
     files.unlock();
-    assert_eq!(open_on(&files, false).1, 65);
+    assert_eq!(open_on(&files, false).1, 66);
 }
 
 fn wait_until(mut holds: impl FnMut() -> bool) {

@@ -1,5 +1,5 @@
-//! A data folder without room, on a disk that fails, or that is read-only: nothing is acknowledged that is not stored, and all that
-//! needs no disk goes on.
+//! A data folder without room, on a disk that fails, or that is read-only: nothing is acknowledged that is not stored, and messages
+//! at QoS 0 go on.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -49,16 +49,10 @@ fn keep_session(broker: &Broker, id: &str, filter: &str) {
     client.disconnect();
 }
 
-/// Messages at each QoS from and to sessions that nothing has to be written for.
-fn check_memory_only(broker: &Broker) {
-    Bystanders::connect(broker.addr(), "memory").round_trip();
-    let mut receiver = Client::clean(broker, Version::V5, "clean-receiver");
-    receiver.subscribe("clean/#", 2);
-    let mut sender = Client::clean(broker, Version::V311, "clean-sender");
-    for qos in [0, 1] {
-        sender.publish(&Publish::new("clean/1", "text").qos(qos));
-        assert_eq!((receiver.receive().text(), qos), ("text", qos));
-    }
+/// Messages at QoS 0 between clients that are connected go on, and others can connect.
+fn check_memory_only(bystanders: &mut Bystanders, broker: &Broker) {
+    bystanders.round_trip();
+    drop(RawClient::connect(broker.addr(), Version::V5, "newcomer"));
 }
 
 #[test]
@@ -70,6 +64,7 @@ fn what_a_full_disk_refuses_is_not_acknowledged_and_kill_9_loses_nothing() {
     let mut broker = Broker::start_after(SMALL_FILES, &folder.roomy_flags());
     let addr = broker.addr();
     keep_session(&broker, "receiver", "load/#");
+    let mut bystanders = Bystanders::connect(broker.addr(), "memory");
     let (mut senders, never) = (senders(), AtomicBool::new(false));
     thread::scope(|scope| {
         for sender in &mut senders {
@@ -77,7 +72,7 @@ fn what_a_full_disk_refuses_is_not_acknowledged_and_kill_9_loses_nothing() {
         }
         let line = broker.wait_log("cannot write");
         assert!(line.contains("segment-") && line.contains("make room on the disk of"), "{line}");
-        check_memory_only(&broker);
+        check_memory_only(&mut bystanders, &broker);
         broker.kill();
     });
     let broker = Broker::start_at(addr, &folder.roomy_flags());
@@ -85,46 +80,39 @@ fn what_a_full_disk_refuses_is_not_acknowledged_and_kill_9_loses_nothing() {
 }
 
 #[test]
-fn senders_are_held_while_much_waits_for_a_full_disk_and_go_on_when_there_is_room() {
-    const MESSAGES: u16 = 80;
+fn senders_are_held_named_and_counted_while_the_disk_is_full_and_go_on_when_there_is_room() {
     if cannot(Ability::ServiceManager) {
         return;
     }
     let folder = Folder::new();
-    let [flags @ ..] = folder.roomy_flags();
-    let flags: Vec<&str> = flags.into_iter().chain(["--sys-interval-s", "1"]).collect();
+    let flags: Vec<&str> = folder.roomy_flags().into_iter().chain(["--sys-interval-s", "1"]).collect();
     let broker = Broker::start_after(SMALL_FILES, &flags);
-    keep_session(&broker, "receiver", "big/#");
-    let mut sender = RawClient::connect(broker.addr(), Version::V311, "big-sender");
-    let payload = vec![b'x'; 1 << 20];
-    let mut writer = sender.writer();
+    let addr = broker.addr();
+    keep_session(&broker, "receiver", "load/#");
+    let mut bystanders = Bystanders::connect(broker.addr(), "memory");
+    let mut reader = Client::clean(&broker, Version::V5, "reader");
+    reader.subscribe("$SYS/broker/wisp/store_holds", 0);
+    let (mut senders, ends) = (senders(), AtomicBool::new(false));
     thread::scope(|scope| {
-        let sent = scope.spawn(move || {
-            for packet_id in 1..=MESSAGES {
-                let packet = Publish::new("big/1", &payload).qos(1).encode(Version::V311, packet_id);
-                std::io::Write::write_all(&mut writer, &packet).expect("the broker reads in the end");
-            }
-        });
-        let line = broker.wait_log("limit reached: data-dir");
-        assert!(line.contains("big-sender") && line.contains("make room"), "{line}");
-        check_memory_only(&broker);
-        let mut reader = Client::clean(&broker, Version::V5, "reader");
-        reader.subscribe("$SYS/broker/wisp/store_holds", 0);
-        wait_until("the count of holds", || reader.next_message().text() != "0");
-        assert!(sender.read_within(Duration::from_millis(100)).is_none(), "nothing was stored");
-        lift_limit(&broker);
-        for packet_id in 1..=MESSAGES {
-            let answer = sender.read_packet();
-            let acknowledged = answer.publish_acknowledgement(Version::V311).packet_id;
-            assert_eq!((answer.kind(), acknowledged), (kind::PUBACK, packet_id));
+        for sender in &mut senders {
+            scope.spawn(|| sender.run(addr, &ends));
         }
-        sent.join().expect("all was written");
+        broker.wait_log("cannot write");
+        ends.store(true, Ordering::Release);
+        for version in Version::ALL {
+            let mut late = RawClient::connect(addr, version, &format!("late {version:?}"));
+            let message = Publish::new("late", "text").qos(1).retained();
+            late.send(&message.encode(version, 7));
+            let line = broker.wait_log("limit reached: data-dir");
+            assert!(line.contains("client=") && line.contains("make room"), "{line}");
+            assert!(late.read_within(Duration::from_millis(50)).is_none(), "it is not stored");
+        }
+        wait_until("the count of holds", || reader.next_message().text() != "0");
+        check_memory_only(&mut bystanders, &broker);
+        lift_limit(&broker);
     });
     broker.wait_log("can be written again");
-    let mut receiver = Client::kept(&broker, Version::V311, "receiver");
-    for _ in 0..MESSAGES {
-        assert_eq!(receiver.receive().payload.len(), 1 << 20);
-    }
+    finish(&broker, &mut senders, &mut Receiver::default());
 }
 
 #[test]
@@ -140,6 +128,7 @@ fn a_disk_that_was_full_takes_on_where_it_stopped() {
     let filler = seen.join(".filler");
     fs::write(&filler, vec![0; 3 << 20]).expect("there is room");
     keep_session(&broker, "receiver", "load/#");
+    let mut bystanders = Bystanders::connect(broker.addr(), "memory");
     let (mut senders, ends) = (senders(), AtomicBool::new(false));
     thread::scope(|scope| {
         for sender in &mut senders {
@@ -147,7 +136,7 @@ fn a_disk_that_was_full_takes_on_where_it_stopped() {
         }
         let line = broker.wait_log("cannot write");
         assert!(line.contains("No space left on device"), "{line}");
-        check_memory_only(&broker);
+        check_memory_only(&mut bystanders, &broker);
         ends.store(true, Ordering::Release);
         fs::remove_file(&filler).expect("it is ours");
     });

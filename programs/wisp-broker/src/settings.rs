@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<ListenerSettings>,
     pub(crate) data_dir: Option<Box<str>>,
     pub(crate) sync: SyncMode,
+    /// 0: as many as the disk takes.
+    pub(crate) disk_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             listeners: Vec::new(),
             data_dir: None,
             sync: SyncMode::Always,
+            disk_bytes_max: 0,
         }
     }
 }
@@ -76,6 +79,7 @@ impl Settings {
     fn data_dir(&self) -> Option<DataDir> {
         let mut data_dir = DataDir::new(self.data_dir.as_deref()?);
         data_dir.sync = self.sync;
+        data_dir.disk_bytes_max = self.disk_bytes_max;
         Some(data_dir)
     }
 
@@ -157,6 +161,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         match limit.name {
             "stall-ms-max" => settings.push(STALL_POLICY),
             "sessions-max" => settings.push(SESSIONS_POLICY),
+            "stored-bytes-max" => settings.push(DISK_BYTES_MAX),
             _ => {}
         }
     }
@@ -286,6 +291,18 @@ const SYNC: Setting = Setting {
     value_name: "WHEN",
     help: "When the data folder is synchronised: always (before each acknowledgement), \"N ms\" (so often), or never",
     kind: Kind::Sync { get: |settings| settings.sync, set: |settings, sync| settings.sync = sync },
+};
+
+const DISK_BYTES_MAX: Setting = Setting {
+    name: "disk-bytes-max",
+    section: Section::Limits,
+    value_name: "BYTES",
+    help: "Most bytes in the data folder, 16777216 at least: then senders of messages to keep wait; 0: no limit but the disk's",
+    kind: Kind::Count {
+        range: 0..=1 << 50,
+        get: |settings| settings.disk_bytes_max,
+        set: |settings, bytes| settings.disk_bytes_max = bytes,
+    },
 };
 
 const STALL_POLICY: Setting = Setting {

@@ -8,6 +8,7 @@ use super::state::State;
 use crate::files::Files;
 use crate::format::{GROUP_HEADER_BYTES, Group, SEGMENT_HEADER_BYTES, Seal, Walk, file_name};
 use crate::index::Index;
+use crate::settings::Settings;
 
 /// The least and the most bytes that are read with one flush, short of a group that is longer.
 const PIECE_BYTES_LEAST: u64 = 64 << 10;
@@ -65,13 +66,13 @@ impl Evacuation {
     }
 
     /// Whether there is more to do: more garbage than there should be, and a segment to compact.
-    pub(super) fn has_more(&self, state: &State, segment_target: u64) -> bool {
-        self.is_due(state, segment_target) && state.index.choose_victim(state.target, &self.unreadable).is_some()
+    pub(super) fn has_more(&self, state: &State, settings: &Settings) -> bool {
+        self.is_due(state, settings) && state.index.choose_victim(state.target, &self.unreadable).is_some()
     }
 
-    fn is_due(&self, state: &State, segment_target: u64) -> bool {
+    fn is_due(&self, state: &State, settings: &Settings) -> bool {
         let (live, disk) = (state.index.live_bytes(), state.index.disk_bytes());
-        disk > live + live / 4 * 3 + segment_target || self.next_of_all(&state.index).is_some()
+        disk > settings.tolerated(disk, live) || self.next_of_all(&state.index).is_some()
     }
 
     /// Wants all segments below this one compacted.
@@ -93,12 +94,12 @@ impl Evacuation {
     }
 
     /// Chooses a segment, unless there is one already.
-    pub(super) fn choose(&mut self, state: &State, segment_target: u64) {
+    pub(super) fn choose(&mut self, state: &State, settings: &Settings) {
         if self.current.is_some_and(|victim| state.index.segments().contains_key(&victim.segment)) {
             return;
         }
         self.current = None;
-        if !self.is_due(state, segment_target) {
+        if !self.is_due(state, settings) {
             self.credit = 0;
             return;
         }

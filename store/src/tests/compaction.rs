@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{live, object, open, put};
-use crate::{Log, MemoryFiles, Random, Stats};
+use crate::{Log, MemoryFiles, Random, Settings, Stats};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 const BODY: [u8; 1000] = [7; 1000];
@@ -158,4 +158,43 @@ fn the_work_of_a_flush_is_bounded() {
         flushes += 1;
     }
     assert!(flushes > 4 && moved > 0, "{flushes} flushes moved {moved} bytes");
+}
+
+#[test]
+fn a_limit_on_the_disk_holds_and_most_of_it_can_be_used_again_and_again() {
+    const MOST: u64 = 2 << 20;
+    let files = MemoryFiles::new();
+    let settings = Settings { segment_bytes: SEGMENT_BYTES, disk_bytes_max: MOST, ..Settings::default() };
+    let (log, _) = Log::open(files.clone(), &settings).expect("it opens");
+    let mut random = Random(3);
+    let (mut keys, mut next, mut most_live) = (VecDeque::new(), 1, 0);
+    for _ in 0..40 {
+        // As much as fits, however long compaction takes to make room.
+        loop {
+            while log.pending_bytes() < 20_000 && (log.pending_bytes() as u64) < log.room() {
+                put(&log, &object(next, &BODY));
+                keys.push_back(next);
+                next += 1;
+            }
+            flush(&log, &files);
+            assert!(files.total_bytes() <= MOST, "{:?}", log.stats());
+            if log.room() == 0 && !log.wants_compaction() {
+                break;
+            }
+        }
+        most_live = log.stats().live_bytes.max(most_live);
+        assert!(log.stats().live_bytes > MOST / 4 * 3, "{:?}", log.stats());
+        // Then some go, anywhere.
+        for _ in 0..keys.len() / 2 {
+            let index = random.below(keys.len() as u64) as usize;
+            log.delete(keys.swap_remove_back(index).expect("one waits"));
+            if random.below(20) == 0 {
+                flush(&log, &files);
+                assert!(files.total_bytes() <= MOST, "{:?}", log.stats());
+            }
+        }
+    }
+    flush(&log, &files);
+    assert_eq!(live(&files).len(), keys.len());
+    assert_eq!(Settings::default().room(1 << 60, 1 << 60), u64::MAX, "without a limit");
 }

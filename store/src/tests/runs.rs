@@ -38,7 +38,7 @@ impl Run {
             1 => Sync::Every(Duration::from_millis(5)),
             _ => Sync::Always,
         };
-        let settings = Settings { segment_bytes, sync };
+        let settings = Settings { segment_bytes, sync, ..Settings::default() };
         Self { random, files: MemoryFiles::new(), settings, possible: vec![Model::default()] }
     }
 
