@@ -1,4 +1,6 @@
-//! Events as lines of the log.
+//! Events as lines of the log, and the summary that an operator asks for.
+
+mod summary;
 
 use std::io;
 use std::net::SocketAddr;

@@ -18,6 +18,7 @@ use crate::driver::Driver;
 #[cfg(feature = "store")]
 use crate::durable::{Commits, Durable};
 use crate::listener::{Acceptor, Bound};
+use crate::log::Log;
 use crate::quota::Quota;
 use crate::state::{OpenedStore, Server};
 use crate::watch::Watching;
@@ -176,6 +177,12 @@ impl<H: Host> Control<H> {
             raise_descriptor_limit(&self.0.host, limits, self.0.mailboxes.len(), self.0.listeners());
         }
         Ok(changed)
+    }
+
+    /// Writes to the log, at the level `info`, what the broker does and where messages wait: connections, sessions, traffic, drops,
+    /// memory, and the fullest queues and sessions.
+    pub fn log_summary(&self) {
+        Log::summary(&self.0);
     }
 
     /// Limits the connections to come of a listener, by its index in the configuration. True if the limit was another one.

@@ -82,6 +82,7 @@ pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};
 pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
+pub use ops::fullest::{Depth, QueueDepth, SessionDepth};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Rights, SubscribeRequest, Verdict,
 };

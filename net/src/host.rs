@@ -5,6 +5,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+#[cfg(target_arch = "wasm32")]
+const WASM_PAGE_BYTES: u64 = 64 * 1024;
+
 /// A host of sockets: the source of listeners, streams and pollers.
 ///
 /// It is a value instead of only a type, so that the in-memory host can carry its network.
@@ -75,6 +78,15 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Gives memory that is free back to the system, where the allocator keeps it and the host can take it. May take
     /// milliseconds.
     fn release_memory(&self) {}
+
+    /// The memory of the process: the pages that are in memory, or in WebAssembly the size of the module's memory. `None` where the
+    /// host does not tell it.
+    fn memory_bytes(&self) -> Option<u64> {
+        #[cfg(target_arch = "wasm32")]
+        return Some(core::arch::wasm32::memory_size::<0>() as u64 * WASM_PAGE_BYTES);
+        #[cfg(not(target_arch = "wasm32"))]
+        None
+    }
 
     /// Has all threads allocate from one heap, where the C library would give each its own. Then memory that one thread
     /// has freed serves the others, and a broker takes less. Comes before threads are started. For the program to

@@ -23,6 +23,7 @@ mod limits;
 mod limits_reload;
 mod listener_limits;
 mod loadgen;
+mod log_lines;
 mod malformed;
 mod malformed_cases;
 mod matching;

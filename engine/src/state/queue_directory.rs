@@ -85,6 +85,16 @@ impl QueueDirectory {
         Ok(queue)
     }
 
+    /// Whether the configuration has the queue with this name, which is without `$queue/`.
+    pub(crate) fn is_configured(&self, name: &str) -> bool {
+        self.configured.contains_key(name)
+    }
+
+    /// Calls `visit` with the full name and the capacity of each queue and group. All of them are locked meanwhile.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &Capacity)) {
+        self.queues.lock().iter().for_each(|(name, queue)| visit(name, queue.capacity()));
+    }
+
     /// The number of messages in all queues.
     pub(crate) fn queued_messages(&self) -> u64 {
         self.queues.lock().values().map(|queue| queue.capacity().depth_messages() as u64).sum()

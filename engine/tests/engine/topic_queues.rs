@@ -18,6 +18,34 @@ fn with_queue(change: impl FnOnce(&mut QueueSettings)) -> World {
 }
 
 #[test]
+fn the_fullest_queues_and_sessions_are_told_and_the_configured_queues() {
+    let mut world = with_queue(|_| {});
+    let mut receiver = world.receiver("away", QOS_1, &["t"], &[]);
+    world.close(&mut receiver, EndReason::Closed);
+    let queues = |world: &World, most| -> Vec<(String, u64)> {
+        let queues = world.shared.fullest_queues(most);
+        queues.into_iter().map(|queue| (queue.name, queue.depth.messages)).collect()
+    };
+    assert_eq!(queues(&world, 10), []);
+    let mut sender = world.sender();
+    for (id, topic) in [(1, "$queue/a"), (2, "$queue/b"), (3, "$queue/b"), (4, "t")] {
+        world.feed(&mut sender, &message(QOS_1, id, topic, "x"));
+    }
+    world.close(&mut sender, EndReason::Closed);
+    assert_eq!(queues(&world, 10), [("$queue/b".to_owned(), 2), ("$queue/a".to_owned(), 1)]);
+    assert_eq!(queues(&world, 1).len(), 1);
+    let configured = world.shared.configured_queues();
+    assert_eq!(
+        configured.iter().map(|queue| (&*queue.name, queue.depth.messages)).collect::<Vec<_>>(),
+        [("$queue/q", 0)]
+    );
+    let sessions = world.shared.fullest_sessions(10);
+    assert_eq!(sessions.len(), 1, "{sessions:?}");
+    assert_eq!((&*sessions[0].client_id, sessions[0].is_connected), ("away", false));
+    assert_eq!((sessions[0].unacknowledged.messages, sessions[0].unsent.messages), (1, 0));
+}
+
+#[test]
 fn messages_of_any_qos_wait_for_the_first_receiver() {
     let mut world = World::new(Limits::DEFAULT);
     let mut sender = world.sender();

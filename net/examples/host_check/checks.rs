@@ -21,6 +21,7 @@ const THEIRS: Token = Token(3);
 pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
     let capabilities = host.capabilities();
     assert!(capabilities.recv_bytes >= 4096 && capabilities.recv_bytes <= 1 << 20);
+    memory_is_told(host);
     wait_ends_in_time(host);
     wake_ends_a_wait(host, capabilities);
     let listener = host.listen(addr).expect("listens");
@@ -41,6 +42,17 @@ pub(crate) fn all<H: Host>(host: &H, addr: SocketAddr) {
         if capabilities.threads {
             registration_reaches_a_blocked_wait(host, addr);
         }
+    }
+}
+
+/// Where it is told at all, it is no less than the process has in use.
+fn memory_is_told<H: Host>(host: &H) {
+    const BYTES: usize = 32 << 20;
+    let bytes = std::hint::black_box(vec![1_u8; BYTES]);
+    let told = host.memory_bytes();
+    assert!(told.is_some() || !cfg!(target_arch = "wasm32"), "a module knows its memory");
+    if let Some(told) = told {
+        assert!(told >= bytes.len() as u64 && told < 1 << 40, "{told}");
     }
 }
 

@@ -101,6 +101,11 @@ impl Host for SysHost {
         super::malloc::trim();
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        // Only Linux has this file.
+        resident_bytes(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
     fn poller(&self) -> io::Result<SysPoller> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;
@@ -112,6 +117,13 @@ impl Host for SysHost {
             registrar: SysRegistrar(Arc::new(shared)),
         })
     }
+}
+
+/// The row `VmRSS` of proc_pid_status(5).
+fn resident_bytes(status: &str) -> Option<u64> {
+    let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = row.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn signal_of(number: i32) -> Signal {

@@ -8,6 +8,27 @@ use std::thread;
 /// Most bytes that wait to be written.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
+/// How each line of the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Text for readers.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl LogFormat {
+    /// The line that says how many lines were dropped. Its moment is that of the next line.
+    fn dropped_line(self, dropped: u64) -> String {
+        let message = "lines of the log were dropped: standard error was not read";
+        match self {
+            Self::Text => format!("wisp-broker: {dropped} {message}\n"),
+            Self::Json => format!("{{\"level\":\"WARN\",\"message\":\"{message}\",\"dropped\":{dropped}}}\n"),
+        }
+    }
+}
+
 /// A writer for whole lines.
 #[derive(Clone)]
 pub(crate) enum LogWriter {
@@ -34,13 +55,13 @@ struct State {
 
 impl LogWriter {
     /// A writer to standard error. `threads`: whether the host has threads.
-    pub(crate) fn new(threads: bool) -> Self {
+    pub(crate) fn new(threads: bool, format: LogFormat) -> Self {
         if !threads {
             return Self::Direct;
         }
         let buffer = Arc::<Buffer>::default();
         let source = Arc::clone(&buffer);
-        let write = move || source.write_all_to(&mut io::stderr());
+        let write = move || source.write_all_to(&mut io::stderr(), format);
         match thread::Builder::new().name("wisp-log".into()).spawn(write) {
             Ok(_) => Self::Buffered(buffer),
             Err(_) => Self::Direct,
@@ -99,7 +120,7 @@ impl Buffer {
     }
 
     /// Writes what is pushed, for ever.
-    fn write_all_to(&self, output: &mut impl Write) {
+    fn write_all_to(&self, output: &mut impl Write, format: LogFormat) {
         loop {
             let mut state = self.lock();
             while state.bytes.is_empty() && state.dropped == 0 {
@@ -111,10 +132,7 @@ impl Buffer {
             // A closed standard error cannot be reported anywhere.
             let _ = output.write_all(&bytes);
             if dropped > 0 {
-                let _ = writeln!(
-                    output,
-                    "wisp-broker: {dropped} lines of the log were dropped: standard error was not read"
-                );
+                let _ = output.write_all(format.dropped_line(dropped).as_bytes());
             }
             self.lock().is_writing = false;
             self.changed.notify_all();
@@ -150,7 +168,7 @@ mod tests {
         let (buffer, written) = (Arc::<Buffer>::default(), Arc::<Mutex<Vec<u8>>>::default());
         let mut gate = Gate { permissions, written: Arc::clone(&written) };
         let source = Arc::clone(&buffer);
-        thread::spawn(move || source.write_all_to(&mut gate));
+        thread::spawn(move || source.write_all_to(&mut gate, LogFormat::Text));
         let mut writer = LogWriter::Buffered(Arc::clone(&buffer));
         writer.write_all(b"first\n").unwrap();
         while !buffer.lock().is_writing {
@@ -167,5 +185,7 @@ mod tests {
         assert!(written.starts_with("first\nxxx"));
         assert!(written.ends_with("wisp-broker: 3 lines of the log were dropped: standard error was not read\n"));
         assert_eq!(written.matches('x').count(), BUFFER_BYTES_MAX);
+        let json = "{\"level\":\"WARN\",\"message\":\"lines of the log were dropped: standard error was not read\",\"dropped\":3}\n";
+        assert_eq!(LogFormat::Json.dropped_line(3), json);
     }
 }

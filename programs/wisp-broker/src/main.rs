@@ -24,7 +24,7 @@ use wisp_broker::{Config, Host, RunError, Signal, SysHost, run};
 
 use crate::args::{Action, Args, STATUS_USAGE};
 use crate::effective::Effective;
-use crate::log_writer::LogWriter;
+use crate::log_writer::{LogFormat, LogWriter};
 use crate::reload::{Files, Reload};
 use crate::service::State;
 
@@ -92,14 +92,7 @@ fn configure(effective: &Effective) -> Result<(Config, Files), String> {
 }
 
 fn serve(args: &Args, effective: &Effective) -> ExitCode {
-    let log = LogWriter::new(SysHost.capabilities().threads);
-    let writer = log.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(effective.settings.log)
-        .with_writer(move || writer.clone())
-        .with_target(false)
-        .with_ansi(false)
-        .init();
+    let log = start_log(effective);
     flush_before_panics(log.clone());
     effective.notes.iter().for_each(|note| warn!("{note}"));
     let (config, files) = match configure(effective) {
@@ -127,6 +120,7 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
                 reload.run(&control);
                 service::tell(State::Ready);
             }
+            Signal::Other("SIGUSR1") => control.log_summary(),
             Signal::Other(name) => info!("{name} ignored: it has no meaning for the broker"),
         };
         if let Err(error) = SysHost.on_signal(Box::new(on_signal)) {
@@ -144,6 +138,23 @@ fn serve(args: &Args, effective: &Effective) -> ExitCode {
             }
         }
     }
+}
+
+/// Has the log written, at the level and in the format of the configuration.
+fn start_log(effective: &Effective) -> LogWriter {
+    let format = effective.settings.log_format;
+    let log = LogWriter::new(SysHost.capabilities().threads, format);
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(effective.settings.log)
+        .with_writer(move || writer.clone())
+        .with_target(false)
+        .with_ansi(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+    }
+    log
 }
 
 /// Has the lines before a panic written before its message, since the panic may end the process.

@@ -15,6 +15,7 @@ use wisp_broker::{
 
 use crate::address::Address;
 use crate::listeners::ListenerSettings;
+use crate::log_writer::LogFormat;
 use crate::tables::toml_text;
 
 /// The settings that the program runs with.
@@ -23,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Address>,
     pub(crate) workers: Option<NonZeroUsize>,
     pub(crate) log: LevelFilter,
+    pub(crate) log_format: LogFormat,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) sys_interval_s: u16,
     pub(crate) response_information: Option<Box<str>>,
@@ -48,6 +50,7 @@ impl Default for Settings {
             listen: config.listeners().iter().map(|listener| Address::Ip(listener.address)).collect(),
             workers: config.workers(),
             log: LevelFilter::INFO,
+            log_format: LogFormat::Text,
             admin: None,
             sys_interval_s: config.sys_interval_s(),
             response_information: None,
@@ -154,7 +157,7 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut settings = vec![LISTEN, WORKERS, LOG, ADMIN, SYS_INTERVAL_S, RESPONSE_INFORMATION];
+    let mut settings = vec![LISTEN, WORKERS, LOG, LOG_FORMAT, ADMIN, SYS_INTERVAL_S, RESPONSE_INFORMATION];
     settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S, DATA_DIR, SYNC]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
@@ -194,6 +197,23 @@ const LOG: Setting = Setting {
         get: |settings| LOG_LEVELS.iter().find(|(_, level)| *level == settings.log).map_or("off", |(word, _)| word),
         set: |settings, word| {
             settings.log = LOG_LEVELS.iter().find(|(name, _)| *name == word).map_or(settings.log, |(_, level)| *level);
+        },
+    },
+};
+
+const LOG_FORMAT: Setting = Setting {
+    name: "log-format",
+    section: Section::Top,
+    value_name: "FORMAT",
+    help: "How to write each line of the log: as text for readers, or as a JSON object for programs",
+    kind: Kind::Word {
+        words: &["text", "json"],
+        get: |settings| match settings.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        },
+        set: |settings, word| {
+            settings.log_format = if word == "json" { LogFormat::Json } else { LogFormat::Text };
         },
     },
 };
