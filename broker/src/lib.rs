@@ -59,7 +59,7 @@ pub use watch::FileWatch;
 pub use wisp_engine::{
     AllowAll, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, Depth,
     EndReason, Event, Fault, FullPolicy, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits,
-    ListenerLimits, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin,
+    ListenerLimits, LoanObject, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin,
     OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings,
     Restoration, Restored, Rights, SessionDepth, SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats,
     SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,

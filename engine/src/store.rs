@@ -1,7 +1,8 @@
 //! The door for durable storage: the objects that outlive the process, their changes, and when a change may be acknowledged.
 //!
 //! The state that is kept consists of [`Object`]s under [`Key`]s: sessions that outlive their connections, their subscriptions, the
-//! messages that wait for them or are unacknowledged, packet identifiers at QoS 2, and retained messages. A worker appends each change
+//! messages that wait for them or are unacknowledged, packet identifiers at QoS 2, retained messages, and the messages of topic queues and
+//! groups. A worker appends each change
 //! in the moment of its effect, under the lock under which it takes effect. So the one order of all changes agrees with the order of
 //! the effects, and each prefix of it is a state that the broker was in.
 //!
@@ -9,8 +10,8 @@
 //! committed. A message at QoS 2 is sent to a client when the message and its packet identifier are. [`MemoryStore`] keeps nothing, so
 //! nothing waits.
 //!
-//! Not kept: `$queue` topic queues, messages that wait for shared subscription groups, sessions that end with their connections, and
-//! messages at QoS 0 without RETAIN.
+//! Not kept: sessions that end with their connections, messages of shared subscription groups that have only such members, and messages at QoS 0
+//! without RETAIN, except in topic queues.
 
 pub(crate) mod journal;
 mod key;
@@ -21,7 +22,7 @@ mod object_tests;
 use std::fmt::Debug;
 
 pub use self::key::Key;
-pub use self::object::{BadObject, MessageObject, Object, ObjectFault, WaitingState, WillObject};
+pub use self::object::{BadObject, LoanObject, MessageObject, Object, ObjectFault, WaitingState, WillObject};
 
 /// A change of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

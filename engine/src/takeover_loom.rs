@@ -242,7 +242,7 @@ fn loom_a_queue_delivers_a_message_that_races_with_an_acknowledgement() {
         let push = |shared: &Shared| {
             let topic = TopicName::new("$queue/q").unwrap();
             let publish = Publish { qos: QoS::AtLeastOnce, ..Publish::new(topic, b"x") };
-            let queued = Queued { message: Message::from_publish(&publish, topic, 0), deliveries: 0 };
+            let queued = Queued::new(Message::from_publish(&publish, topic, 0));
             let (queue, mut dispatcher) = (shared.queues.get("$queue/q").unwrap(), Dispatcher::default());
             queue.push(&mut vec![queued], &mut dispatcher.context(shared, 0));
             dispatcher.flush_staged(shared, 0);

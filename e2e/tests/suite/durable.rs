@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ fn connect(addr: SocketAddr, id: &str, is_known: &mut bool) -> Option<RawClient>
 /// Publishes the numbers from 0 on, as a client that keeps its session on its own side too.
 pub(crate) struct Sender {
     id: String,
+    /// Publishes to the queue, and otherwise with RETAIN to a topic of its own.
+    to_queue: bool,
     qos: u8,
     /// The bytes of a payload beyond its number.
     padding: usize,
@@ -93,7 +96,16 @@ pub(crate) struct Sender {
 impl Sender {
     pub(crate) fn new(id: &str, qos: u8) -> Sender {
         let (unacknowledged, acknowledged) = Default::default();
-        Sender { id: id.to_owned(), qos, padding: 0, is_known: false, next: 0, unacknowledged, acknowledged }
+        Sender {
+            id: id.to_owned(),
+            to_queue: false,
+            qos,
+            padding: 0,
+            is_known: false,
+            next: 0,
+            unacknowledged,
+            acknowledged,
+        }
     }
 
     pub(crate) fn with_padding(self, padding: usize) -> Sender {
@@ -105,11 +117,18 @@ impl Sender {
     }
 
     fn bytes(&self, number: u32, again: bool) -> Vec<u8> {
-        let topic = format!("load/{}", self.id);
+        let (topic, queued) = (format!("load/{}", self.id), self.text(number));
         let payload = format!("{number}{:padding$}", "", padding = self.padding);
-        let publish = Publish::new(&topic, &payload).qos(self.qos).retained();
+        let publish =
+            if self.to_queue { Publish::new(QUEUE, &queued) } else { Publish::new(&topic, &payload).retained() };
+        let publish = publish.qos(self.qos);
         let publish = if again { publish.duplicate() } else { publish };
         publish.encode(VERSION, Self::packet_id(number))
+    }
+
+    /// The payload in the queue.
+    fn text(&self, number: u32) -> String {
+        format!("{} {number}", self.id)
     }
 
     /// Sends until the broker is gone; once `ends` is set, until all is acknowledged.
@@ -206,6 +225,80 @@ impl Receiver {
     }
 }
 
+const QUEUE: &str = "$queue/load";
+
+/// The messages that consumers of the queue have received, and those at QoS 2 that the broker has released.
+#[derive(Default)]
+struct Taken {
+    received: BTreeSet<String>,
+    done: BTreeSet<String>,
+}
+
+/// Takes messages of the queue, in a session that is kept.
+struct Consumer {
+    id: &'static str,
+    is_known: bool,
+    /// The messages with identifiers at QoS 2 that the broker has not released.
+    unreleased: BTreeMap<u16, String>,
+}
+
+impl Consumer {
+    fn new(broker: &Broker, id: &'static str, qos: u8) -> Consumer {
+        let mut client = Client::kept(broker, VERSION, id);
+        client.subscribe(QUEUE, qos);
+        client.disconnect();
+        Consumer { id, is_known: true, unreleased: BTreeMap::new() }
+    }
+
+    /// Takes messages until the broker is gone, or `is_done` says so after a while without a message.
+    fn run(&mut self, addr: SocketAddr, taken: &Mutex<Taken>, is_done: impl Fn(&Taken) -> bool) -> Option<()> {
+        let mut client = connect(addr, self.id, &mut self.is_known)?;
+        let (mut begun, mut last) = (BTreeSet::new(), BTreeMap::new());
+        loop {
+            let Some(packet) = next(&mut client, Duration::from_millis(50))? else {
+                if is_done(&taken.lock().expect("no consumer has failed")) {
+                    return Some(());
+                }
+                continue;
+            };
+            let mut taken = taken.lock().expect("no consumer has failed");
+            let answer = match packet.kind() {
+                kind::PUBLISH => {
+                    let message = packet.message(VERSION);
+                    let text = message.text().to_owned();
+                    assert!(!taken.done.contains(&text), "{}: {text} came again after its end", self.id);
+                    if taken.received.insert(text.clone()) && !message.duplicate {
+                        let (sender, number) = text.split_once(' ').expect("a sender and a number");
+                        let number: u32 = number.parse().expect("a number");
+                        let before = last.insert(sender.to_owned(), number);
+                        assert!(
+                            before.is_none_or(|before| before < number),
+                            "{}: {text} came after {before:?}",
+                            self.id
+                        );
+                    }
+                    if message.qos == 2 {
+                        begun.insert(message.packet_id);
+                        let known = self.unreleased.insert(message.packet_id, text.clone());
+                        assert!(known.is_none_or(|known| known == text), "an identifier in use is given to {text}");
+                    }
+                    acknowledge(if message.qos == 1 { kind::PUBACK } else { kind::PUBREC }, message.packet_id)
+                }
+                kind::PUBREL => {
+                    let packet_id = packet.publish_acknowledgement(VERSION).packet_id;
+                    let released = self.unreleased.remove(&packet_id);
+                    // One that came on an earlier connection has returned to the queue.
+                    taken.done.extend(released.filter(|_| begun.remove(&packet_id)));
+                    acknowledge(kind::PUBCOMP, packet_id)
+                }
+                other => panic!("a packet of type {other}"),
+            };
+            drop(taken);
+            client.try_send(&answer).ok()?;
+        }
+    }
+}
+
 /// A full queue would excuse a loss. A limit that was reached is in the log after 250 ms at the latest, if the broker lives that long.
 fn assert_nothing_dropped(broker: &Broker) {
     let dropped: Vec<String> =
@@ -280,6 +373,53 @@ fn what_is_acknowledged_survives_kill_9_under_load_and_comes_once_at_qos_2() {
     }
     let broker = Broker::start_at(addr, &folder.roomy_flags());
     finish(&broker, &mut senders, &mut receiver);
+}
+
+#[test]
+fn a_queue_under_load_loses_nothing_at_kill_9_and_repeats_nothing_that_its_consumer_has_for_good() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let (folder, addr) = (Folder::new(), free_addr());
+    let mut random = Random::new(Instant::now().elapsed().as_nanos() as u64 ^ u64::from(process::id()));
+    let mut senders = ["one", "two"].map(|id| Sender { to_queue: true, ..Sender::new(id, 2) });
+    let mut consumers = Vec::new();
+    let (taken, never) = (Mutex::new(Taken::default()), AtomicBool::new(false));
+    for round in 0..kills() {
+        let mut broker = Broker::start_at(addr, &folder.roomy_flags());
+        if round == 0 {
+            consumers =
+                [("first", 2), ("second", 2), ("third", 1)].map(|(id, qos)| Consumer::new(&broker, id, qos)).into();
+        }
+        let consuming = random.below(4) as usize;
+        thread::scope(|scope| {
+            for sender in &mut senders {
+                scope.spawn(|| sender.run(addr, &never));
+            }
+            for consumer in &mut consumers[..consuming] {
+                scope.spawn(|| consumer.run(addr, &taken, |_| false));
+            }
+            thread::sleep(Duration::from_millis(5 + random.below(150)));
+            broker.kill();
+        });
+        assert_nothing_dropped(&broker);
+    }
+    let broker = Broker::start_at(addr, &folder.roomy_flags());
+    let ends = AtomicBool::new(true);
+    for sender in &mut senders {
+        sender.run(addr, &ends).expect("the broker runs");
+        assert!(!sender.acknowledged.is_empty(), "{}: nothing was acknowledged", sender.id);
+    }
+    let started = Instant::now();
+    let acknowledged: BTreeSet<String> =
+        senders.iter().flat_map(|sender| sender.acknowledged.iter().map(|number| sender.text(*number))).collect();
+    let is_done = |taken: &Taken| {
+        let has_all = acknowledged.is_subset(&taken.received);
+        assert!(has_all || started.elapsed() < TIMEOUT, "acknowledged messages are lost");
+        has_all
+    };
+    consumers[0].run(addr, &taken, is_done).expect("the broker runs");
+    assert_nothing_dropped(&broker);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Client {
         if !subscriptions.remove(filter) {
             return ReasonCode::NoSubscriptionExisted;
         }
-        context.shared.remove_subscription(filter, &self.session, context.now_ms);
+        context.shared.remove_subscription(filter, &self.session, context.recorder(), context.now_ms);
         drop(subscriptions);
         self.replays.retain(|replay| *replay.filter != *filter);
         context.events.push_back(Event::Unsubscribed { client_id: Arc::clone(client_id), filter: filter.into() });

@@ -13,7 +13,7 @@ use crate::delivery::message::{Head, Message};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::metrics::StatsSnapshot;
 use crate::store::journal::Recorder;
-use crate::store::{Change, Key, Object, WaitingState};
+use crate::store::{Change, Key, LoanObject, Object, WaitingState};
 
 /// A message for one session.
 #[derive(Debug)]
@@ -62,7 +62,13 @@ impl Delivery {
         self.ordinal > 0 && self.qos == QoS::ExactlyOnce
     }
 
-    /// The change that puts it into the store.
+    /// Whether the store keeps it.
+    #[inline]
+    pub(crate) fn is_kept(&self) -> bool {
+        self.ordinal > 0
+    }
+
+    /// The change that puts it into the store, for a session with this key.
     pub(crate) fn change(&self, session: Key, state: WaitingState) -> Option<Change<'_>> {
         let is_released = matches!(state, WaitingState::Released(_));
         let object = Object::Waiting {
@@ -76,13 +82,74 @@ impl Delivery {
         self.key().map(|key| Change::Put { key, object })
     }
 
+    /// The change when a message of a queue is lent to a session, which has this key if the store keeps it. `None` if the end of the broker
+    /// returns it to its queue as it is there.
+    pub(crate) fn lent_change<'a>(
+        &'a self,
+        loan: &'a Loan,
+        session: Option<Key>,
+        packet_id: PacketId,
+    ) -> Option<Change<'a>> {
+        let is_group = loan.queue.is_group;
+        let is_lost = is_group && self.qos == QoS::ExactlyOnce;
+        // From a topic queue only the identifier matters, as long as the client may have it.
+        let stays = session.is_some() && (is_group || self.qos == QoS::ExactlyOnce);
+        if is_group && !is_lost && !stays {
+            return None;
+        }
+        let (qos, retain) = (self.qos, self.retain);
+        let subscription_ids = Cow::Borrowed(self.subscription_ids());
+        let lent = (is_lost || stays).then_some(LoanObject { session, qos, retain, packet_id, subscription_ids });
+        self.queued_change(&loan.queue, loan.deliveries, lent)
+    }
+
+    /// The changes when a message on loan returns to its queue from a session with this key, and the key of its packet identifier,
+    /// which stays in use at QoS 2.
+    pub(crate) fn record_returned(
+        &self,
+        session: Option<Key>,
+        packet_id: PacketId,
+        recorder: Recorder<'_>,
+    ) -> Option<Key> {
+        let (loan, session) = (self.loan()?, session.filter(|_| self.is_kept())?);
+        let identifier = (self.qos == QoS::ExactlyOnce).then(|| recorder.new_key());
+        if identifier.is_none() && !loan.queue.is_group {
+            return None;
+        }
+        let released = identifier.map(|key| Change::Put { key, object: released_identifier(session, packet_id) });
+        let returned = self.queued_change(&loan.queue, self.deliveries(loan), None);
+        let changes: Vec<Change<'_>> = returned.into_iter().chain(released).collect();
+        recorder.append(&changes);
+        identifier
+    }
+
+    fn queued_change<'a>(
+        &self,
+        queue: &'a QueueInfo,
+        deliveries: u16,
+        loan: Option<LoanObject<'a>>,
+    ) -> Option<Change<'a>> {
+        let (key, message) = (self.key()?, self.message.key()?);
+        Some(Change::Put { key, object: Object::Queued { queue: &queue.name, message, deliveries, loan } })
+    }
+
+    /// How often it has been sent.
+    fn deliveries(&self, loan: &Loan) -> u16 {
+        loan.deliveries.saturating_sub(u16::from(self.is_unsent))
+    }
+
+    /// Whether another client may have received it before, from a topic queue. Then its first sending has DUP too.
+    pub(crate) fn is_again(&self) -> bool {
+        self.loan().is_some_and(|loan| loan.deliveries > 1 && !loan.queue.is_group)
+    }
+
     /// A message on loan from a topic queue or group.
     pub(crate) fn on_loan(queued: Queued, queue: &Arc<QueueInfo>, qos: QoS, options: &ConsumerOptions) -> Self {
-        let Queued { message, deliveries } = queued;
+        let Queued { message, deliveries, ordinal } = queued;
         let loan = Loan { queue: Arc::clone(queue), deliveries: deliveries.saturating_add(1) };
         let extras = Extras { subscription_ids: options.subscription_ids.clone(), loan: Some(loan) };
         let retain = message.retain() && options.retain_as_published;
-        Self { message, qos, retain, is_unsent: false, ordinal: 0, extras: Some(Box::new(extras)) }
+        Self { message, qos, retain, is_unsent: false, ordinal, extras: Some(Box::new(extras)) }
     }
 
     /// The queue it is on loan from, to which it returns if this client does not acknowledge it.
@@ -96,8 +163,9 @@ impl Delivery {
 
     /// The message as it returns to its queue; `None` if it is not on loan.
     pub(crate) fn into_returned(self) -> Option<Returned> {
-        let Loan { queue, deliveries } = self.extras?.loan?;
-        Some((queue, Queued { message: self.message, deliveries }))
+        let deliveries = self.deliveries(self.loan()?);
+        let Loan { queue, .. } = self.extras?.loan?;
+        Some((queue, Queued { message: self.message, deliveries, ordinal: self.ordinal }))
     }
 
     /// Writes the message with its packet identifier, or without one at QoS 0. False if the packet is longer than the
@@ -112,6 +180,18 @@ impl Delivery {
         let head =
             Head { dup, qos: self.qos, retain: self.retain, packet_id, subscription_ids: self.subscription_ids() };
         write_message(&self.message, &head, outbox, context)
+    }
+}
+
+/// A packet identifier at QoS 2 whose message the client has, or which has returned to its queue.
+pub(crate) fn released_identifier<'a>(session: Key, packet_id: PacketId) -> Object<'a> {
+    Object::Waiting {
+        session,
+        message: None,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        subscription_ids: Cow::Borrowed(&[]),
+        state: WaitingState::Released(packet_id),
     }
 }
 

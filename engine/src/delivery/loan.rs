@@ -13,6 +13,8 @@ use crate::base::slot::Slot;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::delivery::bundles::Indexed;
 use crate::delivery::message::Message;
+use crate::store::journal::Recorder;
+use crate::store::{Change, Key, Object};
 
 /// The identifiers of the subscriptions that a message matched.
 pub(crate) type SubscriptionIds = Option<Arc<[SubscriptionId]>>;
@@ -31,6 +33,8 @@ pub(crate) struct QueueInfo {
     waiting: AtomicUsize,
     /// A worker has the queue on its list of queues to retry.
     watched: AtomicBool,
+    /// The store keeps the messages that arrive.
+    keeps: AtomicBool,
 }
 
 impl QueueInfo {
@@ -42,7 +46,19 @@ impl QueueInfo {
             slot,
             waiting: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the store keeps a message of this QoS that arrives: a topic queue keeps all, and a group those that a session may get
+    /// that outlives its connection.
+    pub(crate) fn keeps(&self, qos: QoS) -> bool {
+        self.keeps.load(Ordering::Relaxed) && !(self.is_group && qos == QoS::AtMostOnce)
+    }
+
+    /// Sets whether the store keeps the messages that arrive.
+    pub(crate) fn set_keeps(&self, keeps: bool) {
+        self.keeps.store(keeps, Ordering::Relaxed);
     }
 
     /// Whether messages are in the queue, as of the last change.
@@ -69,6 +85,12 @@ impl QueueInfo {
     pub(crate) fn release(&self, message: &Message) {
         self.capacity.remove(message.cost_bytes(), 1);
     }
+
+    /// Frees the place of a message that nobody gets, and removes it from the store.
+    pub(crate) fn discard(&self, queued: &Queued, recorder: Recorder<'_>) {
+        self.release(&queued.message);
+        recorder.delete_all(queued.key().into_iter());
+    }
 }
 
 impl Indexed for QueueInfo {
@@ -83,6 +105,37 @@ pub(crate) struct Queued {
     pub(crate) message: Message,
     /// How often it was delivered without acknowledgement.
     pub(crate) deliveries: u16,
+    /// Its key in the store less the message's. 0 if the store does not keep it.
+    pub(crate) ordinal: u32,
+}
+
+impl Queued {
+    /// A message that has just arrived, and that the store does not keep.
+    pub(crate) fn new(message: Message) -> Self {
+        Self { message, deliveries: 0, ordinal: 0 }
+    }
+
+    /// The key of this message in this queue in the store.
+    pub(crate) fn key(&self) -> Option<Key> {
+        if self.ordinal == 0 {
+            return None;
+        }
+        self.message.key().map(|message| message.plus(u64::from(self.ordinal)))
+    }
+
+    /// The message as it begins anew in another queue. If the store keeps it, it leaves the old queue in the same call.
+    pub(crate) fn moved_to(self, queue: &QueueInfo, recorder: Recorder<'_>) -> Self {
+        let Some(old) = self.key() else { return Self::new(self.message) };
+        let key = recorder.new_keys(2);
+        let message = self.message.copy_with_key(key);
+        let object = Object::Queued { queue: &queue.name, message: key, deliveries: 0, loan: None };
+        recorder.append(&[
+            Change::Put { key, object: Object::Message(message.as_object(recorder)) },
+            Change::Put { key: key.plus(1), object },
+            Change::Delete { key: old },
+        ]);
+        Self { message, deliveries: 0, ordinal: 1 }
+    }
 }
 
 /// The queue that a message is on loan from.
@@ -100,7 +153,7 @@ pub(crate) type Returned = (Arc<QueueInfo>, Queued);
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
     pub(crate) queue: Box<str>,
-    pub(crate) message: Message,
+    pub(crate) queued: Queued,
 }
 
 /// How a consumer wants the messages of a queue.

@@ -12,6 +12,7 @@
 
 pub(crate) mod forms;
 mod own;
+mod queues;
 mod stored;
 
 use std::collections::VecDeque;
@@ -31,13 +32,13 @@ use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::batch::{Batch, Staged};
 use crate::delivery::bundles::Bundles;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
-use crate::delivery::message::{Message, pool};
+use crate::delivery::message::pool;
 use crate::delivery::outbox::{ConnectionId, Outbox, WireFormat};
 use crate::metrics::{Counters, StatsSnapshot};
 use crate::ops::queues::queue_name;
 use crate::ops::routes::{RESERVED, Route, RouteCache, Target};
 use crate::state::retained::Retained;
-use crate::state::session::Session;
+use crate::state::session::{Gated, Session};
 use crate::state::shared::Shared;
 use crate::state::topic_queue::{FullPolicy, TopicQueue};
 use crate::state::will::Will;
@@ -245,11 +246,10 @@ impl Dispatcher {
         while self.queued.bytes() > 0 {
             let mut queued = std::mem::take(&mut self.queued);
             queued.drain(|queue, items| {
-                queue.push(items, &mut self.context(shared, now_ms));
-                // Messages are left if the queue is gone. They go to a new queue of the same name.
-                if let (false, Some(name)) = (items.is_empty(), queue_name(&queue.info().name)) {
-                    items.drain(..).for_each(|queued| self.publish_to_queue(shared, name, queued.message));
-                }
+                let gated = queue.push(items, &mut self.context(shared, now_ms));
+                self.resume_all_after(gated);
+                // Messages are left if the queue is gone.
+                items.drain(..).for_each(|queued| self.requeue(shared, queue, queued));
             });
             self.publish_dead_letters(shared);
             if self.queued.bytes() == 0 {
@@ -264,6 +264,11 @@ impl Dispatcher {
         self.gated.extend(ticket.map(|ticket| (ticket, Arc::clone(session))));
     }
 
+    /// The same for sessions that have taken messages of a queue.
+    pub(crate) fn resume_all_after(&mut self, gated: Gated) {
+        self.gated.extend(gated);
+    }
+
     /// The next session whose messages the store has committed.
     pub(crate) fn next_committed(&mut self, shared: &Shared) -> Option<Arc<Session>> {
         let (ticket, _) = self.gated.front()?;
@@ -271,31 +276,6 @@ impl Dispatcher {
             return None;
         }
         self.gated.pop_front().map(|(_, session)| session)
-    }
-
-    fn publish_dead_letters(&mut self, shared: &Shared) {
-        for letter in std::mem::take(&mut self.dead) {
-            self.publish_to_queue(shared, &letter.queue, letter.message);
-        }
-    }
-
-    /// Stages a message without a sender for the topic queue `name`.
-    fn publish_to_queue(&mut self, shared: &Shared, name: &str, message: Message) {
-        match shared.queues.find_or_create(&format!("$queue/{name}")) {
-            Ok(queue) => {
-                let bytes = message.cost_bytes();
-                let (staged_bytes, staged) = self.queued.staged_for(&queue);
-                // There is no sender to refuse or hold back.
-                if queue.policy() == FullPolicy::Refuse
-                    && queue.capacity().is_full_with(staged_bytes + bytes, staged + 1)
-                {
-                    self.counts.messages_dropped += 1;
-                    return;
-                }
-                self.queued.stage(&queue, Queued { message, deliveries: 0 }, bytes);
-            }
-            Err(_) => self.counts.messages_dropped += 1,
-        }
     }
 
     /// Queues a will, which is published as soon as its receivers have capacity. Until it is delivered, the client's next
@@ -335,7 +315,8 @@ impl Dispatcher {
         for info in std::mem::take(&mut self.watched) {
             info.end_watch();
             if let Some(queue) = shared.queues.find(&info) {
-                queue.pump(&mut self.context(shared, now_ms));
+                let gated = queue.pump(&mut self.context(shared, now_ms));
+                self.resume_all_after(gated);
             }
         }
     }
@@ -545,7 +526,7 @@ impl Staging<'_> {
                         self.deliveries.stage(&target.session, deliver_at(target, qos, message), bytes);
                     }
                     Some(session) => {
-                        let delivery = stored.keep((kept, recorder), target, (qos, session), route.targets.len());
+                        let delivery = stored.keep((kept, recorder), target, (qos, session), route.len());
                         let bytes = delivery.message.cost_bytes();
                         self.deliveries.stage(&target.session, delivery, bytes);
                     }
@@ -571,6 +552,22 @@ impl Staging<'_> {
         }
         counts.publishes_sent += written;
         counts.payload_bytes_sent += written * received.publish.payload.len() as u64;
+        if !route.queues.is_empty() {
+            self.stage_at_queues(route, stored, (kept, recorder), &mut reached, counts);
+        }
+        reached
+    }
+
+    /// Stages the message for the topic queues and groups.
+    #[inline(never)]
+    fn stage_at_queues<'r>(
+        self,
+        route: &'r Route,
+        stored: &mut SharedMessage<'_>,
+        (kept, recorder): (&mut Option<Box<Kept<'r>>>, Recorder<'_>),
+        reached: &mut Reached<'r>,
+        counts: &mut StatsSnapshot,
+    ) {
         for queue in &route.queues {
             if queue.is_group() && queue.capacity().is_lagging() {
                 counts.messages_dropped += 1;
@@ -578,11 +575,14 @@ impl Staging<'_> {
                 continue;
             }
             reached.taken = true;
-            let message = stored.share(false);
-            let bytes = message.cost_bytes();
-            self.queued.stage(queue, Queued { message, deliveries: 0 }, bytes);
+            let queued = if queue.info().keeps(stored.received.publish.qos) {
+                stored.keep_queued((kept, recorder), queue.info(), route.len())
+            } else {
+                Queued::new(stored.share(false))
+            };
+            let bytes = queued.message.cost_bytes();
+            self.queued.stage(queue, queued, bytes);
         }
-        reached
     }
 }
 

@@ -15,7 +15,9 @@ impl Shared {
     fn expire_queues(&self, dispatcher: &mut Dispatcher, now_ms: u64) -> bool {
         let due = self.queues.due(now_ms);
         for queue in &due {
-            if queue.expire(&mut dispatcher.context(self, now_ms)) {
+            let (is_gone, gated) = queue.expire(&mut dispatcher.context(self, now_ms));
+            dispatcher.resume_all_after(gated);
+            if is_gone {
                 self.remove_queue(queue);
             }
         }

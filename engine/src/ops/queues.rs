@@ -6,15 +6,16 @@ use std::sync::Arc;
 use wisp_wire::TopicFilter;
 
 use crate::base::spent::Receiver;
-use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{QueueInfo, Queued, Returned};
+use crate::ops::dispatch::Dispatcher;
 use crate::state::queue_directory::TooManyQueues;
 pub(crate) use crate::state::queue_directory::queue_name;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::{Consumer, TopicQueue};
+use crate::store::journal::Recorder;
 
 impl Shared {
     /// Subscribes the configured queues to their filters. Called once.
@@ -64,10 +65,16 @@ impl Shared {
     }
 
     /// Undoes [`Shared::join_queue`].
-    pub(crate) fn leave_queue(&self, name: &str, filter: Option<TopicFilter<'_>>, session: &Session, now_ms: u64) {
+    pub(crate) fn leave_queue(
+        &self,
+        (name, filter): (&str, Option<TopicFilter<'_>>),
+        session: &Session,
+        recorder: Recorder<'_>,
+        now_ms: u64,
+    ) {
         let Some(queue) = self.queues.get(name) else { return };
         session.change_sources(|sources| sources.retain(|source| !Arc::ptr_eq(source, queue.info())));
-        if queue.unsubscribe(session) {
+        if queue.unsubscribe(session, recorder) {
             self.spent.remember(Receiver::Group(name), queue.capacity(), now_ms);
             self.remove_queue(&queue);
             if let Some(filter) = filter {
@@ -89,15 +96,18 @@ impl Shared {
     }
 
     /// Returns messages on loan to their queues, in their order.
-    pub(crate) fn return_loans(&self, returned: Vec<Returned>, context: &mut DeliveryContext<'_>) {
+    pub(crate) fn return_loans(&self, returned: Vec<Returned>, dispatcher: &mut Dispatcher, now_ms: u64) {
         let mut by_queue: BTreeMap<usize, (Arc<QueueInfo>, Vec<Queued>)> = BTreeMap::new();
         for (queue, queued) in returned {
             by_queue.entry(queue.index()).or_insert_with(|| (queue, Vec::new())).1.push(queued);
         }
         for (info, queued) in by_queue.into_values() {
             match self.queues.find(&info) {
-                Some(queue) => queue.take_back(queued, context),
-                None => queued.iter().for_each(|queued| info.release(&queued.message)),
+                Some(queue) => {
+                    let gated = queue.take_back(queued, &mut dispatcher.context(self, now_ms));
+                    dispatcher.resume_all_after(gated);
+                }
+                None => queued.iter().for_each(|queued| info.discard(queued, dispatcher.recorder(self))),
             }
         }
     }

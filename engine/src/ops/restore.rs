@@ -1,11 +1,15 @@
 //! The state that the store has kept, taken up at the start. Each object is looked at once, in the order in which it was first put, so
 //! sessions and messages come before the objects that name them.
 
+mod queues;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 use wisp_wire::{PacketId, TopicFilter};
 
+use self::queues::RestoredQueued;
 use crate::base::denials::DeniedUse;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::bundles::Indexed;
@@ -33,8 +37,10 @@ struct Restoring<'a> {
     shared: &'a Shared,
     recorder: Recorder<'a>,
     sessions: HashMap<Key, RestoredSession>,
-    /// The messages, and whether a session waits for them.
+    /// The messages, and whether a session waits for them or a queue has them.
     messages: HashMap<Key, (Message, bool)>,
+    /// The messages of each queue and group, to be taken up when all sessions and groups are known.
+    queued: BTreeMap<Box<str>, Vec<RestoredQueued>>,
     done: Restoration,
 }
 
@@ -51,8 +57,8 @@ enum Taken {
 impl Shared {
     pub(crate) fn restore_objects(&self, objects: impl Iterator<Item = Restored>) -> Result<Restoration, BadObject> {
         let (recorder, done) = (self.journal.recorder(0), Restoration::default());
-        let mut restoring =
-            Restoring { shared: self, recorder, sessions: HashMap::default(), messages: HashMap::default(), done };
+        let (sessions, messages, queued) = Default::default();
+        let mut restoring = Restoring { shared: self, recorder, sessions, messages, queued, done };
         for object in objects {
             restoring.take(&object)?;
         }
@@ -77,6 +83,9 @@ impl Restoring<'_> {
                 Taken::Kept
             }
             Object::Waiting { .. } => self.take_waiting(key, &object),
+            Object::Queued { queue, message, deliveries, loan } => {
+                self.take_queued(key, queue, (message, deliveries), loan)
+            }
             Object::Incoming { session, packet_id } if key == incoming_key(session, packet_id) => {
                 self.sessions.get_mut(&session).map_or(Taken::Dropped, |restored| {
                     restored.unreleased.push(packet_id);
@@ -163,7 +172,7 @@ impl Restoring<'_> {
         shared.registry.shard(session.client_id()).remove(session);
         record_end(session, recorder);
         let ended = session.end(&|_| Vec::new(), recorder);
-        ended.filters.iter().for_each(|(filter, _)| shared.remove_subscription(filter, session, 0));
+        ended.filters.iter().for_each(|(filter, _)| shared.remove_subscription(filter, session, recorder, 0));
         let mut lifetime = session.lifetime();
         lifetime.begin(&shared.timers, session.index(), 0, None);
         shared.registry.count_kept(&mut lifetime);
@@ -184,6 +193,10 @@ impl Restoring<'_> {
         let Some(kind) = kind else { return Taken::Illegal("filter") };
         if session.subscriptions().contains(filter) {
             return Taken::Illegal("filter");
+        }
+        if !matches!(kind, FilterKind::Plain(_)) {
+            // However many there are.
+            self.shared.queues.restore(filter);
         }
         if self.shared.add_subscription((filter, kind), session, wanted).is_err() {
             return Taken::Dropped;
@@ -206,10 +219,7 @@ impl Restoring<'_> {
             return Taken::Kept;
         };
         let Some((message, is_used)) = self.messages.get_mut(message) else { return Taken::Dropped };
-        let ordinal = message.key().and_then(|message| key.get().checked_sub(message.get()));
-        let Some(ordinal @ 1..) = ordinal.and_then(|ordinal| u32::try_from(ordinal).ok()) else {
-            return Taken::Illegal("key");
-        };
+        let Some(ordinal) = ordinal_of(key, message) else { return Taken::Illegal("key") };
         *is_used = true;
         let ids = (!subscription_ids.is_empty()).then(|| Arc::from(&**subscription_ids));
         let mut delivery = Delivery::new(message.clone(), *qos, *retain, ids);
@@ -228,6 +238,7 @@ impl Restoring<'_> {
     }
 
     fn finish(mut self) -> Restoration {
+        self.finish_queues();
         let unused = self.messages.drain().filter_map(|(key, (_, is_used))| (!is_used).then_some(key));
         let mut dropped: Vec<Key> = unused.collect();
         for (_, RestoredSession { session, mut inflight, unreleased }) in self.sessions.drain() {
@@ -247,6 +258,11 @@ impl Restoring<'_> {
         let limits = &self.shared.limits;
         let above = [
             ("sessions-max", self.done.sessions, u64::from(limits.sessions_count_max)),
+            (
+                "topic-queues-max",
+                self.shared.queues.len_unconfigured() as u64,
+                u64::from(limits.topic_queues_count_max),
+            ),
             ("retained-max", retained as u64, u64::from(limits.retained_count_max)),
             ("retained-bytes-max", retained_bytes as u64, limits.retained_bytes_max as u64),
             ("stored-bytes-max", self.shared.stored.used_bytes() as u64, limits.stored_bytes_max as u64),
@@ -260,4 +276,10 @@ impl Restoring<'_> {
         self.done.above_limits = above.map(|(name, restored, _)| (name, restored)).collect();
         self.done
     }
+}
+
+/// The key of an object less that of its message, as memory has it.
+fn ordinal_of(key: Key, message: &Message) -> Option<u32> {
+    let ordinal = key.get().checked_sub(message.key()?.get())?;
+    u32::try_from(ordinal).ok().filter(|ordinal| *ordinal > 0)
 }

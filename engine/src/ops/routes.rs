@@ -62,7 +62,8 @@ impl Route {
         Self::new(shared.tree.matching(topic), |receiver| shared.may_receive(receiver, topic))
     }
 
-    fn len(&self) -> usize {
+    /// The number of receivers.
+    pub(crate) fn len(&self) -> usize {
         self.targets.len() + self.queues.len()
     }
 

@@ -110,7 +110,7 @@ impl Shared {
         }
         self.spent.restore(Receiver::Connection(request.client_id), request.outbox.capacity());
         if present.is_some() {
-            self.return_loans(returned, &mut dispatcher.context(self, now_ms));
+            self.return_loans(returned, dispatcher, now_ms);
             self.invalidate_routes(&session);
             self.rejoin_queues(&session);
             self.resume_session(&session, dispatcher, now_ms);
@@ -161,7 +161,8 @@ impl Shared {
         now_ms: u64,
     ) {
         let mut shard = self.registry.shard(session.client_id());
-        let Ok(returned) = session.detach(outbox.connection(), now_ms) else { return };
+        let recorder = dispatcher.recorder(self);
+        let Ok(returned) = session.detach(outbox.connection(), now_ms, recorder) else { return };
         let user = if session.key().is_some() { session.user() } else { None };
         self.spent.remember(Receiver::Connection(session.client_id()), outbox.capacity(), now_ms);
         let mut lifetime = session.lifetime();
@@ -184,7 +185,7 @@ impl Shared {
         dispatcher.publish_later(self, due.will);
         drop(shard);
         self.invalidate_routes(session);
-        self.return_loans(returned, &mut dispatcher.context(self, now_ms));
+        self.return_loans(returned, dispatcher, now_ms);
         if due.ended {
             let (_, will) = self.end_session(session, dispatcher, now_ms);
             dispatcher.publish_later(self, will);
@@ -227,10 +228,10 @@ impl Shared {
     /// queues.
     pub(crate) fn resume_session(&self, session: &Arc<Session>, dispatcher: &mut Dispatcher, now_ms: u64) {
         let mut context = dispatcher.context(self, now_ms);
-        let (queues, ticket) = session.resume(&mut context);
+        let (queues, mut ticket) = session.resume(&mut context);
         for info in queues {
             if let Some(queue) = self.queues.find(&info) {
-                queue.pump_for(session, &mut context);
+                ticket = queue.pump_for(session, &mut context).or(ticket);
             }
         }
         dispatcher.resume_after(ticket, session);
@@ -264,14 +265,15 @@ impl Shared {
         dispatcher: &mut Dispatcher,
         now_ms: u64,
     ) -> (Option<Arc<Outbox>>, Option<Box<Will>>) {
-        let ended = session.end(&final_packet, dispatcher.recorder(self));
-        ended.filters.iter().for_each(|(filter, _)| self.remove_subscription(filter, session, now_ms));
+        let recorder = dispatcher.recorder(self);
+        let ended = session.end(&final_packet, recorder);
+        ended.filters.iter().for_each(|(filter, _)| self.remove_subscription(filter, session, recorder, now_ms));
         let mut lifetime = session.lifetime();
         let will = lifetime.will.take();
         lifetime.begin(&self.timers, session.index(), 0, None);
         self.registry.count_kept(&mut lifetime);
         drop(lifetime);
-        self.return_loans(ended.returned, &mut dispatcher.context(self, now_ms));
+        self.return_loans(ended.returned, dispatcher, now_ms);
         (ended.outbox, will)
     }
 }

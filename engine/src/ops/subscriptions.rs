@@ -14,6 +14,7 @@ use crate::state::session::{Session, Subscription};
 use crate::state::shared::Shared;
 use crate::state::subscriber::{Subscriber, SubscriberKind};
 use crate::state::topic_queue::Consumer;
+use crate::store::journal::Recorder;
 
 /// The kind of subscription that a filter makes.
 #[derive(Clone, Copy)]
@@ -83,7 +84,7 @@ impl Shared {
     }
 
     /// Removes a subscription that the session has dropped from the topic tree or its queue.
-    pub(crate) fn remove_subscription(&self, filter: &str, session: &Session, now_ms: u64) {
+    pub(crate) fn remove_subscription(&self, filter: &str, session: &Session, recorder: Recorder<'_>, now_ms: u64) {
         let parsed = TopicFilter::new(filter).expect("only legal filters are kept");
         let kind = FilterKind::of(parsed);
         let is_shared = kind.is_some_and(FilterKind::is_shared);
@@ -93,8 +94,8 @@ impl Shared {
                 let removed = self.tree.unsubscribe(filter, session.index());
                 debug_assert!(removed, "the router has every filter of a session");
             }
-            Some(FilterKind::Group(within)) => self.leave_queue(filter, Some(within), session, now_ms),
-            Some(FilterKind::Queue) => self.leave_queue(filter, None, session, now_ms),
+            Some(FilterKind::Group(within)) => self.leave_queue((filter, Some(within)), session, recorder, now_ms),
+            Some(FilterKind::Queue) => self.leave_queue((filter, None), session, recorder, now_ms),
             None => debug_assert!(false, "only filters that stand for something are kept"),
         }
         self.subscriptions.release(footprint_bytes(filter));

@@ -34,6 +34,8 @@ pub(crate) struct QueueDirectory {
     queues_max: usize,
     slots: Arc<Slots>,
     stored: Arc<Budget>,
+    /// The store keeps the messages of topic queues.
+    is_durable: bool,
     /// When each queue is to be looked at next.
     timers: Arc<Timers<Arc<QueueInfo>>>,
 }
@@ -44,7 +46,13 @@ pub(crate) struct TooManyQueues;
 
 impl QueueDirectory {
     /// Makes no queue yet. The settings are valid and their names differ.
-    pub(crate) fn new(settings: Vec<QueueSettings>, limits: &Limits, slots: &Arc<Slots>, stored: &Arc<Budget>) -> Self {
+    pub(crate) fn new(
+        settings: Vec<QueueSettings>,
+        is_durable: bool,
+        limits: &Limits,
+        slots: &Arc<Slots>,
+        stored: &Arc<Budget>,
+    ) -> Self {
         let configured = settings.into_iter().map(|settings| (settings.name.clone(), Arc::new(settings)));
         Self {
             queues: Mutex::default(),
@@ -55,6 +63,7 @@ impl QueueDirectory {
             queues_max: limits.topic_queues_count_max as usize,
             slots: Arc::clone(slots),
             stored: Arc::clone(stored),
+            is_durable,
             timers: Arc::default(),
         }
     }
@@ -70,19 +79,44 @@ impl QueueDirectory {
         if let Some(queue) = queues.get(name) {
             return Ok(Arc::clone(queue));
         }
-        let configured = queue_name(name).and_then(|name| self.configured.get(name));
-        if configured.is_none() && queues.len() >= self.queues_max {
+        if self.settings_of(name).is_none() && queues.len() >= self.queues_max {
             return Err(TooManyQueues);
         }
-        let settings = configured.unwrap_or(&self.unconfigured);
+        let queue = self.create(name);
+        queues.insert(name.into(), Arc::clone(&queue));
+        Ok(queue)
+    }
+
+    /// The same at a restart, however many queues there are.
+    pub(crate) fn restore(&self, name: &str) -> Arc<TopicQueue> {
+        let mut queues = self.queues.lock();
+        Arc::clone(queues.entry(name.into()).or_insert_with(|| self.create(name)))
+    }
+
+    fn settings_of(&self, name: &str) -> Option<&Arc<QueueSettings>> {
+        queue_name(name).and_then(|name| self.configured.get(name))
+    }
+
+    fn create(&self, name: &str) -> Arc<TopicQueue> {
+        let settings = self.settings_of(name).unwrap_or(&self.unconfigured);
+        Arc::new(TopicQueue::new(Arc::new(self.info(name)), Arc::clone(settings), &self.timers))
+    }
+
+    /// The identity of a queue that is in no directory.
+    pub(crate) fn info(&self, name: &str) -> QueueInfo {
+        let settings = self.settings_of(name).unwrap_or(&self.unconfigured);
         let (bytes, messages) = (settings.bytes_max, settings.messages_max);
         let is_group = queue_name(name).is_none();
         let hold = if is_group { self.group_hold } else { self.queue_hold };
         let capacity = Capacity::new(bytes, messages, hold, Arc::clone(&self.stored));
         let info = QueueInfo::new(name, is_group, capacity, self.slots.take());
-        let queue = Arc::new(TopicQueue::new(Arc::new(info), Arc::clone(settings), &self.timers));
-        queues.insert(name.into(), Arc::clone(&queue));
-        Ok(queue)
+        info.set_keeps(self.is_durable && !is_group);
+        info
+    }
+
+    /// The number of queues and groups that are not configured.
+    pub(crate) fn len_unconfigured(&self) -> usize {
+        self.queues.lock().keys().filter(|name| self.settings_of(name).is_none()).count()
     }
 
     /// Whether the configuration has the queue with this name, which is without `$queue/`.

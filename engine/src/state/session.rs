@@ -60,6 +60,9 @@ pub(crate) struct EndedSession {
     pub(crate) outbox: Option<Arc<Outbox>>,
 }
 
+/// Sessions that are to be resumed when their tickets are committed.
+pub(crate) type Gated = Vec<(Ticket, Arc<Session>)>;
+
 /// Another connection has the session now, or it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotOwner;
@@ -232,7 +235,12 @@ impl Session {
     }
 
     /// Detaches the session from `connection`, if that still has it. Returns the messages on loan from topic queues.
-    pub(crate) fn detach(&self, connection: ConnectionId, now_ms: u64) -> Result<Vec<Returned>, NotOwner> {
+    pub(crate) fn detach(
+        &self,
+        connection: ConnectionId,
+        now_ms: u64,
+        recorder: Recorder<'_>,
+    ) -> Result<Vec<Returned>, NotOwner> {
         let mut incoming = self.incoming.lock();
         if incoming.owner != Some(connection) {
             return Err(NotOwner);
@@ -240,7 +248,7 @@ impl Session {
         incoming.owner = None;
         let mut outgoing = self.outgoing.lock();
         self.capacity.set_unattended(true, now_ms);
-        Ok(outgoing.detach(&self.capacity))
+        Ok(outgoing.detach(&self.capacity, recorder))
     }
 
     /// Whether the client is connected.

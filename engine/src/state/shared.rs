@@ -104,7 +104,7 @@ pub struct Options {
     pub response_information: Option<Box<str>>,
     /// Decides whether a client may connect, publish and subscribe.
     pub policy: Arc<dyn Policy>,
-    /// Keeps sessions, their messages and retained messages beyond the life of the process.
+    /// Keeps sessions, their messages, retained messages and topic queues beyond the life of the process.
     pub store: Arc<dyn Store>,
     /// Unix time in milliseconds when the engine's time is 0. A durable store needs it.
     pub unix_ms_at_start: u64,
@@ -131,11 +131,11 @@ pub struct Restoration {
     pub sessions: u64,
     /// Their subscriptions.
     pub subscriptions: u64,
-    /// Messages that wait for them or are unacknowledged, one for each session.
+    /// Messages that wait for them or are unacknowledged, one for each session, and messages in topic queues and groups.
     pub messages: u64,
     /// Retained messages.
     pub retained: u64,
-    /// Objects that were dropped, since their session or message was not there, or there was no room for a topic queue.
+    /// Objects that were dropped, since their session, message or group was not there.
     pub objects_dropped: u64,
     /// Limits that are lower than the restored number, which is here beside their names. Everything is kept.
     pub above_limits: Vec<(&'static str, u64)>,
@@ -244,6 +244,7 @@ impl Shared {
     pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidOptions> {
         options.check(&limits)?;
         let (receiver_slots, stored) = (Arc::default(), Arc::new(Budget::new(limits.stored_bytes_max)));
+        let is_durable = options.store.is_durable();
         let shared = Self {
             limits,
             live_limits: RwLock::new(limits),
@@ -254,7 +255,7 @@ impl Shared {
             evictable: Mutex::default(),
             timers: Timers::default(),
             due_wills: DueWills::default(),
-            queues: QueueDirectory::new(options.queues, &limits, &receiver_slots, &stored),
+            queues: QueueDirectory::new(options.queues, is_durable, &limits, &receiver_slots, &stored),
             retained: RetainedStore::default(),
             budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
             stored,
@@ -389,12 +390,10 @@ impl Shared {
         self.counters.add(StatsSnapshot { publishes_denied: 1, ..StatsSnapshot::default() });
     }
 
-    /// The state that is lost when the broker ends. With a durable store these are the messages of topic queues and groups, and `None`
-    /// without any.
+    /// The state that is lost when the broker ends. `None` with a durable store.
     pub fn unsaved(&self) -> Option<Unsaved> {
         if self.journal.is_durable() {
-            let queued_messages = self.queues.queued_messages();
-            return (queued_messages > 0).then_some(Unsaved { queued_messages, ..Unsaved::default() });
+            return None;
         }
         let mut unsaved = Unsaved {
             sessions: self.registry.kept() as u64,

@@ -26,9 +26,11 @@ use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
 use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::NextExpiry;
-use crate::state::session::Session;
 use crate::state::session::outgoing::OfferOutcome;
+use crate::state::session::{Gated, Session};
 use crate::state::timers::{NEVER, Timers};
+use crate::store::Ticket;
+use crate::store::journal::Recorder;
 
 /// One queue.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ struct State {
     bounded_ms: u64,
     /// When those consumers may have more.
     grow_at_ms: u64,
+    /// The number of consumers that the store keeps.
+    kept_consumers: usize,
     closed: bool,
 }
 
@@ -67,6 +71,7 @@ impl Default for State {
             filed_ms: 0,
             bounded_ms: NEVER,
             grow_at_ms: NEVER,
+            kept_consumers: 0,
             closed: false,
         }
     }
@@ -123,7 +128,13 @@ impl TopicQueue {
         if state.closed {
             return Err(consumer);
         }
-        Ok(state.consumers.insert(consumer))
+        let is_kept = consumer.session.key().is_some();
+        let known = state.consumers.insert(consumer);
+        if is_kept && !known {
+            state.kept_consumers += 1;
+            self.info.set_keeps(true);
+        }
+        Ok(known)
     }
 
     /// Notes that the client of a consumer has connected.
@@ -132,14 +143,20 @@ impl TopicQueue {
     }
 
     /// Removes a consumer. A group without consumers is closed, and its messages are dropped.
-    pub(crate) fn unsubscribe(&self, session: &Session) -> bool {
+    pub(crate) fn unsubscribe(&self, session: &Session, recorder: Recorder<'_>) -> bool {
         let mut state = self.state.lock();
         if !state.consumers.remove(session) {
             return false;
         }
+        if session.key().is_some() {
+            state.kept_consumers -= 1;
+            if self.is_group() && state.kept_consumers == 0 {
+                self.info.set_keeps(false);
+            }
+        }
         if state.consumers.is_empty() {
             if self.is_group() {
-                self.close(&mut state);
+                self.close(&mut state, recorder);
             } else {
                 // At once, so that it notes since when it is unused.
                 self.file(&mut state, 0);
@@ -148,10 +165,10 @@ impl TopicQueue {
         state.closed
     }
 
-    fn close(&self, state: &mut State) {
+    fn close(&self, state: &mut State, recorder: Recorder<'_>) {
         state.closed = true;
         for queued in state.messages.drain(..) {
-            self.info.release(&queued.message);
+            self.info.discard(&queued, recorder);
         }
         self.info.set_waiting(0);
         self.capacity().close();
@@ -172,21 +189,23 @@ impl TopicQueue {
     }
 
     /// Adds messages at the end and offers them to consumers. Messages left in `messages` found the queue gone.
-    pub(crate) fn push(&self, messages: &mut Vec<Queued>, context: &mut DeliveryContext<'_>) {
+    #[must_use]
+    pub(crate) fn push(&self, messages: &mut Vec<Queued>, context: &mut DeliveryContext<'_>) -> Gated {
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return Gated::new();
         }
         state.unused_since_ms = None;
         for queued in messages.drain(..) {
             let bytes = queued.message.cost_bytes();
             if self.capacity().is_full_with(bytes, 1) {
-                self.remove_expired(&mut state, context.now_ms);
+                self.remove_expired(&mut state, context);
             }
             match self.settings.policy {
                 FullPolicy::DropOldest => self.drop_oldest(&mut state, bytes, context),
                 FullPolicy::DropNewest if self.capacity().is_full_with(bytes, 1) => {
                     context.counts.messages_dropped += 1;
+                    context.recorder.delete_all(queued.key().into_iter());
                     continue;
                 }
                 FullPolicy::DropNewest | FullPolicy::Refuse => {}
@@ -197,43 +216,60 @@ impl TopicQueue {
         }
         let filed_ms = state.filed_ms;
         self.file(&mut state, filed_ms);
-        self.offer(&mut state, context);
+        self.offer(&mut state, context)
+    }
+
+    /// Takes a message that was restored, at the end. It is offered when the queue is looked at first.
+    pub(crate) fn restore(&self, queued: Queued) {
+        let mut state = self.state.lock();
+        state.expires_ms.note(&queued.message);
+        self.capacity().add(queued.message.cost_bytes(), 1);
+        state.messages.push_back(queued);
+    }
+
+    /// The queue that a message goes to which was delivered so often; the inner `None` if it is dropped. `None`: it stays.
+    pub(crate) fn buries(&self, queued: &Queued) -> Option<Option<&str>> {
+        let is_dead = self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most);
+        is_dead.then_some(self.settings.dead_letter.as_deref())
     }
 
     fn drop_oldest(&self, state: &mut State, bytes: usize, context: &mut DeliveryContext<'_>) {
         // Only for the queue's own limit: dropping here frees too little when the budget is used up.
         while self.capacity().is_at_its_own_limit(bytes, 1) {
             let Some(oldest) = state.messages.pop_front() else { break };
-            self.info.release(&oldest.message);
+            self.info.discard(&oldest, context.recorder);
             context.counts.messages_dropped += 1;
         }
     }
 
     /// Offers the messages to all consumers.
-    pub(crate) fn pump(&self, context: &mut DeliveryContext<'_>) {
+    #[must_use]
+    pub(crate) fn pump(&self, context: &mut DeliveryContext<'_>) -> Gated {
         let mut state = self.state.lock();
-        self.offer(&mut state, context);
+        self.offer(&mut state, context)
     }
 
     /// Offers the messages to one consumer with free window again. The other consumers had no free window when the
     /// messages arrived.
-    pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) {
+    #[must_use]
+    pub(crate) fn pump_for(&self, session: &Session, context: &mut DeliveryContext<'_>) -> Option<Ticket> {
         let mut state = self.state.lock();
         let State { messages, consumers, bounded_ms, .. } = &mut *state;
-        let Some(member) = consumers.get_mut(session) else { return };
+        let member = consumers.get_mut(session)?;
         let offered = member.take_from(&self.info, messages, usize::MAX, context);
         if offered.is_bounded {
             member.note_acknowledged(offered.taken);
         }
         let is_bounded = offered.is_bounded || *bounded_ms != NEVER;
         self.note_offered(&mut state, &OfferOutcome { is_bounded, ..offered }, context);
+        offered.ticket
     }
 
-    fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) {
+    fn offer(&self, state: &mut State, context: &mut DeliveryContext<'_>) -> Gated {
         let State { messages, consumers, .. } = &mut *state;
         // Noted before the offer, so that a session with a newly opened window sees the backlog.
         self.info.set_waiting(messages.len());
-        let mut all = OfferOutcome::default();
+        let (mut all, mut gated) = (OfferOutcome::default(), Gated::new());
         consumers.begin_round();
         while !messages.is_empty() {
             // Each consumer gets a fair part before any gets more.
@@ -244,6 +280,7 @@ impl TopicQueue {
                 consumers.last_is_away();
                 continue;
             }
+            gated.extend(offered.ticket.map(|ticket| (ticket, Arc::clone(member.session()))));
             all.waits_for_outbox |= offered.waits_for_outbox;
             all.is_bounded |= offered.is_bounded;
             if offered.taken > 0 {
@@ -252,6 +289,7 @@ impl TopicQueue {
             }
         }
         self.note_offered(state, &all, context);
+        gated
     }
 
     /// Notes how many messages are left. Marks the queue as watched if a consumer has to read first, and has it looked at
@@ -285,21 +323,28 @@ impl TopicQueue {
 
     /// Returns unacknowledged messages to the head of the queue, in their order, or sends them to the dead-letter
     /// queue.
-    pub(crate) fn take_back(&self, returned: Vec<Queued>, context: &mut DeliveryContext<'_>) {
+    #[must_use]
+    pub(crate) fn take_back(&self, returned: Vec<Queued>, context: &mut DeliveryContext<'_>) -> Gated {
         let mut state = self.state.lock();
         let dead_from = context.dead.len();
         for queued in returned.into_iter().rev() {
             if state.closed || queued.message.is_expired(context.now_ms) {
-                self.info.release(&queued.message);
-            } else if self.settings.deliveries_max.is_some_and(|most| queued.deliveries >= most) {
-                self.info.release(&queued.message);
-                match &self.settings.dead_letter {
-                    Some(name) => context.dead.push(DeadLetter { queue: name.clone(), message: queued.message }),
-                    None => context.counts.messages_dropped += 1,
+                self.info.discard(&queued, context.recorder);
+                continue;
+            }
+            match self.buries(&queued) {
+                Some(Some(name)) => {
+                    self.info.release(&queued.message);
+                    context.dead.push(DeadLetter { queue: name.into(), queued });
                 }
-            } else {
-                state.expires_ms.note(&queued.message);
-                state.messages.push_front(queued);
+                Some(None) => {
+                    self.info.discard(&queued, context.recorder);
+                    context.counts.messages_dropped += 1;
+                }
+                None => {
+                    state.expires_ms.note(&queued.message);
+                    state.messages.push_front(queued);
+                }
             }
         }
         context.dead[dead_from..].reverse();
@@ -307,11 +352,12 @@ impl TopicQueue {
             let filed_ms = state.filed_ms;
             self.file(&mut state, filed_ms);
         }
-        self.offer(&mut state, context);
+        self.offer(&mut state, context)
     }
 
     /// Removes expired messages.
-    fn remove_expired(&self, state: &mut State, now_ms: u64) {
+    fn remove_expired(&self, state: &mut State, context: &DeliveryContext<'_>) {
+        let now_ms = context.now_ms;
         if !state.expires_ms.is_due(now_ms) {
             return;
         }
@@ -320,7 +366,7 @@ impl TopicQueue {
         messages.retain(|queued| {
             let expired = queued.message.is_expired(now_ms);
             if expired {
-                self.info.release(&queued.message);
+                self.info.discard(queued, context.recorder);
             } else {
                 expires_ms.note(&queued.message);
             }
@@ -330,24 +376,25 @@ impl TopicQueue {
 
     /// Removes expired messages. Closes the queue if it is not configured and has been unused for a while. True if it
     /// is gone. Called when the timers say so, and files the queue for the next time.
-    pub(crate) fn expire(&self, context: &mut DeliveryContext<'_>) -> bool {
+    #[must_use]
+    pub(crate) fn expire(&self, context: &mut DeliveryContext<'_>) -> (bool, Gated) {
         let now_ms = context.now_ms;
         let mut state = self.state.lock();
         if state.closed {
-            return true;
+            return (true, Gated::new());
         }
-        self.remove_expired(&mut state, now_ms);
+        self.remove_expired(&mut state, context);
         self.grow_loans(&mut state, now_ms);
         // Messages behind an expired one may now be deliverable.
-        self.offer(&mut state, context);
+        let gated = self.offer(&mut state, context);
         let is_unused = state.consumers.is_empty() && self.capacity().depth_messages() == 0;
         let since_ms = state.unused_since_ms.filter(|_| is_unused).unwrap_or(now_ms);
         state.unused_since_ms = is_unused.then_some(since_ms);
         if now_ms - since_ms >= UNUSED_MS && !self.settings.is_configured {
-            self.close(&mut state);
+            self.close(&mut state, context.recorder);
         } else {
             self.file(&mut state, if self.settings.is_configured { NEVER } else { since_ms + UNUSED_MS });
         }
-        state.closed
+        (state.closed, gated)
     }
 }

@@ -12,6 +12,7 @@
 //! | 4 | waiting message | session: 8; message, 0 for none: 8; QoS: 1; retain: 1; state: 1 (0 pending, 1 sent, 2 released); packet identifier, 0 for none: 2; number of identifiers: 2; identifiers of subscriptions: 4 each | |
 //! | 5 | packet identifier received | session: 8; packet identifier: 2 | |
 //! | 6 | retained message | sender: text; then as a message | payload |
+//! | 7 | message in a queue | message: 8; deliveries: 2; name of the queue, `$queue/NAME` or `$share/GROUP/FILTER`: text; on loan: 1 (0 no, 1 yes); then the loan: session, 0 for one that is not kept: 8; QoS: 1; retain: 1; packet identifier: 2; number of identifiers: 2; identifiers of subscriptions: 4 each | |
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +24,7 @@ use wisp_wire::{
 
 use super::key::Key;
 
-/// An object that outlives the process. It may refer to one other object: a waiting message to its message.
+/// An object that outlives the process. It may refer to one other object: a waiting or queued message to its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Object<'a> {
@@ -51,7 +52,7 @@ pub enum Object<'a> {
         /// The subscription identifier.
         id: Option<SubscriptionId>,
     },
-    /// A message that waits for sessions or is unacknowledged. It goes when no waiting message refers to it any more.
+    /// A message that waits for sessions, is unacknowledged, or is in queues. It goes when nothing refers to it any more.
     Message(MessageObject<'a>),
     /// A message that waits for one session or is unacknowledged there.
     Waiting {
@@ -82,6 +83,32 @@ pub enum Object<'a> {
         /// The message.
         message: MessageObject<'a>,
     },
+    /// A message in a topic queue or in the queue of a shared subscription group, or on loan from it.
+    Queued {
+        /// The queue: `$queue/NAME` or `$share/GROUP/FILTER`.
+        queue: &'a str,
+        /// The message.
+        message: Key,
+        /// How often it was sent to a client.
+        deliveries: u16,
+        /// The loan, if the end of the broker does not simply return it to the queue.
+        loan: Option<LoanObject<'a>>,
+    },
+}
+
+/// A loan of a queued message to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoanObject<'a> {
+    /// The session. `None` for one that ends with its connection.
+    pub session: Option<Key>,
+    /// The lower QoS of the message's and the subscription's.
+    pub qos: QoS,
+    /// RETAIN as it is sent.
+    pub retain: bool,
+    /// The packet identifier with which it was sent, or is about to be.
+    pub packet_id: PacketId,
+    /// The identifiers of the subscription.
+    pub subscription_ids: Cow<'a, [SubscriptionId]>,
 }
 
 /// The content of a message.
@@ -178,6 +205,7 @@ const MESSAGE: u8 = 3;
 const WAITING: u8 = 4;
 const INCOMING: u8 = 5;
 const RETAINED: u8 = 6;
+const QUEUED: u8 = 7;
 
 const HAS_USER: u8 = 1;
 const HAS_WILL: u8 = 2;
@@ -192,12 +220,17 @@ impl<'a> Object<'a> {
             Self::Waiting { .. } => WAITING,
             Self::Incoming { .. } => INCOMING,
             Self::Retained { .. } => RETAINED,
+            Self::Queued { .. } => QUEUED,
         }
     }
 
     /// The object that it refers to.
     pub fn refers_to(&self) -> Option<Key> {
-        if let Self::Waiting { message, .. } = self { *message } else { None }
+        match self {
+            Self::Waiting { message, .. } => *message,
+            Self::Queued { message, .. } => Some(*message),
+            _ => None,
+        }
     }
 
     /// Whether it goes when no object refers to it any more.
@@ -248,9 +281,7 @@ impl<'a> Object<'a> {
                 };
                 out.extend([*qos as u8, u8::from(*retain), state]);
                 out.extend(packet_id.to_le_bytes());
-                let ids = &subscription_ids[..subscription_ids.len().min(usize::from(u16::MAX))];
-                out.extend((ids.len() as u16).to_le_bytes());
-                ids.iter().for_each(|id| out.extend(id.get().to_le_bytes()));
+                put_ids(subscription_ids, out);
             }
             Self::Incoming { session, packet_id } => {
                 out.extend(session.get().to_le_bytes());
@@ -259,6 +290,18 @@ impl<'a> Object<'a> {
             Self::Retained { sender, message } => {
                 put_text(sender, out);
                 message.encode_head(out);
+            }
+            Self::Queued { queue, message, deliveries, loan } => {
+                out.extend(message.get().to_le_bytes());
+                out.extend(deliveries.to_le_bytes());
+                put_text(queue, out);
+                out.push(u8::from(loan.is_some()));
+                if let Some(LoanObject { session, qos, retain, packet_id, subscription_ids }) = loan {
+                    out.extend(session.map_or(0, Key::get).to_le_bytes());
+                    out.extend([*qos as u8, u8::from(*retain)]);
+                    out.extend(packet_id.get().to_le_bytes());
+                    put_ids(subscription_ids, out);
+                }
             }
         }
     }
@@ -282,6 +325,7 @@ impl<'a> Object<'a> {
             WAITING => read_waiting(reader),
             INCOMING => Ok(Self::Incoming { session: reader.key()?, packet_id: reader.packet_id()? }),
             RETAINED => Ok(Self::Retained { sender: reader.text()?, message: MessageObject::read(reader)? }),
+            QUEUED => read_queued(reader),
             _ => Err(ObjectFault::UnknownKind),
         }
     }
@@ -357,12 +401,29 @@ fn read_waiting<'a>(reader: &mut Reader<'a>) -> Result<Object<'a>, ObjectFault> 
         (2, Some(id), None) if qos == QoS::ExactlyOnce => WaitingState::Released(id),
         _ => return Err(ObjectFault::Illegal("state")),
     };
-    let count = reader.u16()?;
-    let id = |reader: &mut Reader<'_>| {
-        SubscriptionId::new(reader.u32()?).ok_or(ObjectFault::Illegal("subscription identifier"))
-    };
-    let subscription_ids = (0..count).map(|_| id(reader)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Object::Waiting { session, message, qos, retain, subscription_ids: subscription_ids.into(), state })
+    let subscription_ids = reader.subscription_ids()?.into();
+    Ok(Object::Waiting { session, message, qos, retain, subscription_ids, state })
+}
+
+fn read_queued<'a>(reader: &mut Reader<'a>) -> Result<Object<'a>, ObjectFault> {
+    let (message, deliveries, queue) = (reader.key()?, reader.u16()?, reader.text()?);
+    TopicFilter::new(queue).map_err(|_| ObjectFault::Illegal("queue"))?;
+    let mut loan = None;
+    if reader.bool()? {
+        let (session, qos, retain) = (Key::new(reader.u64()?), reader.qos()?, reader.bool()?);
+        if qos == QoS::AtMostOnce {
+            return Err(ObjectFault::Illegal("QoS"));
+        }
+        let (packet_id, subscription_ids) = (reader.packet_id()?, reader.subscription_ids()?.into());
+        loan = Some(LoanObject { session, qos, retain, packet_id, subscription_ids });
+    }
+    Ok(Object::Queued { queue, message, deliveries, loan })
+}
+
+fn put_ids(ids: &[SubscriptionId], out: &mut Vec<u8>) {
+    let ids = &ids[..ids.len().min(usize::from(u16::MAX))];
+    out.extend((ids.len() as u16).to_le_bytes());
+    ids.iter().for_each(|id| out.extend(id.get().to_le_bytes()));
 }
 
 /// A text has at most 65535 bytes in MQTT.
@@ -460,6 +521,12 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, ObjectFault> {
         let len = usize::from(self.u16()?);
         str::from_utf8(self.bytes(len)?).map_err(|_| ObjectFault::Illegal("text"))
+    }
+
+    fn subscription_ids(&mut self) -> Result<Vec<SubscriptionId>, ObjectFault> {
+        let count = self.u16()?;
+        let illegal = ObjectFault::Illegal("subscription identifier");
+        (0..count).map(|_| SubscriptionId::new(self.u32()?).ok_or(illegal)).collect()
     }
 
     fn version(&mut self) -> Result<ProtocolVersion, ObjectFault> {

@@ -105,6 +105,18 @@ fn objects<'a>(parts: &'a Parts, properties: &'a [u8], will: &'a [u8], ids: &'a 
         },
         Object::Incoming { session, packet_id },
         Object::Retained { sender: one, message },
+        Object::Queued {
+            queue: if *first { "$queue/q" } else { "$share/g/a/#" },
+            message: session,
+            deliveries: *id,
+            loan: second.then_some(LoanObject {
+                session: first.then_some(session),
+                qos: QOS[1 + usize::from(which % 2)],
+                retain: *first,
+                packet_id,
+                subscription_ids: Cow::Borrowed(ids),
+            }),
+        },
     ]
 }
 

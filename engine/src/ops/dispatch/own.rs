@@ -52,7 +52,7 @@ impl Dispatcher {
             if queue.capacity().is_full_with(staged_bytes + bytes, staged + 1) {
                 self.counts.messages_dropped += 1;
             } else {
-                self.queued.stage(queue, Queued { message: message.clone(), deliveries: 0 }, bytes);
+                self.queued.stage(queue, Queued::new(message.clone()), bytes);
             }
         }
     }

@@ -7,6 +7,7 @@ use wisp_wire::QoS;
 
 use super::forms::Received;
 use crate::delivery::addressed::Delivery;
+use crate::delivery::loan::{QueueInfo, Queued};
 use crate::delivery::message::Message;
 use crate::ops::routes::{Route, Target};
 use crate::state::session::incoming_key;
@@ -20,7 +21,7 @@ pub(super) struct SharedMessage<'a> {
     message: Option<Message>,
 }
 
-/// The part of a message that the store keeps: the message, and the sessions that it waits for.
+/// The part of a message that the store keeps: the message, the sessions that it waits for, and the queues that it is in.
 #[derive(Default)]
 pub(super) struct Kept<'r> {
     message: Option<Message>,
@@ -49,17 +50,13 @@ impl<'a> SharedMessage<'a> {
         (qos, session): (QoS, Key),
         receivers_max: usize,
     ) -> Delivery {
-        let Self { received, now_ms, .. } = self;
         let kept = kept.get_or_insert_default();
-        let message = kept.message.get_or_insert_with(|| {
-            let key = recorder.new_keys(1 + receivers_max as u64);
-            Message::with_key(&received.publish, received.topic, *now_ms, Some(key))
-        });
-        let mut delivery = deliver_at(target, qos, message.clone());
+        let message = self.kept_message(&mut kept.message, recorder, receivers_max);
+        let mut delivery = deliver_at(target, qos, message);
         delivery.set_ordinal(kept.waiting.len() as u32 + 1);
         let object = Object::Waiting {
             session,
-            message: message.key(),
+            message: delivery.message.key(),
             qos,
             retain: delivery.retain,
             subscription_ids: Cow::Borrowed(target.subscription_ids.as_deref().unwrap_or_default()),
@@ -69,7 +66,35 @@ impl<'a> SharedMessage<'a> {
         delivery
     }
 
-    /// Appends the message, the sessions that it waits for, and its sender's packet identifier, all or nothing.
+    /// The message in a queue whose messages the store keeps. `receivers_max` as above.
+    #[inline(never)]
+    pub(super) fn keep_queued<'r>(
+        &self,
+        (kept, recorder): (&mut Option<Box<Kept<'r>>>, Recorder<'_>),
+        queue: &'r QueueInfo,
+        receivers_max: usize,
+    ) -> Queued {
+        let kept = kept.get_or_insert_default();
+        let message = self.kept_message(&mut kept.message, recorder, receivers_max);
+        let queued = Queued { message, deliveries: 0, ordinal: kept.waiting.len() as u32 + 1 };
+        let put = |(key, message)| {
+            let object = Object::Queued { queue: &queue.name, message, deliveries: 0, loan: None };
+            Change::Put { key, object }
+        };
+        kept.waiting.extend(queued.key().zip(queued.message.key()).map(put));
+        queued
+    }
+
+    fn kept_message(&self, message: &mut Option<Message>, recorder: Recorder<'_>, receivers_max: usize) -> Message {
+        let Self { received, now_ms, .. } = self;
+        let make = || {
+            let key = recorder.new_keys(1 + receivers_max as u64);
+            Message::with_key(&received.publish, received.topic, *now_ms, Some(key))
+        };
+        message.get_or_insert_with(make).clone()
+    }
+
+    /// Appends the message, the sessions that it waits for, the queues, and its sender's packet identifier, all or nothing.
     pub(super) fn record(&self, kept: Option<Box<Kept<'_>>>, recorder: Recorder<'_>) {
         let received = self.received;
         if kept.is_none() && received.incoming.is_none() {
@@ -96,11 +121,12 @@ pub(super) fn deliver_at(target: &Target, qos: QoS, message: Message) -> Deliver
     Delivery::new(message, qos, retain, target.subscription_ids.clone())
 }
 
-/// Whether the store keeps the message for a receiver, for later subscribers, or its packet identifier.
+/// Whether the store keeps the message for a receiver, in a queue, for later subscribers, or its packet identifier.
 #[cold]
 pub(super) fn is_stored(route: &Route, received: &Received<'_>) -> bool {
     let mut waiting =
         route.targets.iter().filter(|target| target.session.key().is_some() && target.qos != QoS::AtMostOnce);
     let waits = received.publish.qos != QoS::AtMostOnce && waiting.next().is_some();
-    waits || received.publish.retain || received.incoming.is_some()
+    let is_queued = route.queues.iter().any(|queue| queue.info().keeps(received.publish.qos));
+    waits || is_queued || received.publish.retain || received.incoming.is_some()
 }

@@ -149,10 +149,9 @@ impl Inflight {
         self.places.push_back(Place::Sent(delivery));
     }
 
-    /// The keys in the store.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        let stragglers = self.stragglers.iter().flat_map(|stragglers| stragglers.places());
-        self.places.iter().chain(stragglers).filter_map(Place::key)
+    /// The places that are in use.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().chain(self.stragglers.iter().flat_map(|stragglers| stragglers.places()))
     }
 
     /// The next packet that was sent on an earlier connection, or never. It counts as sent from now on.
@@ -200,8 +199,9 @@ impl Inflight {
         is_sent.then_some(place)
     }
 
-    /// The client has the message. The identifier stays in use. The caller subtracts the bytes of the message.
-    pub(crate) fn release(&mut self, id: PacketId) -> Option<Delivery> {
+    /// The client has the message. The identifier stays in use, in the store as well if that keeps the session. The caller subtracts the
+    /// bytes of the message.
+    pub(crate) fn release(&mut self, id: PacketId, is_kept: bool) -> Option<Delivery> {
         let place = if self.straggler(id).is_some() {
             self.stragglers.as_mut().and_then(|stragglers| stragglers.sent_mut(id))?
         } else {
@@ -210,7 +210,7 @@ impl Inflight {
         };
         // A place whose message the client has already keeps its key.
         let Place::Sent(delivery) = &*place else { return None };
-        let released = Place::released(delivery);
+        let released = Place::Released(delivery.key().filter(|_| is_kept));
         if let Place::Sent(delivery) = std::mem::replace(place, released) { Some(delivery) } else { None }
     }
 
@@ -266,19 +266,24 @@ impl Inflight {
     }
 
     /// Takes the messages that `wanted` accepts, in their order, with their identifiers. Identifiers at QoS 2 stay in use until the
-    /// client has released them, since it may have stored the message.
-    pub(crate) fn take_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(PacketId, Delivery)> {
-        let mut taken = self.take_stragglers(&wanted);
+    /// client has released them, since it may have stored the message. `take` returns the key that such an identifier has in the store.
+    pub(crate) fn take_where(
+        &mut self,
+        wanted: impl Fn(&Delivery) -> bool,
+        mut take: impl FnMut(PacketId, &Delivery) -> Option<Key>,
+    ) -> Vec<(PacketId, Delivery)> {
+        let mut taken = self.take_stragglers(&wanted, &mut take);
         for place in 0..self.places.len() {
             let Place::Sent(delivery) = &self.places[place] else { continue };
             if !wanted(delivery) {
                 continue;
             }
-            let left = if delivery.qos == QoS::ExactlyOnce { Place::released(delivery) } else { Place::Free };
+            let id = self.id_at(place);
+            let key = take(id, delivery);
+            let left = if delivery.qos == QoS::ExactlyOnce { Place::Released(key) } else { Place::Free };
             if matches!(left, Place::Free) && place < self.places.len() - self.unsent {
                 self.outstanding -= 1;
             }
-            let id = self.id_at(place);
             if let Place::Sent(delivery) = self.replace(place, left) {
                 taken.push((id, delivery));
             }
@@ -287,7 +292,11 @@ impl Inflight {
         taken
     }
 
-    fn take_stragglers(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(PacketId, Delivery)> {
+    fn take_stragglers(
+        &mut self,
+        wanted: impl Fn(&Delivery) -> bool,
+        take: &mut impl FnMut(PacketId, &Delivery) -> Option<Key>,
+    ) -> Vec<(PacketId, Delivery)> {
         let mut taken = Vec::new();
         for id in self.stragglers.as_ref().map_or_else(Vec::new, |stragglers| stragglers.ids()) {
             let Some((Place::Sent(delivery), is_sent)) = self.stragglers.as_ref().and_then(|all| all.get(id)) else {
@@ -296,8 +305,9 @@ impl Inflight {
             if !wanted(delivery) {
                 continue;
             }
+            let key = take(id, delivery);
             let before = if delivery.qos == QoS::ExactlyOnce {
-                let released = Place::released(delivery);
+                let released = Place::Released(key);
                 let place = self.stragglers.as_mut().and_then(|stragglers| stragglers.get_mut(id));
                 let before = place.map_or(Place::Free, |place| std::mem::replace(place, released));
                 self.note_gone(&before);
@@ -315,9 +325,13 @@ impl Inflight {
         taken
     }
 
-    /// Takes the messages on loan from queues that `wanted` accepts.
-    pub(crate) fn take_loans(&mut self, wanted: impl Fn(&Loan) -> bool) -> Vec<Returned> {
-        let loans = self.take_where(|delivery| delivery.loan().is_some_and(&wanted));
+    /// Takes the messages on loan from queues that `wanted` accepts, as [`Inflight::take_where`] does.
+    pub(crate) fn take_loans(
+        &mut self,
+        wanted: impl Fn(&Loan) -> bool,
+        take: impl FnMut(PacketId, &Delivery) -> Option<Key>,
+    ) -> Vec<Returned> {
+        let loans = self.take_where(|delivery| delivery.loan().is_some_and(&wanted), take);
         loans.into_iter().filter_map(|(_, delivery)| delivery.into_returned()).collect()
     }
 
@@ -350,7 +364,7 @@ mod tests {
     }
 
     fn release(inflight: &mut Inflight, id: PacketId) -> bool {
-        let released = inflight.release(id);
+        let released = inflight.release(id, false);
         released.inspect(|delivery| inflight.subtract(delivery.message.cost_bytes())).is_some()
     }
 
@@ -415,7 +429,7 @@ mod tests {
         send(&mut inflight);
         assert_eq!(inflight.straggler(first).is_some(), inflight.stragglers.is_some());
         assert!(inflight.stragglers.is_some());
-        assert_eq!(inflight.take_where(|_| true).len(), 2);
+        assert_eq!(inflight.take_where(|_| true, |_, _| None).len(), 2);
         assert_eq!((inflight.outstanding, inflight.bytes(), inflight.is_sent()), (0, 0, true));
     }
 
@@ -442,7 +456,7 @@ mod tests {
         (0..100).for_each(|_| inflight.push(delivery(QoS::AtLeastOnce)));
         inflight.rewind();
         (0..10).for_each(|_| assert!(inflight.next_unsent().is_some()));
-        assert_eq!(inflight.take_where(|_| true).len(), 100);
+        assert_eq!(inflight.take_where(|_| true, |_, _| None).len(), 100);
         inflight.rewind();
         assert!(inflight.has_window(10) && inflight.next_unsent().is_none());
     }

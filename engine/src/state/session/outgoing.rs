@@ -9,6 +9,7 @@
 
 mod durable;
 mod gone;
+mod loans;
 mod rights;
 
 use std::collections::VecDeque;
@@ -16,13 +17,14 @@ use std::sync::Arc;
 
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
+use self::durable::is_lost_with_session;
 use self::gone::Gone;
 use super::granted::Granted;
 use super::inflight::{InUse, Inflight, Place, Resend};
 use crate::base::capacity::Capacity;
 use crate::base::limits::Limits;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
-use crate::delivery::loan::{ConsumerOptions, LoanPace, Offer, QueueInfo, Queued, Returned};
+use crate::delivery::loan::{LoanPace, QueueInfo, Returned};
 use crate::delivery::message::{Message, NextExpiry};
 use crate::delivery::outbox::{ConnectionId, Outbox};
 use crate::state::retained::ReplayCursor;
@@ -144,6 +146,8 @@ pub(crate) struct OfferOutcome {
     pub(crate) is_bounded: bool,
     /// The consumer's client is not connected.
     pub(crate) is_away: bool,
+    /// The session is to be resumed when this is committed.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Outgoing {
@@ -181,11 +185,14 @@ impl Outgoing {
     }
 
     /// Detaches the session from its connection. Returns the messages on loan from topic queues.
-    pub(crate) fn detach(&mut self, capacity: &Capacity) -> Vec<Returned> {
+    pub(crate) fn detach(&mut self, capacity: &Capacity, recorder: Recorder<'_>) -> Vec<Returned> {
         self.let_go();
         self.released.flush(capacity);
         self.attached = None;
-        let returned = self.inflight.take_loans(|loan| !loan.queue.is_group);
+        let session = self.session;
+        let returned = self
+            .inflight
+            .take_loans(|loan| !loan.queue.is_group, |id, delivery| delivery.record_returned(session, id, recorder));
         if !returned.is_empty() {
             self.update_cold(|cold| cold.loans.take_back(returned.len()));
         }
@@ -242,20 +249,16 @@ impl Outgoing {
     /// Ends the session. Returns the messages that other consumers get: all loans except the messages of shared
     /// subscriptions at QoS 2 that this client has begun to receive [MQTT-4.8.2-5].
     pub(crate) fn end(&mut self, capacity: &Capacity, recorder: Recorder<'_>) -> Vec<Returned> {
-        if self.session.is_some() {
-            let pending = self.pending.iter().filter_map(Delivery::key);
-            recorder.delete_all(pending.chain(self.inflight.keys()));
-        }
+        self.record_end(recorder);
         self.ended = true;
         self.let_go();
         self.attached = None;
-        let is_lost = |delivery: &Delivery| {
-            delivery.qos == QoS::ExactlyOnce && delivery.loan().is_some_and(|loan| loan.queue.is_group)
-        };
-        self.inflight.take_where(is_lost).iter().for_each(|(_, delivery)| self.released.count(delivery));
-        let returned = self.inflight.take_loans(|_| true);
+        let lost = self.inflight.take_where(is_lost_with_session, |_, _| None);
+        lost.iter().for_each(|(_, delivery)| self.released.count(delivery));
+        let returned = self.inflight.take_loans(|_| true, |_, _| None);
         std::mem::take(&mut self.pending).iter().for_each(|delivery| self.released.count(delivery));
-        self.inflight.take_where(|_| true).iter().for_each(|(_, delivery)| self.released.count(delivery));
+        let others = self.inflight.take_where(|_| true, |_, _| None);
+        others.iter().for_each(|(_, delivery)| self.released.count(delivery));
         self.released.flush(capacity);
         self.inflight = Inflight::default();
         self.cold = None;
@@ -407,18 +410,14 @@ impl Outgoing {
             self.released.record(&delivery, context.recorder);
             return false;
         }
-        // A first sending has DUP only in a topic queue, if another client has received the message before.
-        let dup = delivery.loan().is_some_and(|loan| loan.deliveries > 1 && !loan.queue.is_group);
         let id = self.inflight.next_id();
-        if !delivery.write(Some(id), dup, outbox, context) {
+        if !delivery.write(Some(id), delivery.is_again(), outbox, context) {
             context.count_dropped(capacity);
             self.released.record(&delivery, context.recorder);
             return false;
         }
         self.record_sent(id, &delivery, context.recorder);
-        if delivery.loan().is_some_and(|loan| LoanPace::counts(&loan.queue)) {
-            self.update_cold(|cold| cold.loans.lend());
-        }
+        self.lend(&delivery);
         self.inflight.push(delivery);
         true
     }
@@ -435,7 +434,7 @@ impl Outgoing {
                 return false;
             }
             Some(Resend::Message(id, delivery)) => {
-                let dup = !std::mem::take(&mut delivery.is_unsent);
+                let dup = !std::mem::take(&mut delivery.is_unsent) || delivery.is_again();
                 if delivery.write(Some(id), dup, outbox, context) {
                     return true;
                 }
@@ -501,14 +500,6 @@ impl Outgoing {
         }
     }
 
-    /// Whether the client may have one more message of the queue on loan. One that has set its window has said how many
-    /// it wants.
-    fn admits_loan(&self, queue: &QueueInfo, offer: Offer, outbox: &Outbox) -> bool {
-        !LoanPace::counts(queue)
-            || outbox.receiver().sets_window
-            || self.cold.as_ref().is_none_or(|cold| cold.loans.admits(offer.extra_loans))
-    }
-
     /// PUBACK ends a message at QoS 1, with any reason code.
     pub(crate) fn puback(&mut self, id: PacketId, recorder: Recorder<'_>) -> Acknowledged {
         match self.inflight.in_use(id) {
@@ -531,7 +522,7 @@ impl Outgoing {
                 Acknowledged::Known
             }
             InUse::Message(QoS::ExactlyOnce) | InUse::Released => {
-                if let Some(delivery) = self.inflight.release(id) {
+                if let Some(delivery) = self.inflight.release(id, self.session.is_some()) {
                     self.record_released(id, &delivery, recorder);
                     self.acknowledged(delivery);
                 }
@@ -550,51 +541,5 @@ impl Outgoing {
                 Acknowledged::Known
             }
         }
-    }
-
-    /// Takes messages from the front of a queue, until window or outbox are full.
-    pub(super) fn take_from_front(
-        &mut self,
-        queue: &Arc<QueueInfo>,
-        messages: &mut VecDeque<Queued>,
-        offer: Offer,
-        options: &ConsumerOptions,
-        (capacity, context): (&Capacity, &mut DeliveryContext<'_>),
-    ) -> OfferOutcome {
-        let mut offered = OfferOutcome::default();
-        // A closed outbox would accept messages and never deliver them.
-        let Some(outbox) = self.outbox().filter(|outbox| !outbox.is_closed()).cloned() else {
-            return OfferOutcome { is_away: true, ..offered };
-        };
-        // Messages that the session already has are older.
-        self.send_waiting(capacity, context);
-        self.note_time(context.now_ms);
-        let mut sent = 0;
-        while offered.taken < offer.most {
-            let Some(next) = messages.front() else { break };
-            let qos = options.qos.min(next.message.qos());
-            let gone = qos == QoS::AtMostOnce || next.message.is_expired(context.now_ms);
-            if !next.message.is_expired(context.now_ms) {
-                let bytes = context.buffer.len() + next.message.cost_bytes();
-                offered.waits_for_outbox = gone && !outbox.capacity().admits_backlog(bytes, sent + 1);
-                let has_window = self.has_window() && self.has_bytes_for(&next.message, context) && !self.has_unsent();
-                offered.is_bounded = !gone && has_window && !self.admits_loan(queue, offer, &outbox);
-                if offered.waits_for_outbox || offered.is_bounded || !(gone || has_window) {
-                    break;
-                }
-            }
-            let Some(queued) = messages.pop_front() else { break };
-            offered.taken += 1;
-            let delivery = Delivery::on_loan(queued, queue, qos, options);
-            if gone {
-                let expired = delivery.message.is_expired(context.now_ms);
-                sent += usize::from(!expired && delivery.write(None, false, &outbox, context));
-                self.released.record(&delivery, context.recorder);
-            } else {
-                sent += usize::from(self.send(delivery, &outbox, capacity, context));
-            }
-        }
-        context.push_buffer(&outbox, sent);
-        offered
     }
 }

@@ -199,6 +199,11 @@ impl Member {
         self.consumer.session.take_from(queue, messages, offer, &self.consumer.options, context)
     }
 
+    /// The session.
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.consumer.session
+    }
+
     /// The consumer has acknowledged, and has taken as many messages as its bound allows again.
     pub(super) fn note_acknowledged(&mut self, taken: usize) {
         self.is_slow = 2 * taken < LOANS_MIN + self.extra_loans;

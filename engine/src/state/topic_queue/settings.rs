@@ -113,7 +113,9 @@ impl QueueSettings {
     /// # Errors
     /// The first that is not possible.
     pub fn check(&self) -> Result<(), InvalidQueue> {
-        if TopicName::new(&self.name).is_err() {
+        // Clients name it with the prefix.
+        let is_legal = |name: &str| TopicName::new(name).is_ok() && TopicName::new(&format!("$queue/{name}")).is_ok();
+        if !is_legal(&self.name) {
             return Err(InvalidQueue::Name(self.name.clone()));
         }
         if let Some(filter) = &self.filter {
@@ -122,9 +124,7 @@ impl QueueSettings {
                 return Err(InvalidQueue::Filter(filter.clone()));
             }
         }
-        if let Some(name) =
-            self.dead_letter.as_ref().filter(|name| TopicName::new(name).is_err() || **name == self.name)
-        {
+        if let Some(name) = self.dead_letter.as_ref().filter(|name| !is_legal(name) || **name == self.name) {
             return Err(InvalidQueue::DeadLetter(name.clone()));
         }
         let limits = [

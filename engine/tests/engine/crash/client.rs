@@ -9,14 +9,26 @@ use wisp_wire::{
     SubscriptionOptions, TopicName,
 };
 
-use super::ledger::Ledger;
+use super::ledger::{GROUP, Ledger, QUEUE, SHARED};
 use super::store::MirrorStore;
 use crate::events::{Event, Message};
 use crate::seeds::Rng;
 use crate::support::{Peer, V5, World, connect, encoded, plain, subscribe_with, unsubscribe};
 
-const TOPICS: [&str; 3] = ["t/0", "t/1", "u"];
-const FILTERS: [&str; 4] = ["t/#", "t/0", "+", "u"];
+/// The topics and filters of the clients of one life.
+#[derive(Clone, Copy)]
+pub(super) struct Topics {
+    topics: &'static [&'static str],
+    filters: &'static [&'static str],
+}
+
+/// Each message goes to all clients that are subscribed.
+pub(super) const PLAIN: Topics = Topics { topics: &["t/0", "t/1", "u"], filters: &["t/#", "t/0", "+", "u"] };
+
+/// Most messages go to one of several clients.
+pub(super) const COMMON: Topics =
+    Topics { topics: &["t/0", QUEUE, SHARED], filters: &["t/#", QUEUE, QUEUE, GROUP, GROUP] };
+
 /// Each client has a topic of its own for retained messages, so that their order is known.
 const RETAINED: [&str; 4] = ["r/0", "r/1", "r/2", "r/3"];
 
@@ -56,6 +68,7 @@ enum Expected {
 
 pub(super) struct Client {
     number: usize,
+    topics: Topics,
     pub(super) peer: Option<Peer>,
     /// `None` if the broker has no session.
     left: Option<Left>,
@@ -69,6 +82,10 @@ pub(super) struct Client {
     unacknowledged: VecDeque<Sent>,
     /// Messages at QoS 2 without PUBREL from the broker.
     received: HashMap<u16, Vec<u8>>,
+    /// Of these, the ones that came on this connection.
+    begun: HashMap<u16, usize>,
+    /// It is subscribed to the queue, and wants to be.
+    takes_queue: bool,
     asked: Option<Asked>,
     answers: VecDeque<Vec<u8>>,
 }
@@ -78,9 +95,10 @@ fn id_of(id: u16) -> PacketId {
 }
 
 impl Client {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, topics: Topics) -> Self {
         Self {
             number,
+            topics,
             peer: None,
             left: None,
             expected: Expected::Absent,
@@ -90,6 +108,8 @@ impl Client {
             last_id: 0,
             unacknowledged: VecDeque::new(),
             received: HashMap::new(),
+            begun: HashMap::new(),
+            takes_queue: false,
             asked: None,
             answers: VecDeque::new(),
         }
@@ -165,6 +185,8 @@ impl Client {
     fn forget(&mut self, ledger: &mut Ledger) {
         self.unacknowledged.clear();
         self.received.clear();
+        self.begun.clear();
+        self.takes_queue = false;
         ledger.forget(self.number);
     }
 
@@ -176,6 +198,7 @@ impl Client {
         }
         (self.peer, self.is_connected, self.has_repeated, self.asked) = (None, false, false, None);
         self.answers.clear();
+        self.begun.clear();
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -192,21 +215,34 @@ impl Client {
             5 | 6 => self.retain(world, rng, ledger),
             7 if self.asked.is_none() => {
                 let (filter, qos) =
-                    (rng.pick(&FILTERS), rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
-                // Until the answer either QoS holds.
-                ledger.ends(self.number, filter);
-                self.asked = Some(Asked::Subscribe(filter, qos));
-                let packet = subscribe_with(V5, &[filter], SubscriptionOptions::new(qos), &[]);
-                self.send(world, &packet);
+                    (rng.pick(self.topics.filters), rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
+                self.subscribe(world, ledger, filter, qos);
             }
             8 if self.asked.is_none() && rng.one_in(3) => {
-                let filter = rng.pick(&FILTERS);
+                let filter = rng.pick(self.topics.filters);
                 ledger.ends(self.number, filter);
                 self.asked = Some(Asked::Unsubscribe);
+                self.takes_queue &= filter != QUEUE;
                 let packet = unsubscribe(V5, &[filter]);
                 self.send(world, &packet);
             }
             _ => self.answer(world, 1 + rng.below(4) as usize),
+        }
+    }
+
+    fn subscribe(&mut self, world: &mut World, ledger: &mut Ledger, filter: &'static str, qos: QoS) {
+        // Until the answer either QoS holds.
+        ledger.ends(self.number, filter);
+        self.asked = Some(Asked::Subscribe(filter, qos));
+        let packet = subscribe_with(V5, &[filter], SubscriptionOptions::new(qos), &[]);
+        self.send(world, &packet);
+    }
+
+    /// Sees to it that somebody takes the messages of the queue.
+    pub(super) fn take_queue(&mut self, world: &mut World, ledger: &mut Ledger) {
+        let is_used = self.topics.topics.contains(&QUEUE);
+        if is_used && !self.takes_queue && self.asked.is_none() {
+            self.subscribe(world, ledger, QUEUE, QoS::ExactlyOnce);
         }
     }
 
@@ -219,7 +255,8 @@ impl Client {
         if self.unacknowledged.len() >= 15 {
             return;
         }
-        let (topic, qos) = (rng.pick(&TOPICS), rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
+        let (topic, qos) =
+            (rng.pick(self.topics.topics), rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
         let number = ledger.publish(self.number, topic, qos);
         let sent = Sent::Message { id: self.fresh_id(), number, topic, qos, retained: None };
         self.unacknowledged.push_back(sent);
@@ -317,6 +354,8 @@ impl Client {
             Event::PubRec(id, code) => self.acknowledged(id, QoS::ExactlyOnce, code, ledger),
             Event::PubRel(id, _) => {
                 self.received.remove(&id);
+                // On another connection the queue may have taken the message back.
+                self.begun.remove(&id).into_iter().for_each(|number| ledger.is_done(number));
                 let complete = PubComp { packet_id: id_of(id), code: success, properties: Properties::EMPTY };
                 self.answers.push_back(encoded(|out| complete.encode(V5, out)));
             }
@@ -327,6 +366,7 @@ impl Client {
             Event::SubAck(codes) => {
                 assert!(!codes[0].is_error());
                 let Some(Asked::Subscribe(filter, qos)) = self.asked.take() else { panic!("no SUBSCRIBE was sent") };
+                self.takes_queue |= filter == QUEUE;
                 ledger.subscribed(self.number, filter, qos);
             }
             Event::UnsubAck(_) => {
@@ -364,7 +404,10 @@ impl Client {
             return;
         }
         let number = usize::from_be_bytes(payload.as_slice().try_into().unwrap());
-        ledger.arrive(self.number, topic, *qos, number);
+        if *qos == QoS::ExactlyOnce {
+            self.begun.insert(*id, number);
+        }
+        ledger.arrive(self.number, topic, (*qos, *dup), number);
     }
 
     fn acknowledged(&mut self, id: u16, qos: QoS, code: ReasonCode, ledger: &mut Ledger) {

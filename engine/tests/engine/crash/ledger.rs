@@ -4,6 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use wisp_wire::{QoS, TopicFilter, TopicName};
 
+/// A topic queue, and a group with the topic that it shares.
+pub(super) const QUEUE: &str = "$queue/q";
+pub(super) const GROUP: &str = "$share/g/s/0";
+pub(super) const SHARED: &str = "s/0";
+
+/// Whether each message of the topic goes to one of several clients.
+fn is_common(topic: &str) -> bool {
+    topic == QUEUE || topic == SHARED
+}
+
 /// A message, by its number.
 #[derive(Debug)]
 struct Publication {
@@ -50,6 +60,16 @@ pub(super) struct Ledger {
     /// The last number that arrived for the first time, by receiver, sender, topic and QoS.
     last: HashMap<(usize, usize, &'static str, QoS), usize>,
     retained: BTreeMap<&'static str, RetainedTopic>,
+    /// Messages of the queue and the group that came to some client.
+    taken: HashSet<usize>,
+    /// Messages of the group that a client has begun to receive at QoS 2.
+    begun: HashSet<usize>,
+    /// Messages at QoS 2 that a client has for good.
+    done: HashSet<usize>,
+    /// The last number of the queue that came without DUP, by receiver, sender and QoS, since a connection has ended.
+    last_of_queue: HashMap<(usize, usize, QoS), usize>,
+    /// When a session ended last.
+    forgot: u64,
 }
 
 impl Ledger {
@@ -104,13 +124,43 @@ impl Ledger {
     /// The session of a client has ended, with the messages that it has not got.
     pub(super) fn forget(&mut self, client: usize) {
         self.intervals.retain(|interval| interval.client != client);
+        self.forgot = self.tick();
+    }
+
+    /// A connection has ended: its messages return to the queue.
+    pub(super) fn returned(&mut self) {
+        self.last_of_queue.clear();
+    }
+
+    /// The broker has released a message at QoS 2 on the connection on which the client got it.
+    pub(super) fn is_done(&mut self, number: usize) {
+        self.done.insert(number);
+    }
+
+    fn take(&mut self, receiver: usize, (qos, dup): (QoS, bool), number: usize) {
+        let Publication { sender, topic, qos: sent, is_repeated, .. } = self.publications[number];
+        if sent == QoS::ExactlyOnce {
+            assert!(!self.done.contains(&number), "message {number} came to {receiver} after a client had it for good");
+        }
+        if topic == SHARED && qos == QoS::ExactlyOnce {
+            assert!(self.begun.insert(number), "message {number} came to {receiver} after another member had it");
+        }
+        let is_first = self.taken.insert(number);
+        if topic == QUEUE && is_first && !dup && !(is_repeated && sent == QoS::AtLeastOnce) {
+            let last = self.last_of_queue.entry((receiver, sender, sent)).or_insert(number);
+            assert!(*last <= number, "message {number} of the queue came to {receiver} after {last}");
+            *last = number;
+        }
     }
 
     /// A client got a message, other than one that it has by its packet identifier.
-    pub(super) fn arrive(&mut self, receiver: usize, topic: &str, qos: QoS, number: usize) {
+    pub(super) fn arrive(&mut self, receiver: usize, topic: &str, (qos, dup): (QoS, bool), number: usize) {
         let publication = &self.publications[number];
         assert_eq!(topic, publication.topic);
         assert!(qos <= publication.qos);
+        if is_common(topic) {
+            return self.take(receiver, (qos, dup), number);
+        }
         if !self.arrived.insert((receiver, number)) {
             assert!(qos < QoS::ExactlyOnce, "message {number} came to {receiver} twice: {publication:?}");
             return;
@@ -134,10 +184,25 @@ impl Ledger {
         })
     }
 
+    /// Whether some client has to get an acknowledged message: any of a queue; of a group one that has a member since before, unless
+    /// a session has ended that may have begun to receive it at QoS 2.
+    fn is_owed_to_any(&self, publication: &Publication) -> bool {
+        let Publication { topic, sent, qos, .. } = *publication;
+        let is_member =
+            |interval: &Interval| interval.filter == GROUP && interval.until.is_none() && interval.from < sent;
+        let may_be_lost = qos == QoS::ExactlyOnce && self.forgot > sent;
+        topic == QUEUE || !may_be_lost && self.intervals.iter().any(is_member)
+    }
+
     /// Everything that was acknowledged has arrived.
     pub(super) fn assert_complete(&self, clients: usize) {
         for (number, publication) in self.publications.iter().enumerate() {
             if publication.acknowledged.is_none() {
+                continue;
+            }
+            if is_common(publication.topic) {
+                let is_missing = self.is_owed_to_any(publication) && !self.taken.contains(&number);
+                assert!(!is_missing, "message {number} was acknowledged and came to nobody: {publication:?}");
                 continue;
             }
             for client in 0..clients {
@@ -159,5 +224,10 @@ impl Ledger {
 
     pub(super) fn arrivals(&self) -> usize {
         self.arrived.len()
+    }
+
+    /// Messages that a queue or group has given to a client.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.len()
     }
 }

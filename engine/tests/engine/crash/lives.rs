@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wisp_engine::{Key, Limits, Object, Options, Restoration, Restored, Shared, WaitingState};
+use wisp_engine::{Key, Limits, Object, Options, QueueSettings, Restoration, Restored, Shared, WaitingState};
 use wisp_wire::{
     Connect, PacketId, Properties, Property, Publish, QoS, ReasonCode, SubscriptionOptions, TopicName, Will,
 };
@@ -13,43 +13,58 @@ use crate::events::Event;
 use crate::support::{Peer, V5, World, encoded, plain, publish_retained, subscribe_with};
 
 /// A broker, its store, and the wall clock when it started.
-struct Life {
-    world: World,
-    store: Arc<MirrorStore>,
+pub(super) struct Life {
+    pub(super) world: World,
+    pub(super) store: Arc<MirrorStore>,
     start_ms: u64,
-    restoration: Restoration,
+    pub(super) restoration: Restoration,
+    queues: Vec<QueueSettings>,
 }
 
 impl Life {
-    fn new(start_ms: u64, objects: &Objects, limits: Limits) -> Self {
+    fn new(start_ms: u64, objects: &Objects, limits: Limits, queues: Vec<QueueSettings>) -> Self {
         let store = MirrorStore::new(objects.clone());
-        let options = Options { store: Arc::clone(&store) as _, unix_ms_at_start: start_ms, ..Options::default() };
+        let options = Options {
+            store: Arc::clone(&store) as _,
+            unix_ms_at_start: start_ms,
+            queues: queues.clone(),
+            ..Options::default()
+        };
         let (world, restoration) = World::restored(limits, options, objects.restored());
-        Self { world, store, start_ms, restoration }
+        Self { world, store, start_ms, restoration, queues }
     }
 
-    fn first() -> Self {
-        Self::new(START_MS, &Objects::default(), Limits::DEFAULT)
+    pub(super) fn first() -> Self {
+        Self::with_queues(Vec::new())
+    }
+
+    pub(super) fn with_queues(queues: Vec<QueueSettings>) -> Self {
+        Self::new(START_MS, &Objects::default(), Limits::DEFAULT, queues)
+    }
+
+    /// The broker crashes after so many of the changes that are not committed, and another one starts at once.
+    pub(super) fn crash(self, calls: usize) -> Self {
+        Self::new(self.start_ms + self.world.now_ms, &self.store.crash(calls).0, Limits::DEFAULT, self.queues)
     }
 
     /// Everything is committed, the broker crashes, and another one starts so much later.
-    fn restart_with(self, later_ms: u64, limits: Limits) -> Self {
+    pub(super) fn restart_with(self, later_ms: u64, limits: Limits) -> Self {
         self.store.commit_all();
-        Self::new(self.start_ms + self.world.now_ms + later_ms, &self.store.crash(0).0, limits)
+        Self::new(self.start_ms + self.world.now_ms + later_ms, &self.store.crash(0).0, limits, self.queues)
     }
 
-    fn restart(self, later_ms: u64) -> Self {
+    pub(super) fn restart(self, later_ms: u64) -> Self {
         self.restart_with(later_ms, Limits::DEFAULT)
     }
 
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         for _ in 0..3 {
             self.store.commit_all();
             self.world.pass_ms(1);
         }
     }
 
-    fn connect(&mut self, id: &str, expiry_s: u32, will: Option<(Will<'_>, u32)>) -> (Peer, bool) {
+    pub(super) fn connect(&mut self, id: &str, expiry_s: u32, will: Option<(Will<'_>, u32)>) -> (Peer, bool) {
         let properties = [Property::SessionExpiryInterval(expiry_s)];
         let delay = will.as_ref().map(|(_, delay_s)| Property::WillDelayInterval(*delay_s));
         let delay: Vec<Property<'_>> = delay.into_iter().collect();
@@ -63,14 +78,14 @@ impl Life {
         (peer, present)
     }
 
-    fn subscribe(&mut self, peer: &mut Peer, filter: &str, qos: QoS) {
+    pub(super) fn subscribe(&mut self, peer: &mut Peer, filter: &str, qos: QoS) {
         let packet = subscribe_with(V5, &[filter], SubscriptionOptions::new(qos), &[]);
         self.world.feed(peer, &packet);
         self.commit();
         assert!(peer.events().iter().any(|event| matches!(event, Event::SubAck(_))));
     }
 
-    fn publish(&mut self, topic: &str, payload: &[u8], qos: QoS, properties: &[Property<'_>]) {
+    pub(super) fn publish(&mut self, topic: &str, payload: &[u8], qos: QoS, properties: &[Property<'_>]) {
         let mut sender = self.world.connected(V5, "sender");
         let packet_id = PacketId::new(1).filter(|_| qos != QoS::AtMostOnce);
         let properties = Properties::from_slice(properties);
@@ -81,7 +96,7 @@ impl Life {
     }
 }
 
-fn payloads(peer: &mut Peer) -> Vec<String> {
+pub(super) fn payloads(peer: &mut Peer) -> Vec<String> {
     peer.publishes().into_iter().map(|message| String::from_utf8(message.payload).unwrap()).collect()
 }
 

@@ -10,6 +10,7 @@
 mod client;
 mod ledger;
 mod lives;
+mod queues;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use wisp_engine::{Limits, Options};
 use wisp_wire::{QoS, SubscriptionOptions};
 
-use self::client::{Client, EXPIRY_S};
+use self::client::{COMMON, Client, EXPIRY_S, PLAIN};
 use self::ledger::Ledger;
 use self::store::{MirrorStore, Objects};
 use crate::seeds::{Rng, for_seeds};
@@ -52,7 +53,8 @@ impl<'r> Run<'r> {
     fn new(rng: &'r mut Rng) -> Self {
         let store = MirrorStore::new(Objects::default());
         let world = world(&store, START_MS, &Objects::default());
-        let clients = (0..CLIENTS).map(Client::new).collect();
+        let topics = rng.pick(&[PLAIN, COMMON]);
+        let clients = (0..CLIENTS).map(|number| Client::new(number, topics)).collect();
         Self { rng, store, world, start_ms: START_MS, clients, ledger: Ledger::default(), crashes: 0 }
     }
 
@@ -80,6 +82,7 @@ impl<'r> Run<'r> {
                     world.pass_ms(1);
                 }
                 client.leave(world, unix_ms, store, rng);
+                ledger.returned();
             }
             19 if rng.one_in(3) => client.connect(world, unix_ms, rng, ledger),
             20 if rng.one_in(8) => {
@@ -114,6 +117,7 @@ impl<'r> Run<'r> {
         self.world = world(&self.store, self.start_ms, &objects);
         let (start_ms, first_appended) = (self.start_ms, self.store.appended());
         self.clients.iter_mut().for_each(|client| client.survive(appended, start_ms, first_appended));
+        self.ledger.returned();
         if self.rng.one_in(2) {
             self.world.pass_ms(1);
         }
@@ -131,6 +135,7 @@ impl<'r> Run<'r> {
             for client in clients.iter_mut() {
                 if client.peer.as_ref().is_none_or(|peer| !world.is_open(peer)) {
                     client.connect(world, unix_ms, rng, ledger);
+                    ledger.returned();
                 }
                 client.read(ledger);
                 if client.is_connected() {
@@ -138,6 +143,9 @@ impl<'r> Run<'r> {
                     client.answer(world, usize::MAX);
                 }
                 client.read(ledger);
+            }
+            if clients[0].is_connected() {
+                clients[0].take_queue(world, ledger);
             }
             if clients.iter().all(Client::is_settled) && self.store.pending() == 0 && world.stats().stored_bytes == 0 {
                 return;
@@ -175,8 +183,8 @@ impl<'r> Run<'r> {
     }
 }
 
-/// The numbers of messages that arrived and of crashes.
-fn run(rng: &mut Rng) -> (usize, usize) {
+/// The numbers of messages that arrived, of those that queues and groups gave away, and of crashes.
+fn run(rng: &mut Rng) -> [usize; 3] {
     let mut run = Run::new(rng);
     for _ in 0..STEPS {
         run.step();
@@ -190,18 +198,17 @@ fn run(rng: &mut Rng) -> (usize, usize) {
     let retained = run.retained();
     run.ledger.assert_retained(&retained);
     run.end();
-    (run.ledger.arrivals(), run.crashes)
+    [run.ledger.arrivals(), run.ledger.taken(), run.crashes]
 }
 
 #[test]
 fn a_broker_that_crashes_keeps_every_promise() {
-    let counts = std::cell::Cell::new((0, 0));
+    let counts = std::cell::Cell::new([0; 3]);
     for_seeds(SEEDS, |rng| {
-        let (arrivals, crashes) = run(rng);
-        let (all_arrivals, all_crashes) = counts.get();
-        counts.set((all_arrivals + arrivals, all_crashes + crashes));
+        let more = run(rng);
+        counts.set(std::array::from_fn(|place| counts.get()[place] + more[place]));
     });
-    let (arrivals, crashes) = counts.get();
-    println!("{arrivals} messages arrived; {crashes} crashes");
-    assert!(arrivals as u64 > SEEDS && crashes as u64 > SEEDS);
+    let [arrivals, taken, crashes] = counts.get();
+    println!("{arrivals} messages arrived; {taken} by queues and groups; {crashes} crashes");
+    assert!([arrivals, taken, crashes].iter().all(|count| *count as u64 > SEEDS / 2));
 }

@@ -72,6 +72,12 @@ impl Objects {
         self.by_place.values().map(|live| live.object.clone())
     }
 
+    /// The bodies of the objects of a kind.
+    pub(crate) fn of_kind(&self, kind: u8) -> Vec<Vec<u8>> {
+        let of_kind = self.restored().filter(|object| object.kind == kind);
+        of_kind.map(|object| object.body).collect()
+    }
+
     /// How many objects of each kind there are.
     pub(crate) fn kinds(&self) -> BTreeMap<u8, usize> {
         let mut kinds = BTreeMap::new();

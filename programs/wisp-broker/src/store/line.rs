@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, Write};
 
-use wisp_broker::{BadObject, Key, MessageObject, Object, WaitingState, WillObject};
+use wisp_broker::{BadObject, Key, LoanObject, MessageObject, Object, WaitingState, WillObject};
 use wisp_store::Live;
 
 /// The longest payload that is shown.
@@ -102,12 +102,28 @@ impl Display for Line<'_> {
                 write!(f, "retained key={key} client={sender:?}")?;
                 show_message(f, message)
             }
+            Object::Queued { queue, message, deliveries, loan } => {
+                write!(f, "queued key={key} queue={queue:?} message={message} deliveries={deliveries}")?;
+                loan.as_ref().map_or(Ok(()), |loan| self.show_loan(f, loan))
+            }
             other => write!(f, "other key={key} kind={}", other.kind()),
         }
     }
 }
 
 impl Line<'_> {
+    fn show_loan(&self, f: &mut Formatter<'_>, loan: &LoanObject<'_>) -> fmt::Result {
+        let LoanObject { session, qos, retain, packet_id, subscription_ids } = loan;
+        write!(f, " on-loan")?;
+        session.map_or(Ok(()), |session| self.session(f, session))?;
+        write!(f, " qos={}", *qos as u8)?;
+        flag(f, "retain", *retain)?;
+        for id in subscription_ids.iter() {
+            part(f, "identifier", Some(u64::from(id.get())))?;
+        }
+        write!(f, " packet-identifier={}", packet_id.get())
+    }
+
     fn session(&self, f: &mut Formatter<'_>, session: Key) -> fmt::Result {
         write!(f, " session={session}")?;
         match self.clients.get(&session) {
@@ -181,6 +197,8 @@ mod tests {
         let one = 1u64.to_le_bytes();
         let subscription = [&one[..], &[0b10_1101], &7u32.to_le_bytes(), &text("a/#")].concat();
         let waiting = [&one[..], &3u64.to_le_bytes(), &[1, 0, 1], &8u16.to_le_bytes(), &[1, 0], &7u32.to_le_bytes()];
+        let queued = [&3u64.to_le_bytes()[..], &[2, 0], &text("$queue/q")].concat();
+        let lent = [&queued[..], &[1], &one, &[2, 1, 9, 0, 1, 0], &7u32.to_le_bytes()].concat();
         let shown = lines(&[
             (1, 1, session),
             (2, 2, subscription),
@@ -188,6 +206,8 @@ mod tests {
             (4, 4, waiting.concat()),
             (5, 5, [&one[..], &[9, 0]].concat()),
             (6, 6, [text("c2"), message("a/c", &[0xff, 1])].concat()),
+            (7, 7, [&queued[..], &[0]].concat()),
+            (8, 7, lent),
         ]);
         let expected = [
             "session key=1 client=\"c1\" expiry-s=3600 away-since=5 user=\"ann\" will-topic=\"w/t\" will-delay-s=9 will-packet-bytes=8",
@@ -196,6 +216,8 @@ mod tests {
             "waiting key=4 session=1 client=\"c1\" message=3 qos=1 identifier=7 state=sent packet-identifier=8",
             "incoming key=5 session=1 client=\"c1\" packet-identifier=9",
             "retained key=6 client=\"c2\" topic=\"a/c\" qos=1 retain payload-bytes=2",
+            "queued key=7 queue=\"$queue/q\" message=3 deliveries=2",
+            "queued key=8 queue=\"$queue/q\" message=3 deliveries=2 on-loan session=1 client=\"c1\" qos=2 retain identifier=7 packet-identifier=9",
         ];
         assert_eq!(shown, expected);
     }

@@ -14,11 +14,6 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The place when the client has the message.
-    pub(super) fn released(delivery: &Delivery) -> Self {
-        Self::Released(delivery.key())
-    }
-
     /// Its key in the store, if the store keeps it.
     pub(crate) fn key(&self) -> Option<Key> {
         match self {

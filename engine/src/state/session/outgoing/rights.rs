@@ -54,7 +54,14 @@ impl Outgoing {
         self.drop_denied_pending(capacity, context);
         let Some(rights) = rights.filter(|rights| rights.restricts_messages()) else { return Vec::new() };
         // Sent on an earlier connection, and would be sent again.
-        let denied = self.inflight.take_where(|sent| !rights.may_receive(sent.message.topic().as_str()));
+        let (session, recorder) = (self.session, context.recorder);
+        let denied = self.inflight.take_where(
+            |sent| !rights.may_receive(sent.message.topic().as_str()),
+            |id, sent| match sent.loan() {
+                Some(_) => sent.record_returned(session, id, recorder),
+                None => sent.key(),
+            },
+        );
         let (mut returned, mut loans) = (Vec::new(), 0);
         for (id, delivery) in denied {
             context.counts.deliveries_denied += 1;
@@ -150,6 +157,7 @@ impl Outgoing {
             let outcome = self.take_from_front(queue, &mut next, one, options, (capacity, context));
             offered.waits_for_outbox |= outcome.waits_for_outbox;
             offered.is_bounded |= outcome.is_bounded;
+            offered.ticket = offered.ticket.or(outcome.ticket);
             if let Some(left) = next.pop_front() {
                 messages.insert(place, left);
                 break;
