@@ -8,6 +8,8 @@
 //!
 //! All decisions about the protocol are the worker's: see [`wisp_engine`].
 
+mod timed_turns;
+
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tracing::error;
 use wisp_engine::{ConnectionId, Event, Mail, Received, Worker};
 use wisp_net::{Event as SocketEvent, Host, Poller, Registrar, Stream};
 
+use self::timed_turns::TimedTurns;
 use crate::listener::{Acceptor, Backlog, connection_of};
 use crate::log::Log;
 use crate::mailbox::{NewConnection, WorkerMessage};
@@ -41,6 +44,7 @@ pub(crate) struct Driver<H: Host> {
     poller: H::Poller,
     acceptor: Option<Acceptor<H>>,
     worker: Worker,
+    timed_turns: TimedTurns,
     sockets: HashMap<ConnectionId, Socket<H::Stream>>,
     events: Vec<SocketEvent>,
     /// Connections of any worker to which this one had more to send than fits into a turn.
@@ -72,6 +76,7 @@ impl<H: Host> Driver<H> {
             poller,
             acceptor,
             worker,
+            timed_turns: TimedTurns::new(index as u32),
             sockets: HashMap::default(),
             events: Vec::new(),
             unflushed: Vec::new(),
@@ -98,11 +103,26 @@ impl<H: Host> Driver<H> {
                 outcome = Err(error);
                 break;
             }
-            now_ms = self.server.now_ms();
-            self.turn(now_ms);
+            now_ms = self.timed_turn();
         }
         self.stop(self.server.now_ms());
         outcome
+    }
+
+    /// One turn, for the events of the last wait. Returns the time of its beginning. Only some turns are measured, since that takes
+    /// another look at the clock, a slow call on some hosts.
+    fn timed_turn(&mut self) -> u64 {
+        let begun = self.server.now();
+        let now_ms = begun.as_millis() as u64;
+        if !self.timed_turns.is_timed() {
+            self.turn(now_ms);
+            return now_ms;
+        }
+        let before = self.worker.messages_received();
+        self.turn(now_ms);
+        let messages = self.worker.messages_received() - before;
+        self.worker.note_turn(self.server.now().saturating_sub(begun), messages, TimedTurns::ONE_IN);
+        now_ms
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -57,12 +57,13 @@ pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsErr
 pub use transport::WebSocketSettings;
 pub use watch::FileWatch;
 pub use wisp_engine::{
-    AllowAll, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial, DeniedUse, Depth,
-    EndReason, Event, Fault, FullPolicy, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits,
-    ListenerLimits, LoanObject, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin,
-    OtherProtocol, PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings,
-    Restoration, Restored, Rights, SessionDepth, SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats,
-    SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
+    AllowAll, BUCKET_BOUNDS_US, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial,
+    DeniedUse, Depth, EndReason, Event, Fault, FullPolicy, HISTOGRAMS, HistogramMetric, HistogramSnapshot, Histograms,
+    InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits, LoanObject, METRICS,
+    MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin, OtherProtocol, PACKET_BYTES_CEILING,
+    PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings, Restoration, Restored, Rights, SessionDepth,
+    SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket,
+    Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 #[cfg(feature = "store")]

@@ -352,7 +352,7 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     }
     let mut listeners = Vec::new();
     let mut local_addrs = Vec::new();
-    let admin = admin_listener(&config, &engine);
+    let admin = admin_listener(&config, &engine, &host);
     let has_admin = admin.is_some();
     let quota = |listener: &ListenerConfig| Quota::new(listener.connections_max);
     let quotas: Vec<Quota> = config.listeners.iter().map(quota).collect();
@@ -385,15 +385,17 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
 
 /// The admin listener, which comes behind the others.
 #[cfg(feature = "admin")]
-fn admin_listener(config: &Config, engine: &Arc<Shared>) -> Option<ListenerConfig> {
+fn admin_listener<H: Host>(config: &Config, engine: &Arc<Shared>, host: &H) -> Option<ListenerConfig> {
     let mut listener = ListenerConfig::new(config.admin?);
+    let host = host.clone();
+    let memory_bytes = Box::new(move || host.memory_bytes());
     listener.connections_max = Some(ADMIN_CONNECTIONS_MAX);
-    listener.transport.admin = Some(Arc::new(crate::admin::Pages::new(engine)));
+    listener.transport.admin = Some(Arc::new(crate::admin::Pages::new(engine, memory_bytes)));
     Some(listener)
 }
 
 #[cfg(not(feature = "admin"))]
-fn admin_listener(_: &Config, _: &Arc<Shared>) -> Option<ListenerConfig> {
+fn admin_listener<H: Host>(_: &Config, _: &Arc<Shared>, _: &H) -> Option<ListenerConfig> {
     None
 }
 

@@ -1,7 +1,7 @@
 //! The state that the drivers of one broker share.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wisp_engine::sync::{AtomicBool, Ordering};
 use wisp_engine::{Event, Shared};
@@ -77,9 +77,14 @@ impl<H: Host> Server<H> {
         matches!(event, Event::Refused { origin, .. } if Some(origin.listener) == self.admin_listener)
     }
 
+    /// The time since the start.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Milliseconds since the start.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        self.now().as_millis() as u64
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

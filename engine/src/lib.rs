@@ -81,6 +81,7 @@ pub use connection::{OtherProtocol, Received, TransportNote};
 pub use delivery::batch::Staged;
 pub use delivery::outbox::{Chunk, ConnectionId, Outbox};
 pub use event::{Event, Mail, Origin};
+pub use metrics::histogram::{BUCKET_BOUNDS_US, HISTOGRAMS, Histogram, HistogramMetric, HistogramSnapshot, Histograms};
 pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use ops::fullest::{Depth, QueueDepth, SessionDepth};
 pub use policy::{

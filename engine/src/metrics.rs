@@ -1,6 +1,8 @@
 //! The one table of counters and gauges. Each row has a name, a unit and a meaning; `Shared::stats` fills the values in, and log,
 //! `$SYS` and exporters read the rows.
 
+pub(crate) mod histogram;
+
 use crate::base::sync::{AtomicU64, Ordering};
 
 /// A row of the table.
@@ -63,6 +65,11 @@ macro_rules! metrics {
                 } )+
             }
 
+            /// The messages that the worker has received.
+            pub(crate) fn messages_received(&self) -> u64 {
+                self.messages_received.load(Ordering::Relaxed)
+            }
+
             /// Adds the counters to those of `stats`.
             pub(crate) fn add_to(&self, stats: &mut StatsSnapshot) {
                 $( stats.$counter += self.$counter.load(Ordering::Relaxed); )+
@@ -117,6 +124,8 @@ metrics! {
             "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
         connections_rejected, "connections",
             "Connections ended because their TLS or WebSocket handshake or framing was wrong.";
+        worker_busy_us, "microseconds",
+            "Time that all workers were busy, estimated from one turn in sixteen.";
         objects_dropped, "objects",
             "Stored objects dropped at the start, because their session or message was missing or there was no room.";
         store_writes, "writes", "Writes to the data folder.";
@@ -126,6 +135,7 @@ metrics! {
         store_holds, "holds", "Times that a sender was held back because the data folder took no more.";
     }
     gauges {
+        workers, "workers", "Workers.";
         sessions, "sessions", "Sessions of connected clients and of clients that are away.";
         sessions_connected, "sessions", "Sessions of connected clients.";
         sessions_kept, "sessions", "Sessions that outlive their connections.";

@@ -19,6 +19,7 @@ mod object;
 #[cfg(test)]
 mod object_tests;
 
+use crate::metrics::histogram::HistogramSnapshot;
 use std::fmt::Debug;
 
 pub use self::key::Key;
@@ -84,7 +85,7 @@ pub trait Store: Debug + Send + Sync {
     }
 }
 
-/// Counters since the start, and sizes, of a store.
+/// Counters since the start, sizes, and times, of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Writes.
@@ -103,6 +104,8 @@ pub struct StoreStats {
     pub disk_bytes: u64,
     /// Bytes that are not written yet.
     pub pending_bytes: u64,
+    /// The times that commits took.
+    pub commits: HistogramSnapshot,
 }
 
 /// Names everything that was appended before a call of [`Store::commit`].

@@ -13,6 +13,7 @@ mod replies;
 mod resume;
 mod shed;
 mod sweep;
+mod times;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
-use wisp_engine::{Change, CommitState, Key, Restoration, Restored, Store, StoreStats, Ticket};
+use wisp_engine::{Change, CommitState, Histogram, Key, Restoration, Restored, Store, StoreStats, Ticket};
 use wisp_store::{Files, FsFiles, Log, OpenError, Settings, Sync};
 
 /// While more bytes than these wait for the disk, senders are held back.
@@ -53,6 +53,8 @@ pub(crate) struct Durable {
     sync: Sync,
     /// Whether a thread flushes.
     pub(super) has_thread: bool,
+    /// The times that flushes of changes took.
+    commits: Histogram,
     /// The last position for which a flush was asked.
     asked: AtomicU64,
     /// The last ticket of each worker.
@@ -123,6 +125,7 @@ impl Durable {
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             log,
             folder: options.folder.clone(),
+            commits: Histogram::default(),
             sync: options.sync,
             has_thread,
             has_failed: AtomicBool::new(false),
@@ -221,8 +224,12 @@ impl Durable {
         if self.trouble().retry.is_some_and(|at| Instant::now() < at) {
             return Flushed::Later;
         }
+        let (begun, is_commit) = (Instant::now(), self.log.position() > self.log.synced());
         let outcome = self.log.flush();
         self.is_stuck.store(outcome.is_err(), Ordering::Relaxed);
+        if outcome.is_ok() && is_commit {
+            self.commits.add(begun.elapsed(), 1);
+        }
         let mut trouble = self.trouble();
         match outcome {
             Ok(_) => {
@@ -348,6 +355,7 @@ impl Store for Durable {
             live_bytes: stats.live_bytes,
             disk_bytes: stats.disk_bytes,
             pending_bytes: self.log.pending_bytes() as u64,
+            commits: self.commits.snapshot(),
         }
     }
 }

@@ -83,7 +83,9 @@ fn without_threads_the_turn_commits() {
     let commits = Commits::begin(Arc::clone(&durable), |_| {}, || {}).expect("no thread is needed");
     let ticket = append(&durable, 0, 2);
     assert_eq!((durable.state(ticket), durable.is_due()), (CommitState::Pending, true));
+    assert_eq!(durable.stats().commits.buckets.iter().sum::<u64>(), 0);
     assert!(durable.end_turn(), "something is committed");
+    assert_eq!(durable.stats().commits.buckets.iter().sum::<u64>(), 1);
     assert_eq!((durable.state(ticket), durable.is_due()), (CommitState::Committed, false));
     assert!(!durable.end_turn(), "there is nothing more");
     append(&durable, 0, 3);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn pages() -> Pages {
-        Pages::new(&Arc::new(Shared::new(Limits::DEFAULT, 1)))
+        Pages::new(&Arc::new(Shared::new(Limits::DEFAULT, 1)), Box::new(|| None))
     }
 
     /// The answers to pieces that arrive one after the other, and whether the connection ends.

@@ -74,6 +74,26 @@ fn metrics_count_what_clients_do() {
 }
 
 #[test]
+fn times_and_queues_are_told() {
+    if cannot(Ability::Wisp) {
+        return;
+    }
+    let (broker, admin) = start(&[]);
+    let mut client = Client::clean(&broker, Version::V5, "client");
+    client.publish(&Publish::new("$queue/\"jobs\"", "x").qos(1));
+    // Some turns are measured.
+    wait_until("a message in a measured turn", || {
+        client.publish(&Publish::new("t", "x").qos(1));
+        metric(admin, "wisp_message_seconds_count") > 0
+    });
+    let counted = metric(admin, "wisp_message_seconds_bucket{le=\"+Inf\"}");
+    assert!(counted > 0 && counted <= metric(admin, "wisp_messages_received_total"));
+    assert_eq!(metric(admin, "wisp_queue_messages{queue=\"$queue/\\\"jobs\\\"\"}"), 1);
+    let memory = metric(admin, "wisp_process_memory_bytes");
+    assert!(memory > 1 << 20 && metric(admin, "wisp_workers") > 0, "{memory}");
+}
+
+#[test]
 fn health_is_told_by_http_and_by_the_program() {
     if cannot(Ability::Wisp) {
         return;

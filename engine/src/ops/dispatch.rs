@@ -370,6 +370,11 @@ impl Dispatcher {
         &mut self.counts
     }
 
+    /// The messages that this worker has received.
+    pub(crate) fn messages_received(&self) -> u64 {
+        self.counters.messages_received() + self.counts.messages_received
+    }
+
     /// Pushes the staged messages at QoS 0 to their outboxes. The receivers stay marked for flush.
     pub(crate) fn push_batch(&mut self, scratch: &[u8]) {
         self.batch.push_all(scratch);

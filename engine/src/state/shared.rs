@@ -13,6 +13,7 @@ use crate::base::slot::Slots;
 use crate::base::spent::SpentBudgets;
 use crate::base::sync::{AtomicU64, Mutex, Ordering, RwLock, rank};
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::metrics::histogram::{Histogram, Histograms};
 use crate::metrics::{Counters, StatsSnapshot};
 use crate::policy::{AllowAll, Policy};
 use crate::state::evictable::Evictable;
@@ -82,6 +83,8 @@ pub struct Shared {
     counters: Counters,
     /// The counts of each worker.
     worker_counters: Mutex<Vec<Arc<Counters>>, { rank::LEAF }>,
+    /// The time of messages in the broker.
+    pub(crate) message_times: Histogram,
     /// Limits that were reached and are not reported yet.
     pub(crate) reached: ReachedLimits,
     /// Messages that rights have denied, not reported yet.
@@ -271,6 +274,7 @@ impl Shared {
             journal: Journal::new(options.store, options.unix_ms_at_start),
             counters: Counters::default(),
             worker_counters: Mutex::default(),
+            message_times: Histogram::default(),
             reached: ReachedLimits::default(),
             denials: Denials::default(),
             receiver_slots,
@@ -345,7 +349,10 @@ impl Shared {
     pub fn stats(&self) -> StatsSnapshot {
         let mut stats = StatsSnapshot::default();
         self.counters.add_to(&mut stats);
-        self.worker_counters.lock().iter().for_each(|counters| counters.add_to(&mut stats));
+        let workers = self.worker_counters.lock();
+        workers.iter().for_each(|counters| counters.add_to(&mut stats));
+        stats.workers = workers.len() as u64;
+        drop(workers);
         stats.messages_dropped += self.budget.overflowed_messages();
         stats.packets_sent += stats.publishes_sent;
         stats.bytes_sent += self.budget.sent_bytes();
@@ -370,6 +377,11 @@ impl Shared {
         stats.store_disk_bytes = store.disk_bytes;
         stats.store_pending_bytes = store.pending_bytes;
         stats
+    }
+
+    /// The histograms since the start.
+    pub fn histograms(&self) -> Histograms {
+        Histograms { message: self.message_times.snapshot(), commit: self.journal.stats().commits }
     }
 
     /// Takes up the objects that the store has kept, in the order in which the objects were first put. Comes before any

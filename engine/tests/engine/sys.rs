@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wisp_engine::{
     ConnectRequest, Decision, DeniedUse, EndReason, Event as Output, Limits, METRICS, Mail, Options, Origin, Policy,
@@ -381,4 +382,16 @@ fn a_session_that_is_away_gets_the_updates_it_missed() {
     assert!(present);
     // The first one was not acknowledged.
     assert_eq!(back.payloads(), ["0 seconds", "10 seconds", "20 seconds"]);
+}
+
+#[test]
+fn a_measured_turn_counts_for_its_messages_and_stands_for_other_turns() {
+    let shared = Arc::new(Shared::new(Limits::DEFAULT, 1));
+    let mut worker = Worker::new(Arc::clone(&shared), 0, RECV_BYTES);
+    worker.note_turn(Duration::from_micros(60), 3, 16);
+    worker.note_turn(Duration::from_micros(600), 0, 16);
+    worker.poll_transmit(0, |_| {});
+    let (stats, message) = (shared.stats(), shared.histograms().message);
+    assert_eq!((stats.workers, stats.worker_busy_us), (1, 16 * 660));
+    assert_eq!((message.buckets[1], message.buckets.iter().sum::<u64>(), message.sum_us), (3, 3, 180));
 }
