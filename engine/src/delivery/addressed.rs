@@ -157,6 +157,12 @@ impl Delivery {
         self.extras.as_ref()?.loan.as_ref()
     }
 
+    /// Whether no other client gets a message on loan when the session ends: another member of a group must not get one at QoS 2 that
+    /// this client has begun to receive [MQTT-4.8.2-5].
+    pub(crate) fn is_lost_with_session(&self) -> bool {
+        self.qos == QoS::ExactlyOnce && self.loan().is_some_and(|loan| loan.queue.is_group)
+    }
+
     fn subscription_ids(&self) -> &[SubscriptionId] {
         self.extras.as_ref().and_then(|extras| extras.subscription_ids.as_deref()).unwrap_or_default()
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use wisp_wire::{PacketId, TopicFilter};
 
-use self::queues::RestoredQueued;
 use crate::base::denials::DeniedUse;
 use crate::delivery::addressed::Delivery;
 use crate::delivery::bundles::Indexed;
+use crate::delivery::loan::{ConsumerOptions, Queued};
 use crate::delivery::message::Message;
 use crate::ops::sessions::{record_end, record_session};
 use crate::ops::subscriptions::FilterKind;
@@ -30,6 +30,19 @@ struct RestoredSession {
     session: Arc<Session>,
     inflight: Vec<(PacketId, Place)>,
     unreleased: Vec<PacketId>,
+}
+
+/// A message in a queue, and the session that had it on loan.
+struct RestoredQueued {
+    queued: Queued,
+    loan: Option<RestoredLoan>,
+}
+
+struct RestoredLoan {
+    session: Option<Key>,
+    packet_id: PacketId,
+    retain: bool,
+    options: ConsumerOptions,
 }
 
 /// The work at hand.

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use wisp_wire::{PacketId, QoS, TopicFilter};
+use wisp_wire::{QoS, TopicFilter};
 
-use super::{Restoring, Taken, ordinal_of};
+use super::{RestoredLoan, RestoredQueued, Restoring, Taken, ordinal_of};
 use crate::delivery::addressed::{Delivery, released_identifier};
 use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued};
 use crate::ops::queues::queue_name;
@@ -13,19 +13,6 @@ use crate::ops::subscriptions::FilterKind;
 use crate::state::session::inflight::Place;
 use crate::state::topic_queue::TopicQueue;
 use crate::store::{Change, Key, LoanObject, Object};
-
-/// A message in a queue, and the session that had it on loan.
-pub(super) struct RestoredQueued {
-    queued: Queued,
-    loan: Option<RestoredLoan>,
-}
-
-struct RestoredLoan {
-    session: Option<Key>,
-    packet_id: PacketId,
-    retain: bool,
-    options: ConsumerOptions,
-}
 
 impl Restoring<'_> {
     pub(super) fn take_queued(

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use wisp_wire::{PacketId, PubRel, QoS, ReasonCode};
 
-use self::durable::is_lost_with_session;
 use self::gone::Gone;
 use super::granted::Granted;
 use super::inflight::{InUse, Inflight, Place, Resend};
@@ -253,7 +252,7 @@ impl Outgoing {
         self.ended = true;
         self.let_go();
         self.attached = None;
-        let lost = self.inflight.take_where(is_lost_with_session, |_, _| None);
+        let lost = self.inflight.take_where(Delivery::is_lost_with_session, |_, _| None);
         lost.iter().for_each(|(_, delivery)| self.released.count(delivery));
         let returned = self.inflight.take_loans(|_| true, |_, _| None);
         std::mem::take(&mut self.pending).iter().for_each(|delivery| self.released.count(delivery));

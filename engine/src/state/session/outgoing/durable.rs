@@ -10,7 +10,7 @@
 //!                               '- gate -'
 //! ```
 
-use wisp_wire::{PacketId, QoS};
+use wisp_wire::PacketId;
 
 use super::super::inflight::Place;
 use super::Outgoing;
@@ -18,12 +18,6 @@ use crate::base::capacity::Capacity;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::store::journal::Recorder;
 use crate::store::{Change, CommitState, Ticket, WaitingState};
-
-/// Whether no other client gets a message on loan when the session ends: another member of a group must not get one at QoS 2 that this
-/// client has begun to receive [MQTT-4.8.2-5].
-pub(super) fn is_lost_with_session(delivery: &Delivery) -> bool {
-    delivery.qos == QoS::ExactlyOnce && delivery.loan().is_some_and(|loan| loan.queue.is_group)
-}
 
 impl Outgoing {
     /// Whether no messages wait for the store behind the gate.
@@ -111,7 +105,7 @@ impl Outgoing {
             return;
         }
         let ends = |place: &Place| match place {
-            Place::Sent(delivery) => delivery.loan().is_none() || is_lost_with_session(delivery),
+            Place::Sent(delivery) => delivery.loan().is_none() || delivery.is_lost_with_session(),
             Place::Free | Place::Released(_) => true,
         };
         let inflight = self.inflight.places().filter(|place| ends(place)).filter_map(Place::key);
