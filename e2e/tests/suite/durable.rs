@@ -67,6 +67,11 @@ fn next(client: &mut RawClient, limit: Duration) -> Option<Option<Received>> {
     }
 }
 
+/// A client that runs until the broker ends would run for ever if its test failed before it ended the broker.
+fn check_time(started: Instant) {
+    assert!(started.elapsed() < 3 * TIMEOUT, "the broker has not ended: the test has failed before");
+}
+
 /// Connects with a session that is kept. `None`: the broker is gone. `is_known`: it has acknowledged the session before.
 fn connect(addr: SocketAddr, id: &str, is_known: &mut bool) -> Option<RawClient> {
     let mut client = RawClient::try_open(addr, VERSION).ok()?;
@@ -139,7 +144,9 @@ impl Sender {
             let bytes = if *is_released { acknowledge(kind::PUBREL, packet_id) } else { self.bytes(*number, true) };
             client.try_send(&bytes).ok()?;
         }
+        let started = Instant::now();
         loop {
+            check_time(started);
             let is_last = ends.load(Ordering::Acquire);
             if is_last && self.unacknowledged.is_empty() {
                 return Some(());
@@ -179,7 +186,9 @@ impl Receiver {
     /// Receives until the broker is gone, or `is_done` says so after a while without a message.
     fn run(&mut self, addr: SocketAddr, is_done: impl Fn(&Self) -> bool) -> Option<()> {
         let mut client = connect(addr, "receiver", &mut self.is_known)?;
+        let started = Instant::now();
         loop {
+            check_time(started);
             let Some(packet) = next(&mut client, Duration::from_millis(50))? else {
                 if is_done(self) {
                     return Some(());
@@ -254,7 +263,9 @@ impl Consumer {
     fn run(&mut self, addr: SocketAddr, taken: &Mutex<Taken>, is_done: impl Fn(&Taken) -> bool) -> Option<()> {
         let mut client = connect(addr, self.id, &mut self.is_known)?;
         let (mut begun, mut last) = (BTreeSet::new(), BTreeMap::new());
+        let started = Instant::now();
         loop {
+            check_time(started);
             let Some(packet) = next(&mut client, Duration::from_millis(50))? else {
                 if is_done(&taken.lock().expect("no consumer has failed")) {
                     return Some(());
