@@ -7,6 +7,7 @@ use wisp_e2e::client::Client;
 use wisp_e2e::host::{Ability, cannot};
 use wisp_e2e::packet::Publish;
 use wisp_e2e::raw::RawClient;
+use wisp_e2e::wait::wait_until;
 
 fn parsed(lines: &[String]) -> Vec<Value> {
     let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -57,11 +58,11 @@ fn a_signal_has_the_log_say_where_messages_wait() {
         sender.publish(&Publish::new(topic, "x").qos(1));
     }
     broker.signal("USR1");
-    broker.wait_log("a little");
     let summary = |part: &str| -> Vec<Value> {
         let message = format!("summary: {part}");
         parsed(&broker.log()).into_iter().filter(|line| line["message"] == message.as_str()).collect()
     };
+    wait_until("the end of the summary", || summary("one of the fullest sessions").len() == 2);
     let listed = |part: &str, fields: [&str; 2]| -> Vec<(String, u64)> {
         let [name, count] = fields;
         let row = |line: &Value| Some((line[name].as_str()?.to_owned(), line[count].as_u64()?));
