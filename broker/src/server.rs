@@ -179,7 +179,7 @@ impl<H: Host> Control<H> {
         Ok(changed)
     }
 
-    /// Writes to the log, at the level `info`, what the broker does and where messages wait: connections, sessions, traffic, drops,
+    /// Writes a summary to the log, at the level `info`: connections, sessions, traffic, drops,
     /// memory, and the fullest queues and sessions.
     pub fn log_summary(&self) {
         Log::summary(&self.0);

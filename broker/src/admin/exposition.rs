@@ -23,7 +23,7 @@ impl Exposition {
         self.sample(name, &[], value);
     }
 
-    /// What comes before the values of a metric.
+    /// The HELP and TYPE lines of a metric.
     pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.write(format_args!("# HELP wisp_{name} {help}\n# TYPE wisp_{name} {kind}\n"));
     }

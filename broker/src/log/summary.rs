@@ -1,4 +1,4 @@
-//! What the broker does and where messages wait, in a few lines of the log.
+//! A summary of connections, sessions, traffic, dropped messages, memory and the fullest queues, in a few lines of the log.
 
 use tracing::info;
 use wisp_engine::{QueueDepth, SessionDepth};

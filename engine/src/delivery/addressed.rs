@@ -189,7 +189,7 @@ impl Delivery {
     }
 }
 
-/// A packet identifier at QoS 2 whose message the client has, or which has returned to its queue.
+/// The stored form of a packet identifier that waits for PUBCOMP: the client has the message, or the message has returned to its queue.
 pub(crate) fn released_identifier<'a>(session: Key, packet_id: PacketId) -> Object<'a> {
     Object::Waiting {
         session,

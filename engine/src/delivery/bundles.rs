@@ -53,8 +53,8 @@ impl<R: Indexed, T> Bundles<R, T> {
         self.bytes
     }
 
-    /// Stages an item that counts `bytes` for `receiver`. Inlined, so that the item is made in its place: copying one that was just
-    /// made would wait for all stores before it, those of a whole message.
+    /// Stages an item that counts `bytes` for `receiver`. Inlined, so that the delivery is made in its place in the list: the processor
+    /// could copy a delivery that was just made only after it had written the whole message to memory.
     #[inline(always)]
     pub(crate) fn stage(&mut self, receiver: &Arc<R>, item: T, bytes: usize) {
         let slot = receiver.index();

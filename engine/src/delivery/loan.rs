@@ -50,8 +50,8 @@ impl QueueInfo {
         }
     }
 
-    /// Whether the store keeps a message of this QoS that arrives: a topic queue keeps all, and a group those that a session may get
-    /// that outlives its connection.
+    /// Whether the store keeps messages of this QoS in the queue: in a topic queue all messages, in a group those at QoS 1 and 2 if the
+    /// session of a member outlives its connection.
     pub(crate) fn keeps(&self, qos: QoS) -> bool {
         self.keeps.load(Ordering::Relaxed) && !(self.is_group && qos == QoS::AtMostOnce)
     }

@@ -1,5 +1,5 @@
-//! Messages that go to topic queues without a sender: dead letters, and messages whose queue was removed meanwhile. No sender can be refused or
-//! held back for them.
+//! Messages that enter a topic queue without a sender: dead letters, and messages whose queue was removed meanwhile. If the queue is full,
+//! the message is dropped: there is no sender to refuse or to hold back.
 
 use std::sync::Arc;
 
