@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     pub(crate) is_buffered: bool,
     /// The time under which it is among the worker's deadlines.
     pub(crate) filed_ms: u64,
-    /// Groups of replies that wait for the store.
+    /// How often replies were collected that wait for the store.
     pub(crate) uncommitted: u32,
     /// Its outbox is held since the last packet, and the replies do not know it yet.
     pub(crate) has_hold: bool,
@@ -255,6 +255,7 @@ impl Connection {
                 };
             }
         };
+        context.shared.journal.begin_packets();
         context.dispatcher.set_patient(self.patience.lasts(&context.shared.limits, context.now_ms));
         let reading = match (self.framing.long_packet(), target) {
             (Some(len), Some(Target::Held { from })) => self.handle_part(len, (from, count), more, context),

@@ -6,9 +6,9 @@
 //! in the moment of its effect, under the lock under which it takes effect. So the one order of all changes agrees with the order of
 //! the effects, and each prefix of it is a state that the broker was in.
 //!
-//! A worker holds the replies of a turn (PUBACK, PUBREC, SUBACK and the others) until everything that was appended before them is
-//! committed. A message at QoS 2 is sent to a client when the message and its packet identifier are. [`MemoryStore`] keeps nothing, so
-//! nothing waits.
+//! A worker holds the replies to packets that have changed objects (PUBACK, PUBREC, SUBACK and the others) until everything that was
+//! appended before them is committed, and the connection with them. Other connections do not wait. A message at QoS 2 is sent to a
+//! client when the message and its packet identifier are. [`MemoryStore`] keeps nothing, so nothing waits.
 //!
 //! Not kept: sessions that end with their connections, messages of shared subscription groups that have only such members, and messages at QoS 0
 //! without RETAIN, except in topic queues.

@@ -306,9 +306,16 @@ impl Worker {
         let has_ended = matches!(reading, Reading::Ended(..));
         let is_newcomer = connection.share.is_some();
         let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
-        replies.take(connection.protocol.outbox(), has_ended, shared, dispatcher);
+        let outbox = connection.protocol.outbox();
+        debug_assert_eq!(connection.uncommitted, 0, "a connection is not read while replies to it are held");
+        if shared.journal.awaits_commit() {
+            connection.uncommitted += u32::from(replies.hold(outbox, has_ended, dispatcher));
+        } else {
+            replies.push(outbox, has_ended, dispatcher);
+        }
         if std::mem::take(&mut connection.has_hold) {
-            replies.end_hold_later(connection.protocol.outbox());
+            replies.end_hold_later(outbox);
+            connection.uncommitted += 1;
         }
         connection.protocol.resume_sending(&mut self.outputs.context(now_ms));
         if connection.protocol.is_replaying() && !connection.is_replaying {
@@ -383,13 +390,11 @@ impl Worker {
         let mut report = |id: ConnectionId, outcome: Outcome| {
             let Some(connection) = connections.get_mut(&id) else { return };
             match outcome {
-                Outcome::Held => {
-                    connection.uncommitted += 1;
-                    if connection.pause.is_none() && connection.phase == Phase::Open {
-                        connection.pause = Some(Box::new(Pause { cause: PauseCause::Commit, since_ms: now_ms }));
-                        paused.push(id);
-                    }
+                Outcome::Held if connection.pause.is_none() && connection.phase == Phase::Open => {
+                    connection.pause = Some(Box::new(Pause { cause: PauseCause::Commit, since_ms: now_ms }));
+                    paused.push(id);
                 }
+                Outcome::Held => {}
                 Outcome::Released => connection.uncommitted -= 1,
                 Outcome::Failed => {
                     connection.uncommitted -= 1;

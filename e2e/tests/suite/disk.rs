@@ -1,5 +1,5 @@
-//! A data folder without room, on a disk that fails, or that is read-only: nothing is acknowledged that is not stored, and messages
-//! at QoS 0 go on.
+//! A data folder without room, on a disk that fails, or that is read-only: nothing is acknowledged that is not stored, and clients
+//! whose messages are not stored go on.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -49,10 +49,28 @@ fn keep_session(broker: &Broker, id: &str, filter: &str) {
     client.disconnect();
 }
 
-/// Messages at QoS 0 between clients that are connected go on, and others can connect.
+/// One worker, so that clients whose messages are stored and others have it in common.
+fn flags(folder: &Folder) -> Vec<&str> {
+    folder.roomy_flags().into_iter().chain(["--workers", "1"]).collect()
+}
+
+/// Messages at any QoS between clients without kept sessions go on, and such clients can connect, subscribe and leave.
 fn check_memory_only(bystanders: &mut Bystanders, broker: &Broker) {
     bystanders.round_trip();
-    drop(RawClient::connect(broker.addr(), Version::V5, "newcomer"));
+    for version in Version::ALL {
+        let mut receiver = Client::clean(broker, version, "memory receiver");
+        let mut sender = Client::clean(broker, version, "memory sender");
+        receiver.subscribe("memory/only", 2);
+        for qos in [0, 1, 2] {
+            sender.publish(&Publish::new("memory/only", "text").qos(qos));
+            assert_eq!(receiver.receive().qos, qos);
+        }
+        receiver.ping();
+        receiver.unsubscribe(&["memory/only"]);
+        sender.ping();
+        receiver.disconnect();
+        sender.disconnect();
+    }
 }
 
 #[test]
@@ -61,7 +79,7 @@ fn what_a_full_disk_refuses_is_not_acknowledged_and_kill_9_loses_nothing() {
         return;
     }
     let folder = Folder::new();
-    let mut broker = Broker::start_after(SMALL_FILES, &folder.roomy_flags());
+    let mut broker = Broker::start_after(SMALL_FILES, &flags(&folder));
     let addr = broker.addr();
     keep_session(&broker, "receiver", "load/#");
     let mut bystanders = Bystanders::connect(broker.addr(), "memory");
@@ -85,7 +103,7 @@ fn senders_are_held_named_and_counted_while_the_disk_is_full_and_go_on_when_ther
         return;
     }
     let folder = Folder::new();
-    let flags: Vec<&str> = folder.roomy_flags().into_iter().chain(["--sys-interval-s", "1"]).collect();
+    let flags: Vec<&str> = flags(&folder).into_iter().chain(["--sys-interval-s", "1"]).collect();
     let broker = Broker::start_after(SMALL_FILES, &flags);
     let addr = broker.addr();
     keep_session(&broker, "receiver", "load/#");
@@ -121,7 +139,7 @@ fn a_disk_that_was_full_takes_on_where_it_stopped() {
         return;
     }
     let (folder, addr) = (Folder::new(), free_addr());
-    let command = with_mount("size=4m", &folder.0, addr, &folder.roomy_flags());
+    let command = with_mount("size=4m", &folder.0, addr, &flags(&folder));
     let broker = Broker::start_by(command, addr);
     // The folder as the broker sees it.
     let seen = PathBuf::from(format!("/proc/{}/root{}", broker.pid(), folder.0.display()));

@@ -20,7 +20,7 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// For changes of the objects that the store keeps. The turn's replies wait until they are committed.
+    /// For changes of the objects that the store keeps. The replies to the packets handled together wait for them.
     pub(crate) fn recorder(&self) -> Recorder<'_> {
         self.shared.journal.recorder(self.worker)
     }

@@ -135,6 +135,8 @@ impl Dispatcher {
         }
         let mut stored = SharedMessage::new(received, now_ms);
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
+            // Another client may just have removed the message that this one removes or replaces.
+            recorder.await_earlier();
             let sender = Some(Arc::clone(received.client_id));
             let retained = Retained { message: stored.share(false), sender, key: None };
             if let Err(full) = shared.retained.store(retained, &shared.limits, recorder) {

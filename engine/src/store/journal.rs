@@ -1,5 +1,6 @@
 //! The journal: gives keys, and passes changes to the store.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Change, CommitState, Key, Object, Store, StoreStats, Ticket};
@@ -7,6 +8,12 @@ use crate::base::sync::{AtomicU64, Ordering};
 
 /// The keys of a session: its own, and one for each packet identifier that its client may send at QoS 2.
 const SESSION_KEYS: u64 = 1 << 16;
+
+thread_local! {
+    /// The packets that are handled now have changes that may not be committed, their own or some that they rely on. A worker
+    /// handles the packets of one connection at a time, so the thread tells whose they are.
+    static AWAITS_COMMIT: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The store, the next key, and the wall clock. Shared by all workers.
 #[derive(Debug)]
@@ -42,6 +49,16 @@ impl Journal {
         self.next_key.fetch_max(used.get().saturating_add(count), Ordering::Relaxed);
     }
 
+    /// The packets of a connection are handled next.
+    pub(crate) fn begin_packets(&self) {
+        AWAITS_COMMIT.set(false);
+    }
+
+    /// Whether the replies to the packets handled since the last [`Journal::begin_packets`] wait.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.is_durable && AWAITS_COMMIT.get()
+    }
+
     /// The counters and sizes of the store.
     pub(crate) fn stats(&self) -> StoreStats {
         self.store.stats()
@@ -75,8 +92,10 @@ impl Recorder<'_> {
         self.new_keys(SESSION_KEYS)
     }
 
-    /// Appends changes that belong together: after a crash all of them are there, or none.
+    /// Appends changes that belong together: after a crash all of them are there, or none. The replies to the packets that are
+    /// handled now wait for them.
     pub(crate) fn append(self, changes: &[Change<'_>]) {
+        AWAITS_COMMIT.set(true);
         self.journal.store.append(self.worker, changes);
     }
 
@@ -96,6 +115,12 @@ impl Recorder<'_> {
         if !changes.is_empty() {
             self.append(&changes);
         }
+    }
+
+    /// The replies to the packets that are handled now wait, though these change nothing: another client has made the change
+    /// before.
+    pub(crate) fn await_earlier(self) {
+        AWAITS_COMMIT.set(true);
     }
 
     /// A ticket for everything that was appended so far.

@@ -35,12 +35,13 @@ impl Worker {
             return;
         }
         let end = connection.protocol.end(reason, self.outputs.replies.buffer());
-        let Outputs { shared, dispatcher, replies, .. } = &mut self.outputs;
-        if reason == EndReason::StoreFailed {
-            // Nothing is committed any more, and the packet acknowledges nothing.
-            replies.pass(connection.protocol.outbox(), dispatcher);
+        let Outputs { dispatcher, replies, .. } = &mut self.outputs;
+        let outbox = connection.protocol.outbox();
+        // The packet acknowledges nothing, but comes behind the replies that are held, unless these are lost.
+        if connection.uncommitted > 0 && reason != EndReason::StoreFailed {
+            connection.uncommitted += u32::from(replies.hold(outbox, true, dispatcher));
         } else {
-            replies.take(connection.protocol.outbox(), true, shared, dispatcher);
+            replies.push(outbox, true, dispatcher);
         }
         self.begin_close(id, end.reason, end.has_disconnect_packet);
     }

@@ -1,16 +1,18 @@
-//! The replies of one worker's connections: collected during a turn, and held until the store has committed the changes
-//! they acknowledge.
+//! The replies of one worker's connections: pushed when a connection has been read or, if its packets have changed what the store
+//! keeps, held until the store has committed the changes.
 //!
 //! ```text
-//!              end of a turn            committed, in order
-//!  collected --------------> [ group ] ---------------------> outboxes
-//!                                |
-//!                                '-- failed: dropped, the connections end
+//!          nothing to commit
+//!  read ----------------------------------------------------------------> outboxes
+//!    |                     end of a turn            committed, in order       ^
+//!    '------> collected --------------> [ group ] ----------------------------'
+//!                                           |
+//!                                           '-- failed: dropped, the connections end
 //! ```
 //!
-//! Without a durable store no reply is held: the replies to a connection are pushed when it has been read. The packets of a connection
-//! that has just got a kept session are in its outbox already, CONNACK first. They wait there, and the end of the hold is among the
-//! replies.
+//! So a client whose messages nobody keeps does not wait for the disk. A connection with replies that are held gets no later ones before
+//! them. The packets of a connection that has just got a kept session are in its outbox already, CONNACK first. They wait there, and the
+//! end of the hold is among the replies.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,20 +64,28 @@ impl Replies {
         &mut self.collected.bytes
     }
 
-    /// Pushes the bytes appended since the last call to `outbox`, or collects them for the end of the turn.
-    pub(super) fn take(&mut self, outbox: &Arc<Outbox>, is_final: bool, shared: &Shared, dispatcher: &mut Dispatcher) {
+    /// Pushes the bytes appended since the last call to `outbox`.
+    pub(super) fn push(&mut self, outbox: &Arc<Outbox>, is_final: bool, dispatcher: &mut Dispatcher) {
         let Collected { bytes, spans } = &mut self.collected;
         let start = spans.last().map_or(0, |span| span.end);
         if !is_final && bytes.len() == start {
             return;
         }
         dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
-        if shared.journal.is_durable() {
-            spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final, ends_hold: false });
-        } else {
-            push(bytes, outbox, is_final, dispatcher);
-            bytes.clear();
+        push(&bytes[start..], outbox, is_final, dispatcher);
+        bytes.truncate(start);
+    }
+
+    /// Collects the bytes appended since the last call until everything so far is committed. False if there are none to collect.
+    pub(super) fn hold(&mut self, outbox: &Arc<Outbox>, is_final: bool, dispatcher: &mut Dispatcher) -> bool {
+        let Collected { bytes, spans } = &mut self.collected;
+        let start = spans.last().map_or(0, |span| span.end);
+        if !is_final && bytes.len() == start {
+            return false;
         }
+        dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
+        spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final, ends_hold: false });
+        true
     }
 
     /// Ends the hold of an outbox when everything so far is committed.
@@ -84,22 +94,13 @@ impl Replies {
         spans.push(Span { outbox: Arc::clone(outbox), end: bytes.len(), is_final: false, ends_hold: true });
     }
 
-    /// Pushes the bytes appended since the last call to `outbox` at once, as the last ones.
-    pub(super) fn pass(&mut self, outbox: &Arc<Outbox>, dispatcher: &mut Dispatcher) {
-        let Collected { bytes, spans } = &mut self.collected;
-        let start = spans.last().map_or(0, |span| span.end);
-        dispatcher.counts().packets_sent += packet_count(&bytes[start..]);
-        push(&bytes[start..], outbox, true, dispatcher);
-        bytes.truncate(start);
-    }
-
     /// Whether replies wait for the store.
     pub(super) fn are_held(&self) -> bool {
         !self.groups.is_empty()
     }
 
-    /// Commits the replies of this turn, and pushes the committed ones to their outboxes. Calls `report` for each
-    /// connection with replies that are held, and again when they are released or failed.
+    /// Commits the replies that were collected in this turn, and pushes the committed ones to their outboxes. Calls `report` if they
+    /// are held, and when they are released or failed, each time for each call that has collected some.
     pub(super) fn flush(
         &mut self,
         worker: usize,
@@ -111,6 +112,7 @@ impl Replies {
             let recorder = shared.journal.recorder(worker);
             let ticket = recorder.commit();
             if self.groups.is_empty() && recorder.state(ticket) == CommitState::Committed {
+                self.collected.report(Outcome::Released, report);
                 self.collected.push(dispatcher);
                 return;
             }

@@ -55,10 +55,10 @@ fn with_store(policy: Option<Arc<LatePolicy>>) -> (World, Arc<MirrorStore>) {
     (World::with_options(Limits::DEFAULT, options), store)
 }
 
-fn publish_at(qos: QoS, id: u16, topic: &str) -> Vec<u8> {
+fn publish_at(version: ProtocolVersion, qos: QoS, id: u16, topic: &str) -> Vec<u8> {
     let packet_id = PacketId::new(id);
     let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new(topic).unwrap(), b"x") };
-    encoded(|out| publish.encode(V3, out))
+    encoded(|out| publish.encode(version, out))
 }
 
 /// CONNECT with a session that is kept.
@@ -111,7 +111,7 @@ fn a_message_is_acknowledged_when_it_is_stored_and_delivered_before_unless_it_is
         let (mut world, store) = with_store(None);
         let mut receiver = subscriber(&mut world, &store, qos);
         let mut sender = world.connected(V3, "sender");
-        world.feed(&mut sender, &publish_at(qos, 7, "t"));
+        world.feed(&mut sender, &publish_at(V3, qos, 7, "t"));
         world.pass_ms(1_000);
         assert_eq!((sender.events(), receiver.publishes().len()), (vec![], early), "{qos:?}");
         commit(&mut world, &store);
@@ -128,7 +128,7 @@ fn pubrel_and_pubcomp_wait_for_the_store_also_on_the_next_connection() {
     let mut receiver = subscriber(&mut world, &store, QoS::ExactlyOnce);
     let mut sender = world.accept();
     world.feed(&mut sender, &connect_kept(V3, "sender"));
-    world.feed(&mut sender, &publish_at(QoS::ExactlyOnce, 7, "t"));
+    world.feed(&mut sender, &publish_at(V3, QoS::ExactlyOnce, 7, "t"));
     (0..3).for_each(|_| commit(&mut world, &store));
     assert_eq!(sender.events().len(), 2);
     let id = receiver.publishes()[0].id;
@@ -156,13 +156,87 @@ fn nothing_is_stored_for_sessions_that_end_with_their_connection_nor_at_qos_0() 
     world.feed(&mut peer, &unsubscribe(V5, &["u"]));
     world.feed(&mut peer, &subscribe(V5, &["u"]));
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let packet_id = PacketId::new(1);
-        let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new("u").unwrap(), b"x") };
-        world.feed(&mut peer, &encoded(|out| publish.encode(V5, out)));
+        world.feed(&mut peer, &publish_at(V5, qos, 1, "u"));
     }
     world.feed(&mut peer, &publish(V5, "t", b"at QoS 0"));
     assert_eq!((store.appended(), kept.publishes().len()), (appended, 1), "{:?}", store.pending_kinds());
     assert_eq!(peer.events().iter().filter(|event| !matches!(event, Event::Message(_))).count(), 5, "no reply waits");
+}
+
+#[test]
+fn clients_whose_packets_change_nothing_that_is_stored_do_not_wait_for_the_store() {
+    let (mut world, store) = with_store(None);
+    let mut kept = subscriber(&mut world, &store, QoS::AtLeastOnce);
+    let mut sender = world.connected(V3, "sender");
+    world.feed(&mut sender, &publish_at(V3, QoS::AtLeastOnce, 1, "t"));
+    world.feed(&mut kept, &unsubscribe(V3, &["t"]));
+    for version in [V3, V5] {
+        let mut other = world.connected(version, "memory only");
+        world.feed(&mut other, &subscribe_with(version, &["u"], SubscriptionOptions::new(QoS::AtLeastOnce), &[]));
+        world.feed(&mut other, &publish_at(version, QoS::AtLeastOnce, 7, "u"));
+        world.feed(&mut other, &[0xc0, 0]);
+        let events = other.events();
+        assert!(
+            matches!(
+                events[..],
+                [Event::SubAck(_), Event::PubAck(7, ReasonCode::Success), Event::Message(_), Event::PingResp]
+            ),
+            "{events:?}"
+        );
+        // A second CONNECT ends the connection, also at once.
+        world.feed(&mut other, &connect(version, "memory only"));
+        assert_eq!(other.end(), Some(EndReason::SecondConnect));
+    }
+    assert_eq!((sender.events(), kept.publishes().len()), (vec![], 1));
+    assert_eq!(kept.events(), []);
+    commit(&mut world, &store);
+    assert_eq!(sender.events(), [Event::PubAck(1, ReasonCode::Success)]);
+    assert!(matches!(kept.events()[..], [Event::UnsubAck(_)]));
+}
+
+#[test]
+fn replies_that_wait_for_the_store_hold_all_later_ones_of_their_connection() {
+    let (mut world, store) = with_store(None);
+    let _kept = subscriber(&mut world, &store, QoS::AtLeastOnce);
+    let stored = publish_at(V3, QoS::AtLeastOnce, 1, "t");
+    let (passing, ping) = (publish_at(V3, QoS::AtLeastOnce, 2, "u"), [0xc0, 0]);
+    let acknowledged = |id| Event::PubAck(id, ReasonCode::Success);
+    let mut together = world.connected(V3, "together");
+    world.feed(&mut together, &[&stored[..], &passing, &ping].concat());
+    let mut apart = world.connected(V3, "apart");
+    [&stored[..], &passing, &ping].iter().for_each(|packet| _ = world.feed(&mut apart, packet));
+    let mut ended = world.connected(V5, "ended");
+    world.feed(&mut ended, &publish_at(V5, QoS::AtLeastOnce, 1, "t"));
+    world.close(&mut ended, EndReason::RightsRevoked);
+    assert_eq!([&mut together, &mut apart, &mut ended].map(|peer| peer.events().len()), [0; 3]);
+    // The last packets are read when the first are committed, and change nothing.
+    commit(&mut world, &store);
+    for peer in [&mut together, &mut apart] {
+        assert_eq!(peer.events(), [acknowledged(1), acknowledged(2), Event::PingResp]);
+    }
+    assert_eq!(ended.events(), [acknowledged(1), Event::Disconnect(ReasonCode::NotAuthorized)]);
+}
+
+#[test]
+fn the_removal_of_a_retained_message_is_acknowledged_when_it_is_stored_whoever_has_removed_it() {
+    let (mut world, store) = with_store(None);
+    let mut first = world.connected(V5, "first");
+    world.feed(&mut first, &publish_retained("r", b"x"));
+    commit(&mut world, &store);
+    // At QoS 0: nothing waits for it.
+    world.feed(&mut first, &publish_retained("r", b""));
+    let mut second = world.connected(V3, "second");
+    let removal = Publish {
+        qos: QoS::AtLeastOnce,
+        packet_id: PacketId::new(1),
+        retain: true,
+        ..Publish::new(TopicName::new("r").unwrap(), b"")
+    };
+    world.feed(&mut second, &encoded(|out| removal.encode(V3, out)));
+    world.pass_ms(1_000);
+    assert_eq!(second.events(), [], "a crash could bring the message back");
+    commit(&mut world, &store);
+    assert_eq!(second.events(), [Event::PubAck(1, ReasonCode::Success)]);
 }
 
 #[test]
@@ -195,7 +269,7 @@ fn senders_of_stored_messages_wait_while_the_store_is_full_and_others_do_not() {
     store.set_full(true);
     let mut sender = world.connected(V3, "sender");
     world.feed(&mut sender, &[publish(V3, "t", b"x"), publish(V3, "u", b"x")].concat());
-    let packet = publish_at(QoS::AtLeastOnce, 1, "t");
+    let packet = publish_at(V3, QoS::AtLeastOnce, 1, "t");
     assert!(world.feed(&mut sender, &[packet.clone(), packet].concat()).blocked);
     assert_eq!((receiver.publishes().len(), other.publishes().len()), (1, 1), "only the ones at QoS 0");
     let mut retaining = world.connected(V5, "retaining");

@@ -69,6 +69,8 @@ enum Expected {
 pub(super) struct Client {
     number: usize,
     topics: Topics,
+    /// Its session outlives its connections. If not, it only sends.
+    is_kept: bool,
     pub(super) peer: Option<Peer>,
     /// `None` if the broker has no session.
     left: Option<Left>,
@@ -95,10 +97,11 @@ fn id_of(id: u16) -> PacketId {
 }
 
 impl Client {
-    pub(super) fn new(number: usize, topics: Topics) -> Self {
+    pub(super) fn new(number: usize, topics: Topics, is_kept: bool) -> Self {
         Self {
             number,
             topics,
+            is_kept,
             peer: None,
             left: None,
             expected: Expected::Absent,
@@ -127,10 +130,11 @@ impl Client {
 
     pub(super) fn connect(&mut self, world: &mut World, unix_ms: u64, rng: &mut Rng, ledger: &mut Ledger) {
         self.lose();
-        self.wants_clean |= rng.one_in(10);
+        self.wants_clean |= !self.is_kept || rng.one_in(10);
         let receive_maximum = rng.pick(&[1, 2, 5, 100]);
+        let expiry_s = if self.is_kept { EXPIRY_S } else { 0 };
         let keeps =
-            [Property::SessionExpiryInterval(EXPIRY_S), Property::ReceiveMaximum(receive_maximum.try_into().unwrap())];
+            [Property::SessionExpiryInterval(expiry_s), Property::ReceiveMaximum(receive_maximum.try_into().unwrap())];
         let expiry_ms = u64::from(EXPIRY_S) * 1000;
         self.expected = match self.left {
             _ if self.wants_clean => Expected::Absent,
@@ -213,12 +217,12 @@ impl Client {
         match rng.below(12) {
             0..5 => self.publish(world, rng, ledger),
             5 | 6 => self.retain(world, rng, ledger),
-            7 if self.asked.is_none() => {
+            7 if self.is_kept && self.asked.is_none() => {
                 let (filter, qos) =
                     (rng.pick(self.topics.filters), rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
                 self.subscribe(world, ledger, filter, qos);
             }
-            8 if self.asked.is_none() && rng.one_in(3) => {
+            8 if self.is_kept && self.asked.is_none() && rng.one_in(3) => {
                 let filter = rng.pick(self.topics.filters);
                 ledger.ends(self.number, filter);
                 self.asked = Some(Asked::Unsubscribe);

@@ -54,7 +54,9 @@ impl<'r> Run<'r> {
         let store = MirrorStore::new(Objects::default());
         let world = world(&store, START_MS, &Objects::default());
         let topics = rng.pick(&[PLAIN, COMMON]);
-        let clients = (0..CLIENTS).map(|number| Client::new(number, topics)).collect();
+        // The last one has no kept session in half of the lives.
+        let kept = if rng.one_in(2) { CLIENTS } else { CLIENTS - 1 };
+        let clients = (0..CLIENTS).map(|number| Client::new(number, topics, number < kept)).collect();
         Self { rng, store, world, start_ms: START_MS, clients, ledger: Ledger::default(), crashes: 0 }
     }
 
