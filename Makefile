@@ -114,8 +114,10 @@ endif
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away; with AGAINST or AGAINST_ROOT too
 	cargo run --release -p wisp-bench -- memory $(COMPARED)
 
-bench-secure: release ## Processor time and memory of TLS and WebSocket in the broker, beside plain TCP and mosquitto; some minutes
+bench-secure: release ## Processor time and memory of TLS, WebSocket and access rules in the broker, beside mosquitto; some minutes; ARGS="--case rules,wasmer"
 	e2e/setup
+	bench/isolation/peers
+	@$(MAKE) --no-print-directory aot HOSTS=wasmer
 	cargo run --release -p wisp-bench -- secure $(ARGS)
 
 bench-isolation: release ## The harm that one bad client does to the others, beside mosquitto and nats-server; ARGS="--case NAME --broker wisp,wasmer --quick"

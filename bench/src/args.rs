@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::plan::{self, Plan, Point};
+use crate::secure::case::SecureCase;
 use wisp_lab::broker::{Broker, Build};
+use wisp_lab::failure::Failure;
+use wisp_lab::paths;
 use wisp_lab::place::Place;
 
 /// The clients of a usual measurement of memory.
@@ -44,10 +47,11 @@ pub enum Command {
     ///
     /// With --against or --against-root it compares two builds of Wisp instead, in alternating pairs; the status is that of smoke.
     Memory(Memory),
-    /// The cost of TLS and WebSocket in the broker, beside plain TCP and mosquitto: messages, handshakes, idle connections
+    /// The cost of TLS, WebSocket and access rules in the broker, beside plain TCP and mosquitto: messages, handshakes, idle
+    /// connections; and of TLS under Wasmer
     ///
-    /// Needs release builds of wisp-broker and wisp-loadgen, and mosquitto. Takes some minutes; the machine should have nothing else
-    /// to do.
+    /// Needs a release build of wisp-broker, its module for Wasmer compiled ahead of time, and mosquitto: the newest that
+    /// bench/isolation/peers unpacked, else the installed one. Takes some minutes; the machine should have nothing else to do.
     Secure(Secure),
     /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
@@ -137,9 +141,15 @@ impl Against {
 /// The arguments of `secure`.
 #[derive(Args, Debug)]
 pub struct Secure {
-    /// Which brokers, separated by commas: native, mosquitto
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "native,mosquitto", value_parser = parse_secure_broker)]
+    /// Only these cases, separated by commas [default: all]
+    #[arg(long = "case", value_name = "NAMES", value_delimiter = ',', value_enum, hide_default_value = true)]
+    pub cases: Vec<SecureCase>,
+    /// Which brokers, separated by commas: native, wasmer, mosquitto; without one its rows are missing
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "native,wasmer,mosquitto", value_parser = parse_secure_broker)]
     pub brokers: Vec<Broker>,
+    /// The mosquitto to measure [default: the newest that bench/isolation/peers unpacked, else the installed one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub mosquitto: Option<PathBuf>,
     /// Messages of a sample
     #[arg(long, value_name = "MESSAGES", default_value_t = SECURE_MESSAGES, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
@@ -155,10 +165,20 @@ pub struct Secure {
 }
 
 impl Secure {
+    /// The mosquitto to measure.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn mosquitto(&self) -> Result<PathBuf, Failure> {
+        self.mosquitto.clone().map_or_else(paths::newest_mosquitto, Ok)
+    }
+
     /// Whether nothing that matters for the figures was changed.
     #[must_use]
     pub fn is_usual(&self) -> bool {
-        self.brokers == [Broker::Native, Broker::Mosquitto]
+        self.cases.is_empty()
+            && self.mosquitto.is_none()
+            && self.brokers == [Broker::Native, Broker::Wasmer, Broker::Mosquitto]
             && (self.count, self.connections) == (SECURE_MESSAGES, SECURE_CONNECTIONS)
             && self.repetitions == SECURE_REPETITIONS
     }
@@ -166,7 +186,7 @@ impl Secure {
 
 fn parse_secure_broker(name: &str) -> Result<Broker, String> {
     let broker: Broker = name.parse().map_err(|error| format!("{error}"))?;
-    if matches!(broker, Broker::Native | Broker::Mosquitto) {
+    if matches!(broker, Broker::Native | Broker::Wasmer | Broker::Mosquitto) {
         Ok(broker)
     } else {
         Err(format!("{name} is not started over TLS here"))

@@ -19,6 +19,7 @@
 /// The prefix of error messages.
 const PROGRAM: &str = "wisp-bench";
 
+mod alternate;
 pub mod args;
 pub mod baseline;
 pub mod compare;

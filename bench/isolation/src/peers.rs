@@ -1,6 +1,5 @@
 //! mosquitto and nats-server: where they are found, how they are set, and their versions.
 
-use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,35 +31,15 @@ impl Peer {
         }
     }
 
-    fn package(self) -> &'static str {
-        match self {
-            Self::Mosquitto => "mosquitto",
-            Self::Nats => "nats-server",
-        }
-    }
-
     /// The unpacked package of Debian's unstable suite, else the installed one. None if both are missing.
     pub(crate) fn find(self) -> Option<Program> {
-        let installed = || match self {
-            Self::Mosquitto => paths::mosquitto().ok(),
-            Self::Nats => paths::nats_server().ok(),
+        let (path, ask) = match self {
+            Self::Mosquitto => (paths::newest_mosquitto(), "-h"),
+            Self::Nats => (paths::newest_nats_server(), "--version"),
         };
-        let path = self.unpacked().or_else(installed)?;
-        let ask = match self {
-            Self::Mosquitto => "-h",
-            Self::Nats => "--version",
-        };
+        let path = path.ok()?;
         let version = version_of_program(&path, &[ask]);
         Some(Program { peer: self, path, version })
-    }
-
-    /// bench/isolation/peers unpacks it there.
-    fn unpacked(self) -> Option<PathBuf> {
-        let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
-        let package = self.package();
-        let program = cache.join("wisp").join(format!("{package}-unstable")).join("bin").join(package);
-        program.is_file().then_some(program)
     }
 
     /// The content of its configuration file. `lines` are for mosquitto.

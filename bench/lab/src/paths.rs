@@ -79,17 +79,45 @@ fn installed(name: &str) -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::Setup(format!("there is no {name}: apt-get install {name}, or bench/setup")))
 }
 
+/// The program of a package of Debian's unstable suite, unpacked and not installed. None if it is not there.
+#[must_use]
+pub fn unpacked(package: &str) -> Option<PathBuf> {
+    // bench/isolation/peers has the same folder name.
+    let program = cache()?.join(format!("{package}-unstable")).join("bin").join(package);
+    program.is_file().then_some(program)
+}
+
+/// The newest mosquitto there is: the unpacked one, else the installed one.
+///
+/// # Errors
+/// When there is none.
+pub fn newest_mosquitto() -> Result<PathBuf, Failure> {
+    unpacked("mosquitto").map_or_else(mosquitto, Ok)
+}
+
+/// The newest nats-server there is: the unpacked one, else the installed one.
+///
+/// # Errors
+/// When there is none.
+pub fn newest_nats_server() -> Result<PathBuf, Failure> {
+    unpacked("nats-server").map_or_else(nats_server, Ok)
+}
+
+/// This project's folder for what is installed for it alone.
+fn cache() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    Some(folder.join("wisp"))
+}
+
 /// The program rumqttd, which bench/setup puts into a folder of the cache named by its version: figures of another one
 /// would not be comparable.
 ///
 /// # Errors
 /// When it is not there.
 pub fn rumqttd() -> Result<PathBuf, Failure> {
-    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(home)
-        .map(|cache| cache.join("wisp").join(format!("rumqttd-{RUMQTTD_VERSION}")).join("bin").join("rumqttd"))
+    cache()
+        .map(|cache| cache.join(format!("rumqttd-{RUMQTTD_VERSION}")).join("bin").join("rumqttd"))
         .filter(|program| program.is_file())
         .ok_or_else(|| Failure::Setup("there is no rumqttd: bench/setup builds it".to_owned()))
 }

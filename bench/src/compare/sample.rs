@@ -5,20 +5,17 @@
 //!   other build  ---> broker ---> warm-up |     slice 1 | slice 2 |     |     | slice 3 ...
 //! ```
 //!
-//! The machine's speed changes within a second. Slices that alternate see the same changes, so most of them cancel in the
-//! ratio of the sums.
+//! [`alternate`] says why.
 
 use serde::Serialize;
 
+use crate::alternate::{SLICES, alternate, uncounted};
 use crate::loadgen::drive_here;
 use crate::plan::{Case, Plan};
 use wisp_lab::broker::{Broker, Build, Running, StartOptions};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::paths::Scratch;
 use wisp_loadgen::Results;
-
-/// The slices of a sample. Each is long enough that the start of its connections does not show.
-const SLICES: u64 = 4;
 
 /// How much longer than usual a sample is, unless the command line gives its messages: a difference of 3 % needs
 /// more than a second.
@@ -106,13 +103,7 @@ impl Driver<'_> {
         for subject in &subjects {
             subject.drive(self.plan.warm_up_messages(case.qos))?;
         }
-        let mut samples = [Sample(Vec::new()), Sample(Vec::new())];
-        for slice in 1..=SLICES {
-            let first = (pair + slice as usize) % 2;
-            for index in [first, 1 - first] {
-                samples[index].0.push(subjects[index].slice(slice)?);
-            }
-        }
+        let samples = alternate(pair, SLICES, |index, slice| subjects[index].slice(slice))?.map(Sample);
         for subject in subjects {
             subject.running.stop()?;
         }
@@ -129,9 +120,7 @@ impl Subject<'_> {
     fn slice(&self, slice: u64) -> Result<Slice, Failure> {
         let plan = self.driver.plan;
         let (report, cpu_s) = self.drive((self.driver.messages(self.case.qos) / SLICES).max(1))?;
-        let broker_cpu_s = cpu_s.ok_or_else(|| {
-            Failure::Setup("this system does not count the processor time of another process".to_owned())
-        })?;
+        let broker_cpu_s = cpu_s.ok_or_else(uncounted)?;
         Ok(Slice {
             build: self.name,
             pair: self.pair,

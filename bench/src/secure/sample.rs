@@ -1,17 +1,19 @@
 //! The subjects, and one sample of one.
 
-use std::fmt;
+use std::fmt::{self, Write};
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
 use wisp_client::{ProtocolVersion, ServerUrl};
-use wisp_lab::broker::{Broker, Running, StartOptions, Transport, Usage};
+use wisp_lab::broker::{Broker, Build, Running, StartOptions, Transport, Usage};
 use wisp_lab::failure::{Failure, Interrupt};
 use wisp_lab::machine;
 use wisp_lab::paths::Scratch;
 use wisp_loadgen::{Connections, Stopped, local_address};
 
+use crate::alternate::{Cost, costs, uncounted};
 use crate::args::Secure;
 use crate::loadgen::drive_here;
 use crate::plan::{Case, Point};
@@ -21,6 +23,9 @@ const CASE: Case = Case { qos: 0, point: Point::new(10, 10) };
 const WINDOW: u16 = 1000;
 /// The share of a sample's messages that warms the broker up.
 const WARM_UP_SHARE: u64 = 10;
+/// Messages of a sample in turns, by those of a usual one: it has to show a difference of some percent.
+const IN_TURNS_LENGTH: u64 = 4;
+const RULES: usize = 1000;
 /// Connections that warm the broker up; few, since their memory serves the measured ones.
 const WARM_UP_CONNECTIONS: u64 = 5;
 /// After this time a broker's memory shows the cost of its connections.
@@ -34,6 +39,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) enum Work {
     /// Forwarding messages.
     Messages,
+    /// The same, with a file of access rules.
+    MessagesWithRules,
+    /// The same without, in turns with the one before.
+    MessagesWithoutRules,
     /// Connections that each make a full handshake.
     FullHandshakes,
     /// Connections that resume the session of an earlier one.
@@ -53,25 +62,17 @@ impl Subject {
         Self { broker, transport, work }
     }
 
-    /// All that is measured of some brokers.
-    pub(super) fn all(brokers: &[Broker]) -> Vec<Self> {
-        let mut all = Vec::new();
-        for broker in brokers {
-            let transports: &[Transport] = if broker.is_wisp() {
-                &[Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket]
-            } else {
-                &[Transport::Tcp, Transport::Tls]
-            };
-            all.extend(transports.iter().map(|transport| Self::new(broker.clone(), *transport, Work::Messages)));
-            for work in [Work::FullHandshakes, Work::ResumedHandshakes] {
-                all.push(Self::new(broker.clone(), Transport::Tls, work));
-            }
+    /// What is started for one sample: this subject alone, or both of a pair that is measured in turns.
+    pub(super) fn together(&self) -> Vec<Self> {
+        let pair = [Work::MessagesWithRules, Work::MessagesWithoutRules];
+        if pair.contains(&self.work) {
+            return pair.map(|work| Self { work, ..self.clone() }).to_vec();
         }
-        all
+        vec![self.clone()]
     }
 
-    /// The subjects in another order for each repetition, so that other work on the machine does not always disturb the same one.
-    pub(super) fn shuffled(subjects: &[Self], repetition: u32) -> Vec<Self> {
+    /// Subjects in another order for each repetition, so that other work on the machine does not always disturb the same one.
+    pub(super) fn shuffled(subjects: &[Vec<Self>], repetition: u32) -> Vec<Vec<Self>> {
         let mut shuffled = subjects.to_vec();
         fastrand::Rng::with_seed(u64::from(repetition)).shuffle(&mut shuffled);
         shuffled
@@ -115,6 +116,8 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.work {
             Work::Messages => "messages",
+            Work::MessagesWithRules => "1,000 rules",
+            Work::MessagesWithoutRules => "no rules",
             Work::FullHandshakes => "full handshakes",
             Work::ResumedHandshakes => "resumed handshakes",
         };
@@ -136,25 +139,70 @@ pub(super) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Starts a broker for this sample alone, warms it up and measures it.
-    pub(super) fn sample(&self, subject: &Subject, repetition: u32) -> Result<Sample, Failure> {
-        let Subject { broker, transport, work } = subject.clone();
-        let workers = machine::processors();
-        let options = StartOptions { transport, ..StartOptions::with_workers(workers) };
-        let running = broker.start(&options, self.scratch, self.interrupt)?;
-        let measured = match work {
-            Work::Messages => self.messages(&running),
-            Work::FullHandshakes => self.connections(&running, true),
-            Work::ResumedHandshakes => self.connections(&running, false),
+    /// Measures subjects that belong together: one with a broker for this sample alone, or two in turns.
+    pub(super) fn samples(&self, together: &[Subject], repetition: u32) -> Result<Vec<Sample>, Failure> {
+        let running = together.iter().map(|subject| self.start(subject)).collect::<Result<Vec<_>, _>>()?;
+        let measured = match (together, running.as_slice()) {
+            ([subject], [running]) => self.alone(subject.work, running).map(|measured| vec![measured]),
+            (_, [first, second]) => self.in_turns([first, second], repetition),
+            _ => unreachable!("subjects are measured alone or in pairs"),
         };
-        let Measured { count, per_s, cpu_s, bytes_each } = measured.map_err(|failure| match failure {
-            Failure::Broken(what) => Failure::Broken(format!("{broker} over {transport}: {what}")),
+        let measured = measured.map_err(|failure| match failure {
+            Failure::Broken(what) => {
+                let Subject { broker, transport, .. } = &together[0];
+                Failure::Broken(format!("{broker} over {transport}: {what}"))
+            }
             other => other,
         })?;
-        running.stop()?;
-        let cpu_us_each = cpu_s * 1e6 / count as f64;
-        let workers = broker.workers(workers);
-        Ok(Sample { broker, transport, work, repetition, workers, count, per_s, cpu_us_each, bytes_each })
+        running.into_iter().try_for_each(Running::stop)?;
+        let sample = |(subject, measured): (&Subject, Measured)| {
+            let Subject { broker, transport, work } = subject.clone();
+            let Measured { count, per_s, cpu_s, bytes_each } = measured;
+            let workers = broker.workers(machine::processors());
+            let cpu_us_each = cpu_s * 1e6 / count as f64;
+            Sample { broker, transport, work, repetition, workers, count, per_s, cpu_us_each, bytes_each }
+        };
+        Ok(together.iter().zip(measured).map(sample).collect())
+    }
+
+    fn start(&self, subject: &Subject) -> Result<Running, Failure> {
+        let mut options =
+            StartOptions { transport: subject.transport, ..StartOptions::with_workers(machine::processors()) };
+        if subject.broker == Broker::Mosquitto {
+            options.build = Build::Program(self.options.mosquitto()?);
+            if matches!(subject.work, Work::FullHandshakes | Work::ResumedHandshakes) {
+                // Else each connection waits 40 ms for a delayed acknowledgement.
+                options.settings.push("set_tcp_nodelay true".to_owned());
+            }
+        }
+        if subject.work == Work::MessagesWithRules {
+            let file = self.scratch.file("rules");
+            fs::write(&file, access_rules())
+                .map_err(|error| Failure::Setup(format!("cannot write the rules: {error}")))?;
+            let file = file.display().to_string();
+            options.arguments = ["--acl-file", &file, "--allow-anonymous", "true"].map(str::to_owned).to_vec();
+        }
+        subject.broker.start(&options, self.scratch, self.interrupt)
+    }
+
+    fn alone(&self, work: Work, running: &Running) -> Result<Measured, Failure> {
+        match work {
+            Work::FullHandshakes => self.connections(running, true),
+            Work::ResumedHandshakes => self.connections(running, false),
+            Work::Messages | Work::MessagesWithRules | Work::MessagesWithoutRules => self.messages(running),
+        }
+    }
+
+    fn in_turns(&self, running: [&Running; 2], repetition: u32) -> Result<Vec<Measured>, Failure> {
+        let messages = self.options.count * IN_TURNS_LENGTH;
+        let costs = costs(running, repetition as usize, messages, self.interrupt)?;
+        let measured = costs.map(|Cost { messages, seconds, cpu_s }| Measured {
+            count: messages,
+            per_s: messages as f64 / seconds,
+            cpu_s,
+            bytes_each: None,
+        });
+        Ok(Vec::from(measured))
     }
 
     fn messages(&self, running: &Running) -> Result<Measured, Failure> {
@@ -215,8 +263,19 @@ fn usage(running: &Running) -> Result<Usage, Failure> {
     running.usage().ok_or_else(uncounted)
 }
 
-fn uncounted() -> Failure {
-    Failure::Setup("this system does not count the processor time of another process".to_owned())
+/// A file of mosquitto's format with 1,000 rules for every client: topics, some with wildcards, and patterns with the client's
+/// identifier. Only the last one allows the topics that the generator uses.
+fn access_rules() -> String {
+    let mut text = String::new();
+    for number in 1..RULES {
+        let _ = match number % 4 {
+            0 => writeln!(text, "pattern readwrite devices/%c/{number}/#"),
+            1 => writeln!(text, "topic readwrite sites/+/rooms/{number}/state"),
+            2 => writeln!(text, "topic read sites/{number}/#"),
+            _ => writeln!(text, "topic write sites/{number}/log"),
+        };
+    }
+    text + "topic readwrite loadgen/#\n"
 }
 
 struct Measured {
@@ -224,4 +283,17 @@ struct Measured {
     per_s: f64,
     cpu_s: f64,
     bytes_each: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_a_thousand_rules_and_the_last_is_for_the_generator() {
+        let rules = access_rules();
+        let lines: Vec<_> = rules.lines().collect();
+        assert_eq!((lines.len(), lines.last().copied()), (1000, Some("topic readwrite loadgen/#")));
+        assert!(lines[..999].iter().all(|line| !line.contains("loadgen")));
+    }
 }

@@ -1,4 +1,4 @@
-//! Which build of Wisp a benchmark starts.
+//! Which build of Wisp, or which program of a peer, a benchmark starts.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use crate::paths;
 
 const PROGRAM: &str = "wisp-broker";
 
-/// A build of Wisp.
+/// A build of Wisp, or a program of a peer.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub enum Build {
-    /// The release build and the modules of this repository.
+    /// The release build and the modules of this repository; the installed program of a peer.
     #[default]
     Own,
     /// A native program. It has no modules, so that it runs under no WebAssembly runtime.
@@ -34,6 +34,14 @@ impl Build {
             return Ok(program);
         }
         Err(Failure::Setup(format!("there is no program {}", program.display())))
+    }
+
+    /// The program of a peer, if one is named.
+    pub(super) fn peer(&self) -> Option<PathBuf> {
+        match self {
+            Self::Program(program) => Some(program.clone()),
+            Self::Own | Self::Checkout(_) => None,
+        }
     }
 
     /// The folder with `wasm-targets` and `target/wasm`.

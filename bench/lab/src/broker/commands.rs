@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::files::{unwritable, write_configuration};
@@ -32,18 +32,22 @@ impl Broker {
             write_configuration(folder, &(lines.join("\n") + "\n"))
         };
         let arguments = options.arguments.iter().map(|word| with_address(word, address));
+        if let Some(entrance) = entrance.filter(|_| *self == Self::Wasmer) {
+            let configuration = write_configuration(folder, &entrance.wisp(address))?;
+            return self.launcher_command(&configuration, options, arguments.collect());
+        }
         if self.wasm_host().is_some() {
             return self.runtime_command(address, options, arguments.collect());
         }
         let mut command = match self {
             Self::Mosquitto => {
-                let mut command = Command::new(paths::mosquitto()?);
+                let mut command = Command::new(options.build.peer().map_or_else(paths::mosquitto, Ok)?);
                 let listeners = entrance.map(Entrance::mosquitto).unwrap_or_default();
                 command.arg("-c").arg(configured([settings::mosquitto(address), listeners].concat())?);
                 command
             }
             Self::NatsServer => {
-                let mut command = Command::new(paths::nats_server()?);
+                let mut command = Command::new(options.build.peer().map_or_else(paths::nats_server, Ok)?);
                 command.arg("-c").arg(configured(settings::nats(address))?);
                 command
             }
@@ -107,6 +111,26 @@ impl Broker {
         words.chain(workers).collect()
     }
 
+    fn launcher(&self, options: &StartOptions) -> Result<PathBuf, Failure> {
+        Ok(options.build.checkout()?.join("wasm-targets").join(self.name()).join("run"))
+    }
+
+    /// The launcher itself, which becomes the runtime: it hands in a configuration, as a printed command cannot.
+    fn launcher_command(
+        &self,
+        configuration: &Path,
+        options: &StartOptions,
+        arguments: Vec<String>,
+    ) -> Result<Command, Failure> {
+        let mut command = Command::new(self.launcher(options)?);
+        command
+            .args(["--mode", options.mode.unwrap_or_default().name(), "--", "--config"])
+            .arg(configuration)
+            .args(self.wisp_flags(options.workers))
+            .args(arguments);
+        Ok(command)
+    }
+
     /// The runtime's own command, which the scripts of wasm-targets know. They look things up, which takes longer than some
     /// runtimes start; so they are asked for it, and it is run from here.
     fn runtime_command(
@@ -115,7 +139,7 @@ impl Broker {
         options: &StartOptions,
         arguments: Vec<String>,
     ) -> Result<Command, Failure> {
-        let script = options.build.checkout()?.join("wasm-targets").join(self.name()).join("run");
+        let script = self.launcher(options)?;
         let mode = options.mode.unwrap_or_default();
         let mut ask = Command::new(&script);
         ask.args(["--print", "--mode", mode.name(), &address.to_string()])

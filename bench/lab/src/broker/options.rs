@@ -8,7 +8,7 @@ use crate::machine;
 /// How a broker is to be started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StartOptions {
-    /// Which build of Wisp to start; other brokers ignore it.
+    /// Which build of Wisp to start, or which mosquitto or nats-server; other brokers ignore it.
     pub build: Build,
     /// Workers of a broker that has such a setting.
     pub workers: usize,

@@ -132,7 +132,8 @@ impl Running {
     }
 
     /// The time from the start of its process until it had accepted a client: to its CONNACK, or to its PONG for NATS.
-    /// The time of launcher scripts is not included. Its files may have been in the page cache.
+    /// The time of launcher scripts is not included, unless the clients' transport is another one than plain TCP. Its files may
+    /// have been in the page cache.
     #[must_use]
     pub fn startup(&self) -> Duration {
         self.startup

@@ -57,8 +57,8 @@ impl Broker {
         if options.transport == Transport::Tcp {
             return Ok(None);
         }
-        // The launchers of modules hand in no configuration with a printed command.
-        if !matches!(self, Self::Native | Self::Mosquitto) {
+        // The other launchers hand listeners in, and are not tried with two of them.
+        if !matches!(self, Self::Native | Self::Wasmer | Self::Mosquitto) {
             let (name, transport) = (self.name(), options.transport);
             return Err(Failure::Setup(format!("{name} is started with plain TCP only, not {transport}")));
         }
