@@ -58,7 +58,7 @@ pub(crate) struct Connection {
     /// The policy's answers about the packet at the front. Only while the packet cannot be handled.
     answers: Option<Box<Answers>>,
     /// The reason to end the connection once its own takeover is complete.
-    pub(crate) deferred_end: Option<EndReason>,
+    pub(crate) deferred_end: Option<Box<EndReason>>,
     pub(crate) phase: Phase,
     /// It is on the worker's list of connections to read.
     pub(crate) is_ready: bool,
@@ -74,6 +74,10 @@ pub(crate) struct Connection {
     /// Its outbox is held since the last packet, and the replies do not know it yet.
     pub(crate) has_hold: bool,
 }
+
+// There is one for each connection. A larger one is to be a choice.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Connection>() <= 208);
 
 /// A connection is open, or at a stage of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

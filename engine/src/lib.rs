@@ -131,6 +131,7 @@ mod test_receivers {
     use std::sync::{Arc, LazyLock};
 
     use crate::base::budget::Budget;
+    use crate::base::capacity::CapacityLimits;
     use crate::base::limits::Limits;
     use crate::base::slot::Slots;
     use crate::delivery::outbox::{ConnectionId, Outbox, ReceiverInfo, WireFormat};
@@ -142,7 +143,8 @@ mod test_receivers {
 
     pub(crate) fn outbox() -> Arc<Outbox> {
         let connection = ConnectionId { slot: 0, generation: 0 };
-        let outbox = Outbox::new((connection, 0), SLOTS.take(), Arc::new(Budget::new(usize::MAX)), &Limits::DEFAULT);
+        let limits = CapacityLimits::of_receivers(&Limits::DEFAULT, &Arc::new(Budget::new(usize::MAX)));
+        let outbox = Outbox::new((connection, 0), SLOTS.take(), &Arc::new(limits));
         let format = WireFormat::V3;
         outbox.set_receiver(ReceiverInfo {
             format,
@@ -154,6 +156,6 @@ mod test_receivers {
     }
 
     pub(crate) fn session() -> Arc<Session> {
-        Arc::new(Session::new(("client", None), &SHARED.limits, &SHARED.stored, SHARED.receiver_slots.take()))
+        Arc::new(Session::new(("client", None), &SHARED.session_limits, SHARED.receiver_slots.take()))
     }
 }

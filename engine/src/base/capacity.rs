@@ -15,16 +15,34 @@ use std::sync::Arc;
 
 use crate::base::budget::Budget;
 use crate::base::hold::{Hold, HoldRule};
-use crate::base::limits::QUEUE_BYTES_WHEN_SCARCE;
+use crate::base::limits::{Limits, QUEUE_BYTES_WHEN_SCARCE};
 use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// The limits of all queues of one kind.
+#[derive(Debug)]
+pub(crate) struct CapacityLimits {
+    /// The budget of all of them together.
+    pub(crate) budget: Arc<Budget>,
+    /// Most bytes in one of them.
+    pub(crate) bytes_max: usize,
+    /// Most messages in one of them.
+    pub(crate) messages_max: usize,
+    /// How each holds senders back.
+    pub(crate) rule: HoldRule,
+}
+
+impl CapacityLimits {
+    /// The limits of the queues of receivers, of which all together have this budget.
+    pub(crate) fn of_receivers(limits: &Limits, budget: &Arc<Budget>) -> Self {
+        let (bytes_max, messages_max) = (limits.queue_bytes_max, limits.queue_messages_max);
+        Self { budget: Arc::clone(budget), bytes_max, messages_max, rule: limits.receiver_hold() }
+    }
+}
 
 /// The depth of one place and its limits. Shared by all workers, without a lock.
 #[derive(Debug)]
 pub struct Capacity {
-    /// The budget of all queues of this kind.
-    budget: Arc<Budget>,
-    bytes_max: usize,
-    messages_max: usize,
+    limits: Arc<CapacityLimits>,
     depth_bytes: AtomicUsize,
     depth_messages: AtomicUsize,
     hold: Hold,
@@ -35,6 +53,10 @@ pub struct Capacity {
     /// The client that takes from the queue is held back itself, so its acknowledgements are not read.
     reader_is_held_back: AtomicBool,
 }
+
+// There is one for each session, outbox and queue. A larger one is to be a choice.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Capacity>() <= 88);
 
 /// The answer to a sender that has messages for a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +70,13 @@ pub(crate) enum Admission {
 }
 
 impl Capacity {
-    /// The capacity of an empty queue for `bytes_max` in `messages_max` messages, which holds senders back by `rule`.
-    pub(crate) fn new(bytes_max: usize, messages_max: usize, rule: HoldRule, budget: Arc<Budget>) -> Self {
+    /// The capacity of an empty queue.
+    pub(crate) fn new(limits: Arc<CapacityLimits>) -> Self {
         Self {
-            budget,
-            bytes_max,
-            messages_max,
             depth_bytes: AtomicUsize::new(0),
             depth_messages: AtomicUsize::new(0),
-            hold: Hold::new(rule),
+            hold: Hold::new(limits.rule),
+            limits,
             dropped: AtomicU64::new(0),
             unattended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -76,9 +96,9 @@ impl Capacity {
     pub(crate) fn admit(&self, bytes: usize, messages: usize, is_patient: bool, now_ms: u64) -> Admission {
         let depth_bytes = self.depth_bytes.load(Ordering::Relaxed);
         let depth_messages = self.depth_messages.load(Ordering::Relaxed);
-        let scarce = self.budget.is_scarce();
+        let scarce = self.limits.budget.is_scarce();
         let bytes_max = self.bytes_max_if(scarce);
-        let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.messages_max;
+        let fits = depth_bytes + bytes <= bytes_max && depth_messages + messages <= self.limits.messages_max;
         let alone = depth_bytes == 0 && messages <= 1 && !scarce;
         if !self.hold.is_full() {
             if fits || alone || self.is_waived() || self.admits_more(bytes, messages, bytes_max) {
@@ -86,7 +106,7 @@ impl Capacity {
             }
             // The budget is scarce, and this queue's own limit is not reached. Other queues have to drain first, and
             // have their own time for it: this queue's hold begins only then.
-            let for_others = scarce && depth_bytes + bytes <= self.bytes_max.max(bytes);
+            let for_others = scarce && depth_bytes + bytes <= self.limits.bytes_max.max(bytes);
             self.hold.begin(depth_bytes, for_others, now_ms);
         } else if self.has_drained(bytes_max) && (fits || alone) {
             self.hold.end(now_ms);
@@ -106,8 +126,8 @@ impl Capacity {
     pub(crate) fn admits_backlog(&self, bytes: usize, messages: usize) -> bool {
         let (depth_bytes, depth_messages) = (self.depth_bytes(), self.depth_messages());
         let fits_half = depth_bytes + bytes <= self.bytes_max_now() / 2
-            && depth_messages + messages <= self.messages_max.div_ceil(2);
-        let alone = depth_bytes == 0 && messages <= 1 && !self.budget.is_scarce();
+            && depth_messages + messages <= self.limits.messages_max.div_ceil(2);
+        let alone = depth_bytes == 0 && messages <= 1 && !self.limits.budget.is_scarce();
         fits_half || alone || self.is_waived()
     }
 
@@ -122,7 +142,7 @@ impl Capacity {
         self.reader_is_held_back.load(Ordering::Relaxed)
             && !self.hold.is_lagging()
             && self.depth_bytes() + bytes <= 2 * bytes_max
-            && self.depth_messages() + messages <= 2 * self.messages_max
+            && self.depth_messages() + messages <= 2 * self.limits.messages_max
     }
 
     /// Notes that the client that takes from the queue is held back itself, or no longer is.
@@ -153,28 +173,30 @@ impl Capacity {
     /// Whether the depth leaves no space for the messages, for queues that hold no sender back. Nothing fits beyond the
     /// budget's tolerance, since a little in each of very many queues adds up.
     pub(crate) fn is_full_with(&self, bytes: usize, messages: usize) -> bool {
-        let (depth_bytes, scarce) = (self.depth_bytes(), self.budget.is_scarce());
+        let (depth_bytes, scarce) = (self.depth_bytes(), self.limits.budget.is_scarce());
         let too_long = (depth_bytes > 0 || scarce) && depth_bytes + bytes > self.bytes_max_if(scarce);
-        self.depth_messages() + messages > self.messages_max || too_long || !self.budget.tolerates(bytes)
+        self.depth_messages() + messages > self.limits.messages_max || too_long || !self.limits.budget.tolerates(bytes)
     }
 
     /// Whether the queue's own limit refuses the messages, and not the budget.
     pub(crate) fn is_at_its_own_limit(&self, bytes: usize, messages: usize) -> bool {
         let depth_bytes = self.depth_bytes();
-        self.depth_messages() + messages > self.messages_max || depth_bytes > 0 && depth_bytes + bytes > self.bytes_max
+        self.depth_messages() + messages > self.limits.messages_max
+            || depth_bytes > 0 && depth_bytes + bytes > self.limits.bytes_max
     }
 
     /// The limit in force. It is lower while the budget is scarce.
     fn bytes_max_if(&self, scarce: bool) -> usize {
-        if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.bytes_max) } else { self.bytes_max }
+        if scarce { QUEUE_BYTES_WHEN_SCARCE.min(self.limits.bytes_max) } else { self.limits.bytes_max }
     }
 
     pub(crate) fn bytes_max_now(&self) -> usize {
-        self.bytes_max_if(self.budget.is_scarce())
+        self.bytes_max_if(self.limits.budget.is_scarce())
     }
 
     fn has_drained(&self, bytes_max: usize) -> bool {
-        self.depth_bytes() <= bytes_max / 2 && self.depth_messages.load(Ordering::Relaxed) <= self.messages_max / 2
+        self.depth_bytes() <= bytes_max / 2
+            && self.depth_messages.load(Ordering::Relaxed) <= self.limits.messages_max / 2
     }
 
     /// Whether replies to the client itself fit. They have a share of their own beyond that of messages, since a
@@ -191,7 +213,7 @@ impl Capacity {
 
     /// Counts messages that enter. Callers count many messages in one call, since all workers share the budget.
     pub(crate) fn add(&self, bytes: usize, messages: usize) {
-        self.budget.charge(bytes);
+        self.limits.budget.charge(bytes);
         self.depth_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.depth_messages.fetch_add(messages, Ordering::Relaxed);
     }
@@ -201,14 +223,14 @@ impl Capacity {
         let before = self.depth_bytes.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "more bytes left than came in");
         self.hold.note_taken(bytes);
-        self.budget.release(bytes);
+        self.limits.budget.release(bytes);
         self.depth_messages.fetch_sub(messages, Ordering::Relaxed);
     }
 
     /// Counts messages that were dropped instead of queued.
     pub fn count_dropped(&self, messages: u64) {
         if self.dropped.fetch_add(messages, Ordering::Relaxed) == 0 {
-            self.budget.note_drop();
+            self.limits.budget.note_drop();
         }
     }
 
@@ -230,6 +252,11 @@ impl Capacity {
     /// Whether no sender is held back for the queue.
     fn is_waived(&self) -> bool {
         self.is_closed() || self.unattended.load(Ordering::Relaxed)
+    }
+
+    /// The budget of all queues of this kind.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.limits.budget
     }
 
     /// Notes that no receiver takes from the queue for the time being, or that one does again.
@@ -267,7 +294,7 @@ impl Capacity {
 
 impl Drop for Capacity {
     fn drop(&mut self) {
-        self.budget.release(self.depth_bytes());
+        self.limits.budget.release(self.depth_bytes());
     }
 }
 
@@ -275,8 +302,13 @@ impl Drop for Capacity {
 mod tests {
     use super::*;
 
+    fn capacity_with(rule: HoldRule) -> Capacity {
+        let budget = Arc::new(Budget::new(1_000));
+        Capacity::new(Arc::new(CapacityLimits { budget, bytes_max: 100, messages_max: 4, rule }))
+    }
+
     fn capacity() -> Capacity {
-        Capacity::new(100, 4, HoldRule::Progress(50), Arc::new(Budget::new(1_000)))
+        capacity_with(HoldRule::Progress(50))
     }
 
     fn fits(capacity: &Capacity, bytes: usize, now_ms: u64) -> bool {
@@ -366,8 +398,9 @@ mod tests {
 
     #[test]
     fn a_scarce_budget_leaves_each_queue_little() {
-        let budget = Arc::new(Budget::new(1_000));
-        let capacity = Capacity::new(1 << 20, 100, HoldRule::Progress(50), Arc::clone(&budget));
+        let (budget, rule) = (Arc::new(Budget::new(1_000)), HoldRule::Progress(50));
+        let limits = CapacityLimits { budget: Arc::clone(&budget), bytes_max: 1 << 20, messages_max: 100, rule };
+        let capacity = Capacity::new(Arc::new(limits));
         budget.charge(1_000);
         assert!(fits(&capacity, QUEUE_BYTES_WHEN_SCARCE, 0));
         assert!(!fits(&capacity, QUEUE_BYTES_WHEN_SCARCE + 1, 0));
@@ -376,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_receiver_lags_without_progress_until_half_of_its_queue_is_free() {
-        let capacity = Capacity::new(100, 4, HoldRule::Episodes(50), Arc::new(Budget::new(1_000)));
+        let capacity = capacity_with(HoldRule::Episodes(50));
         capacity.add(100, 1);
         for now_ms in 1_000..=1_050 {
             assert_eq!(capacity.admit(1, 1, true, now_ms), Admission::Wait);

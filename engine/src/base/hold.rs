@@ -9,7 +9,7 @@
 //!   receiver's budget, which refills slowly. Without budget there is no episode: the receiver is lagging as soon as it
 //!   is full.
 
-use crate::base::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The rule by which a queue holds senders back, and the time in which it has to make progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const LOOK_MS_MAX: u64 = 25;
 /// A receiver that has taken this many bytes since an episode ended without progress has shown that it reads: the
 /// buffers of a system hold less. Linux keeps at most 4 MiB to be sent (tcp_wmem), and 128 KiB for a program that does
 /// not read (tcp_rmem), unless it is set otherwise.
-const TAKEN_BYTES: u64 = 8 * 1024 * 1024;
+const TAKEN_BYTES: u32 = 8 * 1024 * 1024;
 
 /// A full queue makes progress when this part of its bytes, an eighth, is taken.
 const PROGRESS_SHARE: u64 = 8;
@@ -50,18 +50,19 @@ const STEPS_TO_HALF: u64 = 4;
 /// Since when a queue is full, and whether it holds senders back. Shared by all workers, without a lock.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    ms_max: u64,
+    /// At most a day.
+    ms_max: u32,
+    has_episodes: bool,
     /// When the queue became full or last made progress, plus one; 0 while it is not full. Later by the time that does
     /// not count.
     full_since: AtomicU64,
     /// The depth at that time, from which progress is measured; 0 after an episode without progress.
     from_bytes: AtomicU64,
     lagging: AtomicBool,
-    /// Only for episodes.
-    record: Option<Record>,
+    record: Record,
 }
 
-/// The history of a receiver.
+/// The history of a receiver. Only for episodes.
 #[derive(Debug, Default)]
 struct Record {
     /// When a waiting sender looked last.
@@ -71,7 +72,7 @@ struct Record {
     /// The queue drained to half in time when it was last full.
     drained_in_time: AtomicBool,
     /// The bytes taken since an episode ended without progress.
-    taken_bytes: AtomicU64,
+    taken_bytes: AtomicU32,
 }
 
 impl Record {
@@ -83,17 +84,33 @@ impl Record {
 
 impl Hold {
     pub(crate) fn new(rule: HoldRule) -> Self {
-        let (ms_max, record) = match rule {
-            HoldRule::Episodes(ms_max) => (ms_max, Some(Record::default())),
-            HoldRule::Progress(ms_max) => (ms_max, None),
+        let (ms_max, has_episodes) = match rule {
+            HoldRule::Episodes(ms_max) => (ms_max, true),
+            HoldRule::Progress(ms_max) => (ms_max, false),
         };
         let (full_since, from_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { ms_max, full_since, from_bytes, lagging: AtomicBool::new(false), record }
+        let (lagging, record) = (AtomicBool::new(false), Record::default());
+        Self {
+            ms_max: u32::try_from(ms_max).unwrap_or(u32::MAX),
+            has_episodes,
+            full_since,
+            from_bytes,
+            lagging,
+            record,
+        }
+    }
+
+    fn ms_max(&self) -> u64 {
+        self.ms_max.into()
+    }
+
+    fn record(&self) -> Option<&Record> {
+        self.has_episodes.then_some(&self.record)
     }
 
     /// Whether waiting in vain counts against the patience of senders.
     pub(crate) fn has_episodes(&self) -> bool {
-        self.record.is_some()
+        self.has_episodes
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -114,11 +131,11 @@ impl Hold {
 
     /// The queue is full. If other queues have to drain first, its own time begins later.
     pub(crate) fn begin(&self, depth_bytes: usize, for_others: bool, now_ms: u64) {
-        if let Some(record) = &self.record {
+        if let Some(record) = self.record() {
             record.looked_ms.store(now_ms, Ordering::Relaxed);
         }
         self.lagging.store(false, Ordering::Relaxed);
-        self.measure_from(depth_bytes, now_ms + if for_others { self.ms_max } else { 0 });
+        self.measure_from(depth_bytes, now_ms + if for_others { self.ms_max() } else { 0 });
     }
 
     fn measure_from(&self, depth_bytes: usize, from_ms: u64) {
@@ -128,12 +145,12 @@ impl Hold {
 
     /// The queue has drained to half.
     pub(crate) fn end(&self, now_ms: u64) {
-        if let Some(record) = &self.record {
+        if let Some(record) = self.record() {
             let had_progress = self.from_bytes.load(Ordering::Relaxed) > 0;
-            if had_progress && !self.is_older_than(STEPS_TO_HALF * self.ms_max, now_ms) {
+            if had_progress && !self.is_older_than(STEPS_TO_HALF * self.ms_max(), now_ms) {
                 record.drained_in_time.store(true, Ordering::Relaxed);
                 let budget_full_ms = record.budget_full_ms.load(Ordering::Relaxed);
-                let earned_ms = self.ms_max * REFILL / TIMES_IN_TIME;
+                let earned_ms = self.ms_max() * REFILL / TIMES_IN_TIME;
                 record.budget_full_ms.store(budget_full_ms.saturating_sub(earned_ms), Ordering::Relaxed);
             }
         }
@@ -143,16 +160,17 @@ impl Hold {
     /// The receiver has taken `bytes` from the queue.
     pub(crate) fn note_taken(&self, bytes: usize) {
         // Once it has shown that it reads, the count is not needed.
-        if let Some(record) = &self.record
+        if let Some(record) = self.record()
             && record.taken_bytes.load(Ordering::Relaxed) < TAKEN_BYTES
         {
-            record.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            let bytes = u32::try_from(bytes).map_or(TAKEN_BYTES, |bytes| bytes.min(TAKEN_BYTES));
+            record.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
     /// The receiver has left, or comes back. An episode that has begun costs as much of the budget as it has lasted.
     pub(crate) fn abandon(&self, now_ms: u64) {
-        if let Some(record) = &self.record {
+        if let Some(record) = self.record() {
             record.budget_full_ms.store(self.budget_full_ms(now_ms), Ordering::Relaxed);
         }
         self.reset();
@@ -160,18 +178,18 @@ impl Hold {
 
     /// When the budget will be full again if the receiver leaves now.
     pub(crate) fn budget_full_ms(&self, now_ms: u64) -> u64 {
-        let Some(record) = &self.record else { return 0 };
+        let Some(record) = self.record() else { return 0 };
         let full_ms = record.budget_full_ms.load(Ordering::Relaxed);
         let since = self.full_since.load(Ordering::Relaxed);
         if since == 0 || self.is_lagging() {
             return full_ms;
         }
-        full_ms.max(now_ms) + now_ms.saturating_sub(since - 1).min(self.ms_max) * REFILL
+        full_ms.max(now_ms) + now_ms.saturating_sub(since - 1).min(self.ms_max()) * REFILL
     }
 
     /// Sets when the budget will be full again.
     pub(crate) fn set_budget_full_ms(&self, full_ms: u64) {
-        if let Some(record) = &self.record {
+        if let Some(record) = self.record() {
             record.budget_full_ms.store(full_ms, Ordering::Relaxed);
         }
     }
@@ -184,18 +202,18 @@ impl Hold {
     /// Whether a sender waits for the full queue. An impatient one waits only if the receiver has shown that it keeps
     /// up. If not, the queue is lagging from now on.
     pub(crate) fn holds(&self, depth_bytes: usize, is_patient: bool, now_ms: u64) -> bool {
-        let Some(record) = &self.record else {
+        let Some(record) = self.record() else {
             if self.has_progressed(depth_bytes) {
                 self.measure_from(depth_bytes, now_ms);
             }
-            let is_over = self.is_older_than(self.ms_max, now_ms);
+            let is_over = self.is_older_than(self.ms_max(), now_ms);
             self.lagging.store(is_over, Ordering::Relaxed);
             return !is_over;
         };
         if self.is_lagging() {
             return false;
         }
-        let cost_ms = self.ms_max * REFILL;
+        let cost_ms = self.ms_max() * REFILL;
         let budget_full_ms = record.budget_full_ms.load(Ordering::Relaxed).max(now_ms);
         if self.is_over(record, depth_bytes, now_ms) {
             if !self.lagging.swap(true, Ordering::Relaxed) {
@@ -214,8 +232,8 @@ impl Hold {
 
     /// Whether a sender that waits should wait no longer, asked by each of them regularly.
     pub(crate) fn has_let_go(&self, depth_bytes: usize, now_ms: u64) -> bool {
-        match &self.record {
-            None => self.is_older_than(self.ms_max, now_ms) && !self.has_progressed(depth_bytes),
+        match self.record() {
+            None => self.is_older_than(self.ms_max(), now_ms) && !self.has_progressed(depth_bytes),
             Some(record) => self.is_lagging() || self.is_over(record, depth_bytes, now_ms),
         }
     }
@@ -231,7 +249,7 @@ impl Hold {
             let _ended_meanwhile = self.full_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
         }
         let proven = if record.drained_in_time.load(Ordering::Relaxed) { PROVEN } else { 1 };
-        self.is_older_than(proven * self.ms_max, now_ms)
+        self.is_older_than(proven * self.ms_max(), now_ms)
     }
 
     fn has_progressed(&self, depth_bytes: usize) -> bool {

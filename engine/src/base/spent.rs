@@ -84,10 +84,12 @@ mod tests {
 
     use super::*;
     use crate::base::budget::Budget;
+    use crate::base::capacity::CapacityLimits;
     use crate::base::hold::HoldRule;
 
     fn capacity() -> Capacity {
-        Capacity::new(100, 4, HoldRule::Episodes(100), Arc::new(Budget::new(1_000)))
+        let (budget, rule) = (Arc::new(Budget::new(1_000)), HoldRule::Episodes(100));
+        Capacity::new(Arc::new(CapacityLimits { budget, bytes_max: 100, messages_max: 4, rule }))
     }
 
     #[test]

@@ -15,7 +15,7 @@ use loom::sync as imp;
 #[cfg(not(loom))]
 use std::sync as imp;
 
-pub use imp::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub use imp::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The order in which locks are taken, lowest first.
 pub mod rank {

@@ -13,6 +13,7 @@
 //! [`crate::state::session`].
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use wisp_wire::{DecodeError, Disconnect, Packet, PacketType, Properties, Property, ProtocolVersion, ReasonCode};
@@ -97,14 +98,14 @@ pub(super) struct Client {
     pub(super) session: Arc<Session>,
     pub(super) version: ProtocolVersion,
     /// Longest silence tolerated: one and a half times the keep-alive [MQTT-3.1.2-22].
-    pub(super) silence_ms_max: Option<u64>,
+    pub(super) silence_ms_max: Option<NonZeroU32>,
     /// The interval asked for in CONNECT. It limits the one in DISCONNECT.
     pub(super) session_expiry_s: u32,
     /// The interval asked for in DISCONNECT.
     pub(super) new_expiry_s: Option<u32>,
     /// Whether the client accepts reason strings on acknowledgements (MQTT 5 section 3.1.2.11.7).
     pub(super) wants_reasons: bool,
-    pub(super) packet_bytes_max: usize,
+    pub(super) packet_bytes_max: u32,
     /// Most topic aliases that the client may assign.
     pub(super) aliases_max: u16,
     pub(super) aliases: ReceivedAliases,
@@ -121,6 +122,10 @@ pub(super) struct Client {
     /// The client has acknowledged messages or joined a queue since the session last sent messages.
     pub(super) can_send_more: bool,
 }
+
+// There is one for each connected client. A larger one is to be a choice.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Client>() <= 88);
 
 impl Protocol {
     /// The protocol state of a new connection, which has `timeout_ms` for its CONNECT.
@@ -205,7 +210,7 @@ impl Protocol {
             }
         }
         if let (Phase::Connected(client), Ok(_)) = (&self.phase, &next)
-            && context.replies.len() - before > client.packet_bytes_max
+            && context.replies.len() - before > client.packet_bytes_max as usize
         {
             // A reply longer than the client accepts must not be sent, and without it the exchange cannot continue
             // [MQTT-3.1.2-24].
@@ -362,7 +367,7 @@ impl Protocol {
                 let reasons = [Property::ReasonString(&text)];
                 let disconnect = Disconnect { code, properties: Properties::from_slice(&reasons) };
                 reply(disconnect.encode(client.version, out));
-                if out.len() - start > client.packet_bytes_max {
+                if out.len() - start > client.packet_bytes_max as usize {
                     // [MQTT-3.14.2-3]
                     out.truncate(start);
                     reply(Disconnect { code, properties: Properties::EMPTY }.encode(client.version, out));
@@ -379,8 +384,8 @@ impl Protocol {
         match &self.phase {
             Phase::New { timeout_ms } => Some((self.heard_ms + timeout_ms, EndReason::ConnectTimeout)),
             Phase::Connected(client) => {
-                let silence_ms = client.silence_ms_max?;
-                Some((self.heard_ms + silence_ms + 1, EndReason::KeepAliveTimeout))
+                let silence_ms = client.silence_ms_max?.get();
+                Some((self.heard_ms + u64::from(silence_ms) + 1, EndReason::KeepAliveTimeout))
             }
             Phase::Ended => None,
         }

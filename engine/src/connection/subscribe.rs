@@ -133,7 +133,7 @@ impl Client {
         }
         let Some(kind) = FilterKind::of(filter) else { return ReasonCode::TopicFilterInvalid };
         let mut subscriptions = self.session.subscriptions();
-        if subscriptions.ended {
+        if subscriptions.is_ended() {
             // The session has just ended. The connection is about to end as well.
             return ReasonCode::UnspecifiedError;
         }

@@ -86,9 +86,12 @@ fn write(publish: &Publish<'_>, aliased: Aliased, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "a packet that was encoded once can be with an alias");
 }
 
-/// The aliases that a client has assigned on its connection.
+/// The aliases that a client has assigned on its connection. Most clients assign none.
 #[derive(Debug, Default)]
-pub(crate) struct ReceivedAliases {
+pub(crate) struct ReceivedAliases(Option<Box<Names>>);
+
+#[derive(Debug, Default)]
+struct Names {
     names: HashMap<NonZeroU16, Box<str>, RandomState>,
     name_bytes: usize,
 }
@@ -110,7 +113,21 @@ impl ReceivedAliases {
         if alias.get() > most {
             return Err(AliasError::AboveMaximum);
         }
-        let name = name.as_str();
+        self.0.get_or_insert_default().assign(alias, name.as_str())
+    }
+
+    /// The name that `alias` stands for.
+    pub(crate) fn resolve(&self, alias: NonZeroU16, most: u16) -> Result<TopicName<'_>, AliasError> {
+        if alias.get() > most {
+            return Err(AliasError::AboveMaximum);
+        }
+        let name = self.0.as_ref().and_then(|known| known.names.get(&alias)).ok_or(AliasError::Unknown)?;
+        TopicName::new(name).map_err(|_| AliasError::Unknown)
+    }
+}
+
+impl Names {
+    fn assign(&mut self, alias: NonZeroU16, name: &str) -> Result<(), AliasError> {
         let replaced = self.names.get(&alias).map_or(0, |known| known.len());
         if self.names.get(&alias).is_none_or(|known| **known != *name) {
             if self.name_bytes - replaced + name.len() > NAME_BYTES_MAX {
@@ -121,15 +138,6 @@ impl ReceivedAliases {
             self.names.insert(alias, name.into());
         }
         Ok(())
-    }
-
-    /// The name that `alias` stands for.
-    pub(crate) fn resolve(&self, alias: NonZeroU16, most: u16) -> Result<TopicName<'_>, AliasError> {
-        if alias.get() > most {
-            return Err(AliasError::AboveMaximum);
-        }
-        let name = self.names.get(&alias).ok_or(AliasError::Unknown)?;
-        TopicName::new(name).map_err(|_| AliasError::Unknown)
     }
 }
 

@@ -53,6 +53,11 @@ impl NextExpiry {
         self.0 = self.0.min(message.header().expires_at_ms);
     }
 
+    /// Whether no message expires.
+    pub(crate) fn is_never(self) -> bool {
+        self.0 == NEVER
+    }
+
     /// The time; the maximum if no message expires.
     pub(crate) fn at_ms(self) -> u64 {
         self.0

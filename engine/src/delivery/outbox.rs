@@ -17,8 +17,7 @@ use std::sync::{Arc, OnceLock};
 use wisp_wire::ProtocolVersion;
 
 use crate::base::budget::Budget;
-use crate::base::capacity::Capacity;
-use crate::base::limits::Limits;
+use crate::base::capacity::{Capacity, CapacityLimits};
 use crate::base::slot::Slot;
 use crate::base::sync::{AtomicBool, Mutex, Ordering, rank};
 use crate::delivery::aliases::AssignedAliases;
@@ -94,10 +93,13 @@ pub struct Outbox {
     /// Unset until the client's CONNECT.
     receiver: OnceLock<ReceiverInfo>,
     slot: Slot,
-    budget: Arc<Budget>,
     capacity: Arc<Capacity>,
     incoming: Mutex<Incoming, { rank::OUTBOX }>,
 }
+
+// There is one for each connection. A larger one is to be a choice.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Outbox>() <= 104);
 
 #[derive(Debug, Default)]
 struct Incoming {
@@ -110,14 +112,7 @@ struct Incoming {
 
 impl Outbox {
     /// An empty outbox for `connection`, which `worker` owns.
-    pub(crate) fn new(
-        (connection, worker): (ConnectionId, usize),
-        slot: Slot,
-        budget: Arc<Budget>,
-        limits: &Limits,
-    ) -> Self {
-        let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
-        let capacity = Capacity::new(bytes, messages, limits.receiver_hold(), Arc::clone(&budget));
+    pub(crate) fn new((connection, worker): (ConnectionId, usize), slot: Slot, limits: &Arc<CapacityLimits>) -> Self {
         Self {
             connection,
             worker: worker as u16,
@@ -125,8 +120,7 @@ impl Outbox {
             needs_refill: AtomicBool::new(false),
             receiver: OnceLock::new(),
             slot,
-            budget,
-            capacity: Arc::new(capacity),
+            capacity: Arc::new(Capacity::new(Arc::clone(limits))),
             incoming: Mutex::default(),
         }
     }
@@ -159,6 +153,10 @@ impl Outbox {
     /// Whether a connection that took the session over may be read.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Ordering::Acquire)
+    }
+
+    fn budget(&self) -> &Budget {
+        self.capacity.budget()
     }
 
     /// The depth and its limits.
@@ -199,9 +197,9 @@ impl Outbox {
         if self.is_closed() {
             return;
         }
-        if messages > 0 && !self.budget.tolerates(bytes) {
+        if messages > 0 && !self.budget().tolerates(bytes) {
             self.capacity.count_dropped(messages as u64);
-            self.budget.count_overflowed(messages);
+            self.budget().count_overflowed(messages);
             return;
         }
         self.append(&mut incoming, pieces, bytes, messages);
@@ -262,7 +260,7 @@ impl Outbox {
         let incoming = self.incoming.lock();
         let waits = incoming.is_held || !incoming.chunk.bytes.is_empty();
         let blocked = self.is_closed() || waits || incoming.aliases.is_some();
-        if blocked || !self.budget.tolerates(bytes) {
+        if blocked || !self.budget().tolerates(bytes) {
             return false;
         }
         self.capacity.add(bytes, messages);
@@ -304,7 +302,7 @@ impl Outbox {
 
     /// Counts the bytes of one send for the statistics.
     pub fn count_sent(&self, bytes: usize) {
-        self.budget.count_sent(bytes);
+        self.budget().count_sent(bytes);
     }
 
     /// Bytes pushed and not yet sent.
@@ -315,12 +313,12 @@ impl Outbox {
     /// Counts `bytes` of empty buffers as kept for reuse. False if all connections together have reached the limit for
     /// kept buffers; then the caller must free the buffer.
     pub fn try_keep(&self, bytes: usize) -> bool {
-        self.budget.try_keep(bytes)
+        self.budget().try_keep(bytes)
     }
 
     /// Counts `bytes` of buffers as no longer kept.
     pub fn unkeep(&self, bytes: usize) {
-        self.budget.unkeep(bytes);
+        self.budget().unkeep(bytes);
     }
 
     /// Frees the memory of an empty outbox's buffer beyond `bytes`. True if it has no memory left.
@@ -352,12 +350,14 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::base::capacity::Admission;
+    use crate::base::limits::Limits;
     use crate::base::slot::Slots;
 
     fn outbox(limits: &Limits) -> Outbox {
         let connection = ConnectionId { slot: 1, generation: 1 };
         let budget = Arc::new(Budget::new(limits.buffered_bytes_max));
-        Outbox::new((connection, 0), Arc::new(Slots::default()).take(), budget, limits)
+        let limits = Arc::new(CapacityLimits::of_receivers(limits, &budget));
+        Outbox::new((connection, 0), Arc::new(Slots::default()).take(), &limits)
     }
 
     fn push(outbox: &Outbox, bytes: &[u8]) {
@@ -389,7 +389,7 @@ mod tests {
         outbox.sent(30, 1);
         outbox.close();
         push(&outbox, b"too late");
-        assert_eq!((outbox.depth_bytes(), outbox.budget.used_bytes()), (0, 0));
+        assert_eq!((outbox.depth_bytes(), outbox.budget().used_bytes()), (0, 0));
         assert!(outbox.is_empty());
     }
 
@@ -415,7 +415,7 @@ mod tests {
         outbox.sent(chunk.bytes.len(), 1);
         outbox.push_final(b"again");
         assert!(outbox.is_empty());
-        assert_eq!(outbox.budget.used_bytes(), 0);
+        assert_eq!(outbox.budget().used_bytes(), 0);
     }
 
     #[test]
@@ -426,7 +426,7 @@ mod tests {
         push(&outbox, &[0; 1]);
         assert!(!outbox.bypass(1, 1));
         assert_eq!((outbox.depth_bytes(), outbox.capacity.take_dropped()), (150, 1));
-        assert_eq!(outbox.budget.overflowed_messages(), 1);
+        assert_eq!(outbox.budget().overflowed_messages(), 1);
         outbox.push([&b"PINGRESP"[..]].into_iter(), 8, 0);
         assert_eq!(outbox.depth_bytes(), 158, "replies are not messages");
     }

@@ -139,7 +139,7 @@ impl Restoring<'_> {
             self.discard(&earlier);
         }
         let slot = shared.receiver_slots.take();
-        let session = Arc::new(Session::new((client_id, Some(key)), &shared.limits, &shared.stored, slot));
+        let session = Arc::new(Session::new((client_id, Some(key)), &shared.session_limits, slot));
         shared.registry.shard(client_id).insert(&session);
         let rights = shared.grants_rights.then(|| shared.policy.restored_rights(client_id, user)).flatten();
         let will = will.and_then(|will| self.restored_will(&will, (&session, user), rights.as_ref()));

@@ -72,7 +72,7 @@ impl Shared {
         let session = present.clone().unwrap_or_else(|| {
             let slot = self.receiver_slots.take();
             let key = (recorder.is_durable() && request.expiry_s > 0).then(|| recorder.new_session_key());
-            let session = Arc::new(Session::new((request.client_id, key), &self.limits, &self.stored, slot));
+            let session = Arc::new(Session::new((request.client_id, key), &self.session_limits, slot));
             if let Some(discarded) = &discarded {
                 self.spent.remember(Receiver::Session(request.client_id), discarded.capacity(), now_ms);
                 record_end(discarded, recorder);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::base::budget::Budget;
-use crate::base::capacity::Capacity;
+use crate::base::capacity::{Capacity, CapacityLimits};
 use crate::base::hold::HoldRule;
 use crate::base::limits::Limits;
 use crate::base::slot::Slots;
@@ -105,10 +105,11 @@ impl QueueDirectory {
     /// The identity of a queue that is in no directory.
     pub(crate) fn info(&self, name: &str) -> QueueInfo {
         let settings = self.settings_of(name).unwrap_or(&self.unconfigured);
-        let (bytes, messages) = (settings.bytes_max, settings.messages_max);
+        let (bytes_max, messages_max) = (settings.bytes_max, settings.messages_max);
         let is_group = queue_name(name).is_none();
-        let hold = if is_group { self.group_hold } else { self.queue_hold };
-        let capacity = Capacity::new(bytes, messages, hold, Arc::clone(&self.stored));
+        let rule = if is_group { self.group_hold } else { self.queue_hold };
+        let limits = CapacityLimits { budget: Arc::clone(&self.stored), bytes_max, messages_max, rule };
+        let capacity = Capacity::new(Arc::new(limits));
         let info = QueueInfo::new(name, is_group, capacity, self.slots.take());
         info.set_keeps(self.is_durable && !is_group);
         info

@@ -18,8 +18,7 @@ use wisp_wire::{PacketId, ReasonCode, SubscriptionId, SubscriptionOptions};
 use self::outgoing::{Acknowledged, OfferOutcome, Outgoing};
 use self::subscriptions::Subscriptions;
 use crate::base::budget::Budget;
-use crate::base::capacity::Capacity;
-use crate::base::limits::Limits;
+use crate::base::capacity::{Capacity, CapacityLimits};
 use crate::base::packet_ids::PacketIds;
 use crate::base::slot::Slot;
 use crate::base::sync::{Mutex, MutexGuard, rank};
@@ -47,6 +46,10 @@ pub(crate) struct Session {
     lifetime: Mutex<Lifetime, { rank::LIFETIME }>,
 }
 
+// There is one for each client, connected or away. A larger one is to be a choice.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Session>() <= 312);
+
 /// Writes the last packet of a connection that loses its session.
 pub(crate) type FinalPacket<'a> = &'a dyn Fn(&Outbox) -> Vec<u8>;
 
@@ -68,10 +71,20 @@ pub(crate) type Gated = Vec<(Ticket, Arc<Session>)>;
 pub(crate) struct NotOwner;
 
 /// The receiving half: messages at QoS 2 between their PUBLISH and their PUBREL.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Incoming {
-    owner: Option<ConnectionId>,
+    /// The connection that has the session, or [`NOBODY`].
+    owner: ConnectionId,
     unreleased: Option<Box<PacketIds>>,
+}
+
+/// No connection: the client is away. An `Option` would make each session larger.
+const NOBODY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self { owner: NOBODY, unreleased: None }
+    }
 }
 
 impl Incoming {
@@ -121,19 +134,12 @@ impl Indexed for Session {
 
 impl Session {
     /// A session, which the store keeps under `key`.
-    pub(crate) fn new(
-        (client_id, key): (&str, Option<Key>),
-        limits: &Limits,
-        stored: &Arc<Budget>,
-        slot: Slot,
-    ) -> Self {
-        let (bytes, messages) = (limits.queue_bytes_max, limits.queue_messages_max);
-        let capacity = Capacity::new(bytes, messages, limits.receiver_hold(), Arc::clone(stored));
+    pub(crate) fn new((client_id, key): (&str, Option<Key>), limits: &Arc<CapacityLimits>, slot: Slot) -> Self {
         Self {
             client_id: client_id.into(),
             key,
             slot,
-            capacity: Arc::new(capacity),
+            capacity: Arc::new(Capacity::new(Arc::clone(limits))),
             incoming: Mutex::default(),
             subscriptions: Mutex::default(),
             outgoing: Mutex::new(Outgoing::new(key)),
@@ -208,7 +214,7 @@ impl Session {
     /// its identifier recorded in one step.
     pub(crate) fn incoming(&self, connection: ConnectionId) -> Result<MutexGuard<'_, Incoming>, NotOwner> {
         let incoming = self.incoming.lock();
-        if incoming.owner == Some(connection) { Ok(incoming) } else { Err(NotOwner) }
+        if incoming.owner == connection { Ok(incoming) } else { Err(NotOwner) }
     }
 
     /// Attaches the session to the connection of `outbox`, with `connack` as the first packet there, and returns the
@@ -222,9 +228,9 @@ impl Session {
         context: &mut DeliveryContext<'_>,
     ) -> (Option<Arc<Outbox>>, Option<Ticket>) {
         let mut incoming = self.incoming.lock();
-        incoming.owner = Some(outbox.connection());
+        incoming.owner = outbox.connection();
         let mut outgoing = self.outgoing.lock();
-        let old = outgoing.attach(outbox, usize::from(window), context.limits);
+        let old = outgoing.attach(outbox, window);
         self.capacity.set_unattended(false, context.now_ms);
         if let Some(old) = &old {
             old.push_final(&final_packet(old));
@@ -242,10 +248,10 @@ impl Session {
         recorder: Recorder<'_>,
     ) -> Result<Vec<Returned>, NotOwner> {
         let mut incoming = self.incoming.lock();
-        if incoming.owner != Some(connection) {
+        if incoming.owner != connection {
             return Err(NotOwner);
         }
-        incoming.owner = None;
+        incoming.owner = NOBODY;
         let mut outgoing = self.outgoing.lock();
         self.capacity.set_unattended(true, now_ms);
         Ok(outgoing.detach(&self.capacity, recorder))
@@ -253,7 +259,7 @@ impl Session {
 
     /// Whether the client is connected.
     pub(crate) fn is_attached(&self) -> bool {
-        self.incoming.lock().owner.is_some()
+        self.incoming.lock().owner != NOBODY
     }
 
     /// Ends the session, which is no longer in the registry. Its connection, if any, gets `final_packet`.

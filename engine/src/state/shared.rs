@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::base::budget::Budget;
+use crate::base::capacity::CapacityLimits;
 use crate::base::denials::Denials;
 use crate::base::limits::{LIMITS, LimitOutOfRange, Limits};
 use crate::base::listener_limits::ListenerLimits;
@@ -59,6 +60,10 @@ pub struct Shared {
     pub(crate) budget: Arc<Budget>,
     /// Bytes of stored messages.
     pub(crate) stored: Arc<Budget>,
+    /// The limits of each outbox.
+    outbox_limits: Arc<CapacityLimits>,
+    /// The limits of the messages of each session.
+    pub(crate) session_limits: Arc<CapacityLimits>,
     /// Bytes that subscriptions take.
     pub(crate) subscriptions: Budget,
     /// The numbers of subscriptions: to topics, and to groups and topic queues.
@@ -246,7 +251,8 @@ impl Shared {
     /// As [`Options::check`].
     pub fn with_options(limits: Limits, options: Options, seed: u64) -> Result<Self, InvalidOptions> {
         options.check(&limits)?;
-        let (receiver_slots, stored) = (Arc::default(), Arc::new(Budget::new(limits.stored_bytes_max)));
+        let (budget, stored) = (Budget::new(limits.buffered_bytes_max), Budget::new(limits.stored_bytes_max));
+        let (receiver_slots, budget, stored) = (Arc::default(), Arc::new(budget), Arc::new(stored));
         let is_durable = options.store.is_durable();
         let shared = Self {
             limits,
@@ -260,7 +266,9 @@ impl Shared {
             due_wills: DueWills::default(),
             queues: QueueDirectory::new(options.queues, is_durable, &limits, &receiver_slots, &stored),
             retained: RetainedStore::default(),
-            budget: Arc::new(Budget::new(limits.buffered_bytes_max)),
+            outbox_limits: Arc::new(CapacityLimits::of_receivers(&limits, &budget)),
+            session_limits: Arc::new(CapacityLimits::of_receivers(&limits, &stored)),
+            budget,
             stored,
             subscriptions: Budget::new(limits.subscription_bytes_max),
             subscription_counts: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -433,7 +441,7 @@ impl Shared {
     /// An outbox for a new connection of `worker`.
     pub fn new_outbox(&self, connection: ConnectionId, worker: usize) -> Arc<Outbox> {
         let slot = self.outbox_slots.take();
-        Arc::new(Outbox::new((connection, worker), slot, Arc::clone(&self.budget), &self.limits))
+        Arc::new(Outbox::new((connection, worker), slot, &self.outbox_limits))
     }
 
     /// A client identifier for a client that sent none [MQTT-3.1.3-6].

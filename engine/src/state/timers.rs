@@ -21,8 +21,8 @@ pub(crate) struct Lifetime {
     left_ms: u64,
     will_at_ms: u64,
     ends_at_ms: u64,
-    /// The time under which the session is in the timers.
-    filed_ms: u64,
+    /// Whether the session is in the timers, under [`Lifetime::next_ms`].
+    is_filed: bool,
 }
 
 /// The time of an event that is not scheduled.
@@ -38,7 +38,7 @@ impl Default for Lifetime {
             left_ms: NEVER,
             will_at_ms: NEVER,
             ends_at_ms: NEVER,
-            filed_ms: NEVER,
+            is_filed: false,
         }
     }
 }
@@ -65,6 +65,7 @@ impl Lifetime {
     /// The client has disconnected. Returns the parts that are due now, and files the session in the timers for the
     /// others.
     pub(crate) fn leave<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K), now_ms: u64) -> Due {
+        debug_assert!(!self.is_filed, "nothing is due while the client is connected");
         self.left_ms = now_ms;
         let after = |seconds: u32| now_ms + u64::from(seconds) * 1000;
         self.will_at_ms = self.will.as_ref().map_or(NEVER, |will| after(will.delay_s().min(self.expiry_s)));
@@ -80,10 +81,8 @@ impl Lifetime {
         if will.is_some() {
             self.will_at_ms = NEVER;
         }
-        let next = self.will_at_ms.min(self.ends_at_ms);
-        if next != NEVER && !ended {
-            timers.file(next, key, value);
-            self.filed_ms = next;
+        if !ended {
+            self.file(timers, (key, value));
         }
         Due { will, ended }
     }
@@ -100,11 +99,7 @@ impl Lifetime {
         self.will_at_ms = will.as_ref().map_or(NEVER, |will| at_ms(will.delay_s().min(expiry_s)));
         self.ends_at_ms = if expiry_s == FOREVER_S { NEVER } else { at_ms(expiry_s) };
         (self.expiry_s, self.will, self.is_recorded) = (expiry_s, will, true);
-        let next_ms = self.will_at_ms.min(self.ends_at_ms);
-        if next_ms != NEVER {
-            timers.file(next_ms, key, value);
-            self.filed_ms = next_ms;
-        }
+        self.file(timers, (key, value));
     }
 
     /// Whether the session has expired, though nobody has noticed.
@@ -117,10 +112,21 @@ impl Lifetime {
         Some(self.left_ms).filter(|left_ms| *left_ms != NEVER)
     }
 
+    /// When the will or the end is due.
+    fn next_ms(&self) -> u64 {
+        self.will_at_ms.min(self.ends_at_ms)
+    }
+
+    fn file<K: Clone>(&mut self, timers: &Timers<K>, (key, value): (usize, &K)) {
+        self.is_filed = self.next_ms() != NEVER;
+        if self.is_filed {
+            timers.file(self.next_ms(), key, value);
+        }
+    }
+
     fn unfile<K: Clone>(&mut self, timers: &Timers<K>, key: usize) {
-        let filed_ms = std::mem::replace(&mut self.filed_ms, NEVER);
-        if filed_ms != NEVER {
-            timers.unfile(filed_ms, key);
+        if std::mem::take(&mut self.is_filed) {
+            timers.unfile(self.next_ms(), key);
         }
     }
 }

@@ -31,7 +31,7 @@ impl Worker {
         if reason != EndReason::ShuttingDown && connection.waits_for_takeover() {
             // A connection that takes the session over from this one waits for it, and so has to wait for the earlier
             // takeover as well.
-            connection.deferred_end.get_or_insert(reason);
+            connection.deferred_end.get_or_insert_with(|| Box::new(reason));
             return;
         }
         let end = connection.protocol.end(reason, self.outputs.replies.buffer());

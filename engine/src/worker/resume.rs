@@ -61,7 +61,7 @@ impl Worker {
             }
             connection.end_pause();
             if let Some(reason) = connection.deferred_end.take() {
-                self.end(id, reason);
+                self.end(id, *reason);
                 continue;
             }
             connection.protocol.restart_keep_alive(now_ms);

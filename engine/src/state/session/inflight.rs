@@ -37,13 +37,16 @@ const SHORT: usize = 64;
 /// The window of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Inflight {
+    /// At most [`IDS`].
     places: VecDeque<Place>,
     /// The identifier of the first place, less 1.
     first: u16,
     /// Places at the end that were not yet sent on this connection, or wait for the store before they are sent at all.
-    unsent: usize,
+    unsent: u16,
     /// Sent places that are not free, with those of stragglers.
-    outstanding: usize,
+    outstanding: u16,
+    /// The session has ended. It is noted here, where it makes no session larger.
+    is_closed: bool,
     /// Bytes of all messages.
     bytes: usize,
     /// Messages before the first place.
@@ -67,9 +70,19 @@ pub(crate) enum Resend<'a> {
 }
 
 impl Inflight {
+    /// The window of a session that has ended.
+    pub(crate) fn closed() -> Self {
+        Self { is_closed: true, ..Self::default() }
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     /// Whether the window admits one more message.
     pub(crate) fn has_window(&self, window: usize) -> bool {
-        self.outstanding < window
+        usize::from(self.outstanding) < window
     }
 
     /// Whether every message has been sent on this connection.
@@ -84,10 +97,19 @@ impl Inflight {
 
     /// Starts again for a new connection, on which nothing has been sent.
     pub(crate) fn rewind(&mut self) {
-        (self.unsent, self.outstanding) = (self.places.len(), 0);
+        (self.unsent, self.outstanding) = (self.places.len() as u16, 0);
         if let Some(stragglers) = &mut self.stragglers {
             stragglers.rewind();
         }
+    }
+
+    /// Places at the front that were sent on this connection.
+    fn sent(&self) -> usize {
+        self.places.len() - usize::from(self.unsent)
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::from(self.outstanding) + usize::from(self.unsent)
     }
 
     fn id_at(&self, place: usize) -> PacketId {
@@ -98,7 +120,7 @@ impl Inflight {
     /// The place in the ring of the packet sent on this connection under an identifier.
     fn place_of(&self, id: PacketId) -> Option<usize> {
         let place = (usize::from(id.get()) - 1 + IDS - usize::from(self.first)) % IDS;
-        (place < self.places.len() - self.unsent).then_some(place)
+        (place < self.sent()).then_some(place)
     }
 
     /// The identifier of the next message.
@@ -116,9 +138,9 @@ impl Inflight {
 
     /// Moves the first messages out of a ring that is long and nearly empty, or has a place for every identifier.
     fn separate_stragglers(&mut self) {
-        let is_sparse = |ring: &Self| ring.places.len() >= SHORT.max(SPARSE * (ring.outstanding + ring.unsent));
+        let is_sparse = |ring: &Self| ring.places.len() >= SHORT.max(SPARSE * ring.in_flight());
         while is_sparse(self) || self.places.len() >= IDS {
-            let (id, is_sent) = (self.id_at(0), self.places.len() > self.unsent);
+            let (id, is_sent) = (self.id_at(0), self.sent() > 0);
             let Some(place) = self.places.pop_front() else { break };
             self.first = ((usize::from(self.first) + 1) % IDS) as u16;
             if !matches!(place, Place::Free) {
@@ -138,7 +160,7 @@ impl Inflight {
 
     /// Whether the window admits one more message that is not sent at once.
     pub(crate) fn has_window_for_unsent(&self, window: usize) -> bool {
-        self.outstanding + self.unsent < window
+        self.in_flight() < window
     }
 
     /// Gives a message the next identifier. It is sent later, behind all others that are not sent yet.
@@ -169,7 +191,7 @@ impl Inflight {
             if self.unsent == 0 {
                 return None;
             }
-            let place = self.places.len() - self.unsent;
+            let place = self.sent();
             self.unsent -= 1;
             let id = self.id_at(place);
             if matches!(self.places[place], Place::Free) {
@@ -262,7 +284,7 @@ impl Inflight {
             self.places.pop_front();
             self.first = ((usize::from(self.first) + 1) % IDS) as u16;
         }
-        self.unsent = self.unsent.min(self.places.len());
+        self.unsent = self.unsent.min(self.places.len() as u16);
     }
 
     /// Takes the messages that `wanted` accepts, in their order, with their identifiers. Identifiers at QoS 2 stay in use until the
@@ -281,7 +303,7 @@ impl Inflight {
             let id = self.id_at(place);
             let key = take(id, delivery);
             let left = if delivery.qos == QoS::ExactlyOnce { Place::Released(key) } else { Place::Free };
-            if matches!(left, Place::Free) && place < self.places.len() - self.unsent {
+            if matches!(left, Place::Free) && place < self.sent() {
                 self.outstanding -= 1;
             }
             if let Place::Sent(delivery) = self.replace(place, left) {
@@ -313,7 +335,7 @@ impl Inflight {
                 self.note_gone(&before);
                 before
             } else {
-                self.outstanding -= usize::from(is_sent);
+                self.outstanding -= u16::from(is_sent);
                 let before = self.remove_straggler(id);
                 self.note_gone(&before);
                 before
@@ -522,7 +544,7 @@ mod tests {
                     };
                     prop_assert_eq!(inflight.in_use(*id), expected);
                 }
-                prop_assert_eq!(inflight.outstanding, seen.len());
+                prop_assert_eq!(usize::from(inflight.outstanding), seen.len());
                 let messages = model.values().filter(|(_, qos)| qos.is_some()).count();
                 prop_assert_eq!(inflight.bytes(), messages * delivery(qos).message.cost_bytes());
             }

@@ -21,7 +21,6 @@ use self::gone::Gone;
 use super::granted::Granted;
 use super::inflight::{InUse, Inflight, Place, Resend};
 use crate::base::capacity::Capacity;
-use crate::base::limits::Limits;
 use crate::delivery::addressed::{Delivery, DeliveryContext};
 use crate::delivery::loan::{LoanPace, QueueInfo, Returned};
 use crate::delivery::message::{Message, NextExpiry};
@@ -36,20 +35,15 @@ pub(crate) struct Outgoing {
     /// The session's key in the store, if the store keeps it.
     session: Option<Key>,
     attached: Option<Attachment>,
-    ended: bool,
     /// Not yet sent, in the order of arrival.
     pending: VecDeque<Delivery>,
     /// Sent and not yet acknowledged.
     inflight: Inflight,
-    /// When the first pending message expires.
-    expires_ms: NextExpiry,
     /// Messages that have left but still count in the capacity. They are subtracted once a batch, since other workers
     /// use the capacity too.
     released: Released,
     /// Messages that were acknowledged and are not yet counted as released.
     gone: Gone,
-    /// Messages at QoS 2 have packet identifiers, and are sent when this is committed.
-    gate: Option<Ticket>,
     cold: Option<Box<ColdState>>,
 }
 
@@ -98,20 +92,39 @@ struct ColdState {
     loans: LoanPace,
     /// The rights of the client, if the policy gives any.
     granted: Option<Box<Granted>>,
+    /// Messages at QoS 2 have packet identifiers, and are sent when this is committed.
+    gate: Option<Ticket>,
+    /// When the first pending message expires.
+    expires_ms: NextExpiry,
+}
+
+impl ColdState {
+    fn is_empty(&self) -> bool {
+        let Self { sources, replays, loans, granted, gate, expires_ms } = self;
+        let receives_nothing = sources.is_empty() && replays.is_empty() && loans.is_idle();
+        receives_nothing && granted.is_none() && gate.is_none() && expires_ms.is_never()
+    }
 }
 
 #[derive(Debug)]
 struct Attachment {
     outbox: Arc<Outbox>,
     /// The most messages that may be unacknowledged at a time.
-    window: usize,
-    /// The bytes to which the outbox is filled. Few for a client that has just connected, since many may come back at once
-    /// and not read; more with each message that the client acknowledges, as in the slow start of TCP.
-    fill_bytes: usize,
-    fill_bytes_max: usize,
+    window: u16,
+    /// Bytes of the messages that the client has acknowledged on this connection. No more are counted than fit.
+    acknowledged_bytes: u32,
     /// How often the outbox was filled again since the client last acknowledged a message, and when.
     refills: u8,
     refilled_ms: u64,
+}
+
+impl Attachment {
+    /// The bytes to which the outbox is filled. Few for a client that has just connected, since many may come back at once
+    /// and not read; more with each message that the client acknowledges, as in the slow start of TCP.
+    fn fill_bytes(&self) -> usize {
+        let bytes = FIRST_FILL_BYTES + self.acknowledged_bytes as usize;
+        bytes.min(self.outbox.capacity().bytes_max_now())
+    }
 }
 
 /// How soon the outbox of a client that does not acknowledge is filled again at first, and how often that time doubles. The
@@ -162,7 +175,7 @@ impl Outgoing {
 
     /// Whether the session has ended.
     pub(crate) fn is_ended(&self) -> bool {
-        self.ended
+        self.inflight.is_closed()
     }
 
     pub(crate) fn is_attached_to(&self, connection: ConnectionId) -> bool {
@@ -171,13 +184,11 @@ impl Outgoing {
 
     /// Attaches the session to a connection, and returns the outbox of the connection that had it. Unacknowledged
     /// messages will be sent again.
-    pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: usize, limits: &Limits) -> Option<Arc<Outbox>> {
-        debug_assert!(!self.ended, "an ended session is not in the registry");
-        let fill_bytes_max = limits.queue_bytes_max;
-        let fill_bytes = FIRST_FILL_BYTES.min(fill_bytes_max);
+    pub(crate) fn attach(&mut self, outbox: &Arc<Outbox>, window: u16) -> Option<Arc<Outbox>> {
+        debug_assert!(!self.is_ended(), "an ended session is not in the registry");
         let outbox = Arc::clone(outbox);
         self.let_go();
-        let attached = Attachment { outbox, window, fill_bytes, fill_bytes_max, refills: 0, refilled_ms: 0 };
+        let attached = Attachment { outbox, window, acknowledged_bytes: 0, refills: 0, refilled_ms: 0 };
         let old = self.attached.replace(attached);
         self.inflight.rewind();
         old.map(|attached| attached.outbox)
@@ -209,8 +220,7 @@ impl Outgoing {
     fn update_cold(&mut self, change: impl FnOnce(&mut ColdState)) {
         let mut cold = self.cold.take().unwrap_or_default();
         change(&mut cold);
-        let empty = cold.sources.is_empty() && cold.replays.is_empty() && cold.loans.is_idle();
-        self.cold = (!empty || cold.granted.is_some()).then_some(cold);
+        self.cold = (!cold.is_empty()).then_some(cold);
     }
 
     /// Changes the list of topic queues and groups that the client receives from.
@@ -231,7 +241,7 @@ impl Outgoing {
 
     /// Stores unfinished replays while the client is away.
     pub(crate) fn keep_replays(&mut self, replays: Vec<ReplayCursor>) {
-        if !self.ended && !replays.is_empty() {
+        if !self.is_ended() && !replays.is_empty() {
             self.update_cold(|cold| cold.replays.extend(replays));
         }
     }
@@ -249,7 +259,6 @@ impl Outgoing {
     /// subscriptions at QoS 2 that this client has begun to receive [MQTT-4.8.2-5].
     pub(crate) fn end(&mut self, capacity: &Capacity, recorder: Recorder<'_>) -> Vec<Returned> {
         self.record_end(recorder);
-        self.ended = true;
         self.let_go();
         self.attached = None;
         let lost = self.inflight.take_where(Delivery::is_lost_with_session, |_, _| None);
@@ -259,7 +268,7 @@ impl Outgoing {
         let others = self.inflight.take_where(|_| true, |_, _| None);
         others.iter().for_each(|(_, delivery)| self.released.count(delivery));
         self.released.flush(capacity);
-        self.inflight = Inflight::default();
+        self.inflight = Inflight::closed();
         self.cold = None;
         capacity.close();
         returned
@@ -278,7 +287,7 @@ impl Outgoing {
             return;
         }
         capacity.add(deliveries.iter().map(|delivery| delivery.message.cost_bytes()).sum(), deliveries.len());
-        deliveries.iter().for_each(|delivery| self.expires_ms.note(&delivery.message));
+        deliveries.iter().for_each(|delivery| self.note_expiry(&delivery.message));
         self.pending.extend(deliveries.drain(..));
     }
 
@@ -294,17 +303,22 @@ impl Outgoing {
             }
         }
         capacity.add(bytes, 1);
-        self.expires_ms.note(&delivery.message);
+        self.note_expiry(&delivery.message);
         self.pending.push_back(delivery);
+    }
+
+    fn note_expiry(&mut self, message: &Message) {
+        if message.expires_at_ms().is_some() {
+            self.update_cold(|cold| cold.expires_ms.note(message));
+        }
     }
 
     fn drop_expired(&mut self, context: &DeliveryContext<'_>) {
         let now_ms = context.now_ms;
-        if !self.expires_ms.is_due(now_ms) {
+        if !self.cold.as_ref().is_some_and(|cold| cold.expires_ms.is_due(now_ms)) {
             return;
         }
-        let Self { pending, released, expires_ms, .. } = self;
-        *expires_ms = NextExpiry::default();
+        let (Self { pending, released, .. }, mut expires_ms) = (&mut *self, NextExpiry::default());
         pending.retain(|waiting| {
             let expired = waiting.message.is_expired(now_ms);
             if expired {
@@ -314,6 +328,7 @@ impl Outgoing {
             }
             !expired
         });
+        self.update_cold(|cold| cold.expires_ms = expires_ms);
     }
 
     /// Sends as many messages as the window admits. If messages at QoS 2 come next that the store keeps, they get their packet
@@ -363,7 +378,7 @@ impl Outgoing {
     }
 
     fn has_window(&self) -> bool {
-        self.attached.as_ref().is_some_and(|attached| self.inflight.has_window(attached.window))
+        self.attached.as_ref().is_some_and(|attached| self.inflight.has_window(attached.window.into()))
     }
 
     fn has_unsent(&self) -> bool {
@@ -373,8 +388,8 @@ impl Outgoing {
     /// Whether the outbox may be filled further. The rest of the window is sent when the client has read.
     fn has_room(&self, outbox: &Outbox, context: &DeliveryContext<'_>) -> bool {
         let filled_bytes = outbox.capacity().depth_bytes() + context.buffer.len();
-        let fill_bytes = self.attached.as_ref().map_or(0, |attached| attached.fill_bytes);
-        filled_bytes == 0 || filled_bytes < fill_bytes.min(outbox.capacity().bytes_max_now())
+        let fill_bytes = self.attached.as_ref().map_or(0, Attachment::fill_bytes);
+        filled_bytes == 0 || filled_bytes < fill_bytes
     }
 
     /// Whether the outbox is to be filled again: the client has read half of its bytes. The longer it has not acknowledged a
@@ -382,7 +397,7 @@ impl Outgoing {
     pub(crate) fn begin_refill(&mut self, now_ms: u64) -> bool {
         self.let_go();
         let Some(attached) = &mut self.attached else { return false };
-        let drained = attached.outbox.capacity().depth_bytes() <= attached.fill_bytes / 2;
+        let drained = attached.outbox.capacity().depth_bytes() <= attached.fill_bytes() / 2;
         let may = drained && now_ms >= attached.refilled_ms + (REFILL_PAUSE_MS << attached.refills);
         if may {
             attached.refills = (attached.refills + 1).min(REFILL_DOUBLINGS);
@@ -487,7 +502,8 @@ impl Outgoing {
         if let Some(attached) = &mut self.attached
             && bytes > 0
         {
-            attached.fill_bytes = (attached.fill_bytes + bytes).min(attached.fill_bytes_max);
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            attached.acknowledged_bytes = attached.acknowledged_bytes.saturating_add(bytes);
             attached.refills = 0;
         }
     }

@@ -9,16 +9,20 @@ const FEW: usize = 64;
 
 /// The filters of a session, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    pub(crate) ended: bool,
-    filters: Filters,
-    bytes: usize,
-}
+pub(crate) struct Subscriptions(Filters);
 
 #[derive(Debug)]
 enum Filters {
     Few(Vec<(Box<str>, Option<Key>)>),
-    Many(BTreeMap<Box<str>, Option<Key>>),
+    Many(Box<Many>),
+    /// The session has ended: none may be added any more.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    filters: BTreeMap<Box<str>, Option<Key>>,
+    bytes: usize,
 }
 
 impl Default for Filters {
@@ -37,17 +41,19 @@ pub(crate) fn footprint_bytes(filter: &str) -> usize {
 impl Subscriptions {
     /// The number of subscriptions.
     pub(crate) fn len(&self) -> usize {
-        match &self.filters {
+        match &self.0 {
             Filters::Few(filters) => filters.len(),
-            Filters::Many(filters) => filters.len(),
+            Filters::Many(many) => many.filters.len(),
+            Filters::Ended => 0,
         }
     }
 
     /// The filters, in order.
     pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
-        let (few, many) = match &self.filters {
+        let (few, many) = match &self.0 {
             Filters::Few(filters) => (Some(filters), None),
-            Filters::Many(filters) => (None, Some(filters)),
+            Filters::Many(many) => (None, Some(&many.filters)),
+            Filters::Ended => (None, None),
         };
         let few = few.into_iter().flatten().map(|(filter, _)| &**filter);
         few.chain(many.into_iter().flat_map(BTreeMap::keys).map(|filter| &**filter))
@@ -55,36 +61,51 @@ impl Subscriptions {
 
     /// The bytes that all subscriptions take, by the estimate.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        match &self.0 {
+            Filters::Few(filters) => filters.iter().map(|(filter, _)| footprint_bytes(filter)).sum(),
+            Filters::Many(many) => many.bytes,
+            Filters::Ended => 0,
+        }
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.0, Filters::Ended)
     }
 
     /// Whether there is a subscription to `filter`.
     pub(crate) fn contains(&self, filter: &str) -> bool {
-        match &self.filters {
+        match &self.0 {
             Filters::Few(filters) => place_of(filters, filter).is_ok(),
-            Filters::Many(filters) => filters.contains_key(filter),
+            Filters::Many(many) => many.filters.contains_key(filter),
+            Filters::Ended => false,
         }
     }
 
     /// The key in the store of the subscription to `filter`.
     pub(crate) fn key_of(&self, filter: &str) -> Option<Key> {
-        match &self.filters {
+        match &self.0 {
             Filters::Few(filters) => place_of(filters, filter).ok().and_then(|place| filters[place].1),
-            Filters::Many(filters) => filters.get(filter).copied().flatten(),
+            Filters::Many(many) => many.filters.get(filter).copied().flatten(),
+            Filters::Ended => None,
         }
     }
 
     /// Adds a subscription to `filter`, which has this key in the store. One that is there stays as it is.
     pub(crate) fn insert(&mut self, filter: &str, key: Option<Key>) {
+        debug_assert!(!self.is_ended(), "the caller has asked");
         if self.contains(filter) {
             return;
         }
-        self.bytes += footprint_bytes(filter);
-        match &mut self.filters {
-            Filters::Many(filters) => _ = filters.insert(filter.into(), key),
+        let bytes = self.bytes() + footprint_bytes(filter);
+        match &mut self.0 {
+            Filters::Many(many) => {
+                many.filters.insert(filter.into(), key);
+                many.bytes = bytes;
+            }
             Filters::Few(filters) if filters.len() == FEW => {
                 let filters = std::mem::take(filters).into_iter().chain([(filter.into(), key)]);
-                self.filters = Filters::Many(filters.collect());
+                self.0 = Filters::Many(Box::new(Many { filters: filters.collect(), bytes }));
             }
             Filters::Few(filters) => {
                 if filters.is_empty() {
@@ -93,28 +114,29 @@ impl Subscriptions {
                 let place = place_of(filters, filter).unwrap_or_else(|place| place);
                 filters.insert(place, (filter.into(), key));
             }
+            Filters::Ended => {}
         }
     }
 
     /// Removes the subscription to `filter`. False if there is none.
     pub(crate) fn remove(&mut self, filter: &str) -> bool {
-        let removed = match &mut self.filters {
+        match &mut self.0 {
             Filters::Few(filters) => place_of(filters, filter).map(|place| filters.remove(place)).is_ok(),
-            Filters::Many(filters) => filters.remove(filter).is_some(),
-        };
-        if removed {
-            self.bytes -= footprint_bytes(filter);
+            Filters::Many(many) => {
+                let removed = many.filters.remove(filter).is_some();
+                many.bytes -= if removed { footprint_bytes(filter) } else { 0 };
+                removed
+            }
+            Filters::Ended => false,
         }
-        removed
     }
 
     /// Ends the session: no subscription may be added any more. Returns the filters and their keys.
     pub(crate) fn end(&mut self) -> Vec<(Box<str>, Option<Key>)> {
-        self.ended = true;
-        self.bytes = 0;
-        match std::mem::take(&mut self.filters) {
+        match std::mem::replace(&mut self.0, Filters::Ended) {
             Filters::Few(filters) => filters,
-            Filters::Many(filters) => filters.into_iter().collect(),
+            Filters::Many(many) => many.filters.into_iter().collect(),
+            Filters::Ended => Vec::new(),
         }
     }
 }
@@ -143,7 +165,7 @@ mod tests {
             let mut ended = subscriptions.end();
             ended.reverse();
             assert!(ended.iter().map(|(filter, _)| &**filter).eq(left.iter().map(String::as_str)));
-            assert_eq!((subscriptions.len(), subscriptions.bytes(), subscriptions.ended), (0, 0, true));
+            assert_eq!((subscriptions.len(), subscriptions.bytes(), subscriptions.is_ended()), (0, 0, true));
         }
     }
 }

@@ -42,7 +42,7 @@ impl Inflight {
             }
             self.places.push_back(content);
         }
-        self.unsent = self.places.len();
+        self.unsent = self.places.len() as u16;
     }
 }
 

@@ -22,23 +22,27 @@ use crate::store::{Change, CommitState, Ticket, WaitingState};
 impl Outgoing {
     /// Whether no messages wait for the store behind the gate.
     pub(super) fn is_past_gate(&mut self, context: &DeliveryContext<'_>) -> bool {
-        let Some(ticket) = self.gate else { return true };
+        let Some(ticket) = self.gate() else { return true };
         let is_past = context.recorder.state(ticket) == CommitState::Committed;
         if is_past {
-            self.gate = None;
+            self.update_cold(|cold| cold.gate = None);
         }
         is_past
+    }
+
+    fn gate(&self) -> Option<Ticket> {
+        self.cold.as_ref()?.gate
     }
 
     /// Gives packet identifiers to the next messages if the store keeps them and they are at QoS 2, as many as the window admits.
     /// Returns the ticket for sending them.
     pub(super) fn number_waiting(&mut self, context: &mut DeliveryContext<'_>) -> Option<Ticket> {
         let window = self.attached.as_ref().filter(|_| self.session.is_some())?.window;
-        if self.gate.is_some() || !self.inflight.is_sent() {
+        if self.gate().is_some() || !self.inflight.is_sent() {
             return None;
         }
         let mut any = false;
-        while self.inflight.has_window_for_unsent(window)
+        while self.inflight.has_window_for_unsent(window.into())
             && let Some(next) = self.pending.front()
             && next.waits_for_store()
             && self.has_bytes_for(&next.message, context)
@@ -51,8 +55,9 @@ impl Outgoing {
             any = true;
             self.number(delivery, context.recorder);
         }
-        self.gate = any.then(|| context.recorder.commit());
-        self.gate
+        let ticket = any.then(|| context.recorder.commit())?;
+        self.update_cold(|cold| cold.gate = Some(ticket));
+        Some(ticket)
     }
 
     /// Appends that a message has a packet identifier.
@@ -92,11 +97,12 @@ impl Outgoing {
 
     /// Closes the gate behind numbered messages. Returns the ticket for sending them, unless they were sent at once.
     pub(super) fn close_gate(&mut self, capacity: &Capacity, context: &mut DeliveryContext<'_>) -> Option<Ticket> {
-        self.gate = Some(context.recorder.commit());
+        let ticket = context.recorder.commit();
+        self.update_cold(|cold| cold.gate = Some(ticket));
         if self.is_past_gate(context) {
             self.send_waiting(capacity, context);
         }
-        self.gate
+        self.gate()
     }
 
     /// Appends that the session has ended: it has no messages any more, except those on loan that return to their queues.
@@ -115,7 +121,7 @@ impl Outgoing {
     /// Takes a message that was restored and not sent.
     pub(crate) fn restore_pending(&mut self, delivery: Delivery, capacity: &Capacity) {
         capacity.add(delivery.message.cost_bytes(), 1);
-        self.expires_ms.note(&delivery.message);
+        self.note_expiry(&delivery.message);
         self.pending.push_back(delivery);
     }
 

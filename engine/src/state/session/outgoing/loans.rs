@@ -76,7 +76,10 @@ impl Outgoing {
     /// Whether the window admits one more message on loan. `is_numbering`: the ones before it wait for the store.
     fn has_window_for_loan(&self, is_numbering: bool) -> bool {
         if is_numbering {
-            return self.attached.as_ref().is_some_and(|attached| self.inflight.has_window_for_unsent(attached.window));
+            return self
+                .attached
+                .as_ref()
+                .is_some_and(|attached| self.inflight.has_window_for_unsent(attached.window.into()));
         }
         self.has_window() && !self.has_unsent()
     }
