@@ -12,8 +12,7 @@ use wisp_engine::sync::{Mutex, rank};
 use wisp_engine::{Denial, DeniedUse, EndReason, Event, Fault, Origin, Unsaved};
 
 const ADD_WRITE_RULE: &str = "to allow it, add a rule \"topic write TOPIC\" to the acl-file";
-const DATA_DIR_FULL: &str =
-    ": it takes no more, and senders of messages to keep are held back: make room on its disk, or raise disk-bytes-max";
+const DATA_DIR_FULL: &str = ": it takes no more. Senders of messages to keep are held back, and refused after queue-stall-ms-max: make room on its disk, or raise disk-bytes-max";
 const ADD_READ_RULE: &str = "to allow it, add a rule \"topic read TOPIC\" to the acl-file";
 
 /// How long a limit that has a line in the log is only counted.

@@ -8,6 +8,7 @@
 //! ```
 
 mod acknowledge;
+mod ahead;
 mod connect;
 pub(crate) mod context;
 pub(crate) mod disconnect;
@@ -32,7 +33,7 @@ use self::context::Context;
 use self::disconnect::{End, EndReason};
 use self::framing::{Framing, Scratch};
 use self::patience::Patience;
-use self::pause::{Pause, PauseCause};
+use self::pause::{Ahead, Pause, PauseCause};
 use self::protocol::{Next, Protocol, Raw};
 use self::rate_limit::RateLimiter;
 use self::recent_bytes::RecentBytes;
@@ -43,6 +44,9 @@ use crate::event::Origin;
 use crate::policy::Answers;
 use crate::state::timers::NEVER;
 use crate::state::unauthenticated::{AddressFull, Share};
+
+/// The QoS in the first byte of a PUBLISH.
+const QOS_BITS: u8 = 0b0110;
 
 /// A connection's state in the worker that owns it.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub(crate) enum Reading {
     More,
     /// It is paused.
     Paused,
+    /// It was paused before, and still is. Acknowledgements may have been handled.
+    Ahead,
     /// It has ended. True if a packet with the reason is among the replies.
     Ended(EndReason, bool),
 }
@@ -140,6 +146,8 @@ pub(crate) enum Target {
     Scratch { start: usize, len: usize },
     /// In the connection's own buffer, from an offset on.
     Held { from: usize },
+    /// The same, of a connection that is paused.
+    Ahead { from: usize },
     /// In the scratch buffer, to be discarded: offset.
     Discard { start: usize },
 }
@@ -266,6 +274,7 @@ impl Connection {
             (Some(_), _) => self.handle_long(context),
             (None, _) => self.handle_many(count, more, scratch, context),
         };
+        let reading = if let Reading::Paused = reading { self.handle_acknowledgements(context) } else { reading };
         self.framing.sync_budget(&context.shared.budget);
         if let Some(share) = &mut self.share {
             share.hold(self.framing.held.len());
@@ -421,7 +430,9 @@ impl Connection {
                 context.dispatcher.counts().store_holds += 1;
                 let client_id = self.protocol.client_id().map(|client_id| &**client_id);
                 context.shared.reached.note(LimitName::DataDir, client_id);
-                Step::Paused(PauseCause::StoreFull)
+                // Before MQTT 5 an acknowledgement cannot refuse.
+                let must_end = !self.protocol.version().is_v5() && bytes[0] & QOS_BITS != 0;
+                Step::Paused(PauseCause::StoreFull(Ahead { must_end, is_readable: true, ..Ahead::default() }))
             }
             Ok(Next::Undecided(pending)) => Step::Paused(PauseCause::Policy(pending)),
             Err(end) => Step::Ended(end),

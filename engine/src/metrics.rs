@@ -133,6 +133,8 @@ metrics! {
         store_syncs, "syncs", "Syncs of the data folder.";
         store_write_failures, "writes", "Writes to the data folder that failed and are tried again.";
         store_holds, "holds", "Times that a sender was held back because the data folder took no more.";
+        store_refusals, "messages",
+            "Messages refused, or dropped at QoS 0, because the data folder took no more for too long.";
     }
     gauges {
         workers, "workers", "Workers.";

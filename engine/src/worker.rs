@@ -226,7 +226,9 @@ impl Worker {
         let buffer = match target {
             Target::Scratch { start, len } => &mut self.scratch.bytes_mut()[start..start + len],
             Target::Discard { start } => &mut self.scratch.bytes_mut()[start..],
-            Target::Held { from } => &mut self.connections.get_mut(&connection)?.framing.held[from..],
+            Target::Held { from } | Target::Ahead { from } => {
+                &mut self.connections.get_mut(&connection)?.framing.held[from..]
+            }
         };
         Some(Read { connection, buffer })
     }
@@ -249,7 +251,10 @@ impl Worker {
             connection.is_ready = false;
             if connection.pause.is_some() || connection.phase == Phase::Closing {
                 // It becomes ready again when its pause ends, or when it lingers.
-                continue;
+                match connection.prepare_ahead(&self.scratch, &self.outputs.shared.budget) {
+                    Some(from) => return Some((id, Target::Ahead { from })),
+                    None => continue,
+                }
             }
             if connection.phase == Phase::Lingering {
                 if self.scratch.free_bytes() > 0 {
@@ -291,10 +296,15 @@ impl Worker {
             }
             return;
         }
+        if let Target::Ahead { from } = target {
+            let reading = connection.handle_ahead(from, received, &mut self.outputs.context(now_ms));
+            self.finish_read(id, reading, from, now_ms);
+            return;
+        }
         let held_bytes = match target {
             // The buffer was grown for the read.
             Target::Held { from } => from,
-            Target::Scratch { .. } | Target::Discard { .. } => connection.held_bytes(),
+            Target::Scratch { .. } | Target::Discard { .. } | Target::Ahead { .. } => connection.held_bytes(),
         };
         let mut context = self.outputs.context(now_ms);
         let reading = connection.handle(Some((target, received)), &mut self.scratch, &mut context);
@@ -336,7 +346,7 @@ impl Worker {
             self.outputs.events.push_back(Event::Mail(old.worker(), end));
         }
         match reading {
-            Reading::Drained => {}
+            Reading::Drained | Reading::Ahead => {}
             Reading::More => self.ready.push(connection),
             Reading::Paused if held_bytes > 0 && connection.held_bytes() == held_bytes => self.retry_first.push(id),
             Reading::Paused => self.paused.push(id),

@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod descriptors;
 mod disk;
+mod disk_limit;
 mod durable;
 mod flood;
 mod flow_control;

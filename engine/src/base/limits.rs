@@ -75,7 +75,7 @@ pub struct Limits {
     pub stall_ms_max: Option<u64>,
     /// The treatment of a full receiver.
     pub stall_policy: StallPolicy,
-    /// Longest time a sender is held back for a topic queue that is full.
+    /// Longest time a sender is held back for a topic queue that is full, or for a store that takes no more.
     pub queue_stall_ms_max: u64,
     /// Longest time a client may leave replies unread before its connection is closed.
     pub reply_stall_ms_max: u64,
@@ -419,7 +419,7 @@ pub static LIMITS: [Limit; 32] = [
         get: Limits::receiver_stall_ms_max,
         set: |limits, number| limits.stall_ms_max = Some(number),
     },
-    limit!(queue_stall_ms_max: u64, "queue-stall-ms-max", "MS", 1..=DAY_MS, "Longest time senders are held back for a topic queue that is full"),
+    limit!(queue_stall_ms_max: u64, "queue-stall-ms-max", "MS", 1..=DAY_MS, "Longest time senders are held back for a topic queue or a data folder that is full"),
     limit!(reply_stall_ms_max: u64, "reply-stall-ms-max", "MS", 1..=DAY_MS, "Longest time a client may leave replies unread before it is disconnected"),
     limit!(subscriptions_count_max: u32, "subscriptions-max", "COUNT", 1..=u32::MAX as u64, "Most subscriptions of one client"),
     limit!(client_subscription_bytes_max: usize, "client-subscription-bytes-max", "BYTES", 1024..=1 << 40, "Most bytes that the subscriptions of one client take, by an estimate"),

@@ -129,6 +129,13 @@ impl Framing {
         }
     }
 
+    /// Makes room for `bytes` more, and returns the offset to receive at.
+    pub(crate) fn extend(&mut self, bytes: usize) -> usize {
+        let have = self.held.len();
+        self.held.resize(have + bytes, 0);
+        have
+    }
+
     /// Makes room for up to `recv_bytes` more of a long packet of `len` bytes, and returns the offset to receive at.
     pub(crate) fn grow(&mut self, len: usize, recv_bytes: usize) -> usize {
         let have = self.held.len();

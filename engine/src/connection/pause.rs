@@ -35,7 +35,20 @@ pub(crate) enum PauseCause {
     /// The store has not committed the changes of the last packets.
     Commit,
     /// The store does not take more changes.
-    StoreFull,
+    StoreFull(Ahead),
+}
+
+/// A connection whose message waits until the store takes more, and the acknowledgements behind the message.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// The message cannot be refused but by the end of the connection.
+    pub(crate) must_end: bool,
+    /// The bytes of messages at the front of the input buffer.
+    pub(crate) kept: usize,
+    /// A packet of another type follows, or the end of the input. Nothing behind it is handled before the pause ends.
+    pub(crate) is_at_end: bool,
+    /// The socket may have bytes.
+    pub(crate) is_readable: bool,
 }
 
 /// Minimum bytes resumed per turn and full receiver. Paused senders may also have messages for other receivers, so even

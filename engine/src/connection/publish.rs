@@ -20,6 +20,9 @@ use crate::ops::routes::RESERVED;
 use crate::policy::{Answers, PendingDecision, PublishRequest, Verdict};
 use crate::state::session::NotOwner;
 
+/// The reason string of a message that the store does not take.
+const STORE_FULL: &str = "the data folder takes no more";
+
 /// The outcome of a PUBLISH for its sender.
 enum Outcome {
     Accepted {
@@ -27,6 +30,8 @@ enum Outcome {
     },
     /// It is refused, with a reason code of MQTT 5.
     Refused(ReasonCode),
+    /// It is refused since the store has taken no more for too long.
+    StoreFull,
     /// The client has as many messages at QoS 2 under way as allowed.
     AboveReceiveMaximum,
     /// A receiver with this capacity is full, or the store if there is none.
@@ -43,6 +48,7 @@ impl From<Routed> for Outcome {
             Routed::Done(matched) => Self::Accepted { matched },
             Routed::Refused(code) => Self::Refused(code),
             Routed::Blocked(capacity) => Self::Blocked(capacity),
+            Routed::StoreFull => Self::StoreFull,
         }
     }
 }
@@ -96,6 +102,13 @@ impl Protocol {
             }
             (Outcome::Refused(code), Some(id)) if version.is_v5() => {
                 client.acknowledge_publish(publish.qos, id, code, refusal_text(code), context.replies);
+            }
+            (Outcome::StoreFull, Some(id)) if version.is_v5() => {
+                client.acknowledge_publish(publish.qos, id, ReasonCode::QuotaExceeded, STORE_FULL, context.replies);
+            }
+            (Outcome::StoreFull, None) => {}
+            (Outcome::StoreFull, Some(_)) => {
+                return Err(self.end(EndReason::PublishRefused(ReasonCode::QuotaExceeded), context.replies));
             }
             // Counted. A sender at QoS 0 has no acknowledgement that could carry the refusal, and continues.
             (Outcome::Refused(ReasonCode::QuotaExceeded), None) => {}

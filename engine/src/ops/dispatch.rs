@@ -130,8 +130,8 @@ impl Dispatcher {
             }
             return obstacle;
         }
-        if is_durable && !recorder.admits() && is_stored(route, received) {
-            return Routed::Blocked(None);
+        if is_durable && !recorder.admits(now_ms) && is_stored(route, received) {
+            return self.without_room(shared, received, now_ms);
         }
         let mut stored = SharedMessage::new(received, now_ms);
         if received.publish.retain && queue_name(received.topic.as_str()).is_none() {
@@ -173,6 +173,21 @@ impl Dispatcher {
             stored.record(ManuallyDrop::into_inner(kept), recorder);
         }
         Routed::Done(reached.matched)
+    }
+
+    /// The store takes no more. The sender waits for a time. Then the message is refused if the sender can be told so, and dropped if
+    /// nobody waits for an acknowledgement. Other senders wait until the worker ends their connections.
+    #[cold]
+    fn without_room(&mut self, shared: &Shared, received: &Received<'_>, now_ms: u64) -> Routed {
+        let awaits_answer = received.publish.qos != QoS::AtMostOnce && !received.is_will;
+        let can_refuse = !awaits_answer || received.format == WireFormat::V5;
+        if !can_refuse || !shared.journal.is_full_longer_than(shared.limits.queue_stall_ms_max, now_ms) {
+            return Routed::Blocked(None);
+        }
+        self.counts.store_refusals += 1;
+        self.counts.messages_dropped += u64::from(!awaits_answer);
+        shared.reached.note(LimitName::DataDir, Some(received.client_id));
+        Routed::StoreFull
     }
 
     /// Calls `transmit` for each receiver that is marked for flush, with the messages at QoS 0 staged for it.
@@ -298,7 +313,9 @@ impl Dispatcher {
             let Some(will) = self.wills.pop_front() else { break };
             match self.publish_will(shared, &will, now_ms) {
                 Routed::Blocked(_) => self.wills.push_back(will),
-                Routed::Done(_) | Routed::Refused(_) => self.published_wills.push(Arc::clone(&will.client_id)),
+                Routed::Done(_) | Routed::Refused(_) | Routed::StoreFull => {
+                    self.published_wills.push(Arc::clone(&will.client_id));
+                }
             }
         }
         while let Some(session) = self.next_committed(shared) {

@@ -22,6 +22,8 @@ pub(crate) struct Journal {
     /// Whether the store wants changes.
     is_durable: bool,
     next_key: AtomicU64,
+    /// Since when the store takes no more, plus one; 0 while it does. As far as messages have asked.
+    full_since_ms: AtomicU64,
     /// Unix time in milliseconds when the engine's time is 0.
     unix_ms_at_start: u64,
 }
@@ -35,7 +37,13 @@ pub(crate) struct Recorder<'a> {
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, unix_ms_at_start: u64) -> Self {
-        Self { is_durable: store.is_durable(), store, next_key: AtomicU64::new(1), unix_ms_at_start }
+        Self {
+            is_durable: store.is_durable(),
+            store,
+            next_key: AtomicU64::new(1),
+            full_since_ms: AtomicU64::new(0),
+            unix_ms_at_start,
+        }
     }
 
     /// Whether anything is kept.
@@ -47,6 +55,30 @@ impl Journal {
     pub(crate) fn skip_keys(&self, used: Key, is_session: bool) {
         let count = if is_session { SESSION_KEYS } else { 1 };
         self.next_key.fetch_max(used.get().saturating_add(count), Ordering::Relaxed);
+    }
+
+    /// Whether the store takes more.
+    pub(crate) fn admits(&self, now_ms: u64) -> bool {
+        let (admits, since_ms) = (self.store.admits(), self.full_since_ms.load(Ordering::Relaxed));
+        if admits && since_ms != 0 {
+            self.full_since_ms.store(0, Ordering::Relaxed);
+        } else if !admits && since_ms == 0 {
+            self.full_since_ms.store(now_ms + 1, Ordering::Relaxed);
+        }
+        admits
+    }
+
+    /// Whether the store has taken no more for longer than `ms`.
+    pub(crate) fn is_full_longer_than(&self, ms: u64, now_ms: u64) -> bool {
+        let since_ms = self.full_since_ms.load(Ordering::Relaxed);
+        since_ms != 0 && now_ms.saturating_sub(since_ms - 1) > ms
+    }
+
+    /// Notes that the store takes more again, in case no message has come since. Called regularly.
+    pub(crate) fn review(&self, now_ms: u64) {
+        if self.full_since_ms.load(Ordering::Relaxed) != 0 {
+            self.admits(now_ms);
+        }
     }
 
     /// The packets of a connection are handled next.
@@ -134,8 +166,8 @@ impl Recorder<'_> {
     }
 
     /// Whether the store takes more.
-    pub(crate) fn admits(self) -> bool {
-        self.journal.store.admits()
+    pub(crate) fn admits(self, now_ms: u64) -> bool {
+        self.journal.admits(now_ms)
     }
 
     /// The wall clock at a time of the engine.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wisp_wire::ReasonCode;
+
 use super::{Outputs, PAUSE_TICK_MS, Worker};
 use crate::connection::disconnect::EndReason;
 use crate::connection::pause::{Pause, PauseCause, ResumeQuota};
@@ -23,6 +25,8 @@ enum PauseOutcome {
     TookOver,
     /// It was paused for too long.
     End(EndReason),
+    /// It has waited for the store for too long, and ends since its message cannot be refused otherwise.
+    StoreFull,
 }
 
 impl Worker {
@@ -39,7 +43,15 @@ impl Worker {
             match pause_outcome(connection, &mut quota, &self.outputs.shared, now_ms) {
                 None => continue,
                 Some(PauseOutcome::Wait) => {
+                    if connection.wants_ahead(&self.scratch, &self.outputs.shared.budget) {
+                        self.ready.push_resumed(connection);
+                    }
                     self.paused.push(id);
+                    continue;
+                }
+                Some(PauseOutcome::StoreFull) => {
+                    self.outputs.dispatcher.counts().store_refusals += 1;
+                    self.end(id, EndReason::PublishRefused(ReasonCode::QuotaExceeded));
                     continue;
                 }
                 Some(PauseOutcome::End(reason)) => {
@@ -127,7 +139,15 @@ fn pause_outcome(
             None if paused_ms > shared.limits.connect_timeout_ms => PauseOutcome::End(EndReason::PolicyTimeout),
             None => PauseOutcome::Wait,
         },
-        PauseCause::StoreFull => resume_if(shared.journal.recorder(0).admits()),
+        PauseCause::StoreFull(_) if shared.journal.admits(now_ms) => PauseOutcome::Resume,
+        PauseCause::StoreFull(ahead) => {
+            let most_ms = shared.limits.queue_stall_ms_max;
+            match ahead.must_end {
+                true if paused_ms > most_ms => PauseOutcome::StoreFull,
+                true => PauseOutcome::Wait,
+                false => resume_if(shared.journal.is_full_longer_than(most_ms, now_ms)),
+            }
+        }
         PauseCause::Commit => resume_if(connection.uncommitted == 0),
     })
 }

@@ -29,6 +29,7 @@ impl Worker {
         lingered.into_iter().for_each(|(_, id)| self.close(id));
         self.outputs.dispatcher.evict_stale(&self.outputs.shared, now_ms);
         if self.outputs.index == 0 {
+            self.outputs.shared.journal.review(now_ms);
             self.report_limits();
         }
         if let Some(sys) = &mut self.sys {

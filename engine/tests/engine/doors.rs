@@ -55,26 +55,26 @@ fn with_store(policy: Option<Arc<LatePolicy>>) -> (World, Arc<MirrorStore>) {
     (World::with_options(Limits::DEFAULT, options), store)
 }
 
-fn publish_at(version: ProtocolVersion, qos: QoS, id: u16, topic: &str) -> Vec<u8> {
+pub(crate) fn publish_at(version: ProtocolVersion, qos: QoS, id: u16, topic: &str) -> Vec<u8> {
     let packet_id = PacketId::new(id);
     let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new(topic).unwrap(), b"x") };
     encoded(|out| publish.encode(version, out))
 }
 
 /// CONNECT with a session that is kept.
-fn connect_kept(version: ProtocolVersion, id: &str) -> Vec<u8> {
+pub(crate) fn connect_kept(version: ProtocolVersion, id: &str) -> Vec<u8> {
     let keeps = [Property::SessionExpiryInterval(60)];
     let properties = if version.is_v5() { Properties::from_slice(&keeps) } else { Properties::EMPTY };
     encoded(|out| Connect { clean_start: false, properties, ..plain(version, id) }.encode(version, out))
 }
 
-fn commit(world: &mut World, store: &MirrorStore) {
+pub(crate) fn commit(world: &mut World, store: &MirrorStore) {
     store.commit_all();
     world.pass_ms(1);
 }
 
 /// A client with a kept session and a subscription to `t`, and everything is committed.
-fn subscriber(world: &mut World, store: &MirrorStore, qos: QoS) -> Peer {
+pub(crate) fn subscriber(world: &mut World, store: &MirrorStore, qos: QoS) -> Peer {
     let mut peer = world.accept();
     world.feed(&mut peer, &connect_kept(V3, "receiver"));
     world.feed(&mut peer, &subscribe_with(V3, &["t"], SubscriptionOptions::new(qos), &[]));

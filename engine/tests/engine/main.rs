@@ -24,6 +24,7 @@ mod seeds;
 mod sessions;
 mod shared;
 mod states;
+mod store_full;
 mod subscribing;
 mod support;
 mod sys;

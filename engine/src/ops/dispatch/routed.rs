@@ -14,6 +14,8 @@ pub(crate) enum Routed {
     /// A receiver with this capacity is full, or, without one, the store takes no more changes at the moment. Nothing
     /// was staged.
     Blocked(Option<Arc<Capacity>>),
+    /// The store has taken no more for too long: it is refused, or dropped at QoS 0. Nothing was staged.
+    StoreFull,
     /// It is refused. Nothing was staged. `RESERVED`: only the broker publishes to the topic.
     Refused(ReasonCode),
 }
