@@ -8,8 +8,8 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-parts test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-isolation release \
-	experiments experiments-quick experiment-programs experiment-modules install deb image
+	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-durable bench-isolation \
+	release experiments experiments-quick experiment-programs experiment-modules install deb image
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z][a-z -]*):.*## (.*)/  \1\n        \2/p' $(MAKEFILE_LIST)
@@ -119,6 +119,12 @@ bench-secure: release ## Processor time and memory of TLS, WebSocket and access 
 	bench/isolation/peers
 	@$(MAKE) --no-print-directory aot HOSTS=wasmer
 	cargo run --release -p wisp-bench -- secure $(ARGS)
+
+bench-durable: release ## Durable messages beside memory only, mosquitto with persistence and JetStream; at most 15 minutes; ARGS="--case away,queue --data-root DIR"
+	e2e/setup
+	bench/isolation/peers
+	@$(MAKE) --no-print-directory aot HOSTS=wasmer
+	cargo run --release -p wisp-bench -- durable $(ARGS)
 
 bench-isolation: release ## The harm that one bad client does to the others, beside mosquitto and nats-server; ARGS="--case NAME --broker wisp,wasmer --quick"
 	bench/isolation/peers

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::durable::case::DurableCase;
 use crate::plan::{self, Plan, Point};
 use crate::secure::case::SecureCase;
 use wisp_lab::broker::{Broker, Build};
@@ -18,6 +19,9 @@ pub(crate) const CLIENTS: u32 = 10_000;
 const SECURE_MESSAGES: u64 = 500_000;
 const SECURE_CONNECTIONS: u64 = 1000;
 const SECURE_REPETITIONS: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+/// The brokers and repetitions of a usual measurement of storage.
+const DURABLE_BROKERS: [Broker; 4] = [Broker::Native, Broker::Wasmer, Broker::Mosquitto, Broker::NatsServer];
+const DURABLE_REPETITIONS: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
 /// Measure the Wisp broker against its peers.
 #[derive(Parser, Debug)]
@@ -53,6 +57,12 @@ pub enum Command {
     /// Needs a release build of wisp-broker, its module for Wasmer compiled ahead of time, and mosquitto: the newest that
     /// bench/isolation/peers unpacked, else the installed one. Takes some minutes; the machine should have nothing else to do.
     Secure(Secure),
+    /// Messages that survive the end of the process: Wisp with a data folder beside memory only, mosquitto with persistence and JetStream
+    ///
+    /// Needs a release build of wisp-broker, its module for Wasmer compiled ahead of time, mosquitto and nats-server: the newest that
+    /// bench/isolation/peers unpacked, else the installed ones. Takes some minutes and some gigabytes of the disk; the machine should
+    /// have nothing else to do. Figures are judged where a sync of the disk takes half a millisecond at most.
+    Durable(Durable),
     /// A plan of transfers over plain TCP, of work without a network, or of starting brokers
     ///
     /// Every sample is written at once to results.jsonl in the folder of --out; at the end there are also results.csv,
@@ -184,6 +194,74 @@ impl Secure {
     }
 }
 
+/// The arguments of `durable`.
+#[derive(Args, Debug)]
+pub struct Durable {
+    /// Only these cases, separated by commas [default: all]
+    #[arg(long = "case", value_name = "NAMES", value_delimiter = ',', value_enum, hide_default_value = true)]
+    pub cases: Vec<DurableCase>,
+    /// Which brokers, separated by commas: native, wasmer, mosquitto, nats-server; without one its rows are missing
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = DURABLE_BROKERS, value_parser = parse_durable_broker)]
+    pub brokers: Vec<Broker>,
+    /// The mosquitto to measure [default: the newest that bench/isolation/peers unpacked, else the installed one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub mosquitto: Option<PathBuf>,
+    /// The nats-server to measure [default: as for mosquitto]
+    #[arg(long, value_name = "PROGRAM")]
+    pub nats_server: Option<PathBuf>,
+    /// Messages of each sample [default: enough for some seconds, for each broker and work]
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub count: Option<u64>,
+    /// How often everything is measured
+    #[arg(long, value_name = "TIMES", default_value_t = DURABLE_REPETITIONS)]
+    pub repetitions: NonZeroU32,
+    /// Where the data folders are made; on a disk, not in memory [default: the repository's target folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Where the results go [default: docs/results/DATE-durable, if nothing was changed]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+impl Durable {
+    /// The mosquitto to measure.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn mosquitto(&self) -> Result<PathBuf, Failure> {
+        self.mosquitto.clone().map_or_else(paths::newest_mosquitto, Ok)
+    }
+
+    /// The nats-server to measure.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn nats_server(&self) -> Result<PathBuf, Failure> {
+        self.nats_server.clone().map_or_else(paths::newest_nats_server, Ok)
+    }
+
+    /// Whether nothing that matters for the figures was changed.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        self.cases.is_empty()
+            && self.brokers == DURABLE_BROKERS
+            && self.mosquitto.is_none()
+            && self.nats_server.is_none()
+            && self.count.is_none()
+            && self.repetitions == DURABLE_REPETITIONS
+            && self.data_root.is_none()
+    }
+}
+
+fn parse_durable_broker(name: &str) -> Result<Broker, String> {
+    let broker: Broker = name.parse().map_err(|error| format!("{error}"))?;
+    if DURABLE_BROKERS.contains(&broker) {
+        Ok(broker)
+    } else {
+        Err(format!("{name} is not measured with storage here"))
+    }
+}
+
 fn parse_secure_broker(name: &str) -> Result<Broker, String> {
     let broker: Broker = name.parse().map_err(|error| format!("{error}"))?;
     if matches!(broker, Broker::Native | Broker::Wasmer | Broker::Mosquitto) {
@@ -273,7 +351,9 @@ mod tests {
         let all = ["wisp-bench", "smoke"].iter().chain(arguments);
         match Arguments::try_parse_from(all)?.command {
             Command::Smoke(options) => Ok(options.plan(2)),
-            Command::Memory(_) | Command::Secure(_) | Command::Experiment(_) => unreachable!("it begins with smoke"),
+            Command::Memory(_) | Command::Secure(_) | Command::Durable(_) | Command::Experiment(_) => {
+                unreachable!("it begins with smoke")
+            }
         }
     }
 

@@ -24,6 +24,7 @@ pub mod args;
 pub mod baseline;
 pub mod compare;
 pub mod compute;
+pub mod durable;
 pub mod experiment;
 pub mod footprint;
 pub mod goals;

@@ -78,20 +78,38 @@ pub fn drive_here(
     messages: u64,
     interrupt: &Interrupt,
 ) -> Result<(Results, Option<f64>), Failure> {
-    let target = broker.url().parse().map_err(Failure::setup)?;
     let Case { qos, point } = case;
     let config = Config {
-        tls: broker.tls(),
         qos: QoS::new(qos).ok_or_else(|| Failure::Setup(format!("there is no QoS {qos}")))?,
         window,
         senders: point.senders,
         receivers: point.receivers,
-        size: SIZE_BYTES,
         messages,
-        ..Config::new(target)
+        ..base_config(broker)?
     };
+    drive_config(broker, &config, interrupt)
+}
+
+/// The settings of a load with messages of 1 KB for this broker; the rest is the generator's defaults.
+///
+/// # Errors
+/// If the broker's URL is none that the generator knows.
+pub fn base_config(broker: &Running) -> Result<Config, Failure> {
+    let target = broker.url().parse().map_err(Failure::setup)?;
+    Ok(Config { tls: broker.tls(), size: SIZE_BYTES, ..Config::new(target) })
+}
+
+/// As [`drive_here`], with any load.
+///
+/// # Errors
+/// As [`drive`].
+pub fn drive_config(
+    broker: &Running,
+    config: &Config,
+    interrupt: &Interrupt,
+) -> Result<(Results, Option<f64>), Failure> {
     let meter = CpuMeter::new(interrupt, Some(broker));
-    let results = run(&config, &meter).map_err(|error| Failure::Broken(error.to_string()));
+    let results = run(config, &meter).map_err(|error| Failure::Broken(error.to_string()));
     interrupt.check()?;
     let results = results.map_err(|failure| broker.has_died().map_or(failure, Failure::Broken))?;
     match broker.has_died().or_else(|| results.fault()) {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use wisp_arguments::parse_arguments;
 use wisp_bench::args::{Arguments, Command};
-use wisp_bench::{compare, experiment, memory, secure, smoke};
+use wisp_bench::{compare, durable, experiment, memory, secure, smoke};
 
 fn main() -> ExitCode {
     let arguments: Arguments = match parse_arguments() {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Memory(options) if options.against.is_set() => memory::compare(options),
         Command::Memory(options) => memory::run(options).map(|()| 0),
         Command::Secure(options) => secure::run(options).map(|()| 0),
+        Command::Durable(options) => durable::run(options).map(|()| 0),
         Command::Experiment(options) => experiment::run(options),
     };
     match ended {

@@ -199,3 +199,15 @@ fn the_sink_counts_and_acknowledges_what_was_sent() {
         assert!(burst.bytes > 200_000 * 100 && burst.messages_per_s() > 0.0);
     }
 }
+
+#[test]
+fn receivers_keep_their_sessions_if_they_are_told_to() {
+    let address = fake_broker::start(Fault::RefuseUnkept);
+    for version in ProtocolVersion::ALL {
+        let config = Config { version, ..config(address, 1, 2, 100) };
+        let error = run(&config, &()).unwrap_err().to_string();
+        assert!(error.contains("refused the subscription"), "{error}");
+        let results = run(&Config { kept_sessions: true, ..config }, &()).unwrap();
+        assert!(results.is_good(), "{version:?}: {results}");
+    }
+}

@@ -135,6 +135,15 @@ impl Scratch {
         tempfile::Builder::new().prefix("wisp-bench-").tempdir().map(Self)
     }
 
+    /// Makes it within another folder, which is made as well if need be.
+    ///
+    /// # Errors
+    /// If that folder is not writable.
+    pub fn within(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        tempfile::Builder::new().prefix("wisp-bench-").tempdir_in(folder).map(Self)
+    }
+
     /// The path of a file in it.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

@@ -25,6 +25,8 @@ pub struct Config {
     pub senders: u32,
     /// Connections that receive.
     pub receivers: u32,
+    /// Whether the sessions of receivers outlive their connections, where the protocol is MQTT.
+    pub kept_sessions: bool,
     /// The way of messages from senders to receivers.
     pub pattern: Pattern,
     /// How many topics there are; by default as many as the pattern needs.
@@ -58,6 +60,7 @@ impl Config {
             qos: QoS::AtMostOnce,
             window: 1000,
             senders: 1,
+            kept_sessions: false,
             receivers: 1,
             pattern: Pattern::OneToOne,
             topics: None,

@@ -37,6 +37,8 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 const CONNECT_EACH: Duration = Duration::from_millis(100);
 /// How often it is looked at most, while others are connected, whether connections have been silent for long.
 const SILENCE_LOOK_EVERY_MIN: Duration = Duration::from_millis(100);
+/// How long sessions that outlive their connections do so.
+const KEPT_S: u32 = 3600;
 /// How many filters one SUBSCRIBE has: brokers limit its length.
 const FILTERS_AT_ONCE: usize = 32;
 
@@ -161,7 +163,7 @@ impl Plan<'_> {
     fn try_address(&self, host: &InterruptibleHost, address: SocketAddr) -> Result<(), Error> {
         match &self.config.target {
             Target::Mqtt(url) => {
-                let client = self.client(host, url, address, "first")?;
+                let client = self.client(host, url, address, "first", false)?;
                 // It has served its purpose, however it ends.
                 let _ = client.disconnect();
             }
@@ -182,11 +184,19 @@ impl Plan<'_> {
         url: &ServerUrl,
         address: SocketAddr,
         name: &str,
+        is_kept: bool,
     ) -> Result<Client<InterruptibleHost>, Error> {
         let mut options = ConnectOptions::new(self.config.version).with_user_of(url);
         options.transport = self.transport.clone();
         // At most 6 + 1 + 10 letters and digits, which every broker takes.
         options.client_id = format!("{:06x}{name}", self.run);
+        if is_kept {
+            // The number of the run is new, so nobody has this session already.
+            options.clean_start = false;
+            if self.config.version.is_v5() {
+                options.session_expiry_s = KEPT_S;
+            }
+        }
         // Nothing is pinged during a run, unless the broker orders it. 0 would say that, but not every broker takes it.
         options.keep_alive_s = KEEP_ALIVE_S;
         options.connect_timeout = self.connect_timeout();
@@ -210,10 +220,12 @@ impl Plan<'_> {
     ) -> Result<ClientConnection, RunError> {
         let name = format!("receiver {receiver}");
         let early = match &self.config.target {
-            Target::Mqtt(url) => self.client(host, url, address, &format!("r{receiver}")).and_then(|mut client| {
-                self.subscribe(&mut client, receiver)?;
-                OpenedConnection::of(client)
-            }),
+            Target::Mqtt(url) => self
+                .client(host, url, address, &format!("r{receiver}"), self.config.kept_sessions)
+                .and_then(|mut client| {
+                    self.subscribe(&mut client, receiver)?;
+                    OpenedConnection::of(client)
+                }),
             Target::Nats(url) => self.nats(host, url, address).and_then(|mut connection| {
                 let subscriptions = self.topics.subscriptions(receiver);
                 for (index, Subscription { filter, group }) in subscriptions.iter().enumerate() {
@@ -272,7 +284,7 @@ impl Plan<'_> {
         let name = format!("sender {sender}");
         let (protocol, qos) = (self.protocol, self.config.qos);
         let early = match &self.config.target {
-            Target::Mqtt(url) => self.client(host, url, address, &format!("s{sender}")).and_then(|client| {
+            Target::Mqtt(url) => self.client(host, url, address, &format!("s{sender}"), false).and_then(|client| {
                 let (qos_max, receive_max) = (client.qos_max(), client.receive_max());
                 if qos > qos_max {
                     return Err(Error::Usage(format!("the broker takes QoS {} at most", qos_max as u8)));

@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     Impatient(u16),
     /// Does not let anybody subscribe.
     Refuse,
+    /// Lets nobody subscribe whose session ends with the connection.
+    RefuseUnkept,
     /// Grants QoS 0 to everybody.
     Downgrade,
     /// Acknowledges only when this many messages of a sender are waiting; tells MQTT 5 clients a Receive Maximum of
@@ -127,6 +129,8 @@ struct Connection<'a> {
     version: ProtocolVersion,
     input: Vec<u8>,
     /// Itself as a receiver, once it has subscribed.
+    /// Whether its session outlives the connection.
+    is_kept: bool,
     subscriber: Option<Arc<Subscriber>>,
     /// Acknowledgements of messages, held back.
     waiting: Vec<Vec<u8>>,
@@ -136,7 +140,7 @@ impl<'a> Connection<'a> {
     fn new(stream: TcpStream, broker: &'a Broker) -> Self {
         let output = Arc::new(Mutex::new(stream.try_clone().unwrap()));
         let (version, input) = (ProtocolVersion::Mqtt311, Vec::new());
-        Self { broker, stream, output, version, input, subscriber: None, waiting: Vec::new() }
+        Self { broker, stream, output, version, input, is_kept: false, subscriber: None, waiting: Vec::new() }
     }
 
     fn serve(mut self) {
@@ -168,6 +172,9 @@ impl<'a> Connection<'a> {
         match packet {
             Packet::Connect(connect) => {
                 self.version = connect.version;
+                let expires = |property: Property<'_>| matches!(property, Property::SessionExpiryInterval(1..));
+                self.is_kept = !connect.clean_start
+                    && (self.version != ProtocolVersion::Mqtt5 || connect.properties.iter().any(expires));
                 let before = self.broker.connects.fetch_add(1, Ordering::Relaxed);
                 if !matches!(self.broker.fault, Fault::Mute(after) if before >= after) {
                     self.welcome();
@@ -183,6 +190,7 @@ impl<'a> Connection<'a> {
                     self.broker.routes.add(filter.as_str(), Arc::clone(&subscriber));
                     codes.push(match self.broker.fault {
                         Fault::Refuse => ReasonCode::UnspecifiedError,
+                        Fault::RefuseUnkept if !self.is_kept => ReasonCode::UnspecifiedError,
                         Fault::Downgrade => ReasonCode::Success,
                         _ => ReasonCode::try_from(options.qos as u8).unwrap(),
                     });

@@ -63,6 +63,14 @@ pub fn program(process: u32) -> io::Result<PathBuf> {
     open(process)?.exe().map_err(system)
 }
 
+/// The bytes that a process has given to disks: whole pages, and a page again each time that more of it was written after a sync.
+///
+/// # Errors
+/// If there is no such process, or it is somebody else's.
+pub fn written_bytes(process: u32) -> io::Result<u64> {
+    Ok(open(process)?.io().map_err(system)?.write_bytes)
+}
+
 /// The files of which a process runs code: its program and all libraries that it has loaded by now.
 ///
 /// # Errors
@@ -192,6 +200,16 @@ mod tests {
         assert!(ignored_signals().is_ok() && memory_bytes().unwrap() > 1 << 20);
         let ticks = processor_ticks().unwrap();
         assert!(ticks.all >= ticks.idle && ticks.all > 0, "{ticks:?}");
+    }
+
+    #[test]
+    fn bytes_for_disks_are_counted() {
+        let own = std::process::id();
+        let before = written_bytes(own).unwrap();
+        // The system's folder for temporary files may be in memory.
+        let folder = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        std::fs::write(folder.path().join("file"), vec![1; 1 << 20]).unwrap();
+        assert!(written_bytes(own).unwrap() >= before + (1 << 20));
     }
 
     #[test]

@@ -50,6 +50,14 @@ pub fn code_files(_: u32) -> io::Result<BTreeSet<PathBuf>> {
     unsupported()
 }
 
+/// The bytes that a process has given to disks.
+///
+/// # Errors
+/// Always.
+pub fn written_bytes(_: u32) -> io::Result<u64> {
+    unsupported()
+}
+
 pub(crate) fn usage_of_group(_: u32) -> io::Result<Vec<ProcessUsage>> {
     unsupported()
 }
