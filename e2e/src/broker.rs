@@ -1,6 +1,7 @@
 //! A broker process under test.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::wait::wait_for;
 pub struct Broker {
     program: Program,
     addr: SocketAddr,
+    is_wisp: bool,
     expected_to_end: bool,
 }
 
@@ -58,7 +60,20 @@ impl Broker {
     /// # Panics
     /// With the broker's log if it does not start.
     pub fn start_by(command: Command, addr: SocketAddr) -> Broker {
-        Broker::of(Program::start(command), addr).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
+        Broker::of(Program::start(command), addr, true).unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
+    }
+
+    /// Starts a mosquitto with these lines in its configuration, whatever broker is under test: Debian's, or the program that
+    /// `WISP_E2E_MOSQUITTO` names.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_mosquitto(lines: &str) -> Broker {
+        let addr = free_addr();
+        // As root it would become the user mosquitto, for whom the test's folders are closed.
+        let program = start_mosquitto(addr, &format!("user root\n{lines}\n"));
+        let broker = Broker::of(program, addr, false);
+        broker.unwrap_or_else(|PortInUse| panic!("{addr} is in use"))
     }
 
     /// Starts a broker on exactly this address.
@@ -70,8 +85,12 @@ impl Broker {
     }
 
     fn try_start(addr: SocketAddr, flags: &[&str]) -> Result<Broker, PortInUse> {
-        let program = match Host::current() {
-            Host::Mosquitto => start_mosquitto(addr),
+        let host = Host::current();
+        let program = match host {
+            Host::Mosquitto => {
+                // Without limits on unacknowledged and queued messages, so that it can hold the messages of every test.
+                start_mosquitto(addr, "persistence false\nmax_inflight_messages 200\nmax_queued_messages 0\n")
+            }
             host => {
                 let mut command = host.command(addr, flags);
                 // By default a receiver that is not scheduled for a moment on a busy machine loses messages, whatever is tested.
@@ -79,12 +98,12 @@ impl Broker {
                 Program::start(command)
             }
         };
-        Broker::of(program, addr)
+        Broker::of(program, addr, host != Host::Mosquitto)
     }
 
     /// Waits until the program accepts connections.
-    fn of(program: Program, addr: SocketAddr) -> Result<Broker, PortInUse> {
-        let mut broker = Broker { program, addr, expected_to_end: false };
+    fn of(program: Program, addr: SocketAddr, is_wisp: bool) -> Result<Broker, PortInUse> {
+        let mut broker = Broker { program, addr, is_wisp, expected_to_end: false };
         wait_for("a broker that accepts, or an error", || {
             if let Some(status) = broker.program.ended() {
                 let words = broker.finish().stderr.join("\n");
@@ -93,7 +112,7 @@ impl Broker {
             }
             broker.accepts().then_some(Ok(()))
         })?;
-        if Host::current() == Host::Mosquitto {
+        if !is_wisp {
             // The broker has read the file by now; if removing it fails, it stays in the temporary folder.
             drop(fs::remove_file(mosquitto_configuration(addr)));
         }
@@ -101,10 +120,10 @@ impl Broker {
     }
 
     fn accepts(&self) -> bool {
-        match Host::current() {
-            Host::Mosquitto => TcpStream::connect(self.addr).is_ok(),
-            _ => self.program.stdout().iter().any(|line| line.starts_with("wisp-broker listening on ")),
+        if self.is_wisp {
+            return self.program.stdout().iter().any(|line| line.starts_with("wisp-broker listening on "));
         }
+        TcpStream::connect(self.addr).is_ok()
     }
 
     /// The address that clients connect to.
@@ -203,17 +222,20 @@ fn mosquitto_configuration(addr: SocketAddr) -> PathBuf {
     env::temp_dir().join(format!("wisp-e2e-mosquitto-{}.conf", addr.port()))
 }
 
-fn start_mosquitto(addr: SocketAddr) -> Program {
+fn start_mosquitto(addr: SocketAddr, lines: &str) -> Program {
     let configuration = mosquitto_configuration(addr);
-    // Without limits on unacknowledged and queued messages, so that it can hold the messages of every test.
     let text = format!(
-        "listener {} {}\nallow_anonymous true\npersistence false\nlog_dest stderr\nset_tcp_nodelay true\n\
-         max_inflight_messages 200\nmax_queued_messages 0\n",
+        "listener {} {}\nallow_anonymous true\nlog_dest stderr\nset_tcp_nodelay true\n{lines}",
         addr.port(),
         addr.ip()
     );
     fs::write(&configuration, text).expect("the temporary folder is writable");
-    let mut command = Command::new("/usr/sbin/mosquitto");
+    let mut command = Command::new(mosquitto_program());
     command.arg("-c").arg(configuration);
     Program::start(command)
+}
+
+/// Debian's mosquitto, or the one that `WISP_E2E_MOSQUITTO` names.
+fn mosquitto_program() -> OsString {
+    env::var_os("WISP_E2E_MOSQUITTO").unwrap_or_else(|| "/usr/sbin/mosquitto".into())
 }

@@ -90,8 +90,8 @@ pub use policy::{
 pub use state::shared::{InvalidOptions, Options, Restoration, Shared, SysOptions, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 pub use store::{
-    BadObject, Change, CommitState, Key, LoanObject, MemoryStore, MessageObject, Object, ObjectFault, Restored, Store,
-    StoreStats, Ticket, WaitingState, WillObject,
+    BadObject, BuiltMessage, Change, CommitState, Key, LoanObject, MemoryStore, MessageObject, Object, ObjectFault,
+    Restored, StateBuilder, Store, StoreStats, Ticket, WaitingMessage, WaitingState, WillObject,
 };
 pub use worker::{Read, Worker};
 

@@ -13,8 +13,9 @@
 //! Not kept: sessions that end with their connections, messages of shared subscription groups that have only such members, and messages at QoS 0
 //! without RETAIN, except in topic queues.
 
+mod builder;
 pub(crate) mod journal;
-mod key;
+pub(crate) mod key;
 mod object;
 #[cfg(test)]
 mod object_tests;
@@ -22,6 +23,7 @@ mod object_tests;
 use crate::metrics::histogram::HistogramSnapshot;
 use std::fmt::Debug;
 
+pub use self::builder::{BuiltMessage, StateBuilder, WaitingMessage};
 pub use self::key::Key;
 pub use self::object::{BadObject, LoanObject, MessageObject, Object, ObjectFault, WaitingState, WillObject};
 

@@ -28,6 +28,17 @@ pub(crate) fn enter(files: &mut dyn Files) -> Result<Identity, OpenError> {
     }
 }
 
+/// Takes an empty folder, and makes a segment in it. The folder is no store before [`write_marker`].
+pub(crate) fn enter_new(files: &mut dyn Files) -> Result<Identity, OpenError> {
+    let names = begin(files, true)?;
+    if names.iter().any(|name| name == MARKER || segment_number(name).is_some()) {
+        return Err(folder_error(files, "has a store already: name a new folder".to_owned()));
+    }
+    refuse_foreign(files, &names)?;
+    lock(files)?;
+    create_segment(files)
+}
+
 /// Takes the folder of a store that is there. `None`: its identity is missing or damaged.
 pub(crate) fn enter_existing(files: &mut dyn Files) -> Result<Option<Identity>, OpenError> {
     let names = begin(files, false)?;
@@ -138,10 +149,15 @@ fn create(files: &mut dyn Files) -> Result<Identity, OpenError> {
         }
         files.remove(&first).map_err(|error| io_error(files, &first, error))?;
     }
-    let identity = Identity(files.random());
+    let identity = create_segment(files)?;
+    write_marker(files, identity)?;
+    Ok(identity)
+}
+
+fn create_segment(files: &mut dyn Files) -> Result<Identity, OpenError> {
+    let (identity, first) = (Identity(files.random()), file_name(FIRST_SEGMENT));
     let segment = first_segment(identity, FIRST_SEGMENT, 1, 1, &[]);
     files.create(&first, &segment).map_err(|error| io_error(files, &first, error))?;
-    write_marker(files, identity)?;
     Ok(identity)
 }
 

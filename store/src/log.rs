@@ -16,8 +16,9 @@ use writer::Writer;
 
 use crate::error::{FlushError, OpenError};
 use crate::files::Files;
-use crate::format::Put;
-use crate::recovery::{self, Live, Recovery};
+use crate::folder;
+use crate::format::{Put, segment_number};
+use crate::recovery::{self, Live, Opened, Recovery};
 use crate::settings::{Settings, Stats};
 
 /// A store that is open.
@@ -96,7 +97,37 @@ impl Log {
     /// The folder is none or is in use, belongs to something else or to a newer version, or is damaged.
     pub fn open(files: impl Files + 'static, settings: &Settings) -> Result<(Self, Vec<Live>), OpenError> {
         let mut files: Box<dyn Files> = Box::new(files);
-        let mut opened = recovery::open(&mut *files)?;
+        let opened = recovery::open(&mut *files)?;
+        Ok(Self::start(files, opened, settings))
+    }
+
+    /// Makes a store in an empty folder. Until [`Log::complete`] the folder is no store, whatever a crash leaves of it.
+    pub(crate) fn create(files: impl Files + 'static, settings: &Settings) -> Result<Self, OpenError> {
+        let mut files: Box<dyn Files> = Box::new(files);
+        match recovery::create(&mut *files) {
+            Ok(opened) => Ok(Self::start(files, opened, settings).0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the folder a store, with all that was flushed.
+    pub(crate) fn complete(&self) -> Result<(), OpenError> {
+        let mut writer = self.writer();
+        let identity = writer.identity;
+        folder::write_marker(&mut *writer.files, identity)
+    }
+
+    /// Removes all segments, of a store that is not complete.
+    pub(crate) fn discard(&self) {
+        let mut writer = self.writer();
+        let names = writer.files.list().unwrap_or_default();
+        for name in names.iter().filter(|name| segment_number(name).is_some()) {
+            // What stays has no marker, and is no store.
+            let _ = writer.files.remove(name);
+        }
+    }
+
+    fn start(files: Box<dyn Files>, mut opened: Opened, settings: &Settings) -> (Self, Vec<Live>) {
         let mut state = State::new(opened.index, opened.ahead, opened.next_sequence);
         let position = opened.next_sequence - 1;
         if !opened.orphans.is_empty() {
@@ -122,7 +153,7 @@ impl Log {
             recovery: opened.recovery,
         };
         log.publish_stats(&log.writer());
-        Ok((log, opened.live))
+        (log, opened.live)
     }
 
     /// Appends changes that belong together: after a crash all of them are there, or none.

@@ -9,7 +9,7 @@ use crate::folder;
 use crate::log::Log;
 use crate::recovery::{self, Findings, Live, Recovery, Strictness};
 use crate::report::Problem;
-use crate::settings::{Settings, Stats};
+use crate::settings::{Settings, Stats, Sync};
 
 /// A repair writes when this many bytes are waiting.
 const PENDING_BYTES: usize = 4 << 20;
@@ -120,6 +120,28 @@ pub struct RepairReport {
     pub problems: Vec<Problem>,
     /// The torn tail that was given up too, as every start does.
     pub cut: Option<recovery::Cut>,
+}
+
+/// Makes a store of what `fill` appends, in a folder that is missing or empty. The folder is a store when everything is
+/// synchronised, and not before: a crash leaves a folder that is none.
+///
+/// # Errors
+///
+/// The folder has a store already, or other files, or cannot be written. What was written to it is removed.
+pub fn create(
+    files: impl Files + 'static,
+    settings: &Settings,
+    fill: impl FnOnce(&Log) -> Result<(), FlushError>,
+) -> Result<Stats, OfflineError> {
+    let log = Log::create(files, &Settings { sync: Sync::Always, ..settings.clone() })?;
+    let filled = fill(&log).and_then(|()| Ok(_ = log.flush()?)).map_err(OfflineError::from);
+    match filled.and_then(|()| Ok(log.complete()?)) {
+        Ok(()) => Ok(log.stats()),
+        Err(error) => {
+            log.discard();
+            Err(error)
+        }
+    }
 }
 
 /// Saves all objects of a damaged store that can be read to a new store in another folder. The damaged store stays as it is.

@@ -39,8 +39,18 @@ pub(crate) struct Opened {
 /// A run never writes to a segment that an earlier one has written to, so a torn tail needs no repair: the next list of
 /// segments has the length without it.
 pub(crate) fn open(files: &mut dyn Files) -> Result<Opened, OpenError> {
-    let started = Instant::now();
     let identity = folder::enter(files)?;
+    open_as(files, identity)
+}
+
+/// Makes a store that has no marker yet.
+pub(crate) fn create(files: &mut dyn Files) -> Result<Opened, OpenError> {
+    let identity = folder::enter_new(files)?;
+    open_as(files, identity)
+}
+
+fn open_as(files: &mut dyn Files, identity: Identity) -> Result<Opened, OpenError> {
+    let started = Instant::now();
     let mut found = read(files, Some(identity), Strictness::Refuse)?;
     // If only the process has ended, its last writes may not be on the disk yet.
     if let Some(head) = found.head {

@@ -31,6 +31,7 @@ mod matching;
 mod message_properties;
 mod mosquitto_clients;
 mod mosquitto_files;
+mod mosquitto_import;
 mod newcomers;
 mod packet_size;
 mod payloads;

@@ -5,8 +5,9 @@ use wisp_wire::{PacketId, Properties, PubComp, PubRel, ReasonCode};
 use super::context::Context;
 use super::disconnect::{End, EndReason};
 use super::protocol::{Next, Phase, Protocol, reply};
+use crate::state::session::NotOwner;
 use crate::state::session::outgoing::Acknowledged;
-use crate::state::session::{NotOwner, incoming_key};
+use crate::store::key::incoming_key;
 
 impl Protocol {
     pub(super) fn puback(&mut self, id: PacketId, context: &mut Context<'_>) -> Result<Next, End> {

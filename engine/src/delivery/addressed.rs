@@ -116,7 +116,7 @@ impl Delivery {
         if identifier.is_none() && !loan.queue.is_group {
             return None;
         }
-        let released = identifier.map(|key| Change::Put { key, object: released_identifier(session, packet_id) });
+        let released = identifier.map(|key| Change::Put { key, object: Object::released(session, packet_id) });
         let returned = self.queued_change(&loan.queue, self.deliveries(loan), None);
         let changes: Vec<Change<'_>> = returned.into_iter().chain(released).collect();
         recorder.append(&changes);
@@ -186,18 +186,6 @@ impl Delivery {
         let head =
             Head { dup, qos: self.qos, retain: self.retain, packet_id, subscription_ids: self.subscription_ids() };
         write_message(&self.message, &head, outbox, context)
-    }
-}
-
-/// The stored form of a packet identifier that waits for PUBCOMP: the client has the message, or the message has returned to its queue.
-pub(crate) fn released_identifier<'a>(session: Key, packet_id: PacketId) -> Object<'a> {
-    Object::Waiting {
-        session,
-        message: None,
-        qos: QoS::ExactlyOnce,
-        retain: false,
-        subscription_ids: Cow::Borrowed(&[]),
-        state: WaitingState::Released(packet_id),
     }
 }
 

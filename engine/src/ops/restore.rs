@@ -19,10 +19,11 @@ use crate::ops::subscriptions::FilterKind;
 use crate::policy::Rights;
 use crate::state::retained::Retained;
 use crate::state::session::inflight::Place;
-use crate::state::session::{Session, Subscription, incoming_key};
+use crate::state::session::{Session, Subscription};
 use crate::state::shared::{Restoration, Shared};
 use crate::state::will::Will;
 use crate::store::journal::Recorder;
+use crate::store::key::incoming_key;
 use crate::store::{BadObject, Key, Object, ObjectFault, Restored, WaitingState, WillObject};
 
 /// A session, and the parts of it that are taken up when all are known.

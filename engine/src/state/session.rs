@@ -30,6 +30,7 @@ use crate::policy::Rights;
 use crate::state::retained::ReplayCursor;
 use crate::state::timers::Lifetime;
 use crate::store::journal::Recorder;
+use crate::store::key::incoming_key;
 use crate::store::{Key, Ticket};
 
 /// The session of one client.
@@ -112,11 +113,6 @@ impl Incoming {
         }
         was_there
     }
-}
-
-/// The key of a packet identifier that the client of a session has sent a message at QoS 2 with.
-pub(crate) fn incoming_key(session: Key, id: PacketId) -> Key {
-    session.plus(u64::from(id.get()))
 }
 
 /// The options of a subscription.

@@ -3,11 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::key::SESSION_KEYS;
 use super::{Change, CommitState, Key, Object, Store, StoreStats, Ticket};
 use crate::base::sync::{AtomicU64, Ordering};
-
-/// The keys of a session: its own, and one for each packet identifier that its client may send at QoS 2.
-const SESSION_KEYS: u64 = 1 << 16;
 
 thread_local! {
     /// The packets that are handled now have changes that may not be committed, their own or some that they rely on. A worker

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
+use wisp_wire::PacketId;
+
+/// The keys of a session: its own, and one for each packet identifier that its client may send at QoS 2.
+pub(super) const SESSION_KEYS: u64 = 1 << 16;
+
 /// Names an object. No other object, of any time, has the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(NonZeroU64);
@@ -25,6 +30,11 @@ impl Key {
     pub(crate) const fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
+}
+
+/// The key of a packet identifier that the client of a session has sent a message at QoS 2 with.
+pub(crate) fn incoming_key(session: Key, id: PacketId) -> Key {
+    session.plus(u64::from(id.get()))
 }
 
 impl fmt::Display for Key {

@@ -211,6 +211,18 @@ const HAS_USER: u8 = 1;
 const HAS_WILL: u8 = 2;
 
 impl<'a> Object<'a> {
+    /// A packet identifier that waits for PUBCOMP: the client has the message, or the message has returned to its queue.
+    pub(crate) fn released(session: Key, packet_id: PacketId) -> Self {
+        Self::Waiting {
+            session,
+            message: None,
+            qos: QoS::ExactlyOnce,
+            retain: false,
+            subscription_ids: Cow::Borrowed(&[]),
+            state: WaitingState::Released(packet_id),
+        }
+    }
+
     /// The number that names the kind of object and the layout of its body.
     pub fn kind(&self) -> u8 {
         match self {

@@ -1,4 +1,4 @@
-//! The modules of the program that read configurations, compiled from its files as they are, and what has to hold for any file.
+//! The modules of the program that read configurations and files, compiled from its files as they are, and what has to hold for any file.
 
 #[path = "../src"]
 #[allow(dead_code, unused_imports, reason = "no broker is started")]
@@ -8,21 +8,26 @@ mod src {
     pub(crate) mod effective;
     pub(crate) mod file;
     pub(crate) mod listeners;
+    pub(crate) mod log_writer;
     pub(crate) mod mosquitto;
     pub(crate) mod queues;
     pub(crate) mod settings;
+    pub(crate) mod store;
     pub(crate) mod tables;
 }
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 // By the names that the modules have for each other.
-use src::{address, args, effective, file, listeners, mosquitto, queues, settings, tables};
+use src::{address, args, effective, file, listeners, log_writer, mosquitto, queues, settings, store, tables};
 
 use effective::Effective;
+use store::import::plan::Plan;
+use wisp_engine::{Limits, Restoration, Restored, Shared, StateBuilder};
 
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("the temporary folder can be written");
@@ -67,6 +72,32 @@ pub fn check_config_file(text: &[u8]) {
     if let Some(effective) = resolve("--config", &write("wisp.toml", text)) {
         check_printed(&effective);
     }
+}
+
+/// Any bytes as a persistence file of mosquitto: refused in one line, or imported as a state that the engine takes up whole.
+pub fn check_mosquitto_db(bytes: &[u8]) {
+    const NOW_S: u64 = 1_796_000_000;
+    match Plan::new(bytes, NOW_S) {
+        Ok(plan) => check_state(&plan, NOW_S),
+        Err(fault) => assert!(!fault.to_string().contains(char::is_control)),
+    }
+}
+
+fn check_state(plan: &Plan<'_>, now_s: u64) {
+    let mut objects = Vec::new();
+    let mut builder = StateBuilder::new(|key, object| {
+        let mut body = Vec::new();
+        object.encode_head(&mut body);
+        body.extend(object.tail());
+        objects.push(Restored { key, kind: object.kind(), body });
+        Ok::<(), Infallible>(())
+    });
+    let Ok(()) = plan.write(&mut builder, now_s);
+    let restoration = Shared::new(Limits::DEFAULT, 1).restore(objects).expect("all objects are legal");
+    let Restoration { sessions, subscriptions, messages, retained, objects_dropped, .. } = restoration;
+    let report = &plan.report;
+    assert_eq!((sessions, subscriptions, objects_dropped), (report.sessions, report.subscriptions, 0));
+    assert_eq!((messages, retained), (report.messages, report.retained));
 }
 
 /// Any bytes as a mosquitto.conf, and behind the first zero byte the file that it includes at its end.

@@ -1,10 +1,13 @@
-//! `wisp-broker store`: checks, lists, compacts and repairs a data folder that no broker has open, and copies one at any time.
+//! `wisp-broker store`: checks, lists, compacts and repairs a data folder that no broker has open, copies one at any time, and makes one of
+//! another broker's file.
 
+mod count;
+pub(crate) mod import;
 mod line;
 pub(crate) mod task;
 
 use std::collections::HashMap;
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,6 +16,8 @@ use wisp_broker::{Host, SysHost};
 use wisp_store::offline::{self, CheckReport, OfflineError, RepairReport};
 use wisp_store::{Cut, FsFiles, OpenError, Problem, Settings};
 
+use self::count::Count;
+use self::import::ImportError;
 use self::task::Task;
 use crate::args::STATUS_USAGE;
 
@@ -72,6 +77,7 @@ fn perform(task: &Task, out: &mut impl Write) -> Result<(), Failure> {
         Task::Compact(folder) => compact(folder, out),
         Task::Repair(folder, new) => repair(folder, new, out),
         Task::Backup(folder, new) => backup(folder, new, out),
+        Task::ImportMosquitto(file, new) => import_mosquitto(file, new, out),
     }
 }
 
@@ -202,13 +208,15 @@ fn backup(folder: &Path, new: &Path, out: &mut impl Write) -> Result<(), Failure
     Ok(())
 }
 
-/// A number of things.
-struct Count(u64, &'static str);
-
-impl Display for Count {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
-    }
+fn import_mosquitto(file: &Path, new: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let report = import::import_mosquitto(file, new).map_err(|error| match error {
+        ImportError::Failed(message) => Failure::Bad(message),
+        ImportError::Refused(message) => Failure::Refused(message),
+    })?;
+    write!(out, "{report}")?;
+    let new = new.display().to_string();
+    writeln!(out, "start the broker with --data-dir {}", line::harmless(&new))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::switches;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) files: Box<dyn Files>,
-    identity: Identity,
+    pub(super) identity: Identity,
     sync: Sync,
     head: Option<Head>,
     /// The next segment, if its file is there already.

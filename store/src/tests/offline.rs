@@ -1,8 +1,8 @@
 //! Checking, listing, compacting and repairing.
 
-use super::{live, object, open, put};
-use crate::offline::{OfflineError, check, compact, dump, repair};
-use crate::{MemoryFiles, OpenError, Settings};
+use super::{live, object, open, put, settings};
+use crate::offline::{OfflineError, check, compact, create, dump, repair};
+use crate::{Crash, Log, MemoryFiles, OpenError, Random, Settings, Stats};
 
 /// Twenty objects in segments of about three.
 fn store() -> MemoryFiles {
@@ -99,4 +99,75 @@ fn an_empty_folder_is_no_store_and_stays_empty() {
     let files = MemoryFiles::new();
     assert!(matches!(check(files.clone()), Err(OpenError::Folder { .. })));
     assert_eq!(files.names(), Vec::<String>::new());
+}
+
+/// Makes a store of twenty objects in several segments.
+fn create_twenty(files: &MemoryFiles) -> Result<Stats, OfflineError> {
+    create(files.clone(), &settings(800), |log| {
+        for key in 1..=20 {
+            put(log, &object(key, &[key as u8; 200]));
+            log.flush()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_new_store_is_whole_or_none_after_a_crash_at_any_operation() {
+    let whole = MemoryFiles::new();
+    let stats = create_twenty(&whole).expect("it is made");
+    let operations = whole.operations();
+    assert!(stats.objects == 20 && stats.segments > 3, "{stats:?}");
+    let expected = live(&whole);
+    assert_eq!(expected.len(), 20);
+    let (mut refused, mut made) = (0, 0);
+    for operation in 1..=operations {
+        for crash in [Crash::Killed, Crash::PowerCut] {
+            let files = MemoryFiles::new();
+            files.stop_at(operation);
+            let outcome = create_twenty(&files);
+            assert!(outcome.is_err(), "at {operation}");
+            let after = files.after(crash, &mut Random(operation));
+            match Log::open(after, &settings(800)) {
+                // The crash came before the first object, or behind all.
+                Ok((_, live)) if live.is_empty() => {}
+                Ok((_, live)) => {
+                    assert_eq!(live, expected, "at {operation} {crash:?}");
+                    made += 1;
+                }
+                Err(OpenError::Damaged { file, .. }) if file == "wisp-store" => refused += 1,
+                Err(error) => panic!("at {operation} {crash:?}: {error}"),
+            }
+        }
+    }
+    assert!(refused > 10 && made < 10, "{refused} {made}");
+}
+
+#[test]
+fn a_new_store_that_cannot_be_written_leaves_nothing() {
+    let full = MemoryFiles::new();
+    full.set_capacity(Some(2_000));
+    assert!(matches!(create_twenty(&full), Err(OfflineError::Flush(_))));
+    let failing = MemoryFiles::new();
+    let outcome = create(failing.clone(), &settings(800), |log| {
+        put(log, &object(1, b"one"));
+        failing.fail_syncs(1);
+        Ok(())
+    });
+    assert!(matches!(outcome, Err(OfflineError::Flush(_))), "{outcome:?}");
+    for files in [full, failing] {
+        assert_eq!(files.names(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_new_store_takes_no_folder_of_another() {
+    let files = MemoryFiles::new();
+    create_twenty(&files).expect("it is made");
+    let again = create_twenty(&files.copy()).unwrap_err().to_string();
+    assert!(again.ends_with("has a store already: name a new folder"), "{again}");
+    let foreign = MemoryFiles::new();
+    foreign.set_bytes("letter.txt", b"dear".to_vec());
+    let refused = create_twenty(&foreign.copy());
+    assert!(matches!(refused, Err(OfflineError::Open(OpenError::Foreign { .. }))), "{refused:?}");
 }

@@ -10,8 +10,8 @@ use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{QueueInfo, Queued};
 use crate::delivery::message::Message;
 use crate::ops::routes::{Route, Target};
-use crate::state::session::incoming_key;
 use crate::store::journal::Recorder;
+use crate::store::key::incoming_key;
 use crate::store::{Change, Key, Object, WaitingState};
 
 /// A stored message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wisp_wire::{QoS, TopicFilter};
 
 use super::{RestoredLoan, RestoredQueued, Restoring, Taken, ordinal_of};
-use crate::delivery::addressed::{Delivery, released_identifier};
+use crate::delivery::addressed::Delivery;
 use crate::delivery::loan::{ConsumerOptions, QueueInfo, Queued};
 use crate::ops::queues::queue_name;
 use crate::ops::subscriptions::FilterKind;
@@ -90,7 +90,7 @@ impl Restoring<'_> {
             let returned = Object::Queued { queue, message, deliveries: queued.deliveries, loan: None };
             self.recorder.append(&[
                 Change::Put { key, object: returned },
-                Change::Put { key: identifier, object: released_identifier(session, packet_id) },
+                Change::Put { key: identifier, object: Object::released(session, packet_id) },
             ]);
             lender.inflight.push((packet_id, Place::Released(Some(identifier))));
         }
