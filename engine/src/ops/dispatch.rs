@@ -150,7 +150,7 @@ impl Dispatcher {
                 self.counts.retained_refused += 1;
             }
             // A client may have subscribed since the look-up, and been sent the retained message before this one.
-            match self.cache.lookup(shared, received.topic) {
+            match self.cache.lookup_again(shared, received.topic) {
                 Ok(fresh) => route = fresh,
                 Err(unroutable) => return Routed::Refused(unroutable.reason_code()),
             }

@@ -216,9 +216,27 @@ impl RouteCache {
     /// A topic name may have 64 KiB, and some senders never repeat one.
     const NAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-    /// The receivers of messages to `topic`.
+    /// The receivers of messages to `topic`. Inlined, since each message takes it; what few take is apart.
+    #[inline(always)]
     pub(crate) fn lookup(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
         let known = self.known.get(topic.as_str()).map(|index| *index as usize);
+        if let Some(index) = known
+            && self.routes[index].changes == shared.tree.changes()
+        {
+            return Ok(&self.routes[index].route);
+        }
+        self.look_closer(shared, topic, known)
+    }
+
+    /// The same when subscriptions have changed, or for a topic that is not in the cache.
+    #[cold]
+    #[inline(never)]
+    fn look_closer(
+        &mut self,
+        shared: &Shared,
+        topic: TopicName<'_>,
+        known: Option<usize>,
+    ) -> Result<&Route, Unroutable> {
         if let Some(index) = known
             && self.routes[index].is_fresh(&shared.tree)
         {
@@ -243,6 +261,12 @@ impl RouteCache {
         }
         self.known.insert(topic.as_str().into(), index);
         Ok(&self.routes[index as usize].route)
+    }
+
+    /// The receivers of messages to `topic`, for the few messages that look a second time.
+    #[inline(never)]
+    pub(crate) fn lookup_again(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
+        self.lookup(shared, topic)
     }
 
     fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {
