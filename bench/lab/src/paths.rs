@@ -103,7 +103,7 @@ pub fn newest_nats_server() -> Result<PathBuf, Failure> {
     unpacked("nats-server").map_or_else(nats_server, Ok)
 }
 
-/// This project's folder for what is installed for it alone.
+/// The cache folder, in which scripts install toolchains, runtimes and peers.
 fn cache() -> Option<PathBuf> {
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;

@@ -29,7 +29,7 @@ pub(super) struct Filled {
     pub(super) cpu_us_each: Option<f64>,
 }
 
-/// Sends messages to ten sessions whose clients are away, and reads one session to see that nothing is missing.
+/// Publishes messages for ten kept sessions whose clients are away, then reads one session and counts its messages.
 pub(super) fn fill(running: &Running, warm_up: u64, count: u64, interrupt: &Interrupt) -> Result<Filled, Failure> {
     for number in 0..SENDERS {
         let mut client = connect(running, &name(number))?;
@@ -70,7 +70,7 @@ pub(super) struct OneByOne {
     pub(super) p50_us: f64,
 }
 
-/// Sends messages to a session whose client is away, each after the acknowledgement of the one before.
+/// Publishes messages for a kept session whose client is away, one in flight at a time.
 pub(super) fn one_by_one(running: &Running, count: u64, interrupt: &Interrupt) -> Result<OneByOne, Failure> {
     let mut client = connect(running, &name(0))?;
     subscribe(&mut client, &topic(0))?;

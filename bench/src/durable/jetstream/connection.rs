@@ -30,7 +30,7 @@ pub(super) struct Connection {
     /// Received, from `taken` on not looked at.
     input: Vec<u8>,
     taken: usize,
-    /// What one read fills.
+    /// The buffer of one read.
     piece: Vec<u8>,
     inbox: String,
 }
@@ -50,7 +50,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Appends a message to what is to be sent.
+    /// Appends the message to the output buffer.
     pub(super) fn publish(&mut self, subject: &str, payload: &[u8]) {
         self.output.extend_from_slice(format!("PUB {subject} {}\r\n", payload.len()).as_bytes());
         self.output.extend_from_slice(payload);
@@ -87,7 +87,7 @@ impl Connection {
         self.output.len()
     }
 
-    /// Sends and receives once, as far as the socket goes.
+    /// Writes the output buffer once and reads once, as much as the socket takes and gives.
     pub(super) fn exchange(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             match self.stream.write(&self.output) {

@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long nothing may move.
 const STALL: Duration = Duration::from_secs(30);
 
-/// What a run did.
+/// The messages and the time of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Done {
     pub(super) messages: u64,
@@ -103,7 +103,7 @@ fn create_consumer(control: &mut Connection, name: &str, filter: &str) -> io::Re
     control.request(&format!("$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{name}"), &settings).map(drop)
 }
 
-/// That the stream has so many messages; a work queue deletes them a moment after they were acknowledged.
+/// Waits until the stream has this number of messages. A work queue deletes a message a moment after its acknowledgement.
 fn expect_stored(control: &mut Connection, messages: u64) -> Result<(), Failure> {
     let deadline = Instant::now() + STALL;
     loop {
