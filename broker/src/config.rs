@@ -52,6 +52,8 @@ pub struct Config {
     #[cfg(feature = "store")]
     pub(crate) data_dir: Option<crate::DataDir>,
     allow_anonymous: Option<bool>,
+    /// Whether there may be no listener.
+    needs_listener: bool,
     /// The check of the clients.
     guard: Guard,
 }
@@ -130,6 +132,7 @@ impl Config {
             #[cfg(feature = "store")]
             data_dir: None,
             allow_anonymous: None,
+            needs_listener: true,
             guard: Guard::Nobody,
         })
     }
@@ -222,6 +225,13 @@ impl ConfigBuilder {
     /// Listens on one more address.
     pub fn listener(mut self, listener: impl Into<ListenerConfig>) -> Self {
         self.0.listeners.push(listener.into());
+        self
+    }
+
+    /// There may be no listener, for a broker whose clients are all in this program.
+    #[cfg(feature = "in-process")]
+    pub fn without_listener(mut self) -> Self {
+        self.0.needs_listener = false;
         self
     }
 
@@ -319,7 +329,7 @@ impl ConfigBuilder {
         config.options.listeners = config.listeners.iter().map(|listener| listener.limits).collect();
         config.options.check(&config.limits).map_err(ConfigError::Options)?;
         match config.listeners.len() {
-            0 => return Err(ConfigError::NoListener),
+            0 if config.needs_listener => return Err(ConfigError::NoListener),
             // The admin listener has a number too.
             count if u16::try_from(count + 1).is_err() => return Err(ConfigError::TooManyListeners(count)),
             _ => {}

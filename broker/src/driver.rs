@@ -13,6 +13,7 @@ mod timed_turns;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -126,6 +127,15 @@ impl<H: Host> Driver<H> {
     }
 
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        #[cfg(feature = "in-process")]
+        {
+            let doorbell = &self.server.in_process.doorbells[self.index];
+            let timeout = if doorbell.begin_wait() { timeout } else { Some(Duration::ZERO) };
+            self.poller.wait(&mut self.events, timeout)?;
+            doorbell.end_wait(&mut self.events);
+            Ok(())
+        }
+        #[cfg(not(feature = "in-process"))]
         self.poller.wait(&mut self.events, timeout)
     }
 
@@ -289,7 +299,10 @@ impl<H: Host> Driver<H> {
 
     fn handle(&mut self, event: Event, now_ms: u64) {
         match event {
-            Event::Mail(worker, mail) => self.server.mailboxes[worker].send(WorkerMessage::Mail(mail)),
+            Event::Mail(worker, mail) => {
+                // A worker that has ended has no connections left.
+                self.server.mailboxes[worker].send(WorkerMessage::Mail(mail));
+            }
             Event::Lingering(id) => {
                 if let Some(socket) = self.sockets.get(&id) {
                     if socket.half.flush() || socket.shut_down_if_flushed() {
@@ -338,7 +351,9 @@ impl<H: Host> Driver<H> {
         let Some(socket) = self.sockets.remove(&id) else { return };
         socket.transport.end();
         // The host may have removed a broken socket from the poller already.
-        let _ = self.server.mailboxes[self.index].registrar.remove(socket.transport.stream());
+        if let Some(stream) = socket.transport.stream() {
+            let _ = self.server.mailboxes[self.index].registrar.remove(stream);
+        }
         socket.half.close();
         self.server.connections.remove(id);
     }
@@ -355,6 +370,22 @@ impl<H: Host> Driver<H> {
         self.transmit(now_ms);
         let ids: Vec<ConnectionId> = self.sockets.keys().copied().collect();
         ids.into_iter().for_each(|id| self.close(id));
+    }
+}
+
+/// When a worker panics the broker stops, since its clients would wait for ever. The connections are still there: sockets are
+/// closed with the broker, and a client in the process has to be told.
+impl<H: Host> Drop for Driver<H> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.server.stop();
+        }
+        self.sockets.values().for_each(|socket| socket.transport.end());
+        for message in self.server.mailboxes[self.index].close() {
+            if let WorkerMessage::NewConnection(connection) = message {
+                connection.transport.end();
+            }
+        }
     }
 }
 

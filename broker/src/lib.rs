@@ -24,6 +24,8 @@ mod driver;
 #[cfg(feature = "store")]
 mod durable;
 mod guard;
+#[cfg(feature = "in-process")]
+mod in_process;
 mod listener;
 mod log;
 mod mailbox;
@@ -48,6 +50,11 @@ pub use access::{Access, AccessError, AccessOptions};
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 #[cfg(feature = "store")]
 pub use durable::{DISK_BYTES_LEAST, DataDir};
+#[cfg(feature = "in-process")]
+pub use in_process::{
+    ClientEnd, ClientError, ClientOptions, ClientOptionsBuilder, InProcessClient, InvalidClientOptions, Message,
+    MessageProperties, Publication, Published, Subscription,
+};
 #[cfg(feature = "proxy-protocol")]
 pub use network::{InvalidNetwork, Network};
 pub use server::{Broker, Control, RunError, StartError, StopError, run};
@@ -59,15 +66,17 @@ pub use watch::FileWatch;
 pub use wisp_engine::{
     AllowAll, BUCKET_BOUNDS_US, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial,
     DeniedUse, Depth, EndReason, Event, Fault, FullPolicy, HISTOGRAMS, HistogramMetric, HistogramSnapshot, Histograms,
-    InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits, LoanObject, METRICS,
-    MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin, OtherProtocol, PACKET_BYTES_CEILING,
-    PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings, Restoration, Restored, Rights, SessionDepth,
-    SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest, TOPIC_LEVELS_CEILING, Ticket,
-    Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
+    IN_PROCESS_LISTENER, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits,
+    LoanObject, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin, OtherProtocol,
+    PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings, Restoration, Restored,
+    Rights, SessionDepth, SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest,
+    TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 #[cfg(feature = "store")]
 pub use wisp_store::{OpenError, Sync as SyncMode};
+#[cfg(feature = "in-process")]
+pub use wisp_wire::{EncodeError, QoS, ReasonCode, RetainHandling, SubscriptionId, TopicError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -99,12 +99,6 @@ impl<H: Host> Acceptor<H> {
         Backlog::MayHaveMore
     }
 
-    /// The connections of the admin listener, which are no clients.
-    fn admin_connections(&self) -> u64 {
-        let admin = self.listeners.iter().filter(|listener| listener.transport.is_admin());
-        admin.map(|listener| listener.quota.open()).sum()
-    }
-
     fn accepted(&mut self, server: &Server<H>, stream: H::Stream, origin: Origin) {
         let listener = &self.listeners[usize::from(origin.listener)];
         if !listener.transport.accepts(origin.peer) {
@@ -112,7 +106,7 @@ impl<H: Host> Acceptor<H> {
             return server.log.no_proxy(listener.address, origin.peer, server.now_ms());
         }
         let place = listener.quota.take();
-        let open = server.connections.count().saturating_sub(self.admin_connections());
+        let open = server.client_connections();
         let is_admin = listener.transport.is_admin() && place.is_some();
         let is_admitted = is_admin || server.engine.admits_connection(open, place.is_some());
         let Some(place) = place else { return server.log.refusing_on(listener.address, server.now_ms()) };

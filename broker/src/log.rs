@@ -24,6 +24,11 @@ pub(crate) struct Log {
     limits: Mutex<HashMap<&'static str, Repetition>, { rank::LEAF }>,
 }
 
+/// The number of the listener; none for a client in the process.
+fn listener_of(origin: &Origin) -> Option<u16> {
+    Some(origin.listener).filter(|_| !origin.is_in_process())
+}
+
 /// A limit since its last line.
 struct Repetition {
     quiet_until_ms: u64,
@@ -35,7 +40,7 @@ struct Repetition {
 impl Log {
     /// A connection was accepted.
     pub(crate) fn accepted(origin: Origin, worker: usize) {
-        debug!(peer = origin.peer.map(display), listener = origin.listener, worker, "connection accepted");
+        debug!(peer = origin.peer.map(display), listener = listener_of(&origin), worker, "connection accepted");
     }
 
     /// The broker stops, and this state with it.
@@ -80,7 +85,7 @@ impl Log {
                 client = &**client_id,
                 user = user.as_deref(),
                 peer = origin.peer.map(display),
-                listener = origin.listener,
+                listener = listener_of(origin),
                 version = ?version,
                 keep_alive_s,
                 clean_start,

@@ -376,7 +376,7 @@ mod tests {
         let id = ConnectionId { slot: 0, generation: 1 };
         let outbox = shared.new_outbox(id, 0);
         let socket = Arc::new(Transport::Lower(Lower::Plain(Insatiable(OnceLock::new()))));
-        assert!(socket.stream().0.set(Arc::clone(&outbox)).is_ok());
+        assert!(socket.stream().unwrap().0.set(Arc::clone(&outbox)).is_ok());
         let connection = SendHalf::new(id, Arc::clone(&outbox), socket);
         outbox.push([&b"first"[..]].into_iter(), 5, 1);
         for _ in 0..3 {
@@ -485,16 +485,16 @@ mod loom_tests {
             let (shared, socket, connection) = connection(room);
             let workers: Vec<_> =
                 (0_u8..).zip(lens).map(|(n, len)| spawn_delivery(&connection, vec![n; len])).collect();
-            if socket.stream().open_up() {
+            if socket.stream().unwrap().open_up() {
                 come_back(&connection, connection.writable());
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
             // The event of a send that blocked after the peer began to read. The socket has space, so the event comes
             // at once.
-            if socket.stream().open_up() {
+            if socket.stream().unwrap().open_up() {
                 come_back(&connection, connection.writable());
             }
-            let mut received = std::mem::take(&mut socket.stream().0.lock().received);
+            let mut received = std::mem::take(&mut socket.stream().unwrap().0.lock().received);
             let changes = received.windows(2).filter(|pair| pair[0] != pair[1]).count();
             assert_eq!(changes, 1, "each worker's bytes arrive in one piece");
             received.sort_unstable();
@@ -525,7 +525,7 @@ mod loom_tests {
             let worker = spawn_delivery(&connection, vec![7; 2]);
             come_back(&connection, other(&connection));
             worker.join().unwrap();
-            assert_eq!(socket.stream().0.lock().received, [7; 2]);
+            assert_eq!(socket.stream().unwrap().0.lock().received, [7; 2]);
             assert_eq!(shared.stats().buffered_bytes, 0);
         });
     }
@@ -550,14 +550,14 @@ mod loom_tests {
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.outbox.push_final(b"end");
             come_back(&connection, connection.flush());
-            if socket.stream().open_up() {
+            if socket.stream().unwrap().open_up() {
                 come_back(&connection, connection.writable());
             }
             worker.join().unwrap();
-            if socket.stream().open_up() {
+            if socket.stream().unwrap().open_up() {
                 come_back(&connection, connection.writable());
             }
-            let received = socket.stream().0.lock().received.clone();
+            let received = socket.stream().unwrap().0.lock().received.clone();
             assert!(received == b"end" || received == b"\x07\x07end", "{received:?}");
             assert_eq!(shared.stats().buffered_bytes, 0);
         });
@@ -569,7 +569,7 @@ mod loom_tests {
             let (shared, socket, connection) = connection(1);
             let worker = spawn_delivery(&connection, vec![7; 2]);
             connection.close();
-            socket.stream().0.lock().closed = true;
+            socket.stream().unwrap().0.lock().closed = true;
             worker.join().unwrap();
             assert_eq!(shared.stats().buffered_bytes, 0, "unsent bytes are no longer counted");
         });

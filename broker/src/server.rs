@@ -17,6 +17,8 @@ use crate::config::{Config, ListenerConfig};
 use crate::driver::Driver;
 #[cfg(feature = "store")]
 use crate::durable::{Commits, Durable};
+#[cfg(feature = "in-process")]
+use crate::in_process::{ClientError, ClientOptions, InProcessClient, attach};
 use crate::listener::{Acceptor, Bound};
 use crate::log::Log;
 use crate::quota::Quota;
@@ -179,6 +181,15 @@ impl<H: Host> Control<H> {
         Ok(changed)
     }
 
+    /// As [`Broker::client`].
+    ///
+    /// # Errors
+    /// As [`Broker::client`].
+    #[cfg(feature = "in-process")]
+    pub fn client(&self, options: &ClientOptions) -> Result<InProcessClient, ClientError> {
+        attach(&self.0, options)
+    }
+
     /// Writes a summary to the log, at the level `info`: connections, sessions, traffic, drops,
     /// memory, and the fullest queues and sessions.
     pub fn log_summary(&self) {
@@ -257,6 +268,30 @@ impl<H: Host> Broker<H> {
         self.server.engine.stats()
     }
 
+    /// A client without a socket, for this program. It is to the broker as any other client of MQTT 5; the policy tells it by
+    /// [`ConnectRequest::is_in_process`](crate::ConnectRequest::is_in_process). Waits until the broker has accepted it.
+    ///
+    /// ```
+    /// use wisp_broker::{Broker, ClientOptions, Config, Publication, QoS, Subscription};
+    ///
+    /// let broker = Broker::start(Config::builder().without_listener().build()?)?;
+    /// let client = broker.client(&ClientOptions::builder("here").build()?)?;
+    /// client.subscribe(&[Subscription::new("greetings/#", QoS::AtLeastOnce)])?;
+    /// client.publish(&Publication::new("greetings/world", "hello").qos(QoS::AtLeastOnce))?.wait()?;
+    /// let message = client.messages().recv()?;
+    /// assert_eq!((&**message.topic(), &message.payload()[..]), ("greetings/world", &b"hello"[..]));
+    /// client.disconnect();
+    /// broker.shutdown()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the broker has stopped, has as many connections as it may, or refuses the client.
+    #[cfg(feature = "in-process")]
+    pub fn client(&self, options: &ClientOptions) -> Result<InProcessClient, ClientError> {
+        attach(&self.server, options)
+    }
+
     /// Closes every connection, with a reason for clients of MQTT 5, and waits until all workers have ended.
     ///
     /// # Errors
@@ -267,12 +302,7 @@ impl<H: Host> Broker<H> {
     }
 
     fn spawn(&mut self, worker: usize, driver: Driver<H>) -> Result<(), StartError> {
-        let guard = StopOnPanic(Arc::clone(&self.server));
-        let run = move || {
-            let _guard = guard;
-            driver.run()
-        };
-        let thread = thread::Builder::new().name(format!("wisp-worker-{worker}")).spawn(run);
+        let thread = thread::Builder::new().name(format!("wisp-worker-{worker}")).spawn(move || driver.run());
         self.threads.push(Thread { worker, handle: thread.map_err(StartError::Host)? });
         Ok(())
     }
@@ -298,17 +328,6 @@ impl<H: Host> Drop for Broker<H> {
         self.server.stop();
         // No caller is left to return the error to; a panic has been reported by its thread.
         let _ = self.join();
-    }
-}
-
-/// Stops the broker when a worker panics, since its clients would wait for ever.
-struct StopOnPanic<H: Host>(Arc<Server<H>>);
-
-impl<H: Host> Drop for StopOnPanic<H> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.stop();
-        }
     }
 }
 
@@ -356,7 +375,8 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let has_admin = admin.is_some();
     let quota = |listener: &ListenerConfig| Quota::new(listener.connections_max);
     let quotas: Vec<Quota> = config.listeners.iter().map(quota).collect();
-    let all_quotas: Vec<Quota> = quotas.iter().cloned().chain(admin.as_ref().map(quota)).collect();
+    let admin_quota = admin.as_ref().map(quota);
+    let all_quotas: Vec<Quota> = quotas.iter().cloned().chain(admin_quota.clone()).collect();
     for (config, quota) in config.listeners.into_iter().chain(admin).zip(all_quotas) {
         let address = config.address;
         let listener = listen(&host, address).map_err(|error| StartError::Listen(address, error))?;
@@ -372,7 +392,7 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     if let Some(address) = admin_addr {
         info!(%address, "the admin listener is open: /metrics, /healthz, /readyz");
     }
-    let admin_listener = has_admin.then_some(local_addrs.len() as u16);
+    let admin_listener = admin_quota.map(|quota| (local_addrs.len() as u16, quota));
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
     let watching = config.watch.begin(host.capabilities().threads);
     let server =

@@ -9,6 +9,8 @@ use wisp_net::{Host, Poller, Registrar};
 
 use crate::config::Observer;
 use crate::connections::Connections;
+#[cfg(feature = "in-process")]
+use crate::in_process::InProcess;
 use crate::log::Log;
 use crate::mailbox::Mailbox;
 use crate::quota::Quota;
@@ -36,8 +38,10 @@ pub(crate) struct Server<H: Host> {
     pub(crate) durable: OpenedStore,
     /// Of each listener.
     pub(crate) quotas: Vec<Quota>,
-    /// The number of the admin listener. Its connections speak HTTP, so log and observer do not hear of them.
-    admin_listener: Option<u16>,
+    /// The number of the admin listener, and its connections. They speak HTTP, so log and observer do not hear of them.
+    admin_listener: Option<(u16, Quota)>,
+    #[cfg(feature = "in-process")]
+    pub(crate) in_process: InProcess,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -47,7 +51,7 @@ impl<H: Host> Server<H> {
         host: H,
         engine: Arc<Shared>,
         registrars: Vec<RegistrarOf<H>>,
-        (observer, admin_listener): (Option<Observer>, Option<u16>),
+        (observer, admin_listener): (Option<Observer>, Option<(u16, Quota)>),
         watch: FileWatch,
         (quotas, durable): (Vec<Quota>, OpenedStore),
     ) -> Self {
@@ -55,6 +59,8 @@ impl<H: Host> Server<H> {
             host,
             engine,
             connections: Connections::default(),
+            #[cfg(feature = "in-process")]
+            in_process: InProcess::new(registrars.len()),
             mailboxes: registrars.into_iter().map(Mailbox::new).collect(),
             observer,
             log: Log::default(),
@@ -74,7 +80,13 @@ impl<H: Host> Server<H> {
 
     /// Whether the event is about a connection of the admin listener.
     pub(crate) fn is_of_admin(&self, event: &Event) -> bool {
-        matches!(event, Event::Refused { origin, .. } if Some(origin.listener) == self.admin_listener)
+        matches!(event, Event::Refused { origin, .. } if self.admin_listener.as_ref().is_some_and(|(number, _)| *number == origin.listener))
+    }
+
+    /// The connections but those of the admin listener, which are no clients.
+    pub(crate) fn client_connections(&self) -> u64 {
+        let of_admin = self.admin_listener.as_ref().map_or(0, |(_, quota)| quota.open());
+        self.connections.count().saturating_sub(of_admin)
     }
 
     /// The time since the start.

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! socket -- proxy.rs, if so configured -- lower.rs: as it is, or tls.rs -- websocket.rs, if so configured -- engine
-//!        '- admin.rs: HTTP, answered here
+//!        '- admin.rs: HTTP, answered here                                                                      |
+//! program -- crate::in_process: no socket --------------------------------------------------------------------'
 //! ```
 
 #[cfg(feature = "admin")]
@@ -35,6 +36,8 @@ pub(crate) use self::turn::Turn;
 use self::websocket::WebSocket;
 #[cfg(feature = "websocket")]
 pub use self::websocket::WebSocketSettings;
+#[cfg(feature = "in-process")]
+use crate::in_process::BrokerHalf;
 #[cfg(test)]
 use crate::simulation::transport::{Network, Splitting};
 
@@ -122,6 +125,9 @@ pub(crate) enum Transport<S> {
     /// HTTP for the operator.
     #[cfg(feature = "admin")]
     Admin(Box<Admin<S>>),
+    /// A client in the process, without a socket.
+    #[cfg(feature = "in-process")]
+    InProcess(Box<BrokerHalf>),
     /// Splits and delays bytes.
     #[cfg(test)]
     Splitting(Splitting<S>),
@@ -177,19 +183,21 @@ impl<S: Stream> Transport<S> {
         Ok(Self::Lower(lower))
     }
 
-    /// The socket below the transport.
-    pub(crate) fn stream(&self) -> &S {
-        match self {
+    /// The socket below the transport, if there is one.
+    pub(crate) fn stream(&self) -> Option<&S> {
+        Some(match self {
             Self::Lower(lower) => lower.stream(),
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.stream(),
             #[cfg(feature = "proxy-protocol")]
-            Self::Proxied(proxied) => proxied.transport.stream(),
+            Self::Proxied(proxied) => return proxied.transport.stream(),
             #[cfg(feature = "admin")]
             Self::Admin(admin) => admin.stream(),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(_) => return None,
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream(),
-        }
+        })
     }
 
     /// Receives once into `buffer`, which must not be empty.
@@ -199,11 +207,16 @@ impl<S: Stream> Transport<S> {
             #[cfg(feature = "websocket")]
             Self::WebSocket(web_socket) => web_socket.receive(buffer, turn),
             #[cfg(feature = "proxy-protocol")]
-            Self::Proxied(proxied) if !proxied.gate.is_open() => proxied.gate.receive(proxied.transport.stream(), turn),
+            Self::Proxied(proxied) if !proxied.gate.is_open() => {
+                let stream = proxied.transport.stream();
+                stream.map_or(Received::Failed, |stream| proxied.gate.receive(stream, turn))
+            }
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.receive(buffer, turn),
             #[cfg(feature = "admin")]
             Self::Admin(admin) => admin.receive(buffer, turn),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(half) => half.receive(buffer),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.receive(buffer),
         }
@@ -224,6 +237,8 @@ impl<S: Stream> Transport<S> {
             // No client is connected, so the engine has nothing to send but the reason of the end.
             #[cfg(feature = "admin")]
             Self::Admin(_) => Ok(bytes.len()),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(half) => half.send(bytes),
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.send(bytes),
         }
@@ -239,6 +254,8 @@ impl<S: Stream> Transport<S> {
             Self::Proxied(proxied) => proxied.transport.writable(),
             #[cfg(feature = "admin")]
             Self::Admin(admin) => admin.writable(),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(_) => {}
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
@@ -254,6 +271,11 @@ impl<S: Stream> Transport<S> {
             Self::Proxied(proxied) => proxied.transport.shutdown(how),
             #[cfg(feature = "admin")]
             Self::Admin(admin) => admin.shutdown(how),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(half) => {
+                half.shutdown();
+                Ok(())
+            }
             #[cfg(test)]
             Self::Splitting(splitting) => splitting.stream().shutdown(how),
         }
@@ -271,6 +293,8 @@ impl<S: Stream> Transport<S> {
             Self::Proxied(proxied) => proxied.transport.end(),
             #[cfg(feature = "admin")]
             Self::Admin(_) => {}
+            #[cfg(feature = "in-process")]
+            Self::InProcess(half) => half.end(),
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
@@ -281,6 +305,8 @@ impl<S: Stream> Transport<S> {
         match self {
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.is_transparent(),
+            #[cfg(feature = "in-process")]
+            Self::InProcess(_) => true,
             _ => matches!(self, Self::Lower(Lower::Plain(_))),
         }
     }

@@ -9,14 +9,25 @@ use wisp_wire::{ProtocolVersion, QoS};
 use crate::base::denials::Denial;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::policy::IN_PROCESS_LISTENER;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The peer's address, if the host provides it.
     pub peer: Option<SocketAddr>,
-    /// The index of the listener in the configuration.
+    /// The index of the listener in the configuration, or [`IN_PROCESS_LISTENER`].
     pub listener: u16,
+}
+
+impl Origin {
+    /// A client without a socket, in the program that embeds the broker.
+    pub const IN_PROCESS: Self = Self { peer: None, listener: IN_PROCESS_LISTENER };
+
+    /// Whether the client is in the program that embeds the broker.
+    pub fn is_in_process(&self) -> bool {
+        self.listener == IN_PROCESS_LISTENER
+    }
 }
 
 /// A message from one worker, or the acceptor, to another worker.

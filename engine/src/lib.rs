@@ -85,7 +85,8 @@ pub use metrics::histogram::{BUCKET_BOUNDS_US, HISTOGRAMS, Histogram, HistogramM
 pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use ops::fullest::{Depth, QueueDepth, SessionDepth};
 pub use policy::{
-    AllowAll, ConnectRequest, Decision, PendingDecision, Policy, PublishRequest, Rights, SubscribeRequest, Verdict,
+    AllowAll, ConnectRequest, Decision, IN_PROCESS_LISTENER, PendingDecision, Policy, PublishRequest, Rights,
+    SubscribeRequest, Verdict,
 };
 pub use state::shared::{InvalidOptions, Options, Restoration, Shared, SysOptions, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};

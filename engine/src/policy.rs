@@ -15,6 +15,9 @@ use wisp_wire::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::base::sync::{Mutex, rank};
 
+/// The number of no listener: clients in the program that embeds the broker have it.
+pub const IN_PROCESS_LISTENER: u16 = u16::MAX;
+
 /// Decides whether clients may connect, publish and subscribe. Called by all workers, in the middle of their turns: a
 /// policy that needs time answers [later](Decision::Later).
 pub trait Policy: Debug + Send + Sync {
@@ -108,7 +111,7 @@ pub struct ConnectRequest<'a> {
     pub will_topic: Option<&'a str>,
     /// The peer's address, if the host provides it.
     pub peer: Option<SocketAddr>,
-    /// The index of the listener in the configuration.
+    /// The index of the listener in the configuration, or [`IN_PROCESS_LISTENER`].
     pub listener: u16,
     /// The name in the client's certificate, if its listener verifies certificates and takes a name from them.
     pub certificate_name: Option<&'a str>,
@@ -127,6 +130,11 @@ impl<'a> ConnectRequest<'a> {
             listener: 0,
             certificate_name: None,
         }
+    }
+
+    /// Whether the client is in the program that embeds the broker.
+    pub fn is_in_process(&self) -> bool {
+        self.listener == IN_PROCESS_LISTENER
     }
 }
 

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 #[cfg(loom)]
 use loom::sync as imp;
@@ -47,6 +48,8 @@ pub mod rank {
     pub const LIFETIME: u8 = 12;
     /// The timers.
     pub const TIMERS: u8 = 13;
+    /// The messages for a client in the process.
+    pub const IN_PROCESS: u8 = 29;
     /// A transport over another one.
     pub const TRANSPORT: u8 = 30;
     /// A lock under which no other is taken.
@@ -104,6 +107,36 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 impl<T: fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+/// A condition that threads wait for, each with the mutex that it holds.
+#[derive(Debug)]
+pub struct Condvar(imp::Condvar);
+
+impl Default for Condvar {
+    fn default() -> Self {
+        Self(imp::Condvar::new())
+    }
+}
+
+impl Condvar {
+    /// Gives the lock back, waits to be notified, and takes the lock again. It may return without a notification.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let MutexGuard { guard, _held } = guard;
+        MutexGuard { guard: self.0.wait(guard).unwrap_or_else(PoisonError::into_inner), _held }
+    }
+
+    /// The same for at most `timeout`.
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        let MutexGuard { guard, _held } = guard;
+        let (guard, _) = self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { guard, _held }
+    }
+
+    /// Has all waiting threads look again.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

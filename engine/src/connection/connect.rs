@@ -17,7 +17,7 @@ use crate::base::reached::LimitName;
 use crate::base::sync::Ordering;
 use crate::delivery::aliases::ReceivedAliases;
 use crate::delivery::outbox::{Outbox, ReceiverInfo, WireFormat};
-use crate::event::Event;
+use crate::event::{Event, Origin};
 use crate::ops::sessions::{AttachRequest, Attached, TooManySessions};
 use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Rights, Verdict};
 use crate::state::session::Session;
@@ -53,7 +53,7 @@ impl Protocol {
             Err(pending) => return Ok(Next::Undecided(pending)),
         };
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let keep_alive_s = granted_keep_alive_s(connect, &limits);
+        let keep_alive_s = granted_keep_alive_s(connect, self.origin, &limits);
         let packet_bytes_max = asked.packet_bytes_max;
         let receiver = ReceiverInfo {
             format: connect.version.into(),
@@ -353,10 +353,10 @@ fn check(connect: &Connect<'_>, asked: &Asked, shared: &Shared) -> Result<(), Re
 }
 
 /// The client's keep-alive, unless the client is MQTT 5 and the operator's limit is lower. Earlier versions have no
-/// field for another one.
-fn granted_keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
+/// field for another one, and a client in the process cannot vanish silently.
+fn granted_keep_alive_s(connect: &Connect<'_>, origin: Origin, limits: &Limits) -> u16 {
     let max = limits.keep_alive_s_max;
-    let unlimited = max == u16::MAX || !connect.version.is_v5();
+    let unlimited = max == u16::MAX || !connect.version.is_v5() || origin.is_in_process();
     match connect.keep_alive_s {
         wish if unlimited => wish,
         0 => max,

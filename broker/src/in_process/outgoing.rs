@@ -1,0 +1,160 @@
+//! The packets of a client in the process that wait for its worker, in a buffer of bounded length.
+//!
+//! A thread that publishes waits for room in it; an acknowledgement always enters, since the windows of both
+//! directions bound these.
+
+use wisp_wire::{ConnAck, EncodeError, Packet, PacketId, ProtocolVersion};
+
+use super::error::{ClientEnd, ClientError};
+use super::requests::Requests;
+
+/// The version of MQTT between the halves.
+pub(super) const VERSION: ProtocolVersion = ProtocolVersion::Mqtt5;
+
+/// Most bytes of packets that wait for the worker. A longer packet waits alone.
+pub(super) const OUTGOING_BYTES_MAX: usize = 256 * 1024;
+
+/// A buffer of at most this size is kept while a client is idle.
+pub(super) const KEPT_BYTES: usize = 1024;
+
+/// The packets of a client that wait for its worker, and the state of its connection.
+pub(super) struct Outgoing {
+    /// Packets for the worker, of which the first `taken` bytes are taken.
+    bytes: Vec<u8>,
+    taken: usize,
+    /// The worker has been told that there are bytes, and has not found the end of them since.
+    pub(super) is_announced: bool,
+    /// No packets follow, and the reason. The worker still reads the ones before.
+    pub(super) closed: Option<ClientEnd>,
+    /// The threads that wait for a change.
+    pub(super) waiting: usize,
+    pub(super) requests: Requests,
+    pub(super) accepted: Option<Accepted>,
+    pub(super) end: Option<ClientEnd>,
+}
+
+/// The broker's answer to CONNECT.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    pub(super) session_present: bool,
+    /// If the broker has assigned one.
+    pub(super) client_id: Option<Box<str>>,
+    /// Most messages at QoS 1 and 2 without an acknowledgement.
+    messages_max: usize,
+    packet_bytes_max: u32,
+    retains: bool,
+}
+
+impl Outgoing {
+    /// Begins with CONNECT, of which the worker is told in another way.
+    pub(super) fn new(connect: Vec<u8>) -> Self {
+        Self {
+            bytes: connect,
+            taken: 0,
+            is_announced: true,
+            closed: None,
+            waiting: 0,
+            requests: Requests::default(),
+            accepted: None,
+            end: None,
+        }
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), ClientError> {
+        self.end.or(self.closed).map_or(Ok(()), |end| Err(end.into()))
+    }
+
+    /// Refuses a packet that the broker would end the connection for.
+    pub(super) fn check_fits(&self, bytes: usize, retain: bool) -> Result<(), ClientError> {
+        let Some(Accepted { packet_bytes_max, retains, .. }) = self.accepted else { return Ok(()) };
+        if bytes > packet_bytes_max as usize {
+            return Err(ClientError::PacketTooLong { bytes, max: packet_bytes_max });
+        }
+        if retain && !retains { Err(ClientError::RetainNotAvailable) } else { Ok(()) }
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.pending() == 0 || self.pending() + bytes <= OUTGOING_BYTES_MAX
+    }
+
+    /// Whether one more message may be unacknowledged.
+    pub(super) fn has_window(&self) -> bool {
+        let max = self.accepted.as_ref().map_or(0, |accepted| accepted.messages_max);
+        self.requests.messages() < max
+    }
+
+    pub(super) fn next_id(&mut self) -> Result<PacketId, ClientError> {
+        self.requests.next_id().ok_or(ClientError::Full)
+    }
+
+    /// Adds a packet that a thread waits to send.
+    pub(super) fn send(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
+        packet.encode(VERSION, &mut self.bytes)
+    }
+
+    /// Adds a packet for which no thread waits.
+    pub(super) fn reply(&mut self, packet: &Packet<'_>) {
+        let encoded = packet.encode(VERSION, &mut self.bytes);
+        debug_assert!(encoded.is_ok(), "packets without text are legal");
+    }
+
+    /// Moves bytes to the front of `buffer` and returns their number.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let count = self.pending().min(buffer.len());
+        let end = self.taken + count;
+        buffer[..count].copy_from_slice(&self.bytes[self.taken..end]);
+        self.taken = end;
+        if self.pending() == 0 {
+            self.bytes.clear();
+            self.taken = 0;
+            // The buffer of a burst is kept only while bursts come.
+            if self.bytes.capacity() > KEPT_BYTES.max(4 * count) {
+                self.bytes.shrink_to(KEPT_BYTES.max(2 * count));
+            }
+        } else if self.taken >= self.pending() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        count
+    }
+
+    /// Whether so little waits that threads may go on.
+    pub(super) fn is_drained(&self) -> bool {
+        self.pending() <= OUTGOING_BYTES_MAX / 2
+    }
+
+    /// Drops all packets.
+    pub(super) fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.taken = 0;
+    }
+
+    /// The memory of the buffer.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Notes the end, once.
+    pub(super) fn end(&mut self, end: ClientEnd) {
+        let end = *self.end.get_or_insert(end);
+        self.requests.end(end);
+    }
+}
+
+impl Accepted {
+    pub(super) fn of(ack: &ConnAck<'_>) -> Self {
+        let properties = &ack.properties;
+        Self {
+            session_present: ack.session_present,
+            client_id: properties.assigned_client_identifier().map(Box::from),
+            messages_max: properties.receive_maximum().map_or(usize::from(u16::MAX), |max| usize::from(max.get())),
+            packet_bytes_max: properties.maximum_packet_size().map_or(u32::MAX, std::num::NonZeroU32::get),
+            retains: properties.retain_available() != Some(false),
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! The program's half of a connection: packets for the worker, requests that wait for an answer, and how much of the
+//! received messages the program has not handled.
+//!
+//! The packets lie in a buffer ([`super::outgoing`]), and a thread that publishes waits for room in it.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use wisp_engine::Received;
+use wisp_engine::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, rank};
+use wisp_net::{Event, Token};
+use wisp_wire::{Disconnect, EncodeError, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, QoS, ReasonCode};
+
+use super::completion::Completion;
+use super::doorbell::Bell;
+use super::error::{ClientEnd, ClientError};
+use super::options::{ClientOptions, ReceiveLimits};
+use super::outgoing::{Accepted, Outgoing, VERSION};
+
+/// The count of messages, in the number whose lower bits count their bytes.
+const ONE_MESSAGE: u64 = 1 << 40;
+
+/// The program's half of a connection.
+pub(super) struct ProgramHalf {
+    token: Token,
+    worker: usize,
+    bell: Weak<dyn Bell>,
+    receive: ReceiveLimits,
+    /// Messages and their bytes that were received and are not handled: [`ONE_MESSAGE`].
+    unhandled: AtomicU64,
+    /// A message was refused, and the worker is to be told when there is room.
+    has_refused: AtomicBool,
+    /// The program takes no more messages, since it ends the connection.
+    discards: AtomicBool,
+    outgoing: Mutex<Outgoing, { rank::TRANSPORT }>,
+    /// The connection was accepted or has ended, or there is room for packets.
+    changed: Condvar,
+}
+
+/// What a thread does if there is no room for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Yes,
+    No,
+}
+
+impl ProgramHalf {
+    /// The half of a client of `worker`, with its CONNECT. The worker is told of it in another way.
+    pub(super) fn new((token, worker): (Token, usize), bell: Weak<dyn Bell>, options: &ClientOptions) -> Self {
+        Self {
+            token,
+            worker,
+            bell,
+            receive: options.receive,
+            unhandled: AtomicU64::new(0),
+            has_refused: AtomicBool::new(false),
+            discards: AtomicBool::new(false),
+            outgoing: Mutex::new(Outgoing::new(options.connect.clone())),
+            changed: Condvar::default(),
+        }
+    }
+
+    fn ring(&self, readable: bool) {
+        if let Some(bell) = self.bell.upgrade() {
+            bell.ring(self.worker, Event { token: self.token, readable, writable: !readable });
+        }
+    }
+
+    /// Waits for the answer to CONNECT.
+    pub(super) fn wait_accepted(&self) -> Result<Accepted, ClientError> {
+        let mut outgoing = self.outgoing.lock();
+        loop {
+            if let Some(accepted) = &outgoing.accepted {
+                return Ok(accepted.clone());
+            }
+            outgoing.check_open().map_err(|error| match error {
+                ClientError::Ended(ClientEnd::ByBroker(code)) => ClientError::Refused(code),
+                error => error,
+            })?;
+            outgoing = self.wait(outgoing);
+        }
+    }
+
+    /// Waits until the connection has ended.
+    pub(super) fn wait_end(&self) {
+        let mut outgoing = self.outgoing.lock();
+        while outgoing.end.is_none() {
+            outgoing = self.wait(outgoing);
+        }
+    }
+
+    fn wait<'a>(&'a self, mut outgoing: MutexGuard<'a, Outgoing>) -> MutexGuard<'a, Outgoing> {
+        outgoing.waiting += 1;
+        let mut outgoing = self.changed.wait(outgoing);
+        outgoing.waiting -= 1;
+        outgoing
+    }
+
+    /// The reason of the end, if the connection has ended.
+    pub(super) fn end_reason(&self) -> Option<ClientEnd> {
+        self.outgoing.lock().end
+    }
+
+    /// Sends a message, whose encoded length is `len`. `None` at QoS 0, which has no answer.
+    pub(super) fn publish(
+        &self,
+        mut publish: Publish<'_>,
+        len: usize,
+        wait: Wait,
+    ) -> Result<Option<Arc<Completion<ReasonCode>>>, ClientError> {
+        let mut outgoing = self.outgoing.lock();
+        outgoing.check_fits(len, publish.retain)?;
+        let is_answered = publish.qos != QoS::AtMostOnce;
+        loop {
+            outgoing.check_open()?;
+            if outgoing.has_room(len) && (!is_answered || outgoing.has_window()) {
+                break;
+            }
+            if wait == Wait::No {
+                return Err(ClientError::Full);
+            }
+            outgoing = self.wait(outgoing);
+        }
+        publish.packet_id = if is_answered { Some(outgoing.next_id()?) } else { None };
+        outgoing.send(&publish.into())?;
+        let completion = publish.packet_id.map(|id| outgoing.requests.add_message(id, publish.qos));
+        self.announce(outgoing);
+        Ok(completion)
+    }
+
+    /// Sends the SUBSCRIBE or UNSUBSCRIBE that `packet` makes.
+    pub(super) fn request<'a>(
+        &self,
+        packet: impl Fn(PacketId) -> Packet<'a>,
+    ) -> Result<Arc<Completion<Vec<ReasonCode>>>, ClientError> {
+        let mut outgoing = self.outgoing.lock();
+        let any_id = PacketId::new(1).ok_or(EncodeError::PropertyValue)?;
+        let len = packet(any_id).encoded_len(VERSION)?;
+        outgoing.check_fits(len, false)?;
+        loop {
+            outgoing.check_open()?;
+            if outgoing.has_room(len) {
+                break;
+            }
+            outgoing = self.wait(outgoing);
+        }
+        let id = outgoing.next_id()?;
+        outgoing.send(&packet(id))?;
+        let completion = outgoing.requests.add_filters(id);
+        self.announce(outgoing);
+        Ok(completion)
+    }
+
+    /// Tells the worker that there are packets, unless it knows.
+    fn announce(&self, mut outgoing: MutexGuard<'_, Outgoing>) {
+        let was_announced = std::mem::replace(&mut outgoing.is_announced, true);
+        drop(outgoing);
+        if !was_announced {
+            self.ring(true);
+        }
+    }
+
+    /// The program ends the connection, with a DISCONNECT unless the end is abnormal.
+    pub(super) fn disconnect(&self, code: Option<ReasonCode>) {
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.closed.is_some() {
+            return;
+        }
+        if let Some(code) = code {
+            outgoing.reply(&Disconnect::new(code).into());
+        }
+        outgoing.closed = Some(ClientEnd::Disconnected);
+        self.announce(outgoing);
+        // The worker may hold the packets back until the client's own messages are gone.
+        self.discards.swap(true, Ordering::AcqRel);
+        if self.takes_back_refusal() {
+            self.ring(false);
+        }
+    }
+
+    /// Whether the program wants no more messages. At QoS 1 and 2 they stay with the session.
+    pub(super) fn discards(&self) -> bool {
+        self.discards.load(Ordering::Relaxed)
+    }
+
+    /// For the worker: no more packets are wanted.
+    pub(super) fn close(&self) {
+        let mut outgoing = self.outgoing.lock();
+        outgoing.closed.get_or_insert(ClientEnd::Closed);
+        self.announce(outgoing);
+    }
+
+    /// The program has handled a received message of `bytes`, and acknowledges it if it is at QoS 1 or 2.
+    pub(super) fn handled(&self, bytes: usize, acknowledged: Option<(QoS, PacketId)>) {
+        if let Some((qos, id)) = acknowledged {
+            let mut outgoing = self.outgoing.lock();
+            if outgoing.check_open().is_ok() {
+                outgoing.reply(&match qos {
+                    QoS::ExactlyOnce => PubRec::new(id).into(),
+                    QoS::AtMostOnce | QoS::AtLeastOnce => PubAck::new(id).into(),
+                });
+                self.announce(outgoing);
+            }
+        }
+        let size = size_of_message(bytes);
+        let left = self.unhandled.fetch_sub(size, Ordering::AcqRel) - size;
+        if self.is_drained(left) && self.takes_back_refusal() {
+            self.ring(false);
+        }
+    }
+
+    /// Whether the program takes one more message. If not, the worker is told when it does.
+    pub(super) fn takes_message(&self) -> bool {
+        let unhandled = self.unhandled.load(Ordering::Relaxed);
+        if messages_of(unhandled) < u64::from(self.receive.messages) && bytes_of(unhandled) < self.receive.bytes {
+            return true;
+        }
+        self.has_refused.store(true, Ordering::Relaxed);
+        // The program may have handled messages, or ended, before it could see the refusal. These write nothing new, but have an
+        // order with the program's writes: it sees the refusal, or they see its write.
+        let unhandled = self.unhandled.fetch_add(0, Ordering::AcqRel);
+        let takes_now = self.discards.fetch_or(false, Ordering::AcqRel) || self.is_drained(unhandled);
+        takes_now && self.takes_back_refusal()
+    }
+
+    /// Counts a message that is about to be received.
+    pub(super) fn count_message(&self, bytes: usize) {
+        self.unhandled.fetch_add(size_of_message(bytes), Ordering::Relaxed);
+    }
+
+    /// Whether half of the room is free, so that a worker is not woken for each message.
+    fn is_drained(&self, unhandled: u64) -> bool {
+        messages_of(unhandled) <= u64::from(self.receive.messages / 2) && bytes_of(unhandled) <= self.receive.bytes / 2
+    }
+
+    fn takes_back_refusal(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed) && self.has_refused.swap(false, Ordering::AcqRel)
+    }
+
+    /// For the worker: takes packets into `buffer`, which is not empty.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> Received {
+        let mut outgoing = self.outgoing.lock();
+        let count = outgoing.take(buffer);
+        let more = outgoing.pending() > 0 || outgoing.closed.is_some();
+        outgoing.is_announced = more;
+        let may_continue = outgoing.waiting > 0 && outgoing.is_drained();
+        drop(outgoing);
+        if may_continue {
+            self.changed.notify_all();
+        }
+        match (count, more) {
+            (0, true) => Received::Closed,
+            (0, false) => Received::WouldBlock,
+            _ => Received::Bytes { count, more },
+        }
+    }
+
+    /// For the worker: handles a packet of the broker that is not a message.
+    pub(super) fn handle(&self, packet: &Packet<'_>) {
+        let mut outgoing = self.outgoing.lock();
+        match packet {
+            Packet::ConnAck(ack) if ack.code.is_error() => outgoing.end(ClientEnd::ByBroker(ack.code)),
+            Packet::ConnAck(ack) => outgoing.accepted = Some(Accepted::of(ack)),
+            Packet::PubAck(ack) => {
+                outgoing.requests.received(ack.packet_id, ack.code);
+            }
+            Packet::PubRec(ack) => {
+                if outgoing.requests.received(ack.packet_id, ack.code) {
+                    outgoing.reply(&PubRel::new(ack.packet_id).into());
+                }
+            }
+            Packet::PubRel(release) => outgoing.reply(&PubComp::new(release.packet_id).into()),
+            Packet::PubComp(complete) => outgoing.requests.complete(complete.packet_id),
+            Packet::SubAck(ack) => outgoing.requests.answered(ack.packet_id, ack.codes.iter().collect()),
+            Packet::UnsubAck(ack) => outgoing.requests.answered(ack.packet_id, ack.codes.iter().collect()),
+            Packet::Disconnect(disconnect) => {
+                outgoing.end(match disconnect.code {
+                    ReasonCode::ServerShuttingDown => ClientEnd::BrokerStopped,
+                    code => ClientEnd::ByBroker(code),
+                });
+                // Nothing more is to be said, so the worker need not linger.
+                outgoing.closed.get_or_insert(ClientEnd::Closed);
+            }
+            _ => debug_assert!(false, "a broker does not send {packet:?}"),
+        }
+        if outgoing.waiting > 0 {
+            self.changed.notify_all();
+        }
+        if outgoing.pending() > 0 || outgoing.closed.is_some() {
+            self.announce(outgoing);
+        }
+    }
+
+    /// For the worker: nothing more is read or sent.
+    pub(super) fn end(&self) {
+        let is_stopping = self.bell.upgrade().is_none_or(|bell| bell.is_stopping());
+        let mut outgoing = self.outgoing.lock();
+        let unless_closed = if is_stopping { ClientEnd::BrokerStopped } else { ClientEnd::Closed };
+        let end = outgoing.closed.unwrap_or(unless_closed);
+        outgoing.end(end);
+        outgoing.clear();
+        drop(outgoing);
+        self.changed.notify_all();
+    }
+}
+
+fn size_of_message(bytes: usize) -> u64 {
+    ONE_MESSAGE + bytes as u64
+}
+
+fn messages_of(unhandled: u64) -> u64 {
+    unhandled / ONE_MESSAGE
+}
+
+fn bytes_of(unhandled: u64) -> u64 {
+    unhandled % ONE_MESSAGE
+}
+
+impl fmt::Debug for ProgramHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramHalf").field("token", &self.token).field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// A bell that counts.
+#[cfg(test)]
+#[derive(Default)]
+struct Rings {
+    readable: wisp_engine::sync::AtomicUsize,
+    writable: wisp_engine::sync::AtomicUsize,
+}
+
+#[cfg(test)]
+impl Bell for Rings {
+    fn ring(&self, _: usize, event: Event) {
+        self.readable.fetch_add(usize::from(event.readable), Ordering::SeqCst);
+        self.writable.fetch_add(usize::from(event.writable), Ordering::SeqCst);
+    }
+
+    fn is_stopping(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+impl Rings {
+    /// The half of a client that may have `messages` unhandled, with a bell of its own.
+    fn with_half(messages: u32) -> (Arc<Self>, ProgramHalf) {
+        let rings = Arc::<Self>::default();
+        let of_rings = Arc::downgrade(&rings);
+        let options = ClientOptions::builder("c").receive_messages_max(messages).build().expect("legal options");
+        let half = ProgramHalf::new((Token(1), 0), of_rings, &options);
+        (rings, half)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use wisp_wire::TopicName;
+
+    use super::*;
+    use crate::in_process::outgoing::{KEPT_BYTES, OUTGOING_BYTES_MAX};
+
+    fn publish(half: &ProgramHalf, payload: &[u8], wait: Wait) -> Result<(), ClientError> {
+        let packet = Publish::new(TopicName::new("t").expect("a topic"), payload);
+        half.publish(packet, packet.encoded_len(VERSION).expect("legal"), wait).map(drop)
+    }
+
+    /// Everything that waits, read in pieces of `len` bytes.
+    fn read(half: &ProgramHalf, len: usize) -> Vec<u8> {
+        let (mut all, mut buffer) = (Vec::new(), vec![0; len]);
+        while let Received::Bytes { count, more } = half.receive(&mut buffer) {
+            all.extend_from_slice(&buffer[..count]);
+            if !more {
+                break;
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn packets_come_out_as_they_went_in_in_pieces_of_any_length() {
+        for len in [1, 7, 100, 1000, 100_000] {
+            let (_rings, half) = Rings::with_half(1);
+            let mut expected = read(&half, 1000);
+            assert_eq!(expected[0], 0x10, "CONNECT");
+            expected.clear();
+            let mut actual = Vec::new();
+            for n in 0..200_u8 {
+                let payload = vec![n; usize::from(n) * 10];
+                Publish::new(TopicName::new("t").unwrap(), &payload).encode(VERSION, &mut expected).unwrap();
+                publish(&half, &payload, Wait::No).unwrap();
+                if let Received::Bytes { count, .. } = half.receive(more_of(&mut actual, len)) {
+                    actual.truncate(actual.len() - len + count);
+                }
+            }
+            actual.extend(read(&half, len));
+            assert!(actual == expected, "in pieces of {len} bytes");
+            assert!(half.outgoing.lock().capacity() <= KEPT_BYTES.max(8 * len));
+        }
+    }
+
+    /// `len` more bytes of `all`.
+    fn more_of(all: &mut Vec<u8>, len: usize) -> &mut [u8] {
+        let from = all.len();
+        all.resize(from + len, 0);
+        &mut all[from..]
+    }
+
+    #[test]
+    fn a_burst_rings_once_until_the_worker_has_read_it() {
+        let (rings, half) = Rings::with_half(1);
+        let rung = || rings.readable.load(Ordering::SeqCst);
+        (0..10).for_each(|_| publish(&half, b"1", Wait::No).unwrap());
+        assert_eq!(rung(), 0, "the worker is told of the CONNECT in another way");
+        let mut buffer = [0; 16];
+        assert!(matches!(half.receive(&mut buffer), Received::Bytes { more: true, .. }));
+        publish(&half, b"2", Wait::No).unwrap();
+        assert_eq!(rung(), 0, "it has not read all");
+        read(&half, 1000);
+        (0..10).for_each(|_| publish(&half, b"3", Wait::No).unwrap());
+        assert_eq!(rung(), 1);
+        read(&half, 1000);
+        assert_eq!(half.receive(&mut buffer), Received::WouldBlock);
+        half.disconnect(None);
+        assert_eq!((rung(), half.receive(&mut buffer)), (2, Received::Closed));
+    }
+
+    #[test]
+    fn the_buffer_is_bounded_and_a_longer_packet_waits_alone() {
+        let (_rings, half) = Rings::with_half(1);
+        read(&half, 1000);
+        let long = vec![0; OUTGOING_BYTES_MAX];
+        publish(&half, &long, Wait::No).unwrap();
+        assert_eq!(publish(&half, b"", Wait::No), Err(ClientError::Full));
+        read(&half, 1000);
+        let mut sent = 0;
+        while publish(&half, &long[..1000], Wait::No).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(sent, OUTGOING_BYTES_MAX / 1007);
+    }
+
+    #[test]
+    fn a_worker_that_was_refused_is_told_once_when_half_is_handled() {
+        let (rings, half) = Rings::with_half(10);
+        while half.takes_message() {
+            half.count_message(5);
+        }
+        assert!(!half.takes_message());
+        let rung = || rings.writable.load(Ordering::SeqCst);
+        for n in 1..=10 {
+            half.handled(5, None);
+            assert_eq!(rung(), usize::from(n >= 5), "after {n}");
+        }
+        assert!(half.takes_message());
+        half.count_message(5);
+        half.handled(5, None);
+        assert_eq!((rung(), half.unhandled.load(Ordering::SeqCst)), (1, 0));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn loom_a_refused_worker_is_told_of_the_room_or_finds_it() {
+        loom::model(|| {
+            let (rings, half) = Rings::with_half(1);
+            let half = Arc::new(half);
+            half.count_message(1);
+            let program = Arc::clone(&half);
+            let program = thread::spawn(move || program.handled(1, None));
+            let takes = half.takes_message();
+            program.join().unwrap();
+            assert_eq!(
+                rings.writable.load(Ordering::SeqCst),
+                usize::from(!takes),
+                "told if and only if it was refused"
+            );
+        });
+    }
+}
