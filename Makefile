@@ -8,7 +8,7 @@ LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-parts test-loom test-wasm \
-	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-durable bench-isolation \
+	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-durable bench-embed bench-isolation \
 	release experiments experiments-quick experiment-programs experiment-modules install deb image
 
 help: ## Show the targets
@@ -113,6 +113,9 @@ endif
 
 bench-memory: release ## Memory of the native broker for each idle client, and for each session away; with AGAINST or AGAINST_ROOT too
 	cargo run --release -p wisp-bench -- memory $(COMPARED)
+
+bench-embed: ## Messages between clients in a process with a broker, beside the same over loopback; ARGS="MESSAGES REPETITIONS"
+	cargo run --release -p wisp-bench --example embed -- $(ARGS)
 
 bench-secure: release ## Processor time and memory of TLS, WebSocket and access rules in the broker, beside mosquitto; some minutes; ARGS="--case rules,wasmer"
 	e2e/setup
