@@ -9,6 +9,7 @@ use wisp_wire::{ProtocolVersion, QoS};
 use crate::base::denials::Denial;
 use crate::connection::disconnect::EndReason;
 use crate::delivery::outbox::{ConnectionId, Outbox};
+use crate::order::Order;
 use crate::policy::IN_PROCESS_LISTENER;
 
 /// Where a connection comes from.
@@ -35,6 +36,8 @@ impl Origin {
 pub enum Mail {
     /// A connection was accepted for this worker.
     Accept(Arc<Outbox>, Origin),
+    /// An action of the operator, for any worker.
+    Order(Order),
     /// A connection of this worker must end.
     End(ConnectionId, EndReason),
     /// A connection's outbox was filled, and its session has more to send when the client has read.

@@ -63,6 +63,7 @@ mod delivery;
 mod event;
 mod metrics;
 mod ops;
+mod order;
 mod policy;
 mod state;
 mod store;
@@ -84,10 +85,16 @@ pub use event::{Event, Mail, Origin};
 pub use metrics::histogram::{BUCKET_BOUNDS_US, HISTOGRAMS, Histogram, HistogramMetric, HistogramSnapshot, Histograms};
 pub use metrics::{METRICS, Metric, MetricKind, StatsSnapshot};
 pub use ops::fullest::{Depth, QueueDepth, SessionDepth};
+pub use ops::lists::{
+    InvalidCursor, LIST_ITEMS_MAX, List, ListQuery, Presence, QueueRow, RetainedMessage, RetainedRow, SessionRow,
+    SubscriptionRow,
+};
+pub use order::{Action, Done, NewMessage, Order, OrderError, PendingAction};
 pub use policy::{
     AllowAll, ConnectRequest, Decision, IN_PROCESS_LISTENER, PendingDecision, Policy, PublishRequest, Rights,
     SubscribeRequest, Verdict,
 };
+pub use state::roster::ConnectionFacts;
 pub use state::shared::{InvalidOptions, Options, Restoration, Shared, SysOptions, Unsaved, is_mqtt_text};
 pub use state::topic_queue::{FullPolicy, InvalidQueue, QueueSettings};
 pub use store::{

@@ -124,6 +124,9 @@ metrics! {
             "Messages that a subscribed client did not get because it may not read their topics, one for each client.";
         connections_rejected, "connections",
             "Connections ended because their TLS or WebSocket handshake or framing was wrong.";
+        messages_purged, "messages", "Messages that an operator removed from topic queues and sessions.";
+        admin_requests_refused, "requests",
+            "Requests to the admin listener that were refused: without the token, or from a page of another site.";
         worker_busy_us, "microseconds",
             "Time that all workers were busy, estimated from one turn in sixteen.";
         objects_dropped, "objects",

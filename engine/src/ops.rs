@@ -4,6 +4,7 @@ pub(crate) mod dispatch;
 pub(crate) mod eviction;
 pub(crate) mod expire;
 pub(crate) mod fullest;
+pub(crate) mod lists;
 pub(crate) mod queues;
 pub(crate) mod replay;
 pub(crate) mod restore;

@@ -5,6 +5,7 @@ pub(crate) mod evictable;
 pub(crate) mod queue_directory;
 pub(crate) mod registry;
 pub(crate) mod retained;
+pub(crate) mod roster;
 pub(crate) mod session;
 pub(crate) mod shared;
 pub(crate) mod subscriber;

@@ -8,6 +8,7 @@
 
 mod close;
 mod deadlines;
+mod orders;
 mod read_order;
 mod replies;
 mod resume;
@@ -34,6 +35,7 @@ use crate::delivery::outbox::ConnectionId;
 use crate::event::{Event, Mail};
 use crate::ops::dispatch::Dispatcher;
 use crate::ops::sys::Sys;
+use crate::order::PendingOrder;
 use crate::state::shared::Shared;
 use crate::state::timers::NEVER;
 
@@ -73,6 +75,8 @@ pub struct Worker {
     next_refill_ms: u64,
     /// Connections that have ended and still have a session.
     closing: Vec<Closing>,
+    /// Actions of the operator that are under way, in the order in which they came.
+    orders: Vec<PendingOrder>,
     /// Connections that linger, and until when.
     lingering: Vec<(u64, ConnectionId)>,
     /// The staged messages must be transmitted before the next read.
@@ -152,6 +156,7 @@ impl Worker {
             refilling: Vec::new(),
             next_refill_ms: 0,
             closing: Vec::new(),
+            orders: Vec::new(),
             lingering: Vec::new(),
             transmit_due: false,
             scratch: Scratch::new(recv_bytes),
@@ -188,6 +193,7 @@ impl Worker {
                 }
             }
             Mail::End(id, reason) => self.end(id, reason),
+            Mail::Order(order) => self.take_order(order, now_ms),
             Mail::Refill(id) => self.refilling.push(id),
             Mail::Stop => self.stop(),
         }
@@ -365,6 +371,7 @@ impl Worker {
             self.replay(now_ms);
             let Outputs { shared, dispatcher, .. } = &mut self.outputs;
             dispatcher.retry_waiting(shared, now_ms);
+            self.carry_out_orders(now_ms);
         }
         loop {
             while self.flush_replies(now_ms) {}
@@ -460,7 +467,7 @@ impl Worker {
             return Some(0);
         }
         let waits = !self.replaying.is_empty() || self.outputs.dispatcher.is_waiting();
-        if waits || self.outputs.replies.are_held() {
+        if waits || self.outputs.replies.are_held() || !self.orders.is_empty() {
             return Some(PAUSE_TICK_MS);
         }
         if let Some(pause_ms) = self.until_a_pause_may_end(now_ms) {

@@ -20,6 +20,7 @@ use crate::delivery::outbox::{Outbox, ReceiverInfo, WireFormat};
 use crate::event::{Event, Origin};
 use crate::ops::sessions::{AttachRequest, Attached, TooManySessions};
 use crate::policy::{Answers, ConnectRequest, PendingDecision, PublishRequest, Rights, Verdict};
+use crate::state::roster::ConnectionFacts;
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::timers::FOREVER_S;
@@ -192,6 +193,16 @@ impl Protocol {
         if let Some(old) = taken_over.map(|old| old.connection()) {
             context.events.push_back(Event::TakenOver { client_id: Arc::clone(client_id), old, new });
         }
+        context.shared.registry.roster.note(session, || ConnectionFacts {
+            connection: new,
+            user: user.map(Box::from),
+            peer: self.origin.peer,
+            listener: self.origin.listener,
+            version: connect.version,
+            keep_alive_s,
+            clean_start: connect.clean_start,
+            since_ms: context.now_ms,
+        });
         context.events.push_back(Event::Connected {
             connection: new,
             client_id: Arc::clone(client_id),

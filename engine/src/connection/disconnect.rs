@@ -59,6 +59,7 @@ pub enum EndReason {
     PolicyTimeout,
     RightsRevoked,
     StoreFailed,
+    Administrative,
 }
 
 /// The party at fault for an end.
@@ -99,6 +100,7 @@ impl EndReason {
             Self::PolicyTimeout => ReasonCode::ServerBusy,
             Self::RightsRevoked => ReasonCode::NotAuthorized,
             Self::StoreFailed => ReasonCode::ImplementationSpecificError,
+            Self::Administrative => ReasonCode::AdministrativeAction,
         })
     }
 
@@ -137,9 +139,8 @@ impl EndReason {
     /// The party at fault.
     pub fn fault(self) -> Fault {
         match self {
-            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown | Self::RightsRevoked => {
-                Fault::None
-            }
+            Self::Disconnected(_) | Self::Closed | Self::TakenOver | Self::ShuttingDown => Fault::None,
+            Self::RightsRevoked | Self::Administrative => Fault::None,
             Self::TransportFailed => Fault::Transport,
             Self::ConnectTimeout
             | Self::ConnectTooLong
@@ -198,6 +199,7 @@ impl EndReason {
                 "the client may no longer be connected: its user was removed or has another password"
             }
             Self::StoreFailed => "the store could not commit what the client sent",
+            Self::Administrative => "an operator has ended the connection",
             Self::SessionExpiryRaised => {
                 "the client raised its session expiry interval from 0 at DISCONNECT (section 3.14.2.2.2)"
             }

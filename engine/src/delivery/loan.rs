@@ -31,6 +31,8 @@ pub(crate) struct QueueInfo {
     slot: Slot,
     /// Messages in the queue, as of the last change.
     waiting: AtomicUsize,
+    /// Messages that were delivered too often, since the queue exists.
+    dead_letters: AtomicUsize,
     /// A worker has the queue on its list of queues to retry.
     watched: AtomicBool,
     /// The store keeps the messages that arrive.
@@ -45,6 +47,7 @@ impl QueueInfo {
             capacity: Arc::new(capacity),
             slot,
             waiting: AtomicUsize::new(0),
+            dead_letters: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
             keeps: AtomicBool::new(false),
         }
@@ -64,6 +67,21 @@ impl QueueInfo {
     /// Whether messages are in the queue, as of the last change.
     pub(crate) fn has_backlog(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Messages in the queue, as of the last change.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were delivered too often, since the queue exists.
+    pub(crate) fn dead_letters(&self) -> usize {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    /// A message was delivered too often.
+    pub(crate) fn count_dead_letter(&self) {
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes how many messages are in the queue.

@@ -18,7 +18,7 @@ pub struct Depth {
 }
 
 impl Depth {
-    fn of(capacity: &Capacity) -> Self {
+    pub(super) fn of(capacity: &Capacity) -> Self {
         Self { messages: capacity.depth_messages() as u64, bytes: capacity.depth_bytes() as u64 }
     }
 }

@@ -1,6 +1,6 @@
 //! Topic queues and shared subscription groups by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -128,6 +128,20 @@ impl QueueDirectory {
     /// Calls `visit` with the full name and the capacity of each queue and group. All of them are locked meanwhile.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &Capacity)) {
         self.queues.lock().iter().for_each(|(name, queue)| visit(name, queue.capacity()));
+    }
+
+    /// The first `most` queues and groups behind the full name `after`, by name, whose names begin with `prefix`.
+    pub(crate) fn behind(&self, after: &str, prefix: &str, most: usize) -> Vec<Arc<TopicQueue>> {
+        let mut first = BTreeMap::new();
+        for (name, queue) in self.queues.lock().iter() {
+            if **name > *after && name.starts_with(prefix) {
+                first.insert(name.clone(), Arc::clone(queue));
+                if first.len() > most {
+                    first.pop_last();
+                }
+            }
+        }
+        first.into_values().collect()
     }
 
     /// The number of messages in all queues.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, rank};
+use crate::state::roster::Roster;
 use crate::state::session::Session;
 use crate::state::timers::Lifetime;
 
@@ -26,6 +27,8 @@ pub(crate) struct Registry {
     highest: AtomicUsize,
     /// Sessions that outlive their connections.
     kept: AtomicUsize,
+    /// The sessions in the order of their places.
+    pub(crate) roster: Roster,
 }
 
 /// A session, hashed by its client identifier.
@@ -52,23 +55,23 @@ impl PartialEq for ByClientId {
 
 impl Eq for ByClientId {}
 
-impl Default for Registry {
-    fn default() -> Self {
+impl Registry {
+    /// No sessions yet. `is_listed` says whether they are kept for lists.
+    pub(crate) fn new(is_listed: bool) -> Self {
         Self {
             hasher: RandomState::default(),
             shards: std::array::from_fn(|_| Mutex::default()),
             count: AtomicUsize::new(0),
             highest: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
+            roster: Roster::new(is_listed),
         }
     }
-}
 
-impl Registry {
     /// Locks the part of the registry that `client_id` falls into.
     pub(crate) fn shard(&self, client_id: &str) -> Shard<'_> {
         let sessions = self.shards[self.hasher.hash_one(client_id) as usize % SHARDS].lock();
-        Shard { sessions, count: &self.count, highest: &self.highest }
+        Shard { sessions, count: &self.count, highest: &self.highest, roster: &self.roster }
     }
 
     /// The number of parts for [`Registry::for_each_in`].
@@ -116,6 +119,7 @@ pub(crate) struct Shard<'a> {
     sessions: MutexGuard<'a, HashSet<ByClientId, RandomState>>,
     count: &'a AtomicUsize,
     highest: &'a AtomicUsize,
+    roster: &'a Roster,
 }
 
 impl Shard<'_> {
@@ -126,10 +130,14 @@ impl Shard<'_> {
 
     /// Adds a session, or replaces the one of the same client.
     pub(crate) fn insert(&mut self, session: &Arc<Session>) {
-        if self.sessions.replace(ByClientId(Arc::clone(session))).is_none() {
-            let before = self.count.fetch_add(1, Ordering::Relaxed);
-            self.highest.fetch_max(before + 1, Ordering::Relaxed);
+        match self.sessions.replace(ByClientId(Arc::clone(session))) {
+            Some(replaced) => self.roster.remove(&replaced.0),
+            None => {
+                let before = self.count.fetch_add(1, Ordering::Relaxed);
+                self.highest.fetch_max(before + 1, Ordering::Relaxed);
+            }
         }
+        self.roster.add(session);
     }
 
     /// Removes a session, unless its client has another one by now.
@@ -137,6 +145,7 @@ impl Shard<'_> {
         let client_id = &**session.client_id();
         if self.sessions.get(client_id).is_some_and(|found| Arc::ptr_eq(&found.0, session)) {
             self.sessions.remove(client_id);
+            self.roster.remove(session);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }

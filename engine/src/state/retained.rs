@@ -245,6 +245,36 @@ impl RetainedStore {
         Visited::All
     }
 
+    /// Calls `visit` with the messages of the topics behind `after` that begin with `prefix`, in the order of their topics, until
+    /// it returns false, or to a bounded number. Returns the last topic visited, unless that was the end. The broker's own
+    /// messages are left out unless the prefix begins like their topics.
+    pub(crate) fn list(
+        &self,
+        after: Option<&str>,
+        prefix: &str,
+        mut visit: impl FnMut(&str, &Retained) -> bool,
+    ) -> Option<Box<str>> {
+        let state = self.state.read();
+        let first = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let topics = state.by_topic.range::<str, _>((first, Bound::Unbounded));
+        let shows_own = prefix.starts_with('$');
+        for (visited, (topic, retained)) in topics.take_while(|(topic, _)| topic.starts_with(prefix)).enumerate() {
+            let is_shown = shows_own || retained.sender.is_some();
+            if is_shown && !visit(topic, retained) || visited + 1 == STEP_TOPICS {
+                return Some(topic.clone());
+            }
+        }
+        None
+    }
+
+    /// The message of a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<Retained> {
+        self.state.read().by_topic.get(topic).cloned()
+    }
+
     /// The number of retained messages, without the broker's own, and their bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         let state = self.state.read();

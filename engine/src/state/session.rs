@@ -359,7 +359,12 @@ impl Session {
         self.capacity.set_unattended(true, 0);
     }
 
-    /// The sending half, to be filled with restored messages.
+    /// Removes up to `most` of the messages that wait for the client, the oldest first. Returns their number.
+    pub(crate) fn purge(&self, most: usize, recorder: Recorder<'_>) -> usize {
+        self.outgoing.lock().purge(most, &self.capacity, recorder)
+    }
+
+    /// The sending half, to be looked at or filled with restored messages.
     pub(crate) fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
         self.outgoing.lock()
     }

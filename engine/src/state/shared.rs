@@ -120,6 +120,9 @@ pub struct Options {
     pub sys: SysOptions,
     /// The limits that listeners have of their own, by the index of the listener. Others have none.
     pub listeners: Vec<ListenerLimits>,
+    /// Sessions and their connections are kept for lists, which takes about 100 bytes for each. Without it the lists of sessions and
+    /// subscriptions are empty.
+    pub lists_sessions: bool,
 }
 
 /// When the broker publishes to the topics of `$SYS`.
@@ -171,6 +174,7 @@ impl Default for Options {
             unix_ms_at_start: 0,
             sys: SysOptions::default(),
             listeners: Vec::new(),
+            lists_sessions: false,
         }
     }
 }
@@ -259,7 +263,7 @@ impl Shared {
             live_limits: RwLock::new(limits),
             listeners: options.listeners.into(),
             tree: TopicTree::default(),
-            registry: Registry::default(),
+            registry: Registry::new(options.lists_sessions),
             unauthenticated: Arc::default(),
             evictable: Mutex::default(),
             timers: Timers::default(),
@@ -403,6 +407,11 @@ impl Shared {
         let objects_dropped = restoration.objects_dropped;
         self.counters.add(StatsSnapshot { objects_dropped, ..StatsSnapshot::default() });
         Ok(restoration)
+    }
+
+    /// Counts a request to the admin listener that was refused.
+    pub fn count_refused_admin_request(&self) {
+        self.counters.add(StatsSnapshot { admin_requests_refused: 1, ..StatsSnapshot::default() });
     }
 
     /// Counts a will that was denied outside the workers.

@@ -66,6 +66,11 @@ impl<S: Indexed> Subscribers<S> {
         true
     }
 
+    /// The subscriber with this index.
+    pub(crate) fn get(&self, index: usize) -> Option<&S> {
+        self.place_of(index).map(|place| &self.all[place])
+    }
+
     fn place_of(&self, index: usize) -> Option<usize> {
         match &self.places {
             Some(places) => places.get(&index).copied(),

@@ -24,7 +24,7 @@ use crate::base::capacity::Capacity;
 use crate::base::sync::{Mutex, rank};
 use crate::delivery::addressed::DeliveryContext;
 use crate::delivery::bundles::Indexed;
-use crate::delivery::loan::{DeadLetter, QueueInfo, Queued};
+use crate::delivery::loan::{ConsumerOptions, DeadLetter, QueueInfo, Queued};
 use crate::delivery::message::NextExpiry;
 use crate::state::session::outgoing::OfferOutcome;
 use crate::state::session::{Gated, Session};
@@ -110,6 +110,36 @@ impl TopicQueue {
     /// Messages in the queue and on loan, and their limits.
     pub(crate) fn capacity(&self) -> &Arc<Capacity> {
         &self.info.capacity
+    }
+
+    /// The operator's settings, or the defaults.
+    pub(crate) fn settings(&self) -> &QueueSettings {
+        &self.settings
+    }
+
+    /// The number of consumers, connected or not.
+    pub(crate) fn consumers(&self) -> usize {
+        self.state.lock().consumers.len()
+    }
+
+    /// The options of a consumer.
+    pub(crate) fn options_of(&self, session: &Session) -> Option<ConsumerOptions> {
+        self.state.lock().consumers.options_of(session).cloned()
+    }
+
+    /// Removes up to `most` of the messages that are not on loan, the oldest first. Returns their number.
+    pub(crate) fn purge(&self, most: usize, recorder: Recorder<'_>) -> usize {
+        let mut state = self.state.lock();
+        let count = most.min(state.messages.len());
+        for queued in state.messages.drain(..count) {
+            self.info.discard(&queued, recorder);
+        }
+        let left = state.messages.len();
+        self.info.set_waiting(left);
+        if left == 0 {
+            (state.bounded_ms, state.grow_at_ms) = (NEVER, NEVER);
+        }
+        count
     }
 
     /// Whether a consumer may be sent the messages of a topic.
@@ -334,10 +364,12 @@ impl TopicQueue {
             }
             match self.buries(&queued) {
                 Some(Some(name)) => {
+                    self.info.count_dead_letter();
                     self.info.release(&queued.message);
                     context.dead.push(DeadLetter { queue: name.into(), queued });
                 }
                 Some(None) => {
+                    self.info.count_dead_letter();
                     self.info.discard(&queued, context.recorder);
                     context.counts.messages_dropped += 1;
                 }

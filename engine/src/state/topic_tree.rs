@@ -113,6 +113,20 @@ impl<S: Indexed + Clone> TopicTree<S> {
         found
     }
 
+    /// The subscription to `filter` of the session or queue with this index.
+    pub(crate) fn get(&self, filter: TopicFilter<'_>, index: usize) -> Option<S> {
+        let tree = self.tree.read();
+        let mut node = &tree.root;
+        for level in filter.as_str().split('/') {
+            node = match level {
+                "#" => return node.below.as_ref()?.get(index).cloned(),
+                "+" => node.any.as_deref()?,
+                level => node.children.get(tree.names.get(level))?,
+            };
+        }
+        node.exact.get(index).cloned()
+    }
+
     /// Changes whenever a subscription does that may match the topic.
     #[inline]
     pub(crate) fn epoch(&self, topic: TopicEpochs) -> u64 {

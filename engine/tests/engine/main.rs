@@ -13,6 +13,7 @@ mod limits;
 mod linger;
 mod model;
 mod newcomers;
+mod operator;
 mod packets;
 mod pressure;
 mod qos;

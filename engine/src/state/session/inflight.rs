@@ -108,7 +108,8 @@ impl Inflight {
         self.places.len() - usize::from(self.unsent)
     }
 
-    fn in_flight(&self) -> usize {
+    /// Packet identifiers in use, or a few more: places that are free again between others may count.
+    pub(crate) fn in_flight(&self) -> usize {
         usize::from(self.outstanding) + usize::from(self.unsent)
     }
 

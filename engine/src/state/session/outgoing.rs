@@ -173,6 +173,21 @@ impl Outgoing {
         self.attached.as_ref().map(|attached| &attached.outbox)
     }
 
+    /// The numbers of packet identifiers in use, and of messages that wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.inflight.in_flight(), self.pending.len())
+    }
+
+    /// Removes up to `most` of the messages that wait, the oldest first. Returns their number.
+    pub(crate) fn purge(&mut self, most: usize, capacity: &Capacity, recorder: Recorder<'_>) -> usize {
+        let count = most.min(self.pending.len());
+        for delivery in self.pending.drain(..count) {
+            self.released.record(&delivery, recorder);
+        }
+        self.released.flush(capacity);
+        count
+    }
+
     /// Whether the session has ended.
     pub(crate) fn is_ended(&self) -> bool {
         self.inflight.is_closed()

@@ -1,6 +1,7 @@
 //! The filters of one session.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::store::Key;
 
@@ -57,6 +58,17 @@ impl Subscriptions {
         };
         let few = few.into_iter().flatten().map(|(filter, _)| &**filter);
         few.chain(many.into_iter().flat_map(BTreeMap::keys).map(|filter| &**filter))
+    }
+
+    /// The filters behind `after`, in order.
+    pub(crate) fn filters_behind(&self, after: &str) -> impl Iterator<Item = &str> {
+        let (few, many) = match &self.0 {
+            Filters::Few(filters) => (filters.get(filters.partition_point(|(filter, _)| **filter <= *after)..), None),
+            Filters::Many(many) => (None, Some(many.filters.range::<str, _>((Excluded(after), Unbounded)))),
+            Filters::Ended => (None, None),
+        };
+        let few = few.into_iter().flatten().map(|(filter, _)| &**filter);
+        few.chain(many.into_iter().flatten().map(|(filter, _)| &**filter))
     }
 
     /// The bytes that all subscriptions take, by the estimate.

@@ -67,6 +67,16 @@ impl Consumers {
         self.all.is_empty()
     }
 
+    /// The number of consumers, connected or not.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The options of a consumer.
+    pub(super) fn options_of(&self, session: &Session) -> Option<&ConsumerOptions> {
+        self.places.get(&session.index()).map(|place| &self.all[*place].consumer.options)
+    }
+
     /// The number of consumers that may be connected.
     pub(super) fn present(&self) -> usize {
         self.present
