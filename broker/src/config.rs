@@ -28,6 +28,16 @@ const SYS_INTERVAL_S: u16 = 10;
 /// Most worker threads of one broker.
 pub const WORKERS_MAX: usize = 256;
 
+/// Fewest characters of the token of the admin listener, so that nobody finds it by trying.
+#[cfg(feature = "admin")]
+pub const ADMIN_TOKEN_BYTES: usize = 16;
+
+/// Whether a header can carry the token, and nobody guesses it.
+#[cfg(feature = "admin")]
+fn is_token(token: &str) -> bool {
+    token.len() >= ADMIN_TOKEN_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A checked configuration. [`Config::builder`] makes one; [`Config::default`] listens on port 1883 of 127.0.0.1.
 ///
 /// ```
@@ -49,6 +59,9 @@ pub struct Config {
     /// The address of the admin listener.
     #[cfg(feature = "admin")]
     pub(crate) admin: Option<SocketAddr>,
+    /// The token of its API.
+    #[cfg(feature = "admin")]
+    pub(crate) admin_token: Option<Box<str>>,
     #[cfg(feature = "store")]
     pub(crate) data_dir: Option<crate::DataDir>,
     allow_anonymous: Option<bool>,
@@ -103,6 +116,9 @@ pub enum ConfigError {
     Options(InvalidOptions),
     /// Other machines reach the listener, nothing checks the clients, and it is not said that this shall be so.
     Open(SocketAddr),
+    /// The token of the admin listener is too short, or has characters that a header cannot carry.
+    #[cfg(feature = "admin")]
+    AdminToken,
     /// The data folder may have too few bytes.
     #[cfg(feature = "store")]
     DiskBytes(u64),
@@ -123,12 +139,14 @@ impl Config {
             listeners: Vec::new(),
             workers: None,
             limits: Limits::DEFAULT,
-            options: Options { sys, ..Options::default() },
+            options: Options { sys, lists_sessions: true, ..Options::default() },
             observer: None,
             watch: FileWatch::default(),
             check_files: None,
             #[cfg(feature = "admin")]
             admin: None,
+            #[cfg(feature = "admin")]
+            admin_token: None,
             #[cfg(feature = "store")]
             data_dir: None,
             allow_anonymous: None,
@@ -307,6 +325,22 @@ impl ConfigBuilder {
         self
     }
 
+    /// The token that requests to the API of the admin listener have to have, of [`ADMIN_TOKEN_BYTES`] at least. Without one nobody acts
+    /// there, and everyone may look if the listener's address is one of loopback.
+    #[cfg(feature = "admin")]
+    pub fn admin_token(mut self, token: impl Into<Option<Box<str>>>) -> Self {
+        self.0.admin_token = token.into();
+        self
+    }
+
+    /// Whether [`Control::sessions`](crate::Control::sessions) and
+    /// [`Control::subscriptions`](crate::Control::subscriptions) list anything. On by default; off it saves about 100 bytes for each
+    /// session.
+    pub fn lists_sessions(mut self, lists: bool) -> Self {
+        self.0.options.lists_sessions = lists;
+        self
+    }
+
     /// Calls `observe` with each event, on the worker on which it happens. It must not block.
     pub fn observer(mut self, observe: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.0.observer = Some(Observer(Arc::new(observe)));
@@ -342,6 +376,10 @@ impl ConfigBuilder {
             && (1..crate::DISK_BYTES_LEAST).contains(&bytes)
         {
             return Err(ConfigError::DiskBytes(bytes));
+        }
+        #[cfg(feature = "admin")]
+        if config.admin_token.as_ref().is_some_and(|token| !is_token(token)) {
+            return Err(ConfigError::AdminToken);
         }
         config.check_guard()?;
         config.watch = FileWatch::new(config.files(), config.check_files);
@@ -412,6 +450,12 @@ impl fmt::Display for ConfigError {
             Self::TooManyWorkers(count) => write!(f, "workers = {count}: not a number from 1 to {WORKERS_MAX}"),
             Self::Options(error) => error.fmt(f),
             Self::Open(address) => f.write_str(&open_listener(*address)),
+            #[cfg(feature = "admin")]
+            Self::AdminToken => write!(
+                f,
+                "the token of the admin listener has not at least {} characters of printable ASCII without blanks: make one with openssl rand -hex 32",
+                ADMIN_TOKEN_BYTES
+            ),
             #[cfg(feature = "store")]
             Self::DiskBytes(bytes) => {
                 write!(f, "disk-bytes-max = {bytes}: neither 0 nor at least {}", crate::DISK_BYTES_LEAST)

@@ -252,6 +252,9 @@ impl<H: Host> Driver<H> {
             && let Some(socket) = self.sockets.get(&id)
         {
             socket.transport.writable();
+            if socket.transport.answers_itself() {
+                self.worker.handle_readable(id);
+            }
             if socket.half.writable() {
                 self.unflushed.push(id);
             }
@@ -272,6 +275,10 @@ impl<H: Host> Driver<H> {
             }
             if std::mem::take(&mut self.transports.again) {
                 self.postponed.push(id);
+            }
+            #[cfg(feature = "admin")]
+            for order in self.transports.orders.drain(..) {
+                self.worker.handle_mail(now_ms, Mail::Order(order.asked_by(id)));
             }
             self.worker.handle_bytes(now_ms, received);
         }

@@ -27,11 +27,13 @@ mod guard;
 #[cfg(feature = "in-process")]
 mod in_process;
 mod listener;
+mod listener_rows;
 mod log;
 mod mailbox;
 mod memory;
 #[cfg(feature = "proxy-protocol")]
 mod network;
+mod operator;
 mod output;
 mod quota;
 mod server;
@@ -47,6 +49,8 @@ mod watch;
 
 #[cfg(feature = "access")]
 pub use access::{Access, AccessError, AccessOptions};
+#[cfg(feature = "admin")]
+pub use config::ADMIN_TOKEN_BYTES;
 pub use config::{Config, ConfigBuilder, ConfigError, ListenerConfig, MQTT_PORT, WORKERS_MAX};
 #[cfg(feature = "store")]
 pub use durable::{DISK_BYTES_LEAST, DataDir};
@@ -55,6 +59,7 @@ pub use in_process::{
     ClientEnd, ClientError, ClientOptions, ClientOptionsBuilder, InProcessClient, InvalidClientOptions, Message,
     MessageProperties, Publication, Published, Subscription,
 };
+pub use listener_rows::ListenerRow;
 #[cfg(feature = "proxy-protocol")]
 pub use network::{InvalidNetwork, Network};
 pub use server::{Broker, Control, RunError, StartError, StopError, run};
@@ -64,19 +69,22 @@ pub use tls::{CertificateFiles, CertificateName, ClientCertificates, Tls, TlsErr
 pub use transport::WebSocketSettings;
 pub use watch::FileWatch;
 pub use wisp_engine::{
-    AllowAll, BUCKET_BOUNDS_US, BadObject, Change, CommitState, ConnectRequest, ConnectionId, Decision, Denial,
-    DeniedUse, Depth, EndReason, Event, Fault, FullPolicy, HISTOGRAMS, HistogramMetric, HistogramSnapshot, Histograms,
-    IN_PROCESS_LISTENER, InvalidOptions, InvalidQueue, Key, LIMITS, Limit, LimitOutOfRange, Limits, ListenerLimits,
-    LoanObject, METRICS, MemoryStore, MessageObject, Metric, MetricKind, Object, ObjectFault, Origin, OtherProtocol,
-    PACKET_BYTES_CEILING, PendingDecision, Policy, PublishRequest, QueueDepth, QueueSettings, Restoration, Restored,
-    Rights, SessionDepth, SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest,
+    Action, AllowAll, BUCKET_BOUNDS_US, BadObject, Change, CommitState, ConnectRequest, ConnectionFacts, ConnectionId,
+    Decision, Denial, DeniedUse, Depth, Done, EndReason, Event, Fault, FullPolicy, HISTOGRAMS, HistogramMetric,
+    HistogramSnapshot, Histograms, IN_PROCESS_LISTENER, InvalidCursor, InvalidOptions, InvalidQueue, Key, LIMITS,
+    LIST_ITEMS_MAX, Limit, LimitOutOfRange, Limits, List, ListQuery, ListenerLimits, LoanObject, METRICS, MemoryStore,
+    MessageObject, Metric, MetricKind, NewMessage, Object, ObjectFault, OrderError, Origin, OtherProtocol,
+    PACKET_BYTES_CEILING, PendingAction, PendingDecision, Policy, Presence, PublishRequest, QueueDepth, QueueRow,
+    QueueSettings, Restoration, Restored, RetainedMessage, RetainedRow, Rights, SessionDepth, SessionRow,
+    SessionsPolicy, StallPolicy, StatsSnapshot, Store, StoreStats, SubscribeRequest, SubscriptionRow,
     TOPIC_LEVELS_CEILING, Ticket, Unsaved, Verdict, WaitingState, WillObject, is_mqtt_text,
 };
 pub use wisp_net::{Host, Signal, SysHost};
 #[cfg(feature = "store")]
 pub use wisp_store::{OpenError, Sync as SyncMode};
 #[cfg(feature = "in-process")]
-pub use wisp_wire::{EncodeError, QoS, ReasonCode, RetainHandling, SubscriptionId, TopicError};
+pub use wisp_wire::{EncodeError, ReasonCode, RetainHandling, TopicError};
+pub use wisp_wire::{ProtocolVersion, QoS, SubscriptionId};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

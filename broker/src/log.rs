@@ -71,6 +71,14 @@ impl Log {
         }
     }
 
+    /// A request to the admin listener was refused.
+    #[cfg(feature = "admin")]
+    pub(crate) fn admin_refused(&self, reason: &'static str, now_ms: u64) {
+        if self.is_first(reason, None, 1, now_ms) {
+            warn!("a request to the admin listener was refused: {reason}");
+        }
+    }
+
     /// The host could not accept a connection.
     pub(crate) fn cannot_accept(&self, error: &io::Error, connections: u64, now_ms: u64) {
         if self.is_first("the host's connections", None, 1, now_ms) {

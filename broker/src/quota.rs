@@ -47,6 +47,11 @@ impl Quota {
         self.0.open.load(Ordering::Relaxed)
     }
 
+    /// The limit, if there is one.
+    pub(crate) fn max(&self) -> Option<u64> {
+        Some(self.0.max.load(Ordering::Relaxed)).filter(|max| *max != u64::MAX)
+    }
+
     /// None if the listener has as many connections as allowed.
     pub(crate) fn take(&self) -> Option<Place> {
         // Only the acceptor adds.

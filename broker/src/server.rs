@@ -20,6 +20,7 @@ use crate::durable::{Commits, Durable};
 #[cfg(feature = "in-process")]
 use crate::in_process::{ClientError, ClientOptions, InProcessClient, attach};
 use crate::listener::{Acceptor, Bound};
+use crate::listener_rows::{ListenerFacts, ListenerRow};
 use crate::log::Log;
 use crate::quota::Quota;
 use crate::state::{OpenedStore, Server};
@@ -160,7 +161,7 @@ impl Error for RunError {
 }
 
 /// Stops and changes a running broker, from any thread.
-pub struct Control<H: Host = SysHost>(Arc<Server<H>>);
+pub struct Control<H: Host = SysHost>(pub(crate) Arc<Server<H>>);
 
 impl<H: Host> Control<H> {
     /// Has the broker close its connections and end.
@@ -369,10 +370,12 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
         }
         info!("this host tells no addresses of clients: unauthenticated-per-address-max has no effect");
     }
-    let mut listeners = Vec::new();
+    let (mut listeners, mut facts) = (Vec::new(), Vec::new());
     let mut local_addrs = Vec::new();
     let admin = admin_listener(&config, &engine, &host);
     let has_admin = admin.is_some();
+    #[cfg(feature = "admin")]
+    let pages = admin.as_ref().and_then(|listener| listener.transport.admin.clone());
     let quota = |listener: &ListenerConfig| Quota::new(listener.connections_max);
     let quotas: Vec<Quota> = config.listeners.iter().map(quota).collect();
     let admin_quota = admin.as_ref().map(quota);
@@ -383,6 +386,7 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
         // A host that inherited the listener may not know its address. Then the configured one is used.
         let address = listener.local_addr().unwrap_or(address);
         local_addrs.push(address);
+        facts.push(ListenerFacts::new(listener_row(address, &config), quota.clone()));
         listeners.push(Bound::new(listener, address, config, quota));
     }
     let pollers: io::Result<Vec<H::Poller>> = (0..workers.get()).map(|_| host.poller()).collect();
@@ -390,14 +394,18 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let admin_addr = if has_admin { local_addrs.pop() } else { None };
     if let Some(address) = admin_addr {
-        info!(%address, "the admin listener is open: /metrics, /healthz, /readyz");
+        info!(%address, "the admin listener is open: /metrics, /healthz, /readyz, /api/v1");
     }
     let admin_listener = admin_quota.map(|quota| (local_addrs.len() as u16, quota));
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);
     let watching = config.watch.begin(host.capabilities().threads);
     let server =
-        Server::new(host, engine, registrars, (config.observer, admin_listener), config.watch, (quotas, store));
+        Server::new(host, engine, registrars, (config.observer, admin_listener), config.watch, (quotas, facts, store));
     let server = Arc::new(server);
+    #[cfg(feature = "admin")]
+    if let Some(pages) = pages {
+        pages.set_running(Arc::downgrade(&server) as _);
+    }
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));
     Ok(Prepared { workers: workers.collect(), server, local_addrs, admin_addr, watching })
@@ -410,13 +418,27 @@ fn admin_listener<H: Host>(config: &Config, engine: &Arc<Shared>, host: &H) -> O
     let host = host.clone();
     let memory_bytes = Box::new(move || host.memory_bytes());
     listener.connections_max = Some(ADMIN_CONNECTIONS_MAX);
-    listener.transport.admin = Some(Arc::new(crate::admin::Pages::new(engine, memory_bytes)));
+    let guard = crate::admin::Guard::new(listener.address, config.admin_token.clone());
+    listener.transport.admin = Some(Arc::new(crate::admin::Pages::new(engine, memory_bytes, guard)));
     Some(listener)
 }
 
 #[cfg(not(feature = "admin"))]
 fn admin_listener<H: Host>(_: &Config, _: &Arc<Shared>, _: &H) -> Option<ListenerConfig> {
     None
+}
+
+/// A listener without its connections.
+fn listener_row(address: SocketAddr, ListenerConfig { transport, .. }: &ListenerConfig) -> ListenerRow {
+    ListenerRow {
+        address,
+        tls: transport.has_tls(),
+        web_socket: transport.has_web_socket(),
+        proxy_protocol: transport.has_proxy_protocol(),
+        is_admin: transport.is_admin(),
+        connections: 0,
+        connections_max: None,
+    }
 }
 
 /// Opens a listener. `[::]` stands for all addresses of both families, also on a machine without IPv6.

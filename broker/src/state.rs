@@ -11,6 +11,7 @@ use crate::config::Observer;
 use crate::connections::Connections;
 #[cfg(feature = "in-process")]
 use crate::in_process::InProcess;
+use crate::listener_rows::{ListenerFacts, ListenerRow};
 use crate::log::Log;
 use crate::mailbox::Mailbox;
 use crate::quota::Quota;
@@ -38,6 +39,8 @@ pub(crate) struct Server<H: Host> {
     pub(crate) durable: OpenedStore,
     /// Of each listener.
     pub(crate) quotas: Vec<Quota>,
+    /// Of each listener, the admin listener last.
+    pub(crate) listener_facts: Vec<ListenerFacts>,
     /// The number of the admin listener, and its connections. They speak HTTP, so log and observer do not hear of them.
     admin_listener: Option<(u16, Quota)>,
     #[cfg(feature = "in-process")]
@@ -53,7 +56,7 @@ impl<H: Host> Server<H> {
         registrars: Vec<RegistrarOf<H>>,
         (observer, admin_listener): (Option<Observer>, Option<(u16, Quota)>),
         watch: FileWatch,
-        (quotas, durable): (Vec<Quota>, OpenedStore),
+        (quotas, listener_facts, durable): (Vec<Quota>, Vec<ListenerFacts>, OpenedStore),
     ) -> Self {
         Self {
             host,
@@ -67,6 +70,7 @@ impl<H: Host> Server<H> {
             watch,
             durable,
             quotas,
+            listener_facts,
             admin_listener,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
@@ -76,6 +80,11 @@ impl<H: Host> Server<H> {
     /// The number of listeners for clients, and whether there is an admin listener.
     pub(crate) fn listeners(&self) -> (usize, bool) {
         (self.quotas.len(), self.admin_listener.is_some())
+    }
+
+    /// The listeners as they are now.
+    pub(crate) fn listener_rows(&self) -> Vec<ListenerRow> {
+        self.listener_facts.iter().map(ListenerFacts::now).collect()
     }
 
     /// Whether the event is about a connection of the admin listener.

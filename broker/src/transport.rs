@@ -73,6 +73,30 @@ impl TransportKind {
         false
     }
 
+    /// Whether the listener has TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Whether the listener has WebSocket.
+    pub(crate) fn has_web_socket(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        return self.web_socket.is_some();
+        #[cfg(not(feature = "websocket"))]
+        false
+    }
+
+    /// Whether each connection begins with a header of a proxy.
+    pub(crate) fn has_proxy_protocol(&self) -> bool {
+        #[cfg(feature = "proxy-protocol")]
+        return self.has_proxy_header;
+        #[cfg(not(feature = "proxy-protocol"))]
+        false
+    }
+
     /// Whether the listener is for certain proxies alone.
     pub(crate) fn has_proxies(&self) -> bool {
         #[cfg(feature = "proxy-protocol")]
@@ -98,16 +122,6 @@ impl TransportKind {
             return Origin { peer: None, ..accepted };
         }
         accepted
-    }
-}
-
-#[cfg(feature = "tls")]
-impl TransportKind {
-    fn has_web_socket(&self) -> bool {
-        #[cfg(feature = "websocket")]
-        return self.web_socket.is_some();
-        #[cfg(not(feature = "websocket"))]
-        false
     }
 }
 
@@ -253,7 +267,7 @@ impl<S: Stream> Transport<S> {
             #[cfg(feature = "proxy-protocol")]
             Self::Proxied(proxied) => proxied.transport.writable(),
             #[cfg(feature = "admin")]
-            Self::Admin(admin) => admin.writable(),
+            Self::Admin(_) => {}
             #[cfg(feature = "in-process")]
             Self::InProcess(_) => {}
             #[cfg(test)]
@@ -298,6 +312,14 @@ impl<S: Stream> Transport<S> {
             #[cfg(test)]
             Self::Splitting(_) => {}
         }
+    }
+
+    /// Whether its peer's requests are answered when it is read, so that it is read again when the socket has room.
+    pub(crate) fn answers_itself(&self) -> bool {
+        #[cfg(feature = "admin")]
+        return matches!(self, Self::Admin(_));
+        #[cfg(not(feature = "admin"))]
+        false
     }
 
     /// Whether the socket carries the bytes as they are, so that packets may be sent from where they lie.

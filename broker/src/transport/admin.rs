@@ -8,34 +8,44 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use httparse::{Error, Header, Request, Status};
-use wisp_engine::Received;
+use httparse::{Error, Request, Status};
 use wisp_engine::sync::{Mutex, rank};
+use wisp_engine::{Order, Received};
 use wisp_net::Stream;
 
 use super::turn::Turn;
-use crate::admin::{Page, Pages};
+use crate::admin::{BODY_BYTES_MAX, Head, Page, Pages, PendingReply, Reply};
 
-/// Longest request.
-const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Longest head of a request.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Most bytes that are kept: a request, and one byte that shows that it is too long.
+const REQUEST_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 1;
 
 const HEADERS_MAX: usize = 64;
 
 /// Most requests on one connection, so that none occupies a worker for long.
 const REQUESTS_MAX: u32 = 100;
 
+/// For a client that sends its body only after this.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// A connection of the admin listener.
 #[derive(Debug)]
 pub(crate) struct Admin<S> {
     socket: S,
     pages: Arc<Pages>,
-    state: Mutex<State, { rank::TRANSPORT }>,
+    state: Mutex<State, { rank::REQUESTS }>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of requests that are not answered yet, one byte more than a request at most.
+    /// Bytes of requests that are not answered yet.
     request: Vec<u8>,
+    /// The client was told to send the body of the request at the front.
+    has_continued: bool,
+    /// The action whose result is the next answer, and whether that is the last one.
+    action: Option<(PendingReply, bool)>,
     /// The answer, of which `sent` bytes are sent.
     answer: Vec<u8>,
     sent: usize,
@@ -44,6 +54,22 @@ struct State {
     is_last: bool,
     /// The last answer was sent. Further bytes are discarded until the peer closes.
     is_shut: bool,
+}
+
+/// A request at the front that can be answered.
+struct Complete {
+    /// Its bytes.
+    used: usize,
+    reply: Reply,
+    is_last: bool,
+}
+
+/// What to do about the request at the front.
+enum Front {
+    Answer(Complete),
+    /// Its body is to come.
+    Continue,
+    Incomplete,
 }
 
 impl<S: Stream> Admin<S> {
@@ -55,7 +81,8 @@ impl<S: Stream> Admin<S> {
         &self.socket
     }
 
-    /// Receives once and answers. There are never bytes for the engine.
+    /// Receives once and answers. There are never bytes for the engine. Called when the socket is writable, too, and when an action
+    /// is done.
     pub(crate) fn receive(&self, buffer: &mut [u8], turn: &mut Turn) -> Received {
         let mut state = self.state.lock();
         match self.socket.recv(buffer) {
@@ -65,18 +92,12 @@ impl<S: Stream> Admin<S> {
                 turn.again |= count == buffer.len();
                 state.take(&buffer[..count]);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::WouldBlock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return Received::Failed,
         }
-        let advanced = state.advance(&self.socket, &self.pages);
+        let advanced = state.advance(&self.socket, &self.pages, &mut turn.orders);
         turn.note.get_or_insert_default().held_bytes = state.request.len();
         if advanced.is_ok() { Received::WouldBlock } else { Received::Failed }
-    }
-
-    /// The socket is writable again: sends the rest of an answer, and answers further requests.
-    pub(crate) fn writable(&self) {
-        // An error shows at the next receive.
-        let _ = self.state.lock().advance(&self.socket, &self.pages);
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -89,7 +110,7 @@ impl State {
         if self.is_last {
             return;
         }
-        let room = REQUEST_BYTES_MAX + 1 - self.request.len();
+        let room = REQUEST_BYTES_MAX - self.request.len();
         self.request.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if bytes.len() > room {
             // A part is lost, so the request after the next answer could not be read.
@@ -97,8 +118,8 @@ impl State {
         }
     }
 
-    /// Sends, and answers complete requests, until the socket is full or a request is incomplete.
-    fn advance<S: Stream>(&mut self, socket: &S, pages: &Pages) -> io::Result<()> {
+    /// Sends, and answers complete requests, until the socket is full, a request is incomplete or an action is under way.
+    fn advance<S: Stream>(&mut self, socket: &S, pages: &Pages, orders: &mut Vec<Order>) -> io::Result<()> {
         loop {
             while self.sent < self.answer.len() {
                 match socket.send(&self.answer[self.sent..]) {
@@ -116,67 +137,88 @@ impl State {
                 }
                 return Ok(());
             }
-            if !self.answer_next(pages) {
+            if let Some((action, is_last)) = &self.action {
+                let Some(page) = action.poll() else { return Ok(()) };
+                (self.answer, self.is_last) = (encode(&page, *is_last), *is_last);
+                self.action = None;
+                continue;
+            }
+            if !self.answer_next(pages, orders) {
                 return Ok(());
             }
         }
     }
 
-    /// Answers the next request. False if it is incomplete.
-    fn answer_next(&mut self, pages: &Pages) -> bool {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut request = Request::new(&mut headers);
-        let (page, used) = match request.parse(&self.request) {
-            Ok(Status::Complete(used)) if used <= REQUEST_BYTES_MAX => (answer(&request, pages), used),
-            Ok(Status::Partial) if self.request.len() <= REQUEST_BYTES_MAX => return false,
-            Ok(_) | Err(Error::TooManyHeaders) => (refusal("431 Request Header Fields Too Large"), 0),
-            Err(_) => (refusal("400 Bad Request"), 0),
+    /// Answers the next request, or begins its action. False if it is incomplete.
+    fn answer_next(&mut self, pages: &Pages, orders: &mut Vec<Order>) -> bool {
+        let Complete { used, reply, is_last } = match self.front(pages) {
+            Front::Incomplete => return false,
+            Front::Continue => {
+                (self.has_continued, self.answer) = (true, CONTINUE.to_vec());
+                return true;
+            }
+            Front::Answer(complete) => complete,
         };
         self.requests += 1;
-        self.is_last = used == 0 || self.requests >= REQUESTS_MAX || is_last(&request);
-        self.answer = encode(&page, self.is_last);
-        if self.is_last {
+        self.has_continued = false;
+        let is_last = is_last || self.requests >= REQUESTS_MAX;
+        if is_last {
             self.request = Vec::new();
         } else {
             self.request.drain(..used);
         }
+        match reply {
+            Reply::Page(page) => (self.answer, self.is_last) = (encode(&page, is_last), is_last),
+            Reply::Action(order, action) => {
+                orders.push(order);
+                self.action = Some((action, is_last));
+            }
+        }
         true
     }
-}
 
-fn answer(request: &Request<'_, '_>, pages: &Pages) -> Page {
-    if request.method != Some("GET") {
-        return refusal("405 Method Not Allowed");
+    /// Looks at the request at the front.
+    fn front(&self, pages: &Pages) -> Front {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut request = Request::new(&mut headers);
+        let head_bytes = match request.parse(&self.request) {
+            Ok(Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => bytes,
+            Ok(Status::Partial) if self.request.len() <= HEAD_BYTES_MAX => return Front::Incomplete,
+            Ok(_) | Err(Error::TooManyHeaders) => return refused("431 Request Header Fields Too Large"),
+            Err(_) => return refused("400 Bad Request"),
+        };
+        let head = Head::of(&request);
+        let body_bytes = match pages.admit(&head) {
+            Ok(bytes) => bytes,
+            Err(page) => {
+                let (reply, is_last) = (Reply::Page(page), head.is_last() || head.has_body());
+                return Front::Answer(Complete { used: head_bytes, reply, is_last });
+            }
+        };
+        let used = head_bytes + body_bytes;
+        let Some(body) = self.request.get(head_bytes..used) else {
+            let waits = head.waits_for_continue() && !self.has_continued;
+            return if waits { Front::Continue } else { Front::Incomplete };
+        };
+        // Another body is not read.
+        let is_last = head.is_last() || head.has_body() && body_bytes == 0;
+        Front::Answer(Complete { used, reply: pages.answer(&head, body), is_last })
     }
-    let path = request.path.unwrap_or_default();
-    pages.get(path.split('?').next().unwrap_or_default())
 }
 
-fn refusal(status: &'static str) -> Page {
-    Page::line(status, status)
-}
-
-/// Whether the connection ends after the answer: the client asks for it, or the request has a body, which is not read.
-fn is_last(request: &Request<'_, '_>) -> bool {
-    let header = |name: &str| -> Option<&Header<'_>> {
-        request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))
-    };
-    let connection = header("connection").map(|header| header.value.to_ascii_lowercase()).unwrap_or_default();
-    let asks = connection.split(|byte| *byte == b',').any(|token| token.trim_ascii() == b"close");
-    let has_body = header("transfer-encoding").is_some()
-        || header("content-length").is_some_and(|header| header.value.trim_ascii() != b"0");
-    asks || has_body || request.version != Some(1)
+/// A request that cannot be read ends the connection.
+fn refused(status: &'static str) -> Front {
+    Front::Answer(Complete { used: 0, reply: Reply::Page(Page::line(status, status)), is_last: true })
 }
 
 fn encode(page: &Page, is_last: bool) -> Vec<u8> {
-    let Page { status, content_type, body } = page;
-    let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
+    let Page { status, content_type, headers, body } = page;
     let close = if is_last { "Connection: close\r\n" } else { "" };
     let mut answer = String::with_capacity(body.len() + 256);
     write!(
         answer,
         "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-         {allow}{close}\r\n{body}",
+         {headers}{close}\r\n{body}",
         body.len()
     )
     .expect("a string takes all that is written");
@@ -188,6 +230,9 @@ mod tests {
     use wisp_engine::{Limits, Shared};
 
     use super::*;
+    use crate::admin::Guard;
+
+    const TOKEN: &str = "0123456789abcdef";
 
     /// A socket that takes `room` bytes more.
     struct Socket(Mutex<Taken, { rank::LEAF }>);
@@ -226,7 +271,8 @@ mod tests {
     }
 
     fn pages() -> Pages {
-        Pages::new(&Arc::new(Shared::new(Limits::DEFAULT, 1)), Box::new(|| None))
+        let guard = Guard::new(([127, 0, 0, 1], 9090).into(), Some(TOKEN.into()));
+        Pages::new(&Arc::new(Shared::new(Limits::DEFAULT, 1)), Box::new(|| None), guard)
     }
 
     /// The answers to pieces that arrive one after the other, and whether the connection ends.
@@ -234,8 +280,8 @@ mod tests {
         let (socket, mut state) = (socket(usize::MAX), State::default());
         for piece in pieces {
             state.take(piece);
-            state.advance(&socket, &pages()).unwrap();
-            assert!(state.request.len() <= REQUEST_BYTES_MAX + 1);
+            state.advance(&socket, &pages(), &mut Vec::new()).unwrap();
+            assert!(state.request.len() <= REQUEST_BYTES_MAX);
         }
         let mut taken = socket.0.lock();
         (String::from_utf8(std::mem::take(&mut taken.sent)).unwrap(), taken.is_shut)
@@ -300,7 +346,7 @@ mod tests {
         assert_eq!((statuses(&sent).len(), has_ended), (REQUESTS_MAX as usize, true));
         assert_eq!(sent.matches("Connection: close").count(), 1);
         // More requests at once than the buffer keeps: the connection ends, since the rest of them is lost.
-        let (sent, has_ended) = answers(&[&request.repeat(1000)]);
+        let (sent, has_ended) = answers(&[&request.repeat(6000)]);
         assert_eq!((statuses(&sent).len(), has_ended), (1, true));
     }
 
@@ -310,13 +356,71 @@ mod tests {
         let mut state = State::default();
         state.take(b"GET /metrics HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n");
         while !socket.0.lock().is_shut {
-            state.advance(&socket, &pages).unwrap();
+            state.advance(&socket, &pages, &mut Vec::new()).unwrap();
             socket.0.lock().room = 100;
         }
         let sent = String::from_utf8(std::mem::take(&mut socket.0.lock().sent)).unwrap();
         assert_eq!(statuses(&sent), ["200", "200"]);
         assert!(sent.contains("wisp_sessions 0\n") && sent.ends_with("\r\n\r\nok\n"), "{sent}");
         state.take(b"more");
-        assert!(state.advance(&socket, &pages).is_ok() && state.request.is_empty() && socket.0.lock().sent.is_empty());
+        assert!(
+            state.advance(&socket, &pages, &mut Vec::new()).is_ok()
+                && state.request.is_empty()
+                && socket.0.lock().sent.is_empty()
+        );
+    }
+
+    /// The orders of requests that arrive in pieces, and the answers, when no action is done.
+    fn orders(pieces: &[&[u8]]) -> (usize, String) {
+        let (socket, mut state, mut orders) = (socket(usize::MAX), State::default(), Vec::new());
+        let pages = pages();
+        for piece in pieces {
+            state.take(piece);
+            state.advance(&socket, &pages, &mut orders).unwrap();
+        }
+        (orders.len(), String::from_utf8(std::mem::take(&mut socket.0.lock().sent)).unwrap())
+    }
+
+    fn publish(headers: &str, body: &str) -> Vec<u8> {
+        let head = format!("POST /api/v1/publish HTTP/1.1\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        [head.as_bytes(), body.as_bytes()].concat()
+    }
+
+    fn authorized() -> String {
+        format!("Authorization: Bearer {TOKEN}\r\n")
+    }
+
+    #[test]
+    fn an_action_in_any_pieces_is_ordered_once_and_holds_later_requests() {
+        let request = publish(&authorized(), "{\"topic\":\"t\"}");
+        for at in 1..request.len() {
+            let (first, second) = request.split_at(at);
+            assert_eq!(orders(&[first, second]), (1, String::new()), "{at}");
+        }
+        let more = [&request[..], &request, b"GET /healthz HTTP/1.1\r\n\r\n"].concat();
+        assert_eq!(orders(&[&more]), (1, String::new()));
+        // The worker that had the order is gone, so the action will not be done.
+        let (sent, _) = answers(&[&request, b"GET /healthz HTTP/1.1\r\n\r\n"]);
+        assert_eq!(statuses(&sent), ["503", "200"]);
+    }
+
+    #[test]
+    fn a_body_is_awaited_only_if_it_is_wanted() {
+        let wanted = publish(&format!("{}Expect: 100-continue\r\n", authorized()), "{\"topic\":\"t\"}");
+        let head = wanted.len() - 13;
+        assert_eq!(orders(&[&wanted[..head]]), (0, "HTTP/1.1 100 Continue\r\n\r\n".to_owned()));
+        assert_eq!(orders(&[&wanted[..head], &wanted[head..]]).0, 1);
+        let long = "x".repeat(BODY_BYTES_MAX + 1);
+        for (request, code) in [
+            (publish("Expect: 100-continue\r\n", "{\"topic\":\"t\"}"), "401"),
+            (publish(&authorized(), &long), "413"),
+            (publish(&authorized(), "{\"topic\":1}"), "400"),
+            (publish(&format!("{}Content-Length: 1\r\n", authorized()), "{}"), "400"),
+            (publish(&format!("{}Transfer-Encoding: chunked\r\n", authorized()), "{}"), "411"),
+        ] {
+            let (sent, _) = answers(&[&request]);
+            assert_eq!(statuses(&sent), [code], "{sent}");
+        }
+        assert_eq!(orders(&[&publish(&authorized(), &format!("{{\"topic\":\"{}\"}}", &long[40..]))]).0, 1);
     }
 }

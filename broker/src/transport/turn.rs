@@ -13,6 +13,9 @@ pub(crate) struct Turn {
     /// There are bytes that were not handled, and no event announces them.
     pub(crate) again: bool,
     pub(crate) note: Option<TransportNote>,
+    /// Actions that an operator asks for, whose results the connection waits for.
+    #[cfg(feature = "admin")]
+    pub(crate) orders: Vec<wisp_engine::Order>,
 }
 
 impl Turn {

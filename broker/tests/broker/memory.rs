@@ -25,7 +25,7 @@ fn a_stopped_broker_frees_the_messages_of_queues_and_sessions() {
                 receiver.connect("receiver", &[Property::SessionExpiryInterval(3600)]);
                 receiver.subscribe("$queue/q");
                 receiver.send(&[0xe0, 0]);
-                assert_eq!(receiver.rest(), []);
+                assert_eq!(receiver.rest(), [0_u8; 0]);
                 let mut sender = Client::open(&clients, address, V3);
                 sender.connect("sender", &[]);
                 for id in 1..=MESSAGES {

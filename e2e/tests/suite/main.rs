@@ -2,6 +2,7 @@
 //! tests neither share state nor depend on their order.
 
 mod admin;
+mod admin_api;
 mod attempts;
 mod bounded_memory;
 mod browser;

@@ -22,6 +22,8 @@ pub use imp::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub mod rank {
     /// A worker's mailbox.
     pub const MAILBOX: u8 = 0;
+    /// The requests of a connection of the admin listener, which are answered under it. Never taken with a mailbox.
+    pub const REQUESTS: u8 = MAILBOX;
     /// The table of connections.
     pub const CONNECTIONS: u8 = 1;
     /// The sending half of a socket.

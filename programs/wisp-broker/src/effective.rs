@@ -226,7 +226,8 @@ impl Effective {
         access: Option<&Arc<Access>>,
         tls: &[Option<Arc<Tls>>],
     ) -> Result<Config, String> {
-        let mut builder = access.into_iter().fold(self.settings.builder(), ConfigBuilder::access);
+        let builder = self.settings.builder().admin_token(self.admin_token()?);
+        let mut builder = access.into_iter().fold(builder, ConfigBuilder::access);
         for &(address, table) in addresses {
             let config = match table {
                 Some(index) => self.settings.listeners[index].config(address, tls[index].as_ref()),
@@ -237,13 +238,21 @@ impl Effective {
         builder.build().map_err(|error| error.to_string())
     }
 
+    /// The token of the admin listener: the text of its file without the end of the line.
+    fn admin_token(&self) -> Result<Option<Box<str>>, String> {
+        let Some(file) = self.settings.admin_token_file.as_deref() else { return Ok(None) };
+        let text = std::fs::read_to_string(file).map_err(|error| format!("admin-token-file = {file}: {error}"))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
+    }
+
     /// What a launcher of a sandbox has to hand in, a line each. Before that come the folders that a mosquitto.conf includes:
     /// without them it cannot be read.
     pub(crate) fn needs(&self) -> Result<String, String> {
         let addresses = self.addresses()?.into_iter().map(|(address, _)| address).chain(self.settings.admin);
         let listeners = addresses.map(|address| format!("listener {address}\n"));
         let workers = self.settings.workers.map(|count| format!("workers {count}\n"));
-        let users = [&self.settings.password_file, &self.settings.acl_file].into_iter().flatten().map(|file| &**file);
+        let Settings { password_file, acl_file, admin_token_file, .. } = &self.settings;
+        let users = [password_file, acl_file, admin_token_file].into_iter().flatten().map(|file| &**file);
         let files = users.chain(self.settings.listeners.iter().flat_map(ListenerSettings::files));
         let data = self.settings.data_dir.iter().map(|folder| format!("data {folder}\n"));
         Ok(listeners.chain(workers).chain(files.map(|file| format!("file {file}\n"))).chain(data).collect())

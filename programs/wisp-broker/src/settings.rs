@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) log: LevelFilter,
     pub(crate) log_format: LogFormat,
     pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin_token_file: Option<Box<str>>,
     pub(crate) sys_interval_s: u16,
     pub(crate) response_information: Option<Box<str>>,
     pub(crate) password_file: Option<Box<str>>,
@@ -52,6 +53,7 @@ impl Default for Settings {
             log: LevelFilter::INFO,
             log_format: LogFormat::Text,
             admin: None,
+            admin_token_file: None,
             sys_interval_s: config.sys_interval_s(),
             response_information: None,
             password_file: None,
@@ -95,7 +97,7 @@ impl Settings {
     pub(crate) fn builder(&self) -> ConfigBuilder {
         let builder = Config::builder().workers(self.workers).limits(self.limits).check_files(self.check_files());
         let builder = builder.allow_anonymous(self.allow_anonymous).sys_interval_s(self.sys_interval_s);
-        let builder = builder.admin(self.admin).data_dir(self.data_dir());
+        let builder = builder.admin(self.admin).lists_sessions(self.admin.is_some()).data_dir(self.data_dir());
         let builder = self.queues.iter().cloned().fold(builder, ConfigBuilder::queue);
         match &self.response_information {
             Some(text) => builder.response_information(text.clone()),
@@ -157,7 +159,8 @@ const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 
 /// All settings, in the order in which they are shown.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut settings = vec![LISTEN, WORKERS, LOG, LOG_FORMAT, ADMIN, SYS_INTERVAL_S, RESPONSE_INFORMATION];
+    let mut settings =
+        vec![LISTEN, WORKERS, LOG, LOG_FORMAT, ADMIN, ADMIN_TOKEN_FILE, SYS_INTERVAL_S, RESPONSE_INFORMATION];
     settings.extend([PASSWORD_FILE, ACL_FILE, ALLOW_ANONYMOUS, CHECK_FILES_S, DATA_DIR, SYNC]);
     for limit in &LIMITS {
         settings.push(Setting::limit(limit));
@@ -222,8 +225,19 @@ const ADMIN: Setting = Setting {
     name: "admin",
     section: Section::Top,
     value_name: "ADDR:PORT",
-    help: "Address for /metrics, /healthz and /readyz by HTTP, without any check of who asks; a port alone is one of 127.0.0.1",
+    help: "Address for metrics, health and the API by HTTP; a port alone is one of 127.0.0.1",
     kind: Kind::Address { get: |settings| settings.admin, set: |settings, address| settings.admin = address },
+};
+
+const ADMIN_TOKEN_FILE: Setting = Setting {
+    name: "admin-token-file",
+    section: Section::Top,
+    value_name: "FILE",
+    help: "Token for the API of the admin listener; without one nobody changes anything there, and only loopback addresses have it",
+    kind: Kind::Text {
+        get: |settings| settings.admin_token_file.as_deref(),
+        set: |settings, text| settings.admin_token_file = text.map(Box::from),
+    },
 };
 
 const SYS_INTERVAL_S: Setting = Setting {
@@ -495,94 +509,4 @@ fn worker_count(text: &str) -> Result<Option<NonZeroUsize>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(setting: &Setting, text: &str) -> Result<String, String> {
-        let mut settings = Settings::default();
-        setting.set(&mut settings, &[text.to_owned()]).map(|()| setting.show(&settings))
-    }
-
-    #[test]
-    fn both_ends_of_each_range_are_kept_and_their_neighbours_refused() {
-        for setting in SETTINGS.iter() {
-            let Kind::Number(Limit { range, .. }) = &setting.kind else { continue };
-            for inside in [range.start(), range.end()] {
-                assert_eq!(set(setting, &inside.to_string()), Ok(inside.to_string()), "{}", setting.name);
-            }
-            for outside in [i128::from(*range.start()) - 1, i128::from(*range.end()) + 1] {
-                let error = set(setting, &outside.to_string()).unwrap_err();
-                assert_eq!(
-                    error,
-                    format!("not a number from {} to {}", range.start(), range.end()),
-                    "{}",
-                    setting.name
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn each_setting_has_a_place_of_its_own() {
-        let default = Settings::default();
-        for setting in SETTINGS.iter() {
-            let other = match &setting.kind {
-                Kind::Addresses => "[::1]:7".to_owned(),
-                Kind::Workers => "7".to_owned(),
-                Kind::Word { words, .. } => words[words.len() - 1].to_owned(),
-                Kind::Text { .. } => "seven".to_owned(),
-                Kind::Address { .. } => "[::1]:7".to_owned(),
-                Kind::Truth { .. } => "true".to_owned(),
-                Kind::Sync { .. } => "20 ms".to_owned(),
-                Kind::Count { range, .. } => (range.start() + 7).to_string(),
-                Kind::Number(limit) => (limit.range.start() + 7).to_string(),
-            };
-            let mut settings = default.clone();
-            setting.set(&mut settings, &[other]).unwrap();
-            for one in SETTINGS.iter() {
-                let changed = one.show(&settings) != one.show(&default);
-                // The default of the one depends on the other.
-                let depends = (setting.name, one.name) == ("stall-policy", "stall-ms-max");
-                assert_eq!(
-                    changed,
-                    one.name == setting.name || depends,
-                    "setting {} and looking at {}",
-                    setting.name,
-                    one.name
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_is_kept_as_it_is_and_shown_as_toml() {
-        for setting in SETTINGS.iter().filter(|setting| matches!(setting.kind, Kind::Text { .. })) {
-            assert_eq!(set(setting, ""), Ok("\"\"".to_owned()));
-            assert_eq!(set(setting, "a\"b\\c\n\u{7f}\u{85}ü"), Ok(r#""a\"b\\c\u000A\u007F\u0085ü""#.to_owned()));
-            assert!(set(setting, &"x".repeat(65_535)).is_ok());
-            assert!(set(setting, &"x".repeat(65_536)).is_err());
-            assert!(set(setting, "a\0b").is_err());
-        }
-    }
-
-    #[test]
-    fn an_address_is_one_of_this_machine_unless_it_says_otherwise() {
-        for (text, shown) in [("7", "127.0.0.1:7"), ("[::]:7", "[::]:7"), ("10.0.0.1:7", "10.0.0.1:7"), ("", "")] {
-            assert_eq!(set(&ADMIN, text), Ok(format!("\"{shown}\"")));
-        }
-        for wrong in ["x", "localhost:7", "70000", "1.2.3.4", ":7"] {
-            assert!(set(&ADMIN, wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn each_word_is_kept() {
-        for setting in SETTINGS.iter() {
-            let Kind::Word { words, .. } = &setting.kind else { continue };
-            for word in *words {
-                assert_eq!(set(setting, word), Ok(format!("\"{word}\"")));
-            }
-            assert!(set(setting, "wait").is_err());
-        }
-    }
-}
+mod tests;
