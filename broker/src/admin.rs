@@ -1,4 +1,4 @@
-//! The pages of the admin listener: metrics in Prometheus' text format, health, and the API.
+//! The pages of the admin listener: one for operators, metrics in Prometheus' text format, health, and the API.
 
 mod api;
 mod exposition;
@@ -24,6 +24,15 @@ pub(crate) use self::page::Page;
 pub(crate) use self::request::Head;
 pub(crate) use self::sources::Running;
 use self::sources::{HOST, MemoryBytes, Sources};
+
+/// The page for operators. It takes everything from the API.
+const INDEX: &str = include_str!("admin/index.html");
+const HTML: &str = "text/html; charset=utf-8";
+
+/// The page asks nobody but this address, and no other page shows it in a frame.
+const INDEX_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nX-Content-Type-Options: nosniff\r\n\
+     Referrer-Policy: no-referrer\r\n";
 
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -83,13 +92,15 @@ impl Pages {
     /// The answer to a GET of `path`, which is not the API's.
     fn get(&self, path: &str) -> Page {
         match path {
+            "/" => Page::new("200 OK", HTML, INDEX.to_owned()).with(INDEX_HEADERS),
             "/metrics" => Page::new("200 OK", METRICS_TEXT, self.metrics()),
             "/healthz" => Page::line("200 OK", "ok"),
             "/readyz" if self.sources.engine.admits_clients() => Page::line("200 OK", "ready"),
             "/readyz" => Page::line("503 Service Unavailable", "limit reached: buffered-bytes-max"),
-            _ => {
-                Page::line("404 Not Found", &format!("there are /metrics, /healthz, /readyz and {PREFIX}openapi.json"))
-            }
+            _ => Page::line(
+                "404 Not Found",
+                &format!("there are /, /metrics, /healthz, /readyz and {PREFIX}openapi.json"),
+            ),
         }
     }
 

@@ -394,7 +394,7 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     let registrars: Vec<_> = pollers.iter().map(Poller::registrar).collect();
     let admin_addr = if has_admin { local_addrs.pop() } else { None };
     if let Some(address) = admin_addr {
-        info!(%address, "the admin listener is open: /metrics, /healthz, /readyz, /api/v1");
+        info!(%address, "the admin listener is open: /, /metrics, /healthz, /readyz, /api/v1");
     }
     let admin_listener = admin_quota.map(|quota| (local_addrs.len() as u16, quota));
     let mut acceptor = Some(Acceptor::new(listeners, &registrars[0]).map_err(StartError::Host)?);

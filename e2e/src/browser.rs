@@ -87,6 +87,26 @@ pub fn browser(options: &Options) -> Box<dyn Peer> {
     Box::new(Browser { program: Program::start(command), server, profile })
 }
 
+/// True if there is no browser; the test then returns.
+pub fn chromium_is_missing() -> bool {
+    program().is_none() && crate::peer::is_missing("chromium")
+}
+
+/// The document that a page of the broker has become after its scripts have run for a few seconds, in a window of this width.
+pub fn document_of(url: &str, width: u32) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let profile = env::temp_dir().join(format!("wisp-e2e-{}-document-{number}", process::id()));
+    let mut command = Command::new(program().expect("the caller has looked"));
+    command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display()));
+    command.arg(format!("--window-size={width},800")).args(["--virtual-time-budget=5000", "--dump-dom", url]);
+    let finished = Program::run(command, b"");
+    // What is left lies in the temporary folder.
+    let _ = fs::remove_dir_all(&profile);
+    assert!(finished.status.success(), "{:?}", finished.stderr);
+    finished.stdout.join("\n")
+}
+
 struct Browser {
     program: Program,
     server: Server,

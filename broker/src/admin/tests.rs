@@ -89,7 +89,8 @@ fn the_dashboard_asks_for_metrics_that_exist() {
 
 #[test]
 fn health_is_one_line_and_other_paths_are_not_found() {
-    for (path, status) in [("/healthz", "200 OK"), ("/readyz", "200 OK"), ("/", "404 Not Found"), ("", "404 Not Found")]
+    for (path, status) in
+        [("/healthz", "200 OK"), ("/readyz", "200 OK"), ("/x", "404 Not Found"), ("", "404 Not Found")]
     {
         let page = pages().get(path);
         assert_eq!((page.status, page.body.lines().count()), (status, 1), "{path}");
@@ -268,5 +269,21 @@ fn refusals_are_counted_and_the_numbers_stay_open() {
         let before = pages.sources.engine.stats().admin_requests_refused;
         assert_eq!(pages.admit(&Head::of(&request)).is_err(), before < refused, "{path}");
         assert_eq!(pages.sources.engine.stats().admin_requests_refused, refused);
+    }
+}
+
+#[test]
+fn the_page_for_operators_asks_nobody_else() {
+    let page = pages().get("/");
+    assert_eq!((page.status, page.content_type), ("200 OK", HTML));
+    assert!(page.headers.contains("connect-src 'self'") && page.headers.ends_with("\r\n"), "{}", page.headers);
+    for outside in ["http:", "https:", "src=", "href=", "@import", "url("] {
+        assert!(!page.body.contains(outside), "{outside}");
+    }
+    // Names of clients are texts of others.
+    assert!(!page.body.contains("innerHTML"));
+    for metric in page.body.split("metrics.").skip(1) {
+        let name: String = metric.chars().take_while(|one| one.is_ascii_alphanumeric() || *one == '_').collect();
+        assert!(METRICS.iter().any(|metric| metric.name == name), "{name}");
     }
 }

@@ -101,7 +101,8 @@ fn health_is_told_by_http_and_by_the_program() {
     let (mut broker, admin) = start(&[]);
     assert!(get(admin, "/healthz").ends_with("\r\n\r\nok\n"));
     assert!(get(admin, "/readyz").ends_with("\r\n\r\nready\n"));
-    assert!(get(admin, "/").starts_with("HTTP/1.1 404 "));
+    assert!(get(admin, "/x").starts_with("HTTP/1.1 404 "));
+    assert!(get(admin, "/").contains("\r\nContent-Security-Policy: default-src 'none'"));
     let post = exchange(admin, b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("\r\nAllow: GET\r\n"), "{post}");
     assert!(exchange(admin, &Connect::new(Version::V5, "lost").encode()).starts_with("HTTP/1.1 400 "));
