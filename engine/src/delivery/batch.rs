@@ -200,9 +200,10 @@ impl Batch {
         self.staged_bytes >= FLUSH_BYTES || self.nodes.len() >= FLUSH_PIECES || self.translated.len() > KEPT_BYTES
     }
 
-    /// Whether the receivers' shares are small, in the mean.
-    pub(crate) fn sends_are_small(&self) -> bool {
-        self.staged_bytes < self.receivers * SEND_BYTES
+    /// Whether the receivers' shares are small, in the mean. `stored_bytes` more are staged elsewhere, for
+    /// `stored_receivers`.
+    pub(crate) fn sends_are_small(&self, stored_receivers: usize, stored_bytes: usize) -> bool {
+        self.staged_bytes + stored_bytes < (self.receivers + stored_receivers) * SEND_BYTES
     }
 
     /// Pushes all staged messages to their outboxes. The receivers stay marked for flush.
@@ -315,17 +316,19 @@ mod tests {
     #[test]
     fn sends_are_small_until_the_receivers_have_enough_in_the_mean() {
         let (a, b, mut batch) = (outbox(), outbox(), Batch::default());
-        assert!(!batch.sends_are_small(), "there are none");
+        assert!(!batch.sends_are_small(0, 0), "there are none");
         batch.mark_for_flush(&a);
-        assert!(!batch.sends_are_small(), "a mark is not a message");
+        assert!(!batch.sends_are_small(0, 0), "a mark is not a message");
         batch.stage(&a, scratch(0, SEND_BYTES - 1));
-        assert!(batch.sends_are_small());
+        assert!(batch.sends_are_small(0, 0));
         batch.stage(&a, scratch(0, 1));
-        assert!(!batch.sends_are_small());
+        assert!(!batch.sends_are_small(0, 0));
         batch.stage(&b, scratch(0, 1));
-        assert!(batch.sends_are_small());
+        assert!(batch.sends_are_small(0, 0));
+        assert!(!batch.sends_are_small(1, 2 * SEND_BYTES), "stored messages count too");
+        assert!(batch.sends_are_small(2, SEND_BYTES));
         batch.drain(&[0; SEND_BYTES], |_| {});
-        assert!(!batch.sends_are_small());
+        assert!(!batch.sends_are_small(0, 0));
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl<R: Indexed, T> Bundles<R, T> {
         }
     }
 
+    /// Receivers with staged items.
+    pub(crate) fn receivers(&self) -> usize {
+        self.bundles.len()
+    }
+
     /// Bytes staged for all receivers.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

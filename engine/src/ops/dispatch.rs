@@ -203,7 +203,7 @@ impl Dispatcher {
 
     /// Whether the staged messages make small sends.
     pub(crate) fn sends_are_small(&self) -> bool {
-        self.batch.sends_are_small()
+        self.batch.sends_are_small(self.deliveries.receivers(), self.deliveries.bytes())
     }
 
     /// The per-call context passed to sessions and queues.

@@ -1,8 +1,9 @@
 //! The order in which a worker reads: clients that send little are not behind the ones that send much.
 
 use wisp_engine::Limits;
+use wisp_wire::{PacketId, Publish, QoS, SubscriptionOptions, TopicName};
 
-use crate::support::{Peer, RECV_BYTES, V3, World, publish, subscribe};
+use crate::support::{Peer, RECV_BYTES, V3, World, encoded, publish, subscribe_with};
 
 /// A turn reads so much of busy senders, and finishes its last read.
 const TURN_BYTES: usize = 1024 * 1024;
@@ -37,19 +38,36 @@ fn a_client_beside_busy_senders_waits_for_a_part_of_them_and_they_take_turns() {
 
 #[test]
 fn a_turn_reads_more_of_busy_senders_that_spread_their_messages_over_many_receivers() {
+    read_spread_messages(QoS::AtMostOnce);
+}
+
+#[test]
+fn it_does_so_too_if_the_messages_are_acknowledged() {
+    read_spread_messages(QoS::AtLeastOnce);
+}
+
+fn read_spread_messages(qos: QoS) {
     const PEERS: usize = 40;
-    /// The mean share of a receiver with which a turn stops reading.
-    const SEND_BYTES: usize = 64 * 1024;
+    /// The mean share of a receiver with which a turn stops reading. Stored messages count a little more than their
+    /// packets.
+    const SEND_BYTES: std::ops::RangeInclusive<usize> = 56 * 1024..=64 * 1024;
 
     let mut world = World::new(Limits::DEFAULT);
     let mut receivers: Vec<Peer> = (0..PEERS)
         .map(|number| {
             let mut receiver = world.connected(V3, &format!("receiver {number}"));
-            world.feed(&mut receiver, &subscribe(V3, &[&format!("topic/{number}")]));
+            let filter = format!("topic/{number}");
+            world.feed(&mut receiver, &subscribe_with(V3, &[&filter], SubscriptionOptions::new(qos), &[]));
             receiver
         })
         .collect();
-    let packets: Vec<u8> = (0..PEERS).flat_map(|number| publish(V3, &format!("topic/{number}"), &[0; 1_000])).collect();
+    let packet_id = (qos != QoS::AtMostOnce).then(|| PacketId::new(1).unwrap());
+    let packet = |number| {
+        let (topic, payload) = (format!("topic/{number}"), [0; 1_000]);
+        let publish = Publish { qos, packet_id, ..Publish::new(TopicName::new(&topic).unwrap(), &payload) };
+        encoded(|out| publish.encode(V3, out))
+    };
+    let packets: Vec<u8> = (0..PEERS).flat_map(packet).collect();
     let bytes = packets.repeat(4 * RECV_BYTES / packets.len());
     let mut senders: Vec<Peer> = (0..PEERS).map(|number| world.connected(V3, &format!("sender {number}"))).collect();
     senders.iter_mut().for_each(|sender| world.offer(sender, &bytes));
@@ -60,10 +78,10 @@ fn a_turn_reads_more_of_busy_senders_that_spread_their_messages_over_many_receiv
         let before = unread(&senders);
         world.turn();
         let read = before - unread(&senders);
-        if before < PEERS * SEND_BYTES + RECV_BYTES {
+        if before < PEERS * SEND_BYTES.end() + RECV_BYTES {
             break;
         }
-        let expected = PEERS * SEND_BYTES..PEERS * SEND_BYTES + 2 * RECV_BYTES;
+        let expected = PEERS * SEND_BYTES.start()..PEERS * SEND_BYTES.end() + 2 * RECV_BYTES;
         assert!(expected.contains(&read), "{read} bytes");
     }
 }
