@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot setup test test-native test-parts test-loom test-wasm \
+.PHONY: help run run-wasmer run-wasmtime run-wasmedge run-wasip2 wasm aot test test-native test-parts test-loom test-wasm \
 	test-wasmer test-wasmtime test-wasmedge test-wasip2 lint deny fuzz bench-smoke bench-memory bench-secure bench-durable bench-embed bench-isolation \
 	release experiments experiments-quick experiment-programs experiment-modules install deb image
 
