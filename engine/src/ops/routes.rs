@@ -266,7 +266,9 @@ impl RouteCache {
     /// The receivers of messages to `topic`, for the few messages that look a second time.
     #[inline(never)]
     pub(crate) fn lookup_again(&mut self, shared: &Shared, topic: TopicName<'_>) -> Result<&Route, Unroutable> {
-        self.lookup(shared, topic)
+        // `get_mut`: with a second caller `get` would no longer be a part of its first, which each message takes.
+        let known = self.known.get_mut(topic.as_str()).map(|index| *index as usize);
+        self.look_closer(shared, topic, known)
     }
 
     fn resolve(shared: &Shared, topic: TopicName<'_>) -> Result<Cached, Unroutable> {

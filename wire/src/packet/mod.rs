@@ -66,6 +66,8 @@ pub fn decode<'a>(
     };
     let packet = match header.packet {
         PacketType::Publish => Packet::Publish(Publish::decode(input[0], body, version)?),
+        // Without code and properties, as a success is acknowledged: at QoS 1 there is one for each message.
+        PacketType::PubAck if body.len() == 2 => Packet::PubAck(PubAck::new(Reader::new(body).packet_id()?)),
         _ => decode_body(header.packet, &input[..header.packet_len], header.len, version)?,
     };
     Ok(Some((packet, header.packet_len)))
