@@ -334,7 +334,7 @@ impl ConfigBuilder {
     }
 
     /// Whether [`Control::sessions`](crate::Control::sessions) and
-    /// [`Control::subscriptions`](crate::Control::subscriptions) list anything. On by default; off it saves about 100 bytes for each
+    /// [`Control::subscriptions`](crate::Control::subscriptions) list anything. On by default; off it saves about 120 bytes for each
     /// session.
     pub fn lists_sessions(mut self, lists: bool) -> Self {
         self.0.options.lists_sessions = lists;

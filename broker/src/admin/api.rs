@@ -194,7 +194,8 @@ fn query<'a>(parameters: &'a Parameters<'_>) -> Result<ListQuery<'a>, Page> {
             _ => return Err(bad(&format!("limit = {text:?}: not a number from 1 to {LIST_ITEMS_MAX}"))),
         },
     };
-    Ok(ListQuery { after: parameters.get("after"), most, prefix: parameters.get("prefix").unwrap_or_default() })
+    let after = parameters.get("after").filter(|after| !after.is_empty());
+    Ok(ListQuery { after, most, prefix: parameters.get("prefix").unwrap_or_default() })
 }
 
 const LIST: [&str; 3] = ["limit", "after", "prefix"];

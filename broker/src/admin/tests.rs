@@ -215,6 +215,7 @@ fn the_document_describes_the_answers() {
         ("subscriptions?client=c", "Subscription"),
         ("queues", "Queue"),
         ("retained", "Retained"),
+        ("clients?after=&prefix=", "Session"),
     ] {
         let list = get(target);
         check(&document, &format!("{row}List"), &list);

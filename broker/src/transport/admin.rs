@@ -227,6 +227,7 @@ fn encode(page: &Page, is_last: bool) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use wisp_engine::{Limits, Shared};
 
     use super::*;
@@ -422,5 +423,54 @@ mod tests {
             assert_eq!(statuses(&sent), [code], "{sent}");
         }
         assert_eq!(orders(&[&publish(&authorized(), &format!("{{\"topic\":\"{}\"}}", &long[40..]))]).0, 1);
+    }
+
+    /// Parts of requests, right and wrong.
+    fn fragment() -> impl Strategy<Value = Vec<u8>> {
+        const PARTS: [&[u8]; 24] = [
+            b"GET ",
+            b"POST ",
+            b"DELETE ",
+            b"/",
+            b"/api/v1/",
+            b"clients",
+            b"queues",
+            b"retained",
+            b"publish",
+            b"/purge",
+            b"%41",
+            b"%ff",
+            b"?topic=",
+            b"limit=1",
+            b"&after=",
+            b" HTTP/1.1\r\n",
+            b" HTTP/1.0\r\n",
+            b"\r\n",
+            b"Content-Length: 13\r\n",
+            b"Authorization: Bearer 0123456789abcdef\r\n",
+            b"Expect: 100-continue\r\n",
+            b"Connection: close\r\n",
+            b"{\"topic\":\"t\"}",
+            b"Transfer-Encoding: chunked\r\n",
+        ];
+        prop_oneof![
+            8 => prop::sample::select(PARTS.to_vec()).prop_map(<[u8]>::to_vec),
+            1 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => (0..9_000_usize).prop_map(|count| vec![b'a'; count]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_take_bounded_memory_and_get_whole_answers(pieces in prop::collection::vec(fragment(), 1..60)) {
+            let (socket, mut state, pages) = (socket(usize::MAX), State::default(), pages());
+            for piece in &pieces {
+                state.take(piece);
+                prop_assert!(state.advance(&socket, &pages, &mut Vec::new()).is_ok());
+                prop_assert!(state.request.len() <= REQUEST_BYTES_MAX && state.answer.is_empty());
+            }
+            let sent = std::mem::take(&mut socket.0.lock().sent);
+            prop_assert!(sent.is_empty() || sent.starts_with(b"HTTP/1.1 "));
+        }
     }
 }

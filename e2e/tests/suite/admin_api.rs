@@ -257,3 +257,29 @@ fn a_page_with_many_clients_comes_at_once() {
     }
     assert_eq!(seen, clients.len());
 }
+
+#[test]
+fn many_lists_and_actions_disturb_no_client() {
+    let Some(operated) = start(&[]) else { return };
+    let _others: Vec<Client> =
+        (0..100).map(|number| Client::clean(&operated.broker, Version::V311, &format!("c{number}"))).collect();
+    let head = format!("HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let look = format!("GET /api/v1/clients?limit=1000 {head}\r\n").repeat(90);
+    let publish = format!("POST /api/v1/publish {head}Content-Length: 13\r\n\r\n{{\"topic\":\"u\"}}").repeat(90);
+    // Nobody reads the answers.
+    let _floods: Vec<TcpStream> = (0..20)
+        .map(|number| {
+            let mut flood = TcpStream::connect(operated.admin).expect("the admin listener accepts");
+            let requests = if number % 2 == 0 { &look } else { &publish };
+            flood.write_all(requests.as_bytes()).expect("the requests fit");
+            flood
+        })
+        .collect();
+    let mut client = Client::clean(&operated.broker, Version::V5, "client");
+    client.subscribe("t", 1);
+    for number in 0..50 {
+        client.publish(&Publish::new("t", &number.to_string()).qos(1));
+        assert_eq!(client.receive().text(), number.to_string());
+    }
+    assert_eq!(operated.get("clients/client")["connected"], true);
+}
