@@ -61,6 +61,11 @@ impl Pages {
         self.sources.set_running(running);
     }
 
+    /// Takes another token for the API. False if it is the same.
+    pub(crate) fn set_token(&self, token: Option<Box<str>>) -> bool {
+        self.guard.set_token(token)
+    }
+
     /// The length of the body that the answer needs, or the refusal of the request.
     pub(crate) fn admit(&self, head: &Head<'_>) -> Result<usize, Page> {
         let Some(route) = Route::of(head) else {

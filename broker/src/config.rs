@@ -34,8 +34,9 @@ pub const ADMIN_TOKEN_BYTES: usize = 16;
 
 /// Whether a header can carry the token, and nobody guesses it.
 #[cfg(feature = "admin")]
-fn is_token(token: &str) -> bool {
-    token.len() >= ADMIN_TOKEN_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic())
+pub(crate) fn check_token(token: Option<&str>) -> Result<(), ConfigError> {
+    let is_token = |token: &str| token.len() >= ADMIN_TOKEN_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if token.is_none_or(is_token) { Ok(()) } else { Err(ConfigError::AdminToken) }
 }
 
 /// A checked configuration. [`Config::builder`] makes one; [`Config::default`] listens on port 1883 of 127.0.0.1.
@@ -378,9 +379,7 @@ impl ConfigBuilder {
             return Err(ConfigError::DiskBytes(bytes));
         }
         #[cfg(feature = "admin")]
-        if config.admin_token.as_ref().is_some_and(|token| !is_token(token)) {
-            return Err(ConfigError::AdminToken);
-        }
+        check_token(config.admin_token.as_deref())?;
         config.check_guard()?;
         config.watch = FileWatch::new(config.files(), config.check_files);
         Ok(config)

@@ -72,6 +72,18 @@ impl<H: Host> Control<H> {
         self.0.listener_rows()
     }
 
+    /// Takes another token for the API of the admin listener, as [`ConfigBuilder::admin_token`](crate::ConfigBuilder::admin_token) does.
+    /// True if it was another one.
+    ///
+    /// # Errors
+    /// If the token is too short. Then nothing changes.
+    #[cfg(feature = "admin")]
+    pub fn set_admin_token(&self, token: impl Into<Option<Box<str>>>) -> Result<bool, crate::ConfigError> {
+        let token = token.into();
+        crate::config::check_token(token.as_deref())?;
+        Ok(self.0.pages.get().is_some_and(|pages| pages.set_token(token)))
+    }
+
     /// Begins an action. A worker carries it out in its next turns, without asking the policy.
     ///
     /// ```
@@ -88,6 +100,10 @@ impl<H: Host> Control<H> {
     /// ```
     pub fn act(&self, action: Action) -> PendingAction {
         let (order, pending) = Order::new(action);
+        if self.0.is_stopping() {
+            // No worker looks any more.
+            return pending;
+        }
         self.0.mailboxes[0].send(WorkerMessage::Mail(Mail::Order(order)));
         pending
     }

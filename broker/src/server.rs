@@ -405,6 +405,8 @@ pub(crate) fn prepare<H: Host>(host: H, config: Config) -> Result<Prepared<H>, S
     #[cfg(feature = "admin")]
     if let Some(pages) = pages {
         pages.set_running(Arc::downgrade(&server) as _);
+        let set = server.pages.set(pages);
+        debug_assert!(set.is_ok(), "the broker is new");
     }
     let workers = pollers.into_iter().enumerate();
     let workers = workers.map(|(index, poller)| Driver::new(Arc::clone(&server), index, poller, acceptor.take()));

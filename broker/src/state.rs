@@ -1,12 +1,16 @@
 //! The state that the drivers of one broker share.
 
 use std::sync::Arc;
+#[cfg(feature = "admin")]
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use wisp_engine::sync::{AtomicBool, Ordering};
 use wisp_engine::{Event, Shared};
 use wisp_net::{Host, Poller, Registrar};
 
+#[cfg(feature = "admin")]
+use crate::admin::Pages;
 use crate::config::Observer;
 use crate::connections::Connections;
 #[cfg(feature = "in-process")]
@@ -45,6 +49,9 @@ pub(crate) struct Server<H: Host> {
     admin_listener: Option<(u16, Quota)>,
     #[cfg(feature = "in-process")]
     pub(crate) in_process: InProcess,
+    /// The pages of the admin listener, once the broker is complete.
+    #[cfg(feature = "admin")]
+    pub(crate) pages: OnceLock<Arc<Pages>>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -72,6 +79,8 @@ impl<H: Host> Server<H> {
             quotas,
             listener_facts,
             admin_listener,
+            #[cfg(feature = "admin")]
+            pages: OnceLock::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use subtle::ConstantTimeEq;
+use wisp_engine::sync::{RwLock, rank};
 
 use super::page::Page;
 use super::problem::problem;
@@ -12,14 +13,17 @@ use super::request::Head;
 
 /// The rule about requests to the API.
 pub(crate) struct Guard {
-    token: Option<Box<str>>,
+    token: RwLock<Option<Box<str>>, { rank::LEAF }>,
     /// The listener's address.
     address: SocketAddr,
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("has_token", &self.token.is_some()).field("address", &self.address).finish()
+        f.debug_struct("Guard")
+            .field("has_token", &self.token.read().is_some())
+            .field("address", &self.address)
+            .finish()
     }
 }
 
@@ -35,7 +39,15 @@ fn refusal(status: &'static str, reason: &'static str, remedy: &str) -> Refusal 
 
 impl Guard {
     pub(crate) fn new(address: SocketAddr, token: Option<Box<str>>) -> Self {
-        Self { token, address }
+        Self { token: RwLock::new(token), address }
+    }
+
+    /// Takes another token. False if it is the same.
+    pub(super) fn set_token(&self, token: Option<Box<str>>) -> bool {
+        let mut current = self.token.write();
+        let is_new = *current != token;
+        *current = token;
+        is_new
     }
 
     /// Whether a request may look, or act if it is an action.
@@ -45,7 +57,8 @@ impl Guard {
             let reason = "the request comes from a page of another site";
             return Err(refusal("403 Forbidden", reason, "open the API itself, or use a program that is no browser"));
         }
-        let Some(token) = &self.token else {
+        let token = self.token.read();
+        let Some(token) = &*token else {
             if is_action {
                 let reason = "actions need a token, and the broker has none";
                 let remedy = "start it with admin-token-file, and send Authorization: Bearer TOKEN";

@@ -19,7 +19,7 @@ const TOKEN: &str = "dGhlIHRva2VuIG9mIGEgdGVzdA";
 struct Operated {
     broker: Broker,
     admin: SocketAddr,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// `None` if the host is not Wisp's.
@@ -30,7 +30,7 @@ fn start(more: &[&str]) -> Option<Operated> {
     let (admin, folder) = (free_addr(), Folder::new());
     let token = folder.write("token", &format!("{TOKEN}\n"));
     let flags = ["--admin", &admin.to_string(), "--admin-token-file", &token];
-    Some(Operated { broker: Broker::start_with(&[&flags, more].concat()), admin, _folder: folder })
+    Some(Operated { broker: Broker::start_with(&[&flags, more].concat()), admin, folder })
 }
 
 /// The code, the head and the body of the answer to a request.
@@ -80,7 +80,8 @@ fn the_broker_its_listeners_and_its_document_are_told() {
     assert!(broker["ready"] == true && broker["metrics"]["workers"].as_u64() > Some(0), "{broker}");
     let listeners = operated.get("listeners");
     assert_eq!(operated.column("listeners", "admin"), [json!(false), json!(true)]);
-    assert_eq!(listeners["items"][1]["connections"], 1);
+    // An earlier one may not be closed yet.
+    assert!(listeners["items"][1]["connections"].as_u64() >= Some(1), "{listeners}");
     assert_eq!(operated.get("openapi.json")["openapi"], "3.1.0");
     let (code, _, _) = exchange(operated.admin, "GET /api/v1/openapi.json HTTP/1.1", "");
     assert_eq!(code, 200, "it is open to all");
@@ -282,4 +283,23 @@ fn many_lists_and_actions_disturb_no_client() {
         assert_eq!(client.receive().text(), number.to_string());
     }
     assert_eq!(operated.get("clients/client")["connected"], true);
+}
+
+#[test]
+fn another_token_is_taken_up_on_sighup_and_a_bad_one_is_not() {
+    if cannot(Ability::Signals) {
+        return;
+    }
+    let Some(operated) = start(&[]) else { return };
+    operated.folder.write("token", "short");
+    operated.broker.signal("HUP");
+    operated.broker.wait_log("the token of the admin listener stays as it was");
+    assert_eq!(operated.get("clients")["next"], Value::Null);
+    operated.folder.write("token", "bmV3LXRva2VuLW9mLWEtdGVzdA\n");
+    operated.broker.signal("HUP");
+    operated.broker.wait_log("sighup: read again: the token of the admin listener");
+    let ask = |token: &str| {
+        exchange(operated.admin, &format!("GET /api/v1/broker HTTP/1.1\r\nAuthorization: Bearer {token}"), "").0
+    };
+    assert_eq!((ask(TOKEN), ask("bmV3LXRva2VuLW9mLWEtdGVzdA")), (401, 200));
 }

@@ -255,6 +255,7 @@ impl TopicQueue {
         state.expires_ms.note(&queued.message);
         self.capacity().add(queued.message.cost_bytes(), 1);
         state.messages.push_back(queued);
+        self.info.set_waiting(state.messages.len());
     }
 
     /// The queue that a message goes to which was delivered so often; the inner `None` if it is dropped. `None`: it stays.

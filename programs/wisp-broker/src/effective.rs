@@ -17,7 +17,7 @@ use crate::tables::Table;
 use crate::{listeners, mosquitto, queues};
 
 /// The keys that take effect when the configuration is read again.
-const RELOADED: [&str; 4] = ["password-file", "acl-file", "allow-anonymous", "check-files-s"];
+const RELOADED: [&str; 5] = ["password-file", "acl-file", "allow-anonymous", "check-files-s", "admin-token-file"];
 
 /// The variable for `--config`.
 const CONFIG_VARIABLE: &str = "WISP_CONFIG";
@@ -239,7 +239,7 @@ impl Effective {
     }
 
     /// The token of the admin listener: the text of its file without the end of the line.
-    fn admin_token(&self) -> Result<Option<Box<str>>, String> {
+    pub(crate) fn admin_token(&self) -> Result<Option<Box<str>>, String> {
         let Some(file) = self.settings.admin_token_file.as_deref() else { return Ok(None) };
         let text = std::fs::read_to_string(file).map_err(|error| format!("admin-token-file = {file}: {error}"))?;
         Ok(Some(text.trim_end_matches(['\r', '\n']).into()))

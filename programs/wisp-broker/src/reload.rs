@@ -41,6 +41,7 @@ impl Reload {
         let mut read = Vec::new();
         self.reload_access(&new, &mut read);
         self.reload_listeners(&new, control, &mut read);
+        Self::reload_token(&new, control, &mut read);
         match control.set_limits(&new.settings.limits) {
             Ok(changed) => read.extend(changed.into_iter().map(str::to_owned)),
             Err(error) => warn!("SIGHUP: the limits stay as they were: {error}"),
@@ -65,6 +66,15 @@ impl Reload {
                 warn!("SIGHUP: users and rules need a restart, since the broker was started without");
             }
             None => {}
+        }
+    }
+
+    fn reload_token(new: &Effective, control: &Control, read: &mut Vec<String>) {
+        let token = new.admin_token();
+        match token.and_then(|token| control.set_admin_token(token).map_err(|error| error.to_string())) {
+            Ok(true) => read.push("the token of the admin listener".to_owned()),
+            Ok(false) => {}
+            Err(error) => warn!("SIGHUP: the token of the admin listener stays as it was: {error}"),
         }
     }
 
