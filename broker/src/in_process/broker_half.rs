@@ -21,11 +21,26 @@ use super::options::ClientOptions;
 use super::outgoing::VERSION;
 use super::program_half::ProgramHalf;
 
+/// A buffer of at most this size is kept while a client is idle.
+const KEPT_BYTES: usize = 1024;
+
 /// The broker's half of a connection.
 pub(crate) struct BrokerHalf {
     program: Arc<ProgramHalf>,
     acknowledges: bool,
     incoming: Mutex<Incoming, { rank::IN_PROCESS }>,
+    taken: Mutex<Taken, { rank::IN_PROCESS }>,
+}
+
+/// Packets that the worker has taken from the program, so that the program need not wait while it handles them. Only the
+/// owner of the connection uses it.
+#[derive(Default)]
+struct Taken {
+    bytes: Vec<u8>,
+    /// How many of the bytes were received.
+    received: usize,
+    /// No packets follow these.
+    is_last: bool,
 }
 
 /// The way to the program.
@@ -46,14 +61,40 @@ impl BrokerHalf {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let program = Arc::new(ProgramHalf::new(owner, bell, options));
         let incoming = Incoming { messages: Some(sender), topic: Arc::from("") };
-        let half =
-            Self { program: Arc::clone(&program), acknowledges: options.acknowledges, incoming: Mutex::new(incoming) };
+        let half = Self {
+            program: Arc::clone(&program),
+            acknowledges: options.acknowledges,
+            incoming: Mutex::new(incoming),
+            taken: Mutex::default(),
+        };
         (half, program, receiver)
     }
 
     /// Receives once into `buffer`, which must not be empty.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
-        self.program.receive(buffer)
+        let mut taken = self.taken.lock();
+        let Taken { bytes, received, is_last } = &mut *taken;
+        let takes = *received == bytes.len();
+        if takes {
+            bytes.clear();
+            *received = 0;
+            *is_last = self.program.take_packets(bytes);
+        }
+        let count = buffer.len().min(bytes.len() - *received);
+        buffer[..count].copy_from_slice(&bytes[*received..*received + count]);
+        *received += count;
+        let is_all = *received == bytes.len();
+        // The memory of a burst is kept only while bursts come.
+        if is_all && bytes.capacity() > KEPT_BYTES.max(4 * bytes.len()) {
+            *bytes = Vec::new();
+            *received = 0;
+        }
+        match (count, *is_last) {
+            (0, true) => Received::Closed,
+            (0, false) => Received::WouldBlock,
+            // The event for packets that came since the last ones were taken may have led to this receive.
+            _ => Received::Bytes { count, more: !takes || !is_all || *is_last },
+        }
     }
 
     /// Takes whole packets from the front of `bytes` and returns their length.
@@ -122,5 +163,67 @@ impl BrokerHalf {
 impl fmt::Debug for BrokerHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerHalf").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use wisp_engine::sync::{AtomicBool, Ordering};
+    use wisp_wire::TopicName;
+
+    use super::*;
+    use crate::in_process::program_half::Wait;
+
+    /// The bell of a worker that the test turns.
+    #[derive(Default)]
+    struct Rung(AtomicBool);
+
+    impl Bell for Rung {
+        fn ring(&self, _: usize, _: wisp_net::Event) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+
+        fn is_stopping(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn packets_are_received_as_they_were_sent_in_pieces_of_any_length() {
+        for len in [1, 7, 100, 1000, 3000, 100_000] {
+            let bell = Arc::<Rung>::default();
+            let of_bell = Arc::downgrade(&bell);
+            let options = ClientOptions::builder("c").build().unwrap();
+            let (half, program, _messages) = BrokerHalf::new((Token(1), 0), of_bell, &options);
+            let (mut expected, mut actual) = (options.connect.clone(), Vec::new());
+            let mut buffer = vec![0; len];
+            // As a worker: it receives if an event has come since, or if there may be more.
+            let mut may_have_more = true;
+            let mut receive = || {
+                if !bell.0.swap(false, Ordering::Relaxed) && !may_have_more {
+                    return None;
+                }
+                let received = half.receive(&mut buffer);
+                may_have_more = false;
+                if let Received::Bytes { count, more } = received {
+                    actual.extend_from_slice(&buffer[..count]);
+                    may_have_more = more;
+                }
+                Some(received)
+            };
+            for n in 0..200_u8 {
+                let payload = vec![n; usize::from(n) * 10];
+                let publish = Publish::new(TopicName::new("t").unwrap(), &payload);
+                publish.encode(VERSION, &mut expected).unwrap();
+                program.publish(publish, payload.len() + 8, Wait::No).unwrap();
+                receive();
+            }
+            while receive().is_some() {}
+            program.disconnect(None);
+            let last = receive();
+            assert_eq!(last, Some(Received::Closed));
+            assert!(actual == expected, "in pieces of {len} bytes");
+            assert!(half.taken.lock().bytes.capacity() <= KEPT_BYTES, "nothing is kept for a client that is idle");
+        }
     }
 }

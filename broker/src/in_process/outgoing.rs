@@ -11,18 +11,14 @@ use super::requests::Requests;
 /// The version of MQTT between the halves.
 pub(super) const VERSION: ProtocolVersion = ProtocolVersion::Mqtt5;
 
-/// Most bytes of packets that wait for the worker. A longer packet waits alone.
+/// Most bytes of packets that wait for the worker, besides those that it has taken and not handled. A longer packet waits alone.
 pub(super) const OUTGOING_BYTES_MAX: usize = 256 * 1024;
-
-/// A buffer of at most this size is kept while a client is idle.
-pub(super) const KEPT_BYTES: usize = 1024;
 
 /// The packets of a client that wait for its worker, and the state of its connection.
 pub(super) struct Outgoing {
-    /// Packets for the worker, of which the first `taken` bytes are taken.
+    /// Packets for the worker.
     bytes: Vec<u8>,
-    taken: usize,
-    /// The worker has been told that there are bytes, and has not found the end of them since.
+    /// The worker has been told that there are bytes, and has not taken them since.
     pub(super) is_announced: bool,
     /// No packets follow, and the reason. The worker still reads the ones before.
     pub(super) closed: Option<ClientEnd>,
@@ -50,7 +46,6 @@ impl Outgoing {
     pub(super) fn new(connect: Vec<u8>) -> Self {
         Self {
             bytes: connect,
-            taken: 0,
             is_announced: true,
             closed: None,
             waiting: 0,
@@ -74,7 +69,7 @@ impl Outgoing {
     }
 
     pub(super) fn pending(&self) -> usize {
-        self.bytes.len() - self.taken
+        self.bytes.len()
     }
 
     pub(super) fn has_room(&self, bytes: usize) -> bool {
@@ -83,8 +78,17 @@ impl Outgoing {
 
     /// Whether one more message may be unacknowledged.
     pub(super) fn has_window(&self) -> bool {
-        let max = self.accepted.as_ref().map_or(0, |accepted| accepted.messages_max);
-        self.requests.messages() < max
+        self.requests.messages() < self.window()
+    }
+
+    /// Whether half of the window is free, so that threads are not woken for each acknowledgement.
+    pub(super) fn has_half_a_window(&self) -> bool {
+        self.requests.messages() <= self.window() / 2
+    }
+
+    /// Most messages that may be unacknowledged.
+    fn window(&self) -> usize {
+        self.accepted.as_ref().map_or(0, |accepted| accepted.messages_max)
     }
 
     pub(super) fn next_id(&mut self) -> Result<PacketId, ClientError> {
@@ -102,41 +106,14 @@ impl Outgoing {
         debug_assert!(encoded.is_ok(), "packets without text are legal");
     }
 
-    /// Moves bytes to the front of `buffer` and returns their number.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let count = self.pending().min(buffer.len());
-        let end = self.taken + count;
-        buffer[..count].copy_from_slice(&self.bytes[self.taken..end]);
-        self.taken = end;
-        if self.pending() == 0 {
-            self.bytes.clear();
-            self.taken = 0;
-            // The buffer of a burst is kept only while bursts come.
-            if self.bytes.capacity() > KEPT_BYTES.max(4 * count) {
-                self.bytes.shrink_to(KEPT_BYTES.max(2 * count));
-            }
-        } else if self.taken >= self.pending() {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
-        }
-        count
-    }
-
-    /// Whether so little waits that threads may go on.
-    pub(super) fn is_drained(&self) -> bool {
-        self.pending() <= OUTGOING_BYTES_MAX / 2
+    /// Moves all packets to `taken`, which is empty and gives its memory for the next ones.
+    pub(super) fn take(&mut self, taken: &mut Vec<u8>) {
+        std::mem::swap(&mut self.bytes, taken);
     }
 
     /// Drops all packets.
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
-        self.taken = 0;
-    }
-
-    /// The memory of the buffer.
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
     }
 
     /// Notes the end, once.

@@ -6,7 +6,6 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use wisp_engine::Received;
 use wisp_engine::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, rank};
 use wisp_net::{Event, Token};
 use wisp_wire::{Disconnect, EncodeError, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, QoS, ReasonCode};
@@ -111,14 +110,19 @@ impl ProgramHalf {
         let mut outgoing = self.outgoing.lock();
         outgoing.check_fits(len, publish.retain)?;
         let is_answered = publish.qos != QoS::AtMostOnce;
+        let mut has_waited = false;
         loop {
             outgoing.check_open()?;
-            if outgoing.has_room(len) && (!is_answered || outgoing.has_window()) {
+            // Threads that wait already come first.
+            let is_next = has_waited || outgoing.waiting == 0;
+            let has_window = !is_answered || outgoing.has_half_a_window() || is_next && outgoing.has_window();
+            if outgoing.has_room(len) && has_window {
                 break;
             }
             if wait == Wait::No {
                 return Err(ClientError::Full);
             }
+            has_waited = true;
             outgoing = self.wait(outgoing);
         }
         publish.packet_id = if is_answered { Some(outgoing.next_id()?) } else { None };
@@ -237,22 +241,18 @@ impl ProgramHalf {
         self.has_refused.load(Ordering::Relaxed) && self.has_refused.swap(false, Ordering::AcqRel)
     }
 
-    /// For the worker: takes packets into `buffer`, which is not empty.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> Received {
+    /// For the worker: takes all packets into `taken`, which is empty. True if none follow.
+    pub(super) fn take_packets(&self, taken: &mut Vec<u8>) -> bool {
         let mut outgoing = self.outgoing.lock();
-        let count = outgoing.take(buffer);
-        let more = outgoing.pending() > 0 || outgoing.closed.is_some();
-        outgoing.is_announced = more;
-        let may_continue = outgoing.waiting > 0 && outgoing.is_drained();
+        outgoing.take(taken);
+        let is_closed = outgoing.closed.is_some();
+        outgoing.is_announced = is_closed;
+        let is_awaited = outgoing.waiting > 0;
         drop(outgoing);
-        if may_continue {
+        if is_awaited {
             self.changed.notify_all();
         }
-        match (count, more) {
-            (0, true) => Received::Closed,
-            (0, false) => Received::WouldBlock,
-            _ => Received::Bytes { count, more },
-        }
+        is_closed
     }
 
     /// For the worker: handles a packet of the broker that is not a message.
@@ -283,7 +283,9 @@ impl ProgramHalf {
             }
             _ => debug_assert!(false, "a broker does not send {packet:?}"),
         }
-        if outgoing.waiting > 0 {
+        // An acknowledgement matters to threads that wait for the window, the others to those that wait for the connection.
+        let is_acknowledgement = matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_));
+        if outgoing.waiting > 0 && (!is_acknowledgement || outgoing.has_half_a_window()) {
             self.changed.notify_all();
         }
         if outgoing.pending() > 0 || outgoing.closed.is_some() {
@@ -359,52 +361,18 @@ mod tests {
     use wisp_wire::TopicName;
 
     use super::*;
-    use crate::in_process::outgoing::{KEPT_BYTES, OUTGOING_BYTES_MAX};
+    use crate::in_process::outgoing::OUTGOING_BYTES_MAX;
 
     fn publish(half: &ProgramHalf, payload: &[u8], wait: Wait) -> Result<(), ClientError> {
         let packet = Publish::new(TopicName::new("t").expect("a topic"), payload);
         half.publish(packet, packet.encoded_len(VERSION).expect("legal"), wait).map(drop)
     }
 
-    /// Everything that waits, read in pieces of `len` bytes.
-    fn read(half: &ProgramHalf, len: usize) -> Vec<u8> {
-        let (mut all, mut buffer) = (Vec::new(), vec![0; len]);
-        while let Received::Bytes { count, more } = half.receive(&mut buffer) {
-            all.extend_from_slice(&buffer[..count]);
-            if !more {
-                break;
-            }
-        }
-        all
-    }
-
-    #[test]
-    fn packets_come_out_as_they_went_in_in_pieces_of_any_length() {
-        for len in [1, 7, 100, 1000, 100_000] {
-            let (_rings, half) = Rings::with_half(1);
-            let mut expected = read(&half, 1000);
-            assert_eq!(expected[0], 0x10, "CONNECT");
-            expected.clear();
-            let mut actual = Vec::new();
-            for n in 0..200_u8 {
-                let payload = vec![n; usize::from(n) * 10];
-                Publish::new(TopicName::new("t").unwrap(), &payload).encode(VERSION, &mut expected).unwrap();
-                publish(&half, &payload, Wait::No).unwrap();
-                if let Received::Bytes { count, .. } = half.receive(more_of(&mut actual, len)) {
-                    actual.truncate(actual.len() - len + count);
-                }
-            }
-            actual.extend(read(&half, len));
-            assert!(actual == expected, "in pieces of {len} bytes");
-            assert!(half.outgoing.lock().capacity() <= KEPT_BYTES.max(8 * len));
-        }
-    }
-
-    /// `len` more bytes of `all`.
-    fn more_of(all: &mut Vec<u8>, len: usize) -> &mut [u8] {
-        let from = all.len();
-        all.resize(from + len, 0);
-        &mut all[from..]
+    /// Takes everything that waits, and returns its length.
+    fn take(half: &ProgramHalf) -> usize {
+        let mut taken = Vec::new();
+        half.take_packets(&mut taken);
+        taken.len()
     }
 
     #[test]
@@ -413,27 +381,25 @@ mod tests {
         let rung = || rings.readable.load(Ordering::SeqCst);
         (0..10).for_each(|_| publish(&half, b"1", Wait::No).unwrap());
         assert_eq!(rung(), 0, "the worker is told of the CONNECT in another way");
-        let mut buffer = [0; 16];
-        assert!(matches!(half.receive(&mut buffer), Received::Bytes { more: true, .. }));
-        publish(&half, b"2", Wait::No).unwrap();
-        assert_eq!(rung(), 0, "it has not read all");
-        read(&half, 1000);
-        (0..10).for_each(|_| publish(&half, b"3", Wait::No).unwrap());
+        take(&half);
+        (0..10).for_each(|_| publish(&half, b"2", Wait::No).unwrap());
         assert_eq!(rung(), 1);
-        read(&half, 1000);
-        assert_eq!(half.receive(&mut buffer), Received::WouldBlock);
+        take(&half);
+        assert_eq!((take(&half), rung()), (0, 1));
         half.disconnect(None);
-        assert_eq!((rung(), half.receive(&mut buffer)), (2, Received::Closed));
+        assert_eq!(rung(), 2);
+        let mut taken = Vec::new();
+        assert!(half.take_packets(&mut taken) && taken.is_empty());
     }
 
     #[test]
     fn the_buffer_is_bounded_and_a_longer_packet_waits_alone() {
         let (_rings, half) = Rings::with_half(1);
-        read(&half, 1000);
+        take(&half);
         let long = vec![0; OUTGOING_BYTES_MAX];
         publish(&half, &long, Wait::No).unwrap();
         assert_eq!(publish(&half, b"", Wait::No), Err(ClientError::Full));
-        read(&half, 1000);
+        take(&half);
         let mut sent = 0;
         while publish(&half, &long[..1000], Wait::No).is_ok() {
             sent += 1;
