@@ -17,7 +17,7 @@ mod varint;
 mod walk;
 
 pub use group::{GROUP_HEADER_BYTES, Group, GroupPlace, Records, close_group};
-pub use record::{Malformed, Put, Record, write_delete, write_dropped, write_put, write_segments};
+pub use record::{Malformed, Put, Record, VOID, write_delete, write_dropped, write_put, write_segments};
 pub use segment::{
     FORMAT_VERSION, HeaderError, Identity, SEGMENT_HEADER_BYTES, Seal, file_name, identity_of, read_header,
     segment_number, write_header,

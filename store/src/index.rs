@@ -69,6 +69,21 @@ pub(crate) struct Placed {
     pub(crate) shared: bool,
 }
 
+impl Placed {
+    fn entry(self) -> Entry {
+        Entry {
+            sequence: self.sequence,
+            order: self.order,
+            refers_to: self.refers_to,
+            segment: self.segment,
+            oldest: self.segment,
+            length: self.length,
+            references: 0,
+            shared: self.shared,
+        }
+    }
+}
+
 /// All live objects, and all segments that count.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -93,6 +108,11 @@ impl Index {
         self.disk_bytes
     }
 
+    /// A record has stopped to count that was never written.
+    pub(crate) fn forget_killed(&mut self, length: u32) {
+        self.killed_bytes -= u64::from(length);
+    }
+
     pub(crate) fn take_killed(&mut self) -> u64 {
         std::mem::take(&mut self.killed_bytes)
     }
@@ -101,32 +121,20 @@ impl Index {
         self.entries.get(&key)
     }
 
-    /// The order of a live object.
-    pub(crate) fn order_of(&self, key: u64) -> Option<u64> {
-        self.entries.get(&key).map(|entry| entry.order)
-    }
-
-    /// Puts an object. Returns the one that it replaces, whose reference is not taken back yet.
-    pub(crate) fn put(&mut self, key: u64, placed: Placed) -> Option<Entry> {
-        let entry = Entry {
-            sequence: placed.sequence,
-            order: placed.order,
-            refers_to: placed.refers_to,
-            segment: placed.segment,
-            oldest: placed.segment,
-            length: placed.length,
-            references: 0,
-            shared: placed.shared,
-        };
-        let replaced = match self.entries.entry(key) {
+    /// Puts an object at the place that the caller finds for it, beside the one that it replaces. Returns that one, whose
+    /// reference is not taken back yet.
+    pub(crate) fn put(&mut self, key: u64, place: impl FnOnce(Option<&Entry>) -> Placed) -> Option<Entry> {
+        let (placed, replaced) = match self.entries.entry(key) {
             MapEntry::Vacant(vacant) => {
-                vacant.insert(entry);
-                None
+                let placed = place(None);
+                vacant.insert(placed.entry());
+                (placed, None)
             }
             MapEntry::Occupied(mut occupied) => {
                 let old = *occupied.get();
-                occupied.insert(Entry { oldest: old.oldest, references: old.references, ..entry });
-                Some(old)
+                let placed = place(Some(&old));
+                occupied.insert(Entry { oldest: old.oldest, references: old.references, ..placed.entry() });
+                (placed, Some(old))
             }
         };
         if let Some(old) = &replaced {
@@ -157,11 +165,15 @@ impl Index {
         entry.map(|entry| entry.references = entry.references.saturating_add(1)).is_some()
     }
 
-    /// Takes a reference back. `true`: it was the last one to a shared object, which goes.
-    pub(crate) fn unlink(&mut self, target: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&target).filter(|entry| entry.references > 0) else { return false };
-        entry.references -= 1;
-        entry.references == 0 && entry.shared
+    /// Takes a reference back. If it was the last one to a shared object, that one is taken out, as by [`Index::remove`].
+    pub(crate) fn unlink(&mut self, target: u64) -> Option<Entry> {
+        let MapEntry::Occupied(mut occupied) = self.entries.entry(target) else { return None };
+        let entry = occupied.get_mut();
+        let was_last = entry.references == 1 && entry.shared;
+        entry.references = entry.references.saturating_sub(1);
+        let entry = was_last.then(|| occupied.remove())?;
+        self.count_out(&entry);
+        Some(entry)
     }
 
     /// Counts all references anew, after all records were read.

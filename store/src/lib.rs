@@ -38,4 +38,4 @@ pub use files::{Files, FsFiles};
 pub use log::{Changes, Log};
 pub use recovery::{Cut, Live, Recovery};
 pub use report::Problem;
-pub use settings::{SEGMENT_BYTES, Settings, Stats, Sync};
+pub use settings::{Churn, SEGMENT_BYTES, Settings, Stats, Sync};

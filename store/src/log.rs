@@ -3,6 +3,7 @@
 mod batch;
 mod evacuation;
 mod groups;
+mod pending;
 mod state;
 mod writer;
 
@@ -11,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use batch::Batch;
 use evacuation::Piece;
+use pending::Pending;
 use state::State;
 use writer::Writer;
 
@@ -52,6 +54,8 @@ pub struct Log {
     /// Bytes that wait for a flush, and bytes that a flush has taken and not written.
     waiting: AtomicUsize,
     unwritten: AtomicUsize,
+    /// Objects that wait for a flush.
+    waiting_objects: AtomicUsize,
     /// As of the last flush.
     room: AtomicU64,
     wants_compaction: AtomicBool,
@@ -140,12 +144,13 @@ impl Log {
         let writer = Writer::new(files, opened.identity, settings, opened.ahead, opened.next_group);
         let log = Self {
             settings: settings.clone(),
-            waiting: AtomicUsize::new(state.groups.len()),
+            waiting: AtomicUsize::new(state.pending.len()),
             state: Mutex::new(state),
             writer: Mutex::new(writer),
             position: AtomicU64::new(position),
             synced: AtomicU64::new(position),
             unwritten: AtomicUsize::new(0),
+            waiting_objects: AtomicUsize::new(0),
             room: AtomicU64::new(0),
             wants_compaction: AtomicBool::new(false),
             has_unsynced: AtomicBool::new(false),
@@ -159,10 +164,11 @@ impl Log {
     /// Appends changes that belong together: after a crash all of them are there, or none.
     pub fn append(&self, changes: impl FnOnce(&mut Changes<'_>)) {
         let mut state = self.state();
-        state.groups.may_end();
+        state.pending.may_end();
         changes(&mut Changes { state: &mut state });
-        if !state.groups.is_empty() {
-            self.waiting.store(state.groups.len(), Ordering::Relaxed);
+        if !state.pending.is_empty() {
+            self.waiting.store(state.pending.len(), Ordering::Relaxed);
+            self.waiting_objects.store(state.waiting_puts, Ordering::Release);
             self.position.store(state.next_sequence - 1, Ordering::Release);
         }
     }
@@ -197,6 +203,12 @@ impl Log {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.waiting.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// The objects that the next flush will write, unless they are deleted before.
+    #[must_use]
+    pub fn waiting_objects(&self) -> usize {
+        self.waiting_objects.load(Ordering::Acquire)
     }
 
     /// The bytes that may wait for a flush: with more, the disk would have more than `disk_bytes_max`. As of the last flush.
@@ -237,10 +249,12 @@ impl Log {
             live_bytes: state.index.live_bytes(),
             disk_bytes: state.index.disk_bytes(),
             segments: state.index.segments().len() as u64,
+            churn: state.churn_taken,
             ..writer.stats
         };
+        let load = state.load();
         drop(state);
-        self.room.store(self.settings.room(stats.disk_bytes, stats.live_bytes), Ordering::Relaxed);
+        self.room.store(self.settings.room(stats.disk_bytes, load), Ordering::Relaxed);
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
@@ -265,7 +279,8 @@ impl Log {
             None => self.collect(writer),
         };
         if let Some(mut batch) = batch {
-            if let Err(error) = writer.write(&mut batch) {
+            let is_written = !batch.groups.is_empty();
+            if is_written && let Err(error) = writer.write(&mut batch) {
                 let batch = batch.without_moves();
                 self.unwritten.store(batch.groups.len(), Ordering::Relaxed);
                 writer.stuck = (!batch.groups.is_empty()).then_some(batch);
@@ -274,15 +289,17 @@ impl Log {
             writer.settle()?;
             self.unwritten.store(0, Ordering::Relaxed);
             let mut state = self.state();
-            state.index.set_length(batch.segment, writer.length_of(batch.segment));
+            if is_written {
+                state.index.set_length(batch.segment, writer.length_of(batch.segment));
+            }
             let dropped = batch.apply(&mut state.index);
             self.note_debt(writer, &state);
-            let target = self.settings.segment_target(state.index.live_bytes());
+            let target = self.settings.segment_target(state.load());
             drop(state);
             self.synced.store(batch.end - 1, Ordering::Release);
             writer.dropped(dropped);
             writer.stats.moved_bytes += batch.moved_bytes;
-            writer.spare = batch.groups.into_bytes();
+            writer.spare = batch.groups;
             writer.prepare_next(target);
         } else {
             writer.settle()?;
@@ -301,24 +318,29 @@ impl Log {
         let mut drops = state.index.droppable(state.target);
         drops.extend(writer.evacuation.finished(&state.index).filter(|segment| !drops.contains(segment)));
         let moves = (survivors.len() + drops.len()) as u64;
-        if state.groups.is_empty() && moves == 0 {
+        if state.pending.is_empty() && moves == 0 {
             self.note_debt(writer, &state);
             return (None, piece);
         }
-        let spare = std::mem::take(&mut writer.spare);
-        let mut batch = Batch::take(&mut state, spare);
+        let next = Pending::reuse(std::mem::take(&mut writer.spare), state.pending.records());
+        let pending = state.take_pending(next);
+        let (segment, end, bytes) = (state.target, state.next_sequence, pending.bytes_to_write());
         let first_move = state.take_sequences(moves);
         let list_sequence = state.list_sequence;
-        let list = (!writer.is_head(batch.segment)).then(|| state.index.lengths_below(batch.segment));
-        writer.evacuation.earn(batch.groups.len() as u64 + state.index.take_killed());
+        let is_first = !writer.is_head(segment) && (bytes > 0 || moves > 0);
+        let list = is_first.then(|| state.index.lengths_below(segment));
+        writer.evacuation.earn(bytes as u64 + state.index.take_killed());
         let moved = piece.as_ref().map_or(0, Piece::len);
-        let length = writer.length_of(batch.segment) + batch.groups.len() as u64 + moved;
-        if length >= self.settings.segment_target(state.index.live_bytes()) {
+        state.note_flush(bytes as u64 + moved);
+        let length = writer.length_of(segment) + bytes as u64 + moved;
+        if length >= self.settings.segment_target(state.load()) {
             state.end_segment();
         }
-        self.unwritten.store(batch.groups.len(), Ordering::Relaxed);
+        self.unwritten.store(bytes, Ordering::Relaxed);
         self.waiting.store(0, Ordering::Relaxed);
+        self.waiting_objects.store(0, Ordering::Relaxed);
         drop(state);
+        let mut batch = Batch::new(segment, pending.squeeze(), end);
         if let Some(list) = list {
             batch.prepend_segments(list_sequence, &list);
         }

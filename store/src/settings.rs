@@ -8,6 +8,16 @@ pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// A segment of a store with few live bytes may end here, so that a small store stays small.
 const SEGMENT_BYTES_LEAST: u64 = 1 << 20;
 
+/// A segment takes several flushes of the largest size of late: each segment costs a file.
+const FLUSHES_PER_SEGMENT: u64 = 4;
+
+/// Live bytes, and the bytes of the largest flush of late: the work of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) live_bytes: u64,
+    pub(crate) flush_bytes: u64,
+}
+
 /// How a log works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,29 +38,29 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The length at which a segment ends while `live_bytes` are live: a quarter of them, so that the segment being
-    /// written, none of which can be given back, is small beside them.
-    pub(crate) fn segment_target(&self, live_bytes: u64) -> u64 {
+    /// The length at which a segment ends: a quarter of the live bytes, so that the segment being written, none of which can
+    /// be given back, is small beside them; or several large flushes.
+    pub(crate) fn segment_target(&self, load: Load) -> u64 {
         let least = SEGMENT_BYTES_LEAST.min(self.segment_bytes);
         let most = if self.disk_bytes_max == 0 { u64::MAX } else { self.disk_bytes_max / 16 };
-        (live_bytes / 4).min(most).clamp(least, self.segment_bytes)
+        (load.live_bytes / 4).max(load.flush_bytes * FLUSHES_PER_SEGMENT).min(most).clamp(least, self.segment_bytes)
     }
 
-    /// The bytes that may be written beside `disk_bytes`, of which `live_bytes` are live. What compaction needs is left out: a
-    /// segment is written anew before it goes, and the one being written cannot go.
-    pub(crate) fn room(&self, disk_bytes: u64, live_bytes: u64) -> u64 {
+    /// The bytes that may be written beside `disk_bytes`. What compaction needs is left out: a segment is written anew before
+    /// it goes, and the one being written cannot go.
+    pub(crate) fn room(&self, disk_bytes: u64, load: Load) -> u64 {
         match self.disk_bytes_max {
             0 => u64::MAX,
-            most => most.saturating_sub(disk_bytes + 2 * self.segment_target(live_bytes)),
+            most => most.saturating_sub(disk_bytes + 2 * self.segment_target(load)),
         }
     }
 
     /// The bytes on the disk beyond which compaction begins. Three quarters of the limit are reached with less garbage.
-    pub(crate) fn tolerated(&self, disk_bytes: u64, live_bytes: u64) -> u64 {
-        let target = self.segment_target(live_bytes);
+    pub(crate) fn tolerated(&self, disk_bytes: u64, load: Load) -> u64 {
+        let target = self.segment_target(load);
         let is_tight = self.disk_bytes_max > 0 && disk_bytes + 2 * target >= self.disk_bytes_max / 4 * 3;
-        let garbage = if is_tight { live_bytes / 8 } else { live_bytes / 4 * 3 };
-        live_bytes + garbage + target
+        let garbage = if is_tight { load.live_bytes / 8 } else { load.live_bytes / 4 * 3 };
+        load.live_bytes + garbage + target
     }
 }
 
@@ -83,6 +93,8 @@ pub struct Stats {
     pub writes: u64,
     /// Bytes written.
     pub written_bytes: u64,
+    /// How soon objects go.
+    pub churn: Churn,
     /// Syncs.
     pub syncs: u64,
     /// Writes that failed and were, or are to be, tried again.
@@ -93,4 +105,16 @@ pub struct Stats {
     pub dropped_segments: u64,
     /// Segments that could not be read again for compaction, and files that could not be removed.
     pub compaction_failures: u64,
+}
+
+/// Bytes of the records of objects, as of the beginning of the last flush that had something to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Churn {
+    /// They were there at a flush, and were written.
+    pub put_bytes: u64,
+    /// They went before the flush, and were not written.
+    pub void_bytes: u64,
+    /// They went after their own flush had begun, and before the next one.
+    pub young_bytes: u64,
 }

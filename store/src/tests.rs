@@ -9,6 +9,7 @@ mod model;
 mod offline;
 mod runs;
 mod threads;
+mod voids;
 
 use crate::{Live, Log, MemoryFiles, Random, Settings};
 

@@ -12,6 +12,10 @@ const REFERS: u8 = 0b0000_1000;
 const SHARED: u8 = 0b0001_0000;
 const ORDERED: u8 = 0b0010_0000;
 
+/// The record that changes nothing: the drop of segment 0, which no store has. It takes the place, and the sequence number, of a
+/// record that was taken back before it was written.
+pub const VOID: [u8; 2] = [DROPPED, 0];
+
 /// The bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -30,7 +34,7 @@ pub enum Record<'a> {
     },
     /// Nothing of a segment counts any more, and its file is or will be removed.
     Dropped {
-        /// The segment's number.
+        /// The segment's number, or 0 in a [`VOID`] record.
         segment: u32,
     },
     /// The segments before this one that count, with their lengths in bytes. The first record of each segment.

@@ -1,7 +1,6 @@
 //! The groups of one write.
 
-use super::groups::Groups;
-use super::state::State;
+use super::groups::{GROUP_BYTES, Groups};
 use crate::format::{Put, Record, write_delete, write_dropped, write_put};
 use crate::index::{Index, Placed};
 
@@ -56,15 +55,14 @@ impl<'a> Survivor<'a> {
 }
 
 impl Batch {
-    /// Takes all that waits out of the state. `spare` is the memory of a buffer that is done with.
-    pub(super) fn take(state: &mut State, spare: Vec<u8>) -> Self {
-        let groups = std::mem::replace(&mut state.groups, Groups::reuse(spare));
+    /// The changes before the sequence number `end`, for a segment.
+    pub(super) fn new(segment: u32, groups: Groups, end: u64) -> Self {
         Self {
-            segment: state.target,
+            segment,
             kept: groups.count(),
             groups,
             is_closed: false,
-            end: state.next_sequence,
+            end,
             moves: Vec::new(),
             drops: Vec::new(),
             moved_bytes: 0,
@@ -87,12 +85,13 @@ impl Batch {
             match survivor {
                 Survivor::Object(put, copied, order) => {
                     write_put(bytes, &Put { order: Some(*order), ..*put }, &[put.body]);
+                    let length = (bytes.len() - start) as u32;
                     let copy = Placed {
                         sequence,
                         order: *order,
                         refers_to: 0,
                         segment: self.segment,
-                        length: (self.groups.len() - start) as u32,
+                        length,
                         shared: put.shared,
                     };
                     self.moves.push(Move::Object { key: put.key, copied: *copied, copy });
@@ -114,11 +113,10 @@ impl Batch {
     }
 
     fn begin_moved(&mut self, sequence: u64, first: u64) -> &mut Vec<u8> {
-        if sequence == first {
-            // A group of its own, which can be given up if the write fails.
+        // The first one begins a group, so that the moves can be given up if the write fails.
+        if sequence == first || self.groups.last_len() >= GROUP_BYTES {
             self.groups.begin_group(sequence)
         } else {
-            self.groups.may_end();
             self.groups.begin_record(sequence)
         }
     }

@@ -71,8 +71,8 @@ impl Evacuation {
     }
 
     fn is_due(&self, state: &State, settings: &Settings) -> bool {
-        let (live, disk) = (state.index.live_bytes(), state.index.disk_bytes());
-        disk > settings.tolerated(disk, live) || self.next_of_all(&state.index).is_some()
+        let disk = state.index.disk_bytes();
+        disk > settings.tolerated(disk, state.load()) || self.next_of_all(&state.index).is_some()
     }
 
     /// Wants all segments below this one compacted.

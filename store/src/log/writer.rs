@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::evacuation::{Evacuation, Piece};
+use super::groups::Groups;
 use crate::error::FlushError;
 use crate::files::Files;
 use crate::format::{Identity, SEGMENT_HEADER_BYTES, Seal, file_name, write_header};
@@ -31,8 +32,8 @@ pub(super) struct Writer {
     /// The file and the reason of a sync that has failed.
     failed: Option<(String, String)>,
     pub(super) stats: Stats,
-    /// The memory of a buffer that is done with.
-    pub(super) spare: Vec<u8>,
+    /// Groups that are done with, for their memory.
+    pub(super) spare: Groups,
 }
 
 /// The segment being written.
@@ -66,7 +67,7 @@ impl Writer {
             is_unsynced: false,
             failed: None,
             stats: Stats::default(),
-            spare: Vec::new(),
+            spare: Groups::default(),
         }
     }
 

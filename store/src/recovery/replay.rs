@@ -47,7 +47,7 @@ impl Replay {
         let order = put.order.unwrap_or(sequence);
         let refers_to = put.refers_to.unwrap_or(0);
         let placed = Placed { sequence, order, refers_to, segment, length, shared: put.shared };
-        let replaced = self.index.put(put.key, placed);
+        let replaced = self.index.put(put.key, |_| placed);
         self.forget(replaced);
         let Put { key, kind, refers_to, shared, body, .. } = *put;
         self.objects.push((sequence, Live { key, kind, refers_to, shared, body: body.to_vec() }));

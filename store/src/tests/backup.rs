@@ -11,7 +11,7 @@ use crate::{FsFiles, Live, Log, OpenError, backup};
 
 /// Keys that are put again and again, two with each change.
 const KEYS: u64 = 40;
-const SEGMENT_BYTES: u64 = 20_000;
+const SEGMENT_BYTES: u64 = 10_000;
 const COPIES: u64 = 40;
 
 fn value(live: &Live) -> u64 {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{live, object, open, put};
+use crate::settings::Load;
 use crate::{Log, MemoryFiles, Random, Settings, Stats};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -196,5 +197,5 @@ fn a_limit_on_the_disk_holds_and_most_of_it_can_be_used_again_and_again() {
     }
     flush(&log, &files);
     assert_eq!(live(&files).len(), keys.len());
-    assert_eq!(Settings::default().room(1 << 60, 1 << 60), u64::MAX, "without a limit");
+    assert_eq!(Settings::default().room(1 << 60, Load::default()), u64::MAX, "without a limit");
 }
