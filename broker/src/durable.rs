@@ -5,10 +5,12 @@
 //! ```
 //!
 //! A flush covers everything that all workers have appended. It runs on the thread `wisp-sync`, which begins as soon as a worker
-//! has ended a turn and goes on for as long as there is more. On a host without threads the worker flushes itself, at the end of
+//! has ended a turn and goes on for as long as there is more. If most messages are acknowledged by their receivers within the time of a
+//! flush, it waits for that, since then they need not be written. On a host without threads the worker flushes itself, at the end of
 //! its turn.
 
 mod commits;
+mod pauses;
 mod store;
 #[cfg(test)]
 mod tests;

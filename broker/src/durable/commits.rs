@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::pauses::Pauses;
 use super::store::{Durable, Flushed, RETRY};
 
 /// Commits the changes of a running broker, until it is dropped. Then all that is left is written.
@@ -49,10 +50,12 @@ impl Drop for Commits {
 
 /// The thread.
 fn run(durable: &Durable, wake: impl Fn(usize), fail: impl Fn()) {
-    let mut is_late = false;
+    let (mut is_late, mut pauses) = (false, Pauses::default());
     while wait(durable, is_late) {
-        let before = durable.log.synced();
+        let has_paused = pauses.next().filter(|_| !is_late).is_some_and(|pause| durable.pause(pause));
+        let (before, begun) = (durable.log.synced(), Instant::now());
         let flushed = durable.flush();
+        pauses.note(&durable.log.stats(), begun.elapsed(), has_paused);
         // A ticket that is stored by now is compared with the flush here, or else by its worker.
         fence(Ordering::SeqCst);
         let after = durable.log.synced();

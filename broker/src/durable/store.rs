@@ -14,6 +14,9 @@ use wisp_store::{Files, FsFiles, Log, OpenError, Settings, Sync};
 /// While more bytes than these wait for the disk, senders are held back.
 const PENDING_BYTES_MAX: u64 = 64 << 20;
 
+/// With more bytes than these, a flush does not wait for acknowledgements.
+const PAUSED_BYTES_MAX: u64 = PENDING_BYTES_MAX / 4;
+
 /// The pause after a write that has failed.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
 
@@ -62,6 +65,8 @@ pub(crate) struct Durable {
     has_failed: AtomicBool,
     /// The last write has failed, and is tried again.
     is_stuck: AtomicBool,
+    /// The thread waits before a flush.
+    is_pausing: AtomicBool,
     trouble: Mutex<Trouble>,
     /// Whether the thread has to flush, or to end.
     wanted: Mutex<Wanted>,
@@ -130,6 +135,7 @@ impl Durable {
             has_thread,
             has_failed: AtomicBool::new(false),
             is_stuck: AtomicBool::new(false),
+            is_pausing: AtomicBool::new(false),
             trouble: Mutex::default(),
             wanted: Mutex::default(),
             changed: Condvar::new(),
@@ -218,6 +224,33 @@ impl Durable {
             trouble.tended = Some(Instant::now());
         }
         is_due
+    }
+
+    /// Waits before a flush until no object waits for it, and no longer than this. False: there was nothing to wait for.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut has_paused = false;
+        self.is_pausing.store(true, Ordering::SeqCst);
+        let mut wanted = self.wanted();
+        while !wanted.end && self.log.waiting_objects() > 0 && (self.log.pending_bytes() as u64) < PAUSED_BYTES_MAX {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            has_paused = true;
+            wanted = self.changed.wait_timeout(wanted, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(wanted);
+        self.is_pausing.store(false, Ordering::Relaxed);
+        has_paused
+    }
+
+    /// Ends the pause before a flush if nothing is left to wait for.
+    fn end_pause(&self) {
+        if self.is_pausing.load(Ordering::Relaxed) && self.log.waiting_objects() == 0 {
+            drop(self.wanted());
+            self.changed.notify_one();
+        }
     }
 
     pub(super) fn flush(&self) -> Flushed {
@@ -315,6 +348,7 @@ impl Store for Durable {
                 }
             });
         });
+        self.end_pause();
     }
 
     fn commit(&self, worker: usize) -> Ticket {
