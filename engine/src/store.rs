@@ -44,15 +44,15 @@ pub enum Change<'a> {
     },
 }
 
-/// An object as a store gives it back.
+/// An object as a store gives it back, with its body as bytes of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
+pub struct Restored<B = Vec<u8>> {
     /// Its key.
     pub key: Key,
     /// Its [kind](Object::kind).
     pub kind: u8,
     /// Its [head](Object::encode_head) and [tail](Object::tail).
-    pub body: Vec<u8>,
+    pub body: B,
 }
 
 /// Keeps objects. Called by all workers in the middle of their turns, with locks held: it must not block for long, nor call the

@@ -14,11 +14,12 @@
 //! - the key is live, in a later record, and its `oldest` is not above the record's segment; or
 //! - a later deletion of the key exists whose `oldest` is not above the record's segment.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry as MapEntry, HashMap};
 
-use foldhash::fast::RandomState;
-
+use self::keys::NearKeys;
 use crate::switches;
 
 /// The bytes that a deletion is taken to have, to choose a segment for compaction.
@@ -87,7 +88,7 @@ impl Placed {
 /// All live objects, and all segments that count.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    entries: HashMap<u64, Entry, RandomState>,
+    entries: HashMap<u64, Entry, NearKeys>,
     segments: BTreeMap<u32, SegmentUse>,
     live_bytes: u64,
     disk_bytes: u64,
@@ -176,15 +177,14 @@ impl Index {
         Some(entry)
     }
 
-    /// Counts all references anew, after all records were read.
-    pub(crate) fn link_all(&mut self) {
-        let references: Vec<(u64, u64)> = self.entries.iter().map(|(key, entry)| (*key, entry.refers_to)).collect();
-        for (key, target) in references.into_iter().filter(|(_, target)| *target != 0) {
-            if !self.link(target)
-                && let Some(entry) = self.entries.get_mut(&key)
-            {
-                entry.refers_to = 0;
-            }
+    /// Counts the reference of an object, after all records were read, if this record of it counts.
+    pub(crate) fn link_again(&mut self, key: u64, sequence: u64) {
+        let entry = self.entries.get(&key).filter(|entry| entry.sequence == sequence && entry.refers_to != 0);
+        if let Some(target) = entry.map(|entry| entry.refers_to)
+            && !self.link(target)
+            && let Some(entry) = self.entries.get_mut(&key)
+        {
+            entry.refers_to = 0;
         }
     }
 

@@ -36,6 +36,6 @@ pub use error::{FlushError, OpenError};
 pub use files::{Crash, MemoryFiles, Random};
 pub use files::{Files, FsFiles};
 pub use log::{Changes, Log};
-pub use recovery::{Cut, Live, Recovery};
+pub use recovery::{Body, Cut, Live, Recovery};
 pub use report::Problem;
 pub use settings::{Churn, SEGMENT_BYTES, Settings, Stats, Sync};

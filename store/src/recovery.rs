@@ -17,7 +17,7 @@ use crate::format::{Identity, file_name, write_header};
 use crate::index::Index;
 use survey::Survey;
 
-pub use found::{Cut, Live, Recovery};
+pub use found::{Body, Cut, Live, Recovery};
 pub(crate) use survey::{Findings, Strictness};
 
 /// A store that can be written to.

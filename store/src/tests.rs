@@ -28,7 +28,7 @@ fn live(files: &MemoryFiles) -> Vec<Live> {
 }
 
 fn object(key: u64, body: &[u8]) -> Live {
-    Live { key, kind: 1, refers_to: None, shared: false, body: body.to_vec() }
+    Live { key, kind: 1, refers_to: None, shared: false, body: body.to_vec().into() }
 }
 
 fn put(log: &Log, object: &Live) {

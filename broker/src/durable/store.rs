@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 use wisp_engine::{Change, CommitState, Histogram, Key, Restoration, Restored, Store, StoreStats, Ticket};
-use wisp_store::{Files, FsFiles, Log, OpenError, Settings, Sync};
+use wisp_store::{Body, Files, FsFiles, Log, OpenError, Settings, Sync};
 
 /// While more bytes than these wait for the disk, senders are held back.
 const PENDING_BYTES_MAX: u64 = 64 << 20;
@@ -106,7 +106,7 @@ impl Durable {
         options: &DataDir,
         workers: usize,
         has_thread: bool,
-    ) -> Result<(Self, Vec<Restored>), OpenError> {
+    ) -> Result<(Self, Vec<Restored<Body>>), OpenError> {
         Self::open_on(FsFiles::new(&options.folder), options, workers, has_thread)
     }
 
@@ -116,7 +116,7 @@ impl Durable {
         options: &DataDir,
         workers: usize,
         has_thread: bool,
-    ) -> Result<(Self, Vec<Restored>), OpenError> {
+    ) -> Result<(Self, Vec<Restored<Body>>), OpenError> {
         let mut settings = Settings::default();
         settings.sync = options.sync;
         settings.disk_bytes_max = options.disk_bytes_max;

@@ -69,20 +69,22 @@ enum Taken {
 }
 
 impl Shared {
-    pub(crate) fn restore_objects(&self, objects: impl Iterator<Item = Restored>) -> Result<Restoration, BadObject> {
+    pub(crate) fn restore_objects(
+        &self,
+        objects: impl Iterator<Item = Restored<impl AsRef<[u8]>>>,
+    ) -> Result<Restoration, BadObject> {
         let (recorder, done) = (self.journal.recorder(0), Restoration::default());
         let (sessions, messages, queued) = Default::default();
         let mut restoring = Restoring { shared: self, recorder, sessions, messages, queued, done };
         for object in objects {
-            restoring.take(&object)?;
+            restoring.take(object.key, object.kind, object.body.as_ref())?;
         }
         Ok(restoring.finish())
     }
 }
 
 impl Restoring<'_> {
-    fn take(&mut self, Restored { key, kind, body }: &Restored) -> Result<(), BadObject> {
-        let (key, kind) = (*key, *kind);
+    fn take(&mut self, key: Key, kind: u8, body: &[u8]) -> Result<(), BadObject> {
         let object = Object::decode(key, kind, body)?;
         self.shared.journal.skip_keys(key, matches!(object, Object::Session { .. }));
         let taken = match object {

@@ -402,7 +402,10 @@ impl Shared {
     ///
     /// # Errors
     /// The first object that this version cannot read. The broker cannot be used then.
-    pub fn restore(&mut self, objects: impl IntoIterator<Item = Restored>) -> Result<Restoration, BadObject> {
+    pub fn restore(
+        &mut self,
+        objects: impl IntoIterator<Item = Restored<impl AsRef<[u8]>>>,
+    ) -> Result<Restoration, BadObject> {
         let restoration = self.restore_objects(objects.into_iter())?;
         let objects_dropped = restoration.objects_dropped;
         self.counters.add(StatsSnapshot { objects_dropped, ..StatsSnapshot::default() });

@@ -1,5 +1,8 @@
 //! The results of opening a store.
 
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An object that is in the store when it is opened.
@@ -14,7 +17,57 @@ pub struct Live {
     /// Whether it goes with the last object that refers to it.
     pub shared: bool,
     /// Its contents.
-    pub body: Vec<u8>,
+    pub body: Body,
+}
+
+/// The contents of an object: bytes in memory that it shares with other objects, as a piece of a segment.
+#[derive(Clone, Default)]
+pub struct Body {
+    shared: Arc<Vec<u8>>,
+    start: usize,
+    end: usize,
+}
+
+impl Body {
+    /// A piece of `shared`.
+    pub(super) fn piece(shared: &Arc<Vec<u8>>, piece: &[u8]) -> Self {
+        let start = (piece.as_ptr() as usize).saturating_sub(shared.as_ptr() as usize);
+        Self { shared: Arc::clone(shared), start, end: start + piece.len() }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.shared[self.start..self.end]
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { start: 0, end: bytes.len(), shared: Arc::new(bytes) }
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Body {}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
 }
 
 /// The findings of opening.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use super::found::{Cut, Live, Recovery};
 use super::replay::Replay;
@@ -9,7 +10,7 @@ use crate::error::OpenError;
 use crate::files::Files;
 use crate::folder::{self, MARKER};
 use crate::format::{
-    HeaderError, Identity, Record, SEGMENT_HEADER_BYTES, Seal, Tail, Walk, file_name, identity_of, read_header,
+    Group, HeaderError, Identity, Record, SEGMENT_HEADER_BYTES, Seal, Tail, Walk, file_name, identity_of, read_header,
     segment_number,
 };
 use crate::index::Index;
@@ -55,29 +56,18 @@ pub(super) struct Survey<'a> {
     problems: Vec<Problem>,
     /// The number and the sequence number of the next group.
     next: (u64, u64),
-    /// The memory of a segment that has been read.
-    spare: Vec<u8>,
 }
 
 /// The segment that was being written, and the ones behind it.
 struct Head {
     number: u32,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl<'a> Survey<'a> {
     pub(super) fn new(files: &'a mut dyn Files, identity: Option<Identity>, strictness: Strictness) -> Self {
         let recovery = Recovery::default();
-        Self {
-            files,
-            identity,
-            strictness,
-            replay: Replay::default(),
-            recovery,
-            problems: Vec::new(),
-            next: (1, 1),
-            spare: Vec::new(),
-        }
+        Self { files, identity, strictness, replay: Replay::default(), recovery, problems: Vec::new(), next: (1, 1) }
     }
 
     pub(super) fn run(mut self) -> Result<Findings, OpenError> {
@@ -228,7 +218,7 @@ impl<'a> Survey<'a> {
             self.header_problem(number, error)?;
         }
         let end = self.read_groups(identity, number, &bytes, Tail::Damaged)?;
-        self.spare = bytes;
+        self.replay.note_held(bytes.len() as u64);
         if length != u64::MAX && end < length {
             self.problem(&name, end, "the file is too short")?;
         }
@@ -249,7 +239,7 @@ impl<'a> Survey<'a> {
         &mut self,
         identity: Identity,
         number: u32,
-        bytes: &[u8],
+        bytes: &Arc<Vec<u8>>,
         tolerated: Tail,
     ) -> Result<u64, OpenError> {
         let name = file_name(number);
@@ -257,7 +247,7 @@ impl<'a> Survey<'a> {
         let mut end;
         loop {
             for group in walk.by_ref() {
-                self.apply(number, &name, &group)?;
+                self.apply((number, &name), bytes, &group)?;
             }
             end = walk.offset();
             let tail = walk.tail();
@@ -272,7 +262,7 @@ impl<'a> Survey<'a> {
             }
             end = bytes.len() as u64;
             match next {
-                Some(group) => self.apply(number, &name, &group)?,
+                Some(group) => self.apply((number, &name), bytes, &group)?,
                 None => break,
             }
         }
@@ -283,26 +273,25 @@ impl<'a> Survey<'a> {
         Ok(end)
     }
 
-    fn apply(&mut self, number: u32, name: &str, group: &crate::format::Group<'_>) -> Result<(), OpenError> {
-        match self.replay.apply(number, group) {
+    fn apply(&mut self, (number, name): (u32, &str), bytes: &Arc<Vec<u8>>, group: &Group<'_>) -> Result<(), OpenError> {
+        match self.replay.apply(number, bytes, group) {
             Ok(()) => Ok(()),
             Err(what) => self.problem(name, group.place.offset, what),
         }
     }
 
     /// A segment's bytes, at most `length_max`. `None`: there is no file.
-    fn load(&mut self, number: u32, length_max: u64) -> Result<Option<Vec<u8>>, OpenError> {
+    fn load(&mut self, number: u32, length_max: u64) -> Result<Option<Arc<Vec<u8>>>, OpenError> {
         let name = file_name(number);
         let length = match self.files.length(&name) {
             Ok(length) => length.min(length_max),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(folder::io_error(self.files, &name, error)),
         };
-        let mut bytes = std::mem::take(&mut self.spare);
-        bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let have = self.files.read(&name, 0, &mut bytes).map_err(|error| folder::io_error(self.files, &name, error))?;
         bytes.truncate(have);
-        Ok(Some(bytes))
+        Ok(Some(Arc::new(bytes)))
     }
 }
 

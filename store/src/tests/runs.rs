@@ -117,7 +117,7 @@ impl Run {
             kind: random.below(256) as u8,
             refers_to,
             shared: random.below(3) == 0,
-            body: super::body(random, 60),
+            body: super::body(random, 60).into(),
         };
         if model.may_put(key) {
             model.put(log, object);

@@ -177,7 +177,7 @@ mod tests {
             kind: *kind,
             refers_to: None,
             shared: false,
-            body: body.clone(),
+            body: body.clone().into(),
         };
         let live: Vec<Live> = objects.iter().map(live).collect();
         let (mut clients, mut out) = (HashMap::new(), Vec::new());
