@@ -25,7 +25,30 @@ pub(super) struct SharedMessage<'a> {
 #[derive(Default)]
 pub(super) struct Kept<'r> {
     message: Option<Message>,
-    waiting: Vec<Change<'r>>,
+    /// The first is the message's own, or will be: `Delete` stands in its place.
+    changes: Vec<Change<'r>>,
+}
+
+impl<'r> Kept<'r> {
+    /// The changes of most messages: the message, one receiver, and its sender's packet identifier.
+    const USUAL: usize = 3;
+
+    /// The message, made when it is asked for first. `receivers_max` is the most deliveries.
+    fn message(&mut self, shared: &SharedMessage<'_>, recorder: Recorder<'_>, receivers_max: usize) -> Message {
+        let Self { message, changes } = self;
+        let make = || {
+            let key = recorder.new_keys(1 + receivers_max as u64);
+            changes.reserve(Self::USUAL);
+            changes.push(Change::Delete { key });
+            Message::with_key(&shared.received.publish, shared.received.topic, shared.now_ms, Some(key))
+        };
+        message.get_or_insert_with(make).clone()
+    }
+
+    /// The key of the next receiver, less the message's.
+    fn next_ordinal(&self) -> u32 {
+        self.changes.len() as u32
+    }
 }
 
 impl<'a> SharedMessage<'a> {
@@ -51,9 +74,8 @@ impl<'a> SharedMessage<'a> {
         receivers_max: usize,
     ) -> Delivery {
         let kept = kept.get_or_insert_default();
-        let message = self.kept_message(&mut kept.message, recorder, receivers_max);
-        let mut delivery = deliver_at(target, qos, message);
-        delivery.set_ordinal(kept.waiting.len() as u32 + 1);
+        let mut delivery = deliver_at(target, qos, kept.message(self, recorder, receivers_max));
+        delivery.set_ordinal(kept.next_ordinal());
         let object = Object::Waiting {
             session,
             message: delivery.message.key(),
@@ -62,7 +84,7 @@ impl<'a> SharedMessage<'a> {
             subscription_ids: Cow::Borrowed(target.subscription_ids.as_deref().unwrap_or_default()),
             state: WaitingState::Pending,
         };
-        kept.waiting.extend(delivery.key().map(|key| Change::Put { key, object }));
+        kept.changes.extend(delivery.key().map(|key| Change::Put { key, object }));
         delivery
     }
 
@@ -75,23 +97,14 @@ impl<'a> SharedMessage<'a> {
         receivers_max: usize,
     ) -> Queued {
         let kept = kept.get_or_insert_default();
-        let message = self.kept_message(&mut kept.message, recorder, receivers_max);
-        let queued = Queued { message, deliveries: 0, ordinal: kept.waiting.len() as u32 + 1 };
+        let message = kept.message(self, recorder, receivers_max);
+        let queued = Queued { message, deliveries: 0, ordinal: kept.next_ordinal() };
         let put = |(key, message)| {
             let object = Object::Queued { queue: &queue.name, message, deliveries: 0, loan: None };
             Change::Put { key, object }
         };
-        kept.waiting.extend(queued.key().zip(queued.message.key()).map(put));
+        kept.changes.extend(queued.key().zip(queued.message.key()).map(put));
         queued
-    }
-
-    fn kept_message(&self, message: &mut Option<Message>, recorder: Recorder<'_>, receivers_max: usize) -> Message {
-        let Self { received, now_ms, .. } = self;
-        let make = || {
-            let key = recorder.new_keys(1 + receivers_max as u64);
-            Message::with_key(&received.publish, received.topic, *now_ms, Some(key))
-        };
-        message.get_or_insert_with(make).clone()
     }
 
     /// Appends the message, the sessions that it waits for, the queues, and its sender's packet identifier, all or nothing.
@@ -100,12 +113,12 @@ impl<'a> SharedMessage<'a> {
         if kept.is_none() && received.incoming.is_none() {
             return;
         }
-        let kept = kept.map_or_else(Kept::default, |kept| *kept);
-        let mut changes = Vec::with_capacity(kept.waiting.len() + 2);
-        if let Some((message, key)) = kept.message.as_ref().and_then(|message| Some((message, message.key()?))) {
-            changes.push(Change::Put { key, object: Object::Message(message.as_object(recorder)) });
+        let Kept { message, mut changes } = kept.map_or_else(Kept::default, |kept| *kept);
+        if let (Some(message), Some(first)) = (&message, changes.first_mut())
+            && let Some(key) = message.key()
+        {
+            *first = Change::Put { key, object: Object::Message(message.as_object(recorder)) };
         }
-        changes.extend(kept.waiting);
         if let (Some(session), Some(packet_id)) = (received.incoming, received.publish.packet_id) {
             let object = Object::Incoming { session, packet_id };
             changes.push(Change::Put { key: incoming_key(session, packet_id), object });
