@@ -109,21 +109,15 @@ impl BrokerHalf {
                 debug_assert!(false, "an outbox has whole packets");
                 return Err(io::ErrorKind::InvalidData.into());
             };
-            match packet {
-                Packet::Publish(publish) => {
-                    if !self.deliver(&mut incoming, &publish) {
-                        break;
-                    }
-                }
-                packet => {
-                    self.program.handle(&packet);
-                    // The program finds the reason when the channel has ended.
-                    if let Packet::Disconnect(_) = packet {
-                        incoming.messages = None;
-                    }
-                }
+            taken += match packet {
+                Packet::Publish(publish) if self.deliver(&mut incoming, &publish) => len,
+                Packet::Publish(_) => break,
+                _ => self.program.handle(&bytes[taken..]),
+            };
+            // The program finds the reason when the channel has ended.
+            if let Packet::Disconnect(_) = packet {
+                incoming.messages = None;
             }
-            taken += len;
         }
         if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }

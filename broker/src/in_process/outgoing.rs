@@ -3,7 +3,7 @@
 //! A thread that publishes waits for room in it; an acknowledgement always enters, since the windows of both
 //! directions bound these.
 
-use wisp_wire::{ConnAck, EncodeError, Packet, PacketId, ProtocolVersion};
+use wisp_wire::{ConnAck, EncodeError, Packet, PacketId, ProtocolVersion, PubComp, PubRel, ReasonCode};
 
 use super::error::{ClientEnd, ClientError};
 use super::requests::Requests;
@@ -114,6 +114,35 @@ impl Outgoing {
     /// Drops all packets.
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
+    }
+
+    /// Handles a packet of the broker that is not a message.
+    pub(super) fn handle(&mut self, packet: &Packet<'_>) {
+        match packet {
+            Packet::ConnAck(ack) if ack.code.is_error() => self.end(ClientEnd::ByBroker(ack.code)),
+            Packet::ConnAck(ack) => self.accepted = Some(Accepted::of(ack)),
+            Packet::PubAck(ack) => {
+                self.requests.received(ack.packet_id, ack.code);
+            }
+            Packet::PubRec(ack) => {
+                if self.requests.received(ack.packet_id, ack.code) {
+                    self.reply(&PubRel::new(ack.packet_id).into());
+                }
+            }
+            Packet::PubRel(release) => self.reply(&PubComp::new(release.packet_id).into()),
+            Packet::PubComp(complete) => self.requests.complete(complete.packet_id),
+            Packet::SubAck(ack) => self.requests.answered(ack.packet_id, ack.codes.iter().collect()),
+            Packet::UnsubAck(ack) => self.requests.answered(ack.packet_id, ack.codes.iter().collect()),
+            Packet::Disconnect(disconnect) => {
+                self.end(match disconnect.code {
+                    ReasonCode::ServerShuttingDown => ClientEnd::BrokerStopped,
+                    code => ClientEnd::ByBroker(code),
+                });
+                // Nothing more is to be said, so the worker need not linger.
+                self.closed.get_or_insert(ClientEnd::Closed);
+            }
+            _ => debug_assert!(false, "a broker does not send {packet:?}"),
+        }
     }
 
     /// Notes the end, once.

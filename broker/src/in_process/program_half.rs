@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use wisp_engine::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, rank};
 use wisp_net::{Event, Token};
-use wisp_wire::{Disconnect, EncodeError, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, QoS, ReasonCode};
+use wisp_wire::{Disconnect, EncodeError, Packet, PacketId, PubAck, PubRec, Publish, QoS, ReasonCode, decode};
 
 use super::completion::Completion;
 use super::doorbell::Bell;
@@ -95,7 +95,7 @@ impl ProgramHalf {
         outgoing
     }
 
-    /// The reason of the end, if the connection has ended.
+    /// The reason of the end, if the connection has ended or the broker has said that it ends.
     pub(super) fn end_reason(&self) -> Option<ClientEnd> {
         self.outgoing.lock().end
     }
@@ -255,42 +255,31 @@ impl ProgramHalf {
         is_closed
     }
 
-    /// For the worker: handles a packet of the broker that is not a message.
-    pub(super) fn handle(&self, packet: &Packet<'_>) {
+    /// For the worker: handles the packets at the front of `bytes` up to the next message or DISCONNECT, and returns their length. With a lock
+    /// for each of them a thread that publishes would get in between every time.
+    pub(super) fn handle(&self, bytes: &[u8]) -> usize {
         let mut outgoing = self.outgoing.lock();
-        match packet {
-            Packet::ConnAck(ack) if ack.code.is_error() => outgoing.end(ClientEnd::ByBroker(ack.code)),
-            Packet::ConnAck(ack) => outgoing.accepted = Some(Accepted::of(ack)),
-            Packet::PubAck(ack) => {
-                outgoing.requests.received(ack.packet_id, ack.code);
+        let mut handled = 0;
+        let mut others = false;
+        while let Ok(Some((packet, len))) = decode(&bytes[handled..], VERSION, u32::MAX) {
+            match packet {
+                Packet::Publish(_) => break,
+                // The caller has to know of it.
+                Packet::Disconnect(_) if handled > 0 => break,
+                Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => {}
+                _ => others = true,
             }
-            Packet::PubRec(ack) => {
-                if outgoing.requests.received(ack.packet_id, ack.code) {
-                    outgoing.reply(&PubRel::new(ack.packet_id).into());
-                }
-            }
-            Packet::PubRel(release) => outgoing.reply(&PubComp::new(release.packet_id).into()),
-            Packet::PubComp(complete) => outgoing.requests.complete(complete.packet_id),
-            Packet::SubAck(ack) => outgoing.requests.answered(ack.packet_id, ack.codes.iter().collect()),
-            Packet::UnsubAck(ack) => outgoing.requests.answered(ack.packet_id, ack.codes.iter().collect()),
-            Packet::Disconnect(disconnect) => {
-                outgoing.end(match disconnect.code {
-                    ReasonCode::ServerShuttingDown => ClientEnd::BrokerStopped,
-                    code => ClientEnd::ByBroker(code),
-                });
-                // Nothing more is to be said, so the worker need not linger.
-                outgoing.closed.get_or_insert(ClientEnd::Closed);
-            }
-            _ => debug_assert!(false, "a broker does not send {packet:?}"),
+            outgoing.handle(&packet);
+            handled += len;
         }
-        // An acknowledgement matters to threads that wait for the window, the others to those that wait for the connection.
-        let is_acknowledgement = matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_));
-        if outgoing.waiting > 0 && (!is_acknowledgement || outgoing.has_half_a_window()) {
+        // Acknowledgements matter to threads that wait for the window, the others to those that wait for the connection.
+        if outgoing.waiting > 0 && (others || outgoing.has_half_a_window()) {
             self.changed.notify_all();
         }
         if outgoing.pending() > 0 || outgoing.closed.is_some() {
             self.announce(outgoing);
         }
+        handled
     }
 
     /// For the worker: nothing more is read or sent.
