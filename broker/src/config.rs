@@ -247,7 +247,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// There may be no listener, for a broker whose clients are all in this program.
+    /// Allows a broker without a listener: all its clients are in this program.
     #[cfg(feature = "in-process")]
     pub fn without_listener(mut self) -> Self {
         self.0.needs_listener = false;
@@ -335,7 +335,7 @@ impl ConfigBuilder {
     }
 
     /// Whether [`Control::sessions`](crate::Control::sessions) and
-    /// [`Control::subscriptions`](crate::Control::subscriptions) list anything. On by default; off it saves about 120 bytes for each
+    /// [`Control::subscriptions`](crate::Control::subscriptions) list anything. On by default; off it saves memory for each
     /// session.
     pub fn lists_sessions(mut self, lists: bool) -> Self {
         self.0.options.lists_sessions = lists;

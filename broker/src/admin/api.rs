@@ -33,7 +33,7 @@ const DOCUMENT: &str = include_str!("openapi.json");
 /// The rows of a page if the request does not say how many.
 const ITEMS: usize = 100;
 
-/// An answer, or an action whose result is the answer.
+/// A page for the client of the API, or an action whose result becomes the page.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Page(Page),

@@ -1,5 +1,5 @@
-//! Who may use the API: the owner of the token, or on a loopback address without a token whoever only looks. Pages of other sites,
-//! which a browser shows, may nothing.
+//! The right to use the API. The owner of the token has it. Without a token, requests on a loopback address may look and not act.
+//! Web pages of other sites are refused.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Errors of the API as documents of RFC 9457, which say whose fault it is and what to write instead.
+//! Errors of the API as documents of RFC 9457. Each names the fault in the request, or the state of the broker, and the remedy.
 
 use serde::Serialize;
 use wisp_engine::OrderError;

@@ -10,7 +10,7 @@ use crate::listener_rows::ListenerRow;
 #[derive(Debug, Serialize)]
 pub(super) struct Items<T> {
     items: Vec<T>,
-    /// What `after` is for the next page.
+    /// The cursor for the next page, to be sent as `after`. `None` after the last page.
     next: Option<String>,
 }
 

@@ -64,7 +64,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Notes a flush that has written, left out and lost so many bytes. True if there was a pause.
+    /// Notes a flush with these bytes of records: written, made void before, deleted during it. True if the flush came after a pause.
     fn flush(pauses: &mut Pauses, written: u64, void: u64, young: u64) -> bool {
         let has_paused = pauses.next().is_some();
         let mut stats = Stats::default();

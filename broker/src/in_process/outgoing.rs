@@ -11,7 +11,7 @@ use super::requests::Requests;
 /// The version of MQTT between the halves.
 pub(super) const VERSION: ProtocolVersion = ProtocolVersion::Mqtt5;
 
-/// Most bytes of packets that wait for the worker, besides those that it has taken and not handled. A longer packet waits alone.
+/// Most bytes of packets that wait for the worker. Packets that the worker has taken do not count. A longer packet waits alone.
 pub(super) const OUTGOING_BYTES_MAX: usize = 256 * 1024;
 
 /// The packets of a client that wait for its worker, and the state of its connection.

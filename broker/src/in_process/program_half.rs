@@ -16,7 +16,7 @@ use super::error::{ClientEnd, ClientError};
 use super::options::{ClientOptions, ReceiveLimits};
 use super::outgoing::{Accepted, Outgoing, VERSION};
 
-/// The count of messages, in the number whose lower bits count their bytes.
+/// One message in the counter of unhandled messages, which has their number in the upper bits and their bytes in the lower.
 const ONE_MESSAGE: u64 = 1 << 40;
 
 /// The program's half of a connection.

@@ -11,7 +11,7 @@ use crate::delivery::bundles::Indexed;
 use crate::ops::fullest::Depth;
 use crate::ops::subscriptions::FilterKind;
 use crate::state::retained::Retained;
-use crate::state::roster::ConnectionFacts;
+use crate::state::roster::{ConnectionFacts, Entry};
 use crate::state::session::Session;
 use crate::state::shared::Shared;
 use crate::state::subscriber::Subscriber;
@@ -202,24 +202,31 @@ impl Shared {
     /// If the query continues a page that there was not.
     pub fn list_sessions(&self, query: &ListQuery<'_>, wanted: Presence) -> Result<List<SessionRow>, InvalidCursor> {
         let first = query.after.map_or(Ok(0), place_of)?;
-        let (mut page, mut next) = (Page::new(query), Some(first));
-        for _ in 0..SESSIONS_A_PAGE / SESSIONS_AT_ONCE {
-            let Some(from) = next else { break };
-            let (found, behind) = self.registry.roster.walk(from, SESSIONS_AT_ONCE);
-            next = behind;
-            for (place, entry) in found {
-                let is_wanted = entry.session.is_attached() == (wanted == Presence::Connected);
-                if !is_wanted || !entry.session.client_id().starts_with(query.prefix) {
-                    continue;
-                }
-                let row = self.session_row(&entry.session, entry.facts);
-                let bytes = row.client_id.len() + 256;
-                if page.add(row, bytes) {
-                    return Ok(page.end(Some((place + 1).to_string())));
-                }
+        let mut page = Page::new(query);
+        let next = self.visit_sessions(first, |place, entry| {
+            let is_wanted = entry.session.is_attached() == (wanted == Presence::Connected);
+            if !is_wanted || !entry.session.client_id().starts_with(query.prefix) {
+                return None;
             }
+            let row = self.session_row(&entry.session, entry.facts);
+            let bytes = row.client_id.len() + 256;
+            page.add(row, bytes).then(|| (place + 1).to_string())
+        });
+        Ok(page.end(next))
+    }
+
+    /// Visits the sessions of one page from a place on, until `visit` returns the cursor at which the next page begins.
+    fn visit_sessions(&self, first: usize, mut visit: impl FnMut(usize, Entry) -> Option<String>) -> Option<String> {
+        let mut next = first;
+        for _ in 0..SESSIONS_A_PAGE / SESSIONS_AT_ONCE {
+            let (found, behind) = self.registry.roster.walk(next, SESSIONS_AT_ONCE);
+            let full = found.into_iter().find_map(|(place, entry)| visit(place, entry));
+            if full.is_some() {
+                return full;
+            }
+            next = behind?;
         }
-        Ok(page.end(next.map(|place| place.to_string())))
+        Some(next.to_string())
     }
 
     /// The session of a client, connected or away.
@@ -268,20 +275,14 @@ impl Shared {
                 (place_of(place)?, filter)
             }
         };
-        let (mut page, mut next) = (Page::new(query), Some(first));
-        for _ in 0..SESSIONS_A_PAGE / SESSIONS_AT_ONCE {
-            let Some(from) = next else { break };
-            let (found, behind) = self.registry.roster.walk(from, SESSIONS_AT_ONCE);
-            next = behind;
-            for (place, entry) in found {
-                // Only the first session was begun on the page before.
-                let after = if place == first { std::mem::take(&mut after) } else { "" };
-                if let Some(last) = self.add_subscriptions(&entry.session, after, query, &mut page) {
-                    return Ok(page.end(Some(format!("{place} {last}"))));
-                }
-            }
-        }
-        Ok(page.end(next.map(|place| place.to_string())))
+        let mut page = Page::new(query);
+        let next = self.visit_sessions(first, |place, entry| {
+            // Only the first session was begun on the page before.
+            let after = if place == first { std::mem::take(&mut after) } else { "" };
+            let last = self.add_subscriptions(&entry.session, after, query, &mut page)?;
+            Some(format!("{place} {last}"))
+        });
+        Ok(page.end(next))
     }
 
     /// A page of the subscriptions of one client, by filter. `None` if there is no such session.

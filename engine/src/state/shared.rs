@@ -120,7 +120,7 @@ pub struct Options {
     pub sys: SysOptions,
     /// The limits that listeners have of their own, by the index of the listener. Others have none.
     pub listeners: Vec<ListenerLimits>,
-    /// Sessions and their connections are kept for lists, which takes about 120 bytes for each. Without it the lists of sessions and
+    /// Sessions and their connections are kept for lists, which takes memory for each. Without it the lists of sessions and
     /// subscriptions are empty.
     pub lists_sessions: bool,
 }
